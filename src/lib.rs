@@ -1,0 +1,15 @@
+//! Shardloom trains, evaluates and queries knowledge-graph embeddings on any GPU
+//! (Vulkan, Metal, DX12, through wgpu) and on plain CPUs.
+//!
+//! The floors of the house; a module imports only from floors below its own:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | `rng` |
+//! | 1 | `dataset`, `model`, `loss`, `optim` |
+//! | 2 | `sampler`, `device` |
+//! | 3 | `kernel` |
+//! | 4 | `server` |
+//! | 5 | `checkpoint` |
+//! | 6 | `train`, `eval`, `predict`, `export` |
+//! | 8 | the binary's command line |
