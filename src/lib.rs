@@ -13,3 +13,11 @@
 //! | 5 | `checkpoint` |
 //! | 6 | `train`, `eval`, `predict`, `export` |
 //! | 8 | the binary's command line |
+
+pub mod dataset;
+pub mod kernel;
+pub mod loss;
+pub mod model;
+pub mod optim;
+pub mod rng;
+pub mod sampler;
