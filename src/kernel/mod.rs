@@ -88,3 +88,26 @@ pub struct RankCounts {
     /// Candidates, neither target nor known, with the same score.
     pub equal: u32,
 }
+
+/// A table's values or one of its optimizer states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The embeddings.
+    Values,
+    /// The first state table: Adagrad's accumulator, Adam's first moment.
+    First,
+    /// The second state table: Adam's second moment.
+    Second,
+}
+
+impl Column {
+    /// Values of this column in a row; 0 if the optimizer does not keep it.
+    pub fn width(self, spec: &TableSpec) -> usize {
+        let states = spec.optimizer.state_widths(spec.width);
+        match self {
+            Column::Values => spec.width,
+            Column::First => states.first().copied().unwrap_or(0),
+            Column::Second => states.get(1).copied().unwrap_or(0),
+        }
+    }
+}
