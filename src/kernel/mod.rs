@@ -20,9 +20,11 @@
 //! | `update` | the optimizer |
 //! | `rank_count` | scores and counts better and equal candidates, fused |
 
-// pub mod cpu;
+pub mod cpu;
+mod error;
 mod layout;
 
+pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
 
 use bytemuck::{Pod, Zeroable};
