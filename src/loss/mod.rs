@@ -91,6 +91,24 @@ fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
     sums.into_iter().fold(F::ZERO, |a, b| a + b)
 }
 
+/// Replaces every x of a row by f(x) and returns their sum, in the order of [`sum`].
+#[inline(always)]
+fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
+    let mut sums = [F::ZERO; SIDE_BY_SIDE];
+    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    for block in blocks {
+        for (s, x) in sums.iter_mut().zip(block) {
+            *x = f(*x);
+            *s += *x;
+        }
+    }
+    for (s, x) in sums.iter_mut().zip(rest) {
+        *x = f(*x);
+        *s += *x;
+    }
+    sums.into_iter().fold(F::ZERO, |a, b| a + b)
+}
+
 /// The largest value of a row.
 #[inline(always)]
 fn largest<F: Real>(row: &[F]) -> F {

@@ -1,6 +1,6 @@
 //! Softmax cross-entropy: lse(s) − Σ y·s, with labels y that sum to one.
 
-use super::{Loss, largest, sum};
+use super::{Loss, largest, replace, sum};
 use crate::model::Real;
 
 #[inline(always)]
@@ -17,10 +17,7 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     if loss.smoothing > 0.0 {
         target += spread * sum(scores, |s| s);
     }
-    for s in scores.iter_mut() {
-        *s = (*s - top).exp();
-    }
-    let total = sum(scores, |s| s);
+    let total = replace(scores, |s| (s - top).exp());
     let scale = weight / total;
     let shift = weight * spread;
     for s in scores.iter_mut() {

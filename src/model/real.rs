@@ -126,9 +126,8 @@ impl Real for f32 {
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.336_54, 88.376_26);
-    // Adding and taking away 1.5·2²³ rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    let n = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_1e-4f32;
     p = p * r + 1.398_199_9e-3;
@@ -137,31 +136,34 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_6e-1;
     p = p * r + 5e-1;
     let value = p * r * r + r + 1.0;
-    // SAFETY-free cast: n is a whole number within ±128.
-    let scale = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    // The low bits of `rounded` are n: shifted into the exponent's place they make 2ⁿ.
+    let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
     if x < -87.336_54 { 0.0 } else { value * scale }
 }
+
+/// Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
 
 /// Sine and cosine without branches: Cody–Waite reduction by π/2, then Cephes' polynomials on
 /// ±π/4; the same arithmetic as `shaders/shared/trig.wgsl`, because WGSL's own sine may be off by
 /// 2⁻¹¹. Absolute error below 2⁻²² for |x| ≤ 8192.
 #[inline(always)]
 pub fn sin_cos(x: f32) -> (f32, f32) {
-    const ROUND: f32 = 12_582_912.0;
-    let n = x * std::f32::consts::FRAC_2_PI + ROUND - ROUND;
+    let rounded = x * std::f32::consts::FRAC_2_PI + ROUND;
+    let n = rounded - ROUND;
     let r = ((x - n * 1.570_312_5) - n * 4.837_513e-4) - n * 7.549_79e-8;
     let z = r * r;
     let sine = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 1.666_665_5e-1) * z * r + r;
     let cosine =
         ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
-    let quadrant = n as i32;
+    let quadrant = rounded.to_bits();
     let (a, b) = if quadrant & 1 == 0 {
         (sine, cosine)
     } else {
         (cosine, sine)
     };
     let s = if quadrant & 2 == 0 { a } else { -a };
-    let c = if (quadrant + 1) & 2 == 0 { b } else { -b };
+    let c = if quadrant.wrapping_add(1) & 2 == 0 { b } else { -b };
     (s, c)
 }
 

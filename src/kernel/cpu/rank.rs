@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::score::score;
 use super::score_all::score_all;
-use super::step::{rank_queries, tile};
+use super::step::{rank_queries, task, tile};
 use super::{Engine, Table, rank_count, room};
 use crate::kernel::{RankBatch, RankCounts, RankQuery};
 use crate::model::{Model, Operator, Visitor};
@@ -19,7 +19,8 @@ impl Engine {
         relations: &Table,
     ) -> Vec<RankCounts> {
         let rows = entities.spec.layout.rows();
-        let (tile, task) = tile(rows);
+        let tile = tile(rows);
+        let task = task(tile.min(batch.queries.len()));
         let mut counts = vec![RankCounts::default(); batch.queries.len()];
         let width = entities.spec.width;
         let queries = room(&mut self.work.queries, tile * width);

@@ -21,16 +21,19 @@ use crate::sampler::{Candidates, Plan, Query};
 
 /// Bytes that the scores of a tile of queries against all entities may take.
 const TILE_BYTES: usize = 16 << 20;
-/// Queries of a tile that one task works on, at most.
-const TILE_TASK: usize = 64;
+/// Queries of a tile, and of what one task takes of it, at most.
+const TILE_QUERIES: usize = 512;
+const TASK_QUERIES: usize = 64;
 
-/// How many queries a tile has, and how many of them one task takes; whatever the number of
-/// threads, so that sums over tiles keep their order.
-pub(super) fn tile(entities: usize) -> (usize, usize) {
-    let most = (TILE_BYTES / (4 * entities.max(1))).clamp(4, 512);
-    let task = (most / 4).clamp(1, TILE_TASK);
-    let task = if task > 8 { task / 8 * 8 } else { task };
-    (most / task * task, task)
+/// How many queries a tile has, whatever the number of threads, so that sums over tiles keep
+/// their order.
+pub(super) fn tile(entities: usize) -> usize {
+    (TILE_BYTES / (4 * entities.max(1))).clamp(4, TILE_QUERIES)
+}
+
+/// How many queries of a tile of `queries` one task takes.
+pub(super) fn task(queries: usize) -> usize {
+    queries.div_ceil(4).clamp(1, TASK_QUERIES)
 }
 
 impl Workspace {
@@ -104,7 +107,7 @@ impl Workspace {
             return;
         };
         let entities = table.spec.layout.rows();
-        let (tile, task) = tile(entities);
+        let tile = tile(entities);
         room(&mut self.scores, tile * entities);
         self.shard_gradients
             .resize_with(table.shards.len(), Vec::new);
@@ -114,6 +117,7 @@ impl Workspace {
         let n = plan.queries.len();
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
+            let task = task(end - first);
             let (ew, rw) = (step.ew, step.rw);
             let blocks = self.queries[first * ew..end * ew]
                 .par_chunks_mut(task * ew)
