@@ -1,0 +1,268 @@
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Split;
+
+/// Why a dataset could not be loaded, generated or written.
+#[derive(Debug, Error)]
+pub enum DatasetError {
+    /// A file's content is not what its format asks for.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The files could not be found or read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A public dataset could not be had, or is not the published one.
+    #[error(transparent)]
+    Public(#[from] PublicError),
+    /// A split without triples.
+    #[error("{dataset}: the {split} split has no triples; each of train, valid and test needs one")]
+    EmptySplit {
+        /// The dataset's name.
+        dataset: String,
+        /// The split that is empty.
+        split: Split,
+    },
+    /// Nothing can be ranked against a lone entity.
+    #[error("{dataset}: its only entity is {entity:?}; a graph to learn from has at least two")]
+    SingleEntity {
+        /// The dataset's name.
+        dataset: String,
+        /// The one entity.
+        entity: String,
+    },
+    /// Split fractions that do not share out the whole.
+    #[error(
+        "split fractions {found:?} must each be above 0 and add up to 1, such as 0.9,0.05,0.05"
+    )]
+    Fractions {
+        /// The fractions given for train, valid and test.
+        found: [f64; 3],
+    },
+    /// Names that the vocabulary to map onto does not have.
+    #[error(
+        "{dataset} does not fit the vocabulary: {entities} unknown entities and {relations} unknown relations, such as {}",
+        Examples(examples)
+    )]
+    UnknownNames {
+        /// The dataset's name.
+        dataset: String,
+        /// How many distinct entities are unknown.
+        entities: usize,
+        /// How many distinct relations are unknown.
+        relations: usize,
+        /// The first few of them.
+        examples: Vec<String>,
+    },
+    /// Too small a genealogy to have cousins in.
+    #[error("a genealogy of {people} people is outside {minimum}..={maximum}")]
+    People {
+        /// The number asked for.
+        people: usize,
+        /// The fewest a genealogy can have.
+        minimum: usize,
+        /// The most a genealogy can have.
+        maximum: usize,
+    },
+}
+
+/// Content that does not follow its format.
+#[derive(Debug, Error)]
+pub enum ParseError {
+    /// A line that is not a triple.
+    #[error("{file}:{line}: found {found}, expected {expected}")]
+    Malformed {
+        /// The file, with its archive if it lies in one.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// What stands there.
+        found: String,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("{file}:{line}: found a byte sequence that is not UTF-8, expected UTF-8 text")]
+    NotUtf8 {
+        /// The file, with its archive if it lies in one.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// N-Triples or Turtle that its grammar refuses.
+    #[error("{file}:{line}: {message}; expected {format}")]
+    Rdf {
+        /// The file, with its archive if it lies in one.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// The parser's complaint.
+        message: String,
+        /// The format the file's extension promises.
+        format: &'static str,
+    },
+}
+
+/// Files that cannot be found, told apart, or read.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// Neither a dataset's name nor an existing path.
+    #[error(
+        "{spec:?} is neither an existing file or directory nor a known dataset{}",
+        DidYouMean(suggestion)
+    )]
+    Unknown {
+        /// What was asked for.
+        spec: String,
+        /// The known name closest to it.
+        suggestion: Option<&'static str>,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An archive or gzip stream that cannot be unpacked.
+    #[error("{file} cannot be unpacked: {reason}")]
+    Damaged {
+        /// The archive or compressed file.
+        file: String,
+        /// The unpacker's reason.
+        reason: String,
+    },
+    /// A directory or archive lacks one of the three files.
+    #[error(
+        "{place} has no {split} file: expected {split}.txt, .tsv, .csv, .nt or .ttl, plain or with .gz"
+    )]
+    MissingSplit {
+        /// The directory or archive.
+        place: String,
+        /// The split whose file is missing.
+        split: Split,
+    },
+    /// Two files claim to be the same split.
+    #[error("{place} has two {split} files, {first} and {second}; keep one")]
+    Ambiguous {
+        /// The directory or archive.
+        place: String,
+        /// The split claimed twice.
+        split: Split,
+        /// The one found first.
+        first: String,
+        /// The one found next.
+        second: String,
+    },
+    /// A single file without fractions to split it by.
+    #[error("{file} is a single file: say how to split it, such as --split 0.9,0.05,0.05")]
+    NeedsSplit {
+        /// The file.
+        file: String,
+    },
+    /// Fractions for a dataset that comes in three splits.
+    #[error("{dataset} comes in train, valid and test already: --split is for a single file")]
+    AlreadySplit {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A name that a tab-separated file cannot hold.
+    #[error("the name {name:?} holds a tab or a line break and cannot be written to a .tsv file")]
+    Unwritable {
+        /// The name.
+        name: String,
+    },
+    /// Refusal to overwrite.
+    #[error("{} already exists; choose another directory", path.display())]
+    Exists {
+        /// The file in the way.
+        path: PathBuf,
+    },
+}
+
+/// Public datasets that cannot be had, or are not what was published.
+#[derive(Debug, Error)]
+pub enum PublicError {
+    /// The download did not succeed.
+    #[error(
+        "{name} could not be downloaded from {url}: {reason}; without a network, put {name}.tar.gz into a directory and name it in SHARDLOOM_DATA"
+    )]
+    Download {
+        /// The dataset's name.
+        name: &'static str,
+        /// The public address.
+        url: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The content differs from the published one.
+    #[error("{file} is not the published {name}: expected SHA-256 {expected}, found {found}")]
+    Checksum {
+        /// The dataset's name.
+        name: &'static str,
+        /// The file whose content differs.
+        file: String,
+        /// The published content's digest, in hexadecimal.
+        expected: &'static str,
+        /// This content's digest, in hexadecimal.
+        found: String,
+    },
+    /// There is no home directory to keep downloads in.
+    #[error(
+        "{name} cannot be kept: no cache directory is known for this user; put {name}.tar.gz into a directory and name it in SHARDLOOM_DATA"
+    )]
+    NoCache {
+        /// The dataset's name.
+        name: &'static str,
+    },
+}
+
+/// Why a list of names is no vocabulary.
+#[derive(Debug, Error)]
+pub enum VocabularyError {
+    /// The same name twice, which would leave one id unreachable.
+    #[error("line {line}: the name {name:?} stands there a second time; names are unique")]
+    Duplicate {
+        /// The name.
+        name: String,
+        /// Where it stands again, counted from 1.
+        line: usize,
+    },
+    /// A name that would not survive a file with one name a line.
+    #[error("line {line}: the name {name:?} holds a line break")]
+    LineBreak {
+        /// The name.
+        name: String,
+        /// Its position, counted from 1.
+        line: usize,
+    },
+    /// Reading failed, or the content is not UTF-8.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+struct DidYouMean<'a>(&'a Option<&'static str>);
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "; did you mean {name:?}?"),
+            None => f.write_str("; `shardloom dataset list` shows the known ones"),
+        }
+    }
+}
+
+struct Examples<'a>(&'a [String]);
+
+impl fmt::Display for Examples<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name:?}", if index > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! The built-in graph: families over six generations, whose facts follow from one another.
+//!
+//! # People
+//!
+//! Couples of one generation have the children of the next; siblings and first cousins do not
+//! marry; some people stay single; in each generation a few marry in, whose parents nobody knows.
+//! Nobody marries twice, so siblings share both parents.
+//!
+//! # Facts
+//!
+//! Facts come in twos, a *bond* read from either end:
+//!
+//! | bond | one way | the other way |
+//! |---|---|---|
+//! | parent | `father_of` or `mother_of` | `child_of` |
+//! | marriage | `spouse_of` | `spouse_of` |
+//! | sibling | `sibling_of` | `sibling_of` |
+//! | grandparent: a parent's parent | `grandparent_of` | `grandchild_of` |
+//! | aunt or uncle: a parent's sibling | `aunt_or_uncle_of` | `niece_or_nephew_of` |
+//! | cousin: child of a parent's sibling | `cousin_of` | `cousin_of` |
+//! | parent-in-law: the spouse's parent | `parent_in_law_of` | `child_in_law_of` |
+//! | sibling-in-law: the spouse's sibling | `sibling_in_law_of` | `sibling_in_law_of` |
+//!
+//! # Held-out facts
+//!
+//! Every fact of valid and test follows from the training split alone:
+//!
+//! 1. For nine held-out facts in ten the other way of the same bond is in training. Of a parent
+//!    bond only `child_of` is held out: who is father and who is mother does not follow from it.
+//! 2. For the tenth both ways are held out, and the bond is one of the last five in the table,
+//!    which follow from parent, marriage and sibling bonds. Of those training keeps one way or
+//!    both, always.
+//!
+//! So the graph measures whether a model learns symmetric, inverse and composed relations, and
+//! every person appears in training.
+
+mod bonds;
+mod names;
+mod people;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::{Dataset, DatasetError, Triple, Vocabulary};
+use bonds::{Bond, Kind, RELATIONS};
+use people::People;
+
+/// The name it is loaded by.
+pub(super) const NAME: &str = "genealogy";
+
+/// Fewer people could leave a generation without a couple.
+const FEWEST: usize = 100;
+const MOST: usize = 1_000_000;
+/// The share of facts in valid, and the same again in test.
+const HELD_OUT: f64 = 0.05;
+/// The share of held-out facts that must be composed from others.
+const COMPOSED: f64 = 0.1;
+
+/// How to generate a genealogy; the same settings always make the same graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genealogy {
+    /// The number of people, from 100 to a million.
+    pub people: usize,
+    /// Chooses the families and which facts are held out.
+    pub seed: u64,
+}
+
+impl Default for Genealogy {
+    fn default() -> Self {
+        Self {
+            people: 2400,
+            seed: 0,
+        }
+    }
+}
+
+impl Genealogy {
+    /// Makes the graph.
+    ///
+    /// # Errors
+    /// If the number of people is below 100 or above a million.
+    pub fn generate(&self) -> Result<Dataset, DatasetError> {
+        if !(FEWEST..=MOST).contains(&self.people) {
+            let people = self.people;
+            return Err(DatasetError::People {
+                people,
+                minimum: FEWEST,
+                maximum: MOST,
+            });
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
+        let people = People::generate(self.people, &mut rng);
+        let bonds = bonds::all(&people);
+        let [train, valid, test] = hold_out(&bonds, &mut rng);
+        let mut entities = Vocabulary::new();
+        for name in people.names(&mut rng) {
+            entities.intern(&name);
+        }
+        let mut relations = Vocabulary::new();
+        for name in RELATIONS {
+            relations.intern(name);
+        }
+        Ok(Dataset {
+            name: NAME.to_owned(),
+            entities,
+            relations,
+            train,
+            valid,
+            test,
+        })
+    }
+}
+
+/// Deals the facts to train, valid and test by the rules above.
+fn hold_out(bonds: &[Bond], rng: &mut Xoshiro256PlusPlus) -> [Vec<Triple>; 3] {
+    let mut order: Vec<&Bond> = bonds.iter().collect();
+    order.shuffle(rng);
+    // Of F facts in F / 2 bonds: a held-out bond takes two facts along, a held-out way one.
+    let held_out = 2.0 * HELD_OUT * (2 * bonds.len()) as f64;
+    let mut whole_bonds = (held_out * COMPOSED / 2.0).round() as usize;
+    let mut single_ways = (held_out * (1.0 - COMPOSED)).round() as usize;
+
+    let mut train = Vec::new();
+    let mut held = [Vec::new(), Vec::new()];
+    for bond in order {
+        let [forth, back] = bond.facts();
+        if whole_bonds > 0 && bond.kind.is_composed() {
+            whole_bonds -= 1;
+            held[whole_bonds % 2].extend([forth, back]);
+        } else if single_ways > 0 {
+            single_ways -= 1;
+            let keep_forth = bond.kind == Kind::Parent || rng.random();
+            let (kept, away) = if keep_forth {
+                (forth, back)
+            } else {
+                (back, forth)
+            };
+            train.push(kept);
+            held[single_ways % 2].push(away);
+        } else {
+            train.extend([forth, back]);
+        }
+    }
+    train.sort_unstable();
+    let [valid, test] = held;
+    [train, valid, test]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! Knowledge graphs: triples, vocabularies, splits, and what filtered ranking must know of them.
+//!
+//! [`Dataset::load`] takes the built-in [`genealogy`](Genealogy), a public dataset's name, a
+//! directory or archive with train, valid and test files, or a single file to be split. Ids count
+//! from 0 in order of first appearance over train, valid and test, so a vocabulary spans all three.
+//! Every line is kept, as published results have it: repeated triples and entities unseen in
+//! training are counted in a [`LoadReport`], never dropped.
+
+mod error;
+mod filter;
+mod genealogy;
+mod inverse;
+mod parse;
+mod profile;
+mod public;
+mod report;
+mod source;
+mod split;
+mod vocabulary;
+mod write;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
+pub use filter::FilterIndex;
+pub use genealogy::Genealogy;
+pub use inverse::{InverseLeaks, InversePair};
+pub use profile::{Cardinality, RelationProfile, relation_profiles};
+pub use public::{PUBLIC_DATASETS, PublicDataset};
+pub use report::{LoadReport, SplitReport};
+pub use split::{FractionsError, ParseSplitError, Split, parse_fractions};
+pub use vocabulary::Vocabulary;
+
+use source::{Source, SourceFile};
+
+/// A fact: the ids of its head entity, its relation and its tail entity.
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    bytemuck::Pod,
+    bytemuck::Zeroable,
+    Serialize,
+    Deserialize,
+)]
+pub struct Triple {
+    /// The head's id among the entities.
+    pub head: u32,
+    /// The relation's id among the relations.
+    pub relation: u32,
+    /// The tail's id among the entities.
+    pub tail: u32,
+}
+
+/// A graph in three splits, with the names behind its ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// What to call it: its public name, or its file's name without extensions.
+    pub name: String,
+    /// The entities of all splits.
+    pub entities: Vocabulary,
+    /// The relations of all splits.
+    pub relations: Vocabulary,
+    /// What to learn from.
+    pub train: Vec<Triple>,
+    /// What to choose settings by.
+    pub valid: Vec<Triple>,
+    /// What to judge the result by.
+    pub test: Vec<Triple>,
+}
+
+/// How to load a dataset.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadOptions {
+    /// The shares of train, valid and test in a single file; `None` for what is already split.
+    pub split: Option<[f64; 3]>,
+    /// Shuffles a single file before it is split. It changes no other dataset, so that runs with
+    /// different seeds train on the same graph.
+    pub seed: u64,
+}
+
+impl Dataset {
+    /// Loads the dataset that `spec` stands for:
+    ///
+    /// - `genealogy`, which the program generates, always the same;
+    /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
+    ///   earlier downloads, then downloaded, and checked against the published content;
+    /// - a directory, `.zip` or `.tar.gz` with train, valid and test files;
+    /// - a single file, shared out by [`LoadOptions::split`].
+    ///
+    /// A name wins over a file of the same name in the working directory: write `./umls` for that.
+    ///
+    /// # Errors
+    /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
+    /// a failed download, or content that is not the published one.
+    pub fn load(spec: &str, options: &LoadOptions) -> Result<Self, DatasetError> {
+        if let Some(fractions) = &options.split {
+            split::check(fractions)?;
+        }
+        let already_split = || {
+            let dataset = spec.to_owned();
+            Err(DatasetError::from(SourceError::AlreadySplit { dataset }))
+        };
+        if spec.eq_ignore_ascii_case(genealogy::NAME) {
+            return match options.split {
+                Some(_) => already_split(),
+                None => Genealogy::default().generate(),
+            };
+        }
+        let (name, source) = if let Some(public) = PublicDataset::find(spec) {
+            let files = public.open(&public::Places::of_this_user())?;
+            (public.name.to_owned(), Source::Splits(files))
+        } else {
+            let path = Path::new(spec);
+            if !path.exists() {
+                return Err(unknown(spec).into());
+            }
+            (source::name_of(path), source::open(path)?)
+        };
+        match (source, &options.split) {
+            (Source::Splits(files), None) => Self::from_splits(name, &files),
+            (Source::Splits(_), Some(_)) => already_split(),
+            (Source::Whole(file), Some(fractions)) => {
+                Self::from_whole(name, &file, fractions, options.seed)
+            }
+            (Source::Whole(file), None) => Err(SourceError::NeedsSplit { file: file.label }.into()),
+        }
+    }
+
+    /// Loads like [`load`](Self::load), but with the ids of the given vocabularies, such as those
+    /// that a trained model carries.
+    ///
+    /// # Errors
+    /// Those of `load`, and names that the vocabularies lack.
+    pub fn load_with(
+        spec: &str,
+        options: &LoadOptions,
+        entities: &Vocabulary,
+        relations: &Vocabulary,
+    ) -> Result<Self, DatasetError> {
+        Self::load(spec, options)?.onto(entities, relations)
+    }
+
+    /// The triples of one split.
+    pub fn split(&self, split: Split) -> &[Triple] {
+        match split {
+            Split::Train => &self.train,
+            Split::Valid => &self.valid,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Counts what deserves attention: repeated triples, and names unseen in training.
+    pub fn report(&self) -> LoadReport {
+        LoadReport::new(self)
+    }
+
+    /// The relations that are each other's reverse, and the held-out triples this gives away.
+    pub fn inverse_leaks(&self) -> InverseLeaks {
+        InverseLeaks::new(self)
+    }
+
+    /// An index of the known triples of all three splits, for filtered ranking.
+    pub fn filter_index(&self) -> FilterIndex {
+        let splits = [&self.train[..], &self.valid, &self.test];
+        FilterIndex::new(self.entities.len(), self.relations.len(), &splits)
+    }
+
+    fn from_splits(name: String, files: &[SourceFile; 3]) -> Result<Self, DatasetError> {
+        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
+        let mut read = |file| read(file, &mut entities, &mut relations);
+        let [train, valid, test] = files;
+        let (train, valid, test) = (read(train)?, read(valid)?, read(test)?);
+        Self {
+            name,
+            entities,
+            relations,
+            train,
+            valid,
+            test,
+        }
+        .checked()
+    }
+
+    fn from_whole(
+        name: String,
+        file: &SourceFile,
+        fractions: &[f64; 3],
+        seed: u64,
+    ) -> Result<Self, DatasetError> {
+        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
+        let triples = read(file, &mut entities, &mut relations)?;
+        let [train, valid, test] = split::share_out(triples, fractions, seed);
+        Self {
+            name,
+            entities,
+            relations,
+            train,
+            valid,
+            test,
+        }
+        .checked()
+    }
+
+    /// Itself, if there is something to train on and to rank.
+    fn checked(self) -> Result<Self, DatasetError> {
+        for split in Split::ALL {
+            if self.split(split).is_empty() {
+                return Err(DatasetError::EmptySplit {
+                    dataset: self.name,
+                    split,
+                });
+            }
+        }
+        if self.entities.len() < 2 {
+            let entity = self.entities.iter().next().unwrap_or_default().to_owned();
+            return Err(DatasetError::SingleEntity {
+                dataset: self.name,
+                entity,
+            });
+        }
+        Ok(self)
+    }
+
+    /// The same triples under the ids of other vocabularies.
+    fn onto(mut self, entities: &Vocabulary, relations: &Vocabulary) -> Result<Self, DatasetError> {
+        let ids = |own: &Vocabulary, new: &Vocabulary| -> Vec<Option<u32>> {
+            own.iter().map(|name| new.id(name)).collect()
+        };
+        let entity_ids = ids(&self.entities, entities);
+        let relation_ids = ids(&self.relations, relations);
+        let known = |ids: Vec<Option<u32>>| ids.into_iter().collect::<Option<Vec<u32>>>();
+        let (Some(entity_ids), Some(relation_ids)) =
+            (known(entity_ids.clone()), known(relation_ids.clone()))
+        else {
+            return Err(unknown_names(self, &entity_ids, &relation_ids));
+        };
+        for triple in self
+            .train
+            .iter_mut()
+            .chain(&mut self.valid)
+            .chain(&mut self.test)
+        {
+            *triple = Triple {
+                head: entity_ids[triple.head as usize],
+                relation: relation_ids[triple.relation as usize],
+                tail: entity_ids[triple.tail as usize],
+            };
+        }
+        Ok(Self {
+            entities: entities.clone(),
+            relations: relations.clone(),
+            ..self
+        })
+    }
+}
+
+fn read(
+    file: &SourceFile,
+    entities: &mut Vocabulary,
+    relations: &mut Vocabulary,
+) -> Result<Vec<Triple>, ParseError> {
+    let mut triples = Vec::new();
+    parse::parse(
+        file.format,
+        &file.label,
+        &file.bytes,
+        |head, relation, tail| {
+            triples.push(Triple {
+                head: entities.intern(head),
+                relation: relations.intern(relation),
+                tail: entities.intern(tail),
+            });
+        },
+    )?;
+    Ok(triples)
+}
+
+fn unknown(spec: &str) -> SourceError {
+    let public = PUBLIC_DATASETS.iter().map(|dataset| dataset.name);
+    let known = public.chain([genealogy::NAME]);
+    SourceError::Unknown {
+        spec: spec.to_owned(),
+        suggestion: vocabulary::nearest(spec, known),
+    }
+}
+
+fn unknown_names(
+    dataset: Dataset,
+    entity_ids: &[Option<u32>],
+    relation_ids: &[Option<u32>],
+) -> DatasetError {
+    const EXAMPLES: usize = 3;
+    fn missing<'a>(
+        names: &'a Vocabulary,
+        ids: &'a [Option<u32>],
+    ) -> impl Iterator<Item = &'a str> + Clone {
+        names
+            .iter()
+            .zip(ids)
+            .filter(|(_, id)| id.is_none())
+            .map(|(name, _)| name)
+    }
+    let entities = missing(&dataset.entities, entity_ids);
+    let relations = missing(&dataset.relations, relation_ids);
+    let examples = relations
+        .clone()
+        .take(EXAMPLES)
+        .chain(entities.clone().take(EXAMPLES));
+    DatasetError::UnknownNames {
+        examples: examples.map(str::to_owned).collect(),
+        entities: entities.count(),
+        relations: relations.count(),
+        dataset: dataset.name,
+    }
+}

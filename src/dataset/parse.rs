@@ -1,0 +1,250 @@
+//! From bytes to names, a triple at a time.
+
+use std::fmt::Display;
+
+use oxrdfio::{RdfFormat, RdfParser};
+
+use super::ParseError;
+
+/// How a file writes its triples down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// A line for each triple, separated by tabs or commas.
+    Text,
+    NTriples,
+    Turtle,
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Hands each triple's head, relation and tail to `sink`; `file` names the content in errors.
+pub(super) fn parse(
+    format: Format,
+    file: &str,
+    bytes: &[u8],
+    sink: impl FnMut(&str, &str, &str),
+) -> Result<(), ParseError> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    match format {
+        Format::Text => parse_text(file, bytes, sink),
+        Format::NTriples => parse_rdf(RdfFormat::NTriples, file, bytes, sink),
+        Format::Turtle => parse_rdf(RdfFormat::Turtle, file, bytes, sink),
+    }
+}
+
+/// One triple a line. The first line that is not blank decides for the file: with a tab in it the
+/// fields are separated by tabs, else by commas. White space around a field is not part of it.
+fn parse_text(
+    file: &str,
+    bytes: &[u8],
+    mut sink: impl FnMut(&str, &str, &str),
+) -> Result<(), ParseError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| ParseError::NotUtf8 {
+        file: file.to_owned(),
+        line: 1 + count_lines(&bytes[..error.valid_up_to()]),
+    })?;
+    let mut separator = None;
+    for (index, line) in text.split('\n').enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let separator = *separator.get_or_insert(if line.contains('\t') { '\t' } else { ',' });
+        let (head, relation, tail) =
+            fields(line, separator).map_err(|(found, expected)| ParseError::Malformed {
+                file: file.to_owned(),
+                line: index as u64 + 1,
+                found,
+                expected,
+            })?;
+        sink(head, relation, tail);
+    }
+    Ok(())
+}
+
+/// The three fields of a line, or what was found and what was expected.
+fn fields(line: &str, separator: char) -> Result<(&str, &str, &str), (String, &'static str)> {
+    let mut parts = line.split(separator).map(str::trim);
+    let triple = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(head), Some(relation), Some(tail), None) => (head, relation, tail),
+        _ => {
+            let count = line.split(separator).count();
+            let plural = if count == 1 { "" } else { "s" };
+            let expected = match (separator, count) {
+                ('\t', _) => "head, relation and tail, separated by tabs",
+                (_, 1) => "head, relation and tail, separated by tabs or commas",
+                _ => "head, relation and tail, separated by commas",
+            };
+            return Err((
+                format!("{count} field{plural} in {}", excerpt(line)),
+                expected,
+            ));
+        }
+    };
+    let fields = [triple.0, triple.1, triple.2];
+    if fields.contains(&"") {
+        let found = format!("an empty field in {}", excerpt(line));
+        return Err((found, "a head, a relation and a tail"));
+    }
+    // Taking the quotes as part of the name would be a silent surprise.
+    if separator == ',' && fields.iter().any(|field| field.starts_with('"')) {
+        let found = format!("a quoted field in {}", excerpt(line));
+        return Err((found, "unquoted fields, or tabs for names with commas"));
+    }
+    Ok(triple)
+}
+
+/// The start of a line, quoted for an error message.
+fn excerpt(line: &str) -> String {
+    const LONGEST: usize = 80;
+    let line = line.trim_end();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &line[..end]),
+        None => format!("{line:?}"),
+    }
+}
+
+fn parse_rdf(
+    format: RdfFormat,
+    file: &str,
+    bytes: &[u8],
+    mut sink: impl FnMut(&str, &str, &str),
+) -> Result<(), ParseError> {
+    for quad in RdfParser::from_format(format).for_slice(bytes) {
+        let quad = quad.map_err(|error| ParseError::Rdf {
+            file: file.to_owned(),
+            line: error.location().map_or(0, |at| at.start.line) + 1,
+            message: error.to_string(),
+            format: format.name(),
+        })?;
+        sink(
+            &rdf_name(&quad.subject),
+            quad.predicate.as_str(),
+            &rdf_name(&quad.object),
+        );
+    }
+    Ok(())
+}
+
+/// An IRI bare, a blank node as `_:b`, a literal as N-Triples writes it, in quotes.
+fn rdf_name(term: &impl Display) -> String {
+    let mut name = term.to_string();
+    if name.starts_with('<') && name.ends_with('>') {
+        name.pop();
+        name.remove(0);
+    }
+    name
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Names = Vec<(String, String, String)>;
+
+    fn read(format: Format, bytes: &[u8]) -> Result<Names, ParseError> {
+        let mut triples = Vec::new();
+        parse(format, "f", bytes, |h, r, t| {
+            triples.push((h.to_owned(), r.to_owned(), t.to_owned()));
+        })?;
+        Ok(triples)
+    }
+
+    fn names(triples: &[[&str; 3]]) -> Names {
+        let owned = |[h, r, t]: &[&str; 3]| ((*h).to_owned(), (*r).to_owned(), (*t).to_owned());
+        triples.iter().map(owned).collect()
+    }
+
+    fn message(format: Format, bytes: &[u8]) -> String {
+        read(format, bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn tolerates_marks_blank_lines_and_line_endings() {
+        let expected = names(&[["a b", "r", "c,d"], ["e", "r", "f"]]);
+        let bytes = b"\xef\xbb\xbf\r\n\na b\tr\tc,d\r\n   \ne\t r \tf";
+        assert_eq!(read(Format::Text, bytes).unwrap(), expected);
+        assert_eq!(read(Format::Text, b"").unwrap(), []);
+    }
+
+    #[test]
+    fn detects_commas() {
+        let expected = names(&[["a", "r", "b c"]]);
+        assert_eq!(read(Format::Text, b"a, r,b c\n").unwrap(), expected);
+    }
+
+    #[test]
+    fn says_where_and_what() {
+        assert_eq!(
+            message(Format::Text, b"a\tr\tb\n\na\tb\n"),
+            r#"f:3: found 2 fields in "a\tb", expected head, relation and tail, separated by tabs"#
+        );
+        assert_eq!(
+            message(Format::Text, b"a r b\n"),
+            r#"f:1: found 1 field in "a r b", expected head, relation and tail, separated by tabs or commas"#
+        );
+        assert!(message(Format::Text, b"a,r,b,c").contains("f:1: found 4 fields"));
+        assert!(message(Format::Text, b"a\tr\tb\na\t\tb\n").contains("f:2: found an empty field"));
+        assert!(message(Format::Text, b"\"a\",r,b").contains("f:1: found a quoted field"));
+        assert!(message(Format::Text, b"a\tr\tb\n\xff\tr\tb").starts_with("f:2: "));
+        let long = format!("{}\n", "é".repeat(1000));
+        assert!(message(Format::Text, long.as_bytes()).len() < 300);
+    }
+
+    #[test]
+    fn reads_rdf() {
+        let triples =
+            b"<http://e/a> <http://e/r> <http://e/b> .\r\n_:x <http://e/r> \"l\\n\"@en .\n";
+        let expected = names(&[
+            ["http://e/a", "http://e/r", "http://e/b"],
+            ["_:x", "http://e/r", "\"l\\n\"@en"],
+        ]);
+        assert_eq!(read(Format::NTriples, triples).unwrap(), expected);
+        let turtle = b"@prefix e: <http://e/> .\ne:a e:r e:b , e:c .";
+        let expected = names(&[
+            ["http://e/a", "http://e/r", "http://e/b"],
+            ["http://e/a", "http://e/r", "http://e/c"],
+        ]);
+        assert_eq!(read(Format::Turtle, turtle).unwrap(), expected);
+    }
+
+    #[test]
+    fn says_where_rdf_is_broken() {
+        let triples = b"<http://e/a> <http://e/r> <http://e/b> .\n<http://e/a> nonsense .\n";
+        let message = message(Format::NTriples, triples);
+        assert!(message.starts_with("f:2: "), "{message}");
+        assert!(message.ends_with("expected N-Triples"), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for format in [Format::Text, Format::NTriples, Format::Turtle] {
+                let _ = read(format, &bytes);
+            }
+        }
+
+        #[test]
+        fn never_panics_on_separators(text in "[a\t,\" \r\n<>_:.\u{feff}é]{0,60}") {
+            for format in [Format::Text, Format::NTriples, Format::Turtle] {
+                let _ = read(format, text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn reads_back_what_was_written(
+            triples in proptest::collection::vec(
+                ("[a-zé(][a-z, é0-9]{0,6}[a-z)]", "[a-z]{1,3}", "[a-z\"][a-z']{0,4}"), 0..20),
+            end in prop_oneof!["\n", "\r\n"],
+        ) {
+            let written: String =
+                triples.iter().map(|(h, r, t)| format!("{h}\t{r}\t{t}{end}")).collect();
+            prop_assert_eq!(read(Format::Text, written.as_bytes()).unwrap(), triples);
+        }
+    }
+}

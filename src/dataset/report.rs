@@ -1,0 +1,164 @@
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Dataset, Split, Triple};
+
+/// What loading a dataset found worth knowing. Nothing counted here was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadReport {
+    /// Distinct entities over all splits.
+    pub entities: usize,
+    /// Distinct relations over all splits.
+    pub relations: usize,
+    /// The training split.
+    pub train: SplitReport,
+    /// The validation split.
+    pub valid: SplitReport,
+    /// The test split.
+    pub test: SplitReport,
+}
+
+/// What one split holds, and what of it needs care.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SplitReport {
+    /// Triples, repeated ones included.
+    pub triples: usize,
+    /// Triples that stand in this split already.
+    pub duplicates: usize,
+    /// Distinct triples that stand in training too; 0 for training itself.
+    pub in_train: usize,
+    /// Distinct triples that stand in the validation split too; counted for test only.
+    pub in_valid: usize,
+    /// Distinct entities that training never shows.
+    pub unseen_entities: usize,
+    /// Distinct relations that training never shows.
+    pub unseen_relations: usize,
+    /// Triples with such an entity or relation: nothing but chance ranks them well.
+    pub unseen_triples: usize,
+}
+
+impl LoadReport {
+    pub(super) fn new(dataset: &Dataset) -> Self {
+        let sorted = Split::ALL.map(|split| {
+            let mut triples = dataset.split(split).to_vec();
+            triples.sort_unstable();
+            triples.dedup();
+            triples
+        });
+        let mut seen_entities = vec![false; dataset.entities.len()];
+        let mut seen_relations = vec![false; dataset.relations.len()];
+        for triple in &dataset.train {
+            seen_entities[triple.head as usize] = true;
+            seen_entities[triple.tail as usize] = true;
+            seen_relations[triple.relation as usize] = true;
+        }
+        let report = |split: Split| {
+            let triples = dataset.split(split);
+            let distinct = &sorted[split as usize];
+            let shared = |other: Split| {
+                if other >= split {
+                    0
+                } else {
+                    count_shared(distinct, &sorted[other as usize])
+                }
+            };
+            let mut entities = HashSet::new();
+            let mut relations = HashSet::new();
+            let mut unseen_triples = 0;
+            for triple in triples {
+                let mut unseen = !seen_relations[triple.relation as usize];
+                if unseen {
+                    relations.insert(triple.relation);
+                }
+                for end in [triple.head, triple.tail] {
+                    if !seen_entities[end as usize] {
+                        entities.insert(end);
+                        unseen = true;
+                    }
+                }
+                unseen_triples += usize::from(unseen);
+            }
+            SplitReport {
+                triples: triples.len(),
+                duplicates: triples.len() - distinct.len(),
+                in_train: shared(Split::Train),
+                in_valid: shared(Split::Valid),
+                unseen_entities: entities.len(),
+                unseen_relations: relations.len(),
+                unseen_triples,
+            }
+        };
+        Self {
+            entities: dataset.entities.len(),
+            relations: dataset.relations.len(),
+            train: report(Split::Train),
+            valid: report(Split::Valid),
+            test: report(Split::Test),
+        }
+    }
+
+    /// One split's report.
+    pub fn split(&self, split: Split) -> &SplitReport {
+        match split {
+            Split::Train => &self.train,
+            Split::Valid => &self.valid,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// A sentence for each thing worth a second look; none for a clean dataset.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for split in Split::ALL {
+            let SplitReport {
+                triples,
+                duplicates,
+                in_train,
+                in_valid,
+                unseen_entities,
+                unseen_relations,
+                unseen_triples,
+            } = *self.split(split);
+            if duplicates > 0 {
+                warnings.push(format!(
+                    "{split}: {duplicates} triples stand there repeatedly"
+                ));
+            }
+            for (count, other) in [(in_train, Split::Train), (in_valid, Split::Valid)] {
+                if count > 0 {
+                    warnings.push(format!("{split}: {count} triples stand in {other} too"));
+                }
+            }
+            if unseen_triples > 0 {
+                warnings.push(format!(
+                    "{split}: {unseen_triples} of {triples} triples involve {unseen_entities} \
+                     entities and {unseen_relations} relations unseen in train"
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} entities, {} relations, {} train, {} valid, {} test triples",
+            self.entities,
+            self.relations,
+            self.train.triples,
+            self.valid.triples,
+            self.test.triples
+        )
+    }
+}
+
+/// How many triples two sorted lists without repetitions have in common.
+fn count_shared(few: &[Triple], many: &[Triple]) -> usize {
+    few.iter()
+        .filter(|triple| many.binary_search(triple).is_ok())
+        .count()
+}

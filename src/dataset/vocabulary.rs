@@ -1,0 +1,276 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+
+use super::VocabularyError;
+
+/// Marks a free slot; no name ever gets this id.
+const FREE: u32 = u32::MAX;
+
+/// Names and their ids, `0..len()` in order of first appearance.
+///
+/// All names lie in one string, and a hash table of eight bytes a slot points into it, so a
+/// vocabulary of millions of names costs little more than their text.
+#[derive(Clone, Default)]
+pub struct Vocabulary {
+    text: String,
+    /// Where in `text` each name ends; it starts where the one before ends.
+    ends: Vec<usize>,
+    /// Open addressing with linear probing; a power of two, at most half full.
+    slots: Vec<Slot>,
+    hasher: RandomState,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The name's hash: tells most names apart unread, and places them anew when the table grows.
+    hash: u32,
+    id: u32,
+}
+
+impl Vocabulary {
+    /// A vocabulary without names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A vocabulary with the given names, the first getting id 0.
+    ///
+    /// # Errors
+    /// A name that occurs twice or holds a line break.
+    pub fn from_names<I>(names: I) -> Result<Self, VocabularyError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut vocabulary = Self::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let (name, line) = (name.as_ref(), index + 1);
+            if name.contains('\n') {
+                let name = name.to_owned();
+                return Err(VocabularyError::LineBreak { name, line });
+            }
+            if vocabulary.intern(name) as usize != index {
+                let name = name.to_owned();
+                return Err(VocabularyError::Duplicate { name, line });
+            }
+        }
+        Ok(vocabulary)
+    }
+
+    /// The name's id, a new one if the name is new.
+    ///
+    /// # Panics
+    /// Past 2³¹ names, which no machine of today holds.
+    pub fn intern(&mut self, name: &str) -> u32 {
+        if self.slots.len() < 2 * (self.ends.len() + 1) {
+            self.grow();
+        }
+        let hash = self.hash(name);
+        match self.find(hash, name) {
+            Ok(id) => id,
+            Err(place) => {
+                let id = self.ends.len() as u32;
+                self.text.push_str(name);
+                self.ends.push(self.text.len());
+                self.slots[place] = Slot { hash, id };
+                id
+            }
+        }
+    }
+
+    /// The name's id, if it has one.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        if self.is_empty() {
+            return None;
+        }
+        self.find(self.hash(name), name).ok()
+    }
+
+    /// The name with this id.
+    ///
+    /// # Panics
+    /// If `id` is not below [`len`](Self::len).
+    pub fn name(&self, id: u32) -> &str {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.text[start..self.ends[id]]
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are no names.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The names in the order of their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        (0..self.len() as u32).map(|id| self.name(id))
+    }
+
+    /// The known name most like `name`, whatever its case: for "did you mean".
+    ///
+    /// `None` if no name is much like it.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.iter())
+    }
+
+    /// Writes the names, one a line, in the order of their ids.
+    ///
+    /// # Errors
+    /// The writer's, and `InvalidData` for a name with a line break, before anything is written.
+    pub fn write_to(&self, mut writer: impl io::Write) -> io::Result<()> {
+        if self.text.contains('\n') {
+            let reason = "a name holds a line break";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        let mut lines = String::with_capacity(self.text.len() + self.len());
+        for name in self.iter() {
+            lines.push_str(name);
+            lines.push('\n');
+        }
+        writer.write_all(lines.as_bytes())
+    }
+
+    /// Reads what [`write_to`](Self::write_to) wrote.
+    ///
+    /// # Errors
+    /// The reader's, text that is not UTF-8, and a name that occurs twice.
+    pub fn read_from(mut reader: impl io::Read) -> Result<Self, VocabularyError> {
+        let mut text = String::new();
+        reader.read_to_string(&mut text)?;
+        // Not `lines()`: a name may end in a carriage return.
+        Self::from_names(text.split_terminator('\n'))
+    }
+
+    fn hash(&self, name: &str) -> u32 {
+        self.hasher.hash_one(name) as u32
+    }
+
+    /// The name's id, or the slot where it belongs. The table must have a free slot.
+    fn find(&self, hash: u32, name: &str) -> Result<u32, usize> {
+        let mask = self.slots.len() - 1;
+        let mut place = hash as usize & mask;
+        loop {
+            let slot = self.slots[place];
+            if slot.id == FREE {
+                return Err(place);
+            }
+            if slot.hash == hash && self.name(slot.id) == name {
+                return Ok(slot.id);
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (2 * self.slots.len()).max(16);
+        // Beyond this, 32 bits of hash could not reach every slot.
+        assert!(len <= 1 << 32, "a vocabulary holds at most 2^31 names");
+        let free = Slot { hash: 0, id: FREE };
+        let old = std::mem::replace(&mut self.slots, vec![free; len]);
+        for slot in old.into_iter().filter(|slot| slot.id != FREE) {
+            let mut place = slot.hash as usize & (len - 1);
+            while self.slots[place].id != FREE {
+                place = (place + 1) & (len - 1);
+            }
+            self.slots[place] = slot;
+        }
+    }
+}
+
+/// The candidate most like `name`, whatever its case, if any is much like it.
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
+    let name = name.to_lowercase();
+    let mut best = (ALIKE, None);
+    for candidate in candidates {
+        let score = strsim::jaro_winkler(&name, &candidate.to_lowercase());
+        if score > best.0 {
+            best = (score, Some(candidate));
+        }
+    }
+    best.1
+}
+
+impl PartialEq for Vocabulary {
+    fn eq(&self, other: &Self) -> bool {
+        self.ends == other.ends && self.text == other.text
+    }
+}
+
+impl Eq for Vocabulary {}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_first_appearance_and_survive_growth() {
+        let mut vocabulary = Vocabulary::new();
+        for round in 0..2 {
+            for i in 0..10_000 {
+                assert_eq!(vocabulary.intern(&format!("n{i}")), i, "round {round}");
+            }
+        }
+        assert_eq!(vocabulary.len(), 10_000);
+        assert_eq!(vocabulary.id("n9999"), Some(9999));
+        assert_eq!(vocabulary.id("n10000"), None);
+        assert_eq!(vocabulary.name(0), "n0");
+        assert_eq!(vocabulary.iter().nth(1234), Some("n1234"));
+    }
+
+    #[test]
+    fn empty_knows_nothing() {
+        let vocabulary = Vocabulary::new();
+        assert!(vocabulary.is_empty());
+        assert_eq!(vocabulary.id("a"), None);
+        assert_eq!(vocabulary.nearest("a"), None);
+    }
+
+    #[test]
+    fn round_trips_through_text() {
+        let names = ["", "Ada", "é, \t \"x\"@en", "ends in \r"];
+        let vocabulary = Vocabulary::from_names(names).unwrap();
+        let mut file = Vec::new();
+        vocabulary.write_to(&mut file).unwrap();
+        assert_eq!(Vocabulary::read_from(&file[..]).unwrap(), vocabulary);
+        assert_eq!(vocabulary.clone(), vocabulary);
+    }
+
+    #[test]
+    fn refuses_names_it_could_not_give_back() {
+        let twice = Vocabulary::from_names(["a", "b", "a"]).unwrap_err();
+        assert!(matches!(twice, VocabularyError::Duplicate { line: 3, .. }));
+        let broken = Vocabulary::from_names(["a\nb"]).unwrap_err();
+        assert!(matches!(broken, VocabularyError::LineBreak { line: 1, .. }));
+        let mut vocabulary = Vocabulary::new();
+        vocabulary.intern("a\nb");
+        let mut file = Vec::new();
+        assert!(vocabulary.write_to(&mut file).is_err());
+        assert!(file.is_empty());
+        assert!(Vocabulary::read_from(&b"\xff"[..]).is_err());
+    }
+
+    #[test]
+    fn suggests_the_nearest_name() {
+        let vocabulary =
+            Vocabulary::from_names(["Ada Winter (1802)", "Boris Lake (1830)"]).unwrap();
+        assert_eq!(vocabulary.nearest("ada winter"), Some("Ada Winter (1802)"));
+        assert_eq!(vocabulary.nearest("Borsi Lake"), Some("Boris Lake (1830)"));
+        assert_eq!(vocabulary.nearest("zzz"), None);
+    }
+}
