@@ -15,3 +15,9 @@
 //! | 8 | the binary's command line |
 
 pub mod dataset;
+pub mod kernel;
+pub mod loss;
+pub mod model;
+pub mod optim;
+pub mod rng;
+pub mod sampler;

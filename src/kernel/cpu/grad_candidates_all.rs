@@ -1,0 +1,83 @@
+//! `grad_candidates_all`: ∂loss/∂row of every entity from a tile of coefficients.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use super::Table;
+use super::score::add_gradient;
+use super::simd::simd;
+use crate::model::{Model, Operator, Similarity, Visitor};
+
+/// Rows that one task works on; fixed, so that sums do not depend on the number of threads.
+const STRIP: usize = 512;
+
+/// Adds to (or, for the first tile of a step, overwrites) the gradients of every row of `table`,
+/// one slice a shard. `queries` is n × width, `coefficients` n × rows of the table.
+pub(super) fn grad_candidates_all(
+    model: Model,
+    coefficients: &[f32],
+    queries: &[f32],
+    table: &Table,
+    gradients: &mut [Vec<f32>],
+    overwrite: bool,
+) {
+    let width = table.spec.width;
+    let n = queries.len() / width;
+    let entities = table.spec.layout.rows();
+    for (s, (shard, gradient)) in table.shards.iter().zip(gradients).enumerate() {
+        let first = table.spec.layout.range(s).start;
+        let strips = gradient.par_chunks_mut(STRIP * width).zip(shard.values.par_chunks(STRIP * width));
+        strips.enumerate().for_each(|(i, (gradient, values))| {
+            let rows = gradient.len() / width;
+            let at = first + i * STRIP;
+            if model.similarity() != Similarity::Dot {
+                model.visit(Pairwise { coefficients, queries, at, entities, values, gradient, overwrite });
+                return;
+            }
+            let accumulate = if overwrite { Accum::Replace } else { Accum::Add };
+            let part = MatRef::from_row_major_slice(coefficients, n, entities).subcols(at, rows);
+            let queries = MatRef::from_row_major_slice(queries, n, width);
+            let out = MatMut::from_row_major_slice_mut(gradient, rows, width);
+            matmul(out, accumulate, part.transpose(), queries, 1.0, Par::Seq);
+        });
+    }
+}
+
+struct Pairwise<'a> {
+    coefficients: &'a [f32],
+    queries: &'a [f32],
+    at: usize,
+    entities: usize,
+    values: &'a [f32],
+    gradient: &'a mut [f32],
+    overwrite: bool,
+}
+
+impl Visitor for Pairwise<'_> {
+    type Output = ();
+
+    fn visit<O: Operator>(self) {
+        let rows = self.gradient.len() * self.queries.len().min(1);
+        if self.overwrite {
+            self.gradient.fill(0.0);
+        }
+        if rows == 0 {
+            return;
+        }
+        let n = self.coefficients.len() / self.entities;
+        let width = self.queries.len() / n;
+        simd(
+            #[inline(always)]
+            || {
+                let pairs = self.values.chunks_exact(width).zip(self.gradient.chunks_exact_mut(width));
+                for (e, (row, gradient)) in pairs.enumerate() {
+                    for (q, query) in self.queries.chunks_exact(width).enumerate() {
+                        let c = self.coefficients[q * self.entities + self.at + e];
+                        add_gradient::<O>(c, row, query, gradient);
+                    }
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! The CPU twin of every stage, and the engine that runs them: the product on a machine without
+//! adapters.
+
+mod dropout;
+mod grad_candidates_all;
+mod grad_query_all;
+mod grad_rows;
+mod loss;
+mod pull;
+mod query;
+mod query_backward;
+mod rank;
+mod rank_count;
+mod regularize;
+mod scatter;
+mod score;
+mod score_all;
+mod simd;
+mod step;
+mod table;
+mod update;
+
+pub use pull::pull;
+pub use table::{Shard, Table};
+
+use super::{KernelError, StepSpec};
+use crate::optim::OptimizerStep;
+use crate::sampler::{Candidates, Plan};
+
+/// Rows or queries that one task works on; fixed, so that no sum depends on the number of threads.
+const BLOCK: usize = 64;
+
+/// Runs training steps and rankings on all cores. Its buffers grow to the largest step and are
+/// reused.
+#[derive(Debug, Default)]
+pub struct Engine {
+    work: Workspace,
+    loss: f64,
+}
+
+/// Buffers of a step. All are flat, row-major.
+#[derive(Debug, Default)]
+struct Workspace {
+    /// Widths of entity and relation rows.
+    ew: usize,
+    rw: usize,
+    /// Pulled rows: unique rows × width.
+    entities: Vec<f32>,
+    relations: Vec<f32>,
+    /// Query vectors and their gradients: queries × entity width.
+    queries: Vec<f32>,
+    d_queries: Vec<f32>,
+    /// Contributions of queries to their inputs.
+    d_inputs: Vec<f32>,
+    d_relations: Vec<f32>,
+    /// Scores, then coefficients: queries × candidates, or a tile × entities.
+    scores: Vec<f32>,
+    losses: Vec<f32>,
+    /// Gradients of unique rows.
+    entity_gradients: Vec<f32>,
+    relation_gradients: Vec<f32>,
+    /// Gradients of whole shards (objectives over all entities).
+    shard_gradients: Vec<Vec<f32>>,
+}
+
+/// Makes a buffer at least `len` long without giving memory back, and hands out that much of it.
+fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+impl Engine {
+    /// An engine with empty buffers.
+    pub fn new() -> Engine {
+        Engine::default()
+    }
+
+    /// Computes the gradients of a step and keeps them for [`Engine::update`].
+    pub fn gradients(&mut self, spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) {
+        let work = &mut self.work;
+        work.pull(plan, entities, relations);
+        match &plan.candidates {
+            Candidates::Sampled { .. } => work.sampled(spec, plan),
+            Candidates::All { .. } => work.all(spec, plan, entities),
+        }
+        work.reduce(spec, plan);
+        if matches!(plan.candidates, Candidates::All { .. }) {
+            let table = &entities.spec;
+            let rows = &work.entity_gradients[..plan.entities.len() * table.width];
+            scatter::scatter(&table.layout, table.width, &plan.entities.ids, rows, &mut work.shard_gradients);
+        }
+        let losses = &work.losses[..plan.queries.len()];
+        self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+    }
+
+    /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
+    pub fn update(&mut self, step: OptimizerStep, plan: &Plan, entities: &mut Table, relations: &mut Table) {
+        match &plan.candidates {
+            Candidates::Sampled { .. } => {
+                let gradients = &self.work.entity_gradients[..plan.entities.len() * entities.spec.width];
+                update::update_sparse(step, entities, &plan.entities.ids, gradients);
+            }
+            Candidates::All { .. } => update::update_dense(step, entities, &self.work.shard_gradients),
+        }
+        let gradients = &self.work.relation_gradients[..plan.relations.len() * relations.spec.width];
+        update::update_sparse(step, relations, &plan.relations.ids, gradients);
+    }
+
+    /// The losses of all steps since the last call, added up.
+    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
+        Ok(std::mem::take(&mut self.loss))
+    }
+}

@@ -1,0 +1,48 @@
+//! `score`: a query against single candidate rows, and the derivative of such a score.
+
+use super::simd::sum;
+use crate::model::{Lanes, Operator, lane_count};
+
+/// The score of a query against a candidate row.
+#[inline(always)]
+pub(super) fn score<O: Operator>(query: &[f32], candidate: &[f32]) -> f32 {
+    let similarity = O::SIMILARITY;
+    let lanes = lane_count(O::ENTITY, query.len());
+    similarity.finish(if O::ENTITY == Lanes::Complex {
+        let (q0, q1) = query.split_at(lanes);
+        let (c0, c1) = candidate[..query.len()].split_at(lanes);
+        sum(lanes, |k| similarity.term([q0[k], q1[k]], [c0[k], c1[k]]))
+    } else {
+        let candidate = &candidate[..lanes];
+        sum(lanes, |k| similarity.term([query[k], 0.0], [candidate[k], 0.0]))
+    })
+}
+
+/// Adds `coefficient` · ∂score/∂query (slope aside) to `gradient`. By symmetry of every
+/// similarity, with query and candidate exchanged it is ∂score/∂candidate.
+#[inline(always)]
+pub(super) fn add_gradient<O: Operator>(
+    coefficient: f32,
+    query: &[f32],
+    candidate: &[f32],
+    gradient: &mut [f32],
+) {
+    let similarity = O::SIMILARITY;
+    let lanes = lane_count(O::ENTITY, query.len());
+    if O::ENTITY == Lanes::Complex {
+        let (q0, q1) = query.split_at(lanes);
+        let (c0, c1) = candidate[..query.len()].split_at(lanes);
+        let (g0, g1) = gradient[..query.len()].split_at_mut(lanes);
+        for k in 0..lanes {
+            let d = similarity.gradient([q0[k], q1[k]], [c0[k], c1[k]]);
+            g0[k] += coefficient * d[0];
+            g1[k] += coefficient * d[1];
+        }
+    } else {
+        let candidate = &candidate[..lanes];
+        let gradient = &mut gradient[..lanes];
+        for k in 0..lanes {
+            gradient[k] += coefficient * similarity.gradient([query[k], 0.0], [candidate[k], 0.0])[0];
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The order of the stages within a step.
+
+use rayon::prelude::*;
+
+use super::dropout::Dropout;
+use super::grad_candidates_all::grad_candidates_all;
+use super::grad_query_all::grad_query_all;
+use super::grad_rows::{Contributions, grad_input_rows, grad_rows};
+use super::loss::loss;
+use super::query::query;
+use super::query_backward::query_backward;
+use super::regularize::regularize;
+use super::score::{add_gradient, score};
+use super::score_all::score_all;
+use super::simd::simd;
+use super::{BLOCK, Table, Workspace, pull, room};
+use crate::kernel::StepSpec;
+use crate::loss::MASKED;
+use crate::model::{Model, Operator, Visitor};
+use crate::sampler::{Candidates, Plan, Query};
+
+/// Bytes that the scores of a tile of queries against all entities may take.
+const TILE_BYTES: usize = 16 << 20;
+/// Queries of a tile that one task works on, at most.
+const TILE_TASK: usize = 64;
+
+/// How many queries a tile has, and how many of them one task takes; whatever the number of
+/// threads, so that sums over tiles keep their order.
+pub(super) fn tile(entities: usize) -> (usize, usize) {
+    let most = (TILE_BYTES / (4 * entities.max(1))).clamp(4, 512);
+    let task = (most / 4).clamp(1, TILE_TASK);
+    let task = if task > 8 { task / 8 * 8 } else { task };
+    (most / task * task, task)
+}
+
+impl Workspace {
+    pub(super) fn pull(&mut self, plan: &Plan, entities: &Table, relations: &Table) {
+        let (ew, rw) = (entities.spec.width, relations.spec.width);
+        (self.ew, self.rw) = (ew, rw);
+        pull(entities, &plan.entities.ids, room(&mut self.entities, plan.entities.len() * ew));
+        pull(relations, &plan.relations.ids, room(&mut self.relations, plan.relations.len() * rw));
+        let n = plan.queries.len();
+        room(&mut self.queries, n * ew);
+        room(&mut self.d_queries, n * ew);
+        room(&mut self.d_inputs, n * ew);
+        room(&mut self.d_relations, n * rw);
+        room(&mut self.losses, n);
+        room(&mut self.entity_gradients, plan.entities.len() * ew);
+        room(&mut self.relation_gradients, plan.relations.len() * rw);
+    }
+
+    /// Forward and backward with sampled candidates, a block of queries at a time, so that a
+    /// block's candidates are still in cache when their gradients are taken.
+    pub(super) fn sampled(&mut self, spec: &StepSpec, plan: &Plan) {
+        let Some(step) = self.geometry(spec, plan) else {
+            return;
+        };
+        let width = plan.sampled_width();
+        room(&mut self.scores, plan.queries.len() * width);
+        let n = plan.queries.len();
+        let blocks = self.queries[..n * step.ew]
+            .par_chunks_mut(BLOCK * step.ew)
+            .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
+            .zip(self.d_inputs[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
+            .zip(self.d_relations[..n * step.rw].par_chunks_mut(BLOCK * step.rw))
+            .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
+            .zip(self.losses[..n].par_chunks_mut(BLOCK));
+        let (entities, relations) = (&self.entities[..], &self.relations[..]);
+        blocks.enumerate().for_each(|(b, (((((q, dq), de), dr), s), l))| {
+            let block = Block {
+                first: b * BLOCK,
+                queries: q,
+                d_queries: dq,
+                d_inputs: de,
+                d_relations: dr,
+                scores: s,
+                losses: l,
+            };
+            spec.model.visit(SampledBlock {
+                step: &step,
+                plan,
+                entities,
+                relations,
+                block,
+            });
+        });
+    }
+
+    /// Forward and backward against all entities, a tile of queries at a time.
+    pub(super) fn all(&mut self, spec: &StepSpec, plan: &Plan, table: &Table) {
+        let (Some(step), Candidates::All { offsets, positives }) = (self.geometry(spec, plan), &plan.candidates) else {
+            return;
+        };
+        let entities = table.spec.layout.rows();
+        let (tile, task) = tile(entities);
+        room(&mut self.scores, tile * entities);
+        self.shard_gradients.resize_with(table.shards.len(), Vec::new);
+        for (gradient, shard) in self.shard_gradients.iter_mut().zip(&table.shards) {
+            gradient.resize(shard.values.len(), 0.0);
+        }
+        let n = plan.queries.len();
+        for first in (0..n).step_by(tile) {
+            let end = n.min(first + tile);
+            let (ew, rw) = (step.ew, step.rw);
+            let blocks = self.queries[first * ew..end * ew]
+                .par_chunks_mut(task * ew)
+                .zip(self.d_queries[first * ew..end * ew].par_chunks_mut(task * ew))
+                .zip(self.d_inputs[first * ew..end * ew].par_chunks_mut(task * ew))
+                .zip(self.d_relations[first * rw..end * rw].par_chunks_mut(task * rw))
+                .zip(self.scores[..(end - first) * entities].par_chunks_mut(task * entities))
+                .zip(self.losses[first..end].par_chunks_mut(task));
+            let (pulled, relations) = (&self.entities[..], &self.relations[..]);
+            blocks.enumerate().for_each(|(b, (((((q, dq), de), dr), s), l))| {
+                let mut block = Block {
+                    first: first + b * task,
+                    queries: q,
+                    d_queries: dq,
+                    d_inputs: de,
+                    d_relations: dr,
+                    scores: s,
+                    losses: l,
+                };
+                step.forward(plan, pulled, relations, &mut block);
+                score_all(spec.model, block.queries, table, block.scores);
+                let mut slopes = Vec::new();
+                let rows = block.scores.chunks_exact_mut(entities).zip(block.losses.iter_mut());
+                for (i, (scores, value)) in rows.enumerate() {
+                    let q = block.first + i;
+                    let right = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+                    *value = simd(
+                        #[inline(always)]
+                        || loss(&spec.loss, spec.model.similarity(), scores, right, plan.weights[q], &mut slopes),
+                    );
+                }
+                grad_query_all(spec.model, block.scores, block.queries, table, block.d_queries);
+                step.backward(plan, pulled, relations, &mut block);
+            });
+            let queries = &self.queries[first * ew..end * ew];
+            let coefficients = &self.scores[..(end - first) * entities];
+            grad_candidates_all(spec.model, coefficients, queries, table, &mut self.shard_gradients, first == 0);
+        }
+    }
+
+    /// Adds up the gradient of every unique row.
+    pub(super) fn reduce(&mut self, spec: &StepSpec, plan: &Plan) {
+        let Some(step) = self.geometry(spec, plan) else {
+            return;
+        };
+        let n = plan.queries.len();
+        let candidates = plan.sampled_width();
+        let from = Contributions {
+            inputs: &self.d_inputs[..n * step.ew],
+            queries: &self.queries[..n * step.ew],
+            coefficients: &self.scores[..n * candidates],
+            candidates,
+            chunk: match plan.candidates {
+                Candidates::Sampled { chunk, .. } => chunk,
+                Candidates::All { .. } => 1,
+            },
+        };
+        let penalty = spec.regularizer;
+        let rows = &plan.entities;
+        let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
+        self.entity_gradients[..rows.len() * step.ew]
+            .par_chunks_mut(BLOCK * step.ew)
+            .enumerate()
+            .for_each(|(b, gradients)| {
+                spec.model.visit(ReduceBlock { first: b * BLOCK, from: &from, plan, values, gradients, width: step.ew });
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (i, gradient) in gradients.chunks_exact_mut(step.ew).enumerate() {
+                            let i = b * BLOCK + i;
+                            let strength = penalty.entity * rows.penalty[i];
+                            regularize(penalty.kind, lanes, strength, &values[i * step.ew..][..step.ew], gradient);
+                        }
+                    },
+                );
+            });
+
+        let rows = &plan.relations;
+        let (values, lanes) = (&self.relations[..], spec.model.relation_lanes());
+        let inputs = &self.d_relations[..n * step.rw];
+        self.relation_gradients[..rows.len() * step.rw]
+            .par_chunks_mut(step.rw)
+            .enumerate()
+            .for_each(|(i, gradient)| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        grad_input_rows(inputs, rows.places_of(i), gradient);
+                        let strength = penalty.relation * rows.penalty[i];
+                        regularize(penalty.kind, lanes, strength, &values[i * step.rw..][..step.rw], gradient);
+                    },
+                );
+            });
+    }
+
+    /// Widths and masks of a step; none if it has no queries.
+    fn geometry(&self, spec: &StepSpec, plan: &Plan) -> Option<Geometry> {
+        let n = plan.queries.len();
+        let relations = plan.relations.len();
+        (n > 0 && relations > 0).then(|| Geometry {
+            spec: *spec,
+            dropout: Dropout::new(spec, plan.dropout_seed),
+            ew: self.ew,
+            rw: self.rw,
+        })
+    }
+}
+
+/// What every block of a step shares.
+struct Geometry {
+    spec: StepSpec,
+    dropout: Dropout,
+    /// Widths of entity and relation rows.
+    ew: usize,
+    rw: usize,
+}
+
+/// A block of consecutive queries and its slices of the step's buffers.
+struct Block<'a> {
+    first: usize,
+    queries: &'a mut [f32],
+    d_queries: &'a mut [f32],
+    d_inputs: &'a mut [f32],
+    d_relations: &'a mut [f32],
+    scores: &'a mut [f32],
+    losses: &'a mut [f32],
+}
+
+impl Geometry {
+    fn rows<'a>(&self, query: &Query, entities: &'a [f32], relations: &'a [f32]) -> (&'a [f32], &'a [f32], bool) {
+        (
+            &entities[query.entity as usize * self.ew..][..self.ew],
+            &relations[query.relation as usize * self.rw..][..self.rw],
+            query.inverse == 1,
+        )
+    }
+
+    fn forward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
+        let model = self.spec.model;
+        simd(
+            #[inline(always)]
+            || {
+                for (i, out) in block.queries.chunks_exact_mut(self.ew).enumerate() {
+                    let q = block.first + i;
+                    let rows = self.rows(&plan.queries[q], entities, relations);
+                    query(model, &self.dropout, q as u32, rows, out);
+                }
+            },
+        );
+    }
+
+    fn backward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
+        let model = self.spec.model;
+        simd(
+            #[inline(always)]
+            || {
+                let outputs = block.d_inputs.chunks_exact_mut(self.ew).zip(block.d_relations.chunks_exact_mut(self.rw));
+                for (i, (de, dr)) in outputs.enumerate() {
+                    let q = block.first + i;
+                    let rows = self.rows(&plan.queries[q], entities, relations);
+                    let dq = &block.d_queries[i * self.ew..][..self.ew];
+                    query_backward(model, &self.dropout, q as u32, rows, dq, de, dr);
+                }
+            },
+        );
+    }
+}
+
+struct SampledBlock<'a> {
+    step: &'a Geometry,
+    plan: &'a Plan,
+    entities: &'a [f32],
+    relations: &'a [f32],
+    block: Block<'a>,
+}
+
+impl Visitor for SampledBlock<'_> {
+    type Output = ();
+
+    fn visit<O: Operator>(mut self) {
+        let (step, plan) = (self.step, self.plan);
+        let Candidates::Sampled { chunk, negatives, slots, masks } = &plan.candidates else {
+            return;
+        };
+        step.forward(plan, self.entities, self.relations, &mut self.block);
+        let block = &mut self.block;
+        let row = |position: u32| &self.entities[position as usize * step.ew..][..step.ew];
+        let words = negatives.div_ceil(32);
+        let mut slopes = Vec::new();
+        simd(
+            #[inline(always)]
+            || {
+                for i in 0..block.losses.len() {
+                    let q = block.first + i;
+                    let query = &block.queries[i * step.ew..][..step.ew];
+                    let scores = &mut block.scores[i * (negatives + 1)..][..negatives + 1];
+                    let slots = &slots[q / chunk * negatives..][..*negatives];
+                    let target = plan.queries[q].target;
+
+                    scores[0] = score::<O>(query, row(target));
+                    for (s, &slot) in scores[1..].iter_mut().zip(slots) {
+                        *s = score::<O>(query, row(slot));
+                    }
+                    if !masks.is_empty() {
+                        for (j, s) in scores[1..].iter_mut().enumerate() {
+                            if masks[q * words + j / 32] >> (j % 32) & 1 == 1 {
+                                *s = MASKED as f32;
+                            }
+                        }
+                    }
+                    block.losses[i] = loss(&step.spec.loss, O::SIMILARITY, scores, &[0], plan.weights[q], &mut slopes);
+
+                    let gradient = &mut block.d_queries[i * step.ew..][..step.ew];
+                    gradient.fill(0.0);
+                    add_gradient::<O>(scores[0], query, row(target), gradient);
+                    for (&c, &slot) in scores[1..].iter().zip(slots) {
+                        if c != 0.0 {
+                            add_gradient::<O>(c, query, row(slot), gradient);
+                        }
+                    }
+                }
+            },
+        );
+        step.backward(plan, self.entities, self.relations, &mut self.block);
+    }
+}
+
+struct ReduceBlock<'a> {
+    first: usize,
+    from: &'a Contributions<'a>,
+    plan: &'a Plan,
+    values: &'a [f32],
+    gradients: &'a mut [f32],
+    width: usize,
+}
+
+impl Visitor for ReduceBlock<'_> {
+    type Output = ();
+
+    fn visit<O: Operator>(self) {
+        simd(
+            #[inline(always)]
+            || {
+                for (i, gradient) in self.gradients.chunks_exact_mut(self.width).enumerate() {
+                    let i = self.first + i;
+                    let row = &self.values[i * self.width..][..self.width];
+                    grad_rows::<O>(self.from, self.plan.entities.places_of(i), row, gradient);
+                }
+            },
+        );
+    }
+}
+
+/// Query vectors of rankings: rows of the tables, no dropout.
+pub(super) fn rank_queries(
+    model: Model,
+    queries: &[crate::kernel::RankQuery],
+    entities: &Table,
+    relations: &Table,
+    out: &mut [f32],
+) {
+    let dropout = Dropout::none();
+    simd(
+        #[inline(always)]
+        || {
+            for (q, out) in queries.iter().zip(out.chunks_exact_mut(entities.spec.width)) {
+                let rows = (entities.row(q.entity), relations.row(q.relation), q.inverse == 1);
+                query(model, &dropout, 0, rows, out);
+            }
+        },
+    );
+}

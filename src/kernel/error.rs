@@ -1,0 +1,39 @@
+//! What can go wrong in the arithmetic.
+
+/// An error of a kernel or of the device it runs on.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Data of the wrong size for a table.
+    #[error("{what}: expected {expected} values, found {found}")]
+    Shape {
+        /// The table.
+        what: &'static str,
+        /// Rows × width.
+        expected: usize,
+        /// What came.
+        found: usize,
+    },
+    /// A table of one device given to the engine of another.
+    #[error("a table of another device was given to the {engine} engine")]
+    ForeignTable {
+        /// The engine: `"CPU"` or `"GPU"`.
+        engine: &'static str,
+    },
+}
+
+impl KernelError {
+    pub(crate) fn check_shape(
+        what: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), KernelError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(KernelError::Shape {
+            what,
+            expected,
+            found,
+        })
+    }
+}

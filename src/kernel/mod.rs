@@ -1,0 +1,115 @@
+//! The arithmetic of training and evaluation, on a GPU or on the CPU.
+//!
+//! A stage has one name everywhere: `shaders/<stage>.wgsl`, `kernel/gpu/<stage>.rs`,
+//! `kernel/cpu/<stage>.rs`. This module is the one place that chooses between the two; what calls
+//! it sees tables, plans and counts.
+//!
+//! | stage | what it does |
+//! |---|---|
+//! | `pull` | gathers the unique rows of a plan from the shards |
+//! | `query` | operator: entity and relation rows → query vectors, with dropout |
+//! | `score` | queries × their sampled candidates |
+//! | `score_all` | a tile of queries × a shard's rows |
+//! | `loss` | scores → loss and ∂loss/∂score, in place |
+//! | `grad_query`, `grad_query_all` | ∂loss/∂query from ∂loss/∂score |
+//! | `grad_candidates_all` | ∂loss/∂row of a whole shard from a tile of ∂loss/∂score |
+//! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |
+//! | `grad_rows` | every unique row adds up its list of places, in order |
+//! | `regularize` | adds the regularizer's derivative to unique rows |
+//! | `scatter` | adds unique rows' gradients into a whole shard's gradient |
+//! | `update` | the optimizer |
+//! | `rank_count` | scores and counts better and equal candidates, fused |
+
+pub mod cpu;
+mod error;
+mod layout;
+
+pub use error::KernelError;
+pub use layout::{ShardLayout, TableSpec};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::loss::Loss;
+use crate::model::Model;
+use crate::optim::Regularizer;
+
+/// What a training step computes, the plan aside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepSpec {
+    /// Operator and similarity.
+    pub model: Model,
+    /// What a row of scores costs.
+    pub loss: Loss,
+    /// The penalty on touched rows.
+    pub regularizer: Regularizer,
+    /// Probability that a value of a query's entity row is dropped.
+    pub entity_dropout: f32,
+    /// Probability that a value of a query's relation row is dropped.
+    pub relation_dropout: f32,
+}
+
+/// A query to be ranked or scored, in rows of the tables.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct RankQuery {
+    /// Row of the known entity.
+    pub entity: u32,
+    /// Row of the relation.
+    pub relation: u32,
+    /// 1 to apply the operator backwards, else 0.
+    pub inverse: u32,
+    /// Row of the answer whose rank is wanted.
+    pub target: u32,
+}
+
+/// Queries to rank, with the other right answers that must not count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RankBatch {
+    /// The queries.
+    pub queries: Vec<RankQuery>,
+    /// Query `q` leaves out `known[offsets[q]..offsets[q + 1]]`.
+    pub offsets: Vec<u32>,
+    /// Entity rows, each once a query, never the query's target.
+    pub known: Vec<u32>,
+}
+
+impl RankBatch {
+    /// The known answers that query `q` leaves out.
+    pub fn known_of(&self, q: usize) -> &[u32] {
+        &self.known[self.offsets[q] as usize..self.offsets[q + 1] as usize]
+    }
+}
+
+/// How many candidates stand before a target. A score that is not a number stands before every
+/// other and beside none, so that a broken model ranks last, not first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RankCounts {
+    /// Candidates, neither target nor known, with a better score (or where a score is NaN).
+    pub better: u32,
+    /// Candidates, neither target nor known, with the same score.
+    pub equal: u32,
+}
+
+/// A table's values or one of its optimizer states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The embeddings.
+    Values,
+    /// The first state table: Adagrad's accumulator, Adam's first moment.
+    First,
+    /// The second state table: Adam's second moment.
+    Second,
+}
+
+impl Column {
+    /// Values of this column in a row; 0 if the optimizer does not keep it.
+    pub fn width(self, spec: &TableSpec) -> usize {
+        let states = spec.optimizer.state_widths(spec.width);
+        match self {
+            Column::Values => spec.width,
+            Column::First => states.first().copied().unwrap_or(0),
+            Column::Second => states.get(1).copied().unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Losses: what a row of scores costs, and its derivative.
+//!
+//! A row holds the scores of one query against its candidates; some of them are positives. Every
+//! loss turns the row, in place, into ∂loss/∂score and returns the loss. A score at or below
+//! [`MASKED`] belongs to a candidate that must not count: its derivative is zero.
+
+mod bce;
+mod margin;
+mod self_adversarial;
+mod softmax;
+
+use crate::model::Real;
+
+/// The score of a masked candidate. Finite, because WGSL has no portable infinity.
+pub const MASKED: f64 = -1e30;
+
+/// The losses there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// Cross-entropy of the softmax over the row; labels are divided by their sum.
+    Softmax,
+    /// Logistic loss, summed over the row: softplus(s) − y·s.
+    Bce,
+    /// Σ max(0, margin + negative − positive) / negatives.
+    Margin,
+    /// Negatives weighted by the softmax of their own scores (Sun et al. 2019).
+    SelfAdversarial,
+}
+
+/// A loss with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// Which formula.
+    pub kind: LossKind,
+    /// Margin γ: of the ranking loss; added to every score by the others that take it.
+    pub margin: f32,
+    /// Inverse temperature α of self-adversarial weights.
+    pub temperature: f32,
+    /// Label smoothing ε: labels become (1 − ε)·y + ε/n.
+    pub smoothing: f32,
+}
+
+impl Loss {
+    /// A loss without margin, temperature 1 and without smoothing.
+    pub fn new(kind: LossKind) -> Loss {
+        Loss {
+            kind,
+            margin: 0.0,
+            temperature: 1.0,
+            smoothing: 0.0,
+        }
+    }
+
+    /// Whether a row may have more than one positive, and smoothed labels.
+    pub fn takes_labels(&self) -> bool {
+        matches!(self.kind, LossKind::Softmax | LossKind::Bce)
+    }
+
+    /// Replaces the scores of a row by `weight`·∂loss/∂score and returns `weight`·loss.
+    ///
+    /// `positives` are the positions of the positive candidates, each once. Margin and
+    /// self-adversarial loss look at the first only.
+    #[inline(always)]
+    pub fn row<F: Real>(&self, scores: &mut [F], positives: &[u32], weight: F) -> F {
+        match self.kind {
+            LossKind::Softmax => softmax::row(self, scores, positives, weight),
+            LossKind::Bce => bce::row(self, scores, positives, weight),
+            LossKind::Margin => margin::row(self, scores, positives, weight),
+            LossKind::SelfAdversarial => self_adversarial::row(self, scores, positives, weight),
+        }
+    }
+}
+
+/// Values added up side by side, so that reductions vectorise and keep one order.
+const SIDE_BY_SIDE: usize = 16;
+
+/// Σ f(x) over a row, in a fixed order.
+#[inline(always)]
+fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
+    let mut sums = [F::ZERO; SIDE_BY_SIDE];
+    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    for block in blocks {
+        for (s, &x) in sums.iter_mut().zip(block) {
+            *s += f(x);
+        }
+    }
+    for (s, &x) in sums.iter_mut().zip(rest) {
+        *s += f(x);
+    }
+    sums.into_iter().fold(F::ZERO, |a, b| a + b)
+}
+
+/// The largest value of a row.
+#[inline(always)]
+fn largest<F: Real>(row: &[F]) -> F {
+    let mut tops = [F::of(MASKED); SIDE_BY_SIDE];
+    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    for block in blocks {
+        for (t, &x) in tops.iter_mut().zip(block) {
+            *t = t.larger(x);
+        }
+    }
+    for (t, &x) in tops.iter_mut().zip(rest) {
+        *t = t.larger(x);
+    }
+    tops.into_iter().fold(F::of(MASKED), F::larger)
+}
+
+/// ln(1 + eˣ), without overflow.
+#[inline(always)]
+fn softplus<F: Real>(x: F) -> F {
+    x.larger(F::ZERO) + (-x.abs()).exp().ln_1p()
+}
+
+/// 1/(1 + e⁻ˣ), without overflow.
+#[inline(always)]
+fn sigmoid<F: Real>(x: F) -> F {
+    let e = (-x.abs()).exp();
+    let small = e / (F::ONE + e);
+    if x < F::ZERO { small } else { F::ONE - small }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Optimizers, learning-rate schedules and regularizers: what happens to a row once its gradient
+//! is known. The optimizers here are the oracle and the CPU twin's inner loop; `shaders/update.wgsl`
+//! holds the same formulas.
+
+mod regularizer;
+mod schedule;
+
+pub use regularizer::{Regularizer, RegularizerKind};
+pub use schedule::{Schedule, ScheduleKind, ScheduleState};
+
+use crate::model::Real;
+
+/// The optimizers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// p −= lr·g.
+    Sgd,
+    /// s += g²; p −= lr·g/(√s + 1e-10) (Duchi et al. 2011).
+    Adagrad,
+    /// Adagrad with one accumulator a row: the mean of g² over the row.
+    RowAdagrad,
+    /// Adam on the touched rows only (Kingma and Ba 2015; the sparse form of PyTorch).
+    Adam,
+}
+
+impl OptimizerKind {
+    /// Widths of the state tables that go with rows of `width` values.
+    pub fn state_widths(self, width: usize) -> Vec<usize> {
+        match self {
+            OptimizerKind::Sgd => vec![],
+            OptimizerKind::Adagrad => vec![width],
+            OptimizerKind::RowAdagrad => vec![1],
+            OptimizerKind::Adam => vec![width, width],
+        }
+    }
+}
+
+/// Adam's decay of the first moment.
+pub const BETA1: f32 = 0.9;
+/// Adam's decay of the second moment.
+pub const BETA2: f32 = 0.999;
+
+/// One step of an optimizer: the formula with its numbers for this step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptimizerStep {
+    /// Which formula.
+    pub kind: OptimizerKind,
+    /// The step size; for Adam with the bias corrections folded in.
+    pub rate: f32,
+}
+
+/// Added to the root of Adagrad's accumulator.
+pub const ADAGRAD_EPSILON: f64 = 1e-10;
+/// Added to the root of Adam's second moment.
+pub const ADAM_EPSILON: f64 = 1e-8;
+
+impl OptimizerStep {
+    /// Step number `step` (from 1) at learning rate `lr`.
+    pub fn new(kind: OptimizerKind, lr: f64, step: u64) -> OptimizerStep {
+        let rate = match kind {
+            OptimizerKind::Adam => {
+                let t = step.max(1) as f64;
+                let first = 1.0 - f64::from(BETA1).powf(t);
+                let second = 1.0 - f64::from(BETA2).powf(t);
+                lr * second.sqrt() / first
+            }
+            _ => lr,
+        };
+        OptimizerStep {
+            kind,
+            rate: rate as f32,
+        }
+    }
+
+    /// Applies a gradient to a row. `first` and `second` are the row's slices of the state tables
+    /// (see [`OptimizerKind::state_widths`]); those the optimizer has not are empty.
+    #[inline(always)]
+    pub fn apply<F: Real>(self, row: &mut [F], gradient: &[F], first: &mut [F], second: &mut [F]) {
+        let rate = F::of(f64::from(self.rate));
+        match self.kind {
+            OptimizerKind::Sgd => {
+                for (p, &g) in row.iter_mut().zip(gradient) {
+                    *p = *p - rate * g;
+                }
+            }
+            OptimizerKind::Adagrad => {
+                for ((p, &g), s) in row.iter_mut().zip(gradient).zip(first) {
+                    *s += g * g;
+                    *p = *p - rate * g / (s.sqrt() + F::of(ADAGRAD_EPSILON));
+                }
+            }
+            OptimizerKind::RowAdagrad => {
+                let mut square = F::ZERO;
+                for &g in gradient {
+                    square += g * g;
+                }
+                first[0] += square / F::of(gradient.len() as f64);
+                let step = rate / (first[0].sqrt() + F::of(ADAGRAD_EPSILON));
+                for (p, &g) in row.iter_mut().zip(gradient) {
+                    *p = *p - step * g;
+                }
+            }
+            OptimizerKind::Adam => {
+                let (b1, b2) = (F::of(f64::from(BETA1)), F::of(f64::from(BETA2)));
+                for (((p, &g), m), v) in row.iter_mut().zip(gradient).zip(first).zip(second) {
+                    *m = b1 * *m + (F::ONE - b1) * g;
+                    *v = b2 * *v + (F::ONE - b2) * g * g;
+                    *p = *p - rate * *m / (v.sqrt() + F::of(ADAM_EPSILON));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(kind: OptimizerKind, lr: f64, steps: u64) -> Vec<f64> {
+        // f(p) = ½ Σ (p − target)², from zero.
+        let target = [1.0, -2.0, 0.5];
+        let mut row = [0.0f64; 3];
+        let mut states: Vec<Vec<f64>> =
+            kind.state_widths(3).iter().map(|&w| vec![0.0; w]).collect();
+        states.resize(2, Vec::new());
+        let (first, second) = states.split_at_mut(1);
+        for step in 1..=steps {
+            let gradient: Vec<f64> = row.iter().zip(target).map(|(p, t)| p - t).collect();
+            OptimizerStep::new(kind, lr, step).apply(
+                &mut row,
+                &gradient,
+                &mut first[0],
+                &mut second[0],
+            );
+        }
+        row.iter().zip(target).map(|(p, t)| (p - t).abs()).collect()
+    }
+
+    #[test]
+    fn every_optimizer_descends() {
+        for (kind, lr) in [
+            (OptimizerKind::Sgd, 0.1),
+            (OptimizerKind::Adagrad, 0.5),
+            (OptimizerKind::RowAdagrad, 0.5),
+            (OptimizerKind::Adam, 0.05),
+        ] {
+            for error in run(kind, lr, 500) {
+                assert!(error < 0.01, "{kind:?} {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn first_steps_by_hand() {
+        let one = |kind| {
+            let (mut p, mut first, mut second) = ([1.0f64, 1.0], [0.0; 2], [0.0; 2]);
+            OptimizerStep::new(kind, 0.1, 1).apply(&mut p, &[2.0, -4.0], &mut first, &mut second);
+            p
+        };
+        let close = |a: [f64; 2], b: [f64; 2]| {
+            assert!(
+                (a[0] - b[0]).abs() < 1e-6 && (a[1] - b[1]).abs() < 1e-6,
+                "{a:?} {b:?}"
+            )
+        };
+        close(one(OptimizerKind::Sgd), [0.8, 1.4]);
+        close(one(OptimizerKind::Adagrad), [0.9, 1.1]);
+        let root = 10f64.sqrt();
+        close(
+            one(OptimizerKind::RowAdagrad),
+            [1.0 - 0.2 / root, 1.0 + 0.4 / root],
+        );
+        close(one(OptimizerKind::Adam), [0.9, 1.1]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Random streams that depend on nothing but their names: a seed and a few numbers (epoch, step,
+//! row …) give the same stream on every machine and for every number of threads and shards.
+
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// The generator behind every random stream of the crate.
+pub type Stream = Xoshiro256PlusPlus;
+
+/// What a stream is for. Streams of different purposes never overlap, whatever their indices.
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Initial values of a table; indices: table, row.
+    Init = 1,
+    /// The order of the training facts; index: epoch.
+    Shuffle = 2,
+    /// Negatives of a step; indices: epoch, step.
+    Negatives = 3,
+    /// Dropout masks of a step; indices: epoch, step.
+    Dropout = 4,
+    /// Splitting a single file into train, valid and test.
+    Split = 5,
+}
+
+/// The random stream named by a seed, a purpose and indices.
+pub fn stream(seed: u64, purpose: Purpose, indices: [u64; 2]) -> Stream {
+    Stream::seed_from_u64(key(seed, purpose, indices))
+}
+
+/// The 64-bit key of a stream: SplitMix64's finaliser (Steele et al. 2014) chained over the name.
+pub fn key(seed: u64, purpose: Purpose, indices: [u64; 2]) -> u64 {
+    [purpose as u64, indices[0], indices[1]]
+        .into_iter()
+        .fold(mix(seed), |state, part| {
+            mix(state ^ mix(part.wrapping_add(0x9e37_79b9_7f4a_7c15)))
+        })
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A 32-bit hash of a cell, the same on the host and in `shaders/shared/hash.wgsl`: two rounds of
+/// the PCG output permutation (Jarzynski and Olano 2020). Dropout masks compare it to a threshold.
+#[inline(always)]
+pub fn cell(seed: u32, row: u32, column: u32) -> u32 {
+    pcg(pcg(seed ^ row.wrapping_mul(0x9e37_79b9)).wrapping_add(column))
+}
+
+#[inline(always)]
+fn pcg(x: u32) -> u32 {
+    let state = x.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    #[test]
+    fn streams_are_named_by_all_their_parts() {
+        let first = |seed, purpose, at| stream(seed, purpose, at).random::<u64>();
+        let base = first(1, Purpose::Init, [2, 3]);
+        assert_eq!(base, first(1, Purpose::Init, [2, 3]));
+        assert_ne!(base, first(2, Purpose::Init, [2, 3]));
+        assert_ne!(base, first(1, Purpose::Shuffle, [2, 3]));
+        assert_ne!(base, first(1, Purpose::Init, [3, 2]));
+    }
+
+    #[test]
+    fn streams_are_stable_across_versions() {
+        assert_eq!(key(7, Purpose::Negatives, [1, 2]), KEY);
+        assert_eq!(cell(1, 2, 3), CELL);
+    }
+    const KEY: u64 = 6056486054100537743;
+    const CELL: u32 = 3733039312;
+
+    #[test]
+    fn cells_are_uniform() {
+        let below = (0..100_000u32)
+            .filter(|&i| cell(9, i / 100, i % 100) < u32::MAX / 10 * 3)
+            .count();
+        assert!((29_000..31_000).contains(&below), "{below}");
+    }
+}

@@ -1,0 +1,374 @@
+//! From the training facts to the plan of every step.
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::negatives::Asked;
+use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
+use super::{Negatives, Objective, QueryRule, Sides};
+use crate::dataset::{FilterIndex, Triple};
+use crate::rng::{Purpose, key, stream};
+
+/// Makes the plans of a training run.
+#[derive(Debug)]
+pub struct Sampler {
+    /// How queries are formed.
+    pub rule: QueryRule,
+    /// What queries are scored against.
+    pub objective: Objective,
+    /// Which ends are asked for.
+    pub sides: Sides,
+    /// How negatives are drawn.
+    pub negatives: Negatives,
+    /// Facts a step (queries a step for K-vs-all).
+    pub batch_size: usize,
+    /// Whether the regularizer weighs rows by their occurrences.
+    pub weighted_penalty: bool,
+    /// Whether rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
+    pub frequency_weights: bool,
+    /// The run's seed.
+    pub seed: u64,
+    entities: u32,
+    facts: Vec<Triple>,
+    filter: FilterIndex,
+    /// Probability that the head is asked for, by relation (Bernoulli only).
+    head_probability: Vec<f64>,
+    /// Distinct queries of the training facts (K-vs-all only).
+    distinct: Vec<Asked>,
+}
+
+/// The order in which an epoch visits its items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochOrder {
+    epoch: u32,
+    items: Vec<u32>,
+}
+
+/// Room that a thread making plans reuses from step to step.
+#[derive(Debug)]
+pub struct Scratch {
+    entities: RowsBuilder,
+    relations: RowsBuilder,
+}
+
+impl Sampler {
+    /// A sampler over training facts among `entities`; both sides, all other options plain.
+    ///
+    /// `facts` must not be empty and must only name entities below `entities` and relations below
+    /// `rule.relations`.
+    pub fn new(
+        facts: Vec<Triple>,
+        entities: u32,
+        rule: QueryRule,
+        objective: Objective,
+        batch_size: usize,
+    ) -> Sampler {
+        let filter = FilterIndex::new(entities as usize, rule.relations as usize, &[&facts]);
+        let mut sampler = Sampler {
+            rule,
+            objective,
+            sides: Sides::Both,
+            negatives: Negatives {
+                count: 1,
+                chunk: 1,
+                filtered: false,
+            },
+            batch_size: batch_size.max(1),
+            weighted_penalty: true,
+            frequency_weights: false,
+            seed: 0,
+            entities,
+            head_probability: head_probabilities(&facts, rule.relations),
+            distinct: Vec::new(),
+            facts,
+            filter,
+        };
+        if objective == Objective::KVsAll {
+            sampler.distinct = distinct_queries(&sampler.facts);
+        }
+        sampler
+    }
+
+    /// Room for [`Sampler::plan`].
+    pub fn scratch(&self) -> Scratch {
+        Scratch {
+            entities: RowsBuilder::new(self.entities as usize),
+            relations: RowsBuilder::new(self.rule.relation_rows()),
+        }
+    }
+
+    /// Steps in an epoch.
+    pub fn steps(&self) -> u32 {
+        self.items().div_ceil(self.batch_size) as u32
+    }
+
+    fn items(&self) -> usize {
+        match self.objective {
+            Objective::KVsAll => self.distinct.len(),
+            _ => self.facts.len(),
+        }
+    }
+
+    /// The order of an epoch (from 1).
+    pub fn order(&self, epoch: u32) -> EpochOrder {
+        let mut items: Vec<u32> = (0..self.items() as u32).collect();
+        items.shuffle(&mut stream(
+            self.seed,
+            Purpose::Shuffle,
+            [u64::from(epoch), 0],
+        ));
+        EpochOrder { epoch, items }
+    }
+
+    /// The plan of one step (from 0) of an epoch.
+    pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
+        let first = step as usize * self.batch_size;
+        let batch = &order.items[first..order.items.len().min(first + self.batch_size)];
+        let name = [u64::from(order.epoch), u64::from(step)];
+        let mut rng = stream(self.seed, Purpose::Negatives, name);
+
+        let (asked, targets) = self.queries(batch, step, &mut rng);
+        let mut entities = std::mem::take(&mut scratch.entities);
+        let mut relations = std::mem::take(&mut scratch.relations);
+        entities.begin();
+        relations.begin();
+        for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
+            let (row, _) = self.direction(query);
+            entities.touch(query.known, Place::Input(q as u32));
+            relations.touch(row, Place::Input(q as u32));
+            match self.objective {
+                Objective::Negatives => entities.touch(*target, Place::Positive(q as u32)),
+                // Right answers get their gradient with all other entities; they are needed here
+                // because the regularizer counts them.
+                Objective::OneVsAll => entities.keep(*target),
+                Objective::KVsAll => query
+                    .answers(&self.filter)
+                    .iter()
+                    .for_each(|&e| entities.keep(e)),
+            }
+        }
+        let (slots, masks) = match self.objective {
+            Objective::Negatives => {
+                self.negatives
+                    .draw(&mut rng, self.entities, &asked, &self.filter)
+            }
+            _ => Default::default(),
+        };
+        for (s, &row) in slots.iter().enumerate() {
+            entities.touch(row, Place::Slot(s as u32));
+        }
+
+        let mut plan = Plan {
+            epoch: order.epoch,
+            step,
+            dropout_seed: key(self.seed, Purpose::Dropout, name) as u32,
+            facts: batch.len(),
+            entities: entities.finish(),
+            relations: relations.finish(),
+            queries: Vec::with_capacity(asked.len()),
+            weights: self.weights(&asked, &targets),
+            candidates: self.candidates(&asked, &targets, &entities, slots, masks),
+        };
+        if self.objective == Objective::KVsAll {
+            plan.facts = match &plan.candidates {
+                Candidates::All { positives, .. } => positives.len(),
+                Candidates::Sampled { .. } => 0,
+            };
+        }
+        for (query, &target) in asked.iter().zip(&targets) {
+            let (row, inverse) = self.direction(query);
+            plan.queries.push(Query {
+                entity: entities.position(query.known),
+                relation: relations.position(row),
+                inverse: u32::from(inverse),
+                target: entities.position(target),
+            });
+        }
+        self.penalties(&mut plan, &entities);
+        scratch.entities = entities;
+        scratch.relations = relations;
+        plan
+    }
+
+    fn direction(&self, query: &Asked) -> (u32, bool) {
+        if query.head {
+            self.rule.head(query.relation)
+        } else {
+            self.rule.tail(query.relation)
+        }
+    }
+
+    /// The queries of a batch and, for each, a right answer (the first one for K-vs-all).
+    fn queries(
+        &self,
+        batch: &[u32],
+        step: u32,
+        rng: &mut crate::rng::Stream,
+    ) -> (Vec<Asked>, Vec<u32>) {
+        if self.objective == Objective::KVsAll {
+            let asked: Vec<Asked> = batch.iter().map(|&i| self.distinct[i as usize]).collect();
+            let targets = asked.iter().map(|q| q.answers(&self.filter)[0]).collect();
+            return (asked, targets);
+        }
+        let mut asked = Vec::with_capacity(batch.len() * 2);
+        let mut targets = Vec::with_capacity(batch.len() * 2);
+        for &i in batch {
+            let Triple {
+                head,
+                relation,
+                tail,
+            } = self.facts[i as usize];
+            let (ask_tail, ask_head) = match self.sides {
+                Sides::Both => (true, true),
+                Sides::Tail => (true, false),
+                Sides::Head => (false, true),
+                Sides::Alternate => (step.is_multiple_of(2), !step.is_multiple_of(2)),
+                Sides::Bernoulli => {
+                    let head = rng.random_bool(self.head_probability[relation as usize]);
+                    (!head, head)
+                }
+            };
+            if ask_tail {
+                asked.push(Asked {
+                    known: head,
+                    relation,
+                    head: false,
+                });
+                targets.push(tail);
+            }
+            if ask_head {
+                asked.push(Asked {
+                    known: tail,
+                    relation,
+                    head: true,
+                });
+                targets.push(head);
+            }
+        }
+        (asked, targets)
+    }
+
+    fn weights(&self, asked: &[Asked], targets: &[u32]) -> Vec<f32> {
+        if !self.frequency_weights {
+            return vec![1.0 / asked.len() as f32; asked.len()];
+        }
+        let raw: Vec<f64> = asked
+            .iter()
+            .zip(targets)
+            .map(|(query, &target)| {
+                let (head, tail) = if query.head {
+                    (target, query.known)
+                } else {
+                    (query.known, target)
+                };
+                let count = self.filter.tails(head, query.relation).len()
+                    + self.filter.heads(query.relation, tail).len();
+                1.0 / (count.max(1) as f64).sqrt()
+            })
+            .collect();
+        let total: f64 = raw.iter().sum();
+        raw.into_iter().map(|w| (w / total) as f32).collect()
+    }
+
+    fn candidates(
+        &self,
+        asked: &[Asked],
+        targets: &[u32],
+        entities: &RowsBuilder,
+        slots: Vec<u32>,
+        masks: Vec<u32>,
+    ) -> Candidates {
+        match self.objective {
+            Objective::Negatives => Candidates::Sampled {
+                chunk: self.negatives.chunk,
+                negatives: self.negatives.count,
+                slots: slots
+                    .into_iter()
+                    .map(|row| entities.position(row))
+                    .collect(),
+                masks,
+            },
+            Objective::OneVsAll => Candidates::All {
+                offsets: (0..=asked.len() as u32).collect(),
+                positives: targets.to_vec(),
+            },
+            Objective::KVsAll => {
+                let mut offsets = vec![0];
+                let mut positives = Vec::new();
+                for query in asked {
+                    positives.extend_from_slice(query.answers(&self.filter));
+                    offsets.push(positives.len() as u32);
+                }
+                Candidates::All { offsets, positives }
+            }
+        }
+    }
+
+    /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every
+    /// query, as in the mean over a batch of queries of Lacroix et al. 2018.
+    fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder) {
+        let share = 1.0 / plan.queries.len() as f32;
+        let add = |weight: &mut f32| {
+            if self.weighted_penalty {
+                *weight += share;
+            } else {
+                *weight = 1.0;
+            }
+        };
+        for (q, query) in plan.queries.iter().enumerate() {
+            add(&mut plan.entities.penalty[query.entity as usize]);
+            add(&mut plan.relations.penalty[query.relation as usize]);
+            match (&plan.candidates, self.objective) {
+                (Candidates::All { offsets, positives }, Objective::KVsAll) => {
+                    for &row in &positives[offsets[q] as usize..offsets[q + 1] as usize] {
+                        add(&mut plan.entities.penalty[entities.position(row) as usize]);
+                    }
+                }
+                _ => add(&mut plan.entities.penalty[query.target as usize]),
+            }
+        }
+    }
+}
+
+/// tph/(tph + hpt) of every relation: average tails per head over that plus heads per tail.
+fn head_probabilities(facts: &[Triple], relations: u32) -> Vec<f64> {
+    let distinct = |end: fn(&Triple) -> u32| {
+        let mut seen: Vec<(u32, u32)> = facts.iter().map(|f| (f.relation, end(f))).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        let mut counts = vec![0u32; relations as usize];
+        for (relation, _) in seen {
+            counts[relation as usize] += 1;
+        }
+        counts
+    };
+    // tph = facts/heads and hpt = facts/tails, so the facts cancel.
+    distinct(|f| f.head)
+        .into_iter()
+        .zip(distinct(|f| f.tail))
+        .map(|(heads, tails)| match heads + tails {
+            0 => 0.5,
+            all => f64::from(tails) / f64::from(all),
+        })
+        .collect()
+}
+
+fn distinct_queries(facts: &[Triple]) -> Vec<Asked> {
+    let mut seen: Vec<(bool, u32, u32)> = facts
+        .iter()
+        .flat_map(|f| [(false, f.relation, f.head), (true, f.relation, f.tail)])
+        .collect();
+    seen.sort_unstable();
+    seen.dedup();
+    seen.into_iter()
+        .map(|(head, relation, known)| Asked {
+            known,
+            relation,
+            head,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,265 @@
+//! Plans: everything a step needs to know before any arithmetic runs.
+//!
+//! A plan names the *unique rows* a step touches and, for each of them, the places that contribute
+//! to its gradient, as compressed lists (`offsets`, `places`). Sums over a list run in its order,
+//! so a plan fixes the order of every reduction.
+
+use bytemuck::{Pod, Zeroable};
+
+/// One query: a known entity and a relation, asking for the missing entity.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Query {
+    /// Position of the known entity in [`Plan::entities`].
+    pub entity: u32,
+    /// Position of the relation in [`Plan::relations`].
+    pub relation: u32,
+    /// 1 if the operator is applied backwards (a head is asked for), else 0.
+    pub inverse: u32,
+    /// Position of the right answer in [`Plan::entities`].
+    pub target: u32,
+}
+
+/// Where a contribution to a row's gradient comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The row is the input (entity or relation) of query `q`.
+    Input(u32),
+    /// The row is the right answer of query `q`.
+    Positive(u32),
+    /// The row is slot `s` of the negatives: candidate `s % negatives` of chunk `s / negatives`.
+    Slot(u32),
+}
+
+impl Place {
+    const TAG: u32 = 30;
+    /// Queries and slots are numbered below this.
+    pub const LIMIT: u32 = 1 << Self::TAG;
+
+    /// The place as one word: kind in the top two bits, number below.
+    pub fn pack(self) -> u32 {
+        match self {
+            Place::Input(q) => q,
+            Place::Positive(q) => (1 << Self::TAG) | q,
+            Place::Slot(s) => (2 << Self::TAG) | s,
+        }
+    }
+
+    /// The place that a word names.
+    #[inline(always)]
+    pub fn unpack(word: u32) -> Place {
+        let number = word & (Self::LIMIT - 1);
+        match word >> Self::TAG {
+            0 => Place::Input(number),
+            1 => Place::Positive(number),
+            _ => Place::Slot(number),
+        }
+    }
+}
+
+/// The unique rows of one table that a step touches, and what contributes to each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Row numbers in the table, ascending, each once.
+    pub ids: Vec<u32>,
+    /// Row `i` of `ids` owns `places[offsets[i]..offsets[i + 1]]`.
+    pub offsets: Vec<u32>,
+    /// Packed [`Place`]s.
+    pub places: Vec<u32>,
+    /// How much the regularizer weighs the row, λ aside: its occurrences in facts divided by the
+    /// number of queries, or 1 where the regularizer is not weighted; 0 for mere negatives.
+    pub penalty: Vec<f32>,
+}
+
+impl Rows {
+    /// Number of unique rows.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether no row is touched.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The places of unique row `i`.
+    #[inline(always)]
+    pub fn places_of(&self, i: usize) -> &[u32] {
+        &self.places[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+}
+
+/// What each query is scored against.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Candidates {
+    /// Its right answer and drawn negatives; candidate 0 is the right answer.
+    Sampled {
+        /// Queries that share one list of negatives; the last chunk may be short.
+        chunk: usize,
+        /// Negatives of a chunk.
+        negatives: usize,
+        /// Positions in [`Plan::entities`]: `negatives` for every chunk.
+        slots: Vec<u32>,
+        /// One bit per query and negative, `negatives.div_ceil(32)` words a query: set where the
+        /// negative is a known fact and must not count. Empty if nothing is masked.
+        masks: Vec<u32>,
+    },
+    /// All entities.
+    All {
+        /// Query `q` has the right answers `positives[offsets[q]..offsets[q + 1]]`.
+        offsets: Vec<u32>,
+        /// Rows of the entity table, ascending within a query.
+        positives: Vec<u32>,
+    },
+}
+
+/// One step's work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Epoch, from 1.
+    pub epoch: u32,
+    /// Step within the epoch, from 0.
+    pub step: u32,
+    /// Names the dropout masks of the step, see [`crate::rng::cell`].
+    pub dropout_seed: u32,
+    /// Training facts behind the step's queries.
+    pub facts: usize,
+    /// Entity rows: inputs, right answers and negatives.
+    pub entities: Rows,
+    /// Relation rows.
+    pub relations: Rows,
+    /// The queries.
+    pub queries: Vec<Query>,
+    /// Weight of each query's loss; they add up to one.
+    pub weights: Vec<f32>,
+    /// What the queries are scored against.
+    pub candidates: Candidates,
+}
+
+impl Plan {
+    /// Candidates of a query where they are sampled: the right answer and its negatives.
+    pub fn sampled_width(&self) -> usize {
+        match &self.candidates {
+            Candidates::Sampled { negatives, .. } => negatives + 1,
+            Candidates::All { .. } => 0,
+        }
+    }
+}
+
+/// Gathers touched rows, makes them unique and lists their places; reused from step to step.
+#[derive(Debug, Default)]
+pub struct RowsBuilder {
+    /// Position of a row in the current step's `ids`, valid where `stamp` is `round`.
+    position: Vec<u32>,
+    stamp: Vec<u32>,
+    round: u32,
+    touched: Vec<(u32, u32)>,
+    ids: Vec<u32>,
+}
+
+impl RowsBuilder {
+    /// For a table of so many rows.
+    pub fn new(rows: usize) -> RowsBuilder {
+        RowsBuilder {
+            position: vec![0; rows],
+            stamp: vec![0; rows],
+            ..RowsBuilder::default()
+        }
+    }
+
+    /// Starts a step.
+    pub fn begin(&mut self) {
+        if self.round == u32::MAX {
+            self.stamp.fill(0);
+            self.round = 0;
+        }
+        self.round += 1;
+        self.touched.clear();
+        self.ids.clear();
+    }
+
+    /// Notes that a row contributes at a place.
+    pub fn touch(&mut self, row: u32, place: Place) {
+        self.keep(row);
+        self.touched.push((row, place.pack()));
+    }
+
+    /// Notes that a row is needed although nothing contributes to it through a place.
+    pub fn keep(&mut self, row: u32) {
+        if self.stamp[row as usize] != self.round {
+            self.stamp[row as usize] = self.round;
+            self.ids.push(row);
+        }
+    }
+
+    /// Sorts the rows and lists their places in the order they were noted. `penalty` starts at 0.
+    pub fn finish(&mut self) -> Rows {
+        self.ids.sort_unstable();
+        for (i, &row) in self.ids.iter().enumerate() {
+            self.position[row as usize] = i as u32;
+        }
+        let mut offsets = vec![0u32; self.ids.len() + 1];
+        for &(row, _) in &self.touched {
+            offsets[self.position[row as usize] as usize + 1] += 1;
+        }
+        for i in 0..self.ids.len() {
+            offsets[i + 1] += offsets[i];
+        }
+        let mut next = offsets.clone();
+        let mut places = vec![0u32; self.touched.len()];
+        for &(row, place) in &self.touched {
+            let slot = &mut next[self.position[row as usize] as usize];
+            places[*slot as usize] = place;
+            *slot += 1;
+        }
+        Rows {
+            penalty: vec![0.0; self.ids.len()],
+            ids: self.ids.clone(),
+            offsets,
+            places,
+        }
+    }
+
+    /// Position among the unique rows of a row noted in this step; valid after
+    /// [`RowsBuilder::finish`].
+    pub fn position(&self, row: u32) -> u32 {
+        self.position[row as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn places_survive_packing(n in 0..Place::LIMIT, kind in 0..3) {
+            let place = match kind { 0 => Place::Input(n), 1 => Place::Positive(n), _ => Place::Slot(n) };
+            prop_assert_eq!(Place::unpack(place.pack()), place);
+        }
+
+        #[test]
+        fn every_touch_is_listed_once_and_in_order(
+            rounds in prop::collection::vec(prop::collection::vec((0u32..50, 0u32..1000), 0..200), 1..4)
+        ) {
+            let mut builder = RowsBuilder::new(50);
+            for touches in rounds {
+                builder.begin();
+                for &(row, n) in &touches {
+                    builder.touch(row, Place::Slot(n));
+                }
+                let rows = builder.finish();
+                prop_assert!(rows.ids.is_sorted_by(|a, b| a < b));
+                prop_assert_eq!(rows.places.len(), touches.len());
+                for (i, &id) in rows.ids.iter().enumerate() {
+                    prop_assert_eq!(builder.position(id), i as u32);
+                    let want: Vec<u32> = touches.iter().filter(|t| t.0 == id)
+                        .map(|t| Place::Slot(t.1).pack()).collect();
+                    prop_assert_eq!(rows.places_of(i), &want[..]);
+                    prop_assert!(!want.is_empty());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use super::*;
+use proptest::prelude::*;
+
+fn graph(seed: u64, entities: u32, relations: u32, facts: usize) -> Vec<Triple> {
+    let mut rng = stream(seed, Purpose::Split, [0, 0]);
+    (0..facts)
+        .map(|_| Triple {
+            head: rng.random_range(0..entities),
+            relation: rng.random_range(0..relations),
+            tail: rng.random_range(0..entities),
+        })
+        .collect()
+}
+
+fn sampler(objective: Objective, reciprocal: bool, batch: usize) -> Sampler {
+    let rule = QueryRule {
+        relations: 5,
+        reciprocal,
+    };
+    let mut sampler = Sampler::new(graph(3, 40, 5, 230), 40, rule, objective, batch);
+    sampler.negatives = Negatives {
+        count: 7,
+        chunk: 1,
+        filtered: false,
+    };
+    sampler
+}
+
+/// The plan's queries in the graph's own numbers: known entity, relation row, direction, target.
+fn spelled(plan: &Plan) -> Vec<(u32, u32, u32, u32)> {
+    let row = |q: &Query| {
+        (
+            plan.entities.ids[q.entity as usize],
+            plan.relations.ids[q.relation as usize],
+            q.inverse,
+            plan.entities.ids[q.target as usize],
+        )
+    };
+    plan.queries.iter().map(row).collect()
+}
+
+#[test]
+fn an_epoch_visits_every_fact_once() {
+    for objective in [Objective::Negatives, Objective::OneVsAll] {
+        for reciprocal in [false, true] {
+            let sampler = sampler(objective, reciprocal, 32);
+            let order = sampler.order(4);
+            let mut scratch = sampler.scratch();
+            let mut seen = Vec::new();
+            for step in 0..sampler.steps() {
+                seen.extend(spelled(&sampler.plan(&order, step, &mut scratch)));
+            }
+            let mut want = Vec::new();
+            for f in &sampler.facts {
+                let (row, inverse) = sampler.rule.head(f.relation);
+                want.push((f.head, f.relation, 0, f.tail));
+                want.push((f.tail, row, u32::from(inverse), f.head));
+            }
+            seen.sort_unstable();
+            want.sort_unstable();
+            assert_eq!(seen, want);
+        }
+    }
+}
+
+#[test]
+fn plans_depend_on_seed_epoch_and_step_alone() {
+    let sampler = sampler(Objective::Negatives, false, 50);
+    let order = sampler.order(2);
+    let mut used = sampler.scratch();
+    for step in 0..sampler.steps() {
+        sampler.plan(&order, step, &mut used);
+    }
+    let fresh = sampler.plan(&sampler.order(2), 3, &mut sampler.scratch());
+    assert_eq!(fresh, sampler.plan(&order, 3, &mut used));
+    assert_ne!(
+        fresh.candidates,
+        sampler.plan(&sampler.order(3), 3, &mut used).candidates
+    );
+}
+
+#[test]
+fn k_vs_all_lists_every_training_answer() {
+    let sampler = sampler(Objective::KVsAll, true, 16);
+    let order = sampler.order(1);
+    let mut scratch = sampler.scratch();
+    let mut facts = 0;
+    for step in 0..sampler.steps() {
+        let plan = sampler.plan(&order, step, &mut scratch);
+        let Candidates::All { offsets, positives } = &plan.candidates else {
+            panic!("K-vs-all scores all entities");
+        };
+        for (q, (known, row, _, _)) in spelled(&plan).into_iter().enumerate() {
+            let answers = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+            let want = if row < 5 {
+                sampler.filter.tails(known, row)
+            } else {
+                sampler.filter.heads(row - 5, known)
+            };
+            assert_eq!(answers, want);
+            facts += answers.len();
+        }
+    }
+    let mut distinct = sampler.facts.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(facts, distinct.len() * 2);
+}
+
+#[test]
+fn bernoulli_asks_for_the_head_of_many_to_one_relations_less_often() {
+    // Relation 0 is N-1: every head has one tail, tails have many heads.
+    let facts: Vec<Triple> = (0..90)
+        .map(|i| Triple {
+            head: i,
+            relation: 0,
+            tail: 90 + i % 9,
+        })
+        .collect();
+    let rule = QueryRule {
+        relations: 1,
+        reciprocal: false,
+    };
+    let mut sampler = Sampler::new(facts, 99, rule, Objective::Negatives, 90);
+    sampler.sides = Sides::Bernoulli;
+    assert!((sampler.head_probability[0] - 9.0 / 99.0).abs() < 1e-12);
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    assert_eq!(plan.queries.len(), 90);
+    let heads = plan.queries.iter().filter(|q| q.inverse == 1).count();
+    assert!((1..30).contains(&heads), "{heads}");
+}
+
+#[test]
+fn penalties_count_occurrences() {
+    let sampler = sampler(Objective::OneVsAll, true, 64);
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let entities: f32 = plan.entities.penalty.iter().sum();
+    let relations: f32 = plan.relations.penalty.iter().sum();
+    assert!((entities - 2.0).abs() < 1e-5 && (relations - 1.0).abs() < 1e-5);
+    assert!((plan.weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+}
+
+proptest! {
+    #[test]
+    fn filtered_negatives_are_never_known_facts(chunk in 1usize..9, count in 1usize..70, seed in 0u64..1000) {
+        let mut sampler = sampler(Objective::Negatives, false, 20);
+        sampler.seed = seed;
+        sampler.negatives = Negatives { count, chunk, filtered: true };
+        let order = sampler.order(1);
+        let mut scratch = sampler.scratch();
+        let plan = sampler.plan(&order, sampler.steps() - 1, &mut scratch);
+        let Candidates::Sampled { slots, masks, .. } = &plan.candidates else { panic!() };
+        prop_assert_eq!(slots.len(), plan.queries.len().div_ceil(chunk) * count);
+        for (q, (known, relation, inverse, _)) in spelled(&plan).into_iter().enumerate() {
+            let answers = if inverse == 1 { sampler.filter.heads(relation, known) } else { sampler.filter.tails(known, relation) };
+            for j in 0..count {
+                let drawn = plan.entities.ids[slots[q / chunk * count + j] as usize];
+                let masked = !masks.is_empty() && masks[q * count.div_ceil(32) + j / 32] >> (j % 32) & 1 == 1;
+                prop_assert_eq!(masked, answers.contains(&drawn));
+            }
+        }
+    }
+}
