@@ -14,10 +14,14 @@
 //! | 6 | `train`, `eval`, `predict`, `export` |
 //! | 8 | the binary's command line |
 
+pub mod config;
 pub mod dataset;
+pub mod eval;
 pub mod kernel;
 pub mod loss;
 pub mod model;
 pub mod optim;
 pub mod rng;
 pub mod sampler;
+pub mod server;
+pub mod train;

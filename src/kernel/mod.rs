@@ -20,10 +20,12 @@
 //! | `update` | the optimizer |
 //! | `rank_count` | scores and counts better and equal candidates, fused |
 
+mod backend;
 pub mod cpu;
 mod error;
 mod layout;
 
+pub use backend::{Backend, Table};
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
 

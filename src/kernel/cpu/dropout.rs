@@ -78,6 +78,7 @@ impl Dropout {
 
     #[inline(always)]
     pub fn relation(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> [f32; 2] {
-        self.relation.lane(lanes, width, self.seed ^ RELATION, query, k)
+        self.relation
+            .lane(lanes, width, self.seed ^ RELATION, query, k)
     }
 }

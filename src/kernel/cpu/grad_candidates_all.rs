@@ -27,15 +27,29 @@ pub(super) fn grad_candidates_all(
     let entities = table.spec.layout.rows();
     for (s, (shard, gradient)) in table.shards.iter().zip(gradients).enumerate() {
         let first = table.spec.layout.range(s).start;
-        let strips = gradient.par_chunks_mut(STRIP * width).zip(shard.values.par_chunks(STRIP * width));
+        let strips = gradient
+            .par_chunks_mut(STRIP * width)
+            .zip(shard.values.par_chunks(STRIP * width));
         strips.enumerate().for_each(|(i, (gradient, values))| {
             let rows = gradient.len() / width;
             let at = first + i * STRIP;
             if model.similarity() != Similarity::Dot {
-                model.visit(Pairwise { coefficients, queries, at, entities, values, gradient, overwrite });
+                model.visit(Pairwise {
+                    coefficients,
+                    queries,
+                    at,
+                    entities,
+                    values,
+                    gradient,
+                    overwrite,
+                });
                 return;
             }
-            let accumulate = if overwrite { Accum::Replace } else { Accum::Add };
+            let accumulate = if overwrite {
+                Accum::Replace
+            } else {
+                Accum::Add
+            };
             let part = MatRef::from_row_major_slice(coefficients, n, entities).subcols(at, rows);
             let queries = MatRef::from_row_major_slice(queries, n, width);
             let out = MatMut::from_row_major_slice_mut(gradient, rows, width);
@@ -70,7 +84,10 @@ impl Visitor for Pairwise<'_> {
         simd(
             #[inline(always)]
             || {
-                let pairs = self.values.chunks_exact(width).zip(self.gradient.chunks_exact_mut(width));
+                let pairs = self
+                    .values
+                    .chunks_exact(width)
+                    .zip(self.gradient.chunks_exact_mut(width));
                 for (e, (row, gradient)) in pairs.enumerate() {
                     for (q, query) in self.queries.chunks_exact(width).enumerate() {
                         let c = self.coefficients[q * self.entities + self.at + e];

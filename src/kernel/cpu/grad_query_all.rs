@@ -22,7 +22,12 @@ pub(super) fn grad_query_all(
     let entities = table.spec.layout.rows();
     d_queries.fill(0.0);
     if model.similarity() != Similarity::Dot {
-        model.visit(Pairwise { coefficients, queries, table, d_queries });
+        model.visit(Pairwise {
+            coefficients,
+            queries,
+            table,
+            d_queries,
+        });
         return;
     }
     let coefficients = MatRef::from_row_major_slice(coefficients, n, entities);
@@ -55,7 +60,10 @@ impl Visitor for Pairwise<'_> {
                     let first = self.table.spec.layout.range(s).start;
                     for (b, rows) in shard.values.chunks(CANDIDATES * width).enumerate() {
                         let at = first + b * CANDIDATES;
-                        let pairs = self.queries.chunks_exact(width).zip(self.d_queries.chunks_exact_mut(width));
+                        let pairs = self
+                            .queries
+                            .chunks_exact(width)
+                            .zip(self.d_queries.chunks_exact_mut(width));
                         for (q, (query, d_query)) in pairs.enumerate() {
                             let coefficients = &self.coefficients[q * entities + at..];
                             for (&c, row) in coefficients.iter().zip(rows.chunks_exact(width)) {

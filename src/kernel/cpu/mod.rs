@@ -89,22 +89,38 @@ impl Engine {
         if matches!(plan.candidates, Candidates::All { .. }) {
             let table = &entities.spec;
             let rows = &work.entity_gradients[..plan.entities.len() * table.width];
-            scatter::scatter(&table.layout, table.width, &plan.entities.ids, rows, &mut work.shard_gradients);
+            scatter::scatter(
+                &table.layout,
+                table.width,
+                &plan.entities.ids,
+                rows,
+                &mut work.shard_gradients,
+            );
         }
         let losses = &work.losses[..plan.queries.len()];
         self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
     }
 
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
-    pub fn update(&mut self, step: OptimizerStep, plan: &Plan, entities: &mut Table, relations: &mut Table) {
+    pub fn update(
+        &mut self,
+        step: OptimizerStep,
+        plan: &Plan,
+        entities: &mut Table,
+        relations: &mut Table,
+    ) {
         match &plan.candidates {
             Candidates::Sampled { .. } => {
-                let gradients = &self.work.entity_gradients[..plan.entities.len() * entities.spec.width];
+                let gradients =
+                    &self.work.entity_gradients[..plan.entities.len() * entities.spec.width];
                 update::update_sparse(step, entities, &plan.entities.ids, gradients);
             }
-            Candidates::All { .. } => update::update_dense(step, entities, &self.work.shard_gradients),
+            Candidates::All { .. } => {
+                update::update_dense(step, entities, &self.work.shard_gradients)
+            }
         }
-        let gradients = &self.work.relation_gradients[..plan.relations.len() * relations.spec.width];
+        let gradients =
+            &self.work.relation_gradients[..plan.relations.len() * relations.spec.width];
         update::update_sparse(step, relations, &plan.relations.ids, gradients);
     }
 

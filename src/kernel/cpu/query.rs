@@ -51,7 +51,9 @@ impl Visitor for Forward<'_> {
             let e = lane(O::ENTITY, self.entity, k);
             let r = lane(O::RELATION, self.relation, k);
             let me = self.dropout.entity(O::ENTITY, width, self.query, k);
-            let mr = self.dropout.relation(O::RELATION, self.relation.len(), self.query, k);
+            let mr = self
+                .dropout
+                .relation(O::RELATION, self.relation.len(), self.query, k);
             let e = [e[0] * me[0], e[1] * me[1]];
             let r = [r[0] * mr[0], r[1] * mr[1]];
             set_lane(O::ENTITY, self.out, k, O::forward(e, r, self.inverse));

@@ -60,12 +60,19 @@ impl Visitor for Backward<'_> {
             let r = lane(O::RELATION, self.relation, k);
             let dq = lane(O::ENTITY, self.d_query, k);
             let me = self.dropout.entity(O::ENTITY, width, self.query, k);
-            let mr = self.dropout.relation(O::RELATION, self.relation.len(), self.query, k);
+            let mr = self
+                .dropout
+                .relation(O::RELATION, self.relation.len(), self.query, k);
             let e = [e[0] * me[0], e[1] * me[1]];
             let r = [r[0] * mr[0], r[1] * mr[1]];
             let (de, dr) = O::backward(e, r, dq, self.inverse);
             set_lane(O::ENTITY, self.d_entity, k, [de[0] * me[0], de[1] * me[1]]);
-            set_lane(O::RELATION, self.d_relation, k, [dr[0] * mr[0], dr[1] * mr[1]]);
+            set_lane(
+                O::RELATION,
+                self.d_relation,
+                k,
+                [dr[0] * mr[0], dr[1] * mr[1]],
+            );
         }
     }
 }

@@ -11,14 +11,25 @@ use crate::model::{Model, Operator, Visitor};
 
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target.
-    pub fn rank(&mut self, model: Model, batch: &RankBatch, entities: &Table, relations: &Table) -> Vec<RankCounts> {
+    pub fn rank(
+        &mut self,
+        model: Model,
+        batch: &RankBatch,
+        entities: &Table,
+        relations: &Table,
+    ) -> Vec<RankCounts> {
         let rows = entities.spec.layout.rows();
         let (tile, task) = tile(rows);
         let mut counts = vec![RankCounts::default(); batch.queries.len()];
         let width = entities.spec.width;
         let queries = room(&mut self.work.queries, tile * width);
         let scores = room(&mut self.work.scores, tile * rows);
-        for (t, (asked, counts)) in batch.queries.chunks(tile).zip(counts.chunks_mut(tile)).enumerate() {
+        for (t, (asked, counts)) in batch
+            .queries
+            .chunks(tile)
+            .zip(counts.chunks_mut(tile))
+            .enumerate()
+        {
             asked
                 .par_chunks(task)
                 .zip(counts.par_chunks_mut(task))
@@ -31,7 +42,11 @@ impl Engine {
                     score_all(model, queries, entities, &mut scores[..asked.len() * rows]);
                     for (i, (query, count)) in asked.iter().zip(counts).enumerate() {
                         let known = batch.known_of(t * tile + b * task + i);
-                        *count = rank_count::rank_count(&scores[i * rows..][..rows], query.target, known);
+                        *count = rank_count::rank_count(
+                            &scores[i * rows..][..rows],
+                            query.target,
+                            known,
+                        );
                     }
                 });
         }
@@ -39,7 +54,13 @@ impl Engine {
     }
 
     /// Scores of every query against every entity, row-major.
-    pub fn scores(&mut self, model: Model, queries: &[RankQuery], entities: &Table, relations: &Table) -> Vec<f32> {
+    pub fn scores(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Vec<f32> {
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
@@ -48,13 +69,24 @@ impl Engine {
     }
 
     /// The score of every query against its target.
-    pub fn score_pairs(&mut self, model: Model, queries: &[RankQuery], entities: &Table, relations: &Table) -> Vec<f32> {
+    pub fn score_pairs(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Vec<f32> {
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let pairs = vectors.chunks_exact(width).zip(queries);
         pairs
-            .map(|(query, q)| model.visit(Pair { query, candidate: entities.row(q.target) }))
+            .map(|(query, q)| {
+                model.visit(Pair {
+                    query,
+                    candidate: entities.row(q.target),
+                })
+            })
             .collect()
     }
 }

@@ -3,10 +3,19 @@
 use crate::kernel::ShardLayout;
 
 /// Adds `rows[i]` to the gradient of table row `ids[i]`; ids are distinct.
-pub(super) fn scatter(layout: &ShardLayout, width: usize, ids: &[u32], rows: &[f32], gradients: &mut [Vec<f32>]) {
+pub(super) fn scatter(
+    layout: &ShardLayout,
+    width: usize,
+    ids: &[u32],
+    rows: &[f32],
+    gradients: &mut [Vec<f32>],
+) {
     for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
         let (shard, place) = layout.locate(id);
-        for (g, x) in gradients[shard][place * width..][..width].iter_mut().zip(row) {
+        for (g, x) in gradients[shard][place * width..][..width]
+            .iter_mut()
+            .zip(row)
+        {
             *g += x;
         }
     }

@@ -14,7 +14,9 @@ pub(super) fn score<O: Operator>(query: &[f32], candidate: &[f32]) -> f32 {
         sum(lanes, |k| similarity.term([q0[k], q1[k]], [c0[k], c1[k]]))
     } else {
         let candidate = &candidate[..lanes];
-        sum(lanes, |k| similarity.term([query[k], 0.0], [candidate[k], 0.0]))
+        sum(lanes, |k| {
+            similarity.term([query[k], 0.0], [candidate[k], 0.0])
+        })
     })
 }
 
@@ -42,7 +44,8 @@ pub(super) fn add_gradient<O: Operator>(
         let candidate = &candidate[..lanes];
         let gradient = &mut gradient[..lanes];
         for k in 0..lanes {
-            gradient[k] += coefficient * similarity.gradient([query[k], 0.0], [candidate[k], 0.0])[0];
+            gradient[k] +=
+                coefficient * similarity.gradient([query[k], 0.0], [candidate[k], 0.0])[0];
         }
     }
 }

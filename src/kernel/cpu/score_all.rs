@@ -18,7 +18,11 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &m
     let n = queries.len() / width;
     let entities = table.spec.layout.rows();
     if model.similarity() != Similarity::Dot {
-        model.visit(Pairwise { queries, table, scores });
+        model.visit(Pairwise {
+            queries,
+            table,
+            scores,
+        });
         return;
     }
     let queries = MatRef::from_row_major_slice(queries, n, width);
@@ -27,7 +31,14 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &m
         let range = table.spec.layout.range(s);
         let rows = MatRef::from_row_major_slice(&shard.values, range.len(), width);
         let out = scores.as_mut().subcols_mut(range.start, range.len());
-        matmul(out, Accum::Replace, queries, rows.transpose(), 1.0, Par::Seq);
+        matmul(
+            out,
+            Accum::Replace,
+            queries,
+            rows.transpose(),
+            1.0,
+            Par::Seq,
+        );
     }
 }
 

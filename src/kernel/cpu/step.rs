@@ -37,8 +37,16 @@ impl Workspace {
     pub(super) fn pull(&mut self, plan: &Plan, entities: &Table, relations: &Table) {
         let (ew, rw) = (entities.spec.width, relations.spec.width);
         (self.ew, self.rw) = (ew, rw);
-        pull(entities, &plan.entities.ids, room(&mut self.entities, plan.entities.len() * ew));
-        pull(relations, &plan.relations.ids, room(&mut self.relations, plan.relations.len() * rw));
+        pull(
+            entities,
+            &plan.entities.ids,
+            room(&mut self.entities, plan.entities.len() * ew),
+        );
+        pull(
+            relations,
+            &plan.relations.ids,
+            room(&mut self.relations, plan.relations.len() * rw),
+        );
         let n = plan.queries.len();
         room(&mut self.queries, n * ew);
         room(&mut self.d_queries, n * ew);
@@ -66,35 +74,40 @@ impl Workspace {
             .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
             .zip(self.losses[..n].par_chunks_mut(BLOCK));
         let (entities, relations) = (&self.entities[..], &self.relations[..]);
-        blocks.enumerate().for_each(|(b, (((((q, dq), de), dr), s), l))| {
-            let block = Block {
-                first: b * BLOCK,
-                queries: q,
-                d_queries: dq,
-                d_inputs: de,
-                d_relations: dr,
-                scores: s,
-                losses: l,
-            };
-            spec.model.visit(SampledBlock {
-                step: &step,
-                plan,
-                entities,
-                relations,
-                block,
+        blocks
+            .enumerate()
+            .for_each(|(b, (((((q, dq), de), dr), s), l))| {
+                let block = Block {
+                    first: b * BLOCK,
+                    queries: q,
+                    d_queries: dq,
+                    d_inputs: de,
+                    d_relations: dr,
+                    scores: s,
+                    losses: l,
+                };
+                spec.model.visit(SampledBlock {
+                    step: &step,
+                    plan,
+                    entities,
+                    relations,
+                    block,
+                });
             });
-        });
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
     pub(super) fn all(&mut self, spec: &StepSpec, plan: &Plan, table: &Table) {
-        let (Some(step), Candidates::All { offsets, positives }) = (self.geometry(spec, plan), &plan.candidates) else {
+        let (Some(step), Candidates::All { offsets, positives }) =
+            (self.geometry(spec, plan), &plan.candidates)
+        else {
             return;
         };
         let entities = table.spec.layout.rows();
         let (tile, task) = tile(entities);
         room(&mut self.scores, tile * entities);
-        self.shard_gradients.resize_with(table.shards.len(), Vec::new);
+        self.shard_gradients
+            .resize_with(table.shards.len(), Vec::new);
         for (gradient, shard) in self.shard_gradients.iter_mut().zip(&table.shards) {
             gradient.resize(shard.values.len(), 0.0);
         }
@@ -110,34 +123,61 @@ impl Workspace {
                 .zip(self.scores[..(end - first) * entities].par_chunks_mut(task * entities))
                 .zip(self.losses[first..end].par_chunks_mut(task));
             let (pulled, relations) = (&self.entities[..], &self.relations[..]);
-            blocks.enumerate().for_each(|(b, (((((q, dq), de), dr), s), l))| {
-                let mut block = Block {
-                    first: first + b * task,
-                    queries: q,
-                    d_queries: dq,
-                    d_inputs: de,
-                    d_relations: dr,
-                    scores: s,
-                    losses: l,
-                };
-                step.forward(plan, pulled, relations, &mut block);
-                score_all(spec.model, block.queries, table, block.scores);
-                let mut slopes = Vec::new();
-                let rows = block.scores.chunks_exact_mut(entities).zip(block.losses.iter_mut());
-                for (i, (scores, value)) in rows.enumerate() {
-                    let q = block.first + i;
-                    let right = &positives[offsets[q] as usize..offsets[q + 1] as usize];
-                    *value = simd(
-                        #[inline(always)]
-                        || loss(&spec.loss, spec.model.similarity(), scores, right, plan.weights[q], &mut slopes),
+            blocks
+                .enumerate()
+                .for_each(|(b, (((((q, dq), de), dr), s), l))| {
+                    let mut block = Block {
+                        first: first + b * task,
+                        queries: q,
+                        d_queries: dq,
+                        d_inputs: de,
+                        d_relations: dr,
+                        scores: s,
+                        losses: l,
+                    };
+                    step.forward(plan, pulled, relations, &mut block);
+                    score_all(spec.model, block.queries, table, block.scores);
+                    let mut slopes = Vec::new();
+                    let rows = block
+                        .scores
+                        .chunks_exact_mut(entities)
+                        .zip(block.losses.iter_mut());
+                    for (i, (scores, value)) in rows.enumerate() {
+                        let q = block.first + i;
+                        let right = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+                        *value = simd(
+                            #[inline(always)]
+                            || {
+                                loss(
+                                    &spec.loss,
+                                    spec.model.similarity(),
+                                    scores,
+                                    right,
+                                    plan.weights[q],
+                                    &mut slopes,
+                                )
+                            },
+                        );
+                    }
+                    grad_query_all(
+                        spec.model,
+                        block.scores,
+                        block.queries,
+                        table,
+                        block.d_queries,
                     );
-                }
-                grad_query_all(spec.model, block.scores, block.queries, table, block.d_queries);
-                step.backward(plan, pulled, relations, &mut block);
-            });
+                    step.backward(plan, pulled, relations, &mut block);
+                });
             let queries = &self.queries[first * ew..end * ew];
             let coefficients = &self.scores[..(end - first) * entities];
-            grad_candidates_all(spec.model, coefficients, queries, table, &mut self.shard_gradients, first == 0);
+            grad_candidates_all(
+                spec.model,
+                coefficients,
+                queries,
+                table,
+                &mut self.shard_gradients,
+                first == 0,
+            );
         }
     }
 
@@ -165,14 +205,27 @@ impl Workspace {
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
-                spec.model.visit(ReduceBlock { first: b * BLOCK, from: &from, plan, values, gradients, width: step.ew });
+                spec.model.visit(ReduceBlock {
+                    first: b * BLOCK,
+                    from: &from,
+                    plan,
+                    values,
+                    gradients,
+                    width: step.ew,
+                });
                 simd(
                     #[inline(always)]
                     || {
                         for (i, gradient) in gradients.chunks_exact_mut(step.ew).enumerate() {
                             let i = b * BLOCK + i;
                             let strength = penalty.entity * rows.penalty[i];
-                            regularize(penalty.kind, lanes, strength, &values[i * step.ew..][..step.ew], gradient);
+                            regularize(
+                                penalty.kind,
+                                lanes,
+                                strength,
+                                &values[i * step.ew..][..step.ew],
+                                gradient,
+                            );
                         }
                     },
                 );
@@ -190,7 +243,13 @@ impl Workspace {
                     || {
                         grad_input_rows(inputs, rows.places_of(i), gradient);
                         let strength = penalty.relation * rows.penalty[i];
-                        regularize(penalty.kind, lanes, strength, &values[i * step.rw..][..step.rw], gradient);
+                        regularize(
+                            penalty.kind,
+                            lanes,
+                            strength,
+                            &values[i * step.rw..][..step.rw],
+                            gradient,
+                        );
                     },
                 );
             });
@@ -230,7 +289,12 @@ struct Block<'a> {
 }
 
 impl Geometry {
-    fn rows<'a>(&self, query: &Query, entities: &'a [f32], relations: &'a [f32]) -> (&'a [f32], &'a [f32], bool) {
+    fn rows<'a>(
+        &self,
+        query: &Query,
+        entities: &'a [f32],
+        relations: &'a [f32],
+    ) -> (&'a [f32], &'a [f32], bool) {
         (
             &entities[query.entity as usize * self.ew..][..self.ew],
             &relations[query.relation as usize * self.rw..][..self.rw],
@@ -257,7 +321,10 @@ impl Geometry {
         simd(
             #[inline(always)]
             || {
-                let outputs = block.d_inputs.chunks_exact_mut(self.ew).zip(block.d_relations.chunks_exact_mut(self.rw));
+                let outputs = block
+                    .d_inputs
+                    .chunks_exact_mut(self.ew)
+                    .zip(block.d_relations.chunks_exact_mut(self.rw));
                 for (i, (de, dr)) in outputs.enumerate() {
                     let q = block.first + i;
                     let rows = self.rows(&plan.queries[q], entities, relations);
@@ -282,7 +349,13 @@ impl Visitor for SampledBlock<'_> {
 
     fn visit<O: Operator>(mut self) {
         let (step, plan) = (self.step, self.plan);
-        let Candidates::Sampled { chunk, negatives, slots, masks } = &plan.candidates else {
+        let Candidates::Sampled {
+            chunk,
+            negatives,
+            slots,
+            masks,
+        } = &plan.candidates
+        else {
             return;
         };
         step.forward(plan, self.entities, self.relations, &mut self.block);
@@ -311,7 +384,14 @@ impl Visitor for SampledBlock<'_> {
                             }
                         }
                     }
-                    block.losses[i] = loss(&step.spec.loss, O::SIMILARITY, scores, &[0], plan.weights[q], &mut slopes);
+                    block.losses[i] = loss(
+                        &step.spec.loss,
+                        O::SIMILARITY,
+                        scores,
+                        &[0],
+                        plan.weights[q],
+                        &mut slopes,
+                    );
 
                     let gradient = &mut block.d_queries[i * step.ew..][..step.ew];
                     gradient.fill(0.0);
@@ -366,8 +446,15 @@ pub(super) fn rank_queries(
     simd(
         #[inline(always)]
         || {
-            for (q, out) in queries.iter().zip(out.chunks_exact_mut(entities.spec.width)) {
-                let rows = (entities.row(q.entity), relations.row(q.relation), q.inverse == 1);
+            for (q, out) in queries
+                .iter()
+                .zip(out.chunks_exact_mut(entities.spec.width))
+            {
+                let rows = (
+                    entities.row(q.entity),
+                    relations.row(q.relation),
+                    q.inverse == 1,
+                );
                 query(model, &dropout, 0, rows, out);
             }
         },

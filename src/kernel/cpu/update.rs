@@ -17,7 +17,12 @@ struct Part<'a> {
 }
 
 /// Applies one gradient row for each of the ascending rows `ids`.
-pub(super) fn update_sparse(step: OptimizerStep, table: &mut Table, ids: &[u32], gradients: &[f32]) {
+pub(super) fn update_sparse(
+    step: OptimizerStep,
+    table: &mut Table,
+    ids: &[u32],
+    gradients: &[f32],
+) {
     let spec = &table.spec;
     let widths = [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
     let width = spec.width;
@@ -27,7 +32,8 @@ pub(super) fn update_sparse(step: OptimizerStep, table: &mut Table, ids: &[u32],
         let mut rest: [&mut [f32]; 3] = [&mut shard.values, &mut shard.first, &mut shard.second];
         let mut base = spec.layout.range(s).start;
         let blocks = ids[stretch.clone()].chunks(BLOCK);
-        let blocks = blocks.zip(gradients[stretch.start * width..stretch.end * width].chunks(BLOCK * width));
+        let blocks =
+            blocks.zip(gradients[stretch.start * width..stretch.end * width].chunks(BLOCK * width));
         for (ids, gradients) in blocks {
             // Ids ascend, so a block's rows end before the next block's begin.
             let end = ids[ids.len() - 1] as usize + 1;
@@ -39,7 +45,12 @@ pub(super) fn update_sparse(step: OptimizerStep, table: &mut Table, ids: &[u32],
             });
             let [a, b, c] = columns;
             rest = [a.1, b.1, c.1];
-            parts.push(Part { base, ids, gradients, columns: [a.0, b.0, c.0] });
+            parts.push(Part {
+                base,
+                ids,
+                gradients,
+                columns: [a.0, b.0, c.0],
+            });
             base = end;
         }
     }
@@ -65,12 +76,17 @@ pub(super) fn update_sparse(step: OptimizerStep, table: &mut Table, ids: &[u32],
 /// Applies a gradient row to every row of a table; `gradients` has a slice for every shard.
 pub(super) fn update_dense(step: OptimizerStep, table: &mut Table, gradients: &[Vec<f32>]) {
     let spec = &table.spec;
-    let [values, first, second] = [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
+    let [values, first, second] =
+        [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
     for (shard, gradient) in table.shards.iter_mut().zip(gradients) {
         // Optimizers without a state get empty slices; `max(1)` keeps the chunk size legal.
         let rows = gradient.len() / values;
         let mut blocks: Vec<_> = Vec::with_capacity(rows.div_ceil(BLOCK));
-        let (mut v, mut f, mut s) = (&mut shard.values[..], &mut shard.first[..], &mut shard.second[..]);
+        let (mut v, mut f, mut s) = (
+            &mut shard.values[..],
+            &mut shard.first[..],
+            &mut shard.second[..],
+        );
         for gradient in gradient.chunks(BLOCK * values) {
             let n = gradient.len() / values;
             let (v0, v1) = v.split_at_mut(n * values);

@@ -1,0 +1,299 @@
+//! Laying config files, recipes and flags over one another.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::Config;
+
+/// What can be wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that cannot be read.
+    #[error("cannot read {path}: {source}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Text that is not TOML.
+    #[error("{origin}: {message}")]
+    Syntax {
+        /// File, recipe or flag.
+        origin: String,
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: unknown key `{key}`{}", .nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
+    UnknownKey {
+        /// File, recipe or flag.
+        origin: String,
+        /// What was written.
+        key: String,
+        /// The key that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong type or name.
+    #[error("{origin}: `{key}`: {message}")]
+    Value {
+        /// File, recipe or flag.
+        origin: String,
+        /// The key.
+        key: String,
+        /// What was expected.
+        message: String,
+    },
+    /// A value that makes no sense, alone or with others.
+    #[error("`{key}`: {reason}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A recipe that does not exist.
+    #[error("there is no recipe `{name}`{}; `shardloom recipes` lists them", .nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
+    UnknownRecipe {
+        /// What was written.
+        name: String,
+        /// The recipe that looks most like it.
+        nearest: Option<&'static str>,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn invalid(key: &'static str, reason: String) -> ConfigError {
+        ConfigError::Invalid { key, reason }
+    }
+}
+
+/// Builds a [`Config`] from layers; later layers win.
+#[derive(Debug, Default)]
+pub struct Layers {
+    table: Table,
+}
+
+impl Layers {
+    /// Nothing but defaults.
+    pub fn new() -> Layers {
+        Layers::default()
+    }
+
+    /// Lays a TOML file over what is there.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
+    pub fn file(&mut self, path: &Path) -> Result<&mut Layers, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.text(&path.display().to_string(), &text)
+    }
+
+    /// Lays TOML text over what is there; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// If it is not TOML, or has an unknown key or a value of the wrong type.
+    pub fn text(&mut self, origin: &str, text: &str) -> Result<&mut Layers, ConfigError> {
+        let table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| ConfigError::Syntax {
+                origin: origin.to_owned(),
+                message: e.to_string(),
+            })?;
+        for (key, value) in table {
+            self.put(origin, &key, value)?;
+        }
+        Ok(self)
+    }
+
+    /// Lays one `key=value` over what is there. A value that is no TOML is taken as a string, so
+    /// that `model=rotate` needs no quotes.
+    ///
+    /// # Errors
+    /// If there is no `=`, the key is unknown or the value is of the wrong type.
+    pub fn assignment(&mut self, text: &str) -> Result<&mut Layers, ConfigError> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(ConfigError::Syntax {
+                origin: "--set".to_owned(),
+                message: format!("expected key=value, found `{text}`"),
+            });
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let parsed = format!("v = {value}").parse::<Table>().ok();
+        let value = parsed
+            .and_then(|mut t| t.remove("v"))
+            .unwrap_or_else(|| Value::String(value.to_owned()));
+        self.set("--set", key, value)
+    }
+
+    /// Lays one value over what is there.
+    ///
+    /// # Errors
+    /// If the key is unknown or the value is of the wrong type.
+    pub fn set(
+        &mut self,
+        origin: &str,
+        key: &str,
+        value: impl Into<Value>,
+    ) -> Result<&mut Layers, ConfigError> {
+        self.put(origin, key, value.into())?;
+        Ok(self)
+    }
+
+    fn put(&mut self, origin: &str, key: &str, value: Value) -> Result<(), ConfigError> {
+        let known = Config::KEYS.iter().any(|(k, _)| *k == key);
+        if !known {
+            return Err(ConfigError::UnknownKey {
+                origin: origin.to_owned(),
+                nearest: nearest(key, Config::KEYS.iter().map(|(k, _)| *k)),
+                key: key.to_owned(),
+            });
+        }
+        // Whole numbers are welcome where fractions are expected.
+        let value = match value {
+            Value::Integer(i) if is_float(key) => Value::Float(i as f64),
+            other => other,
+        };
+        let mut alone = Table::new();
+        alone.insert(key.to_owned(), value.clone());
+        alone.try_into::<Config>().map_err(|e| ConfigError::Value {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            message: e.message().to_owned(),
+        })?;
+        self.table.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    /// The configuration, checked.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] if a value or a combination makes no sense.
+    pub fn build(&self) -> Result<Config, ConfigError> {
+        let config: Config = self
+            .table
+            .clone()
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Value {
+                origin: "configuration".to_owned(),
+                key: String::new(),
+                message: e.message().to_owned(),
+            })?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn is_float(key: &str) -> bool {
+    let default = Table::try_from(Config {
+        lambda_relation: Some(0.0),
+        ..Config::default()
+    });
+    default.is_ok_and(|t| matches!(t.get(key), Some(Value::Float(_))))
+}
+
+/// The name that looks most like what was written, if any does.
+pub(super) fn nearest(
+    written: &str,
+    names: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    names
+        .map(|name| (strsim::jaro_winkler(written, name), name))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::Objective;
+
+    #[test]
+    fn later_layers_win() {
+        let mut layers = Layers::new();
+        layers
+            .text("file", "dim = 10\nlr = 1\nmodel = \"distmult\"")
+            .unwrap();
+        layers
+            .text("recipe", "dim = 20\nobjective = \"kvsall\"")
+            .unwrap();
+        layers
+            .assignment("dim=30")
+            .unwrap()
+            .assignment("model = rotate")
+            .unwrap();
+        let config = layers.build().unwrap();
+        assert_eq!(
+            (config.dim, config.lr, config.model.as_str()),
+            (30, 1.0, "rotate")
+        );
+        assert_eq!(config.objective, Objective::KVsAll);
+    }
+
+    #[test]
+    fn a_resolved_config_reads_back() {
+        let config = Config {
+            dim: 12,
+            lambda_relation: Some(0.5),
+            split: Some([0.8, 0.1, 0.1]),
+            ..Config::default()
+        };
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(
+            Layers::new()
+                .text("config.toml", &text)
+                .unwrap()
+                .build()
+                .unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn errors_name_origin_key_and_remedy() {
+        let error = |text: &str| {
+            Layers::new()
+                .text("my.toml", text)
+                .and_then(|l| l.build())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error("bach_size = 3"),
+            "my.toml: unknown key `bach_size` (did you mean `batch_size`?)"
+        );
+        assert!(error("zzz = 3").ends_with("unknown key `zzz`"));
+        assert!(error("dim = \"wide\"").starts_with("my.toml: `dim`:"));
+        assert!(error("dim = [").starts_with("my.toml: TOML parse error"));
+        assert!(error("dim = 0").contains("at least 1"));
+        assert!(error("dim = 7").contains("odd"));
+        assert!(error("lr = -0.5").contains("above 0"));
+        assert!(error("lr = nan").contains("out of range"));
+        assert!(error("model = \"transformer\"").contains("rotate"));
+        assert!(error("objective = \"kvsall\"\nloss = \"margin\"").contains("kvsall"));
+        assert!(error("objective = \"1vsal\"").contains("1vsall"));
+    }
+
+    #[test]
+    fn assignments_need_an_equals_sign() {
+        assert!(
+            Layers::new()
+                .assignment("dim")
+                .unwrap_err()
+                .to_string()
+                .contains("key=value")
+        );
+        assert!(
+            Layers::new()
+                .assignment("dimm=3")
+                .unwrap_err()
+                .to_string()
+                .contains("`dim`")
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! The configuration of a run: one struct, read from a file, then a recipe, then flags.
+
+mod layers;
+mod recipes;
+
+pub use layers::{ConfigError, Layers};
+pub use recipes::{RECIPES, Recipe, find as find_recipe};
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::loss::{Loss, LossKind};
+use crate::model::Model;
+use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
+use crate::sampler::{Objective, Sides};
+
+/// How tables are initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Uniform in ±`init_scale`.
+    Uniform,
+    /// Normal with standard deviation `init_scale`.
+    Normal,
+    /// Uniform in ±`init_scale`·√(3/width) (Glorot and Bengio 2010, fan-in = fan-out = width).
+    Xavier,
+}
+
+macro_rules! config {
+    ($($(#[doc = $doc:literal])+ $name:ident : $type:ty = $default:expr,)+) => {
+        /// Everything a training run depends on. Every field is a key of a config file and of
+        /// `--set key=value`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $($name: $default,)+ }
+            }
+        }
+
+        impl Config {
+            /// Every key with its description.
+            pub const KEYS: &'static [(&'static str, &'static str)] = &[
+                $((stringify!($name), concat!($($doc),+)),)+
+            ];
+        }
+    };
+}
+
+config! {
+    /// Built-in or public name, directory, archive or file.
+    dataset: String = "genealogy".to_owned(),
+    /// Shares of train, valid and test when the dataset is a single file.
+    split: Option<[f64; 3]> = None,
+    /// Model: complex, distmult, rotate, transe-l1, transe-l2.
+    model: String = "complex".to_owned(),
+    /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
+    dim: usize = 64,
+    /// Ask for heads through a relation of their own.
+    reciprocal: bool = true,
+    /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π.
+    init: Init = Init::Normal,
+    /// Spread of the initial values.
+    init_scale: f64 = 1e-3,
+    /// What queries are scored against: negatives, 1vsall or kvsall.
+    objective: Objective = Objective::OneVsAll,
+    /// Loss: softmax, bce, margin or self-adversarial.
+    loss: LossKind = LossKind::Softmax,
+    /// Margin γ of the margin and self-adversarial losses; added to scores by bce.
+    margin: f64 = 0.0,
+    /// α of self-adversarial weights.
+    temperature: f64 = 1.0,
+    /// Label smoothing of 1vsall and kvsall.
+    label_smoothing: f64 = 0.0,
+    /// Training facts a step (distinct queries for kvsall).
+    batch_size: usize = 500,
+    /// Passes over the training facts.
+    epochs: u32 = 50,
+    /// Negatives of a query.
+    negatives: usize = 64,
+    /// Queries that share one draw of negatives.
+    chunk: usize = 1,
+    /// Ends to ask for: both, tail, head, alternate or bernoulli.
+    sides: Sides = Sides::Both,
+    /// Leave out negatives that are training facts.
+    filtered_negatives: bool = false,
+    /// Weigh facts by 1/√(occurrences of their pairs).
+    frequency_weights: bool = false,
+    /// Optimizer: sgd, adagrad, row-adagrad or adam.
+    optimizer: OptimizerKind = OptimizerKind::Adagrad,
+    /// Learning rate.
+    lr: f64 = 0.1,
+    /// Learning-rate schedule: constant, step or plateau.
+    schedule: ScheduleKind = ScheduleKind::Constant,
+    /// What the rate is multiplied by at a step or on a plateau.
+    schedule_factor: f64 = 0.5,
+    /// Epochs between the steps of the step schedule.
+    schedule_every: u32 = 10,
+    /// Validations without a better MRR before the plateau schedule acts.
+    schedule_patience: u32 = 1,
+    /// Regularizer: none, n3, l1, l2 or l3.
+    regularizer: RegularizerKind = RegularizerKind::None,
+    /// λ of the regularizer for entities.
+    lambda: f64 = 0.0,
+    /// λ for relations; unset: the same as for entities.
+    lambda_relation: Option<f64> = None,
+    /// Whether the regularizer weighs rows by their occurrences in the batch.
+    weighted: bool = true,
+    /// Probability that a value of a query's entity is dropped.
+    entity_dropout: f64 = 0.0,
+    /// Probability that a value of a query's relation is dropped.
+    relation_dropout: f64 = 0.0,
+    /// Epochs between validations; 0 for none before the end.
+    validate_every: u32 = 5,
+    /// Most facts to validate on, 0 for all; the first ones of a fixed shuffle.
+    validate_facts: usize = 0,
+    /// Validations without a better MRR before training stops; 0 to never stop early.
+    patience: u32 = 0,
+    /// Epochs between checkpoints (validations write one too, if better); 0 for only at the end.
+    checkpoint_every: u32 = 10,
+    /// Seed of everything random.
+    seed: u64 = 0,
+    /// Where to compute: auto, cpu, gpu or gpu:N.
+    device: String = "auto".to_owned(),
+    /// Least number of shards of the entity table; more are made where a device needs them.
+    shards: usize = 1,
+    /// Run directory; unset: runs/<dataset>-<model>-<seed>.
+    output: Option<PathBuf> = None,
+}
+
+/// Ranges that a number of a config must lie in.
+struct Range {
+    key: &'static str,
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Config {
+    /// The model by name.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for an unknown name.
+    pub fn model(&self) -> Result<Model, ConfigError> {
+        self.model
+            .parse()
+            .map_err(|reason| ConfigError::invalid("model", reason))
+    }
+
+    /// The loss with its numbers.
+    pub fn loss(&self) -> Loss {
+        Loss {
+            kind: self.loss,
+            margin: self.margin as f32,
+            temperature: self.temperature as f32,
+            smoothing: self.label_smoothing as f32,
+        }
+    }
+
+    /// The regularizer with its numbers.
+    pub fn regularizer(&self) -> Regularizer {
+        Regularizer {
+            kind: self.regularizer,
+            entity: self.lambda as f32,
+            relation: self.lambda_relation.unwrap_or(self.lambda) as f32,
+            weighted: self.weighted,
+        }
+    }
+
+    /// The learning-rate schedule with its numbers.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            kind: self.schedule,
+            factor: self.schedule_factor,
+            every: self.schedule_every,
+            patience: self.schedule_patience,
+        }
+    }
+
+    /// Checks every number and combination.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] naming the first key that is wrong, and why.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let model = self.model()?;
+        let range = |key, value, low, high| Range {
+            key,
+            value,
+            low,
+            high,
+        };
+        let most = f64::from(u32::MAX);
+        for Range {
+            key,
+            value,
+            low,
+            high,
+        } in [
+            range("dim", self.dim as f64, 1.0, 65_536.0),
+            range(
+                "batch_size",
+                self.batch_size as f64,
+                1.0,
+                (1u32 << 24) as f64,
+            ),
+            range("epochs", f64::from(self.epochs), 1.0, most),
+            range("negatives", self.negatives as f64, 1.0, 1e6),
+            range("chunk", self.chunk as f64, 1.0, most),
+            range("lr", self.lr, f64::MIN_POSITIVE, 1e6),
+            range("init_scale", self.init_scale, 0.0, 1e6),
+            range("margin", self.margin, -1e6, 1e6),
+            range("temperature", self.temperature, 0.0, 1e6),
+            range("label_smoothing", self.label_smoothing, 0.0, 0.999),
+            range("schedule_factor", self.schedule_factor, 1e-6, 1.0),
+            range("schedule_every", f64::from(self.schedule_every), 1.0, most),
+            range("lambda", self.lambda, 0.0, 1e6),
+            range(
+                "lambda_relation",
+                self.lambda_relation.unwrap_or(0.0),
+                0.0,
+                1e6,
+            ),
+            range("entity_dropout", self.entity_dropout, 0.0, 0.99),
+            range("relation_dropout", self.relation_dropout, 0.0, 0.99),
+            range("shards", self.shards as f64, 1.0, 1e6),
+        ] {
+            // Written so that a value that is not a number fails.
+            if !(low <= value && value <= high) {
+                let low = if low == f64::MIN_POSITIVE {
+                    "above 0".to_owned()
+                } else {
+                    format!("at least {low}")
+                };
+                return Err(ConfigError::invalid(
+                    key,
+                    format!("{value} is out of range: expected {low} and at most {high}"),
+                ));
+            }
+        }
+        if !self.dim.is_multiple_of(model.values_per_lane()) {
+            let reason = format!(
+                "{} is odd, but {model} pairs values into complex numbers",
+                self.dim
+            );
+            return Err(ConfigError::invalid("dim", reason));
+        }
+        if self.objective == Objective::KVsAll && !self.loss().takes_labels() {
+            let reason =
+                "kvsall has many right answers a query: it takes softmax or bce".to_owned();
+            return Err(ConfigError::invalid("loss", reason));
+        }
+        if self.objective == Objective::Negatives && self.label_smoothing > 0.0 {
+            let reason =
+                "smoothing spreads labels over all entities: it needs 1vsall or kvsall".to_owned();
+            return Err(ConfigError::invalid("label_smoothing", reason));
+        }
+        if self.objective == Objective::Negatives {
+            let queries = self.batch_size as u64 * 2;
+            let slots = queries.div_ceil(self.chunk as u64) * self.negatives as u64;
+            if slots >= 1 << 30 {
+                let reason = format!(
+                    "{slots} negatives a step are too many: expected fewer than 2³⁰; lower batch_size or negatives, or raise chunk"
+                );
+                return Err(ConfigError::invalid("negatives", reason));
+            }
+        }
+        Ok(())
+    }
+}

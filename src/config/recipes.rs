@@ -1,0 +1,81 @@
+//! Recipes: named configurations that reach known quality, kept as TOML in `recipes/`.
+
+use super::ConfigError;
+use super::layers::nearest;
+
+/// A recipe of the repository.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its TOML; comments at the top say what it reaches and where its numbers come from.
+    pub text: &'static str,
+}
+
+macro_rules! recipes {
+    ($($name:literal),+ $(,)?) => {
+        /// The recipes there are.
+        pub const RECIPES: &[Recipe] = &[
+            $(Recipe { name: $name, text: include_str!(concat!("../../recipes/", $name, ".toml")) },)+
+        ];
+    };
+}
+
+recipes![
+    "genealogy",
+    "umls",
+    "kinship",
+    "nations",
+    "fb15k-237-complex-n3",
+    "fb15k-237-complex-n3-published",
+    "fb15k-237-distmult",
+    "fb15k-237-transe",
+    "fb15k-237-rotate",
+    "wn18rr-complex-n3",
+    "wn18rr-complex-n3-published",
+    "wn18rr-distmult",
+    "wn18rr-transe",
+    "wn18rr-rotate",
+];
+
+impl Recipe {
+    /// The first comment line: what the recipe is.
+    pub fn summary(&self) -> &'static str {
+        let first = self.text.lines().next().unwrap_or_default();
+        first.trim_start_matches('#').trim()
+    }
+}
+
+/// The recipe of a name.
+///
+/// # Errors
+/// [`ConfigError::UnknownRecipe`] with the nearest name.
+pub fn find(name: &str) -> Result<&'static Recipe, ConfigError> {
+    RECIPES
+        .iter()
+        .find(|r| r.name == name)
+        .ok_or_else(|| ConfigError::UnknownRecipe {
+            name: name.to_owned(),
+            nearest: nearest(name, RECIPES.iter().map(|r| r.name)),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn every_recipe_is_a_valid_configuration_and_says_what_it_is() {
+        for recipe in RECIPES {
+            Layers::new()
+                .text(recipe.name, recipe.text)
+                .unwrap()
+                .build()
+                .unwrap();
+            assert!(recipe.summary().len() > 20, "{}", recipe.name);
+        }
+        let error = find("fb15k-237-complex").unwrap_err().to_string();
+        assert!(error.contains("fb15k-237-complex-n3"), "{error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! The choice between the GPU's engine and the CPU's, made once per call.
+
+use super::{Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec, TableSpec, cpu};
+use crate::model::Model;
+use crate::optim::OptimizerStep;
+use crate::sampler::Plan;
+
+/// An engine: where the arithmetic runs.
+#[derive(Debug)]
+pub enum Backend {
+    /// All cores of this machine.
+    Cpu(cpu::Engine),
+}
+
+/// A table on the device of the backend that made it.
+#[derive(Debug)]
+pub enum Table {
+    /// In main memory.
+    Cpu(cpu::Table),
+}
+
+impl Backend {
+    /// The most rows of `width` values that one shard can hold here.
+    pub fn most_rows(&self, width: usize) -> usize {
+        match self {
+            Backend::Cpu(_) => usize::MAX / width.max(1),
+        }
+    }
+
+    /// Makes a table. `fill` writes the values of consecutive rows, given the first row's number;
+    /// optimizer states start at zero.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn create_table(
+        &self,
+        spec: &TableSpec,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Table, KernelError> {
+        match self {
+            Backend::Cpu(_) => Ok(Table::Cpu(cpu::Table::new(spec, fill))),
+        }
+    }
+
+    /// All rows of a column, in table order.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
+        match (self, table) {
+            (Backend::Cpu(_), Table::Cpu(table)) => Ok(table.read(column)),
+        }
+    }
+
+    /// Replaces all rows of a column.
+    ///
+    /// # Errors
+    /// If `data` has not rows × width values, or the device is lost.
+    pub fn write(
+        &self,
+        table: &mut Table,
+        column: Column,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
+        match (self, table) {
+            (Backend::Cpu(_), Table::Cpu(table)) => table.write(column, data),
+        }
+    }
+
+    /// Computes a step's gradients and keeps them on the device for [`Backend::update`].
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn gradients(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
+        match (self, entities, relations) {
+            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
+                engine.gradients(spec, plan, entities, relations);
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies the gradients of the last [`Backend::gradients`] call, made from the same plan.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn update(
+        &mut self,
+        step: OptimizerStep,
+        plan: &Plan,
+        entities: &mut Table,
+        relations: &mut Table,
+    ) -> Result<(), KernelError> {
+        match (self, entities, relations) {
+            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
+                engine.update(step, plan, entities, relations);
+                Ok(())
+            }
+        }
+    }
+
+    /// The weighted losses of all steps since the last call, added up.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
+        match self {
+            Backend::Cpu(engine) => engine.take_loss(),
+        }
+    }
+
+    /// Counts, for every query, the candidates before and beside its target.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn rank(
+        &mut self,
+        model: Model,
+        batch: &RankBatch,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<RankCounts>, KernelError> {
+        match (self, entities, relations) {
+            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
+                Ok(engine.rank(model, batch, entities, relations))
+            }
+        }
+    }
+
+    /// Scores of every query against every entity, row-major; for a few queries.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn scores(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<f32>, KernelError> {
+        match (self, entities, relations) {
+            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
+                Ok(engine.scores(model, queries, entities, relations))
+            }
+        }
+    }
+
+    /// The score of every query against its target.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn score_pairs(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<f32>, KernelError> {
+        match (self, entities, relations) {
+            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
+                Ok(engine.score_pairs(model, queries, entities, relations))
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Initial values of the tables: a function of seed, table and row alone, whatever the shards.
+
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{Shape, TableName};
+use crate::model::Lanes;
+use crate::rng::{Purpose, stream};
+
+/// How rows start out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spread {
+    /// Uniform in ±bound.
+    Uniform(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+    /// All zero: the values will be written over.
+    Zero,
+}
+
+/// Fills the rows of new tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Initializer {
+    /// The run's seed.
+    pub seed: u64,
+    /// How values are spread.
+    pub spread: Spread,
+}
+
+impl Initializer {
+    /// For tables whose values are about to be written.
+    pub const ZERO: Initializer = Initializer {
+        seed: 0,
+        spread: Spread::Zero,
+    };
+
+    /// Uniform or normal values.
+    pub fn new(seed: u64, spread: Spread) -> Initializer {
+        Initializer { seed, spread }
+    }
+
+    /// Writes consecutive rows of a table, starting with row `first`.
+    pub(super) fn fill(&self, shape: &Shape, table: TableName, first: usize, rows: &mut [f32]) {
+        let phases = table == TableName::Relations && shape.model.relation_lanes() == Lanes::Phase;
+        let width = shape.width(table);
+        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+            let name = [table as u64, (first + i) as u64];
+            let mut rng = stream(self.seed, Purpose::Init, name);
+            match self.spread {
+                Spread::Zero => row.fill(0.0),
+                // Phases are angles: only the whole circle is without a preferred direction.
+                _ if phases => {
+                    row.fill_with(|| rng.random_range(-std::f32::consts::PI..std::f32::consts::PI))
+                }
+                Spread::Uniform(bound) => {
+                    row.fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound)
+                }
+                Spread::Normal(deviation) => row.fill_with(|| {
+                    let value: f32 = StandardNormal.sample(&mut rng);
+                    value * deviation
+                }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+
+    const SHAPE: Shape = Shape {
+        model: Model::RotatE,
+        dim: 100,
+        entities: 300,
+        relations: 50,
+    };
+
+    fn filled(spread: Spread, table: TableName) -> Vec<f32> {
+        let mut rows = vec![f32::NAN; SHAPE.rows(table) * SHAPE.width(table)];
+        Initializer::new(5, spread).fill(&SHAPE, table, 0, &mut rows);
+        rows
+    }
+
+    #[test]
+    fn spreads_have_their_moments() {
+        let deviation = |rows: &[f32]| {
+            (rows.iter().map(|x| f64::from(x * x)).sum::<f64>() / rows.len() as f64).sqrt()
+        };
+        let normal = filled(Spread::Normal(0.5), TableName::Entities);
+        assert!((deviation(&normal) - 0.5).abs() < 0.01);
+        let uniform = filled(Spread::Uniform(0.3), TableName::Entities);
+        assert!((deviation(&uniform) - 0.3 / 3f64.sqrt()).abs() < 0.01);
+        assert!(uniform.iter().all(|x| x.abs() <= 0.3));
+        let phases = filled(Spread::Normal(0.5), TableName::Relations);
+        assert!((deviation(&phases) - std::f64::consts::PI / 3f64.sqrt()).abs() < 0.1);
+    }
+
+    #[test]
+    fn rows_do_not_depend_on_the_shard_they_are_in() {
+        let whole = filled(Spread::Normal(1.0), TableName::Entities);
+        let mut part = vec![0.0; 7 * 100];
+        Initializer::new(5, Spread::Normal(1.0)).fill(&SHAPE, TableName::Entities, 13, &mut part);
+        assert_eq!(part, whole[1300..2000]);
+    }
+}

@@ -1,0 +1,239 @@
+//! Training: epochs of plans through the parameter server, validation, early stopping,
+//! checkpoints.
+
+mod observer;
+mod setup;
+mod state;
+
+pub use observer::{EpochRecord, Observer, Silent};
+pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
+pub use state::TrainState;
+
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use crate::config::{Config, ConfigError};
+use crate::dataset::{Dataset, Triple};
+use crate::eval::{Evaluation, evaluate};
+use crate::kernel::KernelError;
+use crate::optim::OptimizerStep;
+use crate::sampler::{Plan, QueryRule};
+use crate::server::ParameterServer;
+
+/// Plans made ahead of the device.
+const AHEAD: usize = 4;
+
+/// What can go wrong in training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A configuration that makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device failed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The loss left the finite numbers.
+    #[error("the loss is {loss} in epoch {epoch}: training diverged; lower lr or init_scale")]
+    Diverged {
+        /// The epoch.
+        epoch: u32,
+        /// What it became.
+        loss: f64,
+    },
+    /// Writing to the run directory failed.
+    #[error("cannot save the run: {0}")]
+    Save(String),
+}
+
+/// Why [`Trainer::train`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All epochs are done, or validation stopped getting better.
+    Finished,
+    /// The observer asked to stop; the state says where.
+    Interrupted,
+}
+
+/// A training run in memory.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    prepared: Prepared,
+    /// The tables.
+    pub server: ParameterServer,
+    /// Where training stands.
+    pub state: TrainState,
+    valid: Vec<Triple>,
+}
+
+impl Trainer {
+    /// A trainer at the start of its run.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense.
+    pub fn new(
+        config: Config,
+        dataset: &Dataset,
+        server: ParameterServer,
+    ) -> Result<Trainer, TrainError> {
+        let prepared = prepare(&config, dataset)?;
+        let valid = setup::validation_facts(&config, dataset);
+        Ok(Trainer {
+            config,
+            prepared,
+            server,
+            state: TrainState::default(),
+            valid,
+        })
+    }
+
+    /// The filter over all splits and what else evaluation needs.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// Trains from where the state stands to the end.
+    ///
+    /// # Errors
+    /// If the device fails, the loss is not finite, or the observer cannot save.
+    pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
+        while self.state.epoch < self.config.epochs && !self.state.exhausted(self.config.patience) {
+            let Some(record) = self.epoch(observer)? else {
+                observer.interrupted(&self.server, &self.state)?;
+                return Ok(Ending::Interrupted);
+            };
+            observer.epoch(&self.server, &self.state, &record)?;
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Ranks facts against the tables as they stand; `None` if the observer stopped it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn evaluate(
+        &mut self,
+        facts: &[Triple],
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let rule = self.prepared.sampler.rule;
+        evaluate_with(&mut self.server, &rule, &self.prepared, facts, observer)
+    }
+
+    /// Runs the rest of an epoch; `None` if the observer stopped it.
+    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Option<EpochRecord>, TrainError> {
+        let epoch = self.state.epoch + 1;
+        let lr = self
+            .config
+            .schedule()
+            .rate(self.config.lr, epoch, &self.state.schedule);
+        let start = Instant::now();
+        let before = self.state.epoch_seconds;
+        let finished = self.steps(epoch, lr, observer)?;
+        self.state.loss += self.server.take_loss()?;
+        let seconds = before + start.elapsed().as_secs_f64();
+        self.state.seconds += seconds - before;
+        self.state.epoch_seconds = seconds;
+        if !self.state.loss.is_finite() {
+            return Err(TrainError::Diverged {
+                epoch,
+                loss: self.state.loss,
+            });
+        }
+        if !finished {
+            return Ok(None);
+        }
+        let mut record = EpochRecord {
+            epoch,
+            loss: self.state.loss / f64::from(self.prepared.sampler.steps()),
+            lr,
+            seconds,
+            triples_per_second: self.state.epoch_facts as f64 / seconds,
+            valid_mrr: None,
+            best: false,
+        };
+        self.state.finish_epoch();
+        let due = self.config.validate_every;
+        if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
+            let valid = std::mem::take(&mut self.valid);
+            let evaluation = self.evaluate(&valid, observer);
+            self.valid = valid;
+            let Some(evaluation) = evaluation? else {
+                // The epoch is complete; only its validation is missing.
+                observer.epoch(&self.server, &self.state, &record)?;
+                return Ok(None);
+            };
+            record.valid_mrr = Some(evaluation.both.mrr);
+            record.best = self.state.validated(evaluation.both.mrr);
+            self.config
+                .schedule()
+                .validated(&mut self.state.schedule, evaluation.both.mrr);
+        }
+        Ok(Some(record))
+    }
+
+    /// Runs the steps of an epoch that are left, while another thread makes their plans.
+    fn steps(
+        &mut self,
+        epoch: u32,
+        lr: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        let sampler = &self.prepared.sampler;
+        let spec = step_spec(&self.config)?;
+        let steps = sampler.steps();
+        observer.begin(epoch, self.config.epochs, steps);
+        let order = sampler.order(epoch);
+        let first = self.state.step;
+        let (server, state) = (&mut self.server, &mut self.state);
+        std::thread::scope(|scope| {
+            let (send, plans) = sync_channel::<Plan>(AHEAD);
+            scope.spawn(move || {
+                let mut scratch = sampler.scratch();
+                for step in first..steps {
+                    // The receiver leaves when training stops early.
+                    if send.send(sampler.plan(&order, step, &mut scratch)).is_err() {
+                        break;
+                    }
+                }
+            });
+            for plan in plans {
+                let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
+                server.step(&spec, &plan, optimizer)?;
+                state.updates += 1;
+                state.step = plan.step + 1;
+                state.epoch_facts += plan.facts as u64;
+                observer.step(state.step, state.epoch_facts);
+                if state.step < steps && observer.stop() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+/// Ranks both sides of facts, telling an observer how far it is.
+///
+/// # Errors
+/// If the device fails.
+pub fn evaluate_with(
+    server: &mut ParameterServer,
+    rule: &QueryRule,
+    prepared: &Prepared,
+    facts: &[Triple],
+    observer: &mut dyn Observer,
+) -> Result<Option<Evaluation>, TrainError> {
+    let total = facts.len() * 2;
+    Ok(evaluate(
+        server,
+        rule,
+        &prepared.filter,
+        facts,
+        &prepared.breakdown,
+        |done| {
+            observer.ranking(done, total);
+            !observer.stop()
+        },
+    )?)
+}

@@ -1,0 +1,127 @@
+//! From a configuration and a dataset to what training and evaluation need.
+
+use rand::seq::SliceRandom;
+
+use crate::config::{Config, ConfigError, Init};
+use crate::dataset::{Dataset, FilterIndex, Triple, relation_profiles};
+use crate::eval::Breakdown;
+use crate::kernel::StepSpec;
+use crate::rng::{Purpose, stream};
+use crate::sampler::{Negatives, QueryRule, Sampler};
+use crate::server::{Initializer, Shape, Spread};
+
+/// What is made once from configuration and dataset.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Makes the plans.
+    pub sampler: Sampler,
+    /// Facts of all splits.
+    pub filter: FilterIndex,
+    /// Names of relations and their classes.
+    pub breakdown: Breakdown,
+}
+
+/// Builds the sampler, the filter over all splits and the breakdown.
+///
+/// # Errors
+/// If the model is unknown.
+pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigError> {
+    let rule = rule(config, dataset);
+    let mut sampler = Sampler::new(
+        dataset.train.clone(),
+        dataset.entities.len() as u32,
+        rule,
+        config.objective,
+        config.batch_size,
+    );
+    sampler.sides = config.sides;
+    sampler.negatives = Negatives {
+        count: config.negatives,
+        chunk: config.chunk,
+        filtered: config.filtered_negatives,
+    };
+    sampler.weighted_penalty = config.weighted;
+    sampler.frequency_weights = config.frequency_weights;
+    sampler.seed = config.seed;
+    Ok(Prepared {
+        sampler,
+        filter: filter(dataset),
+        breakdown: breakdown(dataset),
+    })
+}
+
+/// How queries are formed.
+pub fn rule(config: &Config, dataset: &Dataset) -> QueryRule {
+    QueryRule {
+        relations: dataset.relations.len() as u32,
+        reciprocal: config.reciprocal,
+    }
+}
+
+/// The facts of all splits.
+pub fn filter(dataset: &Dataset) -> FilterIndex {
+    FilterIndex::new(
+        dataset.entities.len(),
+        dataset.relations.len(),
+        &[&dataset.train, &dataset.valid, &dataset.test],
+    )
+}
+
+/// Names of relations and their cardinality classes.
+pub fn breakdown(dataset: &Dataset) -> Breakdown {
+    Breakdown {
+        relations: dataset.relations.iter().map(str::to_owned).collect(),
+        classes: relation_profiles(dataset)
+            .iter()
+            .map(|p| p.cardinality.to_string())
+            .collect(),
+    }
+}
+
+/// The shape of the tables.
+///
+/// # Errors
+/// If the model is unknown.
+pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
+    Ok(Shape {
+        model: config.model()?,
+        dim: config.dim,
+        entities: dataset.entities.len(),
+        relations: rule(config, dataset).relation_rows(),
+    })
+}
+
+/// How the tables start out.
+pub fn initializer(config: &Config) -> Initializer {
+    let scale = config.init_scale as f32;
+    let spread = match config.init {
+        Init::Uniform => Spread::Uniform(scale),
+        Init::Normal => Spread::Normal(scale),
+        Init::Xavier => Spread::Uniform(scale * (3.0 / config.dim as f32).sqrt()),
+    };
+    Initializer::new(config.seed, spread)
+}
+
+/// What a training step computes.
+///
+/// # Errors
+/// If the model is unknown.
+pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
+    Ok(StepSpec {
+        model: config.model()?,
+        loss: config.loss(),
+        regularizer: config.regularizer(),
+        entity_dropout: config.entity_dropout as f32,
+        relation_dropout: config.relation_dropout as f32,
+    })
+}
+
+/// The facts to validate on during training.
+pub(super) fn validation_facts(config: &Config, dataset: &Dataset) -> Vec<Triple> {
+    let mut facts = dataset.valid.clone();
+    if config.validate_facts > 0 && config.validate_facts < facts.len() {
+        facts.shuffle(&mut stream(config.seed, Purpose::Split, [1, 0]));
+        facts.truncate(config.validate_facts);
+    }
+    facts
+}
