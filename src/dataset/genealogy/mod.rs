@@ -51,7 +51,7 @@ pub(super) const NAME: &str = "genealogy";
 
 /// Fewer people could leave a generation without a couple.
 const FEWEST: usize = 100;
-const MOST: usize = 10_000_000;
+const MOST: usize = 1_000_000;
 /// The share of facts in valid, and the same again in test.
 const HELD_OUT: f64 = 0.05;
 /// The share of held-out facts that must be composed from others.
@@ -60,7 +60,7 @@ const COMPOSED: f64 = 0.1;
 /// How to generate a genealogy; the same settings always make the same graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Genealogy {
-    /// The number of people, at least 100.
+    /// The number of people, from 100 to a million.
     pub people: usize,
     /// Chooses the families and which facts are held out.
     pub seed: u64,
@@ -79,7 +79,7 @@ impl Genealogy {
     /// Makes the graph.
     ///
     /// # Errors
-    /// If the number of people is below 100 or above ten million.
+    /// If the number of people is below 100 or above a million.
     pub fn generate(&self) -> Result<Dataset, DatasetError> {
         if !(FEWEST..=MOST).contains(&self.people) {
             let people = self.people;
