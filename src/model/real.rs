@@ -33,7 +33,7 @@ pub trait Real:
     fn abs(self) -> Self;
     /// `e` to this power.
     fn exp(self) -> Self;
-    /// Natural logarithm of one plus this value.
+    /// Natural logarithm of one plus this value, which must be within 0 ..= 1.
     fn ln_1p(self) -> Self;
     /// Sine and cosine.
     fn sin_cos(self) -> (Self, Self);
@@ -112,7 +112,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn ln_1p(self) -> f32 {
-        self.ln_1p()
+        ln_1p(self)
     }
     #[inline(always)]
     fn sin_cos(self) -> (f32, f32) {
@@ -144,6 +144,30 @@ pub fn exp(x: f32) -> f32 {
 /// Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
+/// ln(1 + x) for 0 ≤ x ≤ 1, without branches: Cephes' `logf` polynomial around 1, or around 2 for
+/// the larger half. Relative error below 2⁻²¹.
+#[inline(always)]
+pub fn ln_1p(x: f32) -> f32 {
+    let large = x > std::f32::consts::SQRT_2 - 1.0;
+    let f = if large { (x - 1.0) * 0.5 } else { x };
+    let mut p = 7.037_683_6e-2f32;
+    p = p * f - 1.151_461e-1;
+    p = p * f + 1.167_699_9e-1;
+    p = p * f - 1.242_014_1e-1;
+    p = p * f + 1.424_932_3e-1;
+    p = p * f - 1.666_805_8e-1;
+    p = p * f + 2.000_071_4e-1;
+    p = p * f - 2.499_999_4e-1;
+    p = p * f + 3.333_333_1e-1;
+    let z = f * f;
+    let value = f - 0.5 * z + f * z * p;
+    if large {
+        value + std::f32::consts::LN_2
+    } else {
+        value
+    }
+}
+
 /// Sine and cosine without branches: Cody–Waite reduction by π/2, then Cephes' polynomials on
 /// ±π/4; the same arithmetic as `shaders/shared/trig.wgsl`, because WGSL's own sine may be off by
 /// 2⁻¹¹. Absolute error below 2⁻²² for |x| ≤ 8192.
@@ -163,7 +187,11 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
         (cosine, sine)
     };
     let s = if quadrant & 2 == 0 { a } else { -a };
-    let c = if quadrant.wrapping_add(1) & 2 == 0 { b } else { -b };
+    let c = if quadrant.wrapping_add(1) & 2 == 0 {
+        b
+    } else {
+        -b
+    };
     (s, c)
 }
 
@@ -182,6 +210,17 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(1e30).is_finite());
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn ln_1p_is_close_to_the_library() {
+        for i in 1..=100_000 {
+            let x = i as f32 / 1e5;
+            let want = f64::from(x).ln_1p();
+            assert!((f64::from(ln_1p(x)) / want - 1.0).abs() < 5e-7, "{x}");
+        }
+        assert_eq!(ln_1p(0.0), 0.0);
+        assert_eq!(ln_1p(1e-20), 1e-20);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `score`: a query against single candidate rows, and the derivative of such a score.
 
-use super::simd::sum;
+use super::simd::{sum2, sum4};
 use crate::model::{Lanes, Operator, lane_count};
 
 /// The score of a query against a candidate row.
@@ -11,11 +11,10 @@ pub(super) fn score<O: Operator>(query: &[f32], candidate: &[f32]) -> f32 {
     similarity.finish(if O::ENTITY == Lanes::Complex {
         let (q0, q1) = query.split_at(lanes);
         let (c0, c1) = candidate[..query.len()].split_at(lanes);
-        sum(lanes, |k| similarity.term([q0[k], q1[k]], [c0[k], c1[k]]))
+        sum4([q0, q1], [c0, c1], |q, c| similarity.term(q, c))
     } else {
-        let candidate = &candidate[..lanes];
-        sum(lanes, |k| {
-            similarity.term([query[k], 0.0], [candidate[k], 0.0])
+        sum2(query, &candidate[..lanes], |q, c| {
+            similarity.term([q, 0.0], [c, 0.0])
         })
     })
 }
