@@ -14,6 +14,7 @@
 //! | 6 | `train`, `eval`, `predict`, `export` |
 //! | 8 | the binary's command line |
 
+pub mod checkpoint;
 pub mod dataset;
 pub mod kernel;
 pub mod loss;
