@@ -16,6 +16,7 @@
 
 pub mod checkpoint;
 pub mod dataset;
+pub mod export;
 pub mod kernel;
 pub mod loss;
 pub mod model;
