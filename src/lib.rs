@@ -21,5 +21,6 @@ pub mod kernel;
 pub mod loss;
 pub mod model;
 pub mod optim;
+pub mod report;
 pub mod rng;
 pub mod sampler;

@@ -235,28 +235,29 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
         let broken = |name: &&str| name.contains(['\n', '\r']);
         // Halfway between the largest f16 and the next power of two, from where on it rounds up.
         let beyond = |value: &f32| value.is_finite() && value.abs() >= 65520.0;
-        let reason = if table.name.contains(odd) || !seen.insert(table.name) || table.name == "" {
-            "its name is taken or has odd characters".to_owned()
-        } else if rows.checked_mul(width) != Some(table.data.len()) {
-            format!("it is {rows} × {width} but has {} values", table.data.len())
-        } else if table.names.len() != rows {
-            format!("it has {rows} rows but {} names", table.names.len())
-        } else if let Some(row) = table.names.iter().position(broken) {
-            format!(
-                "the name of row {row} holds a line break: {:?}",
-                table.names[row]
-            )
-        } else if precision == Precision::F16
-            && let Some(at) = table.data.iter().position(beyond)
-        {
-            format!(
-                "{} in row {} is beyond f16: export f32",
-                table.data[at],
-                at / width
-            )
-        } else {
-            continue;
-        };
+        let reason =
+            if table.name.contains(odd) || !seen.insert(table.name) || table.name.is_empty() {
+                "its name is taken or has odd characters".to_owned()
+            } else if rows.checked_mul(width) != Some(table.data.len()) {
+                format!("it is {rows} × {width} but has {} values", table.data.len())
+            } else if table.names.len() != rows {
+                format!("it has {rows} rows but {} names", table.names.len())
+            } else if let Some(row) = table.names.iter().position(broken) {
+                format!(
+                    "the name of row {row} holds a line break: {:?}",
+                    table.names[row]
+                )
+            } else if precision == Precision::F16
+                && let Some(at) = table.data.iter().position(beyond)
+            {
+                format!(
+                    "{} in row {} is beyond f16: export f32",
+                    table.data[at],
+                    at / width
+                )
+            } else {
+                continue;
+            };
         return Err(ExportError::Table {
             name: table.name.to_owned(),
             reason,
