@@ -1,0 +1,75 @@
+//! Files that are whole or absent: written aside, synced, then renamed.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// How the names of unfinished files begin and end.
+pub(crate) const PREFIX: &str = ".";
+pub(crate) const SUFFIX: &str = ".partial";
+
+/// A file under way to `path`: it appears there on [`Aside::commit`], and leaves nothing behind
+/// when dropped before.
+pub(crate) struct Aside {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl Aside {
+    /// Opens a temporary file in the folder of `path`, which must exist.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let prefix = format!("{PREFIX}{}.", name.to_string_lossy());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(SUFFIX);
+        // Temporary files are private by default; this one becomes an ordinary file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Ok(Aside {
+            file: BufWriter::with_capacity(1 << 20, builder.tempfile_in(folder(path))?),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Writes what is buffered to the disk itself.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().as_file().sync_all()
+    }
+
+    /// Syncs the file and renames it into place, over an older one.
+    pub(crate) fn commit(mut self) -> io::Result<()> {
+        self.sync()?;
+        let file = self.file.into_inner().map_err(|e| e.into_error())?;
+        file.persist(&self.path).map_err(|e| e.error)?;
+        sync_folder(folder(&self.path))
+    }
+}
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Makes renames and removals in a folder last through a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The folder of a file; a bare name is in the current one.
+pub(crate) fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

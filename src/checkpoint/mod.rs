@@ -1,0 +1,300 @@
+//! Checkpoints: complete or absent.
+//!
+//! A checkpoint is two files in `RUN/checkpoints`: the tables, `epoch-000012.safetensors`, and a
+//! manifest, `epoch-000012.json`, with the state of the run and the checksums of both. Each is
+//! written aside, synced and renamed, the manifest last, so a checkpoint exists once its manifest
+//! does; a crash at any moment leaves the earlier ones as they were.
+
+pub(crate) mod aside;
+pub(crate) mod container;
+mod error;
+mod manifest;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use aside::Aside;
+use error::stem;
+pub use error::{CheckpointError, Fault};
+use manifest::hex;
+use read::{load, verify};
+
+/// A table to write: `rows` × `width` values, row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct TableView<'a> {
+    /// Its name in the file; "__metadata__" is taken.
+    pub name: &'a str,
+    /// Rows.
+    pub rows: usize,
+    /// Values in a row.
+    pub width: usize,
+    /// `rows` × `width` values.
+    pub data: &'a [f32],
+}
+
+/// A table read back, to the bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Rows.
+    pub rows: usize,
+    /// Values in a row.
+    pub width: usize,
+    /// `rows` × `width` values, row by row.
+    pub data: Vec<f32>,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint<S> {
+    /// Epochs trained when it was written.
+    pub epoch: u32,
+    /// The state of the run.
+    pub state: S,
+    /// The tables, by name.
+    pub tables: Vec<Table>,
+}
+
+impl<S> Checkpoint<S> {
+    /// The table of that name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTable`].
+    pub fn table(&self, name: &str) -> Result<&Table, CheckpointError> {
+        Ok(&self.tables[self.index(name)?])
+    }
+
+    /// Takes the table of that name out.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTable`].
+    pub fn take_table(&mut self, name: &str) -> Result<Table, CheckpointError> {
+        let index = self.index(name)?;
+        Ok(self.tables.remove(index))
+    }
+
+    fn index(&self, name: &str) -> Result<usize, CheckpointError> {
+        let index = self.tables.iter().position(|table| table.name == name);
+        index.ok_or_else(|| CheckpointError::NoTable {
+            epoch: self.epoch,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Writes a checkpoint, creating `RUN/checkpoints`, and returns the path of its manifest. It
+/// replaces one of the same epoch; the others stay, see [`prune`].
+///
+/// The state becomes JSON, which has no NaN and no infinities: keep such a value as an `Option`.
+///
+/// # Errors
+/// A table whose values do not fill its shape or whose name is taken, a state without a form in
+/// JSON, and the disk's refusals. Nothing is left behind.
+pub fn write<S: Serialize>(
+    run: &Path,
+    epoch: u32,
+    state: &S,
+    tables: &[TableView],
+) -> Result<PathBuf, CheckpointError> {
+    check(epoch, tables)?;
+    let data_path = data_path(run, epoch);
+    let manifest_path = manifest_path(run, epoch);
+    let folder = aside::folder(&data_path);
+    fs::create_dir_all(folder).map_err(CheckpointError::io("create", folder))?;
+
+    let no_json = |source| CheckpointError::State { epoch, source };
+    let shapes = tables
+        .iter()
+        .map(|table| (table.name, table.rows, table.width));
+    let header = container::header(&BTreeMap::new(), Dtype::F32, shapes).map_err(no_json)?;
+    let parts = || {
+        let values = tables.iter().map(|table| bytemuck::cast_slice(table.data));
+        std::iter::once(&header[..]).chain(values)
+    };
+    let mut hasher = Sha256::new();
+    let mut bytes = 0;
+    let mut data = Aside::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
+    // In pieces that stay in the cache between the hasher and the file.
+    for piece in parts().flat_map(|part: &[u8]| part.chunks(1 << 18)) {
+        hasher.update(piece);
+        bytes += piece.len() as u64;
+        data.write_all(piece)
+            .map_err(CheckpointError::io("write", &data_path))?;
+    }
+    let text = manifest::seal(epoch, file_name(epoch), bytes, hex(hasher), state);
+    let text = text.map_err(no_json)?;
+
+    let put = |mut file: Aside, path: &Path| {
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync());
+        written.map_err(CheckpointError::io("write", path))?;
+        Ok(file)
+    };
+    let manifest =
+        Aside::create(&manifest_path).map_err(CheckpointError::io("write", &manifest_path))?;
+    let manifest = put(manifest, &manifest_path)?;
+    data.sync()
+        .map_err(CheckpointError::io("write", &data_path))?;
+    // An older manifest never vouches for newer tables.
+    remove(&manifest_path)?;
+    data.commit()
+        .map_err(CheckpointError::io("write", &data_path))?;
+    manifest
+        .commit()
+        .map_err(CheckpointError::io("write", &manifest_path))?;
+    Ok(manifest_path)
+}
+
+/// The epochs that have a manifest, ascending; none where the run has no folder yet.
+///
+/// # Errors
+/// The disk's refusals.
+pub fn list(run: &Path) -> Result<Vec<u32>, CheckpointError> {
+    let mut epochs: Vec<u32> = names(run)?
+        .iter()
+        .filter_map(|name| epoch_of(name, "json"))
+        .collect();
+    epochs.sort_unstable();
+    Ok(epochs)
+}
+
+/// Reads the checkpoint of an epoch, after both checksums have been compared.
+///
+/// # Errors
+/// [`CheckpointError::Absent`], [`CheckpointError::Damaged`] with the newest earlier checkpoint
+/// that is whole, and the disk's refusals.
+pub fn read<S: DeserializeOwned>(run: &Path, epoch: u32) -> Result<Checkpoint<S>, CheckpointError> {
+    let available = list(run)?;
+    if !available.contains(&epoch) {
+        return Err(CheckpointError::Absent {
+            run: run.to_owned(),
+            epoch,
+            available,
+        });
+    }
+    load(run, epoch)?.map_err(|fault| {
+        let mut earlier = available.into_iter().rev().filter(|&other| other < epoch);
+        CheckpointError::Damaged {
+            run: run.to_owned(),
+            epoch,
+            fault,
+            intact: earlier.find(|&other| matches!(verify(run, other), Ok(Ok(_)))),
+        }
+    })
+}
+
+/// Reads the newest checkpoint. A damaged one is refused, not passed over.
+///
+/// # Errors
+/// [`CheckpointError::NoCheckpoint`], and as [`read`].
+pub fn read_latest<S: DeserializeOwned>(run: &Path) -> Result<Checkpoint<S>, CheckpointError> {
+    match list(run)?.last() {
+        Some(&epoch) => read(run, epoch),
+        None => Err(CheckpointError::NoCheckpoint {
+            run: run.to_owned(),
+        }),
+    }
+}
+
+/// Removes every checkpoint but those of the epochs to keep, and what unfinished writes left, and
+/// returns the epochs removed. Not to be called while another thread writes to the same run.
+///
+/// # Errors
+/// The disk's refusals; what was removed before stays removed.
+pub fn prune(run: &Path, keep: &[u32]) -> Result<Vec<u32>, CheckpointError> {
+    let names = names(run)?;
+    let kept: BTreeSet<u32> = keep.iter().copied().collect();
+    let (whole, mut removed) = list(run)?
+        .into_iter()
+        .partition::<Vec<u32>, _>(|epoch| kept.contains(epoch));
+    // Manifests first: tables without one are no checkpoint.
+    for &epoch in &removed {
+        remove(&manifest_path(run, epoch))?;
+    }
+    for name in &names {
+        let stray = name.starts_with(aside::PREFIX) && name.ends_with(aside::SUFFIX);
+        let orphan = epoch_of(name, "safetensors").is_some_and(|epoch| !whole.contains(&epoch));
+        if stray || orphan {
+            remove(&folder(run).join(name))?;
+        }
+    }
+    removed.sort_unstable();
+    Ok(removed)
+}
+
+fn folder(run: &Path) -> PathBuf {
+    run.join("checkpoints")
+}
+
+fn file_name(epoch: u32) -> String {
+    format!("{}.safetensors", stem(epoch))
+}
+
+fn data_path(run: &Path, epoch: u32) -> PathBuf {
+    folder(run).join(file_name(epoch))
+}
+
+fn manifest_path(run: &Path, epoch: u32) -> PathBuf {
+    folder(run).join(format!("{}.json", stem(epoch)))
+}
+
+/// The epoch in the name of a checkpoint's file.
+fn epoch_of(name: &str, extension: &str) -> Option<u32> {
+    let epoch = name.strip_prefix("epoch-")?.strip_suffix(extension)?;
+    let epoch = epoch.strip_suffix('.')?.parse().ok()?;
+    (name == format!("{}.{extension}", stem(epoch))).then_some(epoch)
+}
+
+/// The names in the folder of checkpoints.
+fn names(run: &Path) -> Result<Vec<String>, CheckpointError> {
+    let folder = folder(run);
+    let names = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|mut entries| {
+            entries.try_fold(Vec::new(), |mut names, entry| {
+                names.extend(entry?.file_name().into_string().ok());
+                Ok(names)
+            })
+        }),
+    };
+    names.map_err(CheckpointError::io("list", &folder))
+}
+
+/// Removes a file for good; there may be none.
+fn remove(path: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| aside::sync_folder(aside::folder(path))),
+    }
+    .map_err(CheckpointError::io("remove", path))
+}
+
+fn check(epoch: u32, tables: &[TableView]) -> Result<(), CheckpointError> {
+    let mut seen = BTreeSet::from(["__metadata__"]);
+    for table in tables {
+        let (rows, width, values) = (table.rows, table.width, table.data.len());
+        let reason = if !seen.insert(table.name) {
+            "has a name that is taken".to_owned()
+        } else if rows.checked_mul(width) != Some(values) {
+            format!("is {rows} × {width} but has {values} values")
+        } else {
+            continue;
+        };
+        return Err(CheckpointError::Unwritable {
+            epoch,
+            name: table.name.to_owned(),
+            reason,
+        });
+    }
+    Ok(())
+}

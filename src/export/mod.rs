@@ -1,0 +1,296 @@
+//! Trained tables for other programs: safetensors, NumPy and text.
+//!
+//! | format | path | files |
+//! |---|---|---|
+//! | safetensors | `model.safetensors` | that file; `model.entities.txt` beside it |
+//! | npy | a folder | `entities.npy`, `entities.txt`, `metadata.json` |
+//! | tsv | a folder | `entities.tsv`, `entities.metadata.tsv`, `entities.w2v.txt`, `metadata.json` |
+//!
+//! and the same for relations. A `.txt` has one name a line, in the order of the rows. The `.tsv`
+//! pair is what embedding projectors read: vectors, and names without a heading. `.w2v.txt` is
+//! word2vec's text format, which separates by spaces: white space within a name becomes `_`.
+
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use npyz::WriterBuilder;
+use safetensors::Dtype;
+
+use crate::checkpoint::aside::{self, Aside};
+use crate::checkpoint::container;
+
+/// What to export to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One file of tensors by name, with metadata; names in text files beside it.
+    Safetensors,
+    /// A folder with a NumPy array for each table.
+    Npy,
+    /// A folder with text for embedding projectors and word2vec readers.
+    Tsv,
+}
+
+/// How values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits: to the bit.
+    F32,
+    /// 16 bits: rounded to the nearest, half the size. Not for text.
+    F16,
+}
+
+/// The names on the command line are also those of `Display` and `FromStr`.
+macro_rules! by_name {
+    ($($type:ty),+) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(name: &str) -> Result<Self, String> {
+                ValueEnum::from_str(name, false)
+            }
+        }
+    )+};
+}
+
+by_name!(Format, Precision);
+
+/// A table to export: `rows` × `width` values, row by row, and a name for each row.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportTable<'a> {
+    /// "entities" or "relations": the name of the tensor or the stem of the files.
+    pub name: &'a str,
+    /// Rows.
+    pub rows: usize,
+    /// Values in a row.
+    pub width: usize,
+    /// `rows` × `width` values.
+    pub data: &'a [f32],
+    /// `rows` names, without line breaks.
+    pub names: &'a [&'a str],
+}
+
+/// Why an export failed. Files that were there stay as they were, unless it was the last step,
+/// the renaming, that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The disk refused.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// There is such a file already.
+    #[error("{} exists already and is not to be overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The table's parts do not fit each other or the format.
+    #[error("cannot export table {name:?}: {reason}")]
+    Table {
+        /// The table.
+        name: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Text is written to the last digit of f32.
+    #[error("tsv is text and has no f16: export f32, or to safetensors or npy")]
+    HalfText,
+}
+
+/// Writes tables to `path` and returns the files written, the main ones first. `metadata` goes
+/// where the format keeps such. Every file is written aside, and all are renamed at the end, the
+/// main ones last.
+///
+/// # Errors
+/// See [`ExportError`]; a file in the way is one unless `overwrite`. With f16, so is a finite
+/// value beyond its range.
+pub fn export(
+    path: &Path,
+    format: Format,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+    tables: &[ExportTable],
+    overwrite: bool,
+) -> Result<Vec<PathBuf>, ExportError> {
+    if (format, precision) == (Format::Tsv, Precision::F16) {
+        return Err(ExportError::HalfText);
+    }
+    check(precision, tables)?;
+    let mut files = Files {
+        overwrite,
+        files: Vec::new(),
+    };
+    match format {
+        Format::Safetensors => {
+            files.add(path.to_owned(), |file| {
+                let shapes = tables
+                    .iter()
+                    .map(|table| (table.name, table.rows, table.width));
+                let dtype = match precision {
+                    Precision::F32 => Dtype::F32,
+                    Precision::F16 => Dtype::F16,
+                };
+                file.write_all(&container::header(metadata, dtype, shapes)?)?;
+                let mut tables = tables.iter();
+                tables.try_for_each(|table| values(file, precision, table.data))
+            })?;
+            for table in tables {
+                let mut name = path.file_stem().unwrap_or_default().to_owned();
+                name.push(format!(".{}.txt", table.name));
+                files.add(path.with_file_name(name), |file| text::names(file, table))?;
+            }
+        }
+        Format::Npy => {
+            for table in tables {
+                let at = |extension| path.join(format!("{}.{extension}", table.name));
+                files.add(at("npy"), |file| npy(file, precision, table))?;
+                files.add(at("txt"), |file| text::names(file, table))?;
+            }
+        }
+        Format::Tsv => {
+            for table in tables {
+                let at = |extension| path.join(format!("{}.{extension}", table.name));
+                files.add(at("tsv"), |file| text::vectors(file, table))?;
+                files.add(at("metadata.tsv"), |file| text::labels(file, table))?;
+                files.add(at("w2v.txt"), |file| text::word2vec(file, table))?;
+            }
+        }
+    }
+    if format != Format::Safetensors {
+        files.add(path.join("metadata.json"), |file| {
+            serde_json::to_writer_pretty(&mut *file, metadata)?;
+            file.write_all(b"\n")
+        })?;
+    }
+    files.commit()
+}
+
+/// Files under way, all synced.
+struct Files {
+    overwrite: bool,
+    files: Vec<(PathBuf, Aside)>,
+}
+
+impl Files {
+    fn add(
+        &mut self,
+        path: PathBuf,
+        fill: impl FnOnce(&mut Aside) -> io::Result<()>,
+    ) -> Result<(), ExportError> {
+        if !self.overwrite && path.symlink_metadata().is_ok() {
+            return Err(ExportError::Exists { path });
+        }
+        let filled = fs::create_dir_all(aside::folder(&path)).and_then(|()| {
+            let mut file = Aside::create(&path)?;
+            fill(&mut file)?;
+            file.sync()?;
+            Ok(file)
+        });
+        match filled {
+            Ok(file) => self.files.push((path, file)),
+            Err(source) => return Err(ExportError::Io { path, source }),
+        }
+        Ok(())
+    }
+
+    fn commit(self) -> Result<Vec<PathBuf>, ExportError> {
+        let mut paths = Vec::new();
+        for (path, file) in self.files.into_iter().rev() {
+            match file.commit() {
+                Ok(()) => paths.push(path),
+                Err(source) => return Err(ExportError::Io { path, source }),
+            }
+        }
+        paths.reverse();
+        Ok(paths)
+    }
+}
+
+fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError> {
+    let mut seen = BTreeSet::new();
+    for table in tables {
+        let (rows, width) = (table.rows, table.width);
+        // The name becomes part of file names.
+        let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
+        let broken = |name: &&str| name.contains(['\n', '\r']);
+        // Halfway between the largest f16 and the next power of two, from where on it rounds up.
+        let beyond = |value: &f32| value.is_finite() && value.abs() >= 65520.0;
+        let reason =
+            if table.name.contains(odd) || !seen.insert(table.name) || table.name.is_empty() {
+                "its name is taken or has odd characters".to_owned()
+            } else if rows.checked_mul(width) != Some(table.data.len()) {
+                format!("it is {rows} × {width} but has {} values", table.data.len())
+            } else if table.names.len() != rows {
+                format!("it has {rows} rows but {} names", table.names.len())
+            } else if let Some(row) = table.names.iter().position(broken) {
+                format!(
+                    "the name of row {row} holds a line break: {:?}",
+                    table.names[row]
+                )
+            } else if precision == Precision::F16
+                && let Some(at) = table.data.iter().position(beyond)
+            {
+                format!(
+                    "{} in row {} is beyond f16: export f32",
+                    table.data[at],
+                    at / width
+                )
+            } else {
+                continue;
+            };
+        return Err(ExportError::Table {
+            name: table.name.to_owned(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn npy(file: &mut Aside, precision: Precision, table: &ExportTable) -> io::Result<()> {
+    let dtype = match precision {
+        Precision::F32 => "<f4",
+        Precision::F16 => "<f2",
+    };
+    let dtype = dtype.parse().map_err(io::Error::other)?;
+    npyz::WriteOptions::new_header_only()
+        .dtype(npyz::DType::Plain(dtype))
+        .shape(&[table.rows as u64, table.width as u64])
+        .writer(&mut *file)
+        .write_header_only()?;
+    values(file, precision, table.data)
+}
+
+/// The values in little-endian bytes.
+fn values(file: &mut Aside, precision: Precision, data: &[f32]) -> io::Result<()> {
+    match precision {
+        Precision::F32 => file.write_all(bytemuck::cast_slice(data)),
+        Precision::F16 => {
+            let mut halves = [f16::ZERO; 4096];
+            data.chunks(halves.len()).try_for_each(|chunk| {
+                let halves = &mut halves[..chunk.len()];
+                halves.convert_from_f32_slice(chunk);
+                file.write_all(bytemuck::cast_slice(halves))
+            })
+        }
+    }
+}

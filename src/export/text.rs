@@ -1,0 +1,56 @@
+//! The text formats. Values have the fewest digits that read back as the same f32.
+
+use std::io::{self, Write};
+
+use super::ExportTable;
+
+/// A name a line.
+pub(super) fn names(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
+    let mut names = table.names.iter();
+    names.try_for_each(|name| writeln!(file, "{name}"))
+}
+
+/// A name a line, for projectors: a tab would begin another column, so it becomes a space.
+pub(super) fn labels(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
+    let mut names = table.names.iter();
+    names.try_for_each(|name| writeln!(file, "{}", name.replace('\t', " ")))
+}
+
+/// A vector a line, values separated by tabs.
+pub(super) fn vectors(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
+    for row in rows(table) {
+        separated(file, row, b'\t')?;
+    }
+    Ok(())
+}
+
+/// word2vec's text format: "rows width", then each name with its vector, separated by spaces.
+pub(super) fn word2vec(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
+    writeln!(file, "{} {}", table.rows, table.width)?;
+    for (name, row) in table.names.iter().zip(rows(table)) {
+        let mut name = name.replace(char::is_whitespace, "_");
+        if name.is_empty() {
+            name.push('_');
+        }
+        write!(file, "{name} ")?;
+        separated(file, row, b' ')?;
+    }
+    Ok(())
+}
+
+/// The rows, of which there may be some even where they are empty.
+fn rows<'a>(table: &ExportTable<'a>) -> impl Iterator<Item = &'a [f32]> {
+    let (data, width) = (table.data, table.width);
+    (0..table.rows).map(move |row| &data[row * width..][..width])
+}
+
+fn separated(file: &mut impl Write, row: &[f32], separator: u8) -> io::Result<()> {
+    for (k, value) in row.iter().enumerate() {
+        if k > 0 {
+            file.write_all(&[separator])?;
+        }
+        // `Debug`, unlike `Display`, turns to exponents where digits would be many zeros.
+        write!(file, "{value:?}")?;
+    }
+    file.write_all(b"\n")
+}

@@ -1,0 +1,255 @@
+//! The charts, as SVG to put into the page.
+//!
+//! They are drawn at twice their size, because plotters places everything on whole pixels, and in
+//! the colours of the light page; [`dark_style`] recolours them for the dark one.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::ProjectedPoint;
+use super::number::short;
+
+type Error = DrawingAreaErrorKind<std::io::Error>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// A colour on the light page and on the dark one.
+#[derive(Clone, Copy)]
+pub(super) struct Colour {
+    light: RGBColor,
+    dark: RGBColor,
+}
+
+const fn colour(light: (u8, u8, u8), dark: (u8, u8, u8)) -> Colour {
+    Colour {
+        light: RGBColor(light.0, light.1, light.2),
+        dark: RGBColor(dark.0, dark.1, dark.2),
+    }
+}
+
+pub(super) const RED: Colour = colour((0xC2, 0x4E, 0x3A), (0xF0, 0x8A, 0x74));
+pub(super) const GREEN: Colour = colour((0x1F, 0x7A, 0x68), (0x5F, 0xC9, 0xB0));
+pub(super) const BLUE: Colour = colour((0x2B, 0x64, 0xB5), (0x7F, 0xB0, 0xF5));
+pub(super) const PURPLE: Colour = colour((0x7A, 0x57, 0xAE), (0xB9, 0x9C, 0xEC));
+const INK: Colour = colour((0x1D, 0x27, 0x33), (0xE6, 0xEA, 0xEF));
+const MUTED: Colour = colour((0x6B, 0x77, 0x85), (0x93, 0xA0, 0xAF));
+const GRID: Colour = colour((0xE3, 0xE7, 0xEC), (0x2D, 0x37, 0x43));
+
+/// Style rules that turn the charts' colours to those of the dark page.
+pub(super) fn dark_style() -> String {
+    let hex = |c: RGBColor| format!("#{:02X}{:02X}{:02X}", c.0, c.1, c.2);
+    [RED, GREEN, BLUE, PURPLE, INK, MUTED, GRID]
+        .map(|Colour { light, dark }| {
+            let (light, dark) = (hex(light), hex(dark));
+            format!(
+                "svg [fill=\"{light}\"]{{fill:{dark}}}svg [stroke=\"{light}\"]{{stroke:{dark}}}\n"
+            )
+        })
+        .concat()
+}
+
+fn draw(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<(), Error>) -> Option<String> {
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    let drawn = draw(&root).and_then(|()| root.present());
+    drop(root);
+    // Drawing to a string does not fail; if it ever does, the page says that there is no chart.
+    drawn.ok().map(|()| svg)
+}
+
+/// A curve over the epochs, broken where a value is not finite; nothing where none is. `from_zero`
+/// lets the axis begin there, where the distance to zero means something.
+pub(super) fn curve(points: &[(u32, f64)], colour: Colour, from_zero: bool) -> Option<String> {
+    // Nobody's metric is that large, and sums and differences stay finite.
+    let drawable = |&(_, value): &(u32, f64)| value.abs() < 1e30;
+    let runs: Vec<Vec<(f64, f64)>> = points
+        .split(|point| !drawable(point))
+        .filter(|run| !run.is_empty())
+        .map(|run| run.iter().map(|&(x, y)| (f64::from(x), y)).collect())
+        .collect();
+    let all = || runs.iter().flatten();
+    let (x_low, x_high) = range(all().map(|point| point.0))?;
+    let (mut low, high) = range(all().map(|point| point.1))?;
+    if from_zero && low >= 0.0 {
+        low = 0.0;
+    }
+    let (x_low, x_high) = match x_low == x_high {
+        true => ((x_low - 1.0).max(0.0), x_high + 1.0),
+        false => (x_low, x_high),
+    };
+    // A narrower axis would show rounding.
+    let size = low.abs().max(high.abs()).max(1e-30);
+    let pad = match high - low > size * 1e-4 {
+        true => (high - low) * 0.06,
+        false => size * 0.1,
+    };
+    let low = if low == 0.0 && from_zero {
+        0.0
+    } else {
+        low - pad
+    };
+    draw((1040, 480), |root| {
+        let mut chart = ChartBuilder::on(root)
+            .margin_top(16)
+            .margin_right(28)
+            .x_label_area_size(52)
+            .y_label_area_size(104)
+            .build_cartesian_2d(x_low..x_high, low..high + pad)?;
+        let whole = |x: &f64| match (x - x.round()).abs() < 1e-6 {
+            true => format!("{x:.0}"),
+            false => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID.light.stroke_width(2))
+            .light_line_style(TRANSPARENT)
+            .axis_style(TRANSPARENT)
+            .set_all_tick_mark_size(6)
+            .x_labels(7)
+            .y_labels(5)
+            .x_label_formatter(&whole)
+            .y_label_formatter(&|y| short(*y))
+            .label_style(("sans-serif", 32).into_font().color(&MUTED.light))
+            .draw()?;
+        let dots = all().count() <= 30;
+        for run in &runs {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                let mut shade = run.clone();
+                shade.extend([(last.0, low), (first.0, low)]);
+                chart.draw_series([Polygon::new(shade, colour.light.mix(0.08))])?;
+            }
+            let line = colour.light.stroke_width(4);
+            chart.draw_series([PathElement::new(run.clone(), line)])?;
+            if dots || run.len() == 1 {
+                let dot = |&at| Circle::new(at, 6, colour.light.filled());
+                chart.draw_series(run.iter().map(dot))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Entities as points, larger with their degree, the `labels` of the highest degree by name.
+/// Nothing where no point is finite.
+pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String> {
+    const SIZE: (u32, u32) = (2000, 1200);
+    const MARGIN: f64 = 40.0;
+    let mut points: Vec<&ProjectedPoint> =
+        points.iter().filter(|point| point.is_finite()).collect();
+    points.sort_by(|a, b| b.degree.cmp(&a.degree).then_with(|| a.name.cmp(&b.name)));
+    let (x_low, x_high) = range(points.iter().map(|point| f64::from(point.x)))?;
+    let (y_low, y_high) = range(points.iter().map(|point| f64::from(point.y)))?;
+    let spot = |value: f32, low: f64, high: f64, size: u32| {
+        let share = match high > low {
+            true => (f64::from(value) - low) / (high - low),
+            false => 0.5,
+        };
+        (MARGIN + share * (f64::from(size) - 2.0 * MARGIN)).round() as i32
+    };
+    let place = |point: &ProjectedPoint| {
+        let y = spot(point.y, y_low, y_high, SIZE.1);
+        (spot(point.x, x_low, x_high, SIZE.0), SIZE.1 as i32 - y)
+    };
+    let highest = points.first().map_or(1, |point| point.degree.max(1));
+    let radius = |point: &ProjectedPoint| {
+        4 + (10.0 * (f64::from(point.degree) / f64::from(highest)).sqrt()).round() as i32
+    };
+    let (named, others) = points.split_at(points.len().min(labels));
+    draw(SIZE, |root| {
+        for (group, shade) in [(others, BLUE.light.mix(0.35)), (named, RED.light.mix(0.85))] {
+            // The largest at the bottom.
+            for point in group {
+                root.draw(&Circle::new(place(point), radius(point), shade.filled()))?;
+            }
+        }
+        let around = |point: &&ProjectedPoint| Room::around(place(point), radius(point));
+        let mut taken: Vec<Room> = named.iter().map(around).collect();
+        for point in named {
+            let name = label(&point.name);
+            let free = |side: &(i32, i32)| {
+                let spot = Room::beside(place(point), radius(point), *side, &name);
+                let inside = spot.left >= 0 && spot.right <= SIZE.0 as i32;
+                let clear = !taken.iter().any(|other| spot.overlaps(other));
+                (inside && spot.top >= 0 && spot.bottom <= SIZE.1 as i32 && clear).then_some(spot)
+            };
+            let sides = [(1, 0), (-1, 0), (0, -1), (0, 1)];
+            // A label without room is left out: its neighbours remain readable.
+            let Some(spot) = sides.iter().find_map(free) else {
+                continue;
+            };
+            let middle = ((spot.left + spot.right) / 2, (spot.top + spot.bottom) / 2);
+            let style = ("sans-serif", LABEL as i32)
+                .into_font()
+                .color(&INK.light)
+                .pos(Pos::new(HPos::Center, VPos::Center));
+            root.draw(&Text::new(name, middle, style))?;
+            taken.push(spot);
+        }
+        Ok(())
+    })
+}
+
+/// Height of a label's line.
+const LABEL: f64 = 30.0;
+
+/// The place of a label or a point, in pixels.
+struct Room {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
+
+impl Room {
+    fn around((x, y): (i32, i32), radius: i32) -> Room {
+        Room {
+            left: x - radius,
+            right: x + radius,
+            top: y - radius,
+            bottom: y + radius,
+        }
+    }
+
+    fn beside((x, y): (i32, i32), radius: i32, (dx, dy): (i32, i32), name: &str) -> Room {
+        let half_width = (name.chars().count() as f64 * LABEL * 0.23) as i32 + 4;
+        let half_height = (LABEL * 0.5) as i32;
+        let x = x + dx * (radius + half_width + 4);
+        let y = y + dy * (radius + half_height + 2);
+        Room {
+            left: x - half_width,
+            right: x + half_width,
+            top: y - half_height,
+            bottom: y + half_height,
+        }
+    }
+
+    fn overlaps(&self, other: &Room) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
+    }
+}
+
+/// What fits beside a point: of an IRI the last part, of a long name the beginning.
+fn label(name: &str) -> String {
+    const LONGEST: usize = 30;
+    let mut name = name;
+    if name.trim_start_matches('<').starts_with("http") {
+        let iri = name.trim_matches(['<', '>']).trim_end_matches(['/', '#']);
+        name = iri.rsplit(['/', '#']).next().unwrap_or(iri);
+    }
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// The least and the greatest of finite values; nothing where there are none.
+fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |range, value| match range {
+        None => Some((value, value)),
+        Some((low, high)) => Some((value.min(low), value.max(high))),
+    })
+}

@@ -1,0 +1,117 @@
+//! One page that tells how a run went: `report.html`, self-contained, without scripts or network.
+
+mod charts;
+mod html;
+mod number;
+mod projection;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::checkpoint::aside::Aside;
+
+pub use html::render;
+pub use projection::project;
+
+/// What the page shows. Any part may be empty, and any number NaN or infinite.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The heading.
+    pub title: String,
+    /// A line below it.
+    pub subtitle: String,
+    /// Headline figures: what, and its value.
+    pub facts: Vec<(String, String)>,
+    /// The configuration: key and value.
+    pub config: Vec<(String, String)>,
+    /// The course of training, by epoch.
+    pub epochs: Vec<EpochPoint>,
+    /// Metrics of the evaluation, by side and kind of rank.
+    pub metrics: Vec<MetricRow>,
+    /// Metrics by relation, in any order.
+    pub relations: Vec<GroupMetrics>,
+    /// Metrics by cardinality class, in the order to show them.
+    pub classes: Vec<GroupMetrics>,
+    /// Entities in the plane; see [`project`].
+    pub projection: Vec<ProjectedPoint>,
+}
+
+/// One epoch of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochPoint {
+    /// Epochs trained.
+    pub epoch: u32,
+    /// Mean loss.
+    pub loss: f64,
+    /// Filtered MRR on the validation split, where it was measured.
+    pub valid_mrr: Option<f64>,
+    /// Throughput.
+    pub triples_per_second: f64,
+    /// Learning rate at the end of the epoch.
+    pub lr: f64,
+}
+
+/// Metrics of one way to rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRow {
+    /// Which, such as "both · realistic".
+    pub label: String,
+    /// Mean reciprocal rank.
+    pub mrr: f64,
+    /// Mean rank.
+    pub mean_rank: f64,
+    /// Share of ranks 1.
+    pub hits_at_1: f64,
+    /// Share of ranks up to 3.
+    pub hits_at_3: f64,
+    /// Share of ranks up to 10.
+    pub hits_at_10: f64,
+    /// Adjusted mean rank index: 1 is perfect, 0 is chance.
+    pub amri: f64,
+}
+
+/// Metrics of the triples of one relation or class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupMetrics {
+    /// The relation or class.
+    pub name: String,
+    /// How many triples were ranked.
+    pub triples: usize,
+    /// Mean reciprocal rank.
+    pub mrr: f64,
+    /// Share of ranks 1.
+    pub hits_at_1: f64,
+    /// Share of ranks up to 10.
+    pub hits_at_10: f64,
+}
+
+/// An entity in the plane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectedPoint {
+    /// Its name.
+    pub name: String,
+    /// Along the first principal component.
+    pub x: f32,
+    /// Along the second.
+    pub y: f32,
+    /// Triples it occurs in.
+    pub degree: u32,
+}
+
+impl ProjectedPoint {
+    fn is_finite(&self) -> bool {
+        self.x.is_finite() && self.y.is_finite()
+    }
+}
+
+/// Writes the page to a file, aside first, over an older one.
+///
+/// # Errors
+/// The disk's refusals.
+pub fn write(path: &Path, report: &Report) -> io::Result<()> {
+    let mut file = Aside::create(path)?;
+    file.write_all(render(report).as_bytes())?;
+    file.commit()
+}
