@@ -13,3 +13,5 @@
 //! | 5 | `checkpoint` |
 //! | 6 | `train`, `eval`, `predict`, `export` |
 //! | 8 | the binary's command line |
+
+pub mod device;
