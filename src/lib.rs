@@ -17,14 +17,17 @@
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
+pub mod device;
 pub mod eval;
 pub mod export;
 pub mod kernel;
 pub mod loss;
 pub mod model;
 pub mod optim;
+pub mod predict;
 pub mod report;
 pub mod rng;
+pub mod run;
 pub mod sampler;
 pub mod server;
 pub mod train;

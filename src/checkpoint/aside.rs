@@ -48,6 +48,13 @@ impl Aside {
     }
 }
 
+/// Writes a whole file at once.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = Aside::create(path)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
 impl Write for Aside {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)

@@ -1,6 +1,9 @@
 //! The choice between the GPU's engine and the CPU's, made once per call.
 
+use std::fmt;
+
 use super::{Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec, TableSpec, cpu};
+use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
 use crate::optim::OptimizerStep;
 use crate::sampler::Plan;
@@ -20,6 +23,19 @@ pub enum Table {
 }
 
 impl Backend {
+    /// Opens a device, with a line for the user where the choice needs explaining.
+    ///
+    /// # Errors
+    /// If there is no such device, or it does not open.
+    pub fn open(choice: DeviceChoice) -> Result<(Backend, Option<String>), KernelError> {
+        let opened = device::open_with(choice, &GpuOptions::default())?;
+        let backend = match opened.device {
+            Device::Cpu => Backend::Cpu(cpu::Engine::new()),
+            Device::Gpu(_) => Backend::Cpu(cpu::Engine::new()),
+        };
+        Ok((backend, opened.note))
+    }
+
     /// The most rows of `width` values that one shard can hold here.
     pub fn most_rows(&self, width: usize) -> usize {
         match self {
@@ -166,6 +182,14 @@ impl Backend {
             (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
                 Ok(engine.score_pairs(model, queries, entities, relations))
             }
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backend::Cpu(_) => write!(f, "{}", device::cpu()),
         }
     }
 }

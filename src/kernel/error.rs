@@ -3,6 +3,9 @@
 /// An error of a kernel or of the device it runs on.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] crate::device::DeviceError),
     /// Data of the wrong size for a table.
     #[error("{what}: expected {expected} values, found {found}")]
     Shape {

@@ -1,0 +1,62 @@
+//! What several commands share.
+
+use std::path::{Path, PathBuf};
+
+use shardloom::dataset::Vocabulary;
+use shardloom::kernel::Backend;
+use shardloom::run::Run;
+use shardloom::server::ParameterServer;
+
+/// Arguments that name a trained run and the device to open it on.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Directory of a trained run (or of one that is still training).
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Epoch of the checkpoint to take; by default the best one, or the latest.
+    #[arg(long, value_name = "EPOCH")]
+    pub checkpoint: Option<u32>,
+}
+
+impl RunArgs {
+    /// Opens the run and loads its checkpoint.
+    pub fn load(&self) -> Result<(Run, ParameterServer), Box<dyn std::error::Error>> {
+        let run = Run::open(&self.run)?;
+        let backend = open_backend(&self.device)?;
+        let (server, _) = match self.checkpoint {
+            Some(epoch) => run.load(backend, Some(epoch))?,
+            None => run.load_best(backend)?,
+        };
+        Ok((run, server))
+    }
+}
+
+/// Opens a device by its name on the command line, telling the user what `auto` fell back to.
+pub fn open_backend(device: &str) -> Result<Backend, Box<dyn std::error::Error>> {
+    let (backend, note) = Backend::open(device.parse()?)?;
+    if let Some(note) = note {
+        eprintln!("{note}");
+    }
+    Ok(backend)
+}
+
+/// The number of a name, or an error that suggests the nearest one.
+pub fn look_up(vocabulary: &Vocabulary, kind: &str, name: &str) -> Result<u32, String> {
+    vocabulary.id(name).ok_or_else(|| {
+        let hint = vocabulary
+            .nearest(name)
+            .map(|n| format!(" (did you mean {n:?}?)"));
+        format!(
+            "the run has no {kind} named {name:?}{}",
+            hint.unwrap_or_default()
+        )
+    })
+}
+
+/// A path shown so that it can be typed again.
+pub fn shown(path: &Path) -> std::path::Display<'_> {
+    path.display()
+}

@@ -1,0 +1,82 @@
+//! `shardloom export`: take the embeddings elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shardloom::export::{ExportTable, Format, Precision, export};
+use shardloom::kernel::Column;
+use shardloom::server::TableName;
+
+use super::CommandResult;
+use super::common::RunArgs;
+
+/// Write the embeddings and their names for other programs
+///
+/// safetensors writes one file and its vocabularies beside it; npy a directory of NumPy arrays;
+/// tsv a directory of text files, as word2vec and the embedding projector read them. Rows of
+/// complex models hold all real parts, then all imaginary parts. With reciprocal relations, row
+/// r + R of the relations is the reciprocal of row r.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// What to write.
+    #[arg(long, value_enum)]
+    format: Format,
+    /// File (safetensors) or directory (npy, tsv) to write.
+    #[arg(long)]
+    output: PathBuf,
+    /// Precision of the numbers.
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Replace what is there.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Runs the command.
+pub fn run(args: ExportArgs) -> CommandResult {
+    let (run, server) = args.run.load()?;
+    let shape = *server.shape();
+    let reciprocal: Vec<String> = run
+        .relations
+        .iter()
+        .map(|name| format!("{name} (reciprocal)"))
+        .collect();
+    let mut relations: Vec<&str> = run.relations.iter().collect();
+    if run.config.reciprocal {
+        relations.extend(reciprocal.iter().map(String::as_str));
+    }
+    let entities: Vec<&str> = run.entities.iter().collect();
+    let metadata = BTreeMap::from([
+        ("model".to_owned(), run.config.model.clone()),
+        ("dataset".to_owned(), run.config.dataset.clone()),
+        ("dim".to_owned(), run.config.dim.to_string()),
+        ("reciprocal".to_owned(), run.config.reciprocal.to_string()),
+    ]);
+    let values = TableName::ALL.map(|table| server.read(table, Column::Values));
+    let [entity_values, relation_values] = values;
+    let (entity_values, relation_values) = (entity_values?, relation_values?);
+    let table = |name: TableName, data, names| ExportTable {
+        name: name.name(),
+        rows: shape.rows(name),
+        width: shape.width(name),
+        data,
+        names,
+    };
+    let tables = [
+        table(TableName::Entities, &entity_values[..], &entities[..]),
+        table(TableName::Relations, &relation_values[..], &relations[..]),
+    ];
+    for path in export(
+        &args.output,
+        args.format,
+        args.precision,
+        &metadata,
+        &tables,
+        args.overwrite,
+    )? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}

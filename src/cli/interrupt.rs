@@ -1,0 +1,63 @@
+//! Ctrl-C: the first one asks the work to stop at the next step, the second one ends the process.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Work that Ctrl-C ended, after saving what was done.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The run that can be resumed, if one was saved.
+    pub run: Option<PathBuf>,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.run {
+            Some(run) => {
+                let run = run.display();
+                write!(
+                    f,
+                    "interrupted; continue with: shardloom train --resume {run}"
+                )
+            }
+            None => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Whether Ctrl-C was pressed.
+#[derive(Clone, Debug)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Starts listening for Ctrl-C. Where that is impossible, Ctrl-C keeps ending the process.
+    pub fn listen() -> StopFlag {
+        let flag = StopFlag(Arc::new(AtomicBool::new(false)));
+        let listener = flag.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build();
+        if let Ok(runtime) = runtime {
+            std::thread::spawn(move || {
+                runtime.block_on(async {
+                    while tokio::signal::ctrl_c().await.is_ok() {
+                        if listener.0.swap(true, Ordering::Relaxed) {
+                            std::process::exit(i32::from(super::INTERRUPTED));
+                        }
+                        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+                    }
+                });
+            });
+        }
+        flag
+    }
+
+    /// Whether to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,89 @@
+//! The command line: arguments become a validated configuration, then one call into the library.
+
+mod common;
+mod dataset;
+mod devices;
+mod eval;
+mod export;
+mod interrupt;
+mod predict;
+mod progress;
+mod recipes;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains, evaluates and queries knowledge-graph embeddings on any GPU and on plain CPUs.
+///
+/// Start with `shardloom train`: it trains on a built-in graph and shows what it learned. Then
+/// try your own graph: `shardloom train --dataset facts.tsv --split 0.9,0.05,0.05`.
+#[derive(Debug, Parser)]
+#[command(name = "shardloom", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<train::TrainArgs>),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    Neighbors(predict::NeighborsArgs),
+    Export(export::ExportArgs),
+    #[command(subcommand)]
+    Dataset(dataset::DatasetCommand),
+    Devices(devices::DevicesArgs),
+    Recipes(recipes::RecipesArgs),
+}
+
+/// What a command returns.
+pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Exit status of a command that failed.
+const FAILED: u8 = 2;
+/// Exit status of a command that Ctrl-C ended cleanly.
+const INTERRUPTED: u8 = 130;
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Neighbors(args) => predict::run_neighbors(args),
+        Command::Export(args) => export::run(args),
+        Command::Dataset(command) => dataset::run(command),
+        Command::Devices(args) => devices::run(args),
+        Command::Recipes(args) => recipes::run(args),
+    };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    if error.is::<interrupt::Interrupted>() {
+        eprintln!("{error}");
+        return ExitCode::from(INTERRUPTED);
+    }
+    // A reader that left (`shardloom … | head`) is no failure.
+    if error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error}");
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        // Many messages already end with their cause.
+        let text = inner.to_string();
+        if !told.contains(&text) {
+            eprintln!("  because: {text}");
+        }
+        told = text;
+        cause = inner.source();
+    }
+    ExitCode::from(FAILED)
+}

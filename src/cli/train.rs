@@ -1,0 +1,344 @@
+//! `shardloom train`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use shardloom::config::{Config, Layers, RECIPES, find_recipe};
+use shardloom::dataset::{Dataset, LoadOptions, PublicDataset, Split, parse_fractions};
+use shardloom::predict::{Question, answer};
+use shardloom::run::{
+    EvalResult, Recorder, Run, RunResult, TrainResult, peak_memory_bytes, write_report,
+};
+use shardloom::server::ParameterServer;
+use shardloom::train::{Ending, TrainState, Trainer, initializer, shape};
+
+use super::CommandResult;
+use super::common::{open_backend, shown};
+use super::eval::write_evaluation;
+use super::interrupt::{Interrupted, StopFlag};
+use super::progress::Progress;
+
+/// Train embeddings of a knowledge graph
+///
+/// With nothing else, trains on a built-in genealogy in seconds and shows what it learned. A
+/// configuration is built from CONFIG.toml, then the recipe, then flags: later ones win.
+/// `shardloom recipes` lists recipes, `shardloom recipes --keys` every key that --set takes.
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    /// Configuration file.
+    #[arg(value_name = "CONFIG.toml")]
+    config: Option<PathBuf>,
+    /// Built-in or public name (see `shardloom dataset list`), directory, archive or file.
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Shares of train, valid and test when the dataset is a single file.
+    #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
+    split: Option<[f64; 3]>,
+    /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
+    #[arg(long, value_name = "NAME")]
+    recipe: Option<String>,
+    /// Model: complex, distmult, rotate, transe-l1, transe-l2.
+    #[arg(long)]
+    model: Option<String>,
+    /// f32 values in an entity's row, for every model: ComplEx of rank 100 has dim 200.
+    #[arg(long)]
+    dim: Option<i64>,
+    /// Passes over the training facts; with --resume, train on to this epoch.
+    #[arg(long)]
+    epochs: Option<i64>,
+    /// Training facts a step.
+    #[arg(long)]
+    batch_size: Option<i64>,
+    /// Learning rate.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Negatives of a query, for the objective `negatives`.
+    #[arg(long)]
+    negatives: Option<i64>,
+    /// What queries are scored against: negatives, 1vsall or kvsall.
+    #[arg(long)]
+    objective: Option<String>,
+    /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
+    #[arg(long)]
+    device: Option<String>,
+    /// Least number of shards of the entity table.
+    #[arg(long)]
+    shards: Option<i64>,
+    /// Seed of everything random.
+    #[arg(long)]
+    seed: Option<i64>,
+    /// Directory for the run [default: runs/<dataset>-<model>-<seed>].
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Continue the run in a directory where it stopped.
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
+        "objective", "shards", "seed", "output", "set",
+    ])]
+    resume: Option<PathBuf>,
+    /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
+    #[arg(long, value_name = "EPOCH", requires = "resume")]
+    checkpoint: Option<u32>,
+    /// Any other key of the configuration, as key=value; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the command.
+pub fn run(args: TrainArgs) -> CommandResult {
+    let stop = StopFlag::listen();
+    let progress = Progress::new(stop, args.quiet);
+    match &args.resume {
+        Some(path) => {
+            let mut run = Run::open(path)?;
+            if let Some(epochs) = args.epochs {
+                run.config.epochs = u32::try_from(epochs)
+                    .map_err(|_| format!("--epochs {epochs} is out of range"))?;
+            }
+            if let Some(device) = &args.device {
+                run.config.device = device.clone();
+            }
+            run.config.validate()?;
+            let dataset = run.dataset()?;
+            let backend = open_backend(&run.config.device)?;
+            let device = backend.to_string();
+            let (server, state) = run.load(backend, args.checkpoint)?;
+            progress.say(&format!(
+                "resuming {} after epoch {}",
+                shown(path),
+                state.epoch
+            ));
+            train(run, &dataset, server, state, progress, device)
+        }
+        None => {
+            let config = args.config(&progress)?;
+            let options = LoadOptions {
+                split: config.split,
+                ..LoadOptions::default()
+            };
+            let dataset = Dataset::load(&config.dataset, &options)?;
+            announce(&dataset, &progress);
+            let backend = open_backend(&config.device)?;
+            let device = backend.to_string();
+            let server = ParameterServer::new(
+                backend,
+                shape(&config, &dataset)?,
+                config.optimizer,
+                config.shards,
+                &initializer(&config),
+            )?;
+            let run = Run::create(config, &dataset)?;
+            progress.say(&format!("training on {device}, into {}", shown(&run.path)));
+            train(
+                run,
+                &dataset,
+                server,
+                TrainState::default(),
+                progress,
+                device,
+            )
+        }
+    }
+}
+
+impl TrainArgs {
+    /// The configuration: file, then recipe, then flags.
+    fn config(&self, progress: &Progress) -> Result<Config, Box<dyn std::error::Error>> {
+        let mut layers = Layers::new();
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        let dataset = self
+            .dataset
+            .clone()
+            .unwrap_or_else(|| "genealogy".to_owned());
+        let suitable = || {
+            let alone = self.config.is_none() && self.model.is_none();
+            let names = [dataset.clone(), format!("{dataset}-complex-n3")];
+            let recipe = RECIPES
+                .iter()
+                .find(|r| alone && names.iter().any(|n| n == r.name));
+            recipe.inspect(|r| progress.say(&format!("using the recipe {}", r.name)))
+        };
+        let recipe = match &self.recipe {
+            Some(name) => Some(find_recipe(name)?),
+            None => suitable(),
+        };
+        if let Some(recipe) = recipe {
+            layers.text(recipe.name, recipe.text)?;
+        }
+        let flags: [(&str, Option<toml::Value>); 13] = [
+            ("dataset", self.dataset.clone().map(Into::into)),
+            ("split", self.split.map(|s| s.to_vec().into())),
+            ("model", self.model.clone().map(Into::into)),
+            ("dim", self.dim.map(Into::into)),
+            ("epochs", self.epochs.map(Into::into)),
+            ("batch_size", self.batch_size.map(Into::into)),
+            ("lr", self.lr.map(Into::into)),
+            ("negatives", self.negatives.map(Into::into)),
+            ("objective", self.objective.clone().map(Into::into)),
+            ("device", self.device.clone().map(Into::into)),
+            ("shards", self.shards.map(Into::into)),
+            ("seed", self.seed.map(Into::into)),
+            (
+                "output",
+                self.output.as_ref().map(|p| p.display().to_string().into()),
+            ),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                layers.set(&format!("--{}", key.replace('_', "-")), key, value)?;
+            }
+        }
+        for assignment in &self.set {
+            layers.assignment(assignment)?;
+        }
+        let mut config = layers.build()?;
+        // A run must find its graph again from any directory.
+        let path = PathBuf::from(&config.dataset);
+        let named = config.dataset == "genealogy" || PublicDataset::find(&config.dataset).is_some();
+        if !named && let Ok(absolute) = path.canonicalize() {
+            config.dataset = absolute.display().to_string();
+        }
+        Ok(config)
+    }
+}
+
+fn announce(dataset: &Dataset, progress: &Progress) {
+    let Dataset {
+        name,
+        entities,
+        relations,
+        train,
+        valid,
+        test,
+    } = dataset;
+    progress.say(&format!(
+        "{name}: {} entities, {} relations, {} + {} + {} facts",
+        entities.len(),
+        relations.len(),
+        train.len(),
+        valid.len(),
+        test.len()
+    ));
+    for warning in dataset.report().warnings() {
+        progress.say(&format!("note: {warning}"));
+    }
+}
+
+/// Trains to the end, evaluates the best checkpoint and writes result and report.
+fn train(
+    run: Run,
+    dataset: &Dataset,
+    server: ParameterServer,
+    state: TrainState,
+    progress: Progress,
+    device: String,
+) -> CommandResult {
+    let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
+    trainer.state = state;
+    let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
+    let interrupted = || {
+        Box::new(Interrupted {
+            run: Some(run.path.clone()),
+        })
+    };
+    if trainer.train(&mut recorder)? == Ending::Interrupted {
+        recorder.inner().clear();
+        return Err(interrupted());
+    }
+    // The best checkpoint is evaluated, on the same device, which still holds the last one.
+    let mut best_epoch = trainer.state.epoch;
+    if let Some((_, epoch)) = trainer.state.best
+        && epoch != best_epoch
+    {
+        run.restore(&mut trainer.server, epoch)?;
+        best_epoch = epoch;
+    }
+    let Some(valid) = trainer.evaluate(&dataset.valid, &mut recorder)? else {
+        return Err(interrupted());
+    };
+    let Some(test) = trainer.evaluate(&dataset.test, &mut recorder)? else {
+        return Err(interrupted());
+    };
+    recorder.inner().clear();
+    let state = &trainer.state;
+    let result = RunResult {
+        dataset: run.config.dataset.clone(),
+        model: run.config.model.clone(),
+        dim: run.config.dim,
+        device,
+        seed: run.config.seed,
+        eval: EvalResult::of(&test),
+        test,
+        valid,
+        train: TrainResult {
+            epochs: state.epoch,
+            best_epoch,
+            seconds: state.seconds,
+            triples_per_second: state.facts as f64 / state.seconds,
+        },
+        peak_memory_bytes: peak_memory_bytes(),
+    };
+    run.write_result(&result)?;
+    write_report(&run, &result, dataset, &trainer.server)?;
+
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nTest facts of {}, filtered ranks:", dataset.name)?;
+    write_evaluation(&mut out, &result.test)?;
+    show_predictions(&mut out, &run, dataset, &mut trainer)?;
+    writeln!(
+        out,
+        "\nrun    {}\nreport {}",
+        shown(&run.path),
+        shown(&run.path.join("report.html"))
+    )?;
+    Ok(out.flush()?)
+}
+
+/// Held-out facts to show, and answers for each.
+const SHOWN: usize = 3;
+
+/// A few test facts with what the model answers, for a person to check.
+fn show_predictions(
+    out: &mut impl Write,
+    run: &Run,
+    dataset: &Dataset,
+    trainer: &mut Trainer,
+) -> CommandResult {
+    writeln!(
+        out,
+        "\nAnswers to held-out facts (✓ held out, · known from training):"
+    )?;
+    let test = dataset.split(Split::Test);
+    let rule = run.rule();
+    for fact in test.iter().step_by(test.len().div_ceil(SHOWN).max(1)) {
+        let (head, relation) = (fact.head, fact.relation);
+        writeln!(
+            out,
+            "  {} — {} → ?",
+            dataset.entities.name(head),
+            dataset.relations.name(relation)
+        )?;
+        let answers = answer(
+            &mut trainer.server,
+            &rule,
+            Question::Tail { head, relation },
+            SHOWN,
+            |_| false,
+        )?;
+        let right = trainer.prepared().filter.tails(head, relation);
+        for answer in answers {
+            let mark = match answer.id {
+                id if id == fact.tail => "✓",
+                id if right.contains(&id) => "·",
+                _ => " ",
+            };
+            writeln!(out, "    {mark} {}", dataset.entities.name(answer.id))?;
+        }
+    }
+    Ok(())
+}

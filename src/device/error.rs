@@ -1,0 +1,101 @@
+//! What can go wrong between this process and a device.
+
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+
+/// A failure to choose, open or use a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The text is none of `auto`, `cpu`, `gpu` and `gpu:N`.
+    #[error("unknown device {0:?}: expected auto, cpu, gpu or gpu:N (such as gpu:0)")]
+    UnknownChoice(String),
+    /// A GPU was asked for and this machine shows none.
+    #[error(
+        "no GPU adapter found (Vulkan, Metal or DX12 driver missing?); --device cpu needs none"
+    )]
+    NoAdapter,
+    /// `gpu:N` with too large an N.
+    #[error("gpu:{index} does not exist: {}", count_adapters(*.count))]
+    NoSuchAdapter {
+        /// The N asked for.
+        index: usize,
+        /// How many adapters there are.
+        count: usize,
+    },
+    /// The adapter exists but its driver refused to open it.
+    #[error("cannot open {adapter}: {reason}")]
+    Open {
+        /// Index and name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device is gone, and with it everything in its memory. Nothing but opening it anew helps.
+    #[error("the GPU was lost: {reason}")]
+    Lost {
+        /// The driver's words, where it had any.
+        reason: String,
+    },
+    /// The request is larger than this adapter could serve even when empty: use smaller pieces.
+    #[error("{label} needs {} ({bytes} bytes) and can never fit: {what} of this GPU is {}", HumanBytes(*.bytes), HumanBytes(*.limit))]
+    NeverFits {
+        /// The buffer's label.
+        label: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// The most that would do.
+        limit: u64,
+        /// Which limit this is.
+        what: &'static str,
+    },
+    /// The device has no room just now. It lives on; free something and ask again.
+    #[error("the GPU's memory is full: no room for {label} ({})", HumanBytes(*.bytes))]
+    Full {
+        /// The buffer's label.
+        label: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The device did not finish before the deadline; the work may still be running.
+    #[error("the GPU did not finish within {after:?}")]
+    Timeout {
+        /// The deadline.
+        after: Duration,
+    },
+    /// A read or a write outside of the buffer, or a write that is not in whole four-byte words.
+    #[error("cannot access bytes {offset}..+{bytes} of a buffer of {size} bytes: {why}")]
+    Range {
+        /// First byte.
+        offset: u64,
+        /// Length in bytes.
+        bytes: u64,
+        /// The buffer's size in bytes.
+        size: u64,
+        /// The rule broken.
+        why: &'static str,
+    },
+    /// A shader or its pipeline does not compile here.
+    #[error("shader {label} does not compile: {message}")]
+    Shader {
+        /// The pipeline's label.
+        label: String,
+        /// The compiler's words, with line numbers of the WGSL source.
+        message: String,
+    },
+    /// A call broke a rule of the API: a bug in this program.
+    #[error("invalid use of the GPU: {0}")]
+    Validation(String),
+    /// A failure inside the driver that fits nowhere else.
+    #[error("the GPU's driver failed: {0}")]
+    Internal(String),
+}
+
+fn count_adapters(count: usize) -> String {
+    match count {
+        0 => "this machine has no GPU adapter".into(),
+        1 => "this machine has 1 adapter, gpu:0".into(),
+        n => format!("this machine has {n} adapters, gpu:0 to gpu:{}", n - 1),
+    }
+}

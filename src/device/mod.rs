@@ -1,0 +1,111 @@
+//! Devices: what this machine has, which one to use, and GPUs opened for computing.
+//!
+//! This is the only place that asks for adapters. wgpu's types appear here and in the GPU
+//! kernels, nowhere else; what the kernels need of them is re-exported.
+
+mod adapter;
+mod buffer;
+mod choice;
+mod cpu;
+mod error;
+mod gpu;
+mod params;
+mod pipeline;
+#[doc(hidden)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use adapter::adapters;
+pub use adapter::{AdapterDescription, AdapterKind, list};
+pub use choice::DeviceChoice;
+pub use cpu::{CpuDescription, cpu};
+pub use error::DeviceError;
+pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
+pub use params::{ParamsArena, Slot};
+pub use pipeline::{Binding, CHECKED, MAX_WORKGROUPS, Pipeline, fold};
+#[doc(no_inline)]
+pub use wgpu::{
+    BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,
+    Limits, SubmissionIndex,
+};
+
+/// Where to compute.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// On the CPU's cores.
+    Cpu,
+    /// On a GPU.
+    Gpu(Gpu),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => cpu().fmt(f),
+            Self::Gpu(gpu) => gpu.fmt(f),
+        }
+    }
+}
+
+/// An opened device, and what the user should know about how it was chosen.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The device.
+    pub device: Device,
+    /// One line for the user, where `auto` fell back to the CPU.
+    pub note: Option<String>,
+}
+
+/// Opens the chosen device with the default options.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
+    Ok(open_with(choice, &GpuOptions::default())?.device)
+}
+
+/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails.
+///
+/// # Errors
+/// [`DeviceError::NoAdapter`], [`DeviceError::NoSuchAdapter`], or [`DeviceError::Open`] from
+/// the driver, when a GPU was asked for.
+pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, DeviceError> {
+    let device = match choice {
+        DeviceChoice::Auto => return Ok(open_auto(options)),
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Gpu => {
+            let (adapter, description) = adapters().first().ok_or(DeviceError::NoAdapter)?;
+            Device::Gpu(Gpu::open(adapter, description, options)?)
+        }
+        DeviceChoice::GpuAt(index) => {
+            let count = adapters().len();
+            let (adapter, description) =
+                (adapters().get(index)).ok_or(DeviceError::NoSuchAdapter { index, count })?;
+            Device::Gpu(Gpu::open(adapter, description, options)?)
+        }
+    };
+    Ok(Opened { device, note: None })
+}
+
+fn open_auto(options: &GpuOptions) -> Opened {
+    let mut why = "no GPU adapter found".to_owned();
+    for (adapter, description) in adapters() {
+        if description.kind == AdapterKind::Software {
+            continue;
+        }
+        match Gpu::open(adapter, description, options) {
+            Ok(gpu) => {
+                let device = Device::Gpu(gpu);
+                return Opened { device, note: None };
+            }
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Opened {
+        device: Device::Cpu,
+        note: Some(format!("{why}; using the CPU")),
+    }
+}

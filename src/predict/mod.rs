@@ -1,0 +1,154 @@
+//! Queries to a trained model: missing tails, heads and relations, and nearest neighbours.
+
+use std::cmp::Reverse;
+
+use crate::kernel::{Column, KernelError, RankQuery};
+use crate::sampler::QueryRule;
+use crate::server::{ParameterServer, TableName};
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// (head, relation, ?)
+    Tail {
+        /// Known head.
+        head: u32,
+        /// Known relation.
+        relation: u32,
+    },
+    /// (?, relation, tail)
+    Head {
+        /// Known relation.
+        relation: u32,
+        /// Known tail.
+        tail: u32,
+    },
+    /// (head, ?, tail)
+    Relation {
+        /// Known head.
+        head: u32,
+        /// Known tail.
+        tail: u32,
+    },
+}
+
+/// An answer: an entity or a relation, and its score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer {
+    /// Entity or relation number.
+    pub id: u32,
+    /// Larger is better; comparable within one question only.
+    pub score: f32,
+}
+
+/// The `top` best answers to a question, best first; of equal scores the smaller number comes
+/// first. Answers that `known` returns true for are left out.
+///
+/// # Errors
+/// If the device is lost or full.
+pub fn answer(
+    server: &mut ParameterServer,
+    rule: &QueryRule,
+    question: Question,
+    top: usize,
+    known: impl Fn(u32) -> bool,
+) -> Result<Vec<Answer>, KernelError> {
+    let ask = |entity, (relation, inverse): (u32, bool), target| RankQuery {
+        entity,
+        relation,
+        inverse: u32::from(inverse),
+        target,
+    };
+    let scores = match question {
+        Question::Tail { head, relation } => server.scores(&[ask(head, rule.tail(relation), 0)])?,
+        Question::Head { relation, tail } => server.scores(&[ask(tail, rule.head(relation), 0)])?,
+        Question::Relation { head, tail } => {
+            let queries: Vec<RankQuery> = (0..rule.relations)
+                .map(|r| ask(head, rule.tail(r), tail))
+                .collect();
+            server.score_pairs(&queries)?
+        }
+    };
+    Ok(best(scores, top, known))
+}
+
+/// The `top` entities whose rows point most nearly the same way as an entity's, by cosine, itself
+/// left out.
+///
+/// # Errors
+/// If the device is lost.
+pub fn neighbors(
+    server: &ParameterServer,
+    entity: u32,
+    top: usize,
+) -> Result<Vec<Answer>, KernelError> {
+    let dim = server.shape().dim;
+    let values = server.read(TableName::Entities, Column::Values)?;
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum() };
+    let own = &values[entity as usize * dim..][..dim];
+    let length = dot(own, own).sqrt();
+    let cosine = |row: &[f32]| {
+        let lengths = dot(row, row).sqrt() * length;
+        if lengths > 0.0 {
+            (dot(row, own) / lengths) as f32
+        } else {
+            0.0
+        }
+    };
+    let cosines = values.chunks_exact(dim).map(cosine).collect();
+    Ok(best(cosines, top, |other| other == entity))
+}
+
+fn best(scores: Vec<f32>, top: usize, left_out: impl Fn(u32) -> bool) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = scores
+        .into_iter()
+        .enumerate()
+        .map(|(id, score)| Answer {
+            id: id as u32,
+            score,
+        })
+        .filter(|answer| !left_out(answer.id))
+        .collect();
+    // Scores that are not numbers sort below all others.
+    let key = |a: &Answer| {
+        (
+            Reverse(if a.score.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                a.score
+            }),
+            a.id,
+        )
+    };
+    let order = |a: &Answer, b: &Answer| {
+        let ((Reverse(x), i), (Reverse(y), j)) = (key(a), key(b));
+        y.total_cmp(&x).then(i.cmp(&j))
+    };
+    if top < answers.len() && top > 0 {
+        answers.select_nth_unstable_by(top - 1, order);
+    }
+    answers.truncate(top);
+    answers.sort_by(order);
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_ties_by_number() {
+        let ids = |top, left_out: &[u32]| -> Vec<u32> {
+            let scores = vec![1.0, 3.0, f32::NAN, 3.0, 2.0];
+            best(scores, top, |id| left_out.contains(&id))
+                .iter()
+                .map(|a| a.id)
+                .collect()
+        };
+        assert_eq!(ids(3, &[]), [1, 3, 4]);
+        assert_eq!(ids(10, &[]), [1, 3, 4, 0, 2]);
+        assert_eq!(ids(2, &[1]), [3, 4]);
+        assert_eq!(ids(0, &[]), [0u32; 0]);
+    }
+}

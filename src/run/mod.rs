@@ -1,0 +1,358 @@
+//! Run directories: a training run on disk.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.toml` | the resolved configuration |
+//! | `entities.txt`, `relations.txt` | the vocabulary, one name a line in row order |
+//! | `metrics.jsonl` | a line an epoch |
+//! | `checkpoints/` | tables, optimizer state and position |
+//! | `result.json` | what came out |
+//! | `report.html` | the same, to look at |
+
+mod memory;
+mod recorder;
+mod result;
+mod summary;
+
+pub use memory::peak_memory_bytes;
+pub use recorder::Recorder;
+pub use result::{EvalResult, RunResult, TrainResult};
+pub use summary::write_report;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError, TableView};
+use crate::config::{Config, ConfigError, Layers};
+use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyError};
+use crate::kernel::{Backend, Column, KernelError};
+use crate::sampler::QueryRule;
+use crate::server::{Initializer, ParameterServer, Shape, TableName};
+use crate::train::TrainState;
+
+/// What can go wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The disk refused.
+    #[error("cannot {action} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory that already holds something.
+    #[error("{path} is not empty; choose another --output, or continue the run in it with --resume {path}", path = .path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory without a run.
+    #[error("{path} is not a run: it has no config.toml", path = .path.display())]
+    NotARun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Its configuration is wrong.
+    #[error("the run's configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// Its vocabulary is damaged.
+    #[error("{path}: {source}", path = .path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: VocabularyError,
+    },
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The dataset does not load, or is not the one that was trained on.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The device cannot hold the tables.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A file of the run that cannot be understood.
+    #[error("{path}: {reason}", path = .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl RunError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+        move |source| RunError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// A run on disk: its configuration and vocabulary.
+#[derive(Debug)]
+pub struct Run {
+    /// The directory.
+    pub path: PathBuf,
+    /// The resolved configuration.
+    pub config: Config,
+    /// Entity names, by row.
+    pub entities: Vocabulary,
+    /// Relation names; reciprocal rows follow in the same order.
+    pub relations: Vocabulary,
+}
+
+const CONFIG: &str = "config.toml";
+const ENTITIES: &str = "entities.txt";
+const RELATIONS: &str = "relations.txt";
+
+impl Run {
+    /// Makes the directory of a new run and writes configuration and vocabulary, so that an output
+    /// that cannot be written is found before training.
+    ///
+    /// # Errors
+    /// [`RunError::Occupied`] if the directory is not empty; [`RunError::Io`] if it cannot be made.
+    pub fn create(config: Config, dataset: &Dataset) -> Result<Run, RunError> {
+        let path = match &config.output {
+            Some(path) => path.clone(),
+            None => free_directory(&config),
+        };
+        fs::create_dir_all(&path).map_err(RunError::io("make", &path))?;
+        let mut entries = fs::read_dir(&path).map_err(RunError::io("read", &path))?;
+        if entries.next().is_some() {
+            return Err(RunError::Occupied { path });
+        }
+        let run = Run {
+            path,
+            config,
+            entities: dataset.entities.clone(),
+            relations: dataset.relations.clone(),
+        };
+        for (name, vocabulary) in [(ENTITIES, &run.entities), (RELATIONS, &run.relations)] {
+            let file = run.path.join(name);
+            let mut bytes = Vec::new();
+            vocabulary
+                .write_to(&mut bytes)
+                .map_err(RunError::io("write", &file))?;
+            run.write(name, &bytes)?;
+        }
+        let text = toml::to_string(&run.config).map_err(|e| run.damaged(CONFIG, e.to_string()))?;
+        run.write(CONFIG, text.as_bytes())?;
+        Ok(run)
+    }
+
+    /// Opens the run in a directory.
+    ///
+    /// # Errors
+    /// If there is none, or its configuration or vocabulary is damaged.
+    pub fn open(path: &Path) -> Result<Run, RunError> {
+        let file = path.join(CONFIG);
+        if !file.is_file() {
+            return Err(RunError::NotARun {
+                path: path.to_owned(),
+            });
+        }
+        let vocabulary = |name: &str| {
+            let path = path.join(name);
+            let file = fs::File::open(&path).map_err(RunError::io("read", &path))?;
+            Vocabulary::read_from(file).map_err(|source| RunError::Vocabulary { path, source })
+        };
+        Ok(Run {
+            config: Layers::new().file(&file)?.build()?,
+            entities: vocabulary(ENTITIES)?,
+            relations: vocabulary(RELATIONS)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The run's graph, its names mapped onto the rows of the tables, whatever the order of the
+    /// files is now.
+    ///
+    /// # Errors
+    /// If it does not load, or has names that the run does not know.
+    pub fn dataset(&self) -> Result<Dataset, RunError> {
+        let options = LoadOptions {
+            split: self.config.split,
+            ..LoadOptions::default()
+        };
+        Ok(Dataset::load_with(
+            &self.config.dataset,
+            &options,
+            &self.entities,
+            &self.relations,
+        )?)
+    }
+
+    /// How queries are formed.
+    pub fn rule(&self) -> QueryRule {
+        QueryRule {
+            relations: self.relations.len() as u32,
+            reciprocal: self.config.reciprocal,
+        }
+    }
+
+    /// The shape of the tables.
+    ///
+    /// # Errors
+    /// If the model is unknown.
+    pub fn shape(&self) -> Result<Shape, RunError> {
+        Ok(Shape {
+            model: self.config.model()?,
+            dim: self.config.dim,
+            entities: self.entities.len(),
+            relations: self.rule().relation_rows(),
+        })
+    }
+
+    /// Loads a checkpoint onto a device: the latest, or the one of an epoch.
+    ///
+    /// # Errors
+    /// If it is missing, torn or altered, or the device cannot hold the tables.
+    pub fn load(
+        &self,
+        backend: Backend,
+        epoch: Option<u32>,
+    ) -> Result<(ParameterServer, TrainState), RunError> {
+        let checkpoint = match epoch {
+            Some(epoch) => checkpoint::read(&self.path, epoch)?,
+            None => checkpoint::read_latest(&self.path)?,
+        };
+        let config = &self.config;
+        let mut server = ParameterServer::new(
+            backend,
+            self.shape()?,
+            config.optimizer,
+            config.shards,
+            &Initializer::ZERO,
+        )?;
+        fill(&mut server, &checkpoint)?;
+        Ok((server, checkpoint.state))
+    }
+
+    /// Puts the tables of an epoch's checkpoint in the place of a server's own.
+    ///
+    /// # Errors
+    /// If it is missing, torn or altered, or the device is lost.
+    pub fn restore(
+        &self,
+        server: &mut ParameterServer,
+        epoch: u32,
+    ) -> Result<TrainState, RunError> {
+        let checkpoint = checkpoint::read(&self.path, epoch)?;
+        fill(server, &checkpoint)?;
+        Ok(checkpoint.state)
+    }
+
+    /// Loads the checkpoint that did best in validation; the latest where there is no such.
+    ///
+    /// # Errors
+    /// As [`Run::load`].
+    pub fn load_best(&self, backend: Backend) -> Result<(ParameterServer, TrainState), RunError> {
+        let latest = checkpoint::read_latest::<TrainState>(&self.path)?.state;
+        let kept = checkpoint::list(&self.path)?;
+        let best = latest
+            .best
+            .map(|(_, epoch)| epoch)
+            .filter(|epoch| kept.contains(epoch));
+        self.load(backend, best)
+    }
+
+    /// Writes a checkpoint and removes those that are neither it, the one before, nor the best.
+    ///
+    /// # Errors
+    /// If the disk refuses or the device is lost.
+    pub fn save(&self, server: &ParameterServer, state: &TrainState) -> Result<(), RunError> {
+        let mut data = Vec::new();
+        for (table, column) in columns(server) {
+            data.push((
+                column_name(table, column),
+                table,
+                column,
+                server.read(table, column)?,
+            ));
+        }
+        let views: Vec<TableView> = data
+            .iter()
+            .map(|(name, table, column, values)| TableView {
+                name,
+                rows: server.shape().rows(*table),
+                width: column.width(server.spec(*table)),
+                data: values,
+            })
+            .collect();
+        let number = state.checkpoint();
+        checkpoint::write(&self.path, number, state, &views)?;
+        let kept = checkpoint::list(&self.path)?;
+        let before = kept.iter().rev().find(|&&epoch| epoch < number).copied();
+        let best = state.best.map(|(_, epoch)| epoch);
+        let keep: Vec<u32> = [Some(number), before, best].into_iter().flatten().collect();
+        checkpoint::prune(&self.path, &keep)?;
+        Ok(())
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
+        let path = self.path.join(name);
+        crate::checkpoint::aside::write(&path, bytes).map_err(RunError::io("write", &path))
+    }
+
+    fn damaged(&self, name: &str, reason: String) -> RunError {
+        RunError::Damaged {
+            path: self.path.join(name),
+            reason,
+        }
+    }
+}
+
+fn fill(server: &mut ParameterServer, checkpoint: &Checkpoint<TrainState>) -> Result<(), RunError> {
+    for (table, column) in columns(server) {
+        server.write(
+            table,
+            column,
+            &checkpoint.table(&column_name(table, column))?.data,
+        )?;
+    }
+    Ok(())
+}
+
+/// Every column that the optimizer keeps.
+fn columns(server: &ParameterServer) -> Vec<(TableName, Column)> {
+    let all = TableName::ALL.into_iter().flat_map(|table| {
+        [Column::Values, Column::First, Column::Second].map(|column| (table, column))
+    });
+    all.filter(|&(table, column)| column.width(server.spec(table)) > 0)
+        .collect()
+}
+
+fn column_name(table: TableName, column: Column) -> String {
+    let suffix = match column {
+        Column::Values => "",
+        Column::First => ".first",
+        Column::Second => ".second",
+    };
+    format!("{}{suffix}", table.name())
+}
+
+/// `runs/<dataset>-<model>-<seed>`, numbered on if that is taken.
+fn free_directory(config: &Config) -> PathBuf {
+    let stem = Path::new(&config.dataset)
+        .file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or("graph");
+    let stem = stem.split('.').next().unwrap_or(stem);
+    let base = format!("{stem}-{}-{}", config.model, config.seed);
+    let mut path = Path::new("runs").join(&base);
+    let mut number = 2;
+    while path.exists() {
+        path.set_file_name(format!("{base}-{number}"));
+        number += 1;
+    }
+    path
+}
