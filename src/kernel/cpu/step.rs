@@ -2,22 +2,20 @@
 
 use rayon::prelude::*;
 
+use super::block::{Block, Geometry, ReduceBlock, SampledBlock};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::{Contributions, grad_input_rows, grad_rows};
+use super::grad_rows::{Contributions, grad_input_rows};
 use super::loss::loss;
 use super::query::query;
-use super::query_backward::query_backward;
 use super::regularize::regularize;
-use super::score::{add_gradient, score};
 use super::score_all::score_all;
 use super::simd::simd;
 use super::{BLOCK, Table, Workspace, pull, room};
-use crate::kernel::StepSpec;
-use crate::loss::MASKED;
-use crate::model::{Model, Operator, Visitor};
-use crate::sampler::{Candidates, Plan, Query};
+use crate::kernel::{RankQuery, StepSpec};
+use crate::model::Model;
+use crate::sampler::{Candidates, Plan};
 
 /// Bytes that the scores of a tile of queries against all entities may take.
 const TILE_BYTES: usize = 16 << 20;
@@ -272,176 +270,10 @@ impl Workspace {
     }
 }
 
-/// What every block of a step shares.
-struct Geometry {
-    spec: StepSpec,
-    dropout: Dropout,
-    /// Widths of entity and relation rows.
-    ew: usize,
-    rw: usize,
-}
-
-/// A block of consecutive queries and its slices of the step's buffers.
-struct Block<'a> {
-    first: usize,
-    queries: &'a mut [f32],
-    d_queries: &'a mut [f32],
-    d_inputs: &'a mut [f32],
-    d_relations: &'a mut [f32],
-    scores: &'a mut [f32],
-    losses: &'a mut [f32],
-}
-
-impl Geometry {
-    fn rows<'a>(
-        &self,
-        query: &Query,
-        entities: &'a [f32],
-        relations: &'a [f32],
-    ) -> (&'a [f32], &'a [f32], bool) {
-        (
-            &entities[query.entity as usize * self.ew..][..self.ew],
-            &relations[query.relation as usize * self.rw..][..self.rw],
-            query.inverse == 1,
-        )
-    }
-
-    fn forward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
-        let model = self.spec.model;
-        simd(
-            #[inline(always)]
-            || {
-                for (i, out) in block.queries.chunks_exact_mut(self.ew).enumerate() {
-                    let q = block.first + i;
-                    let rows = self.rows(&plan.queries[q], entities, relations);
-                    query(model, &self.dropout, q as u32, rows, out);
-                }
-            },
-        );
-    }
-
-    fn backward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
-        let model = self.spec.model;
-        simd(
-            #[inline(always)]
-            || {
-                let outputs = block
-                    .d_inputs
-                    .chunks_exact_mut(self.ew)
-                    .zip(block.d_relations.chunks_exact_mut(self.rw));
-                for (i, (de, dr)) in outputs.enumerate() {
-                    let q = block.first + i;
-                    let rows = self.rows(&plan.queries[q], entities, relations);
-                    let dq = &block.d_queries[i * self.ew..][..self.ew];
-                    query_backward(model, &self.dropout, q as u32, rows, dq, de, dr);
-                }
-            },
-        );
-    }
-}
-
-struct SampledBlock<'a> {
-    step: &'a Geometry,
-    plan: &'a Plan,
-    entities: &'a [f32],
-    relations: &'a [f32],
-    block: Block<'a>,
-}
-
-impl Visitor for SampledBlock<'_> {
-    type Output = ();
-
-    fn visit<O: Operator>(mut self) {
-        let (step, plan) = (self.step, self.plan);
-        let Candidates::Sampled {
-            chunk,
-            negatives,
-            slots,
-            masks,
-        } = &plan.candidates
-        else {
-            return;
-        };
-        step.forward(plan, self.entities, self.relations, &mut self.block);
-        let block = &mut self.block;
-        let row = |position: u32| &self.entities[position as usize * step.ew..][..step.ew];
-        let words = negatives.div_ceil(32);
-        let mut slopes = Vec::new();
-        simd(
-            #[inline(always)]
-            || {
-                for i in 0..block.losses.len() {
-                    let q = block.first + i;
-                    let query = &block.queries[i * step.ew..][..step.ew];
-                    let scores = &mut block.scores[i * (negatives + 1)..][..negatives + 1];
-                    let slots = &slots[q / chunk * negatives..][..*negatives];
-                    let target = plan.queries[q].target;
-
-                    scores[0] = score::<O>(query, row(target));
-                    for (s, &slot) in scores[1..].iter_mut().zip(slots) {
-                        *s = score::<O>(query, row(slot));
-                    }
-                    if !masks.is_empty() {
-                        for (j, s) in scores[1..].iter_mut().enumerate() {
-                            if masks[q * words + j / 32] >> (j % 32) & 1 == 1 {
-                                *s = MASKED as f32;
-                            }
-                        }
-                    }
-                    block.losses[i] = loss(
-                        &step.spec.loss,
-                        O::SIMILARITY,
-                        scores,
-                        &[0],
-                        plan.weights[q],
-                        &mut slopes,
-                    );
-
-                    let gradient = &mut block.d_queries[i * step.ew..][..step.ew];
-                    gradient.fill(0.0);
-                    add_gradient::<O>(scores[0], query, row(target), gradient);
-                    for (&c, &slot) in scores[1..].iter().zip(slots) {
-                        if c != 0.0 {
-                            add_gradient::<O>(c, query, row(slot), gradient);
-                        }
-                    }
-                }
-            },
-        );
-        step.backward(plan, self.entities, self.relations, &mut self.block);
-    }
-}
-
-struct ReduceBlock<'a> {
-    first: usize,
-    from: &'a Contributions<'a>,
-    plan: &'a Plan,
-    values: &'a [f32],
-    gradients: &'a mut [f32],
-    width: usize,
-}
-
-impl Visitor for ReduceBlock<'_> {
-    type Output = ();
-
-    fn visit<O: Operator>(self) {
-        simd(
-            #[inline(always)]
-            || {
-                for (i, gradient) in self.gradients.chunks_exact_mut(self.width).enumerate() {
-                    let i = self.first + i;
-                    let row = &self.values[i * self.width..][..self.width];
-                    grad_rows::<O>(self.from, self.plan.entities.places_of(i), row, gradient);
-                }
-            },
-        );
-    }
-}
-
 /// Query vectors of rankings: rows of the tables, no dropout.
 pub(super) fn rank_queries(
     model: Model,
-    queries: &[crate::kernel::RankQuery],
+    queries: &[RankQuery],
     entities: &Table,
     relations: &Table,
     out: &mut [f32],
