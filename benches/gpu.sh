@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Measures Shardloom on a machine with a GPU that has no toolchain.
+#
+#   benches/gpu.sh pack DIR     here: builds, and collects binaries and data in DIR
+#   DIR/gpu.sh run OUT          there: parity tests, devices, recipes; everything goes to OUT
+#
+# pack takes data from $SHARDLOOM_DATA and, if $PEER names a script, takes it along; run gives that
+# script to python3 (it prints one JSON object a line). The figures belong, with the machine's
+# kind, in benches/runs/.
+set -euo pipefail
+
+pack() {
+    local dir=$1
+    mkdir -p "$dir/data" "$dir/tests"
+    cargo build --release
+    cp target/release/shardloom "$dir/"
+    cargo test --release --no-run --message-format=json --test gpu_parity |
+        sed -n 's/.*"executable":"\([^"]*gpu_parity[^"]*\)".*/\1/p' |
+        xargs -I{} cp {} "$dir/tests/gpu_parity"
+    cp "${SHARDLOOM_DATA:?set it to the folder of the public archives}"/*.tar.gz "$dir/data/"
+    if [ -n "${PEER:-}" ]; then cp "$PEER" "$dir/peer.py"; fi
+    cp "$0" "$dir/gpu.sh"
+    echo "packed $(du -sh "$dir" | cut -f1) in $dir"
+}
+
+run() {
+    local out=$1 here
+    here=$(cd "$(dirname "$0")" && pwd)
+    mkdir -p "$out"
+    export SHARDLOOM_DATA="$here/data" SHARDLOOM_REQUIRE_GPU=1
+    "$here/shardloom" devices --json >"$out/devices.json"
+    # A failed part must not keep the others from being measured.
+    (cd "$out" && "$here/tests/gpu_parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
+    [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" >"$out/peer.jsonl" 2>"$out/peer.log" || true
+    local recipe
+    for recipe in umls fb15k-237-complex-n3-published fb15k-237-transe wn18rr-rotate; do
+        timeout 150 "$here/shardloom" train --recipe "$recipe" --device gpu --epochs 10 \
+            --output "$out/$recipe" >"$out/$recipe.log" 2>&1 || echo "$recipe did not finish"
+        rm -rf "$out/$recipe/checkpoints"
+        tail -n 12 "$out/$recipe.log"
+    done
+}
+
+case "${1:-}" in
+    pack) pack "${2:?a folder to pack into}" ;;
+    run) run "${2:?a folder for the figures}" ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
