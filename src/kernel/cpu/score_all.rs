@@ -4,13 +4,14 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::Table;
-use super::score::score;
 use super::simd::simd;
-use crate::model::{Model, Operator, Similarity, Visitor};
+use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 
 /// Candidate rows taken together in pairwise loops, so that they stay in the first-level cache
 /// while all queries of a tile pass by.
 pub(super) const CANDIDATES: usize = 16;
+/// Queries scored together against a panel of candidates.
+const QUERIES: usize = 4;
 
 /// Writes the scores of `queries` (n × width) against all rows of `table` to `scores` (n × rows).
 pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &mut [f32]) {
@@ -54,6 +55,7 @@ impl Visitor for Pairwise<'_> {
     fn visit<O: Operator>(self) {
         let width = self.table.spec.width;
         let entities = self.table.spec.layout.rows();
+        let mut panel = vec![[0.0; CANDIDATES]; width];
         simd(
             #[inline(always)]
             || {
@@ -61,10 +63,14 @@ impl Visitor for Pairwise<'_> {
                     let first = self.table.spec.layout.range(s).start;
                     for (b, rows) in shard.values.chunks(CANDIDATES * width).enumerate() {
                         let at = first + b * CANDIDATES;
-                        for (q, query) in self.queries.chunks_exact(width).enumerate() {
-                            let out = &mut self.scores[q * entities + at..];
-                            for (out, row) in out.iter_mut().zip(rows.chunks_exact(width)) {
-                                *out = score::<O>(query, row);
+                        let count = rows.len() / width;
+                        transpose(rows, &mut panel);
+                        let groups = self.queries.chunks(QUERIES * width).enumerate();
+                        for (g, queries) in groups {
+                            let found = score_panel::<O>(queries, &panel);
+                            for (i, found) in found.iter().take(queries.len() / width).enumerate() {
+                                let start = (g * QUERIES + i) * entities + at;
+                                self.scores[start..start + count].copy_from_slice(&found[..count]);
                             }
                         }
                     }
@@ -72,4 +78,56 @@ impl Visitor for Pairwise<'_> {
             },
         );
     }
+}
+
+/// Turns up to `CANDIDATES` rows into columns, so that one vector holds a value of each.
+#[inline(always)]
+fn transpose(rows: &[f32], panel: &mut [[f32; CANDIDATES]]) {
+    for (c, row) in rows.chunks_exact(panel.len()).enumerate() {
+        for (column, &value) in panel.iter_mut().zip(row) {
+            column[c] = value;
+        }
+    }
+}
+
+/// Scores of up to `QUERIES` queries against a panel of candidates. Each score is a sum over
+/// lanes in order, whatever its neighbours, so equal rows score equal wherever they stand.
+#[inline(always)]
+fn score_panel<O: Operator>(
+    queries: &[f32],
+    panel: &[[f32; CANDIDATES]],
+) -> [[f32; CANDIDATES]; QUERIES] {
+    let width = panel.len();
+    let lanes = lane_count(O::ENTITY, width);
+    // A short last group repeats its last query.
+    let last = queries.len() / width - 1;
+    let query: [&[f32]; QUERIES] =
+        std::array::from_fn(|i| &queries[i.min(last) * width..][..width]);
+    let mut sums = [[0.0f32; CANDIDATES]; QUERIES];
+    for k in 0..lanes {
+        let first = panel[k];
+        let second = if O::ENTITY == Lanes::Complex {
+            panel[k + lanes]
+        } else {
+            [0.0; CANDIDATES]
+        };
+        for i in 0..QUERIES {
+            let q = if O::ENTITY == Lanes::Complex {
+                [query[i][k], query[i][k + lanes]]
+            } else {
+                [query[i][k], 0.0]
+            };
+            let term = |c: usize| O::SIMILARITY.term(q, [first[c], second[c]]);
+            sums[i] = std::array::from_fn(
+                #[inline(always)]
+                |c| sums[i][c] + term(c),
+            );
+        }
+    }
+    for sums in &mut sums {
+        for sum in sums {
+            *sum = O::SIMILARITY.finish(*sum);
+        }
+    }
+    sums
 }
