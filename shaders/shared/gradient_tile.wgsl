@@ -2,7 +2,6 @@
 // times the similarity's gradient against row n of the other side. For a dot product this is a
 // register-blocked matrix product. `own_across`, `other_across` and `load_coefficients` come from
 // the stage.
-const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
 // One more than 16 keeps invocations side by side out of the same memory bank.
 const PITCH: u32 = 17u;

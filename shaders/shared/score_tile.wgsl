@@ -1,7 +1,6 @@
 // Scores of TILE queries × TILE rows of a shard: a register-blocked matrix product, the
 // similarity's term in the place of the multiplication. Cells are added up one by one, in order, so
 // equal rows get equal scores wherever they lie. DEPTH cells, 16 or fewer, are loaded at a time.
-const TILE: u32 = 64u;
 // One more than 16 keeps invocations side by side out of the same memory bank.
 const PITCH: u32 = 17u;
 var<workgroup> left: array<Cell, DEPTH * PITCH>;

@@ -11,10 +11,13 @@ mod params;
 mod pull;
 mod query;
 mod query_backward;
+mod rank;
+mod rank_count;
 mod recorder;
 mod regularize;
 mod scatter;
 mod score;
+mod score_all;
 mod source;
 mod step;
 mod table;
@@ -36,6 +39,10 @@ use crate::sampler::{Candidates, Plan};
 
 /// Steps whose losses the device keeps; then they are read back.
 const LOSSES: usize = 4096;
+/// Bytes of a tile's scores: enough to keep a large GPU busy.
+const TILE_BYTES: u64 = 64 << 20;
+/// Queries of a tile: stages loop over them.
+const MOST_TILED: u64 = 4096;
 
 /// Runs training steps and rankings on one GPU. Its buffers grow to the largest step and are
 /// reused.
@@ -149,10 +156,7 @@ impl Engine {
         self.gpu
             .write(self.work.plan.buffer(), 0, self.words.as_slice())?;
 
-        let recorder = self
-            .recorder
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let recorder = unlocked(&mut self.recorder);
         step::gradients(
             recorder,
             &self.uploaded,
@@ -184,10 +188,7 @@ impl Engine {
         entities: &mut Table,
         relations: &mut Table,
     ) -> Result<(), KernelError> {
-        let recorder = self
-            .recorder
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let recorder = unlocked(&mut self.recorder);
         let Uploaded { params, .. } = &self.uploaded;
         let words = self.work.plan.buffer();
         let rows = self.uploaded.entities.params(params);
@@ -250,6 +251,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Queries of a tile: as many as have room for their scores against every entity.
+    fn tile(&self, entities: usize) -> usize {
+        let bytes = TILE_BYTES.min(self.gpu.binding_limit());
+        let most = bytes / (entities.max(1) as u64 * size_of::<f32>() as u64);
+        most.clamp(1, MOST_TILED) as usize
+    }
+
     /// Submits what was recorded.
     fn flush(&self) -> Result<(), DeviceError> {
         self.recorder
@@ -267,4 +275,9 @@ impl Engine {
         self.flush()?;
         Ok(self.work.poison(&self.gpu)?)
     }
+}
+
+/// The recorder, where no other thread can have it.
+fn unlocked(recorder: &mut Mutex<Recorder>) -> &mut Recorder {
+    recorder.get_mut().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,9 @@ use crate::optim::{ADAGRAD_EPSILON, ADAM_EPSILON, BETA1, BETA2, OptimizerKind, R
 /// Invocations of a workgroup, where a stage does not choose: the least that every adapter grants.
 pub(super) const GROUP: u32 = 256;
 
+/// Rows and columns of a block in the tiled stages.
+pub(super) const TILE: u32 = 64;
+
 /// What a row's values are read in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Values {
@@ -46,11 +49,16 @@ pub(super) struct Cells {
 }
 
 impl Cells {
+    /// Cells of a row where a stage reads them one at a time.
+    pub fn of_values(similarity: Similarity, width: u32) -> u32 {
+        match compares_pairs(similarity) {
+            false => width,
+            true => width / 2,
+        }
+    }
+
     pub fn of(similarity: Similarity, width: u32) -> Cells {
-        let width = match compares_pairs(similarity) {
-            false => width as usize,
-            true => width as usize / 2,
-        };
+        let width = Cells::of_values(similarity, width) as usize;
         let values = Values::of(width);
         Cells {
             values,
@@ -223,7 +231,7 @@ fn penalty_slope(kind: RegularizerKind) -> &'static str {
 }
 
 /// Whether the similarity compares complex numbers rather than single values.
-pub(super) fn compares_pairs(similarity: Similarity) -> bool {
+fn compares_pairs(similarity: Similarity) -> bool {
     similarity == Similarity::NegativeModulus
 }
 
@@ -328,6 +336,7 @@ impl Source {
     fn score_tile(&mut self, similarity: Similarity) -> &mut Source {
         let pairs = compares_pairs(similarity);
         self.group(GROUP)
+            .constant("TILE", format_args!("{TILE}u"))
             // Pairs take twice the room; 16 KiB is all that every adapter has.
             .constant("DEPTH", format_args!("{}u", if pairs { 8 } else { 16 }))
             // What a cell of zeros would add to a sum; only the modulus has its ε there.
@@ -345,6 +354,7 @@ impl Source {
 
     fn gradient_tile(&mut self, similarity: Similarity) -> &mut Source {
         self.group(GROUP)
+            .constant("TILE", format_args!("{TILE}u"))
             .values(Values::Quad)
             .similarity(similarity)
             .access(similarity, Access::Across, &["queries", "shard"])

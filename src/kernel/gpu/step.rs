@@ -14,6 +14,7 @@ use super::upload::Uploaded;
 use super::workspace::Workspace;
 use crate::device::{DeviceError, Gpu};
 use crate::kernel::{KernelError, StepSpec, TableSpec};
+use crate::model::Model;
 use crate::sampler::{Candidates, Plan};
 
 /// Checks that tables, model and plan belong together.
@@ -23,11 +24,7 @@ pub(super) fn check(
     entities: &TableSpec,
     relations: &TableSpec,
 ) -> Result<(), KernelError> {
-    let per_lane = spec.model.values_per_lane();
-    let whole = entities.width.next_multiple_of(per_lane);
-    KernelError::check_shape("width of entities", whole, entities.width)?;
-    let relation_width = spec.model.relation_width(entities.width);
-    KernelError::check_shape("width of relations", relation_width, relations.width)?;
+    check_widths(spec.model, entities, relations)?;
     for (rows, table) in [(&plan.entities, entities), (&plan.relations, relations)] {
         // Ids ascend, so the last is the largest.
         if let Some(&last) = rows.ids.last()
@@ -41,6 +38,18 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Checks that the rows have the widths that the model takes.
+pub(super) fn check_widths(
+    model: Model,
+    entities: &TableSpec,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
+    let whole = entities.width.next_multiple_of(model.values_per_lane());
+    KernelError::check_shape("width of entities", whole, entities.width)?;
+    let relation_width = model.relation_width(entities.width);
+    KernelError::check_shape("width of relations", relation_width, relations.width)
 }
 
 /// Makes room for what the step's stages write.
