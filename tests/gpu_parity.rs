@@ -532,6 +532,16 @@ fn equal_rows_tie_exactly() {
 }
 
 #[test]
+fn one_vs_all_steps_match_the_oracle() {
+    steps_match_the_oracle(Objective::OneVsAll);
+}
+
+#[test]
+fn k_vs_all_steps_match_the_oracle() {
+    steps_match_the_oracle(Objective::KVsAll);
+}
+
+#[test]
 fn sampled_steps_match_the_oracle() {
     steps_match_the_oracle(Objective::Negatives);
 }

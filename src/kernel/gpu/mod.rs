@@ -4,7 +4,9 @@
 //! submission, and losses stay on the device until [`Engine::take_loss`]. Every sum has a fixed
 //! order, so a step gives the same bits every time on the same device.
 
+mod grad_candidates_all;
 mod grad_query;
+mod grad_query_all;
 mod grad_rows;
 mod loss;
 mod params;
@@ -30,6 +32,7 @@ pub use table::Table;
 use std::sync::{Mutex, PoisonError};
 
 use self::recorder::Recorder;
+use self::step::Step;
 use self::upload::{Uploaded, Words};
 use self::workspace::Workspace;
 use super::{Column, KernelError, StepSpec, TableSpec};
@@ -39,11 +42,6 @@ use crate::sampler::{Candidates, Plan};
 
 /// Steps whose losses the device keeps; then they are read back.
 const LOSSES: usize = 4096;
-/// Bytes of a tile's scores: enough to keep a large GPU busy.
-const TILE_BYTES: u64 = 64 << 20;
-/// Queries of a tile: stages loop over them.
-const MOST_TILED: u64 = 4096;
-
 /// Runs training steps and rankings on one GPU. Its buffers grow to the largest step and are
 /// reused.
 #[derive(Debug)]
@@ -145,26 +143,22 @@ impl Engine {
         if self.steps == LOSSES {
             self.read_losses()?;
         }
-        step::make_room(&mut self.work, &self.gpu, plan, entities, relations)?;
-        let widths = (entities.spec.width, relations.spec.width);
-        self.uploaded = self
-            .words
-            .plan(spec, plan, widths, entities.spec.layout.rows());
-        self.work
-            .plan
-            .room(&self.gpu, self.words.as_slice().len())?;
-        self.gpu
-            .write(self.work.plan.buffer(), 0, self.words.as_slice())?;
-
-        let recorder = unlocked(&mut self.recorder);
-        step::gradients(
-            recorder,
-            &self.uploaded,
+        let step = Step {
             spec,
             plan,
-            (entities, relations),
-            &self.work,
-        )?;
+            entities,
+            relations,
+        };
+        step.make_room(&mut self.work, &self.gpu)?;
+        let widths = (entities.spec.width, relations.spec.width);
+        let rows = entities.spec.layout.rows();
+        self.uploaded = self.words.plan(spec, plan, widths, rows);
+        let words = self.words.as_slice();
+        self.work.plan.room(&self.gpu, words.len())?;
+        self.gpu.write(self.work.plan.buffer(), 0, words)?;
+
+        let recorder = unlocked(&mut self.recorder);
+        step.record(recorder, &self.gpu, &self.uploaded, &self.work)?;
         let slot = self.steps as u32;
         loss::loss_sum(
             recorder,
@@ -249,13 +243,6 @@ impl Engine {
         self.loss += losses.into_iter().map(f64::from).sum::<f64>();
         self.steps = 0;
         Ok(())
-    }
-
-    /// Queries of a tile: as many as have room for their scores against every entity.
-    fn tile(&self, entities: usize) -> usize {
-        let bytes = TILE_BYTES.min(self.gpu.binding_limit());
-        let most = bytes / (entities.max(1) as u64 * size_of::<f32>() as u64);
-        most.clamp(1, MOST_TILED) as usize
     }
 
     /// Submits what was recorded.

@@ -5,7 +5,7 @@ use super::pull::pull;
 use super::query::query;
 use super::rank_count::{rank_count, target_scores};
 use super::score_all::score_all;
-use super::step::check_widths;
+use super::step::{check_widths, tile};
 use super::{Engine, Table, unlocked};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
 use crate::model::Model;
@@ -66,7 +66,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         let rows = entities.spec.layout.rows();
-        let tile = self.tile(rows).min(BLOCK);
+        let tile = tile(&self.gpu, rows).min(BLOCK);
         let mut scores = vec![0.0; queries.len() * rows];
         let found = scores.chunks_mut(tile * rows);
         for (queries, found) in queries.chunks(tile).zip(found) {
