@@ -16,6 +16,16 @@ pub enum KernelError {
         /// What came.
         found: usize,
     },
+    /// A row that the table has not.
+    #[error("row {row} of {table} does not exist: it has {rows}")]
+    Row {
+        /// The table.
+        table: &'static str,
+        /// What was asked for.
+        row: u32,
+        /// How many rows there are.
+        rows: usize,
+    },
     /// A table of one device given to the engine of another.
     #[error("a table of another device was given to the {engine} engine")]
     ForeignTable {

@@ -23,6 +23,7 @@
 mod backend;
 pub mod cpu;
 mod error;
+pub mod gpu;
 mod layout;
 
 pub use backend::{Backend, Table};

@@ -1,0 +1,32 @@
+// Adds the regularizer's derivative to the gradients of unique rows. One invocation a lane;
+// `penalty_slope` is one of shared/regularizer_*.wgsl.
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> plan: array<u32>;
+@group(0) @binding(2) var<storage, read> rows: array<f32>;
+@group(0) @binding(3) var<storage, read_write> gradients: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn regularize(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = line(group, groups) * GROUP + local;
+    let lanes = select(params.cells, params.cells / 2u, COMPLEX);
+    let item = i / lanes;
+    if item >= params.items {
+        return;
+    }
+    let strength = params.strength * bitcast<f32>(plan[params.at_penalty + item]);
+    if strength == 0.0 {
+        return;
+    }
+    let at = item * params.cells + i % lanes;
+    if COMPLEX {
+        let d = penalty_slope(vec2f(rows[at], rows[at + lanes]));
+        gradients[at] += strength * d.x;
+        gradients[at + lanes] += strength * d.y;
+    } else {
+        gradients[at] += strength * penalty_slope(vec2f(rows[at], 0.0)).x;
+    }
+}

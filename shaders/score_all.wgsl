@@ -1,0 +1,37 @@
+// A tile of queries × the rows of a shard. One workgroup a 64 × 64 block.
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> queries: array<f32>;
+@group(0) @binding(2) var<storage, read> shard: array<f32>;
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn score_all(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let block = line(group, groups);
+    let tall = (params.count + TILE - 1u) / TILE;
+    let m = block % tall * TILE;
+    let n = block / tall * TILE;
+    if n >= params.rows {
+        return;
+    }
+    let found = score_tile(m, n, local);
+    let q = m + 4u * (local / 16u);
+    let e = n + 4u * (local % 16u);
+    put_row(q, e, found[0]);
+    put_row(q + 1u, e, found[1]);
+    put_row(q + 2u, e, found[2]);
+    put_row(q + 3u, e, found[3]);
+}
+
+fn put_row(q: u32, e: u32, found: vec4f) {
+    if q < params.count {
+        for (var j = 0u; j < 4u; j++) {
+            if e + j < params.rows {
+                scores[q * params.candidates + params.base + e + j] = found[j];
+            }
+        }
+    }
+}

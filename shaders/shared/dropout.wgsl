@@ -1,0 +1,16 @@
+// Dropout masks, made where they are needed and never kept: the factor of a value is 0 or 1/(1 − p).
+fn entity_factor(query: u32, column: u32) -> f32 {
+    if params.entity_threshold == 0u {
+        return 1.0;
+    }
+    let kept = hash_cell(params.dropout_seed, query, column) >= params.entity_threshold;
+    return select(0.0, params.entity_scale, kept);
+}
+
+fn relation_factor(query: u32, column: u32) -> f32 {
+    if params.relation_threshold == 0u {
+        return 1.0;
+    }
+    let kept = hash_cell(params.dropout_seed ^ 0x5bd1e995u, query, column) >= params.relation_threshold;
+    return select(0.0, params.relation_scale, kept);
+}

@@ -1,0 +1,8 @@
+// Hands the four cells from `k` on to the stage's `put`, as far as the row goes.
+fn put_across(row: u32, k: u32, cell: Cell) {
+    for (var i = 0u; i < 4u; i++) {
+        if k + i < params.cells {
+            put(row * params.cells + k + i, cell[i]);
+        }
+    }
+}

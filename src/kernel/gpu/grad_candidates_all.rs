@@ -1,0 +1,37 @@
+//! `grad_candidates_all`: ∂loss/∂row of every entity from a tile of coefficients.
+
+use super::Table;
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::score_all::{blocks, shard_params};
+use super::source::Stage;
+use super::workspace::Workspace;
+use crate::device::DeviceError;
+use crate::model::Similarity;
+
+/// Adds to (or, for the first tile of a step, overwrites) the gradients of whole shards.
+pub(super) fn grad_candidates_all(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    table: &Table,
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let shards = table.shards.iter().zip(&work.shard_gradients);
+    for (s, (shard, gradients)) in shards.enumerate() {
+        let params = Params {
+            extra: u32::from(params.first > 0),
+            ..shard_params(params, similarity, table, s)
+        };
+        let buffers = [
+            work.queries.buffer(),
+            &shard.values,
+            work.scores.buffer(),
+            gradients.buffer(),
+        ];
+        let blocks = blocks(params.rows) * blocks(params.cells);
+        let stage = Stage::GradCandidatesAll(similarity);
+        recorder.dispatch(stage, &params, &buffers, workgroups(blocks, 1))?;
+    }
+    Ok(())
+}

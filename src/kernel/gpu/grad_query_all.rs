@@ -1,0 +1,64 @@
+//! `grad_query_all`: ∂loss/∂query of a tile of queries from coefficients against every entity;
+//! `grad_query_sum` adds up what its slices found.
+
+use super::Table;
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::score_all::{blocks, shard_params};
+use super::source::{GROUP, Stage, Values};
+use super::workspace::Workspace;
+use crate::device::DeviceError;
+use crate::model::Similarity;
+
+/// Rows of a slice: a sum over all entities would leave most of a large GPU idle, so each slice
+/// makes its own, and these are added up in order.
+pub(super) const SLICE: u32 = 1024;
+
+/// Writes ∂loss/∂query of the tile of queries that `params` says. `most_slices` of them have room
+/// at a time.
+pub(super) fn grad_query_all(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    table: &Table,
+    work: &Workspace,
+    most_slices: u32,
+) -> Result<(), DeviceError> {
+    let stage = Stage::GradQueryAll(similarity);
+    let values = Values::of(params.width as usize);
+    let mut summed = 0;
+    for (s, shard) in table.shards.iter().enumerate() {
+        let params = shard_params(params, similarity, table, s);
+        let slices = params.rows.div_ceil(SLICE);
+        for first in (0..slices).step_by(most_slices as usize) {
+            let slices = most_slices.min(slices - first);
+            let part = Params {
+                item_first: first * SLICE,
+                items: SLICE,
+                extra: slices,
+                ..params
+            };
+            let buffers = [
+                work.queries.buffer(),
+                &shard.values,
+                work.scores.buffer(),
+                work.slices.buffer(),
+            ];
+            let blocks = blocks(params.count) * blocks(params.cells) * u64::from(slices);
+            recorder.dispatch(stage, &part, &buffers, workgroups(blocks, 1))?;
+
+            let sum = Params {
+                cells: values.count(params.width as usize),
+                item_first: summed,
+                extra: slices,
+                ..params
+            };
+            let invocations = u64::from(sum.count) * u64::from(sum.cells);
+            let buffers = [work.slices.buffer(), work.d_queries.buffer()];
+            let workgroups = workgroups(invocations, GROUP);
+            recorder.dispatch(Stage::GradQuerySum(values), &sum, &buffers, workgroups)?;
+            summed += slices;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! `grad_rows`: every unique row adds up its list of places.
+
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::source::{Cells, GROUP, Stage};
+use super::workspace::Workspace;
+use crate::device::{Buffer, DeviceError};
+use crate::model::Similarity;
+use crate::sampler::Rows;
+
+/// Adds up the places of entity rows.
+pub(super) fn grad_entities(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    rows: &Rows,
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let [values, inputs] = [&work.entities, &work.d_queries].map(|s| s.buffer());
+    let gradients = work.entity_gradients.buffer();
+    let cells = Cells::of(similarity, params.width);
+    grad_rows(
+        recorder,
+        params,
+        similarity,
+        cells,
+        rows,
+        [values, inputs, gradients],
+        work,
+    )
+}
+
+/// Adds up the places of relation rows, all of them inputs.
+pub(super) fn grad_relations(
+    recorder: &mut Recorder,
+    params: &Params,
+    rows: &Rows,
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let [values, inputs] = [&work.relations, &work.d_relations].map(|s| s.buffer());
+    let gradients = work.relation_gradients.buffer();
+    // Inputs are only added up, so that any similarity of single values will do.
+    let similarity = Similarity::Dot;
+    let cells = Cells::of(similarity, params.relation_width);
+    grad_rows(
+        recorder,
+        params,
+        similarity,
+        cells,
+        rows,
+        [values, inputs, gradients],
+        work,
+    )
+}
+
+fn grad_rows(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    Cells { values, cells }: Cells,
+    rows: &Rows,
+    [own, inputs, gradients]: [&Buffer; 3],
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let slices = match rows.places.len() / rows.len().max(1) {
+        0..4 => 1,
+        4..16 => 4,
+        _ => 16,
+    };
+    recorder.dispatch(
+        Stage::GradRows(similarity, values, slices),
+        &Params { cells, ..*params },
+        &[
+            work.plan.buffer(),
+            own,
+            inputs,
+            work.queries.buffer(),
+            work.scores.buffer(),
+            gradients,
+        ],
+        workgroups(u64::from(params.items) * u64::from(cells), GROUP / slices),
+    )
+}

@@ -1,0 +1,46 @@
+//! `loss`: rows of scores → losses and ∂loss/∂score, in place; `loss_sum`: the loss of the step.
+
+use super::params::Params;
+use super::recorder::Recorder;
+use super::source::{GROUP, Stage};
+use super::workspace::Workspace;
+use crate::device::{Buffer, DeviceError};
+use crate::loss::LossKind;
+use crate::model::Similarity;
+
+/// Turns the scores of a tile of queries into coefficients.
+pub(super) fn loss(
+    recorder: &mut Recorder,
+    params: &Params,
+    kind: LossKind,
+    similarity: Similarity,
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let group = params.candidates.div_ceil(4).next_power_of_two();
+    recorder.dispatch(
+        Stage::Loss(kind, similarity, group.clamp(32, GROUP)),
+        params,
+        &[
+            work.plan.buffer(),
+            work.scores.buffer(),
+            work.losses.buffer(),
+            work.slopes.buffer(),
+        ],
+        params.count,
+    )
+}
+
+/// Adds up the losses of the step's queries and keeps the sum as number `slot` of `steps`.
+pub(super) fn loss_sum(
+    recorder: &mut Recorder,
+    params: &Params,
+    slot: u32,
+    work: &Workspace,
+    steps: &Buffer,
+) -> Result<(), DeviceError> {
+    let params = Params {
+        extra: slot,
+        ..*params
+    };
+    recorder.dispatch(Stage::LossSum, &params, &[work.losses.buffer(), steps], 1)
+}

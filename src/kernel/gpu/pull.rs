@@ -1,0 +1,46 @@
+//! `pull`: gathers rows from the shards of a table.
+
+use super::Table;
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::source::{GROUP, Stage, Values};
+use crate::device::{Buffer, DeviceError};
+
+/// Gathers the rows of `ids`, which lie in `plan` where `params` says, into `gathered`, in their
+/// order.
+pub(super) fn pull(
+    recorder: &mut Recorder,
+    params: &Params,
+    table: &Table,
+    ids: &[u32],
+    plan: &Buffer,
+    gathered: &Buffer,
+) -> Result<(), DeviceError> {
+    let values = Values::of(table.spec.width);
+    let cells = values.count(table.spec.width);
+    let ascending = ids.is_sorted();
+    for (s, shard) in table.shards.iter().enumerate() {
+        let range = table.spec.layout.range(s);
+        let stretch = if ascending {
+            table.spec.layout.stretch(s, ids)
+        } else {
+            0..ids.len()
+        };
+        let params = Params {
+            cells,
+            base: range.start as u32,
+            rows: range.len() as u32,
+            item_first: stretch.start as u32,
+            items: stretch.len() as u32,
+            ..*params
+        };
+        let invocations = stretch.len() as u64 * u64::from(cells);
+        recorder.dispatch(
+            Stage::Pull(values),
+            &params,
+            &[plan, &shard.values, gathered],
+            workgroups(invocations, GROUP),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Rankings and scores outside training.
+
+use super::params::Params;
+use super::pull::pull;
+use super::query::query;
+use super::rank_count::{rank_count, target_scores};
+use super::score_all::score_all;
+use super::step::{check_widths, tile};
+use super::{Engine, Table, unlocked};
+use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
+use crate::model::Model;
+
+/// Queries whose vectors are made at a time.
+const BLOCK: usize = 1024;
+
+impl Engine {
+    /// Counts, for every query, the candidates before and beside its target. Targets and candidates
+    /// are scored by the same instructions, so equal rows are equal candidates.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// model do not belong together; or if the device is lost or full.
+    pub fn rank(
+        &mut self,
+        model: Model,
+        batch: &RankBatch,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<RankCounts>, KernelError> {
+        check_rows(entities, batch.known.iter().copied())?;
+        let words = 2 * batch.queries.len();
+        self.work.counts.room(&self.gpu, words)?;
+        unlocked(&mut self.recorder).clear(self.work.counts.buffer());
+        for (b, queries) in batch.queries.chunks(BLOCK).enumerate() {
+            let skip = |q: usize, out: &mut Vec<u32>| {
+                out.extend_from_slice(batch.known_of(b * BLOCK + q));
+                out.push(queries[q].target);
+            };
+            let tables = (entities, relations);
+            let params = self.query_vectors(model, queries, tables, true, skip)?;
+            let params = Params {
+                at_counts: (b * BLOCK) as u32,
+                ..params
+            };
+            let similarity = model.similarity();
+            let recorder = unlocked(&mut self.recorder);
+            target_scores(recorder, &params, similarity, entities, &self.work)?;
+            rank_count(recorder, &params, similarity, entities, &self.work)?;
+        }
+        self.flush()?;
+        let counts = self
+            .gpu
+            .read(self.work.counts.buffer(), 0, batch.queries.len())?;
+        Ok(counts)
+    }
+
+    /// Scores of every query against every entity, row-major.
+    ///
+    /// # Errors
+    /// As [`Engine::rank`].
+    pub fn scores(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<f32>, KernelError> {
+        let rows = entities.spec.layout.rows();
+        let tile = tile(&self.gpu, rows).min(BLOCK);
+        let mut scores = vec![0.0; queries.len() * rows];
+        let found = scores.chunks_mut(tile * rows);
+        for (queries, found) in queries.chunks(tile).zip(found) {
+            let tables = (entities, relations);
+            let params = self.query_vectors(model, queries, tables, false, |_, _| ())?;
+            let params = Params {
+                candidates: rows as u32,
+                ..params
+            };
+            self.work.scores.room(&self.gpu, found.len())?;
+            let recorder = unlocked(&mut self.recorder);
+            score_all(recorder, &params, model.similarity(), entities, &self.work)?;
+            self.flush()?;
+            self.gpu.read_into(self.work.scores.buffer(), 0, found)?;
+        }
+        Ok(scores)
+    }
+
+    /// The score of every query against its target, as [`Engine::rank`] scores it.
+    ///
+    /// # Errors
+    /// As [`Engine::rank`].
+    pub fn score_pairs(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<Vec<f32>, KernelError> {
+        let mut scores = vec![0.0; queries.len()];
+        for (queries, found) in queries.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)) {
+            let tables = (entities, relations);
+            let params = self.query_vectors(model, queries, tables, true, |_, _| ())?;
+            let recorder = unlocked(&mut self.recorder);
+            target_scores(recorder, &params, model.similarity(), entities, &self.work)?;
+            self.flush()?;
+            self.gpu
+                .read_into(self.work.thresholds.buffer(), 0, found)?;
+        }
+        Ok(scores)
+    }
+
+    /// Records what makes the query vectors and, if asked for, gathers the targets' rows.
+    /// `skip` lists the candidates that a query must not count.
+    fn query_vectors(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        (entities, relations): (&Table, &Table),
+        targets: bool,
+        skip: impl Fn(usize, &mut Vec<u32>),
+    ) -> Result<Params, KernelError> {
+        check_widths(model, &entities.spec, &relations.spec)?;
+        check_rows(entities, queries.iter().flat_map(|q| [q.entity, q.target]))?;
+        check_rows(relations, queries.iter().map(|q| q.relation))?;
+        let (gpu, n) = (&self.gpu, queries.len());
+        let (width, relation_width) = (entities.spec.width, relations.spec.width);
+        self.work.entities.room(gpu, n * width)?;
+        self.work.relations.room(gpu, n * relation_width)?;
+        self.work.queries.room(gpu, n * width)?;
+        self.work.targets.room(gpu, n * width)?;
+        self.work.thresholds.room(gpu, n)?;
+
+        let (params, at_ids) = self.words.ranking(queries, skip, (width, relation_width));
+        let words = self.words.as_slice();
+        self.work.plan.room(gpu, words.len())?;
+        // What was recorded still reads the words of the block before.
+        let recorder = unlocked(&mut self.recorder);
+        recorder.submit()?;
+        gpu.write(self.work.plan.buffer(), 0, words)?;
+
+        let work = &self.work;
+        let gathered = [
+            (entities, work.entities.buffer()),
+            (relations, work.relations.buffer()),
+            (entities, work.targets.buffer()),
+        ];
+        let stages = if targets { 3 } else { 2 };
+        for ((table, into), at_ids) in gathered.into_iter().zip(at_ids).take(stages) {
+            let ids = &words[at_ids as usize..][..n];
+            let params = Params { at_ids, ..params };
+            pull(recorder, &params, table, ids, work.plan.buffer(), into)?;
+        }
+        query(recorder, &params, model, work)?;
+        Ok(params)
+    }
+}
+
+fn check_rows(table: &Table, mut rows: impl Iterator<Item = u32>) -> Result<(), KernelError> {
+    let end = table.spec.layout.rows();
+    match rows.find(|&row| row as usize >= end) {
+        None => Ok(()),
+        Some(row) => Err(KernelError::Row {
+            table: table.spec.name,
+            row,
+            rows: end,
+        }),
+    }
+}

@@ -1,0 +1,32 @@
+//! `score`: queries × their sampled candidates.
+
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::source::{Cells, GROUP, Stage};
+use super::workspace::Workspace;
+use crate::device::DeviceError;
+use crate::model::Similarity;
+
+/// Writes the step's scores.
+pub(super) fn score(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    work: &Workspace,
+) -> Result<(), DeviceError> {
+    let Cells { values, cells } = Cells::of(similarity, params.width);
+    // Each invocation takes a few cells; more would share a pair only to wait for each other.
+    let span = cells.div_ceil(4).next_power_of_two().min(32);
+    let pairs = u64::from(params.queries) * u64::from(params.candidates);
+    recorder.dispatch(
+        Stage::Score(similarity, values, span),
+        &Params { cells, ..*params },
+        &[
+            work.plan.buffer(),
+            work.entities.buffer(),
+            work.queries.buffer(),
+            work.scores.buffer(),
+        ],
+        workgroups(pairs, GROUP / span),
+    )
+}

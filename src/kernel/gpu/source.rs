@@ -1,0 +1,470 @@
+//! The WGSL of every stage, put together from `shaders/`.
+
+use std::fmt::Write;
+
+use super::params;
+use crate::loss::{LossKind, MASKED};
+use crate::model::{Lanes, Model, ROOT_EPSILON, Similarity};
+use crate::optim::{ADAGRAD_EPSILON, ADAM_EPSILON, BETA1, BETA2, OptimizerKind, RegularizerKind};
+
+/// Invocations of a workgroup, where a stage does not choose: the least that every adapter grants.
+pub(super) const GROUP: u32 = 256;
+
+/// Rows and columns of a block in the tiled stages.
+pub(super) const TILE: u32 = 64;
+
+/// What a row's values are read in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Values {
+    Scalar,
+    /// Four at a time.
+    Quad,
+}
+
+impl Values {
+    /// The widest that rows of `width` values (or half rows, one after the other) allow.
+    pub fn of(width: usize) -> Values {
+        if width.is_multiple_of(4) {
+            Values::Quad
+        } else {
+            Values::Scalar
+        }
+    }
+
+    /// How many of them `width` values make.
+    pub fn count(self, width: usize) -> u32 {
+        match self {
+            Values::Scalar => width as u32,
+            Values::Quad => (width / 4) as u32,
+        }
+    }
+}
+
+/// What a similarity takes a row apart into.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cells {
+    pub values: Values,
+    /// Cells of a row: values (or complex numbers), one or four at a time.
+    pub cells: u32,
+}
+
+impl Cells {
+    /// Cells of a row where a stage reads them one at a time.
+    pub fn of_values(similarity: Similarity, width: u32) -> u32 {
+        match compares_pairs(similarity) {
+            false => width,
+            true => width / 2,
+        }
+    }
+
+    pub fn of(similarity: Similarity, width: u32) -> Cells {
+        let width = Cells::of_values(similarity, width) as usize;
+        let values = Values::of(width);
+        Cells {
+            values,
+            cells: values.count(width),
+        }
+    }
+}
+
+/// A stage in one of its variants: what a pipeline is made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stage {
+    Pull(Values),
+    Query(Model),
+    QueryBackward(Model),
+    /// With the number of invocations that share a pair.
+    Score(Similarity, Values, u32),
+    /// With the number of invocations of a workgroup.
+    Loss(LossKind, Similarity, u32),
+    LossSum,
+    GradQuery(Similarity, Values),
+    /// With the number of invocations that share a cell.
+    GradRows(Similarity, Values, u32),
+    Regularize(RegularizerKind, Lanes),
+    Scatter(Values),
+    Update(OptimizerKind, Values),
+    ScoreAll(Similarity),
+    GradQueryAll(Similarity),
+    GradQuerySum(Values),
+    GradCandidatesAll(Similarity),
+    RankCount(Similarity),
+}
+
+macro_rules! shader {
+    ($name:literal) => {
+        include_str!(concat!("../../../shaders/", $name, ".wgsl"))
+    };
+}
+
+macro_rules! shared {
+    ($name:literal) => {
+        include_str!(concat!("../../../shaders/shared/", $name, ".wgsl"))
+    };
+}
+
+impl Stage {
+    /// The stage's one name: of its shader's file, its entry point and its pipeline.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Pull(_) => "pull",
+            Stage::Query(_) => "query",
+            Stage::QueryBackward(_) => "query_backward",
+            Stage::Score(..) => "score",
+            Stage::Loss(..) => "loss",
+            Stage::LossSum => "loss_sum",
+            Stage::GradQuery(..) => "grad_query",
+            Stage::GradRows(..) => "grad_rows",
+            Stage::Regularize(..) => "regularize",
+            Stage::Scatter(_) => "scatter",
+            Stage::Update(OptimizerKind::RowAdagrad, _) => "update_row_adagrad",
+            Stage::Update(..) => "update",
+            Stage::ScoreAll(_) => "score_all",
+            Stage::GradQueryAll(_) => "grad_query_all",
+            Stage::GradQuerySum(_) => "grad_query_sum",
+            Stage::GradCandidatesAll(_) => "grad_candidates_all",
+            Stage::RankCount(_) => "rank_count",
+        }
+    }
+
+    /// The whole shader.
+    pub fn source(self) -> String {
+        let mut s = Source::default();
+        match self {
+            Stage::Pull(values) => s.group(GROUP).values(values).add(shader!("pull")),
+            Stage::Query(model) => s.group(GROUP).model(model).add(shader!("query")),
+            Stage::QueryBackward(model) => {
+                s.group(GROUP).model(model).add(shader!("query_backward"))
+            }
+            Stage::Score(similarity, values, span) => s
+                .group(GROUP)
+                .constant("SPAN", format_args!("{span}u"))
+                .values(values)
+                .similarity(similarity)
+                .access(similarity, Access::Load, &["entities", "queries"])
+                .add(shared!("candidates"))
+                .add(shader!("score")),
+            Stage::Loss(kind, similarity, group) => s
+                .group(group)
+                .values(Values::Scalar)
+                .similarity(similarity)
+                .add(shared!("reduce"))
+                .add(shared!("logistic"))
+                .add(loss_row(kind))
+                .add(shader!("loss")),
+            Stage::LossSum => s
+                .group(GROUP)
+                .add(shared!("reduce"))
+                .add(shader!("loss_sum")),
+            Stage::GradQuery(similarity, values) => s
+                .group(GROUP)
+                .values(values)
+                .similarity(similarity)
+                .access(similarity, Access::Load, &["entities", "queries"])
+                .access(similarity, Access::Store, &["d_queries"])
+                .add(shared!("candidates"))
+                .add(shader!("grad_query")),
+            Stage::GradRows(similarity, values, slices) => s
+                .group(GROUP)
+                .constant("SLICES", format_args!("{slices}u"))
+                .constant(
+                    "SHARED",
+                    format_args!("{}u", if slices > 1 { GROUP } else { 1 }),
+                )
+                .values(values)
+                .similarity(similarity)
+                .access(similarity, Access::Load, &["rows", "inputs", "queries"])
+                .access(similarity, Access::Store, &["gradients"])
+                .add(shader!("grad_rows")),
+            Stage::Regularize(kind, lanes) => s
+                .group(GROUP)
+                .constant("COMPLEX", format_args!("{}", lanes == Lanes::Complex))
+                .add(penalty_slope(kind))
+                .add(shader!("regularize")),
+            Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
+            Stage::Update(kind, values) => {
+                let s = s.group(GROUP).values(values).add(shared!("updated_row"));
+                match kind {
+                    OptimizerKind::Sgd => s.add(shared!("optimizer_sgd")).add(shader!("update")),
+                    OptimizerKind::Adagrad => {
+                        s.add(shared!("optimizer_adagrad")).add(shader!("update"))
+                    }
+                    OptimizerKind::Adam => s.add(shared!("optimizer_adam")).add(shader!("update")),
+                    OptimizerKind::RowAdagrad => {
+                        s.add(shared!("reduce")).add(shader!("update_row_adagrad"))
+                    }
+                }
+            }
+            Stage::ScoreAll(similarity) => s.score_tile(similarity).add(shader!("score_all")),
+            Stage::RankCount(similarity) => s.score_tile(similarity).add(shader!("rank_count")),
+            Stage::GradQueryAll(similarity) => {
+                s.gradient_tile(similarity).add(shader!("grad_query_all"))
+            }
+            Stage::GradCandidatesAll(similarity) => s
+                .gradient_tile(similarity)
+                .add(shader!("grad_candidates_all")),
+            Stage::GradQuerySum(values) => {
+                s.group(GROUP).values(values).add(shader!("grad_query_sum"))
+            }
+        };
+        s.0
+    }
+}
+
+fn loss_row(kind: LossKind) -> &'static str {
+    match kind {
+        LossKind::Softmax => shared!("loss_softmax"),
+        LossKind::Bce => shared!("loss_bce"),
+        LossKind::Margin => shared!("loss_margin"),
+        LossKind::SelfAdversarial => shared!("loss_self_adversarial"),
+    }
+}
+
+fn penalty_slope(kind: RegularizerKind) -> &'static str {
+    match kind {
+        RegularizerKind::None => "",
+        RegularizerKind::N3 => shared!("regularizer_n3"),
+        RegularizerKind::L1 => shared!("regularizer_l1"),
+        RegularizerKind::L2 => shared!("regularizer_l2"),
+        RegularizerKind::L3 => shared!("regularizer_l3"),
+    }
+}
+
+/// Whether the similarity compares complex numbers rather than single values.
+fn compares_pairs(similarity: Similarity) -> bool {
+    similarity == Similarity::NegativeModulus
+}
+
+/// Ways of reading and writing the cells of a buffer, named after it.
+#[derive(Clone, Copy)]
+enum Access {
+    Load,
+    Store,
+    /// Four rows at a time.
+    Down,
+    /// Four neighbours at a time.
+    Across,
+}
+
+struct Source(String);
+
+impl Default for Source {
+    fn default() -> Source {
+        let mut source = Source([params::WGSL, shared!("params")].concat());
+        source
+            .constant("MASKED", format_args!("{MASKED:e}f"))
+            .constant("ROOT_EPSILON", format_args!("{ROOT_EPSILON:e}f"))
+            .constant("ADAGRAD_EPSILON", format_args!("{ADAGRAD_EPSILON:e}f"))
+            .constant("ADAM_EPSILON", format_args!("{ADAM_EPSILON:e}f"))
+            .constant("BETA1", format_args!("{BETA1:e}f"))
+            .constant("BETA2", format_args!("{BETA2:e}f"));
+        source
+    }
+}
+
+impl Source {
+    fn add(&mut self, part: &str) -> &mut Source {
+        self.0.push('\n');
+        self.0.push_str(part);
+        self
+    }
+
+    fn constant(&mut self, name: &str, value: std::fmt::Arguments<'_>) -> &mut Source {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "const {name} = {value};");
+        self
+    }
+
+    fn group(&mut self, invocations: u32) -> &mut Source {
+        self.constant("GROUP", format_args!("{invocations}u"))
+    }
+
+    fn values(&mut self, values: Values) -> &mut Source {
+        self.add(match values {
+            Values::Scalar => shared!("value_scalar"),
+            Values::Quad => shared!("value_quad"),
+        })
+    }
+
+    fn model(&mut self, model: Model) -> &mut Source {
+        let complex = |lanes| lanes == Lanes::Complex;
+        self.constant(
+            "ENTITY_COMPLEX",
+            format_args!("{}", complex(model.entity_lanes())),
+        )
+        .constant(
+            "RELATION_COMPLEX",
+            format_args!("{}", complex(model.relation_lanes())),
+        )
+        .add(shared!("trig"))
+        .add(shared!("hash"))
+        .add(shared!("dropout"))
+        .add(shared!("lanes"))
+        .add(model.wgsl())
+    }
+
+    fn similarity(&mut self, similarity: Similarity) -> &mut Source {
+        self.add(match compares_pairs(similarity) {
+            false => shared!("cell_single"),
+            true => shared!("cell_pair"),
+        })
+        .add(match similarity {
+            Similarity::Dot => shared!("similarity_dot"),
+            Similarity::NegativeL1 => shared!("similarity_negative_l1"),
+            Similarity::NegativeL2 => shared!("similarity_negative_l2"),
+            Similarity::NegativeModulus => shared!("similarity_negative_modulus"),
+        })
+    }
+
+    fn access(&mut self, similarity: Similarity, access: Access, buffers: &[&str]) -> &mut Source {
+        let template = match (access, compares_pairs(similarity)) {
+            (Access::Load, false) => shared!("load_single"),
+            (Access::Load, true) => shared!("load_pair"),
+            (Access::Store, false) => shared!("store_single"),
+            (Access::Store, true) => shared!("store_pair"),
+            (Access::Down, false) => shared!("down_single"),
+            (Access::Down, true) => shared!("down_pair"),
+            (Access::Across, false) => shared!("across_single"),
+            (Access::Across, true) => shared!("across_pair"),
+        };
+        for buffer in buffers {
+            self.add(&template.replace("NAME", buffer));
+        }
+        self
+    }
+
+    fn score_tile(&mut self, similarity: Similarity) -> &mut Source {
+        let pairs = compares_pairs(similarity);
+        self.group(GROUP)
+            .constant("TILE", format_args!("{TILE}u"))
+            // Pairs take twice the room; 16 KiB is all that every adapter has.
+            .constant("DEPTH", format_args!("{}u", if pairs { 8 } else { 16 }))
+            // What a cell of zeros would add to a sum; only the modulus has its ε there.
+            .constant("ZERO_COUNTS", format_args!("{pairs}"))
+            .values(Values::Quad)
+            .similarity(similarity)
+            .access(similarity, Access::Down, &["queries", "shard"])
+            .add(if pairs {
+                shared!("splat_pair")
+            } else {
+                shared!("splat_single")
+            })
+            .add(shared!("score_tile"))
+    }
+
+    fn gradient_tile(&mut self, similarity: Similarity) -> &mut Source {
+        self.group(GROUP)
+            .constant("TILE", format_args!("{TILE}u"))
+            .values(Values::Quad)
+            .similarity(similarity)
+            .access(similarity, Access::Across, &["queries", "shard"])
+            .add(match compares_pairs(similarity) {
+                false => shared!("put_single"),
+                true => shared!("put_pair"),
+            })
+            .add(shared!("gradient_tile"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::naga::front::wgsl;
+    use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    const SIMILARITIES: [Similarity; 4] = [
+        Similarity::Dot,
+        Similarity::NegativeL1,
+        Similarity::NegativeL2,
+        Similarity::NegativeModulus,
+    ];
+
+    fn stages() -> Vec<Stage> {
+        let mut stages = vec![Stage::LossSum];
+        for &model in Model::ALL {
+            stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
+        }
+        for kind in [
+            RegularizerKind::N3,
+            RegularizerKind::L1,
+            RegularizerKind::L2,
+            RegularizerKind::L3,
+        ] {
+            stages
+                .extend([Lanes::Real, Lanes::Complex].map(|lanes| Stage::Regularize(kind, lanes)));
+        }
+        for values in [Values::Scalar, Values::Quad] {
+            stages.extend([
+                Stage::Pull(values),
+                Stage::Scatter(values),
+                Stage::GradQuerySum(values),
+            ]);
+            for kind in [
+                OptimizerKind::Sgd,
+                OptimizerKind::Adagrad,
+                OptimizerKind::RowAdagrad,
+                OptimizerKind::Adam,
+            ] {
+                stages.push(Stage::Update(kind, values));
+            }
+            for similarity in SIMILARITIES {
+                stages.push(Stage::GradQuery(similarity, values));
+                stages.extend([1, 8, 32].map(|span| Stage::Score(similarity, values, span)));
+                stages.extend([1, 4, 16].map(|slices| Stage::GradRows(similarity, values, slices)));
+            }
+        }
+        for similarity in SIMILARITIES {
+            stages.extend([Stage::ScoreAll(similarity), Stage::RankCount(similarity)]);
+            stages.extend([
+                Stage::GradQueryAll(similarity),
+                Stage::GradCandidatesAll(similarity),
+            ]);
+            for kind in [
+                LossKind::Softmax,
+                LossKind::Bce,
+                LossKind::Margin,
+                LossKind::SelfAdversarial,
+            ] {
+                stages.extend([32, 256].map(|group| Stage::Loss(kind, similarity, group)));
+            }
+        }
+        stages
+    }
+
+    /// Core WGSL within the limits of every adapter, whatever runs these tests.
+    #[test]
+    fn every_variant_of_every_stage_is_valid() {
+        for stage in stages() {
+            let source = stage.source();
+            let module = wgsl::parse_str(&source)
+                .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
+            Validator::new(ValidationFlags::all(), Capabilities::empty())
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
+            assert_eq!(module.entry_points.len(), 1);
+            assert_eq!(module.entry_points[0].name, stage.name());
+            assert!(
+                module.entry_points[0]
+                    .workgroup_size
+                    .iter()
+                    .product::<u32>()
+                    <= 256
+            );
+            let mut layout = wgpu::naga::proc::Layouter::default();
+            layout.update(module.to_ctx()).expect("validated");
+            let (mut storage, mut workgroup) = (0, 0);
+            for (_, variable) in module.global_variables.iter() {
+                match variable.space {
+                    wgpu::naga::AddressSpace::Storage { .. } => storage += 1,
+                    wgpu::naga::AddressSpace::WorkGroup => workgroup += layout[variable.ty].size,
+                    _ => {}
+                }
+            }
+            assert!(storage <= 8, "{stage:?} binds {storage} storage buffers");
+            assert!(
+                workgroup <= 16 << 10,
+                "{stage:?} takes {workgroup} bytes of workgroup memory"
+            );
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The order of the stages within a training step.
+
+use super::Table;
+use super::grad_candidates_all::grad_candidates_all;
+use super::grad_query::grad_query;
+use super::grad_query_all::{SLICE, grad_query_all};
+use super::grad_rows::{grad_entities, grad_relations};
+use super::loss::loss;
+use super::params::Params;
+use super::pull::pull;
+use super::query::query;
+use super::query_backward::query_backward;
+use super::recorder::Recorder;
+use super::regularize::regularize;
+use super::scatter::scatter;
+use super::score::score;
+use super::score_all::score_all;
+use super::upload::Uploaded;
+use super::workspace::Workspace;
+use crate::device::{DeviceError, Gpu};
+use crate::kernel::{KernelError, StepSpec, TableSpec};
+use crate::model::Model;
+use crate::sampler::{Candidates, Plan};
+
+/// Bytes of a tile's scores: enough to keep a large GPU busy.
+const TILE_BYTES: u64 = 64 << 20;
+/// Queries of a tile; stages loop over them.
+const MOST_TILED: usize = 4096;
+
+/// Checks that tables, model and plan belong together.
+pub(super) fn check(
+    spec: &StepSpec,
+    plan: &Plan,
+    entities: &TableSpec,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
+    check_widths(spec.model, entities, relations)?;
+    for (rows, table) in [(&plan.entities, entities), (&plan.relations, relations)] {
+        // Ids ascend, so the last is the largest.
+        if let Some(&last) = rows.ids.last()
+            && last as usize >= table.layout.rows()
+        {
+            return Err(KernelError::Row {
+                table: table.name,
+                row: last,
+                rows: table.layout.rows(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the rows have the widths that the model takes.
+pub(super) fn check_widths(
+    model: Model,
+    entities: &TableSpec,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
+    let whole = entities.width.next_multiple_of(model.values_per_lane());
+    KernelError::check_shape("width of entities", whole, entities.width)?;
+    let relation_width = model.relation_width(entities.width);
+    KernelError::check_shape("width of relations", relation_width, relations.width)
+}
+
+/// A training step: what its stages work on.
+pub(super) struct Step<'a> {
+    pub spec: &'a StepSpec,
+    pub plan: &'a Plan,
+    pub entities: &'a Table,
+    pub relations: &'a Table,
+}
+
+impl Step<'_> {
+    /// Makes room for what the stages write.
+    pub fn make_room(&self, work: &mut Workspace, gpu: &Gpu) -> Result<(), DeviceError> {
+        let (plan, n) = (self.plan, self.plan.queries.len());
+        let (width, relation_width) = (self.entities.spec.width, self.relations.spec.width);
+        let (unique, relations) = (plan.entities.len(), plan.relations.len());
+        work.entities.room(gpu, unique * width)?;
+        work.entity_gradients.room(gpu, unique * width)?;
+        work.relations.room(gpu, relations * relation_width)?;
+        work.relation_gradients
+            .room(gpu, relations * relation_width)?;
+        work.queries.room(gpu, n * width)?;
+        work.d_queries.room(gpu, n * width)?;
+        work.d_relations.room(gpu, n * relation_width)?;
+        work.losses.room(gpu, n)?;
+        match &plan.candidates {
+            Candidates::Sampled { negatives, .. } => {
+                work.slopes.room(gpu, n)?;
+                work.scores.room(gpu, n * (negatives + 1))
+            }
+            Candidates::All { positives, .. } => {
+                let layout = &self.entities.spec.layout;
+                let tile = tile(gpu, layout.rows()).min(n);
+                work.slopes.room(gpu, positives.len())?;
+                work.scores.room(gpu, tile * layout.rows())?;
+                let slices = most_slices(gpu, tile, width)
+                    .min(layout.range(0).len().div_ceil(SLICE as usize));
+                work.slices.room(gpu, slices * tile * width)?;
+                for s in 0..layout.shards() {
+                    work.shard_room(gpu, s, layout.range(s).len() * width)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Records everything from pulling rows to the gradients of unique rows and whole shards.
+    pub fn record(
+        &self,
+        recorder: &mut Recorder,
+        gpu: &Gpu,
+        uploaded: &Uploaded,
+        work: &Workspace,
+    ) -> Result<(), DeviceError> {
+        let (plan, params, model) = (self.plan, &uploaded.params, self.spec.model);
+        let entity_rows = uploaded.entities.params(params);
+        let relation_rows = uploaded.relations.params(params);
+        let words = work.plan.buffer();
+        let [entities, relations] = [&work.entities, &work.relations].map(|s| s.buffer());
+
+        pull(
+            recorder,
+            &entity_rows,
+            self.entities,
+            &plan.entities.ids,
+            words,
+            entities,
+        )?;
+        pull(
+            recorder,
+            &relation_rows,
+            self.relations,
+            &plan.relations.ids,
+            words,
+            relations,
+        )?;
+        query(recorder, params, model, work)?;
+        match plan.candidates {
+            Candidates::Sampled { .. } => {
+                score(recorder, params, model.similarity(), work)?;
+                loss(
+                    recorder,
+                    params,
+                    self.spec.loss.kind,
+                    model.similarity(),
+                    work,
+                )?;
+                grad_query(recorder, params, model.similarity(), work)?;
+            }
+            Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
+        }
+        query_backward(recorder, params, model, work)?;
+        grad_entities(
+            recorder,
+            &entity_rows,
+            model.similarity(),
+            &plan.entities,
+            work,
+        )?;
+        grad_relations(recorder, &relation_rows, &plan.relations, work)?;
+
+        let penalty = &self.spec.regularizer;
+        let buffers = [words, entities, work.entity_gradients.buffer()];
+        let how = (penalty.kind, model.entity_lanes(), penalty.entity);
+        regularize(recorder, &entity_rows, how, params.width, buffers)?;
+        let buffers = [words, relations, work.relation_gradients.buffer()];
+        let how = (penalty.kind, model.relation_lanes(), penalty.relation);
+        regularize(
+            recorder,
+            &relation_rows,
+            how,
+            params.relation_width,
+            buffers,
+        )?;
+
+        if let Candidates::All { .. } = plan.candidates {
+            scatter(
+                recorder,
+                &entity_rows,
+                self.entities,
+                &plan.entities.ids,
+                work,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Scores against all entities, tile by tile, and what follows from them.
+    fn record_tiles(
+        &self,
+        recorder: &mut Recorder,
+        gpu: &Gpu,
+        params: &Params,
+        work: &Workspace,
+    ) -> Result<(), DeviceError> {
+        let (similarity, table) = (self.spec.model.similarity(), self.entities);
+        let tile = tile(gpu, table.spec.layout.rows()) as u32;
+        let slices = most_slices(gpu, tile.min(params.queries) as usize, table.spec.width) as u32;
+        for first in (0..params.queries).step_by(tile as usize) {
+            let params = &Params {
+                first,
+                count: tile.min(params.queries - first),
+                ..*params
+            };
+            score_all(recorder, params, similarity, table, work)?;
+            loss(recorder, params, self.spec.loss.kind, similarity, work)?;
+            grad_query_all(recorder, params, similarity, table, work, slices)?;
+            grad_candidates_all(recorder, params, similarity, table, work)?;
+        }
+        Ok(())
+    }
+}
+
+/// Queries of a tile: as many as have room for their scores against every entity.
+pub(super) fn tile(gpu: &Gpu, entities: usize) -> usize {
+    let most = most_bytes(gpu) / (entities.max(1) * size_of::<f32>());
+    most.clamp(1, MOST_TILED)
+}
+
+/// Partial sums of a tile of queries that have room.
+fn most_slices(gpu: &Gpu, tile: usize, width: usize) -> usize {
+    let one = tile * width * size_of::<f32>();
+    (most_bytes(gpu) / one.max(1)).max(1)
+}
+
+fn most_bytes(gpu: &Gpu) -> usize {
+    // At most 64 MiB, so it fits.
+    TILE_BYTES.min(gpu.binding_limit()) as usize
+}

@@ -1,0 +1,95 @@
+//! `update`: the optimizer, on the touched rows or on all rows of a table.
+
+use super::Table;
+use super::params::{NONE, Params};
+use super::recorder::{Recorder, workgroups};
+use super::source::{GROUP, Stage, Values};
+use super::table::Shard;
+use crate::device::{Buffer, DeviceError};
+use crate::optim::{OptimizerKind, OptimizerStep};
+
+/// Applies one gradient row for each of the ascending rows `ids`, which lie in `plan` where `params`
+/// says.
+pub(super) fn update_sparse(
+    recorder: &mut Recorder,
+    params: &Params,
+    step: OptimizerStep,
+    table: &Table,
+    ids: &[u32],
+    [plan, gradients]: [&Buffer; 2],
+) -> Result<(), DeviceError> {
+    for (s, shard) in table.shards.iter().enumerate() {
+        let stretch = table.spec.layout.stretch(s, ids);
+        let params = Params {
+            base: table.spec.layout.range(s).start as u32,
+            item_first: stretch.start as u32,
+            items: stretch.len() as u32,
+            ..*params
+        };
+        update(
+            recorder,
+            params,
+            step,
+            table.spec.width,
+            shard,
+            [plan, gradients],
+        )?;
+    }
+    Ok(())
+}
+
+/// Applies a gradient row to every row of a shard.
+pub(super) fn update_dense(
+    recorder: &mut Recorder,
+    params: &Params,
+    step: OptimizerStep,
+    table: &Table,
+    shard: usize,
+    [plan, gradients]: [&Buffer; 2],
+) -> Result<(), DeviceError> {
+    let params = Params {
+        at_ids: NONE,
+        item_first: 0,
+        items: table.spec.layout.range(shard).len() as u32,
+        ..*params
+    };
+    let buffers = [plan, gradients];
+    update(
+        recorder,
+        params,
+        step,
+        table.spec.width,
+        &table.shards[shard],
+        buffers,
+    )
+}
+
+fn update(
+    recorder: &mut Recorder,
+    params: Params,
+    step: OptimizerStep,
+    width: usize,
+    shard: &Shard,
+    [plan, gradients]: [&Buffer; 2],
+) -> Result<(), DeviceError> {
+    let values = Values::of(width);
+    let cells = values.count(width);
+    let params = Params {
+        width: width as u32,
+        cells,
+        rate: step.rate,
+        ..params
+    };
+    let mut buffers = vec![plan, gradients, &shard.values];
+    buffers.extend(&shard.states);
+    let workgroups = match step.kind {
+        OptimizerKind::RowAdagrad => params.items,
+        _ => workgroups(u64::from(params.items) * u64::from(cells), GROUP),
+    };
+    recorder.dispatch(
+        Stage::Update(step.kind, values),
+        &params,
+        &buffers,
+        workgroups,
+    )
+}

@@ -1,0 +1,174 @@
+//! A plan as the device sees it: one buffer of words, and where in it the parts begin.
+
+use super::params::{NONE, Params};
+use crate::kernel::{RankQuery, StepSpec};
+use crate::sampler::{Candidates, Plan, Query, Rows};
+
+/// Words to upload; reused from step to step.
+#[derive(Debug, Default)]
+pub(super) struct Words(Vec<u32>);
+
+/// Where the lists of one table's unique rows begin, and how many rows there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RowsAt {
+    ids: u32,
+    lists: u32,
+    places: u32,
+    penalty: u32,
+    pub items: u32,
+}
+
+/// An uploaded plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Uploaded {
+    /// What all stages share.
+    pub params: Params,
+    pub entities: RowsAt,
+    pub relations: RowsAt,
+}
+
+impl RowsAt {
+    /// The parameters of a stage that works on these rows, all of them.
+    pub fn params(&self, params: &Params) -> Params {
+        Params {
+            at_ids: self.ids,
+            at_lists: self.lists,
+            at_places: self.places,
+            at_penalty: self.penalty,
+            item_first: 0,
+            items: self.items,
+            ..*params
+        }
+    }
+}
+
+impl Words {
+    /// The words since the last [`Words::clear`].
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
+
+    fn add(&mut self, part: &[u32]) -> u32 {
+        let at = self.0.len() as u32;
+        self.0.extend_from_slice(part);
+        at
+    }
+
+    fn add_rows(&mut self, rows: &Rows) -> RowsAt {
+        RowsAt {
+            ids: self.add(&rows.ids),
+            lists: self.add(&rows.offsets),
+            places: self.add(&rows.places),
+            penalty: self.add(bytemuck::cast_slice(&rows.penalty)),
+            items: rows.len() as u32,
+        }
+    }
+
+    /// Lays out the plan of a training step. `width` and `relation_width` are those of the rows,
+    /// `entities` is the number of rows of the entity table.
+    pub fn plan(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        (width, relation_width): (usize, usize),
+        entities: usize,
+    ) -> Uploaded {
+        self.0.clear();
+        let threshold = |p: f32| (f64::from(p) * 4_294_967_296.0) as u32;
+        let mut params = Params {
+            width: width as u32,
+            relation_width: relation_width as u32,
+            queries: plan.queries.len() as u32,
+            count: plan.queries.len() as u32,
+            at_queries: self.add(bytemuck::cast_slice(&plan.queries)),
+            at_weights: self.add(bytemuck::cast_slice(&plan.weights)),
+            at_slots: NONE,
+            at_masks: NONE,
+            at_offsets: NONE,
+            at_positives: NONE,
+            dropout_seed: plan.dropout_seed,
+            entity_threshold: threshold(spec.entity_dropout),
+            relation_threshold: threshold(spec.relation_dropout),
+            entity_scale: 1.0 / (1.0 - spec.entity_dropout),
+            relation_scale: 1.0 / (1.0 - spec.relation_dropout),
+            margin: spec.loss.margin,
+            temperature: spec.loss.temperature,
+            smoothing: spec.loss.smoothing,
+            ..Params::default()
+        };
+        match &plan.candidates {
+            Candidates::Sampled {
+                chunk,
+                negatives,
+                slots,
+                masks,
+            } => {
+                params.candidates = *negatives as u32 + 1;
+                params.negatives = *negatives as u32;
+                params.chunk = *chunk as u32;
+                params.at_slots = self.add(slots);
+                if !masks.is_empty() {
+                    params.at_masks = self.add(masks);
+                }
+            }
+            Candidates::All { offsets, positives } => {
+                params.candidates = entities as u32;
+                params.at_offsets = self.add(offsets);
+                params.at_positives = self.add(positives);
+            }
+        }
+        Uploaded {
+            params,
+            entities: self.add_rows(&plan.entities),
+            relations: self.add_rows(&plan.relations),
+        }
+    }
+
+    /// Lays out a block of rankings: one entity, relation and target row a query, and the
+    /// candidates that each must skip, ascending. Returns the parameters and where the ids of
+    /// entities, relations and targets begin.
+    pub fn ranking(
+        &mut self,
+        queries: &[RankQuery],
+        skipped: impl Fn(usize, &mut Vec<u32>),
+        (width, relation_width): (usize, usize),
+    ) -> (Params, [u32; 3]) {
+        self.0.clear();
+        let ids: [fn(&RankQuery) -> u32; 3] = [|q| q.entity, |q| q.relation, |q| q.target];
+        let at_ids = ids.map(|id| {
+            let at = self.0.len() as u32;
+            self.0.extend(queries.iter().map(id));
+            at
+        });
+        let at_queries = self.0.len() as u32;
+        for (i, query) in (0..).zip(queries) {
+            let query = Query {
+                entity: i,
+                relation: i,
+                inverse: query.inverse,
+                target: i,
+            };
+            self.add(bytemuck::cast_slice(&[query]));
+        }
+        let at_offsets = self.add(&vec![0; queries.len() + 1]);
+        let at_positives = self.0.len() as u32;
+        for q in 0..queries.len() {
+            skipped(q, &mut self.0);
+            let from = (at_positives + self.0[at_offsets as usize + q]) as usize;
+            self.0[from..].sort_unstable();
+            self.0[at_offsets as usize + q + 1] = self.0.len() as u32 - at_positives;
+        }
+        // `at_positives` entries are addressed from the plan's start.
+        let params = Params {
+            width: width as u32,
+            relation_width: relation_width as u32,
+            queries: queries.len() as u32,
+            count: queries.len() as u32,
+            at_queries,
+            at_offsets,
+            at_positives,
+            ..Params::default()
+        };
+        (params, at_ids)
+    }
+}

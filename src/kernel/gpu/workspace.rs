@@ -1,0 +1,113 @@
+//! The buffers that the stages of a step hand each other.
+
+use crate::device::{Buffer, DeviceError, Gpu};
+
+/// A storage buffer that grows with the demand and is reused from step to step. Growing loses the
+/// contents.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    label: &'static str,
+    buffer: Buffer,
+}
+
+impl Scratch {
+    fn new(gpu: &Gpu, label: &'static str) -> Result<Scratch, DeviceError> {
+        // Enough for a binding of any type; the first step says how much it takes.
+        let buffer = gpu.storage(label, 64)?;
+        Ok(Scratch { label, buffer })
+    }
+
+    /// Makes room for so many values of four bytes.
+    pub fn room(&mut self, gpu: &Gpu, values: usize) -> Result<(), DeviceError> {
+        let bytes = values as u64 * 4;
+        if self.buffer.size() < bytes {
+            let roomy = (self.buffer.size() * 3 / 2).min(gpu.binding_limit());
+            self.buffer = gpu.storage(self.label, bytes.max(roomy))?;
+        }
+        Ok(())
+    }
+
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+macro_rules! workspace {
+    ($($(#[doc = $doc:literal])* $field:ident,)+) => {
+        /// One of each; all flat, row-major.
+        #[derive(Debug)]
+        pub(super) struct Workspace {
+            $($(#[doc = $doc])* pub $field: Scratch,)+
+            /// Gradients of whole shards (objectives over all entities).
+            pub shard_gradients: Vec<Scratch>,
+        }
+
+        impl Workspace {
+            pub fn new(gpu: &Gpu) -> Result<Workspace, DeviceError> {
+                Ok(Workspace {
+                    $($field: Scratch::new(gpu, stringify!($field))?,)+
+                    shard_gradients: Vec::new(),
+                })
+            }
+
+            fn all(&self) -> impl Iterator<Item = &Scratch> {
+                [$(&self.$field,)+].into_iter().chain(&self.shard_gradients)
+            }
+        }
+    };
+}
+
+workspace! {
+    /// The plan, in one piece; see `upload`.
+    plan,
+    /// Pulled rows: unique rows × width (rankings: one row a query).
+    entities,
+    relations,
+    /// Query vectors: queries × entity width.
+    queries,
+    /// ∂loss/∂query, then contributions of queries to their entities.
+    d_queries,
+    /// Contributions of queries to their relations: queries × relation width.
+    d_relations,
+    /// Scores, then coefficients: queries × candidates, or a tile × entities.
+    scores,
+    /// The loss of every query.
+    losses,
+    /// Slopes of right answers, see `loss`.
+    slopes,
+    /// Partial sums, see `grad_query_all`.
+    slices,
+    /// Gradients of unique rows.
+    entity_gradients,
+    relation_gradients,
+    /// Rows and scores of the targets of a ranking.
+    targets,
+    thresholds,
+    /// Better and equal candidates of every query of a ranking.
+    counts,
+}
+
+impl Workspace {
+    /// Makes room for the gradient of a shard.
+    pub fn shard_room(
+        &mut self,
+        gpu: &Gpu,
+        shard: usize,
+        values: usize,
+    ) -> Result<(), DeviceError> {
+        while self.shard_gradients.len() <= shard {
+            self.shard_gradients
+                .push(Scratch::new(gpu, "shard_gradients")?);
+        }
+        self.shard_gradients[shard].room(gpu, values)
+    }
+
+    /// Fills every buffer with NaN, so that tests see what reads before it writes.
+    pub fn poison(&self, gpu: &Gpu) -> Result<(), DeviceError> {
+        for scratch in self.all() {
+            let nans = vec![f32::NAN; scratch.buffer.size() as usize / 4];
+            gpu.write(&scratch.buffer, 0, &nans)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,397 @@
+//! Training steps in `f64` and plain loops, straight from the definitions: what every backend is
+//! compared with. Knows nothing of backends.
+//!
+//! Beside every gradient it keeps a *size*: how large the numbers were that went into it, so that
+//! size × ε of `f32` is what one rounding may cost. A backend may be off by a small multiple.
+
+#![allow(dead_code)]
+
+use shardloom::kernel::StepSpec;
+use shardloom::loss::MASKED;
+use shardloom::model::{Model, Similarity, lane, lane_count, set_lane};
+use shardloom::optim::{OptimizerKind, OptimizerStep};
+use shardloom::rng::cell;
+use shardloom::sampler::{Candidates, Plan, Rows};
+
+/// A table and its optimizer states, row-major.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub width: usize,
+    pub values: Vec<f64>,
+    pub first: Vec<f64>,
+    pub second: Vec<f64>,
+}
+
+/// Gradients of a whole table: zero where a row is not touched.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    pub width: usize,
+    pub values: Vec<f64>,
+    /// One a row.
+    pub sizes: Vec<f64>,
+}
+
+/// What a step computes.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub loss: f64,
+    pub loss_size: f64,
+    pub entities: Gradients,
+    pub relations: Gradients,
+}
+
+impl Table {
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    pub fn row(&self, row: u32) -> &[f64] {
+        &self.values[row as usize * self.width..][..self.width]
+    }
+
+    /// Applies gradients to the given rows.
+    pub fn update(&mut self, step: OptimizerStep, rows: &[u32], gradients: &Gradients) {
+        let states = step.kind.state_widths(self.width);
+        let [first, second] = [0, 1].map(|i| states.get(i).copied().unwrap_or(0));
+        for &row in rows {
+            let row = row as usize;
+            step.apply(
+                &mut self.values[row * self.width..][..self.width],
+                &gradients.values[row * self.width..][..self.width],
+                &mut self.first[row * first..][..first],
+                &mut self.second[row * second..][..second],
+            );
+        }
+    }
+}
+
+impl Gradients {
+    fn zero(table: &Table) -> Gradients {
+        Gradients {
+            width: table.width,
+            values: vec![0.0; table.values.len()],
+            sizes: vec![0.0; table.rows()],
+        }
+    }
+
+    fn add(&mut self, row: u32, gradient: &[f64], size: f64) {
+        for (sum, g) in self.values[row as usize * self.width..]
+            .iter_mut()
+            .zip(gradient)
+        {
+            *sum += g;
+        }
+        self.sizes[row as usize] += size;
+    }
+}
+
+/// Loss and gradients of a step.
+pub fn step(spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) -> Step {
+    let mut out = Step {
+        loss: 0.0,
+        loss_size: 0.0,
+        entities: Gradients::zero(entities),
+        relations: Gradients::zero(relations),
+    };
+    for q in 0..plan.queries.len() {
+        query(spec, plan, q, entities, relations, &mut out);
+    }
+    let penalty = spec.regularizer;
+    let add = |rows: &Rows, table: &Table, lanes, strength: f32, out: &mut Gradients| {
+        for (&row, &weight) in rows.ids.iter().zip(&rows.penalty) {
+            let mut gradient = vec![0.0; table.width];
+            let strength = f64::from(strength) * f64::from(weight);
+            penalty
+                .kind
+                .add_gradient(lanes, table.row(row), strength, &mut gradient);
+            out.add(row, &gradient, largest(&gradient));
+        }
+    };
+    add(
+        &plan.entities,
+        entities,
+        spec.model.entity_lanes(),
+        penalty.entity,
+        &mut out.entities,
+    );
+    add(
+        &plan.relations,
+        relations,
+        spec.model.relation_lanes(),
+        penalty.relation,
+        &mut out.relations,
+    );
+    out
+}
+
+fn query(
+    spec: &StepSpec,
+    plan: &Plan,
+    q: usize,
+    entities: &Table,
+    relations: &Table,
+    out: &mut Step,
+) {
+    let model = spec.model;
+    let asked = plan.queries[q];
+    let entity_row = plan.entities.ids[asked.entity as usize];
+    let relation_row = plan.relations.ids[asked.relation as usize];
+    let inverse = asked.inverse == 1;
+    let kept = |p: f32, seed: u32, width: usize| -> Vec<f64> {
+        let threshold = (f64::from(p) * 4_294_967_296.0) as u32;
+        (0..width as u32)
+            .map(|c| {
+                if cell(seed, q as u32, c) >= threshold {
+                    1.0 / (1.0 - f64::from(p))
+                } else {
+                    0.0
+                }
+            })
+            .collect()
+    };
+    let entity_kept = kept(spec.entity_dropout, plan.dropout_seed, entities.width);
+    let relation_kept = kept(
+        spec.relation_dropout,
+        plan.dropout_seed ^ 0x5bd1_e995,
+        relations.width,
+    );
+    let entity = times(entities.row(entity_row), &entity_kept);
+    let relation = times(relations.row(relation_row), &relation_kept);
+    let mut vector = vec![0.0; entities.width];
+    model.query(&entity, &relation, inverse, &mut vector);
+
+    let (rows, masked, positives) = candidates(plan, q, entities.rows());
+    let mut scores: Vec<f64> = rows
+        .iter()
+        .map(|&row| model.score(&vector, entities.row(row)))
+        .collect();
+    for (score, &masked) in scores.iter_mut().zip(&masked) {
+        if masked {
+            *score = MASKED;
+        }
+    }
+    let weight = f64::from(plan.weights[q]);
+    let mut derivatives = scores.clone();
+    out.loss += spec.loss.row(&mut derivatives, &positives, weight);
+
+    let mut d_query = vec![0.0; entities.width];
+    let mut d_query_size = 0.0;
+    for (j, &row) in rows.iter().enumerate() {
+        let candidate = entities.row(row);
+        let score_size = if masked[j] {
+            0.0
+        } else {
+            score_size(model, &vector, candidate, scores[j])
+        };
+        out.loss_size += weight * (1.0 + score_size + scores[j].abs().min(1e3));
+        if masked[j] {
+            continue;
+        }
+        let slope = model.similarity().slope(scores[j]);
+        let coefficient = derivatives[j] * slope;
+        let off = derivatives[j].abs()
+            + weight * (1.0 + score_size * f64::from(spec.loss.temperature.max(1.0)));
+        let (dq, dc, size) = pair_gradient(model, &vector, candidate);
+        let off = off * slope
+            + coefficient.abs()
+                * if slope == 1.0 {
+                    0.0
+                } else {
+                    score_size / scores[j].abs()
+                };
+        for (sum, g) in d_query.iter_mut().zip(&dq) {
+            *sum += coefficient * g;
+        }
+        d_query_size += off * size;
+        let dc: Vec<f64> = dc.iter().map(|g| g * coefficient).collect();
+        out.entities.add(row, &dc, off * size);
+    }
+    let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
+    model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
+    let stretch = 1.0 + largest(&entity) + largest(&relation);
+    let scale = largest(&entity_kept).max(largest(&relation_kept));
+    out.entities.add(
+        entity_row,
+        &times(&de, &entity_kept),
+        d_query_size * stretch * scale,
+    );
+    out.relations.add(
+        relation_row,
+        &times(&dr, &relation_kept),
+        d_query_size * stretch * scale,
+    );
+}
+
+/// Entity rows of a query's candidates, which of them are masked, and which are right.
+fn candidates(plan: &Plan, q: usize, entities: usize) -> (Vec<u32>, Vec<bool>, Vec<u32>) {
+    match &plan.candidates {
+        Candidates::All { offsets, positives } => {
+            let right = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+            (
+                (0..entities as u32).collect(),
+                vec![false; entities],
+                right.to_vec(),
+            )
+        }
+        Candidates::Sampled {
+            chunk,
+            negatives,
+            slots,
+            masks,
+        } => {
+            let slots = &slots[q / chunk * negatives..][..*negatives];
+            let positions = [plan.queries[q].target]
+                .into_iter()
+                .chain(slots.iter().copied());
+            let rows = positions.map(|p| plan.entities.ids[p as usize]).collect();
+            let words = negatives.div_ceil(32);
+            let bit =
+                |j: usize| !masks.is_empty() && masks[q * words + j / 32] >> (j % 32) & 1 == 1;
+            let masked = [false]
+                .into_iter()
+                .chain((0..*negatives).map(bit))
+                .collect();
+            (rows, masked, vec![0])
+        }
+    }
+}
+
+/// ∂score/∂query and ∂score/∂candidate without the slope, and the size of their values.
+fn pair_gradient(model: Model, query: &[f64], candidate: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
+    let (lanes, similarity) = (model.entity_lanes(), model.similarity());
+    let (mut dq, mut dc) = (vec![0.0; query.len()], vec![0.0; query.len()]);
+    let mut size = 0.0f64;
+    for k in 0..lane_count(lanes, query.len()) {
+        let (a, b) = (lane(lanes, query, k), lane(lanes, candidate, k));
+        set_lane(lanes, &mut dq, k, similarity.gradient(a, b));
+        set_lane(lanes, &mut dc, k, similarity.gradient(b, a));
+        let apart = (a[0] - b[0]).hypot(a[1] - b[1]);
+        let both = a[0].hypot(a[1]) + b[0].hypot(b[1]);
+        size = size.max(match similarity {
+            Similarity::Dot | Similarity::NegativeL2 => both,
+            Similarity::NegativeL1 => 1.0,
+            Similarity::NegativeModulus => 1.0 + both / (apart + 1e-6),
+        });
+    }
+    (dq, dc, size)
+}
+
+/// The numbers that were added up to a score.
+fn score_size(model: Model, query: &[f64], candidate: &[f64], score: f64) -> f64 {
+    let pairs = query.iter().zip(candidate);
+    match model.similarity() {
+        Similarity::Dot => pairs.map(|(q, e)| (q * e).abs()).sum(),
+        Similarity::NegativeL1 | Similarity::NegativeModulus => {
+            pairs.map(|(q, e)| q.abs() + e.abs()).sum()
+        }
+        Similarity::NegativeL2 => {
+            let squares = pairs.map(|(q, e)| (q.abs() + e.abs()) * (q - e).abs());
+            squares.sum::<f64>() / score.abs()
+        }
+    }
+}
+
+fn times(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a * b).collect()
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |top, x| top.max(x.abs()))
+}
+
+/// A table's columns as a backend has them.
+pub struct Columns<'a> {
+    pub values: &'a [f32],
+    pub first: &'a [f32],
+    pub second: &'a [f32],
+}
+
+/// Compares a backend's table after an update with the oracle's. `gradients` are what was applied
+/// and `roundings` how many roundings of each gradient's size are forgiven. States must have been
+/// 0.1 or more before the update, so that no root of them amplifies.
+///
+/// Returns the largest number of roundings that was needed, or what is wrong.
+pub fn compare(
+    name: &str,
+    found: &Columns,
+    wanted: &Table,
+    before: &Table,
+    step: OptimizerStep,
+    gradients: &Gradients,
+    roundings: f64,
+) -> Result<f64, String> {
+    let epsilon = f64::from(f32::EPSILON);
+    let rate = f64::from(step.rate);
+    let mut worst = 0.0f64;
+    let mut check = |what: &str, i: usize, width: usize, found: f32, wanted: f64, reach: f64| {
+        let size = gradients.sizes[i / width];
+        // What the last operations round, and what the gradient brings along.
+        let allowed = epsilon * (4.0 * wanted.abs() + reach * size * roundings);
+        let off = (f64::from(found) - wanted).abs();
+        if size > 0.0 && reach > 0.0 {
+            worst = worst.max((off - epsilon * 4.0 * wanted.abs()) / (epsilon * reach * size));
+        }
+        if off <= allowed {
+            return Ok(());
+        }
+        Err(format!(
+            "{name} {what} row {} value {}: {found} instead of {wanted}, off by {off:.3e}, allowed {allowed:.3e}",
+            i / width,
+            i % width,
+        ))
+    };
+    let largest_gradient = |i: usize, width: usize| {
+        let row = &gradients.values[i / width * gradients.width..][..gradients.width];
+        largest(row)
+    };
+    let width = wanted.width;
+    if found.values.len() != wanted.values.len() {
+        return Err(format!(
+            "{name}: {} values instead of {}",
+            found.values.len(),
+            wanted.values.len()
+        ));
+    }
+    for (i, (&f, &w)) in found.values.iter().zip(&wanted.values).enumerate() {
+        let reach = match step.kind {
+            OptimizerKind::Sgd => rate,
+            // d/dg of g/√(s + g²) is below 1/√s; with s ≥ 0.1 below 4; the rest is room for the
+            // steps' own roundings.
+            OptimizerKind::Adagrad | OptimizerKind::RowAdagrad => 8.0 * rate,
+            OptimizerKind::Adam => 2.0 * rate,
+        };
+        check("values", i, width, f, w, reach)?;
+        if w == before.values[i]
+            && gradients.sizes[i / width] == 0.0
+            && step.kind != OptimizerKind::Adam
+            && f64::from(f) != w
+        {
+            return Err(format!("{name}: untouched row {} changed", i / width));
+        }
+    }
+    let states = [
+        ("first", found.first, &wanted.first),
+        ("second", found.second, &wanted.second),
+    ];
+    for (column, (what, found, wanted)) in states.into_iter().enumerate() {
+        let Some(&width) = step.kind.state_widths(width).get(column) else {
+            continue;
+        };
+        if found.len() != wanted.len() {
+            return Err(format!(
+                "{name} {what}: {} values instead of {}",
+                found.len(),
+                wanted.len()
+            ));
+        }
+        for (i, (&f, &w)) in found.iter().zip(wanted).enumerate() {
+            let reach = match (step.kind, column) {
+                (OptimizerKind::Adam, 0) => 0.2,
+                (OptimizerKind::Adam, _) => 0.002 * largest_gradient(i, width),
+                _ => 2.0 * largest_gradient(i, width),
+            };
+            check(what, i, width, f, w, reach)?;
+        }
+    }
+    Ok(worst)
+}
