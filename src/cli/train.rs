@@ -117,6 +117,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
             ));
             train(run, &dataset, server, state, progress, device)
         }
+        // The parser lets it pass beside arguments that --resume conflicts with.
+        None if args.checkpoint.is_some() => {
+            Err("--checkpoint names where to continue a run: it needs --resume".into())
+        }
         None => {
             let config = args.config(&progress)?;
             let options = LoadOptions {
