@@ -38,7 +38,7 @@ impl RunArgs {
 pub fn open_backend(device: &str) -> Result<Backend, Box<dyn std::error::Error>> {
     let (backend, note) = Backend::open(device.parse()?)?;
     if let Some(note) = note {
-        eprintln!("{note}");
+        super::tell(&note.to_string());
     }
     Ok(backend)
 }

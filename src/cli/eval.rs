@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use serde_json::json;
-use shardloom::dataset::Split;
+use shardloom::dataset::{DatasetError, SourceError, Split};
 use shardloom::eval::{Evaluation, Metrics};
-use shardloom::run::EvalResult;
+use shardloom::run::{EvalResult, RunError};
 use shardloom::train::{Observer, breakdown};
 
 use super::CommandResult;
@@ -37,7 +37,14 @@ pub fn run(args: EvalArgs) -> CommandResult {
     if let Some(dataset) = args.dataset {
         run.config.dataset = dataset;
     }
-    let dataset = run.dataset()?;
+    let dataset = match run.dataset() {
+        // The run's graph was a single file, the one to rank comes in splits.
+        Err(RunError::Dataset(DatasetError::Source(SourceError::AlreadySplit { .. }))) => {
+            run.config.split = None;
+            run.dataset()?
+        }
+        loaded => loaded?,
+    };
     let mut progress = Progress::new(StopFlag::listen(), args.json);
     let facts = dataset.split(args.split);
     let total = facts.len() * 2;

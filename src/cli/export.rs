@@ -1,6 +1,7 @@
 //! `shardloom export`: take the embeddings elsewhere.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::export::{ExportTable, Format, Precision, export};
@@ -68,15 +69,17 @@ pub fn run(args: ExportArgs) -> CommandResult {
         table(TableName::Entities, &entity_values[..], &entities[..]),
         table(TableName::Relations, &relation_values[..], &relations[..]),
     ];
-    for path in export(
+    let paths = export(
         &args.output,
         args.format,
         args.precision,
         &metadata,
         &tables,
         args.overwrite,
-    )? {
-        println!("{}", path.display());
+    )?;
+    let mut out = std::io::stdout().lock();
+    for path in paths {
+        writeln!(out, "{}", path.display())?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }

@@ -48,7 +48,9 @@ impl StopFlag {
                         if listener.0.swap(true, Ordering::Relaxed) {
                             std::process::exit(i32::from(super::INTERRUPTED));
                         }
-                        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+                        super::tell(
+                            "\nstopping after this step; press Ctrl-C again to stop at once",
+                        );
                     }
                 });
             });

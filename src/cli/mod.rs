@@ -11,6 +11,8 @@ mod progress;
 mod recipes;
 mod train;
 
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,7 +42,7 @@ enum Command {
 }
 
 /// What a command returns.
-pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
+pub type CommandResult = Result<(), Box<dyn Error>>;
 
 /// Exit status of a command that failed.
 const FAILED: u8 = 2;
@@ -63,27 +65,37 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if error.is::<interrupt::Interrupted>() {
-        eprintln!("{error}");
+        tell(&error.to_string());
         return ExitCode::from(INTERRUPTED);
     }
-    // A reader that left (`shardloom … | head`) is no failure.
-    if error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    {
+    if reader_left(&*error) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error}");
+    tell(&format!("error: {error}"));
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         // Many messages already end with their cause.
         let text = inner.to_string();
         if !told.contains(&text) {
-            eprintln!("  because: {text}");
+            tell(&format!("  because: {text}"));
         }
         told = text;
         cause = inner.source();
     }
     ExitCode::from(FAILED)
+}
+
+/// Whether the reader of stdout went away (`shardloom … | head`), which is no failure.
+fn reader_left(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let json = error
+        .downcast_ref()
+        .and_then(serde_json::Error::io_error_kind);
+    io.or(json) == Some(ErrorKind::BrokenPipe)
+}
+
+/// Writes a line to stderr. Should its reader have left, the work goes on untold.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

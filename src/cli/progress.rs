@@ -58,7 +58,7 @@ impl Progress {
         if self.terminal {
             self.bar.println(line);
         } else if !self.quiet {
-            eprintln!("{line}");
+            super::tell(line);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::config::{Config, Layers, RECIPES, find_recipe};
+use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{Dataset, LoadOptions, PublicDataset, Split, parse_fractions};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{
@@ -98,20 +98,28 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.epochs = u32::try_from(epochs)
                     .map_err(|_| format!("--epochs {epochs} is out of range"))?;
             }
-            if let Some(device) = &args.device {
-                run.config.device = device.clone();
-            }
             run.config.validate()?;
             let dataset = run.dataset()?;
-            let backend = open_backend(&run.config.device)?;
+            let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
             let device = backend.to_string();
             let (server, state) = run.load(backend, args.checkpoint)?;
+            let (epochs, reached) = (run.config.epochs, state.checkpoint());
+            if epochs < reached {
+                return Err(
+                    format!("--epochs {epochs}: the run is in epoch {reached} already").into(),
+                );
+            }
+            run.write_config()?;
             progress.say(&format!(
                 "resuming {} after epoch {}",
                 shown(path),
                 state.epoch
             ));
             train(run, &dataset, server, state, progress, device)
+        }
+        // The parser lets it pass beside arguments that --resume conflicts with.
+        None if args.checkpoint.is_some() => {
+            Err("--checkpoint names where to continue a run: it needs --resume".into())
         }
         None => {
             let config = args.config(&progress)?;
@@ -151,16 +159,13 @@ impl TrainArgs {
         if let Some(path) = &self.config {
             layers.file(path)?;
         }
-        let dataset = self
-            .dataset
-            .clone()
-            .unwrap_or_else(|| "genealogy".to_owned());
+        let flags = self.flags()?;
         let suitable = || {
-            let alone = self.config.is_none() && self.model.is_none();
-            let names = [dataset.clone(), format!("{dataset}-complex-n3")];
-            let recipe = RECIPES
-                .iter()
-                .find(|r| alone && names.iter().any(|n| n == r.name));
+            let alone = self.config.is_none() && flags.get("model").is_none();
+            let dataset = flags.get("dataset").and_then(|d| d.as_str());
+            let dataset = dataset.unwrap_or("genealogy");
+            let names = [dataset, &format!("{dataset}-complex-n3")];
+            let recipe = RECIPES.iter().find(|r| alone && names.contains(&r.name));
             recipe.inspect(|r| progress.say(&format!("using the recipe {}", r.name)))
         };
         let recipe = match &self.recipe {
@@ -170,6 +175,19 @@ impl TrainArgs {
         if let Some(recipe) = recipe {
             layers.text(recipe.name, recipe.text)?;
         }
+        let mut config = layers.layers(flags).build()?;
+        // A run must find its graph again from any directory.
+        let path = PathBuf::from(&config.dataset);
+        let named = config.dataset == "genealogy" || PublicDataset::find(&config.dataset).is_some();
+        if !named && let Ok(absolute) = path.canonicalize() {
+            config.dataset = absolute.display().to_string();
+        }
+        Ok(config)
+    }
+
+    /// The layer that the flags make.
+    fn flags(&self) -> Result<Layers, ConfigError> {
+        let mut layers = Layers::new();
         let flags: [(&str, Option<toml::Value>); 13] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
@@ -196,14 +214,7 @@ impl TrainArgs {
         for assignment in &self.set {
             layers.assignment(assignment)?;
         }
-        let mut config = layers.build()?;
-        // A run must find its graph again from any directory.
-        let path = PathBuf::from(&config.dataset);
-        let named = config.dataset == "genealogy" || PublicDataset::find(&config.dataset).is_some();
-        if !named && let Ok(absolute) = path.canonicalize() {
-            config.dataset = absolute.display().to_string();
-        }
-        Ok(config)
+        Ok(layers)
     }
 }
 
@@ -252,7 +263,7 @@ fn train(
     }
     // The best checkpoint is evaluated, on the same device, which still holds the last one.
     let mut best_epoch = trainer.state.epoch;
-    if let Some((_, epoch)) = trainer.state.best
+    if let Some(epoch) = run.best(&trainer.state)?
         && epoch != best_epoch
     {
         run.restore(&mut trainer.server, epoch)?;

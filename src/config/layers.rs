@@ -169,6 +169,17 @@ impl Layers {
         Ok(())
     }
 
+    /// Lays other layers over what is there.
+    pub fn layers(&mut self, upper: Layers) -> &mut Layers {
+        self.table.extend(upper.table);
+        self
+    }
+
+    /// The value of a key, if a layer gives one.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.table.get(key)
+    }
+
     /// The configuration, checked.
     ///
     /// # Errors

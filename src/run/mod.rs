@@ -143,9 +143,18 @@ impl Run {
                 .map_err(RunError::io("write", &file))?;
             run.write(name, &bytes)?;
         }
-        let text = toml::to_string(&run.config).map_err(|e| run.damaged(CONFIG, e.to_string()))?;
-        run.write(CONFIG, text.as_bytes())?;
+        run.write_config()?;
         Ok(run)
+    }
+
+    /// Writes the configuration as it is now.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn write_config(&self) -> Result<(), RunError> {
+        let text =
+            toml::to_string(&self.config).map_err(|e| self.damaged(CONFIG, e.to_string()))?;
+        self.write(CONFIG, text.as_bytes())
     }
 
     /// Opens the run in a directory.
@@ -256,12 +265,18 @@ impl Run {
     /// As [`Run::load`].
     pub fn load_best(&self, backend: Backend) -> Result<(ParameterServer, TrainState), RunError> {
         let latest = checkpoint::read_latest::<TrainState>(&self.path)?.state;
+        self.load(backend, self.best(&latest)?)
+    }
+
+    /// The epoch that did best in validation, if its checkpoint is there: who resumes from before
+    /// a better one finds it gone.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn best(&self, state: &TrainState) -> Result<Option<u32>, RunError> {
         let kept = checkpoint::list(&self.path)?;
-        let best = latest
-            .best
-            .map(|(_, epoch)| epoch)
-            .filter(|epoch| kept.contains(epoch));
-        self.load(backend, best)
+        let best = state.best.map(|(_, epoch)| epoch);
+        Ok(best.filter(|epoch| kept.contains(epoch)))
     }
 
     /// Writes a checkpoint and removes those that are neither it, the one before, nor the best.

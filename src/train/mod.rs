@@ -152,22 +152,23 @@ impl Trainer {
             valid_mrr: None,
             best: false,
         };
-        self.state.finish_epoch();
         let due = self.config.validate_every;
         if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
             let valid = std::mem::take(&mut self.valid);
             let evaluation = self.evaluate(&valid, observer);
             self.valid = valid;
+            // Stopped here, the epoch goes on after its last step: with this validation.
             let Some(evaluation) = evaluation? else {
-                // The epoch is complete; only its validation is missing.
-                observer.epoch(&self.server, &self.state, &record)?;
                 return Ok(None);
             };
             record.valid_mrr = Some(evaluation.both.mrr);
-            record.best = self.state.validated(evaluation.both.mrr);
+        }
+        self.state.finish_epoch();
+        if let Some(mrr) = record.valid_mrr {
+            record.best = self.state.validated(mrr);
             self.config
                 .schedule()
-                .validated(&mut self.state.schedule, evaluation.both.mrr);
+                .validated(&mut self.state.schedule, mrr);
         }
         Ok(Some(record))
     }

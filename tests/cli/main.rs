@@ -1,0 +1,11 @@
+//! Shardloom as a user types it: the built program, its files, its words and its exit status.
+
+mod config;
+mod errors;
+mod export;
+mod help;
+mod home;
+mod query;
+#[cfg(unix)]
+mod resume;
+mod train;
