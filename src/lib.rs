@@ -1,6 +1,42 @@
 //! Shardloom trains, evaluates and queries knowledge-graph embeddings on any GPU
 //! (Vulkan, Metal, DX12, through wgpu) and on plain CPUs.
 //!
+//! The binary is a thin shell over this library. Training on the built-in graph, evaluating and
+//! asking, in short (`examples/library.rs` is a whole program):
+//!
+//! ```no_run
+//! use shardloom::config::Layers;
+//! use shardloom::dataset::{Dataset, LoadOptions};
+//! use shardloom::kernel::Backend;
+//! use shardloom::predict::{Question, answer};
+//! use shardloom::server::ParameterServer;
+//! use shardloom::train::{Silent, Trainer, initializer, rule, shape};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut layers = Layers::new();
+//! layers.assignment("dataset=genealogy")?.assignment("lambda=0.01")?;
+//! let config = layers.build()?;
+//! let dataset = Dataset::load(&config.dataset, &LoadOptions::default())?;
+//! let rule = rule(&config, &dataset);
+//!
+//! let (backend, _note) = Backend::open(config.device.parse()?)?;
+//! let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
+//! let server = ParameterServer::new(backend, shape, config.optimizer, config.shards, &init)?;
+//! let mut trainer = Trainer::new(config, &dataset, server)?;
+//! trainer.train(&mut Silent)?;
+//!
+//! if let Some(test) = trainer.evaluate(&dataset.test, &mut Silent)? {
+//!     println!("MRR {:.4}", test.both.mrr);
+//! }
+//! let fact = dataset.test[0];
+//! let question = Question::Tail { head: fact.head, relation: fact.relation };
+//! for answer in answer(&mut trainer.server, &rule, question, 3, |_| false)? {
+//!     println!("{:.3} {}", answer.score, dataset.entities.name(answer.id));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The floors of the house; a module imports only from floors below its own:
 //!
 //! | floor | modules |

@@ -58,7 +58,7 @@ pub struct Table {
 /// A checkpoint in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint<S> {
-    /// Epochs trained when it was written.
+    /// Its number: the epoch that was under way or just complete when it was written.
     pub epoch: u32,
     /// The state of the run.
     pub state: S,

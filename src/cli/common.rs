@@ -10,13 +10,13 @@ use shardloom::server::ParameterServer;
 /// Arguments that name a trained run and the device to open it on.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Directory of a trained run (or of one that is still training).
+    /// Directory of a run, as `train` printed it; it may still be training.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
     /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Epoch of the checkpoint to take; by default the best one, or the latest.
+    /// Epoch of the checkpoint to take [default: the best in validation, else the latest].
     #[arg(long, value_name = "EPOCH")]
     pub checkpoint: Option<u32>,
 }

@@ -10,7 +10,9 @@ use super::common::{RunArgs, look_up};
 /// Answer a query: the missing tail, head or relation
 ///
 /// Give two of the three: --head and --relation ask for tails, --relation and --tail for heads,
-/// --head and --tail for relations.
+/// --head and --tail for relations. Scores are comparable within one query only.
+///
+/// Example: `shardloom predict runs/umls-complex-0 --head virus --relation causes`
 #[derive(Debug, clap::Args)]
 pub struct PredictArgs {
     #[command(flatten)]

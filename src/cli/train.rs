@@ -23,6 +23,8 @@ use super::progress::Progress;
 /// With nothing else, trains on a built-in genealogy in seconds and shows what it learned. A
 /// configuration is built from CONFIG.toml, then the recipe, then flags: later ones win.
 /// `shardloom recipes` lists recipes, `shardloom recipes --keys` every key that --set takes.
+///
+/// Example: `shardloom train --dataset wn18rr --set validate_every=10 --output runs/wordnet`
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
     /// Configuration file.
@@ -31,7 +33,7 @@ pub struct TrainArgs {
     /// Built-in or public name (see `shardloom dataset list`), directory, archive or file.
     #[arg(long)]
     dataset: Option<String>,
-    /// Shares of train, valid and test when the dataset is a single file.
+    /// Shares of train, valid and test when the dataset is a single file, such as 0.9,0.05,0.05.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
     /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
@@ -46,22 +48,22 @@ pub struct TrainArgs {
     /// Passes over the training facts; with --resume, train on to this epoch.
     #[arg(long)]
     epochs: Option<i64>,
-    /// Training facts a step.
+    /// Training facts in a step.
     #[arg(long)]
     batch_size: Option<i64>,
     /// Learning rate.
     #[arg(long)]
     lr: Option<f64>,
-    /// Negatives of a query, for the objective `negatives`.
+    /// Wrong answers drawn for each query, for the objective `negatives`.
     #[arg(long)]
     negatives: Option<i64>,
-    /// What queries are scored against: negatives, 1vsall or kvsall.
+    /// What queries are scored against: negatives (drawn), 1vsall or kvsall (all entities).
     #[arg(long)]
     objective: Option<String>,
     /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
     device: Option<String>,
-    /// Least number of shards of the entity table.
+    /// Least number of shards of the entity table; more are made where the device needs them.
     #[arg(long)]
     shards: Option<i64>,
     /// Seed of everything random.
@@ -79,10 +81,10 @@ pub struct TrainArgs {
     /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
     #[arg(long, value_name = "EPOCH", requires = "resume")]
     checkpoint: Option<u32>,
-    /// Any other key of the configuration, as key=value; may be repeated.
+    /// Any key of the configuration, as in --set lambda=0.05; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Show no progress.
+    /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
 }

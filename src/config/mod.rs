@@ -129,7 +129,7 @@ config! {
     device: String = "auto".to_owned(),
     /// Least number of shards of the entity table; more are made where a device needs them.
     shards: usize = 1,
-    /// Run directory; unset: runs/<dataset>-<model>-<seed>.
+    /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
 

@@ -57,7 +57,7 @@ pub enum DatasetError {
         /// The first few of them.
         examples: Vec<String>,
     },
-    /// Too small a genealogy to have cousins in.
+    /// A genealogy too small to have cousins in, or too large to be made.
     #[error("a genealogy of {people} people is outside {minimum}..={maximum}")]
     People {
         /// The number asked for.

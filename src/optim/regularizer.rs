@@ -21,8 +21,8 @@ pub enum RegularizerKind {
 /// A penalty and its weights.
 ///
 /// Weighted, a row counts once for every fact of the batch it occurs in, divided by the number of
-/// queries (the mean over the batch of Lacroix et al. 2018); unweighted, every row that a step
-/// touches counts once.
+/// queries (the mean over the batch of Lacroix et al. 2018); unweighted, every row of the batch's
+/// facts counts once. Rows that are mere negatives never count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regularizer {
     /// Which formula.

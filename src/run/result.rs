@@ -8,13 +8,13 @@ use crate::eval::Evaluation;
 /// What came out of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// As given on the command line.
+    /// Its name, or its path made absolute.
     pub dataset: String,
     /// Model name.
     pub model: String,
     /// Values in an entity's row.
     pub dim: usize,
-    /// What it was trained on.
+    /// The device it was trained on.
     pub device: String,
     /// Seed of everything random.
     pub seed: u64,
