@@ -2,7 +2,7 @@
 
 use shardloom::config::{Layers, RECIPES};
 use shardloom::dataset::{Dataset, LoadOptions};
-use shardloom::kernel::{Backend, cpu};
+use shardloom::kernel::Backend;
 use shardloom::server::ParameterServer;
 use shardloom::train::{
     EpochRecord, Observer, TrainError, TrainState, Trainer, initializer, shape,
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let dataset = Dataset::load(&config.dataset, &LoadOptions::default())?;
     let server = ParameterServer::new(
-        Backend::Cpu(cpu::Engine::new()),
+        Backend::cpu(),
         shape(&config, &dataset)?,
         config.optimizer,
         config.shards,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec, TableSpec, cpu};
+use super::{Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec, TableSpec, cpu, gpu};
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
 use crate::optim::OptimizerStep;
@@ -13,6 +13,8 @@ use crate::sampler::Plan;
 pub enum Backend {
     /// All cores of this machine.
     Cpu(cpu::Engine),
+    /// One adapter.
+    Gpu(Box<gpu::Engine>),
 }
 
 /// A table on the device of the backend that made it.
@@ -20,6 +22,20 @@ pub enum Backend {
 pub enum Table {
     /// In main memory.
     Cpu(cpu::Table),
+    /// In an adapter's memory.
+    Gpu(gpu::Table),
+}
+
+/// Makes one call on the engine there is, with its own kind of tables.
+macro_rules! on_engine {
+    ($backend:expr, $engine:ident, [$($table:ident),+] => $call:expr) => {
+        match ($backend, $($table),+) {
+            (Backend::Cpu($engine), $(Table::Cpu($table)),+) => $call,
+            (Backend::Gpu($engine), $(Table::Gpu($table)),+) => $call,
+            (Backend::Cpu(_), ..) => Err(KernelError::ForeignTable { engine: "CPU" }),
+            (Backend::Gpu(_), ..) => Err(KernelError::ForeignTable { engine: "GPU" }),
+        }
+    };
 }
 
 impl Backend {
@@ -30,16 +46,30 @@ impl Backend {
     pub fn open(choice: DeviceChoice) -> Result<(Backend, Option<String>), KernelError> {
         let opened = device::open_with(choice, &GpuOptions::default())?;
         let backend = match opened.device {
-            Device::Cpu => Backend::Cpu(cpu::Engine::new()),
-            Device::Gpu(_) => Backend::Cpu(cpu::Engine::new()),
+            Device::Cpu => Backend::cpu(),
+            Device::Gpu(gpu) => Backend::gpu(gpu)?,
         };
         Ok((backend, opened.note))
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Backend {
+        Backend::Cpu(cpu::Engine::new())
+    }
+
+    /// An adapter.
+    ///
+    /// # Errors
+    /// If the engine's own buffers do not fit.
+    pub fn gpu(gpu: device::Gpu) -> Result<Backend, KernelError> {
+        Ok(Backend::Gpu(Box::new(gpu::Engine::new(gpu)?)))
     }
 
     /// The most rows of `width` values that one shard can hold here.
     pub fn most_rows(&self, width: usize) -> usize {
         match self {
             Backend::Cpu(_) => usize::MAX / width.max(1),
+            Backend::Gpu(engine) => engine.most_rows(width),
         }
     }
 
@@ -53,9 +83,10 @@ impl Backend {
         spec: &TableSpec,
         fill: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<Table, KernelError> {
-        match self {
-            Backend::Cpu(_) => Ok(Table::Cpu(cpu::Table::new(spec, fill))),
-        }
+        Ok(match self {
+            Backend::Cpu(_) => Table::Cpu(cpu::Table::new(spec, fill)),
+            Backend::Gpu(engine) => Table::Gpu(engine.create_table(spec, fill)?),
+        })
     }
 
     /// All rows of a column, in table order.
@@ -63,9 +94,7 @@ impl Backend {
     /// # Errors
     /// If the device is lost.
     pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
-        match (self, table) {
-            (Backend::Cpu(_), Table::Cpu(table)) => Ok(table.read(column)),
-        }
+        on_engine!(self, engine, [table] => engine.read(table, column))
     }
 
     /// Replaces all rows of a column.
@@ -78,9 +107,7 @@ impl Backend {
         column: Column,
         data: &[f32],
     ) -> Result<(), KernelError> {
-        match (self, table) {
-            (Backend::Cpu(_), Table::Cpu(table)) => table.write(column, data),
-        }
+        on_engine!(self, engine, [table] => engine.write(table, column, data))
     }
 
     /// Computes a step's gradients and keeps them on the device for [`Backend::update`].
@@ -94,12 +121,9 @@ impl Backend {
         entities: &Table,
         relations: &Table,
     ) -> Result<(), KernelError> {
-        match (self, entities, relations) {
-            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
-                engine.gradients(spec, plan, entities, relations);
-                Ok(())
-            }
-        }
+        on_engine!(self, engine, [entities, relations] => {
+            engine.gradients(spec, plan, entities, relations)
+        })
     }
 
     /// Applies the gradients of the last [`Backend::gradients`] call, made from the same plan.
@@ -113,12 +137,9 @@ impl Backend {
         entities: &mut Table,
         relations: &mut Table,
     ) -> Result<(), KernelError> {
-        match (self, entities, relations) {
-            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
-                engine.update(step, plan, entities, relations);
-                Ok(())
-            }
-        }
+        on_engine!(self, engine, [entities, relations] => {
+            engine.update(step, plan, entities, relations)
+        })
     }
 
     /// The weighted losses of all steps since the last call, added up.
@@ -127,7 +148,8 @@ impl Backend {
     /// If the device is lost.
     pub fn take_loss(&mut self) -> Result<f64, KernelError> {
         match self {
-            Backend::Cpu(engine) => engine.take_loss(),
+            Backend::Cpu(engine) => Ok(engine.take_loss()),
+            Backend::Gpu(engine) => engine.take_loss(),
         }
     }
 
@@ -142,11 +164,9 @@ impl Backend {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
-        match (self, entities, relations) {
-            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
-                Ok(engine.rank(model, batch, entities, relations))
-            }
-        }
+        on_engine!(self, engine, [entities, relations] => {
+            engine.rank(model, batch, entities, relations)
+        })
     }
 
     /// Scores of every query against every entity, row-major; for a few queries.
@@ -160,11 +180,9 @@ impl Backend {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
-        match (self, entities, relations) {
-            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
-                Ok(engine.scores(model, queries, entities, relations))
-            }
-        }
+        on_engine!(self, engine, [entities, relations] => {
+            engine.scores(model, queries, entities, relations)
+        })
     }
 
     /// The score of every query against its target.
@@ -178,10 +196,24 @@ impl Backend {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
-        match (self, entities, relations) {
-            (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) => {
-                Ok(engine.score_pairs(model, queries, entities, relations))
+        on_engine!(self, engine, [entities, relations] => {
+            engine.score_pairs(model, queries, entities, relations)
+        })
+    }
+
+    /// Fills every buffer between the stages with values that are not numbers, so that a test sees
+    /// whatever is read before it is written.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    #[doc(hidden)]
+    pub fn poison(&mut self) -> Result<(), KernelError> {
+        match self {
+            Backend::Cpu(engine) => {
+                engine.poison();
+                Ok(())
             }
+            Backend::Gpu(engine) => engine.poison(),
         }
     }
 }
@@ -190,6 +222,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Backend::Cpu(_) => write!(f, "{}", device::cpu()),
+            Backend::Gpu(engine) => write!(f, "{}", engine.gpu()),
         }
     }
 }

@@ -24,7 +24,7 @@ mod update;
 pub use pull::pull;
 pub use table::{Shard, Table};
 
-use super::{KernelError, StepSpec};
+use super::{Column, KernelError, StepSpec};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
@@ -79,7 +79,16 @@ impl Engine {
     }
 
     /// Computes the gradients of a step and keeps them for [`Engine::update`].
-    pub fn gradients(&mut self, spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) {
+    ///
+    /// # Errors
+    /// None; like those of all calls here, the signature is the one shared with the GPU's engine.
+    pub fn gradients(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
         let work = &mut self.work;
         work.pull(plan, entities, relations);
         match &plan.candidates {
@@ -100,16 +109,20 @@ impl Engine {
         }
         let losses = &work.losses[..plan.queries.len()];
         self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+        Ok(())
     }
 
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
+    ///
+    /// # Errors
+    /// None.
     pub fn update(
         &mut self,
         step: OptimizerStep,
         plan: &Plan,
         entities: &mut Table,
         relations: &mut Table,
-    ) {
+    ) -> Result<(), KernelError> {
         match &plan.candidates {
             Candidates::Sampled { .. } => {
                 let gradients =
@@ -123,10 +136,67 @@ impl Engine {
         let gradients =
             &self.work.relation_gradients[..plan.relations.len() * relations.spec.width];
         update::update_sparse(step, relations, &plan.relations.ids, gradients);
+        Ok(())
+    }
+
+    /// All rows of a column, in table order.
+    ///
+    /// # Errors
+    /// None.
+    pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
+        Ok(table.read(column))
+    }
+
+    /// Replaces all rows of a column.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] unless `data` has rows × width values.
+    pub fn write(
+        &self,
+        table: &mut Table,
+        column: Column,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
+        table.write(column, data)
     }
 
     /// The losses of all steps since the last call, added up.
-    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
-        Ok(std::mem::take(&mut self.loss))
+    pub fn take_loss(&mut self) -> f64 {
+        std::mem::take(&mut self.loss)
+    }
+
+    /// Fills every buffer between the stages with values that are not numbers.
+    #[doc(hidden)]
+    pub fn poison(&mut self) {
+        let Workspace {
+            ew: _,
+            rw: _,
+            entities,
+            relations,
+            queries,
+            d_queries,
+            d_inputs,
+            d_relations,
+            scores,
+            losses,
+            entity_gradients,
+            relation_gradients,
+            shard_gradients,
+        } = &mut self.work;
+        let buffers = [
+            entities,
+            relations,
+            queries,
+            d_queries,
+            d_inputs,
+            d_relations,
+            scores,
+            losses,
+            entity_gradients,
+            relation_gradients,
+        ];
+        for buffer in buffers.into_iter().chain(shard_gradients) {
+            buffer.fill(f32::NAN);
+        }
     }
 }

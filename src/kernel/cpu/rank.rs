@@ -6,18 +6,21 @@ use super::score::score;
 use super::score_all::score_all;
 use super::step::{rank_queries, task, tile};
 use super::{Engine, Table, rank_count, room};
-use crate::kernel::{RankBatch, RankCounts, RankQuery};
+use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
 use crate::model::{Model, Operator, Visitor};
 
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target.
+    ///
+    /// # Errors
+    /// None.
     pub fn rank(
         &mut self,
         model: Model,
         batch: &RankBatch,
         entities: &Table,
         relations: &Table,
-    ) -> Vec<RankCounts> {
+    ) -> Result<Vec<RankCounts>, KernelError> {
         let rows = entities.spec.layout.rows();
         let tile = tile(rows);
         let task = task(tile.min(batch.queries.len()));
@@ -51,44 +54,50 @@ impl Engine {
                     }
                 });
         }
-        counts
+        Ok(counts)
     }
 
     /// Scores of every query against every entity, row-major.
+    ///
+    /// # Errors
+    /// None.
     pub fn scores(
         &mut self,
         model: Model,
         queries: &[RankQuery],
         entities: &Table,
         relations: &Table,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, KernelError> {
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
         score_all(model, &vectors, entities, &mut scores);
-        scores
+        Ok(scores)
     }
 
     /// The score of every query against its target.
+    ///
+    /// # Errors
+    /// None.
     pub fn score_pairs(
         &mut self,
         model: Model,
         queries: &[RankQuery],
         entities: &Table,
         relations: &Table,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, KernelError> {
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let pairs = vectors.chunks_exact(width).zip(queries);
-        pairs
+        Ok(pairs
             .map(|(query, q)| {
                 model.visit(Pair {
                     query,
                     candidate: entities.row(q.target),
                 })
             })
-            .collect()
+            .collect())
     }
 }
 
