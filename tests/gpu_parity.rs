@@ -5,10 +5,10 @@ mod oracle;
 use oracle::Columns;
 use rand::RngExt;
 use shardloom::dataset::Triple;
-use shardloom::device::testing;
+use shardloom::device::{GpuOptions, testing};
 use shardloom::kernel::gpu::{Engine, Table};
 use shardloom::kernel::{
-    Column, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, TableSpec,
+    Column, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, TableSpec,
 };
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
@@ -212,7 +212,13 @@ impl Case {
         let rng = &mut stream(self.seed, Purpose::Init, [0, 2]);
         let model = self.spec.model;
         let relation_rows = sampler.rule.relation_rows();
-        let spec = self.table("entities", self.entities, self.dim, self.shards);
+        // More shards than asked for, if the bindings are small.
+        let most = engine.most_rows(self.dim);
+        let layout = ShardLayout::new(self.entities, self.shards, most);
+        let spec = TableSpec {
+            layout,
+            ..self.table("entities", self.entities, self.dim, 1)
+        };
         let mut entities = Pair::new(engine, rng, &spec);
         let spec = self.table(
             "relations",
@@ -346,6 +352,270 @@ fn steps_match_the_oracle(objective: Objective) {
         }
     }
     println!("{objective:?}: at most {worst:.2} roundings");
+}
+
+/// A plain problem to be varied.
+fn plain(model: Model, objective: Objective) -> Case {
+    Case {
+        spec: StepSpec {
+            model,
+            loss: Loss::new(LossKind::Softmax),
+            regularizer: Regularizer::NONE,
+            entity_dropout: 0.0,
+            relation_dropout: 0.0,
+        },
+        objective,
+        optimizer: OptimizerKind::Adagrad,
+        entities: 40,
+        relations: 3,
+        dim: 12,
+        shards: 1,
+        batch: 10,
+        negatives: Negatives {
+            count: 3,
+            chunk: 1,
+            filtered: false,
+        },
+        seed: 5,
+    }
+}
+
+#[test]
+fn small_bindings_make_shards_and_tiles() {
+    // 6144 values a binding: a table of 300 × 30 takes two shards, 80 queries take four tiles.
+    let options = GpuOptions::with_binding_limit(24 << 10);
+    let Some(gpu) = testing::gpu_with(&options) else {
+        return;
+    };
+    let mut engine = Engine::new(gpu).unwrap();
+    assert_eq!(engine.most_rows(30), 204);
+    assert_eq!(engine.most_rows(6145), 0);
+    for &model in Model::ALL {
+        for objective in [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll] {
+            let case = Case {
+                entities: 300,
+                dim: 30,
+                batch: 40,
+                ..plain(model, objective)
+            };
+            case.run(&mut engine);
+        }
+    }
+    let spec = plain(Model::DistMult, Objective::OneVsAll).table("entities", 205, 30, 1);
+    let error = engine
+        .create_table(&spec, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("shard 0 of entities"), "{error}");
+}
+
+#[test]
+fn sums_over_many_rows_are_cut_in_slices() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Engine::new(gpu).unwrap();
+    for model in [Model::DistMult, Model::RotatE] {
+        let case = Case {
+            entities: 2500,
+            dim: 10,
+            ..plain(model, Objective::OneVsAll)
+        };
+        case.run(&mut engine);
+    }
+}
+
+#[test]
+fn lines_of_workgroups_fold() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Engine::new(gpu).unwrap();
+    // More than 65,535 queries (a workgroup each in `loss`) and touched rows (in `update`).
+    let case = Case {
+        optimizer: OptimizerKind::RowAdagrad,
+        entities: 90_000,
+        dim: 2,
+        batch: 36_000,
+        negatives: Negatives {
+            count: 1,
+            chunk: 1,
+            filtered: false,
+        },
+        ..plain(Model::ComplEx, Objective::Negatives)
+    };
+    case.run(&mut engine);
+}
+
+#[test]
+fn losses_are_kept_for_many_steps() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Engine::new(gpu).unwrap();
+    assert_eq!(engine.take_loss().unwrap(), 0.0);
+    let case = Case {
+        optimizer: OptimizerKind::Sgd,
+        dim: 2,
+        batch: 2,
+        ..plain(Model::DistMult, Objective::Negatives)
+    };
+    let sampler = case.sampler();
+    let rng = &mut stream(1, Purpose::Init, [0, 0]);
+    let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 2, 1));
+    let mut relations = Pair::new(
+        &engine,
+        rng,
+        &case.table("relations", sampler.rule.relation_rows(), 2, 1),
+    );
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let still = OptimizerStep {
+        kind: OptimizerKind::Sgd,
+        rate: 0.0,
+    };
+    let mut steps = |engine: &mut Engine, n: usize| {
+        for _ in 0..n {
+            engine
+                .gradients(&case.spec, &plan, &entities.device, &relations.device)
+                .unwrap();
+            engine
+                .update(still, &plan, &mut entities.device, &mut relations.device)
+                .unwrap();
+        }
+        engine.take_loss().unwrap()
+    };
+    let one = steps(&mut engine, 1);
+    assert!(one > 0.0);
+    assert_eq!(steps(&mut engine, 1500), 1500.0 * one);
+    assert_eq!(engine.take_loss().unwrap(), 0.0);
+}
+
+#[test]
+fn calls_between_gradients_and_update_keep_their_order() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Engine::new(gpu).unwrap();
+    let case = Case {
+        optimizer: OptimizerKind::Sgd,
+        ..plain(Model::DistMult, Objective::Negatives)
+    };
+    let sampler = case.sampler();
+    let rng = &mut stream(1, Purpose::Init, [0, 0]);
+    let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 12, 2));
+    let mut relations = Pair::new(
+        &engine,
+        rng,
+        &case.table("relations", sampler.rule.relation_rows(), 12, 1),
+    );
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let wanted = oracle::step(&case.spec, &plan, &entities.oracle, &relations.oracle);
+
+    let step = OptimizerStep {
+        kind: OptimizerKind::Sgd,
+        rate: 1.0,
+    };
+    engine
+        .gradients(&case.spec, &plan, &entities.device, &relations.device)
+        .unwrap();
+    engine
+        .write(&mut entities.device, Column::Values, &[0.0; 40 * 12])
+        .unwrap();
+    engine
+        .update(step, &plan, &mut entities.device, &mut relations.device)
+        .unwrap();
+    let found = engine.read(&entities.device, Column::Values).unwrap();
+    for (found, gradient) in found.into_iter().zip(&wanted.entities.values) {
+        assert!(
+            (f64::from(found) + gradient).abs() < 1e-6,
+            "{found} {gradient}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Engine::new(gpu).unwrap();
+    let case = plain(Model::RotatE, Objective::Negatives);
+    let sampler = case.sampler();
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let table = |rows, width| {
+        engine
+            .create_table(&case.table("entities", rows, width, 1), &mut |_, _| ())
+            .unwrap()
+    };
+    let (odd, small, mut right) = (table(40, 11), table(5, 12), table(40, 12));
+    let relations = table(6, 6);
+    let shape = |result: Result<(), KernelError>| {
+        assert!(
+            matches!(result, Err(KernelError::Shape { .. })),
+            "{result:?}"
+        )
+    };
+    let row = |result: Result<(), KernelError>| {
+        assert!(matches!(result, Err(KernelError::Row { .. })), "{result:?}")
+    };
+    shape(engine.gradients(&case.spec, &plan, &odd, &relations));
+    shape(engine.gradients(&case.spec, &plan, &right, &right));
+    row(engine.gradients(&case.spec, &plan, &small, &relations));
+    shape(engine.write(&mut right, Column::Values, &[0.0; 7]));
+    shape(engine.write(&mut right, Column::Second, &[0.0; 7]));
+    engine.write(&mut right, Column::Second, &[]).unwrap();
+
+    let query = RankQuery {
+        entity: 39,
+        relation: 5,
+        inverse: 0,
+        target: 39,
+    };
+    let wrong = [
+        RankQuery {
+            entity: 40,
+            ..query
+        },
+        RankQuery {
+            relation: 6,
+            ..query
+        },
+        RankQuery {
+            target: u32::MAX,
+            ..query
+        },
+    ];
+    for query in wrong {
+        row(engine
+            .scores(case.spec.model, &[query], &right, &relations)
+            .map(drop));
+        row(engine
+            .score_pairs(case.spec.model, &[query], &right, &relations)
+            .map(drop));
+        let batch = RankBatch {
+            queries: vec![query],
+            offsets: vec![0, 0],
+            known: vec![],
+        };
+        row(engine
+            .rank(case.spec.model, &batch, &right, &relations)
+            .map(drop));
+    }
+    let batch = RankBatch {
+        queries: vec![query],
+        offsets: vec![0, 1],
+        known: vec![40],
+    };
+    row(engine
+        .rank(case.spec.model, &batch, &right, &relations)
+        .map(drop));
+    let none = RankBatch {
+        queries: vec![],
+        offsets: vec![0],
+        known: vec![],
+    };
+    assert!(
+        engine
+            .rank(case.spec.model, &none, &right, &relations)
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        engine
+            .scores(case.spec.model, &[], &right, &relations)
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// Tables of whole numbers below 4: their scores by product and by sum are exact.

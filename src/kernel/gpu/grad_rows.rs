@@ -62,10 +62,11 @@ fn grad_rows(
     [own, inputs, gradients]: [&Buffer; 3],
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    let slices = match rows.places.len() / rows.len().max(1) {
-        0..4 => 1,
-        4..16 => 4,
-        _ => 16,
+    // Long lists are cut where rows alone would not keep a large GPU busy.
+    let slices = match (rows.places.len() / rows.len().max(1), params.items * cells) {
+        (16.., ..0x2_0000) => 16,
+        (4.., ..0x8_0000) => 4,
+        _ => 1,
     };
     recorder.dispatch(
         Stage::GradRows(similarity, values, slices),

@@ -41,7 +41,7 @@ use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
 /// Steps whose losses the device keeps; then they are read back.
-const LOSSES: usize = 4096;
+const LOSSES: usize = 1024;
 /// Runs training steps and rankings on one GPU. Its buffers grow to the largest step and are
 /// reused.
 #[derive(Debug)]

@@ -83,7 +83,8 @@ pub(super) enum Stage {
     GradRows(Similarity, Values, u32),
     Regularize(RegularizerKind, Lanes),
     Scatter(Values),
-    Update(OptimizerKind, Values),
+    /// With the number of invocations of a workgroup.
+    Update(OptimizerKind, Values, u32),
     ScoreAll(Similarity),
     GradQueryAll(Similarity),
     GradQuerySum(Values),
@@ -117,7 +118,7 @@ impl Stage {
             Stage::GradRows(..) => "grad_rows",
             Stage::Regularize(..) => "regularize",
             Stage::Scatter(_) => "scatter",
-            Stage::Update(OptimizerKind::RowAdagrad, _) => "update_row_adagrad",
+            Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
             Stage::ScoreAll(_) => "score_all",
             Stage::GradQueryAll(_) => "grad_query_all",
@@ -182,8 +183,8 @@ impl Stage {
                 .add(penalty_slope(kind))
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
-            Stage::Update(kind, values) => {
-                let s = s.group(GROUP).values(values).add(shared!("updated_row"));
+            Stage::Update(kind, values, group) => {
+                let s = s.group(group).values(values).add(shared!("updated_row"));
                 match kind {
                     OptimizerKind::Sgd => s.add(shared!("optimizer_sgd")).add(shader!("update")),
                     OptimizerKind::Adagrad => {
@@ -367,104 +368,4 @@ impl Source {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use wgpu::naga::front::wgsl;
-    use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
-
-    const SIMILARITIES: [Similarity; 4] = [
-        Similarity::Dot,
-        Similarity::NegativeL1,
-        Similarity::NegativeL2,
-        Similarity::NegativeModulus,
-    ];
-
-    fn stages() -> Vec<Stage> {
-        let mut stages = vec![Stage::LossSum];
-        for &model in Model::ALL {
-            stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
-        }
-        for kind in [
-            RegularizerKind::N3,
-            RegularizerKind::L1,
-            RegularizerKind::L2,
-            RegularizerKind::L3,
-        ] {
-            stages
-                .extend([Lanes::Real, Lanes::Complex].map(|lanes| Stage::Regularize(kind, lanes)));
-        }
-        for values in [Values::Scalar, Values::Quad] {
-            stages.extend([
-                Stage::Pull(values),
-                Stage::Scatter(values),
-                Stage::GradQuerySum(values),
-            ]);
-            for kind in [
-                OptimizerKind::Sgd,
-                OptimizerKind::Adagrad,
-                OptimizerKind::RowAdagrad,
-                OptimizerKind::Adam,
-            ] {
-                stages.push(Stage::Update(kind, values));
-            }
-            for similarity in SIMILARITIES {
-                stages.push(Stage::GradQuery(similarity, values));
-                stages.extend([1, 8, 32].map(|span| Stage::Score(similarity, values, span)));
-                stages.extend([1, 4, 16].map(|slices| Stage::GradRows(similarity, values, slices)));
-            }
-        }
-        for similarity in SIMILARITIES {
-            stages.extend([Stage::ScoreAll(similarity), Stage::RankCount(similarity)]);
-            stages.extend([
-                Stage::GradQueryAll(similarity),
-                Stage::GradCandidatesAll(similarity),
-            ]);
-            for kind in [
-                LossKind::Softmax,
-                LossKind::Bce,
-                LossKind::Margin,
-                LossKind::SelfAdversarial,
-            ] {
-                stages.extend([32, 256].map(|group| Stage::Loss(kind, similarity, group)));
-            }
-        }
-        stages
-    }
-
-    /// Core WGSL within the limits of every adapter, whatever runs these tests.
-    #[test]
-    fn every_variant_of_every_stage_is_valid() {
-        for stage in stages() {
-            let source = stage.source();
-            let module = wgsl::parse_str(&source)
-                .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
-            Validator::new(ValidationFlags::all(), Capabilities::empty())
-                .validate(&module)
-                .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
-            assert_eq!(module.entry_points.len(), 1);
-            assert_eq!(module.entry_points[0].name, stage.name());
-            assert!(
-                module.entry_points[0]
-                    .workgroup_size
-                    .iter()
-                    .product::<u32>()
-                    <= 256
-            );
-            let mut layout = wgpu::naga::proc::Layouter::default();
-            layout.update(module.to_ctx()).expect("validated");
-            let (mut storage, mut workgroup) = (0, 0);
-            for (_, variable) in module.global_variables.iter() {
-                match variable.space {
-                    wgpu::naga::AddressSpace::Storage { .. } => storage += 1,
-                    wgpu::naga::AddressSpace::WorkGroup => workgroup += layout[variable.ty].size,
-                    _ => {}
-                }
-            }
-            assert!(storage <= 8, "{stage:?} binds {storage} storage buffers");
-            assert!(
-                workgroup <= 16 << 10,
-                "{stage:?} takes {workgroup} bytes of workgroup memory"
-            );
-        }
-    }
-}
+mod tests;

@@ -82,14 +82,14 @@ fn update(
     };
     let mut buffers = vec![plan, gradients, &shard.values];
     buffers.extend(&shard.states);
-    let workgroups = match step.kind {
-        OptimizerKind::RowAdagrad => params.items,
-        _ => workgroups(u64::from(params.items) * u64::from(cells), GROUP),
+    let (group, workgroups) = match step.kind {
+        // One workgroup a row, no larger than the row keeps busy.
+        OptimizerKind::RowAdagrad => (cells.next_power_of_two().clamp(32, GROUP), params.items),
+        _ => {
+            let invocations = u64::from(params.items) * u64::from(cells);
+            (GROUP, workgroups(invocations, GROUP))
+        }
     };
-    recorder.dispatch(
-        Stage::Update(step.kind, values),
-        &params,
-        &buffers,
-        workgroups,
-    )
+    let stage = Stage::Update(step.kind, values, group);
+    recorder.dispatch(stage, &params, &buffers, workgroups)
 }
