@@ -141,6 +141,26 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
 }
 
 #[test]
+fn resuming_needs_no_more_than_the_directory() {
+    let home = Home::with_ring();
+    let epochs = 150;
+    let line = long(&format!("--epochs {epochs} --output run"));
+    let mut running = Running::start(&home, &line);
+    running.wait_for(|lines| lines.len() > 1);
+    let (status, said) = running.end(libc::SIGINT);
+    assert_eq!(status.code(), Some(130), "{said}");
+    home.ok(&words("train --resume run"));
+    home.ok(&words(&long(&format!("--epochs {epochs} --output whole"))));
+    assert!(home.tables("run", epochs) == home.tables("whole", epochs));
+    assert_eq!(home.metrics("run").len(), epochs as usize);
+    // A finished run is only judged again.
+    let result = |key: &str| home.json("run/result.json")[key].clone();
+    let before = (result("test")["mrr"].clone(), result("train"));
+    home.ok(&words("train --resume run"));
+    assert_eq!((result("test")["mrr"].clone(), result("train")), before);
+}
+
+#[test]
 fn a_resumed_run_can_be_interrupted_and_resumed_again() {
     let home = Home::with_ring();
     home.ok(&words(&long("--epochs 2 --output run")));
