@@ -23,7 +23,7 @@ pub enum Similarity {
 pub const ROOT_EPSILON: f64 = 1e-12;
 
 impl Similarity {
-    /// The name of its WGSL file in `shaders/shared/`.
+    /// Its name, as in `shaders/shared/similarity_<name>.wgsl`.
     pub const fn name(self) -> &'static str {
         match self {
             Similarity::Dot => "dot",
