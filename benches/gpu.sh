@@ -14,9 +14,9 @@ pack() {
     mkdir -p "$dir/data" "$dir/tests"
     cargo build --release
     cp target/release/shardloom "$dir/"
-    cargo test --release --no-run --message-format=json --test gpu_parity |
-        sed -n 's/.*"executable":"\([^"]*gpu_parity[^"]*\)".*/\1/p' |
-        xargs -I{} cp {} "$dir/tests/gpu_parity"
+    cargo test --release --no-run --message-format=json --test parity |
+        sed -n 's/.*"executable":"\([^"]*parity[^"]*\)".*/\1/p' |
+        xargs -I{} cp {} "$dir/tests/parity"
     cp "${SHARDLOOM_DATA:?set it to the folder of the public archives}"/*.tar.gz "$dir/data/"
     if [ -n "${PEER:-}" ]; then cp "$PEER" "$dir/peer.py"; fi
     cp "$0" "$dir/gpu.sh"
@@ -30,7 +30,7 @@ run() {
     export SHARDLOOM_DATA="$here/data" SHARDLOOM_REQUIRE_GPU=1
     "$here/shardloom" devices --json >"$out/devices.json"
     # A failed part must not keep the others from being measured.
-    (cd "$out" && "$here/tests/gpu_parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
+    (cd "$out" && "$here/tests/parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
     [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" >"$out/peer.jsonl" 2>"$out/peer.log" || true
     local recipe
     for recipe in umls fb15k-237-complex-n3-published fb15k-237-transe wn18rr-rotate; do

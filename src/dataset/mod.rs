@@ -197,7 +197,14 @@ impl Dataset {
         seed: u64,
     ) -> Result<Self, DatasetError> {
         let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let triples = read(file, &mut entities, &mut relations)?;
+        let mut triples = read(file, &mut entities, &mut relations)?;
+        // The same facts are shared out alike, whatever the order of their lines.
+        let (entity, relation) = (entities.alphabetical(), relations.alphabetical());
+        let place = |id: u32, places: &[u32]| places[id as usize];
+        triples.sort_unstable_by_key(|t| {
+            let (head, tail) = (place(t.head, &entity), place(t.tail, &entity));
+            (head, place(t.relation, &relation), tail)
+        });
         let [train, valid, test] = split::share_out(triples, fractions, seed);
         Self {
             name,

@@ -21,6 +21,7 @@
 //! | `rank_count` | scores and counts better and equal candidates, fused |
 
 mod backend;
+mod check;
 pub mod cpu;
 mod error;
 pub mod gpu;

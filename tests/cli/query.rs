@@ -103,7 +103,6 @@ fn a_run_of_a_single_file_ranks_a_graph_in_splits() {
 }
 
 #[test]
-#[ignore = "a single file is shared out by the order of its lines"]
 fn a_single_file_is_shared_out_by_its_facts_not_by_their_order() {
     let home = Home::with_ring();
     home.write("facts.tsv", &home.read("ring/train.tsv"));

@@ -24,7 +24,7 @@ mod update;
 pub use pull::pull;
 pub use table::{Shard, Table};
 
-use super::{Column, KernelError, StepSpec};
+use super::{Column, KernelError, StepSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
@@ -81,7 +81,8 @@ impl Engine {
     /// Computes the gradients of a step and keeps them for [`Engine::update`].
     ///
     /// # Errors
-    /// None; like those of all calls here, the signature is the one shared with the GPU's engine.
+    /// [`KernelError::Shape`] or [`KernelError::Row`] if tables, model and plan do not belong
+    /// together.
     pub fn gradients(
         &mut self,
         spec: &StepSpec,
@@ -89,6 +90,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<(), KernelError> {
+        check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         work.pull(plan, entities, relations);
         match &plan.candidates {
@@ -115,7 +117,7 @@ impl Engine {
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
     ///
     /// # Errors
-    /// None.
+    /// None; the signature is shared with the GPU's engine.
     pub fn update(
         &mut self,
         step: OptimizerStep,
@@ -142,7 +144,7 @@ impl Engine {
     /// All rows of a column, in table order.
     ///
     /// # Errors
-    /// None.
+    /// None; the signature is shared with the GPU's engine.
     pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
         Ok(table.read(column))
     }

@@ -6,14 +6,15 @@ use super::score::score;
 use super::score_all::score_all;
 use super::step::{rank_queries, task, tile};
 use super::{Engine, Table, rank_count, room};
-use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
+use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Visitor};
 
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target.
     ///
     /// # Errors
-    /// None.
+    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// model do not belong together.
     pub fn rank(
         &mut self,
         model: Model,
@@ -21,6 +22,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
+        check::ranking(model, batch, &entities.spec, &relations.spec)?;
         let rows = entities.spec.layout.rows();
         let tile = tile(rows);
         let task = task(tile.min(batch.queries.len()));
@@ -60,7 +62,8 @@ impl Engine {
     /// Scores of every query against every entity, row-major.
     ///
     /// # Errors
-    /// None.
+    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// model do not belong together.
     pub fn scores(
         &mut self,
         model: Model,
@@ -68,6 +71,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
+        check::queries(model, queries, &entities.spec, &relations.spec)?;
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
@@ -78,7 +82,8 @@ impl Engine {
     /// The score of every query against its target.
     ///
     /// # Errors
-    /// None.
+    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// model do not belong together.
     pub fn score_pairs(
         &mut self,
         model: Model,
@@ -86,6 +91,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
+        check::queries(model, queries, &entities.spec, &relations.spec)?;
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);

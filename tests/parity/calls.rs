@@ -1,0 +1,185 @@
+//! What happens between calls: losses kept, order kept, nonsense refused.
+
+use shardloom::kernel::{Backend, Column, KernelError, RankBatch, RankQuery};
+use shardloom::model::Model;
+use shardloom::optim::{OptimizerKind, OptimizerStep};
+use shardloom::rng::{Purpose, stream};
+use shardloom::sampler::Objective;
+
+use crate::case::{Case, Pair, plain};
+use crate::{backends, oracle};
+
+#[test]
+fn losses_are_kept_for_many_steps() {
+    for mut engine in backends() {
+        assert_eq!(engine.take_loss().unwrap(), 0.0);
+        let case = Case {
+            optimizer: OptimizerKind::Sgd,
+            dim: 2,
+            batch: 2,
+            ..plain(Model::DistMult, Objective::Negatives)
+        };
+        let sampler = case.sampler();
+        let rng = &mut stream(1, Purpose::Init, [0, 0]);
+        let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 2, 1));
+        let mut relations = Pair::new(
+            &engine,
+            rng,
+            &case.table("relations", sampler.rule.relation_rows(), 2, 1),
+        );
+        let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+        let still = OptimizerStep {
+            kind: OptimizerKind::Sgd,
+            rate: 0.0,
+        };
+        let mut steps = |engine: &mut Backend, n: usize| {
+            for _ in 0..n {
+                engine
+                    .gradients(&case.spec, &plan, &entities.device, &relations.device)
+                    .unwrap();
+                engine
+                    .update(still, &plan, &mut entities.device, &mut relations.device)
+                    .unwrap();
+            }
+            engine.take_loss().unwrap()
+        };
+        let one = steps(&mut engine, 1);
+        assert!(one > 0.0);
+        assert_eq!(steps(&mut engine, 1500), 1500.0 * one);
+        assert_eq!(engine.take_loss().unwrap(), 0.0);
+    }
+}
+
+#[test]
+fn calls_between_gradients_and_update_keep_their_order() {
+    for mut engine in backends() {
+        let case = Case {
+            optimizer: OptimizerKind::Sgd,
+            ..plain(Model::DistMult, Objective::Negatives)
+        };
+        let sampler = case.sampler();
+        let rng = &mut stream(1, Purpose::Init, [0, 0]);
+        let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 12, 2));
+        let mut relations = Pair::new(
+            &engine,
+            rng,
+            &case.table("relations", sampler.rule.relation_rows(), 12, 1),
+        );
+        let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+        let wanted = oracle::step(&case.spec, &plan, &entities.oracle, &relations.oracle);
+
+        let step = OptimizerStep {
+            kind: OptimizerKind::Sgd,
+            rate: 1.0,
+        };
+        engine
+            .gradients(&case.spec, &plan, &entities.device, &relations.device)
+            .unwrap();
+        engine
+            .write(&mut entities.device, Column::Values, &[0.0; 40 * 12])
+            .unwrap();
+        engine
+            .update(step, &plan, &mut entities.device, &mut relations.device)
+            .unwrap();
+        let found = engine.read(&entities.device, Column::Values).unwrap();
+        for (found, gradient) in found.into_iter().zip(&wanted.entities.values) {
+            assert!(
+                (f64::from(found) + gradient).abs() < 1e-6,
+                "{found} {gradient}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    for mut engine in backends() {
+        let case = plain(Model::RotatE, Objective::Negatives);
+        let sampler = case.sampler();
+        let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+        let table = |rows, width| {
+            engine
+                .create_table(&case.table("entities", rows, width, 1), &mut |_, _| ())
+                .unwrap()
+        };
+        let (odd, small, mut right) = (table(40, 11), table(5, 12), table(40, 12));
+        let relations = table(6, 6);
+        let shape = |result: Result<(), KernelError>| {
+            assert!(
+                matches!(result, Err(KernelError::Shape { .. })),
+                "{result:?}"
+            )
+        };
+        let row = |result: Result<(), KernelError>| {
+            assert!(matches!(result, Err(KernelError::Row { .. })), "{result:?}")
+        };
+        shape(engine.gradients(&case.spec, &plan, &odd, &relations));
+        shape(engine.gradients(&case.spec, &plan, &right, &right));
+        row(engine.gradients(&case.spec, &plan, &small, &relations));
+        shape(engine.write(&mut right, Column::Values, &[0.0; 7]));
+        shape(engine.write(&mut right, Column::Second, &[0.0; 7]));
+        engine.write(&mut right, Column::Second, &[]).unwrap();
+
+        let query = RankQuery {
+            entity: 39,
+            relation: 5,
+            inverse: 0,
+            target: 39,
+        };
+        let wrong = [
+            RankQuery {
+                entity: 40,
+                ..query
+            },
+            RankQuery {
+                relation: 6,
+                ..query
+            },
+            RankQuery {
+                target: u32::MAX,
+                ..query
+            },
+        ];
+        for query in wrong {
+            row(engine
+                .scores(case.spec.model, &[query], &right, &relations)
+                .map(drop));
+            row(engine
+                .score_pairs(case.spec.model, &[query], &right, &relations)
+                .map(drop));
+            let batch = RankBatch {
+                queries: vec![query],
+                offsets: vec![0, 0],
+                known: vec![],
+            };
+            row(engine
+                .rank(case.spec.model, &batch, &right, &relations)
+                .map(drop));
+        }
+        let batch = RankBatch {
+            queries: vec![query],
+            offsets: vec![0, 1],
+            known: vec![40],
+        };
+        row(engine
+            .rank(case.spec.model, &batch, &right, &relations)
+            .map(drop));
+        let none = RankBatch {
+            queries: vec![],
+            offsets: vec![0],
+            known: vec![],
+        };
+        assert!(
+            engine
+                .rank(case.spec.model, &none, &right, &relations)
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            engine
+                .scores(case.spec.model, &[], &right, &relations)
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! Rankings and scores against naive counts.
+
+use rand::RngExt;
+use shardloom::kernel::{
+    Backend, Column, RankBatch, RankCounts, RankQuery, ShardLayout, Table, TableSpec,
+};
+use shardloom::model::Model;
+use shardloom::optim::OptimizerKind;
+use shardloom::rng::{Purpose, Stream, stream};
+
+use crate::backends;
+use crate::case::{pick, values};
+
+/// Tables of whole numbers below 4: their scores by product and by sum are exact.
+fn whole_numbers(
+    engine: &Backend,
+    rng: &mut Stream,
+    rows: usize,
+    width: usize,
+    shards: usize,
+) -> (Table, Vec<f32>) {
+    let spec = TableSpec {
+        name: "entities",
+        width,
+        layout: ShardLayout::new(rows, shards, usize::MAX),
+        optimizer: OptimizerKind::Sgd,
+    };
+    let data: Vec<f32> = (0..rows * width)
+        .map(|_| rng.random_range(-3i32..=3) as f32)
+        .collect();
+    let table = engine.create_table(&spec, &mut |first, part| {
+        part.copy_from_slice(&data[first * width..][..part.len()]);
+    });
+    (table.unwrap(), data)
+}
+
+/// Counts by the definition, from a row of scores.
+fn count(scores: &[f32], target: u32, known: &[u32]) -> RankCounts {
+    let limit = scores[target as usize];
+    let mut counts = RankCounts::default();
+    for (e, &s) in (0..).zip(scores) {
+        if e != target && !known.contains(&e) {
+            counts.better += u32::from(s.is_nan() || limit.is_nan() || s > limit);
+            counts.equal += u32::from(s == limit);
+        }
+    }
+    counts
+}
+
+fn draw_ranking(rng: &mut Stream, queries: usize, entities: usize, relations: usize) -> RankBatch {
+    let mut batch = RankBatch {
+        offsets: vec![0],
+        ..RankBatch::default()
+    };
+    for _ in 0..queries {
+        let row = |rng: &mut Stream, rows: usize| rng.random_range(0..rows as u32);
+        let query = RankQuery {
+            entity: row(rng, entities),
+            relation: row(rng, relations),
+            inverse: rng.random_range(0..2),
+            target: row(rng, entities),
+        };
+        let share = pick(rng, &[0.0, 0.02, 0.5]);
+        let known: Vec<u32> = (0..entities as u32)
+            .filter(|&e| e != query.target && rng.random_bool(share))
+            .collect();
+        batch.queries.push(query);
+        batch.known.extend(known);
+        batch.offsets.push(batch.known.len() as u32);
+    }
+    batch
+}
+
+#[test]
+fn rankings_match_a_naive_count() {
+    for mut engine in backends() {
+        // The GPU ranks by single scores, which must be those of whole rows to the bit; the CPU
+        // reads the target's score from its row.
+        let rounding = if matches!(engine, Backend::Cpu(_)) {
+            1e-6
+        } else {
+            0.0
+        };
+        let sizes = [
+            (1, 1, 1),
+            (5, 3, 2),
+            (63, 65, 1),
+            (130, 70, 3),
+            (700, 129, 2),
+            (2, 200, 1),
+        ];
+        for &model in Model::ALL {
+            for (i, (entities, queries, shards)) in sizes.into_iter().enumerate() {
+                let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
+                let dim = pick(rng, &[2, 6, 16, 34, 50]);
+                let (mut entity_table, mut rows) =
+                    whole_numbers(&engine, rng, entities, dim, shards);
+                let (relation_table, relation_rows) =
+                    whole_numbers(&engine, rng, 4, model.relation_width(dim), 1);
+                // Copies of rows, far from their originals, and rows that are not numbers.
+                for copy in 0..entities / 3 {
+                    let (to, original) = (rng.random_range(0..entities), copy % entities);
+                    rows.copy_within(original * dim..(original + 1) * dim, to * dim);
+                }
+                if entities > 60 {
+                    rows[17 * dim + 1] = f32::NAN;
+                    rows[40 * dim] = f32::INFINITY;
+                }
+                engine
+                    .write(&mut entity_table, Column::Values, &rows)
+                    .unwrap();
+
+                let batch = draw_ranking(rng, queries, entities, 4);
+                let scores = engine
+                    .scores(model, &batch.queries, &entity_table, &relation_table)
+                    .unwrap();
+                let pairs = engine
+                    .score_pairs(model, &batch.queries, &entity_table, &relation_table)
+                    .unwrap();
+                engine.poison().unwrap();
+                let counts = engine
+                    .rank(model, &batch, &entity_table, &relation_table)
+                    .unwrap();
+                for (q, query) in batch.queries.iter().enumerate() {
+                    let scores = &scores[q * entities..][..entities];
+                    let name = format!("{model} {entities}×{dim} query {q} of {queries}");
+                    let target = scores[query.target as usize];
+                    assert!(
+                        (pairs[q] - target).abs() <= rounding * target.abs()
+                            || pairs[q] == target
+                            || pairs[q].is_nan() && target.is_nan(),
+                        "{name}: {} {target}",
+                        pairs[q]
+                    );
+                    assert_eq!(
+                        counts[q],
+                        count(scores, query.target, batch.known_of(q)),
+                        "{name}"
+                    );
+                    for (e, &score) in scores.iter().enumerate() {
+                        let row = |table: &[f32], row: usize, width: usize| -> Vec<f64> {
+                            table[row * width..][..width]
+                                .iter()
+                                .map(|&x| f64::from(x))
+                                .collect()
+                        };
+                        let mut vector = vec![0.0; dim];
+                        let relation = row(
+                            &relation_rows,
+                            query.relation as usize,
+                            model.relation_width(dim),
+                        );
+                        model.query(
+                            &row(&rows, query.entity as usize, dim),
+                            &relation,
+                            query.inverse == 1,
+                            &mut vector,
+                        );
+                        let wanted = model.score(&vector, &row(&rows, e, dim));
+                        let exact =
+                            matches!(model, Model::DistMult | Model::ComplEx | Model::TransEL1);
+                        let allowed = if exact {
+                            0.0
+                        } else {
+                            1e-5 * (1.0 + wanted.abs())
+                        };
+                        let close = f64::from(score) == wanted
+                            || (f64::from(score) - wanted).abs() <= allowed;
+                        assert!(
+                            close || score.is_nan() && wanted.is_nan(),
+                            "{name} entity {e}: {score} {wanted}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_rows_tie_exactly() {
+    for mut engine in backends() {
+        for &model in Model::ALL {
+            for shards in [1, 3] {
+                let (entities, dim) = (333, 22);
+                let rng = &mut stream(9, Purpose::Init, [shards as u64, 0]);
+                let row = values(rng, dim, -1.0, 1.0);
+                let (mut table, _) = whole_numbers(&engine, rng, entities, dim, shards);
+                engine
+                    .write(&mut table, Column::Values, &row.repeat(entities))
+                    .unwrap();
+                let (mut relations, _) =
+                    whole_numbers(&engine, rng, 2, model.relation_width(dim), 1);
+                let relation_rows = values(rng, 2 * model.relation_width(dim), -1.0, 1.0);
+                engine
+                    .write(&mut relations, Column::Values, &relation_rows)
+                    .unwrap();
+                let batch = draw_ranking(rng, 77, entities, 2);
+                let counts = engine.rank(model, &batch, &table, &relations).unwrap();
+                for (q, found) in counts.into_iter().enumerate() {
+                    let equal = (entities - 1 - batch.known_of(q).len()) as u32;
+                    assert_eq!(found, RankCounts { better: 0, equal }, "{model} query {q}");
+                }
+            }
+        }
+    }
+}

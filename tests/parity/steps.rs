@@ -1,0 +1,105 @@
+//! Training steps of every model × loss × optimizer against the oracle.
+
+use shardloom::device::{GpuOptions, testing};
+use shardloom::kernel::Backend;
+use shardloom::model::Model;
+use shardloom::optim::OptimizerKind;
+use shardloom::sampler::{Negatives, Objective};
+
+use crate::backends;
+use crate::case::{Case, LOSSES, OPTIMIZERS, plain};
+
+fn steps_match_the_oracle(objective: Objective) {
+    for mut engine in backends() {
+        let mut worst = 0.0f64;
+        let mut seed = objective as u64 * 1000;
+        for &model in Model::ALL {
+            for loss in LOSSES {
+                for optimizer in OPTIMIZERS {
+                    seed += 1;
+                    let case = Case::draw(model, objective, loss, optimizer, seed);
+                    worst = worst.max(case.run(&mut engine));
+                }
+            }
+        }
+        println!("{engine}, {objective:?}: at most {worst:.2} roundings");
+    }
+}
+
+#[test]
+fn one_vs_all_steps_match_the_oracle() {
+    steps_match_the_oracle(Objective::OneVsAll);
+}
+
+#[test]
+fn k_vs_all_steps_match_the_oracle() {
+    steps_match_the_oracle(Objective::KVsAll);
+}
+
+#[test]
+fn sampled_steps_match_the_oracle() {
+    steps_match_the_oracle(Objective::Negatives);
+}
+
+#[test]
+fn small_bindings_make_shards_and_tiles() {
+    // 6144 values a binding: a table of 300 × 30 takes two shards, 80 queries take four tiles.
+    let options = GpuOptions::with_binding_limit(24 << 10);
+    let Some(gpu) = testing::gpu_with(&options) else {
+        return;
+    };
+    let mut engine = Backend::gpu(gpu).unwrap();
+    assert_eq!(engine.most_rows(30), 204);
+    assert_eq!(engine.most_rows(6145), 0);
+    for &model in Model::ALL {
+        for objective in [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll] {
+            let case = Case {
+                entities: 300,
+                dim: 30,
+                batch: 40,
+                ..plain(model, objective)
+            };
+            case.run(&mut engine);
+        }
+    }
+    let spec = plain(Model::DistMult, Objective::OneVsAll).table("entities", 205, 30, 1);
+    let error = engine
+        .create_table(&spec, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("shard 0 of entities"), "{error}");
+}
+
+#[test]
+fn sums_over_many_rows_are_cut_in_slices() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Backend::gpu(gpu).unwrap();
+    for model in [Model::DistMult, Model::RotatE] {
+        let case = Case {
+            entities: 2500,
+            dim: 10,
+            ..plain(model, Objective::OneVsAll)
+        };
+        case.run(&mut engine);
+    }
+}
+
+#[test]
+fn lines_of_workgroups_fold() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut engine = Backend::gpu(gpu).unwrap();
+    // More than 65,535 queries (a workgroup each in `loss`) and touched rows (in `update`).
+    let case = Case {
+        optimizer: OptimizerKind::RowAdagrad,
+        entities: 90_000,
+        dim: 2,
+        batch: 36_000,
+        negatives: Negatives {
+            count: 1,
+            chunk: 1,
+            filtered: false,
+        },
+        ..plain(Model::ComplEx, Objective::Negatives)
+    };
+    case.run(&mut engine);
+}
