@@ -101,7 +101,7 @@ config! {
     schedule_factor: f64 = 0.5,
     /// Epochs between the steps of the step schedule.
     schedule_every: u32 = 10,
-    /// Validations without a better MRR before the plateau schedule acts.
+    /// Validations in a row without a better MRR that the plateau schedule puts up with.
     schedule_patience: u32 = 1,
     /// Regularizer: none, n3, l1, l2 or l3.
     regularizer: RegularizerKind = RegularizerKind::None,

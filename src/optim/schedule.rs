@@ -10,7 +10,8 @@ pub enum ScheduleKind {
     Constant,
     /// The rate times `factor` after every `every` epochs.
     Step,
-    /// The rate times `factor` whenever `patience` validations in a row bring no better MRR.
+    /// The rate times `factor` whenever more than `patience` validations in a row bring no better
+    /// MRR.
     Plateau,
 }
 
@@ -23,7 +24,7 @@ pub struct Schedule {
     pub factor: f64,
     /// Epochs between steps.
     pub every: u32,
-    /// Validations without a better MRR before the plateau rule acts.
+    /// Validations in a row without a better MRR that the plateau rule puts up with.
     pub patience: u32,
 }
 

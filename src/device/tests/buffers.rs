@@ -99,31 +99,6 @@ fn what_never_fits_says_which_limit() {
     assert_eq!(floor.binding_limit(), 256);
 }
 
-/// Fills the device's memory, so not beside other tests: run it alone, by name. llvmpipe is
-/// only ever full under a `ulimit -v`.
-#[test]
-#[ignore = "takes all of the device's memory for a moment"]
-fn a_full_device_lives_on() {
-    let Some(gpu) = private() else { return };
-    let bytes = gpu.limits().max_buffer_size.min(16 << 30);
-    let mut held = Vec::new();
-    let error = loop {
-        match gpu.buffer("hoard", bytes, BufferUsages::COPY_DST) {
-            Ok(buffer) => held.push(buffer),
-            Err(error) => break error,
-        }
-        assert!(held.len() < 1000, "never full");
-    };
-    assert!(matches!(error, DeviceError::Full { .. }), "{error:?}");
-    drop(held);
-    gpu.finish().unwrap();
-    assert_eq!(
-        gpu.read::<u8>(&gpu.upload("small", &[1u8, 2, 3]).unwrap(), 0, 3)
-            .unwrap(),
-        [1, 2, 3]
-    );
-}
-
 #[test]
 fn threads_share_a_gpu() {
     let Some(gpu) = testing::gpu() else { return };
