@@ -1,33 +1,40 @@
 // ∂loss/∂row of every row of a shard from a tile of queries, added to what earlier tiles left. One
-// workgroup a block of 64 rows × 64 cells.
+// workgroup a tile of rows × cells.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<f32>;
 @group(0) @binding(2) var<storage, read> shard: array<f32>;
 @group(0) @binding(3) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gradients: array<f32>;
 
+// Coefficients of one query, which is one n here, lie side by side.
+const N_SIDE_BY_SIDE: bool = false;
+
+fn coefficients_at(m: vec4u, n: u32) -> vec4u {
+    return n * params.candidates + params.base + m;
+}
+
 fn row_count() -> u32 {
     return params.rows;
 }
 
-fn own_across(row: u32, k: u32) -> Cell {
-    return shard_across(row, k);
+fn own_at(row: u32) -> u32 {
+    return row * params.width;
 }
 
-fn other_across(row: u32, k: u32) -> Cell {
-    return queries_across(params.first + row, k);
+fn own_gather(at: vec4u) -> Cell {
+    return shard_gather(at);
 }
 
-// Coefficients of one query lie side by side, so invocations side by side take their rows.
-fn load_coefficients(m: u32, n: u32, end: u32, local: u32) {
-    let q = n + local / 16u;
-    var share = vec4f();
-    if q < end {
-        let row = min(m + 4u * (local % 16u) + vec4u(0u, 1u, 2u, 3u), vec4u(params.rows - 1u));
-        let at = q * params.candidates + params.base + row;
-        share = vec4f(coefficients[at.x], coefficients[at.y], coefficients[at.z], coefficients[at.w]);
-    }
-    shares[local / 16u * PITCH + local % 16u] = share;
+fn other_at(row: u32) -> u32 {
+    return (params.first + row) * params.width;
+}
+
+fn other_gather(at: vec4u) -> Cell {
+    return queries_gather(at);
+}
+
+fn put(at: u32, value: f32) {
+    gradients[at] = value + select(0.0, gradients[at], params.extra > 0u);
 }
 
 @compute @workgroup_size(GROUP)
@@ -43,15 +50,5 @@ fn grad_candidates_all(
     if m >= params.rows {
         return;
     }
-    let sums = gradient_tile(m, k, 0u, params.count, local);
-    let row = m + 4u * (local / 16u);
-    let across = k + 4u * (local % 16u);
-    if row < params.rows { put_across(row, across, sums.a); }
-    if row + 1u < params.rows { put_across(row + 1u, across, sums.b); }
-    if row + 2u < params.rows { put_across(row + 2u, across, sums.c); }
-    if row + 3u < params.rows { put_across(row + 3u, across, sums.d); }
-}
-
-fn put(at: u32, value: f32) {
-    gradients[at] = value + select(0.0, gradients[at], params.extra > 0u);
+    put_tile(gradient_tile(m, k, 0u, params.count, local), 0u, m, k, local);
 }

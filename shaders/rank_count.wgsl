@@ -1,6 +1,6 @@
 // Scores queries × the rows of a shard and counts, while the scores are in registers, the
-// candidates that stand before or beside the target. One workgroup takes `extra` 64 × 64 blocks
-// in a row. With `extra` 0 the shard holds the targets themselves, row q for query q, and their
+// candidates that stand before or beside the target. One workgroup takes `extra` tiles in a
+// row. With `extra` 0 the shard holds the targets themselves, row q for query q, and their
 // scores are kept as thresholds: the same instructions score targets and candidates, so ties are
 // exact.
 @group(0) @binding(0) var<uniform> params: Params;
@@ -11,9 +11,9 @@
 // Better and equal candidates of every query.
 @group(0) @binding(5) var<storage, read_write> counts: array<atomic<u32>>;
 
-// One bit for every candidate of the block that must not count.
-var<workgroup> skipped: array<vec2u, TILE>;
-var<workgroup> block_counts: array<atomic<u32>, 2u * TILE>;
+// One bit for every candidate of the tile that must not count.
+var<workgroup> skipped: array<vec4u, TILE>;
+var<workgroup> tile_counts: array<atomic<u32>, 2u * TILE>;
 
 @compute @workgroup_size(GROUP)
 fn rank_count(
@@ -34,7 +34,7 @@ fn rank_count(
         return;
     }
 
-    // Invocation q of the first 64 walks the list of query m + q.
+    // Invocation q of the first ones walks the list of query m + q.
     let walks = counting && local < TILE && m + local < params.count;
     var at = 0u;
     var list_end = 0u;
@@ -43,40 +43,34 @@ fn rank_count(
         list_end = plan[params.at_offsets + m + local + 1u];
         at = lower_bound(at, list_end, params.base + start);
     }
-    if local < 2u * TILE {
-        atomicStore(&block_counts[local], 0u);
+    if local < TILE {
+        atomicStore(&tile_counts[2u * local], 0u);
+        atomicStore(&tile_counts[2u * local + 1u], 0u);
     }
     let q = m + 4u * y;
-    let last = params.count - 1u;
-    var limits = vec4f();
-    if counting {
-        limits = vec4f(
-            thresholds[min(q, last)],
-            thresholds[min(q + 1u, last)],
-            thresholds[min(q + 2u, last)],
-            thresholds[min(q + 3u, last)],
-        );
-    }
+    let limits = load_limits(q, counting);
+    let far_limits = load_limits(q + 64u, counting && WIDE);
 
-    var a = vec2u();
-    var b = vec2u();
-    var c = vec2u();
-    var d = vec2u();
+    var near = Counts();
+    var far = Counts();
     for (var n = start; n < end; n += TILE) {
         if local < TILE {
             // Beyond the end there are no candidates.
-            var bits = vec2u(bits_from(end - n), bits_from(max(end - n, 32u) - 32u));
+            let left_over = end - n;
+            var bits = vec4u(
+                bits_from(left_over),
+                bits_from(max(left_over, 32u) - 32u),
+                bits_from(max(left_over, 64u) - 64u),
+                bits_from(max(left_over, 96u) - 96u),
+            );
             if walks {
                 while at < list_end {
                     let bit = plan[params.at_positives + at] - params.base - n;
                     if bit >= TILE {
                         break;
                     }
-                    if bit < 32u {
-                        bits.x |= 1u << bit;
-                    } else {
-                        bits.y |= 1u << (bit - 32u);
-                    }
+                    let one = vec4u(1u << (bit % 32u));
+                    bits |= select(vec4u(), one, vec4u(bit / 32u) == vec4u(0u, 1u, 2u, 3u));
                     at++;
                 }
             }
@@ -84,49 +78,84 @@ fn rank_count(
         }
         let scores = score_tile(m, n, local);
         if counting {
-            a += count_row(scores[0], limits.x, skipped[4u * y], x);
-            b += count_row(scores[1], limits.y, skipped[4u * y + 1u], x);
-            c += count_row(scores[2], limits.z, skipped[4u * y + 2u], x);
-            d += count_row(scores[3], limits.w, skipped[4u * y + 3u], x);
+            near = count_block(near, scores.a, limits, 4u * y, 4u * x);
+            if WIDE {
+                near = count_block(near, scores.b, limits, 4u * y, 4u * x + 64u);
+                far = count_block(far, scores.c, far_limits, 4u * y + 64u, 4u * x);
+                far = count_block(far, scores.d, far_limits, 4u * y + 64u, 4u * x + 64u);
+            }
         } else if x == y {
-            keep(q, scores[0].x);
-            keep(q + 1u, scores[1].y);
-            keep(q + 2u, scores[2].z);
-            keep(q + 3u, scores[3].w);
+            keep(q, scores.a);
+            if WIDE {
+                keep(q + 64u, scores.d);
+            }
         }
         workgroupBarrier();
     }
     if counting {
-        add_counts(4u * y, a);
-        add_counts(4u * y + 1u, b);
-        add_counts(4u * y + 2u, c);
-        add_counts(4u * y + 3u, d);
+        add_counts(4u * y, near);
+        if WIDE {
+            add_counts(4u * y + 64u, far);
+        }
         workgroupBarrier();
-        if local < 2u * TILE && m + local / 2u < params.count {
-            atomicAdd(&counts[2u * (params.at_counts + m) + local], atomicLoad(&block_counts[local]));
+        if local < TILE && m + local < params.count {
+            let to = 2u * (params.at_counts + m + local);
+            atomicAdd(&counts[to], atomicLoad(&tile_counts[2u * local]));
+            atomicAdd(&counts[to + 1u], atomicLoad(&tile_counts[2u * local + 1u]));
         }
     }
 }
 
-fn keep(q: u32, score: f32) {
-    if q < params.count {
-        thresholds[q] = score;
+fn load_limits(q: u32, wanted: bool) -> vec4f {
+    if !wanted {
+        return vec4f();
+    }
+    let at = four(q, params.count);
+    return vec4f(thresholds[at.x], thresholds[at.y], thresholds[at.z], thresholds[at.w]);
+}
+
+// Keeps the diagonal.
+fn keep(q: u32, scores: mat4x4f) {
+    let diagonal = vec4f(scores[0].x, scores[1].y, scores[2].z, scores[3].w);
+    for (var i = 0u; i < 4u; i++) {
+        if q + i < params.count {
+            thresholds[q + i] = diagonal[i];
+        }
     }
 }
 
-fn add_counts(row: u32, found: vec2u) {
-    atomicAdd(&block_counts[2u * row], found.x);
-    atomicAdd(&block_counts[2u * row + 1u], found.y);
+// Counts of four queries.
+struct Counts {
+    better: vec4u,
+    equal: vec4u,
 }
 
-// Better and equal ones of the four candidates from 4x on.
-fn count_row(scores: vec4f, limit: f32, skip: vec2u, x: u32) -> vec2u {
-    let bits = select(skip.x, skip.y, x >= 8u) >> (4u * (x % 8u));
+fn count_block(counts: Counts, scores: mat4x4f, limits: vec4f, row: u32, column: u32) -> Counts {
+    let a = count_row(scores[0], limits.x, row, column);
+    let b = count_row(scores[1], limits.y, row + 1u, column);
+    let c = count_row(scores[2], limits.z, row + 2u, column);
+    let d = count_row(scores[3], limits.w, row + 3u, column);
+    return Counts(
+        counts.better + vec4u(a.x, b.x, c.x, d.x),
+        counts.equal + vec4u(a.y, b.y, c.y, d.y),
+    );
+}
+
+// Better and equal ones of four candidates of a query.
+fn count_row(scores: vec4f, limit: f32, row: u32, column: u32) -> vec2u {
+    let bits = skipped[row][column / 32u] >> (column % 32u);
     let counts = ((vec4u(bits) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u)) == vec4u(0u);
     let broken = is_nan(scores) | is_nan(vec4f(limit));
     let better = select(vec4u(), vec4u(1u), counts & (broken | (scores > vec4f(limit))));
     let equal = select(vec4u(), vec4u(1u), counts & !broken & (scores == vec4f(limit)));
     return vec2u(better.x + better.y + better.z + better.w, equal.x + equal.y + equal.z + equal.w);
+}
+
+fn add_counts(row: u32, found: Counts) {
+    for (var i = 0u; i < 4u; i++) {
+        atomicAdd(&tile_counts[2u * (row + i)], found.better[i]);
+        atomicAdd(&tile_counts[2u * (row + i) + 1u], found.equal[i]);
+    }
 }
 
 // Ones from bit `first` on.

@@ -1,4 +1,4 @@
-// A tile of queries × the rows of a shard. One workgroup a 64 × 64 block.
+// A tile of queries × the rows of a shard. One workgroup a block of both.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<f32>;
 @group(0) @binding(2) var<storage, read> shard: array<f32>;
@@ -17,20 +17,29 @@ fn score_all(
     if n >= params.rows {
         return;
     }
-    let found = score_tile(m, n, local);
-    let q = m + 4u * (local / 16u);
-    let e = n + 4u * (local % 16u);
-    put_row(q, e, found[0]);
-    put_row(q + 1u, e, found[1]);
-    put_row(q + 2u, e, found[2]);
-    put_row(q + 3u, e, found[3]);
+    let scores_found = score_tile(m, n, local);
+    let q = m + local / 16u * 4u;
+    let e = n + local % 16u * 4u;
+    put_block(q, e, scores_found.a);
+    if WIDE {
+        put_block(q, e + 64u, scores_found.b);
+        put_block(q + 64u, e, scores_found.c);
+        put_block(q + 64u, e + 64u, scores_found.d);
+    }
 }
 
-fn put_row(q: u32, e: u32, found: vec4f) {
+fn put_block(q: u32, e: u32, block: mat4x4f) {
+    put_row(q, e, block[0]);
+    put_row(q + 1u, e, block[1]);
+    put_row(q + 2u, e, block[2]);
+    put_row(q + 3u, e, block[3]);
+}
+
+fn put_row(q: u32, e: u32, row: vec4f) {
     if q < params.count {
         for (var j = 0u; j < 4u; j++) {
             if e + j < params.rows {
-                scores[q * params.candidates + params.base + e + j] = found[j];
+                scores[q * params.candidates + params.base + e + j] = row[j];
             }
         }
     }

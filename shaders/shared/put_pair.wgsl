@@ -1,10 +1,9 @@
-// Hands the four cells from `k` on to the stage's `put`, as far as the row goes.
-fn put_across(row: u32, k: u32, cell: Cell) {
+fn put_cells(cells: Cell, at: u32, row: u32, column: u32) {
     for (var i = 0u; i < 4u; i++) {
-        if k + i < params.cells {
-            let at = 2u * row * params.cells + k + i;
-            put(at, cell.x[i]);
-            put(at + params.cells, cell.y[i]);
+        if row < row_count() && column + i < params.cells {
+            let to = at + row * params.width + column + i;
+            put(to, cells.x[i]);
+            put(to + params.cells, cells.y[i]);
         }
     }
 }

@@ -1,8 +1,7 @@
-// Hands the four cells from `k` on to the stage's `put`, as far as the row goes.
-fn put_across(row: u32, k: u32, cell: Cell) {
+fn put_cells(cells: Cell, at: u32, row: u32, column: u32) {
     for (var i = 0u; i < 4u; i++) {
-        if k + i < params.cells {
-            put(row * params.cells + k + i, cell[i]);
+        if row < row_count() && column + i < params.cells {
+            put(at + row * params.width + column + i, cells[i]);
         }
     }
 }

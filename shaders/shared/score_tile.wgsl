@@ -1,43 +1,76 @@
-// Scores of TILE queries × TILE rows of a shard: a register-blocked matrix product, the
-// similarity's term in the place of the multiplication. Cells are added up one by one, in order, so
-// equal rows get equal scores wherever they lie. DEPTH cells, 16 or fewer, are loaded at a time.
-// One more than 16 keeps invocations side by side out of the same memory bank.
-const PITCH: u32 = 17u;
+// Scores of a tile of queries × rows of a shard: a register-blocked matrix product, the similarity's
+// term in the place of the multiplication. Cells are added up one by one, in order, so equal rows
+// get equal scores wherever they lie.
 var<workgroup> left: array<Cell, DEPTH * PITCH>;
 var<workgroup> right: array<Cell, DEPTH * PITCH>;
 
-// Invocation (x, y) of 16 × 16 gets queries m + 4y.. and rows n + 4x..: one vector a query.
-fn score_tile(m: u32, n: u32, local: u32) -> mat4x4f {
+// Scores by row: queries 4y.. × rows 4x.., then × rows 64 + 4x.., then queries 64 + 4y.. likewise.
+struct Scores {
+    a: mat4x4f,
+    b: mat4x4f,
+    c: mat4x4f,
+    d: mat4x4f,
+}
+
+fn add_block(s: mat4x4f, q: Cell, e: Cell) -> mat4x4f {
+    return mat4x4f(
+        accumulate(s[0], splat(q, 0u), e),
+        accumulate(s[1], splat(q, 1u), e),
+        accumulate(s[2], splat(q, 2u), e),
+        accumulate(s[3], splat(q, 3u), e),
+    );
+}
+
+// The scores of queries from m on against rows from n on.
+fn score_tile(m: u32, n: u32, local: u32) -> Scores {
     let x = local % 16u;
     let y = local / 16u;
-    var s0 = vec4f();
-    var s1 = vec4f();
-    var s2 = vec4f();
-    var s3 = vec4f();
+    let step = local % DEPTH;
+    let slot = step * PITCH + local / DEPTH;
+    let loads = local / DEPTH < FOURS;
+    let q_at = (params.first + four(m + local / DEPTH * 4u, params.count)) * params.width + step;
+    let e_at = four(n + local / DEPTH * 4u, params.rows) * params.width + step;
+
+    var sums = Scores();
+    var q_next = Cell();
+    var e_next = Cell();
+    if loads && step < params.cells {
+        q_next = queries_gather(q_at);
+        e_next = shard_gather(e_at);
+    }
     for (var k = 0u; k < params.cells; k += DEPTH) {
-        if x < DEPTH {
-            var q = Cell();
-            var e = Cell();
-            if k + x < params.cells {
-                q = queries_down(params.first + m + 4u * y, params.first + params.count, k + x);
-                e = shard_down(n + 4u * y, params.rows, k + x);
-            }
-            left[x * PITCH + y] = q;
-            right[x * PITCH + y] = e;
+        if loads {
+            left[slot] = q_next;
+            right[slot] = e_next;
         }
         workgroupBarrier();
+        // What comes next is under way while this is worked on.
+        q_next = Cell();
+        e_next = Cell();
+        if loads && k + DEPTH + step < params.cells {
+            q_next = queries_gather(q_at + k + DEPTH);
+            e_next = shard_gather(e_at + k + DEPTH);
+        }
         let depth = select(DEPTH, min(DEPTH, params.cells - k), ZERO_COUNTS);
         for (var d = 0u; d < depth; d++) {
             let q = left[d * PITCH + y];
             let e = right[d * PITCH + x];
-            s0 = accumulate(s0, splat(q, 0u), e);
-            s1 = accumulate(s1, splat(q, 1u), e);
-            s2 = accumulate(s2, splat(q, 2u), e);
-            s3 = accumulate(s3, splat(q, 3u), e);
+            sums.a = add_block(sums.a, q, e);
+            if WIDE {
+                let q_far = left[d * PITCH + 16u + y];
+                let e_far = right[d * PITCH + 16u + x];
+                sums.b = add_block(sums.b, q, e_far);
+                sums.c = add_block(sums.c, q_far, e);
+                sums.d = add_block(sums.d, q_far, e_far);
+            }
         }
         workgroupBarrier();
     }
-    return mat4x4f(finish4(s0), finish4(s1), finish4(s2), finish4(s3));
+    return Scores(finish_block(sums.a), finish_block(sums.b), finish_block(sums.c), finish_block(sums.d));
+}
+
+fn finish_block(s: mat4x4f) -> mat4x4f {
+    return mat4x4f(finish4(s[0]), finish4(s[1]), finish4(s[2]), finish4(s[3]));
 }
 
 fn finish4(s: vec4f) -> vec4f {

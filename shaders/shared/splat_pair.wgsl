@@ -1,4 +1,4 @@
-// Four times the one of a cell's four values that belongs to row `i`.
+// Cell `i` of four, four times.
 fn splat(cell: Cell, i: u32) -> Cell {
     return Cell(vec4f(cell.x[i]), vec4f(cell.y[i]));
 }

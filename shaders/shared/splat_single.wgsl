@@ -1,4 +1,4 @@
-// Four times the one of a cell's four values that belongs to row `i`.
+// Cell `i` of four, four times.
 fn splat(cell: Cell, i: u32) -> Cell {
     return vec4f(cell[i]);
 }

@@ -53,52 +53,54 @@ pub trait Operator {
 }
 
 macro_rules! models {
-    ($($module:ident :: $model:ident),+ $(,)?) => {
+    ($($module:ident :: {$($model:ident),+}),+ $(,)?) => {
+        $(mod $module;)+
+
         /// The models there are.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Model {
-            $(#[doc = concat!("See `model/", stringify!($module), ".rs`.")] $model,)+
+            $($(#[doc = concat!("See `model/", stringify!($module), ".rs`.")] $model,)+)+
         }
 
         impl Model {
             /// Every model, in the order of the list in `model/mod.rs`.
-            pub const ALL: &'static [Model] = &[$(Model::$model,)+];
+            pub const ALL: &'static [Model] = &[$($(Model::$model,)+)+];
 
             /// The name on the command line and in files.
             pub const fn name(self) -> &'static str {
-                match self { $(Model::$model => $module::$model::NAME,)+ }
+                match self { $($(Model::$model => $module::$model::NAME,)+)+ }
             }
 
             /// One line about the score and its source.
             pub const fn about(self) -> &'static str {
-                match self { $(Model::$model => $module::$model::ABOUT,)+ }
+                match self { $($(Model::$model => $module::$model::ABOUT,)+)+ }
             }
 
             /// Lanes of an entity's row.
             pub const fn entity_lanes(self) -> Lanes {
-                match self { $(Model::$model => $module::$model::ENTITY,)+ }
+                match self { $($(Model::$model => $module::$model::ENTITY,)+)+ }
             }
 
             /// Lanes of a relation's row.
             pub const fn relation_lanes(self) -> Lanes {
-                match self { $(Model::$model => $module::$model::RELATION,)+ }
+                match self { $($(Model::$model => $module::$model::RELATION,)+)+ }
             }
 
             /// What compares queries with candidates.
             pub const fn similarity(self) -> Similarity {
-                match self { $(Model::$model => $module::$model::SIMILARITY,)+ }
+                match self { $($(Model::$model => $module::$model::SIMILARITY,)+)+ }
             }
 
             /// The operator in WGSL.
             pub const fn wgsl(self) -> &'static str {
-                match self { $(Model::$model => $module::$model::WGSL,)+ }
+                match self { $($(Model::$model => $module::$model::WGSL,)+)+ }
             }
 
             /// Calls `visitor` with this model's operator as a type, so that inner loops are
             /// compiled for it.
             #[inline(always)]
             pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
-                match self { $(Model::$model => visitor.visit::<$module::$model>(),)+ }
+                match self { $($(Model::$model => visitor.visit::<$module::$model>(),)+)+ }
             }
         }
     };
@@ -112,17 +114,11 @@ pub trait Visitor {
     fn visit<O: Operator>(self) -> Self::Output;
 }
 
-mod complex;
-mod distmult;
-mod rotate;
-mod transe;
-
 models! {
-    complex::ComplEx,
-    distmult::DistMult,
-    rotate::RotatE,
-    transe::TransEL1,
-    transe::TransEL2,
+    complex::{ComplEx},
+    distmult::{DistMult},
+    rotate::{RotatE},
+    transe::{TransEL1, TransEL2},
 }
 
 impl Model {

@@ -158,7 +158,7 @@ pub fn ln_1p(x: f32) -> f32 {
     p = p * f - 1.666_805_8e-1;
     p = p * f + 2.000_071_4e-1;
     p = p * f - 2.499_999_4e-1;
-    p = p * f + 3.333_333_1e-1;
+    p = p * f + 3.333_333e-1;
     let z = f * f;
     let value = f - 0.5 * z + f * z * p;
     if large {

@@ -73,104 +73,107 @@ fn draw_ranking(rng: &mut Stream, queries: usize, entities: usize, relations: us
 
 #[test]
 fn rankings_match_a_naive_count() {
+    let sizes = [
+        (1, 1, 1),
+        (5, 3, 2),
+        (63, 65, 1),
+        (130, 70, 3),
+        (700, 129, 2),
+        (2, 200, 1),
+    ];
     for mut engine in backends() {
-        // The GPU ranks by single scores, which must be those of whole rows to the bit; the CPU
-        // reads the target's score from its row.
-        let rounding = if matches!(engine, Backend::Cpu(_)) {
-            1e-6
-        } else {
-            0.0
-        };
-        let sizes = [
-            (1, 1, 1),
-            (5, 3, 2),
-            (63, 65, 1),
-            (130, 70, 3),
-            (700, 129, 2),
-            (2, 200, 1),
-        ];
-        for &model in Model::ALL {
-            for (i, (entities, queries, shards)) in sizes.into_iter().enumerate() {
-                let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
-                let dim = pick(rng, &[2, 6, 16, 34, 50]);
-                let (mut entity_table, mut rows) =
-                    whole_numbers(&engine, rng, entities, dim, shards);
-                let (relation_table, relation_rows) =
-                    whole_numbers(&engine, rng, 4, model.relation_width(dim), 1);
-                // Copies of rows, far from their originals, and rows that are not numbers.
-                for copy in 0..entities / 3 {
-                    let (to, original) = (rng.random_range(0..entities), copy % entities);
-                    rows.copy_within(original * dim..(original + 1) * dim, to * dim);
-                }
-                if entities > 60 {
-                    rows[17 * dim + 1] = f32::NAN;
-                    rows[40 * dim] = f32::INFINITY;
-                }
-                engine
-                    .write(&mut entity_table, Column::Values, &rows)
-                    .unwrap();
+        check_rankings(&mut engine, &sizes);
+    }
+}
 
-                let batch = draw_ranking(rng, queries, entities, 4);
-                let scores = engine
-                    .scores(model, &batch.queries, &entity_table, &relation_table)
-                    .unwrap();
-                let pairs = engine
-                    .score_pairs(model, &batch.queries, &entity_table, &relation_table)
-                    .unwrap();
-                engine.poison().unwrap();
-                let counts = engine
-                    .rank(model, &batch, &entity_table, &relation_table)
-                    .unwrap();
-                for (q, query) in batch.queries.iter().enumerate() {
-                    let scores = &scores[q * entities..][..entities];
-                    let name = format!("{model} {entities}×{dim} query {q} of {queries}");
-                    let target = scores[query.target as usize];
+/// Ranks for so many entities, queries and shards.
+pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
+    // The GPU ranks by single scores, which must be those of whole rows to the bit; the CPU reads
+    // the target's score from its row.
+    let rounding = if matches!(engine, Backend::Cpu(_)) {
+        1e-6
+    } else {
+        0.0
+    };
+    for &model in Model::ALL {
+        for (i, &(entities, queries, shards)) in sizes.iter().enumerate() {
+            let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
+            let dim = pick(rng, &[2, 6, 16, 34, 50]);
+            let (mut entity_table, mut rows) = whole_numbers(engine, rng, entities, dim, shards);
+            let (relation_table, relation_rows) =
+                whole_numbers(engine, rng, 4, model.relation_width(dim), 1);
+            // Copies of rows, far from their originals, and rows that are not numbers.
+            for copy in 0..entities / 3 {
+                let (to, original) = (rng.random_range(0..entities), copy % entities);
+                rows.copy_within(original * dim..(original + 1) * dim, to * dim);
+            }
+            if entities > 60 {
+                rows[17 * dim + 1] = f32::NAN;
+                rows[40 * dim] = f32::INFINITY;
+            }
+            engine
+                .write(&mut entity_table, Column::Values, &rows)
+                .unwrap();
+
+            let batch = draw_ranking(rng, queries, entities, 4);
+            let scores = engine
+                .scores(model, &batch.queries, &entity_table, &relation_table)
+                .unwrap();
+            let pairs = engine
+                .score_pairs(model, &batch.queries, &entity_table, &relation_table)
+                .unwrap();
+            engine.poison().unwrap();
+            let counts = engine
+                .rank(model, &batch, &entity_table, &relation_table)
+                .unwrap();
+            for (q, query) in batch.queries.iter().enumerate() {
+                let scores = &scores[q * entities..][..entities];
+                let name = format!("{model} {entities}×{dim} query {q} of {queries}");
+                let target = scores[query.target as usize];
+                assert!(
+                    (pairs[q] - target).abs() <= rounding * target.abs()
+                        || pairs[q] == target
+                        || pairs[q].is_nan() && target.is_nan(),
+                    "{name}: {} {target}",
+                    pairs[q]
+                );
+                assert_eq!(
+                    counts[q],
+                    count(scores, query.target, batch.known_of(q)),
+                    "{name}"
+                );
+                for (e, &score) in scores.iter().enumerate() {
+                    let row = |table: &[f32], row: usize, width: usize| -> Vec<f64> {
+                        table[row * width..][..width]
+                            .iter()
+                            .map(|&x| f64::from(x))
+                            .collect()
+                    };
+                    let mut vector = vec![0.0; dim];
+                    let relation = row(
+                        &relation_rows,
+                        query.relation as usize,
+                        model.relation_width(dim),
+                    );
+                    model.query(
+                        &row(&rows, query.entity as usize, dim),
+                        &relation,
+                        query.inverse == 1,
+                        &mut vector,
+                    );
+                    let wanted = model.score(&vector, &row(&rows, e, dim));
+                    let exact = matches!(model, Model::DistMult | Model::ComplEx | Model::TransEL1);
+                    let allowed = if exact {
+                        0.0
+                    } else {
+                        1e-5 * (1.0 + wanted.abs())
+                    };
+                    let close =
+                        f64::from(score) == wanted || (f64::from(score) - wanted).abs() <= allowed;
                     assert!(
-                        (pairs[q] - target).abs() <= rounding * target.abs()
-                            || pairs[q] == target
-                            || pairs[q].is_nan() && target.is_nan(),
-                        "{name}: {} {target}",
-                        pairs[q]
+                        close || score.is_nan() && wanted.is_nan(),
+                        "{name} entity {e}: {score} {wanted}"
                     );
-                    assert_eq!(
-                        counts[q],
-                        count(scores, query.target, batch.known_of(q)),
-                        "{name}"
-                    );
-                    for (e, &score) in scores.iter().enumerate() {
-                        let row = |table: &[f32], row: usize, width: usize| -> Vec<f64> {
-                            table[row * width..][..width]
-                                .iter()
-                                .map(|&x| f64::from(x))
-                                .collect()
-                        };
-                        let mut vector = vec![0.0; dim];
-                        let relation = row(
-                            &relation_rows,
-                            query.relation as usize,
-                            model.relation_width(dim),
-                        );
-                        model.query(
-                            &row(&rows, query.entity as usize, dim),
-                            &relation,
-                            query.inverse == 1,
-                            &mut vector,
-                        );
-                        let wanted = model.score(&vector, &row(&rows, e, dim));
-                        let exact =
-                            matches!(model, Model::DistMult | Model::ComplEx | Model::TransEL1);
-                        let allowed = if exact {
-                            0.0
-                        } else {
-                            1e-5 * (1.0 + wanted.abs())
-                        };
-                        let close = f64::from(score) == wanted
-                            || (f64::from(score) - wanted).abs() <= allowed;
-                        assert!(
-                            close || score.is_nan() && wanted.is_nan(),
-                            "{name} entity {e}: {score} {wanted}"
-                        );
-                    }
                 }
             }
         }

@@ -3,8 +3,8 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::score_all::{blocks, shard_params};
-use super::source::Stage;
+use super::score_all::shard_params;
+use super::source::{Stage, Tile};
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -29,9 +29,10 @@ pub(super) fn grad_candidates_all(
             work.scores.buffer(),
             gradients.buffer(),
         ];
-        let blocks = blocks(params.rows) * blocks(params.cells);
-        let stage = Stage::GradCandidatesAll(similarity);
-        recorder.dispatch(stage, &params, &buffers, workgroups(blocks, 1))?;
+        let tile = Tile::of_gradients(recorder.busy, similarity, (params.rows, params.cells, 1));
+        let tiles = tile.covering(params.rows) * tile.covering(params.cells);
+        let stage = Stage::GradCandidatesAll(similarity, tile);
+        recorder.dispatch(stage, &params, &buffers, workgroups(tiles, 1))?;
     }
     Ok(())
 }

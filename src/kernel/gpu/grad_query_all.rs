@@ -4,8 +4,8 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::score_all::{blocks, shard_params};
-use super::source::{GROUP, Stage, Values};
+use super::score_all::shard_params;
+use super::source::{GROUP, Stage, Tile, Values};
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -24,7 +24,6 @@ pub(super) fn grad_query_all(
     work: &Workspace,
     most_slices: u32,
 ) -> Result<(), DeviceError> {
-    let stage = Stage::GradQueryAll(similarity);
     let values = Values::of(params.width as usize);
     let mut summed = 0;
     for (s, shard) in table.shards.iter().enumerate() {
@@ -44,8 +43,15 @@ pub(super) fn grad_query_all(
                 work.scores.buffer(),
                 work.slices.buffer(),
             ];
-            let blocks = blocks(params.count) * blocks(params.cells) * u64::from(slices);
-            recorder.dispatch(stage, &part, &buffers, workgroups(blocks, 1))?;
+            let tile = Tile::of_gradients(
+                recorder.busy,
+                similarity,
+                (params.count, params.cells, slices),
+            );
+            let tiles = tile.covering(params.count) * tile.covering(params.cells);
+            let stage = Stage::GradQueryAll(similarity, tile);
+            let tiles = workgroups(tiles * u64::from(slices), 1);
+            recorder.dispatch(stage, &part, &buffers, tiles)?;
 
             let sum = Params {
                 cells: values.count(params.width as usize),

@@ -3,8 +3,8 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::score_all::{blocks, shard_params};
-use super::source::{Stage, TILE};
+use super::score_all::shard_params;
+use super::source::{Stage, Tile};
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
@@ -28,13 +28,12 @@ pub(super) fn target_scores(
         extra: 0,
         ..shard_params(params, similarity, table, 0)
     };
-    let stage = Stage::RankCount(similarity);
-    let buffers = buffers(work, work.targets.buffer());
+    let tile = tile(recorder, similarity, &params, table);
     recorder.dispatch(
-        stage,
+        Stage::RankCount(similarity, tile),
         &params,
-        &buffers,
-        workgroups(blocks(params.count), 1),
+        &buffers(work, work.targets.buffer()),
+        workgroups(tile.covering(params.count), 1),
     )
 }
 
@@ -49,29 +48,36 @@ pub(super) fn rank_count(
     for (s, shard) in table.shards.iter().enumerate() {
         let params = shard_params(params, similarity, table, s);
         let row_work = u64::from(params.count) * u64::from(params.width);
-        let most_blocks = MOST_WORK / (row_work.max(1) * u64::from(TILE));
-        let most_rows = most_blocks.clamp(1, 1 << 20) as u32 * TILE;
+        let tile = tile(recorder, similarity, &params, table);
+        let most_tiles = MOST_WORK / (row_work.max(1) * u64::from(tile.size()));
+        let most_rows = most_tiles.clamp(1, 1 << 20) as u32 * tile.size();
         for first in (0..params.rows).step_by(most_rows as usize) {
             let items = most_rows.min(params.rows - first);
-            let all = blocks(params.count) * blocks(items);
-            let strip = all.div_ceil(BUSY).min(16) as u32;
+            let (tall, long) = (tile.covering(params.count), tile.covering(items));
+            let strip = (tall * long).div_ceil(BUSY).min(16);
             let params = Params {
                 item_first: first,
                 items,
-                extra: strip,
+                extra: strip as u32,
                 ..params
             };
-            let strips = blocks(items).div_ceil(u64::from(strip));
+            let strips = workgroups(tall * long.div_ceil(strip), 1);
             recorder.dispatch(
-                Stage::RankCount(similarity),
+                Stage::RankCount(similarity, tile),
                 &params,
                 &buffers(work, &shard.values),
-                workgroups(blocks(params.count) * strips, 1),
+                strips,
             )?;
             recorder.submit()?;
         }
     }
     Ok(())
+}
+
+/// Targets and candidates must be scored by one pipeline, so that equal rows get equal scores.
+fn tile(recorder: &Recorder, similarity: Similarity, params: &Params, table: &Table) -> Tile {
+    let rows = table.spec.layout.range(0).len() as u32;
+    Tile::of_scores(recorder.busy, similarity, params.count, rows)
 }
 
 fn buffers<'a>(work: &'a Workspace, rows: &'a Buffer) -> [&'a Buffer; 5] {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::params::Params;
-use super::source::Stage;
+use super::source::{Stage, Tile};
 use crate::device::{
     Binding, Buffer, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
     ParamsArena, Pipeline, SubmissionIndex,
@@ -22,6 +22,8 @@ pub(super) struct Recorder {
     pass: Option<ComputePass<'static>>,
     encoder: Option<CommandEncoder>,
     in_flight: VecDeque<SubmissionIndex>,
+    /// See [`Tile::BUSY`].
+    pub busy: u64,
 }
 
 impl Recorder {
@@ -33,6 +35,7 @@ impl Recorder {
             pass: None,
             encoder: None,
             in_flight: VecDeque::new(),
+            busy: Tile::BUSY,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::source::{Cells, Stage, TILE};
+use super::source::{Cells, Stage, Tile};
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -18,12 +18,13 @@ pub(super) fn score_all(
 ) -> Result<(), DeviceError> {
     for (s, shard) in table.shards.iter().enumerate() {
         let params = shard_params(params, similarity, table, s);
-        let blocks = blocks(params.count) * blocks(params.rows);
+        let tile = Tile::of_scores(recorder.busy, similarity, params.count, params.rows);
+        let tiles = tile.covering(params.count) * tile.covering(params.rows);
         recorder.dispatch(
-            Stage::ScoreAll(similarity),
+            Stage::ScoreAll(similarity, tile),
             &params,
             &[work.queries.buffer(), &shard.values, work.scores.buffer()],
-            workgroups(blocks, 1),
+            workgroups(tiles, 1),
         )?;
     }
     Ok(())
@@ -43,9 +44,4 @@ pub(super) fn shard_params(
         rows: range.len() as u32,
         ..*params
     }
-}
-
-/// Tiles that cover so many rows (or cells).
-pub(super) fn blocks(rows: u32) -> u64 {
-    u64::from(rows.div_ceil(TILE))
 }

@@ -10,8 +10,66 @@ use crate::optim::{ADAGRAD_EPSILON, ADAM_EPSILON, BETA1, BETA2, OptimizerKind, R
 /// Invocations of a workgroup, where a stage does not choose: the least that every adapter grants.
 pub(super) const GROUP: u32 = 256;
 
-/// Rows and columns of a block in the tiled stages.
-pub(super) const TILE: u32 = 64;
+/// How many results a workgroup of a tiled stage makes at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Tile {
+    /// 64 × 64.
+    Narrow,
+    /// 128 × 128, more work for what is loaded: for dimensions large enough to keep a large GPU
+    /// busy even so.
+    Wide,
+}
+
+impl Tile {
+    /// Wide tiles that keep a large GPU busy.
+    pub const BUSY: u64 = 256;
+
+    /// The tile for scores of so many rows and columns; `busy` wide ones are enough.
+    pub fn of_scores(busy: u64, similarity: Similarity, rows: u32, columns: u32) -> Tile {
+        match compares_pairs(similarity) {
+            false => Tile::of(busy, rows, columns, 1),
+            true => Tile::Narrow,
+        }
+    }
+
+    /// The tile for gradients of so many rows and cells, made in so many slices.
+    pub fn of_gradients(
+        busy: u64,
+        similarity: Similarity,
+        (rows, cells, slices): (u32, u32, u32),
+    ) -> Tile {
+        // Distances need a row's own values beside its sums: a wide tile would not fit registers.
+        match similarity {
+            Similarity::Dot => Tile::of(busy, rows, cells, slices),
+            _ => Tile::Narrow,
+        }
+    }
+
+    fn of(busy: u64, rows: u32, columns: u32, copies: u32) -> Tile {
+        let tiles = |tile: Tile| tile.covering(rows) * tile.covering(columns);
+        let wide = tiles(Tile::Wide);
+        // A wide tile is four narrow ones; where it takes the place of fewer than three, it is
+        // too empty to save anything.
+        if wide * u64::from(copies) >= busy && wide * 3 <= tiles(Tile::Narrow) {
+            Tile::Wide
+        } else {
+            Tile::Narrow
+        }
+    }
+
+    /// Rows and columns.
+    pub fn size(self) -> u32 {
+        match self {
+            Tile::Narrow => 64,
+            Tile::Wide => 128,
+        }
+    }
+
+    /// How many of them cover so many rows (or columns).
+    pub fn covering(self, rows: u32) -> u64 {
+        u64::from(rows.div_ceil(self.size()))
+    }
+}
 
 /// What a row's values are read in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,11 +143,11 @@ pub(super) enum Stage {
     Scatter(Values),
     /// With the number of invocations of a workgroup.
     Update(OptimizerKind, Values, u32),
-    ScoreAll(Similarity),
-    GradQueryAll(Similarity),
+    ScoreAll(Similarity, Tile),
+    GradQueryAll(Similarity, Tile),
     GradQuerySum(Values),
-    GradCandidatesAll(Similarity),
-    RankCount(Similarity),
+    GradCandidatesAll(Similarity, Tile),
+    RankCount(Similarity, Tile),
 }
 
 macro_rules! shader {
@@ -120,11 +178,11 @@ impl Stage {
             Stage::Scatter(_) => "scatter",
             Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
-            Stage::ScoreAll(_) => "score_all",
-            Stage::GradQueryAll(_) => "grad_query_all",
+            Stage::ScoreAll(..) => "score_all",
+            Stage::GradQueryAll(..) => "grad_query_all",
             Stage::GradQuerySum(_) => "grad_query_sum",
-            Stage::GradCandidatesAll(_) => "grad_candidates_all",
-            Stage::RankCount(_) => "rank_count",
+            Stage::GradCandidatesAll(..) => "grad_candidates_all",
+            Stage::RankCount(..) => "rank_count",
         }
     }
 
@@ -196,13 +254,17 @@ impl Stage {
                     }
                 }
             }
-            Stage::ScoreAll(similarity) => s.score_tile(similarity).add(shader!("score_all")),
-            Stage::RankCount(similarity) => s.score_tile(similarity).add(shader!("rank_count")),
-            Stage::GradQueryAll(similarity) => {
-                s.gradient_tile(similarity).add(shader!("grad_query_all"))
+            Stage::ScoreAll(similarity, tile) => {
+                s.score_tile(similarity, tile).add(shader!("score_all"))
             }
-            Stage::GradCandidatesAll(similarity) => s
-                .gradient_tile(similarity)
+            Stage::RankCount(similarity, tile) => {
+                s.score_tile(similarity, tile).add(shader!("rank_count"))
+            }
+            Stage::GradQueryAll(similarity, tile) => s
+                .gradient_tile(similarity, tile)
+                .add(shader!("grad_query_all")),
+            Stage::GradCandidatesAll(similarity, tile) => s
+                .gradient_tile(similarity, tile)
                 .add(shader!("grad_candidates_all")),
             Stage::GradQuerySum(values) => {
                 s.group(GROUP).values(values).add(shader!("grad_query_sum"))
@@ -241,10 +303,8 @@ fn compares_pairs(similarity: Similarity) -> bool {
 enum Access {
     Load,
     Store,
-    /// Four rows at a time.
-    Down,
-    /// Four neighbours at a time.
-    Across,
+    /// Four at a time.
+    Gather,
 }
 
 struct Source(String);
@@ -323,10 +383,8 @@ impl Source {
             (Access::Load, true) => shared!("load_pair"),
             (Access::Store, false) => shared!("store_single"),
             (Access::Store, true) => shared!("store_pair"),
-            (Access::Down, false) => shared!("down_single"),
-            (Access::Down, true) => shared!("down_pair"),
-            (Access::Across, false) => shared!("across_single"),
-            (Access::Across, true) => shared!("across_pair"),
+            (Access::Gather, false) => shared!("gather_single"),
+            (Access::Gather, true) => shared!("gather_pair"),
         };
         for buffer in buffers {
             self.add(&template.replace("NAME", buffer));
@@ -334,17 +392,13 @@ impl Source {
         self
     }
 
-    fn score_tile(&mut self, similarity: Similarity) -> &mut Source {
+    fn score_tile(&mut self, similarity: Similarity, tile: Tile) -> &mut Source {
         let pairs = compares_pairs(similarity);
-        self.group(GROUP)
-            .constant("TILE", format_args!("{TILE}u"))
-            // Pairs take twice the room; 16 KiB is all that every adapter has.
-            .constant("DEPTH", format_args!("{}u", if pairs { 8 } else { 16 }))
-            // What a cell of zeros would add to a sum; only the modulus has its ε there.
-            .constant("ZERO_COUNTS", format_args!("{pairs}"))
-            .values(Values::Quad)
-            .similarity(similarity)
-            .access(similarity, Access::Down, &["queries", "shard"])
+        // Pairs take twice the room; 16 KiB is all that every adapter has.
+        let depth = if pairs { 8 } else { 16 };
+        // What a cell of zeros would add to a sum; only the modulus has its ε there.
+        self.constant("ZERO_COUNTS", format_args!("{pairs}"))
+            .tile(similarity, tile, depth)
             .add(if pairs {
                 shared!("splat_pair")
             } else {
@@ -353,17 +407,24 @@ impl Source {
             .add(shared!("score_tile"))
     }
 
-    fn gradient_tile(&mut self, similarity: Similarity) -> &mut Source {
-        self.group(GROUP)
-            .constant("TILE", format_args!("{TILE}u"))
-            .values(Values::Quad)
-            .similarity(similarity)
-            .access(similarity, Access::Across, &["queries", "shard"])
+    fn gradient_tile(&mut self, similarity: Similarity, tile: Tile) -> &mut Source {
+        self.tile(similarity, tile, 16)
             .add(match compares_pairs(similarity) {
                 false => shared!("put_single"),
                 true => shared!("put_pair"),
             })
             .add(shared!("gradient_tile"))
+    }
+
+    /// What both kinds of tiles share. `depth` is that of narrow ones.
+    fn tile(&mut self, similarity: Similarity, tile: Tile, depth: u32) -> &mut Source {
+        self.group(GROUP)
+            .constant("TILE", format_args!("{}u", tile.size()))
+            .constant("DEPTH", format_args!("{}u", depth * 64 / tile.size()))
+            .values(Values::Quad)
+            .similarity(similarity)
+            .access(similarity, Access::Gather, &["queries", "shard"])
+            .add(shared!("tile"))
     }
 }
 

@@ -43,11 +43,16 @@ fn stages() -> Vec<Stage> {
         }
     }
     for similarity in SIMILARITIES {
-        stages.extend([Stage::ScoreAll(similarity), Stage::RankCount(similarity)]);
-        stages.extend([
-            Stage::GradQueryAll(similarity),
-            Stage::GradCandidatesAll(similarity),
-        ]);
+        for tile in [Tile::Narrow, Tile::Wide] {
+            if tile == Tile::Narrow || similarity != Similarity::NegativeModulus {
+                stages.push(Stage::ScoreAll(similarity, tile));
+                stages.push(Stage::RankCount(similarity, tile));
+            }
+            if tile == Tile::Narrow || similarity == Similarity::Dot {
+                stages.push(Stage::GradQueryAll(similarity, tile));
+                stages.push(Stage::GradCandidatesAll(similarity, tile));
+            }
+        }
         for kind in [
             LossKind::Softmax,
             LossKind::Bce,
@@ -95,4 +100,25 @@ fn every_variant_of_every_stage_is_valid() {
             "{stage:?} takes {workgroup} bytes of workgroup memory"
         );
     }
+}
+
+#[test]
+fn tiles_are_wide_where_there_is_much_to_do() {
+    let of = |rows, columns| Tile::of_scores(Tile::BUSY, Similarity::Dot, rows, columns);
+    assert_eq!(of(1000, 14_541), Tile::Wide);
+    assert_eq!(of(100, 40_943), Tile::Wide);
+    assert_eq!(of(64, 1_000_000), Tile::Narrow);
+    assert_eq!(of(1000, 135), Tile::Narrow);
+    assert_eq!(
+        Tile::of_scores(Tile::BUSY, Similarity::NegativeModulus, 1000, 14_541),
+        Tile::Narrow
+    );
+    assert_eq!(
+        Tile::of_gradients(Tile::BUSY, Similarity::Dot, (14_541, 2000, 1)),
+        Tile::Wide
+    );
+    assert_eq!(
+        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, (14_541, 2000, 1)),
+        Tile::Narrow
+    );
 }

@@ -1,0 +1,12 @@
+// Tiles of TILE × TILE results, by 16 × 16 invocations. Invocation (x, y) makes those of rows
+// 4y.. and columns 4x.., and, in tiles of 128 (WIDE), also those 64 further on either way. DEPTH
+// steps of the common dimension are loaded at a time; one more than TILE / 4 vectors a step keeps
+// invocations side by side out of the same memory bank.
+const WIDE: bool = TILE > 64u;
+const FOURS: u32 = TILE / 4u;
+const PITCH: u32 = FOURS + 1u;
+
+// `i`, and the three after it, but none from `end` on.
+fn four(i: u32, end: u32) -> vec4u {
+    return min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(end - 1u));
+}
