@@ -94,6 +94,10 @@ fn open_auto(options: &GpuOptions) -> Opened {
     let mut why = "no GPU adapter found".to_owned();
     for (adapter, description) in adapters() {
         if description.kind == AdapterKind::Software {
+            // Real adapters come first: what they failed of is the better reason.
+            if description.index == 0 {
+                why = format!("the only adapter is software ({})", description.name);
+            }
             continue;
         }
         match Gpu::open(adapter, description, options) {

@@ -138,7 +138,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<(), KernelError> {
-        step::check(spec, plan, &entities.spec, &relations.spec)?;
+        check::step(spec, plan, &entities.spec, &relations.spec)?;
         self.flush()?;
         if self.steps == LOSSES {
             self.read_losses()?;

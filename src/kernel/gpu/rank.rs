@@ -5,9 +5,9 @@ use super::pull::pull;
 use super::query::query;
 use super::rank_count::{rank_count, target_scores};
 use super::score_all::score_all;
-use super::step::{check_widths, tile};
+use super::step::tile;
 use super::{Engine, Table, unlocked};
-use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
+use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::Model;
 
 /// Queries whose vectors are made at a time.
@@ -27,7 +27,7 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
-        check_rows(entities, batch.known.iter().copied())?;
+        check::ranking(model, batch, &entities.spec, &relations.spec)?;
         let words = 2 * batch.queries.len();
         self.work.counts.room(&self.gpu, words)?;
         unlocked(&mut self.recorder).clear(self.work.counts.buffer());
@@ -119,9 +119,7 @@ impl Engine {
         targets: bool,
         skip: impl Fn(usize, &mut Vec<u32>),
     ) -> Result<Params, KernelError> {
-        check_widths(model, &entities.spec, &relations.spec)?;
-        check_rows(entities, queries.iter().flat_map(|q| [q.entity, q.target]))?;
-        check_rows(relations, queries.iter().map(|q| q.relation))?;
+        check::queries(model, queries, &entities.spec, &relations.spec)?;
         let (gpu, n) = (&self.gpu, queries.len());
         let (width, relation_width) = (entities.spec.width, relations.spec.width);
         self.work.entities.room(gpu, n * width)?;
@@ -152,17 +150,5 @@ impl Engine {
         }
         query(recorder, &params, model, work)?;
         Ok(params)
-    }
-}
-
-fn check_rows(table: &Table, mut rows: impl Iterator<Item = u32>) -> Result<(), KernelError> {
-    let end = table.spec.layout.rows();
-    match rows.find(|&row| row as usize >= end) {
-        None => Ok(()),
-        Some(row) => Err(KernelError::Row {
-            table: table.spec.name,
-            row,
-            rows: end,
-        }),
     }
 }

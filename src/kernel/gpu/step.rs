@@ -18,49 +18,13 @@ use super::score_all::score_all;
 use super::upload::Uploaded;
 use super::workspace::Workspace;
 use crate::device::{DeviceError, Gpu};
-use crate::kernel::{KernelError, StepSpec, TableSpec};
-use crate::model::Model;
+use crate::kernel::StepSpec;
 use crate::sampler::{Candidates, Plan};
 
 /// Bytes of a tile's scores: enough to keep a large GPU busy.
 const TILE_BYTES: u64 = 64 << 20;
 /// Queries of a tile; stages loop over them.
 const MOST_TILED: usize = 4096;
-
-/// Checks that tables, model and plan belong together.
-pub(super) fn check(
-    spec: &StepSpec,
-    plan: &Plan,
-    entities: &TableSpec,
-    relations: &TableSpec,
-) -> Result<(), KernelError> {
-    check_widths(spec.model, entities, relations)?;
-    for (rows, table) in [(&plan.entities, entities), (&plan.relations, relations)] {
-        // Ids ascend, so the last is the largest.
-        if let Some(&last) = rows.ids.last()
-            && last as usize >= table.layout.rows()
-        {
-            return Err(KernelError::Row {
-                table: table.name,
-                row: last,
-                rows: table.layout.rows(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Checks that the rows have the widths that the model takes.
-pub(super) fn check_widths(
-    model: Model,
-    entities: &TableSpec,
-    relations: &TableSpec,
-) -> Result<(), KernelError> {
-    let whole = entities.width.next_multiple_of(model.values_per_lane());
-    KernelError::check_shape("width of entities", whole, entities.width)?;
-    let relation_width = model.relation_width(entities.width);
-    KernelError::check_shape("width of relations", relation_width, relations.width)
-}
 
 /// A training step: what its stages work on.
 pub(super) struct Step<'a> {
