@@ -410,26 +410,6 @@ fn small_bindings_make_shards_and_tiles() {
 }
 
 #[test]
-fn wide_tiles_do_as_narrow_ones_do() {
-    let Some(gpu) = testing::gpu() else { return };
-    let mut engine = Engine::new(gpu).unwrap();
-    engine.take_wide_tiles();
-    for &model in Model::ALL {
-        for (entities, dim, batch) in [(130, 100, 41), (260, 258, 60)] {
-            let case = Case {
-                entities,
-                dim,
-                batch,
-                shards: 2,
-                ..plain(model, Objective::OneVsAll)
-            };
-            case.run(&mut engine);
-        }
-    }
-    check_rankings(&mut engine, &[(300, 129, 2), (128, 100, 1), (700, 70, 3)]);
-}
-
-#[test]
 fn sums_over_many_rows_are_cut_in_slices() {
     let Some(gpu) = testing::gpu() else { return };
     let mut engine = Engine::new(gpu).unwrap();
@@ -710,18 +690,13 @@ fn rankings_match_a_naive_count() {
         (700, 129, 2),
         (2, 200, 1),
     ];
-    check_rankings(&mut engine, &sizes);
-}
-
-/// Ranks for so many entities, queries and shards.
-fn check_rankings(engine: &mut Engine, sizes: &[(usize, usize, usize)]) {
     for &model in Model::ALL {
-        for (i, &(entities, queries, shards)) in sizes.iter().enumerate() {
+        for (i, (entities, queries, shards)) in sizes.into_iter().enumerate() {
             let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
             let dim = pick(rng, &[2, 6, 16, 34, 50]);
-            let (mut entity_table, mut rows) = whole_numbers(engine, rng, entities, dim, shards);
+            let (mut entity_table, mut rows) = whole_numbers(&engine, rng, entities, dim, shards);
             let (relation_table, relation_rows) =
-                whole_numbers(engine, rng, 4, model.relation_width(dim), 1);
+                whole_numbers(&engine, rng, 4, model.relation_width(dim), 1);
             // Copies of rows, far from their originals, and rows that are not numbers.
             for copy in 0..entities / 3 {
                 let (to, original) = (rng.random_range(0..entities), copy % entities);
