@@ -17,7 +17,8 @@
 //! | `grad_rows` | every unique row adds up its list of places, in order |
 //! | `regularize` | adds the regularizer's derivative to unique rows |
 //! | `scatter` | adds unique rows' gradients into a whole shard's gradient |
-//! | `update` | the optimizer |
+//! | `update`, `update_row_adagrad` | the optimizer |
+//! | `loss_sum`, `grad_query_sum` | add up what a GPU's workgroups left in parts |
 //! | `rank_count` | scores and counts better and equal candidates, fused |
 
 mod backend;

@@ -8,7 +8,6 @@ use shardloom::sampler::{Negatives, Objective};
 
 use crate::backends;
 use crate::case::{Case, LOSSES, OPTIMIZERS, plain};
-use crate::ranks::check_rankings;
 
 fn steps_match_the_oracle(objective: Objective) {
     for mut engine in backends() {
@@ -69,28 +68,6 @@ fn small_bindings_make_shards_and_tiles() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("shard 0 of entities"), "{error}");
-}
-
-#[test]
-fn wide_tiles_do_as_narrow_ones_do() {
-    let Some(gpu) = testing::gpu() else { return };
-    let mut engine = Backend::gpu(gpu).unwrap();
-    if let Backend::Gpu(engine) = &mut engine {
-        engine.take_wide_tiles();
-    }
-    for &model in Model::ALL {
-        for (entities, dim, batch) in [(130, 100, 41), (260, 258, 60)] {
-            let case = Case {
-                entities,
-                dim,
-                batch,
-                shards: 2,
-                ..plain(model, Objective::OneVsAll)
-            };
-            case.run(&mut engine);
-        }
-    }
-    check_rankings(&mut engine, &[(300, 129, 2), (128, 100, 1), (700, 70, 3)]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod regularize;
 mod scatter;
 mod score;
 mod score_all;
+mod shape;
 mod source;
 mod step;
 mod table;
@@ -35,7 +36,7 @@ use self::recorder::Recorder;
 use self::step::Step;
 use self::upload::{Uploaded, Words};
 use self::workspace::Workspace;
-use super::{Column, KernelError, StepSpec, TableSpec};
+use super::{Column, KernelError, StepSpec, TableSpec, check};
 use crate::device::{Buffer, DeviceError, Gpu};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
@@ -253,12 +254,6 @@ impl Engine {
             .submit()
     }
 
-    /// Takes wide tiles wherever they fit, not only where they pay: for tests of small problems.
-    #[doc(hidden)]
-    pub fn take_wide_tiles(&mut self) {
-        unlocked(&mut self.recorder).busy = 0;
-    }
-
     /// Fills the buffers between stages with NaN: tests see what reads before it writes.
     ///
     /// # Errors
@@ -274,3 +269,6 @@ impl Engine {
 fn unlocked(recorder: &mut Mutex<Recorder>) -> &mut Recorder {
     recorder.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

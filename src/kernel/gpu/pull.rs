@@ -3,7 +3,8 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::source::{GROUP, Stage, Values};
+use super::shape::Values;
+use super::source::{GROUP, Stage};
 use crate::device::{Buffer, DeviceError};
 
 /// Gathers the rows of `ids`, which lie in `plan` where `params` says, into `gathered`, in their

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::params::Params;
-use super::source::{Stage, Tile};
+use super::shape::Tile;
+use super::source::Stage;
 use crate::device::{
     Binding, Buffer, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
     ParamsArena, Pipeline, SubmissionIndex,

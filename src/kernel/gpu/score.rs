@@ -2,7 +2,8 @@
 
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::source::{Cells, GROUP, Stage};
+use super::shape::Cells;
+use super::source::{GROUP, Stage};
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;

@@ -3,7 +3,8 @@
 use super::Table;
 use super::params::Params;
 use super::recorder::{Recorder, workgroups};
-use super::source::{Cells, Stage, Tile};
+use super::shape::{Cells, Tile};
+use super::source::Stage;
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;

@@ -3,7 +3,8 @@
 use super::Table;
 use super::params::{NONE, Params};
 use super::recorder::{Recorder, workgroups};
-use super::source::{GROUP, Stage, Values};
+use super::shape::Values;
+use super::source::{GROUP, Stage};
 use super::table::Shard;
 use crate::device::{Buffer, DeviceError};
 use crate::optim::{OptimizerKind, OptimizerStep};

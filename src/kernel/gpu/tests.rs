@@ -1,0 +1,111 @@
+//! What only this module can see; `tests/` compares the engine with an oracle.
+
+use rand::RngExt;
+
+use super::*;
+use crate::dataset::Triple;
+use crate::device::testing;
+use crate::kernel::{RankBatch, RankCounts, RankQuery, ShardLayout};
+use crate::loss::{Loss, LossKind};
+use crate::model::Model;
+use crate::optim::{OptimizerKind, Regularizer};
+use crate::rng::{Purpose, Stream, stream};
+use crate::sampler::{Objective, QueryRule, Sampler};
+
+/// Everything that an engine finds out in one step and one ranking.
+#[derive(Debug, PartialEq)]
+struct Found {
+    values: Vec<f32>,
+    loss: f64,
+    counts: Vec<RankCounts>,
+}
+
+fn run(
+    engine: &mut Engine,
+    model: Model,
+    (entities, width, facts): (usize, usize, usize),
+) -> Found {
+    let rng = &mut stream(3, Purpose::Init, [0, 0]);
+    let row = |rng: &mut Stream| rng.random_range(0..entities as u32);
+    let facts: Vec<Triple> = (0..facts)
+        .map(|_| Triple {
+            head: row(rng),
+            relation: rng.random_range(0..3),
+            tail: row(rng),
+        })
+        .collect();
+    let queries = (0..facts.len()).map(|_| RankQuery {
+        entity: row(rng),
+        relation: rng.random_range(0..3),
+        inverse: rng.random_range(0..2),
+        target: row(rng),
+    });
+    let batch = RankBatch {
+        queries: queries.collect(),
+        offsets: vec![0; facts.len() + 1],
+        known: vec![],
+    };
+    let mut table = |name, rows, width, shards| {
+        let layout = ShardLayout::new(rows, shards, usize::MAX);
+        let spec = TableSpec {
+            name,
+            width,
+            layout,
+            optimizer: OptimizerKind::Sgd,
+        };
+        let fill = &mut |_, values: &mut [f32]| values.fill_with(|| rng.random_range(-1.0..1.0));
+        engine.create_table(&spec, fill).unwrap()
+    };
+    let mut relations = table("relations", 3, model.relation_width(width), 1);
+    let mut entities_table = table("entities", entities, width, 2);
+
+    let rule = QueryRule {
+        relations: 3,
+        reciprocal: false,
+    };
+    let size = facts.len();
+    let sampler = Sampler::new(facts, entities as u32, rule, Objective::OneVsAll, size);
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let spec = StepSpec {
+        model,
+        loss: Loss::new(LossKind::Softmax),
+        regularizer: Regularizer::NONE,
+        entity_dropout: 0.0,
+        relation_dropout: 0.0,
+    };
+    let step = OptimizerStep {
+        kind: OptimizerKind::Sgd,
+        rate: 1.0,
+    };
+    engine
+        .gradients(&spec, &plan, &entities_table, &relations)
+        .unwrap();
+    engine
+        .update(step, &plan, &mut entities_table, &mut relations)
+        .unwrap();
+    let counts = engine
+        .rank(model, &batch, &entities_table, &relations)
+        .unwrap();
+    Found {
+        values: engine.read(&entities_table, Column::Values).unwrap(),
+        loss: engine.take_loss().unwrap(),
+        counts,
+    }
+}
+
+/// Tiles only cut the work up: every sum has the same order in both.
+#[test]
+fn wide_tiles_find_what_narrow_ones_do() {
+    let Some(gpu) = testing::gpu() else { return };
+    let mut narrow = Engine::new(gpu.clone()).unwrap();
+    let mut wide = Engine::new(gpu).unwrap();
+    unlocked(&mut narrow.recorder).busy = u64::MAX;
+    unlocked(&mut wide.recorder).busy = 0;
+    for &model in Model::ALL {
+        for size in [(260, 100, 41), (500, 258, 66)] {
+            let (a, b) = (run(&mut narrow, model, size), run(&mut wide, model, size));
+            assert_eq!(a.counts, b.counts, "{model} {size:?}");
+            assert!(a == b, "{model} {size:?}: loss {} and {}", a.loss, b.loss);
+        }
+    }
+}
