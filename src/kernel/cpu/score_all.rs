@@ -10,6 +10,9 @@ use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 /// Candidate rows taken together in pairwise loops, so that they stay in the first-level cache
 /// while all queries of a tile pass by.
 pub(super) const CANDIDATES: usize = 16;
+/// Candidate rows of one matrix product: few enough that the packed rows stay in the second-level
+/// cache.
+const STRIP: usize = 512;
 /// Queries scored together against a panel of candidates.
 const QUERIES: usize = 4;
 
@@ -30,16 +33,20 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &m
     let mut scores = MatMut::from_row_major_slice_mut(scores, n, entities);
     for (s, shard) in table.shards.iter().enumerate() {
         let range = table.spec.layout.range(s);
-        let rows = MatRef::from_row_major_slice(&shard.values, range.len(), width);
-        let out = scores.as_mut().subcols_mut(range.start, range.len());
-        matmul(
-            out,
-            Accum::Replace,
-            queries,
-            rows.transpose(),
-            1.0,
-            Par::Seq,
-        );
+        for (i, rows) in shard.values.chunks(STRIP * width).enumerate() {
+            let count = rows.len() / width;
+            let out = scores.as_mut();
+            let out = out.subcols_mut(range.start + i * STRIP, count);
+            let rows = MatRef::from_row_major_slice(rows, count, width);
+            matmul(
+                out,
+                Accum::Replace,
+                queries,
+                rows.transpose(),
+                1.0,
+                Par::Seq,
+            );
+        }
     }
 }
 
