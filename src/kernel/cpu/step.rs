@@ -31,7 +31,7 @@ pub(super) fn tile(entities: usize) -> usize {
 
 /// How many queries of a tile of `queries` one task takes.
 pub(super) fn task(queries: usize) -> usize {
-    queries.div_ceil(4).clamp(1, TASK_QUERIES)
+    queries.div_ceil(2).clamp(1, TASK_QUERIES)
 }
 
 impl Workspace {
