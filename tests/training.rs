@@ -4,7 +4,7 @@ use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};
 use shardloom::eval::{Breakdown, Evaluation, evaluate};
-use shardloom::kernel::{Backend, Column, cpu};
+use shardloom::kernel::{Backend, Column};
 use shardloom::loss::LossKind;
 use shardloom::optim::{OptimizerKind, ScheduleKind};
 use shardloom::run::{Recorder, Run};
@@ -23,7 +23,7 @@ fn family() -> Dataset {
 }
 
 fn backend() -> Backend {
-    Backend::Cpu(cpu::Engine::new())
+    Backend::cpu()
 }
 
 fn server(config: &Config, dataset: &Dataset, initializer: &Initializer) -> ParameterServer {

@@ -12,7 +12,7 @@ use crate::sampler::Plan;
 #[derive(Debug)]
 pub enum Backend {
     /// All cores of this machine.
-    Cpu(cpu::Engine),
+    Cpu(Box<cpu::Engine>),
     /// One adapter.
     Gpu(Box<gpu::Engine>),
 }
@@ -54,7 +54,7 @@ impl Backend {
 
     /// The CPU.
     pub fn cpu() -> Backend {
-        Backend::Cpu(cpu::Engine::new())
+        Backend::Cpu(Box::new(cpu::Engine::new()))
     }
 
     /// An adapter.
