@@ -44,6 +44,8 @@ fn loss(
     for (var p = local; p < row.right; p += GROUP) {
         slopes[row.first + p] = slope(scores[row.at + right_answer(row, p)]);
     }
+    // Other invocations read these slopes.
+    storageBarrier();
     let value = loss_row(row, local);
     if local == 0u {
         losses[q] = value;

@@ -9,7 +9,8 @@ fn loss_row(row: Row, local: u32) -> f32 {
     var violations = 0.0;
     for (var j = local; j < row.length; j += GROUP) {
         let excess = scores[row.at + j] - threshold;
-        if j != right && excess > 0.0 {
+        // Written so that a score that is not a number shows in the loss.
+        if j != right && !(excess <= 0.0) {
             value += excess;
             violations += 1.0;
         }

@@ -13,8 +13,9 @@ fn loss_row(row: Row, local: u32) -> f32 {
     var odds = 0.0;
     var value = 0.0;
     for (var j = local; j < row.length; j += GROUP) {
-        if j != right {
-            let s = scores[row.at + j];
+        let s = scores[row.at + j];
+        // Masked candidates have no odds even at temperature 0, which gives all others equal ones.
+        if j != right && s > 0.5 * MASKED {
             let odd = exp((s - top) * params.temperature);
             odds += odd;
             value += odd * softplus(s + params.margin);

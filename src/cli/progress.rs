@@ -27,7 +27,7 @@ pub struct Progress {
 enum Task {
     None,
     Training { epoch: u32, steps: u32 },
-    Ranking,
+    Ranking { total: usize },
 }
 
 /// Between two plain lines of work that has no end of its own in sight.
@@ -111,7 +111,7 @@ impl Observer for Progress {
 
     fn ranking(&mut self, done: usize, total: usize) {
         self.start(
-            Task::Ranking,
+            Task::Ranking { total },
             total as u64,
             "ranking {wide_bar:.cyan/dim} {pos}/{len} queries {eta} left",
         );

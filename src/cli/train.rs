@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{Dataset, LoadOptions, PublicDataset, Split, parse_fractions};
+use shardloom::dataset::{
+    Dataset, FilterIndex, LoadOptions, PublicDataset, Split, parse_fractions,
+};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{
     EvalResult, Recorder, Run, RunResult, TrainResult, peak_memory_bytes, write_report,
@@ -104,7 +106,11 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let dataset = run.dataset()?;
             let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
             let device = backend.to_string();
-            let (server, state) = run.load(backend, args.checkpoint)?;
+            let (server, mut state) = run.load(backend, args.checkpoint)?;
+            if args.epochs.is_some() {
+                // Asking for more epochs asks to go on where early stopping had ended the run.
+                state.waited = 0;
+            }
             let (epochs, reached) = (run.config.epochs, state.checkpoint());
             if epochs < reached {
                 return Err(
@@ -328,6 +334,8 @@ fn show_predictions(
     )?;
     let test = dataset.split(Split::Test);
     let rule = run.rule();
+    let (entities, relations) = (dataset.entities.len(), dataset.relations.len());
+    let trained = FilterIndex::new(entities, relations, &[&dataset.train]);
     for fact in test.iter().step_by(test.len().div_ceil(SHOWN).max(1)) {
         let (head, relation) = (fact.head, fact.relation);
         writeln!(
@@ -344,10 +352,11 @@ fn show_predictions(
             |_| false,
         )?;
         let right = trainer.prepared().filter.tails(head, relation);
+        let trained = trained.tails(head, relation);
         for answer in answers {
             let mark = match answer.id {
-                id if id == fact.tail => "✓",
-                id if right.contains(&id) => "·",
+                id if trained.contains(&id) => "·",
+                id if right.contains(&id) => "✓",
                 _ => " ",
             };
             writeln!(out, "    {mark} {}", dataset.entities.name(answer.id))?;

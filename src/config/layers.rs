@@ -288,6 +288,12 @@ mod tests {
         assert!(error("model = \"transformer\"").contains("rotate"));
         assert!(error("objective = \"kvsall\"\nloss = \"margin\"").contains("kvsall"));
         assert!(error("objective = \"1vsal\"").contains("1vsall"));
+        assert!(error("sides = \"tail\"").contains("reciprocal = false"));
+        assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
+        assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
+        let many =
+            "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";
+        assert!(error(many).contains("scores a step"));
     }
 
     #[test]

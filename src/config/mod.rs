@@ -261,13 +261,36 @@ impl Config {
         }
         if self.objective == Objective::Negatives {
             let queries = self.batch_size as u64 * 2;
-            let slots = queries.div_ceil(self.chunk as u64) * self.negatives as u64;
-            if slots >= 1 << 30 {
+            let scores = queries * (self.negatives as u64 + 1);
+            if scores >= 1 << 30 {
                 let reason = format!(
-                    "{slots} negatives a step are too many: expected fewer than 2³⁰; lower batch_size or negatives, or raise chunk"
+                    "{scores} scores a step are too many: expected fewer than 2³⁰; lower batch_size or negatives"
                 );
                 return Err(ConfigError::invalid("negatives", reason));
             }
+        }
+        self.validate_sides()
+    }
+
+    /// Checks what would be ignored, or would leave half of a model untrained.
+    fn validate_sides(&self) -> Result<(), ConfigError> {
+        let all = self.objective == Objective::KVsAll;
+        if all && self.sides != Sides::Both {
+            let reason = "kvsall asks for both ends of every fact: expected both".to_owned();
+            return Err(ConfigError::invalid("sides", reason));
+        }
+        if all && self.frequency_weights {
+            let reason = "kvsall has many facts a query and weighs queries alike".to_owned();
+            return Err(ConfigError::invalid("frequency_weights", reason));
+        }
+        if self.reciprocal && matches!(self.sides, Sides::Tail | Sides::Head) {
+            let reason = "with reciprocal relations, one end leaves half of the relations untrained; set reciprocal = false or both ends".to_owned();
+            return Err(ConfigError::invalid("sides", reason));
+        }
+        if self.label_smoothing > 0.0 && !self.loss().takes_labels() {
+            let reason =
+                "the margin and self-adversarial losses have no labels to smooth".to_owned();
+            return Err(ConfigError::invalid("label_smoothing", reason));
         }
         Ok(())
     }

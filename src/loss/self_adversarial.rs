@@ -14,7 +14,15 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     let score = scores[positive] + offset;
     scores[positive] = F::of(MASKED);
     let top = largest(scores);
-    let odds = |s: F| ((s - top) * temperature).exp();
+    // Masked candidates have no odds even at temperature 0, which gives all others equal ones.
+    let odds = |s: F| {
+        let odds = ((s - top) * temperature).exp();
+        if s > F::of(MASKED * 0.5) {
+            odds
+        } else {
+            F::ZERO
+        }
+    };
     // A row whose candidates are all masked has no negatives to weigh.
     let live = top > F::of(MASKED * 0.5);
     let share = if live {

@@ -95,6 +95,26 @@ proptest! {
 }
 
 #[test]
+fn at_temperature_zero_negatives_weigh_alike_and_masked_ones_nothing() {
+    let loss = Loss {
+        temperature: 0.0,
+        ..Loss::new(LossKind::SelfAdversarial)
+    };
+    let mut scores = [1.0f64, 2.0, -1.0, MASKED];
+    loss.row(&mut scores, &[0], 1.0);
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let wanted = [
+        -0.5 * sigmoid(-1.0),
+        0.25 * sigmoid(2.0),
+        0.25 * sigmoid(-1.0),
+        0.0,
+    ];
+    for (found, wanted) in scores.into_iter().zip(wanted) {
+        assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
+    }
+}
+
+#[test]
 fn softmax_of_equal_scores_is_uniform() {
     let mut scores = [3.0f64; 4];
     let loss = Loss::new(LossKind::Softmax).row(&mut scores, &[1], 1.0);

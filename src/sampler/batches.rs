@@ -127,7 +127,9 @@ impl Sampler {
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
 
-        let (asked, targets) = self.queries(batch, step, &mut rng);
+        // Steps are counted through, so that an epoch of one step alternates, too.
+        let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
+        let (asked, targets) = self.queries(batch, turn, &mut rng);
         let mut entities = std::mem::take(&mut scratch.entities);
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
@@ -170,10 +172,9 @@ impl Sampler {
             candidates: self.candidates(&asked, &targets, &entities, slots, masks),
         };
         if self.objective == Objective::KVsAll {
-            plan.facts = match &plan.candidates {
-                Candidates::All { positives, .. } => positives.len(),
-                Candidates::Sampled { .. } => 0,
-            };
+            // Every fact is an answer to two queries an epoch: it counts with the one for its tail.
+            let tails = asked.iter().filter(|query| !query.head);
+            plan.facts = tails.map(|query| query.answers(&self.filter).len()).sum();
         }
         for (query, &target) in asked.iter().zip(&targets) {
             let (row, inverse) = self.direction(query);
@@ -202,7 +203,7 @@ impl Sampler {
     fn queries(
         &self,
         batch: &[u32],
-        step: u32,
+        turn: u64,
         rng: &mut crate::rng::Stream,
     ) -> (Vec<Asked>, Vec<u32>) {
         if self.objective == Objective::KVsAll {
@@ -222,7 +223,7 @@ impl Sampler {
                 Sides::Both => (true, true),
                 Sides::Tail => (true, false),
                 Sides::Head => (false, true),
-                Sides::Alternate => (step.is_multiple_of(2), !step.is_multiple_of(2)),
+                Sides::Alternate => (turn.is_multiple_of(2), !turn.is_multiple_of(2)),
                 Sides::Bernoulli => {
                     let head = rng.random_bool(self.head_probability[relation as usize]);
                     (!head, head)
@@ -308,24 +309,28 @@ impl Sampler {
     /// query, as in the mean over a batch of queries of Lacroix et al. 2018.
     fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder) {
         let share = 1.0 / plan.queries.len() as f32;
-        let add = |weight: &mut f32| {
+        let add = |weight: &mut f32, times: usize| {
             if self.weighted_penalty {
-                *weight += share;
+                *weight += share * times as f32;
             } else {
                 *weight = 1.0;
             }
         };
         for (q, query) in plan.queries.iter().enumerate() {
-            add(&mut plan.entities.penalty[query.entity as usize]);
-            add(&mut plan.relations.penalty[query.relation as usize]);
+            let mut facts = 1;
             match (&plan.candidates, self.objective) {
                 (Candidates::All { offsets, positives }, Objective::KVsAll) => {
-                    for &row in &positives[offsets[q] as usize..offsets[q + 1] as usize] {
-                        add(&mut plan.entities.penalty[entities.position(row) as usize]);
+                    let answers = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+                    facts = answers.len();
+                    for &row in answers {
+                        let position = entities.position(row) as usize;
+                        add(&mut plan.entities.penalty[position], 1);
                     }
                 }
-                _ => add(&mut plan.entities.penalty[query.target as usize]),
+                _ => add(&mut plan.entities.penalty[query.target as usize], 1),
             }
+            add(&mut plan.entities.penalty[query.entity as usize], facts);
+            add(&mut plan.relations.penalty[query.relation as usize], facts);
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum Sides {
     Tail,
     /// The head only.
     Head,
-    /// Tails in even steps, heads in odd ones (Sun et al. 2019).
+    /// Tails and heads in turn, step by step (Sun et al. 2019).
     Alternate,
     /// One of them, drawn: the head with probability tph/(tph + hpt) of the relation
     /// (Wang et al. 2014), so that false negatives are rarer.

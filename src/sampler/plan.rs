@@ -122,7 +122,7 @@ pub struct Plan {
     pub step: u32,
     /// Names the dropout masks of the step, see [`crate::rng::cell`].
     pub dropout_seed: u32,
-    /// Training facts behind the step's queries; for K-vs-all, their right answers.
+    /// Training facts behind the step's queries; for K-vs-all, those whose tails are asked for.
     pub facts: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,

@@ -84,9 +84,10 @@ fn k_vs_all_lists_every_training_answer() {
     let sampler = sampler(Objective::KVsAll, true, 16);
     let order = sampler.order(1);
     let mut scratch = sampler.scratch();
-    let mut facts = 0;
+    let (mut facts, mut counted) = (0, 0);
     for step in 0..sampler.steps() {
         let plan = sampler.plan(&order, step, &mut scratch);
+        counted += plan.facts;
         let Candidates::All { offsets, positives } = &plan.candidates else {
             panic!("K-vs-all scores all entities");
         };
@@ -105,6 +106,7 @@ fn k_vs_all_lists_every_training_answer() {
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(facts, distinct.len() * 2);
+    assert_eq!(counted, distinct.len());
 }
 
 #[test]
@@ -128,6 +130,31 @@ fn bernoulli_asks_for_the_head_of_many_to_one_relations_less_often() {
     assert_eq!(plan.queries.len(), 90);
     let heads = plan.queries.iter().filter(|q| q.inverse == 1).count();
     assert!((1..30).contains(&heads), "{heads}");
+}
+
+#[test]
+fn alternating_sides_alternate_in_epochs_of_one_step() {
+    let mut sampler = sampler(Objective::Negatives, false, 1000);
+    sampler.sides = Sides::Alternate;
+    let heads = [1, 2].map(|epoch| {
+        let plan = sampler.plan(&sampler.order(epoch), 0, &mut sampler.scratch());
+        plan.queries.iter().filter(|q| q.inverse == 1).count()
+    });
+    assert_eq!(heads.iter().sum::<usize>(), 230);
+    assert!(heads.contains(&0));
+}
+
+#[test]
+fn k_vs_all_penalties_count_facts() {
+    let sampler = sampler(Objective::KVsAll, true, 16);
+    let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+    let Candidates::All { positives, .. } = &plan.candidates else {
+        panic!("K-vs-all scores all entities");
+    };
+    let facts = positives.len() as f32 / plan.queries.len() as f32;
+    let relations: f32 = plan.relations.penalty.iter().sum();
+    let entities: f32 = plan.entities.penalty.iter().sum();
+    assert!((relations - facts).abs() < 1e-4 && (entities - 2.0 * facts).abs() < 1e-4);
 }
 
 #[test]

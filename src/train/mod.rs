@@ -103,6 +103,12 @@ impl Trainer {
                 return Ok(Ending::Interrupted);
             };
             observer.epoch(&self.server, &self.state, &record)?;
+            let more = self.state.epoch < self.config.epochs
+                && !self.state.exhausted(self.config.patience);
+            if more && observer.stop() {
+                observer.interrupted(&self.server, &self.state)?;
+                return Ok(Ending::Interrupted);
+            }
         }
         Ok(Ending::Finished)
     }

@@ -125,7 +125,7 @@ impl Case {
         let loss = Loss {
             kind,
             margin: pick(rng, &[0.0, 1.0, 4.0]),
-            temperature: pick(rng, &[0.5, 1.0]),
+            temperature: pick(rng, &[0.0, 0.5, 1.0]),
             // Masked scores have no place in a smoothed row.
             smoothing: if objective == Objective::Negatives {
                 0.0
