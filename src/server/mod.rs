@@ -2,8 +2,10 @@
 //! a row, and every score comes from one, through here.
 
 mod init;
+mod worker;
 
 pub use init::{Initializer, Spread};
+pub use worker::WorkerId;
 
 use crate::kernel::{
     Backend, Column, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, Table,
