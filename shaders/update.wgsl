@@ -15,6 +15,6 @@ fn update(
     if item < params.items {
         let k = i % params.cells;
         let source = params.item_first + item;
-        apply(updated_row(source) * params.cells + k, gradients[source * params.cells + k]);
+        apply(updated_row(source) * params.cells + k, gradient(source, k));
     }
 }

@@ -19,7 +19,7 @@ fn update_row_adagrad(
     let row = updated_row(source);
     var square = V();
     for (var k = local; k < params.cells; k += GROUP) {
-        let g = gradients[source * params.cells + k];
+        let g = gradient(source, k);
         square = fma(g, g, square);
     }
     let mean = reduce_sum(local, total(square)) / f32(params.width);
@@ -30,6 +30,6 @@ fn update_row_adagrad(
     }
     let step = params.rate / (sqrt(s) + ADAGRAD_EPSILON);
     for (var k = local; k < params.cells; k += GROUP) {
-        values[row * params.cells + k] -= step * gradients[source * params.cells + k];
+        values[row * params.cells + k] -= step * gradient(source, k);
     }
 }

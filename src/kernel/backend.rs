@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec, TableSpec, cpu, gpu};
+use super::{
+    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec,
+    TableName, TableSpec, cpu, gpu,
+};
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
 use crate::optim::OptimizerStep;
@@ -103,7 +106,7 @@ impl Backend {
     /// If `data` has not rows × width values, or the device is lost.
     pub fn write(
         &self,
-        table: &mut Table,
+        table: &Table,
         column: Column,
         data: &[f32],
     ) -> Result<(), KernelError> {
@@ -134,12 +137,133 @@ impl Backend {
         &mut self,
         step: OptimizerStep,
         plan: &Plan,
-        entities: &mut Table,
-        relations: &mut Table,
+        entities: &Table,
+        relations: &Table,
     ) -> Result<(), KernelError> {
         on_engine!(self, engine, [entities, relations] => {
             engine.update(step, plan, entities, relations)
         })
+    }
+
+    /// Σ g² over all gradients of the last [`Backend::gradients`] call, made from the same plan; not
+    /// finite if a gradient is not. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn gradient_square_sum(
+        &mut self,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<f64, KernelError> {
+        on_engine!(self, engine, [entities, relations] => {
+            engine.gradient_square_sum(plan, entities, relations)
+        })
+    }
+
+    /// Keeps, on the device, the gradients of a shard's rows that the last [`Backend::gradients`]
+    /// call made from the same plan: of the rows that the plan touches, or of all rows of an entity
+    /// shard where candidates are all entities. What `old` had is used again.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn keep_gradients(
+        &mut self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        match (self, table, old) {
+            (Backend::Cpu(engine), Table::Cpu(table), old) => {
+                let mut values = emptied(old);
+                engine.gradients_of(plan, name, table, shard, &mut values);
+                Ok(GradientRows::Cpu(values))
+            }
+            (Backend::Gpu(engine), Table::Gpu(table), old) => {
+                let rows = engine.keep_gradients(plan, name, table, shard, on_gpu(old))?;
+                Ok(GradientRows::Gpu(rows))
+            }
+            (Backend::Cpu(_), ..) => Err(KernelError::ForeignTable { engine: "CPU" }),
+            (Backend::Gpu(_), ..) => Err(KernelError::ForeignTable { engine: "GPU" }),
+        }
+    }
+
+    /// Copies what [`Backend::keep_gradients`] would keep to the end of `out`. Waits for the
+    /// device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read_gradients(
+        &self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        match (self, table) {
+            (Backend::Cpu(engine), Table::Cpu(table)) => {
+                engine.gradients_of(plan, name, table, shard, out);
+                Ok(())
+            }
+            (Backend::Gpu(engine), Table::Gpu(table)) => {
+                engine.gradients_of(plan, name, table, shard, out)
+            }
+            (Backend::Cpu(_), _) => Err(KernelError::ForeignTable { engine: "CPU" }),
+            (Backend::Gpu(_), _) => Err(KernelError::ForeignTable { engine: "GPU" }),
+        }
+    }
+
+    /// Copies gradient rows to the device, for [`Backend::push`]. What `old` had is used again.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn upload(
+        &self,
+        gradients: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        Ok(match self {
+            Backend::Cpu(_) => {
+                let mut values = emptied(old);
+                values.extend_from_slice(gradients);
+                GradientRows::Cpu(values)
+            }
+            Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
+        })
+    }
+
+    /// Applies the optimizer once to every row that was pushed to a shard, with the weighted sum of
+    /// its gradients, added up in the order of the pushes.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`], [`KernelError::Row`] or [`KernelError::ForeignTable`] if a push does
+    /// not fit; nothing has changed then. If the device is lost or full.
+    pub fn push(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        pushes: &[Push<'_>],
+    ) -> Result<(), KernelError> {
+        on_engine!(self, engine, [table] => engine.push(step, table, shard, pushes))
+    }
+
+    /// The same for one push that lies in main memory, with weight one.
+    ///
+    /// # Errors
+    /// As [`Backend::push`].
+    pub fn push_rows(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        places: Places<'_>,
+        gradients: &[f32],
+    ) -> Result<(), KernelError> {
+        on_engine!(self, engine, [table] => engine.push_rows(step, table, shard, places, gradients))
     }
 
     /// The weighted losses of all steps since the last call, added up.
@@ -215,6 +339,24 @@ impl Backend {
             }
             Backend::Gpu(engine) => engine.poison(),
         }
+    }
+}
+
+/// The memory of gradient rows that are no longer needed.
+fn emptied(old: Option<GradientRows>) -> Vec<f32> {
+    match old {
+        Some(GradientRows::Cpu(mut values)) => {
+            values.clear();
+            values
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn on_gpu(old: Option<GradientRows>) -> Option<gpu::GradientRows> {
+    match old {
+        Some(GradientRows::Gpu(rows)) => Some(rows),
+        _ => None,
     }
 }
 

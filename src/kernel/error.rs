@@ -26,6 +26,14 @@ pub enum KernelError {
         /// How many rows there are.
         rows: usize,
     },
+    /// A row named twice where each may be named once.
+    #[error("row {row} of {table} is out of order or named twice")]
+    Repeated {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        row: u32,
+    },
     /// A table of one device given to the engine of another.
     #[error("a table of another device was given to the {engine} engine")]
     ForeignTable {

@@ -17,7 +17,8 @@
 //! | `grad_rows` | every unique row adds up its list of places, in order |
 //! | `regularize` | adds the regularizer's derivative to unique rows |
 //! | `scatter` | adds unique rows' gradients into a whole shard's gradient |
-//! | `update`, `update_row_adagrad` | the optimizer |
+//! | `update`, `update_row_adagrad` | the optimizer, on one gradient or the average of several |
+//! | `square_sum` | Σ g², which is not finite if a gradient is not |
 //! | `loss_sum`, `grad_query_sum` | add up what a GPU's workgroups left in parts |
 //! | `rank_count` | scores and counts better and equal candidates, fused |
 
@@ -27,10 +28,14 @@ pub mod cpu;
 mod error;
 pub mod gpu;
 mod layout;
+mod merge;
+mod push;
 
 pub use backend::{Backend, Table};
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
+use merge::{Merge, Merger};
+pub use push::{GradientRows, Places, Push};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -94,6 +99,28 @@ pub struct RankCounts {
     pub better: u32,
     /// Candidates, neither target nor known, with the same score.
     pub equal: u32,
+}
+
+/// The tables of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableName {
+    /// One row an entity.
+    Entities,
+    /// One row a relation (and one for its reciprocal).
+    Relations,
+}
+
+impl TableName {
+    /// Both tables.
+    pub const ALL: [TableName; 2] = [TableName::Entities, TableName::Relations];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableName::Entities => "entities",
+            TableName::Relations => "relations",
+        }
+    }
 }
 
 /// A table's values or one of its optimizer states.

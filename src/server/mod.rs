@@ -7,6 +7,7 @@ mod worker;
 pub use init::{Initializer, Spread};
 pub use worker::WorkerId;
 
+pub use crate::kernel::TableName;
 use crate::kernel::{
     Backend, Column, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, Table,
     TableSpec,
@@ -42,28 +43,6 @@ impl Shape {
         match table {
             TableName::Entities => self.entities,
             TableName::Relations => self.relations,
-        }
-    }
-}
-
-/// The tables of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableName {
-    /// One row an entity.
-    Entities,
-    /// One row a relation (and one for its reciprocal).
-    Relations,
-}
-
-impl TableName {
-    /// Both tables.
-    pub const ALL: [TableName; 2] = [TableName::Entities, TableName::Relations];
-
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            TableName::Entities => "entities",
-            TableName::Relations => "relations",
         }
     }
 }

@@ -4,7 +4,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::Table;
+use super::table::View;
 use super::score::add_gradient;
 use super::simd::simd;
 use crate::model::{Model, Operator, Similarity, Visitor};
@@ -18,7 +18,7 @@ pub(super) fn grad_candidates_all(
     model: Model,
     coefficients: &[f32],
     queries: &[f32],
-    table: &Table,
+    table: &View<'_>,
     gradients: &mut [Vec<f32>],
     overwrite: bool,
 ) {

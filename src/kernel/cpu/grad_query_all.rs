@@ -3,7 +3,7 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::Table;
+use super::table::View;
 use super::score::add_gradient;
 use super::score_all::CANDIDATES;
 use super::simd::simd;
@@ -14,7 +14,7 @@ pub(super) fn grad_query_all(
     model: Model,
     coefficients: &[f32],
     queries: &[f32],
-    table: &Table,
+    table: &View<'_>,
     d_queries: &mut [f32],
 ) {
     let width = table.spec.width;
@@ -43,7 +43,7 @@ pub(super) fn grad_query_all(
 struct Pairwise<'a> {
     coefficients: &'a [f32],
     queries: &'a [f32],
-    table: &'a Table,
+    table: &'a View<'a>,
     d_queries: &'a mut [f32],
 }
 

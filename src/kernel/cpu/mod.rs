@@ -7,7 +7,9 @@ mod grad_candidates_all;
 mod grad_query_all;
 mod grad_rows;
 mod loss;
+mod memory;
 mod pull;
+mod push;
 mod query;
 mod query_backward;
 mod rank;
@@ -21,9 +23,10 @@ mod step;
 mod table;
 mod update;
 
-pub use pull::pull;
-pub use table::{Shard, Table};
+pub use push::square_sum;
+pub use table::Table;
 
+use self::update::{DistinctRows, Gradients, update};
 use super::{Column, KernelError, StepSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
@@ -64,6 +67,24 @@ struct Workspace {
     shard_gradients: Vec<Vec<f32>>,
 }
 
+/// Applies one gradient row for each of the ascending rows `ids` of a table.
+fn update_rows(
+    step: OptimizerStep,
+    table: &Table,
+    ids: &[u32],
+    gradients: &[f32],
+) -> Result<(), KernelError> {
+    let spec = &table.spec;
+    for s in 0..spec.layout.shards() {
+        let stretch = spec.layout.stretch(s, ids);
+        let rows = DistinctRows::ascending(spec, &ids[stretch.clone()], spec.layout.range(s).start)?;
+        let gradients = &gradients[stretch.start * spec.width..stretch.end * spec.width];
+        let shard = &mut table.shard_mut(s);
+        update(step, spec, shard, rows, Gradients::Rows(gradients));
+    }
+    Ok(())
+}
+
 /// Makes a buffer at least `len` long without giving memory back, and hands out that much of it.
 fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
@@ -92,10 +113,15 @@ impl Engine {
     ) -> Result<(), KernelError> {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
-        work.pull(plan, entities, relations);
-        match &plan.candidates {
-            Candidates::Sampled { .. } => work.sampled(spec, plan),
-            Candidates::All { .. } => work.all(spec, plan, entities),
+        let view = entities.view();
+        work.pull(plan, &view, &relations.view());
+        if matches!(plan.candidates, Candidates::All { .. }) {
+            work.all(spec, plan, &view);
+            drop(view);
+        } else {
+            // All that is needed has been pulled: others may write to the table.
+            drop(view);
+            work.sampled(spec, plan);
         }
         work.reduce(spec, plan);
         if matches!(plan.candidates, Candidates::All { .. }) {
@@ -117,28 +143,30 @@ impl Engine {
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
     ///
     /// # Errors
-    /// None; the signature is shared with the GPU's engine.
+    /// [`KernelError::Repeated`] if the plan's rows do not ascend.
     pub fn update(
         &mut self,
         step: OptimizerStep,
         plan: &Plan,
-        entities: &mut Table,
-        relations: &mut Table,
+        entities: &Table,
+        relations: &Table,
     ) -> Result<(), KernelError> {
+        if plan.queries.is_empty() {
+            return Ok(());
+        }
         match &plan.candidates {
             Candidates::Sampled { .. } => {
-                let gradients =
-                    &self.work.entity_gradients[..plan.entities.len() * entities.spec.width];
-                update::update_sparse(step, entities, &plan.entities.ids, gradients);
+                update_rows(step, entities, &plan.entities.ids, &self.work.entity_gradients)?
             }
             Candidates::All { .. } => {
-                update::update_dense(step, entities, &self.work.shard_gradients)
+                for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
+                    let shard = &mut entities.shard_mut(s);
+                    let gradients = Gradients::Rows(gradients);
+                    update(step, &entities.spec, shard, DistinctRows::ALL, gradients);
+                }
             }
         }
-        let gradients =
-            &self.work.relation_gradients[..plan.relations.len() * relations.spec.width];
-        update::update_sparse(step, relations, &plan.relations.ids, gradients);
-        Ok(())
+        update_rows(step, relations, &plan.relations.ids, &self.work.relation_gradients)
     }
 
     /// All rows of a column, in table order.
@@ -155,7 +183,7 @@ impl Engine {
     /// [`KernelError::Shape`] unless `data` has rows × width values.
     pub fn write(
         &self,
-        table: &mut Table,
+        table: &Table,
         column: Column,
         data: &[f32],
     ) -> Result<(), KernelError> {

@@ -23,6 +23,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
         check::ranking(model, batch, &entities.spec, &relations.spec)?;
+        let (entities, relations) = (&entities.view(), &relations.view());
         let rows = entities.spec.layout.rows();
         let tile = tile(rows);
         let task = task(tile.min(batch.queries.len()));
@@ -72,6 +73,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         check::queries(model, queries, &entities.spec, &relations.spec)?;
+        let (entities, relations) = (&entities.view(), &relations.view());
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
         let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
@@ -92,6 +94,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         check::queries(model, queries, &entities.spec, &relations.spec)?;
+        let (entities, relations) = (&entities.view(), &relations.view());
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);

@@ -3,7 +3,7 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::Table;
+use super::table::View;
 use super::simd::simd;
 use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 
@@ -17,7 +17,7 @@ const STRIP: usize = 512;
 const QUERIES: usize = 4;
 
 /// Writes the scores of `queries` (n × width) against all rows of `table` to `scores` (n × rows).
-pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &mut [f32]) {
+pub(super) fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores: &mut [f32]) {
     let width = table.spec.width;
     let n = queries.len() / width;
     let entities = table.spec.layout.rows();
@@ -52,7 +52,7 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &Table, scores: &m
 
 struct Pairwise<'a> {
     queries: &'a [f32],
-    table: &'a Table,
+    table: &'a View<'a>,
     scores: &'a mut [f32],
 }
 

@@ -8,11 +8,13 @@ use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
 use super::grad_rows::{Contributions, grad_input_rows};
 use super::loss::loss;
+use super::pull::pull;
 use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
 use super::simd::simd;
-use super::{BLOCK, Table, Workspace, pull, room};
+use super::table::View;
+use super::{BLOCK, Workspace, room};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::model::Model;
 use crate::sampler::{Candidates, Plan};
@@ -35,7 +37,7 @@ pub(super) fn task(queries: usize) -> usize {
 }
 
 impl Workspace {
-    pub(super) fn pull(&mut self, plan: &Plan, entities: &Table, relations: &Table) {
+    pub(super) fn pull(&mut self, plan: &Plan, entities: &View<'_>, relations: &View<'_>) {
         let (ew, rw) = (entities.spec.width, relations.spec.width);
         (self.ew, self.rw) = (ew, rw);
         pull(
@@ -98,7 +100,7 @@ impl Workspace {
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
-    pub(super) fn all(&mut self, spec: &StepSpec, plan: &Plan, table: &Table) {
+    pub(super) fn all(&mut self, spec: &StepSpec, plan: &Plan, table: &View<'_>) {
         let (Some(step), Candidates::All { offsets, positives }) =
             (self.geometry(spec, plan), &plan.candidates)
         else {
@@ -274,8 +276,8 @@ impl Workspace {
 pub(super) fn rank_queries(
     model: Model,
     queries: &[RankQuery],
-    entities: &Table,
-    relations: &Table,
+    entities: &View<'_>,
+    relations: &View<'_>,
     out: &mut [f32],
 ) {
     let dropout = Dropout::none();

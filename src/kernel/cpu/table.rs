@@ -1,6 +1,9 @@
 //! Shard tables in main memory.
 
-use crate::kernel::{Column, KernelError, TableSpec};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::memory::zeros;
+use crate::kernel::{Column, KernelError, Merger, TableSpec};
 
 /// One shard: consecutive rows of a table and of its optimizer states.
 #[derive(Debug, Default)]
@@ -8,29 +11,39 @@ pub struct Shard {
     pub(super) values: Vec<f32>,
     pub(super) first: Vec<f32>,
     pub(super) second: Vec<f32>,
+    /// Brings pushes to this shard together; made with the first of them.
+    pub(super) merger: Merger,
 }
 
-/// A table in main memory.
+/// A table in main memory. Several workers use it at once: each shard has a lock of its own.
 #[derive(Debug)]
 pub struct Table {
     pub(super) spec: TableSpec,
-    pub(super) shards: Vec<Shard>,
+    shards: Vec<RwLock<Shard>>,
+}
+
+/// A table while nobody writes to it.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub spec: &'a TableSpec,
+    pub shards: Vec<RwLockReadGuard<'a, Shard>>,
 }
 
 impl Table {
     /// A table whose rows `fill` writes, block by block; optimizer states start at zero.
     pub fn new(spec: &TableSpec, fill: &mut dyn FnMut(usize, &mut [f32])) -> Table {
-        let zeros = |column: Column, rows: usize| vec![0.0; rows * column.width(spec)];
+        let column = |column: Column, rows: usize| zeros(rows * column.width(spec));
         let shards = (0..spec.layout.shards())
             .map(|s| {
                 let range = spec.layout.range(s);
                 let mut shard = Shard {
-                    values: zeros(Column::Values, range.len()),
-                    first: zeros(Column::First, range.len()),
-                    second: zeros(Column::Second, range.len()),
+                    values: column(Column::Values, range.len()),
+                    first: column(Column::First, range.len()),
+                    second: column(Column::Second, range.len()),
+                    merger: Merger::default(),
                 };
                 fill(range.start, &mut shard.values);
-                shard
+                RwLock::new(shard)
             })
             .collect();
         Table {
@@ -44,9 +57,31 @@ impl Table {
         &self.spec
     }
 
+    /// All shards, to read.
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            spec: &self.spec,
+            shards: (0..self.shards.len()).map(|s| self.shard(s)).collect(),
+        }
+    }
+
+    /// One shard, to read. What a panic left in it is no worse than what it was before: rows are
+    /// written one by one.
+    pub(super) fn shard(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
+        let shard = self.shards[shard].read();
+        shard.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One shard, to write.
+    pub(super) fn shard_mut(&self, shard: usize) -> RwLockWriteGuard<'_, Shard> {
+        let shard = self.shards[shard].write();
+        shard.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All rows of a column, in table order.
     pub fn read(&self, column: Column) -> Vec<f32> {
-        let parts: Vec<&[f32]> = self.shards.iter().map(|s| s.column(column)).collect();
+        let view = self.view();
+        let parts: Vec<&[f32]> = view.shards.iter().map(|s| s.column(column)).collect();
         parts.concat()
     }
 
@@ -54,27 +89,29 @@ impl Table {
     ///
     /// # Errors
     /// [`KernelError::Shape`] unless `data` has rows × width values.
-    pub fn write(&mut self, column: Column, data: &[f32]) -> Result<(), KernelError> {
+    pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
         let width = column.width(&self.spec);
         KernelError::check_shape(self.spec.name, self.spec.layout.rows() * width, data.len())?;
-        for (s, shard) in self.shards.iter_mut().enumerate() {
+        for s in 0..self.shards.len() {
             let range = self.spec.layout.range(s);
             let part = &data[range.start * width..range.end * width];
-            shard.column_mut(column).copy_from_slice(part);
+            self.shard_mut(s).column_mut(column).copy_from_slice(part);
         }
         Ok(())
     }
+}
 
+impl View<'_> {
     /// A row of the values.
     #[inline(always)]
-    pub(super) fn row(&self, row: u32) -> &[f32] {
+    pub fn row(&self, row: u32) -> &[f32] {
         let (shard, place) = self.spec.layout.locate(row);
         &self.shards[shard].values[place * self.spec.width..][..self.spec.width]
     }
 }
 
 impl Shard {
-    fn column(&self, column: Column) -> &[f32] {
+    pub(super) fn column(&self, column: Column) -> &[f32] {
         match column {
             Column::Values => &self.values,
             Column::First => &self.first,
@@ -82,7 +119,7 @@ impl Shard {
         }
     }
 
-    fn column_mut(&mut self, column: Column) -> &mut [f32] {
+    pub(super) fn column_mut(&mut self, column: Column) -> &mut [f32] {
         match column {
             Column::Values => &mut self.values,
             Column::First => &mut self.first,

@@ -1,114 +1,209 @@
-//! `update`: the optimizer, on the touched rows or on all rows of a table.
+//! `update`: the optimizer, on some or all rows of a shard, from one gradient or from the average
+//! of several.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::BLOCK;
+use super::memory::SharedRows;
 use super::simd::simd;
-use super::{BLOCK, Table};
-use crate::kernel::Column;
+use super::table::Shard;
+use super::Table;
+use crate::kernel::{KernelError, Merge, Places, TableSpec};
 use crate::optim::OptimizerStep;
 
-/// Rows of a shard that a block of ascending ids falls on, and their optimizer states.
-struct Part<'a> {
-    /// The table row that `values` starts with.
-    base: usize,
-    ids: &'a [u32],
-    gradients: &'a [f32],
-    columns: [&'a mut [f32]; 3],
+/// Updates of fewer values than this are not worth waking other threads.
+const INLINE: usize = 1 << 20;
+/// Values of rows that are asked for ahead of their use.
+const AHEAD: usize = 16 * 128;
+
+/// The rows that an update is for, each of them once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DistinctRows<'a> {
+    places: Places<'a>,
+    base: u32,
 }
 
-/// Applies one gradient row for each of the ascending rows `ids`.
-pub(super) fn update_sparse(
-    step: OptimizerStep,
-    table: &mut Table,
-    ids: &[u32],
-    gradients: &[f32],
-) {
-    let spec = &table.spec;
-    let widths = [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
-    let width = spec.width;
-    let mut parts = Vec::with_capacity(ids.len() / BLOCK + table.shards.len());
-    for (s, shard) in table.shards.iter_mut().enumerate() {
-        let stretch = spec.layout.stretch(s, ids);
-        let mut rest: [&mut [f32]; 3] = [&mut shard.values, &mut shard.first, &mut shard.second];
-        let mut base = spec.layout.range(s).start;
-        let blocks = ids[stretch.clone()].chunks(BLOCK);
-        let blocks =
-            blocks.zip(gradients[stretch.start * width..stretch.end * width].chunks(BLOCK * width));
-        for (ids, gradients) in blocks {
-            // Ids ascend, so a block's rows end before the next block's begin.
-            let end = ids[ids.len() - 1] as usize + 1;
-            let mut column = 0;
-            let columns = rest.map(|slice| {
-                let (part, left) = slice.split_at_mut((end - base) * widths[column]);
-                column += 1;
-                (part, left)
+impl<'a> DistinctRows<'a> {
+    /// All rows of a shard.
+    pub const ALL: DistinctRows<'static> = DistinctRows {
+        places: Places::All,
+        base: 0,
+    };
+
+    /// Ascending rows of the shard that starts with row `base`.
+    ///
+    /// # Errors
+    /// [`KernelError::Repeated`] if they do not ascend.
+    pub fn ascending(
+        spec: &TableSpec,
+        rows: &'a [u32],
+        base: usize,
+    ) -> Result<DistinctRows<'a>, KernelError> {
+        if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(KernelError::Repeated {
+                table: spec.name,
+                row: pair[1],
             });
-            let [a, b, c] = columns;
-            rest = [a.1, b.1, c.1];
-            parts.push(Part {
-                base,
-                ids,
-                gradients,
-                columns: [a.0, b.0, c.0],
-            });
-            base = end;
+        }
+        Ok(DistinctRows {
+            places: Places::Listed(rows),
+            base: base as u32,
+        })
+    }
+
+    /// The places of a merge, or of what [`Merger::distinct`] found distinct.
+    fn known(places: &'a [u32]) -> DistinctRows<'a> {
+        DistinctRows {
+            places: Places::Listed(places),
+            base: 0,
         }
     }
-    parts.into_par_iter().for_each(|part| {
+
+    #[inline(always)]
+    fn place(&self, i: usize) -> usize {
+        match self.places {
+            Places::All => i,
+            Places::Listed(rows) => (rows[i] - self.base) as usize,
+        }
+    }
+}
+
+/// Where the gradient of every row comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gradients<'a> {
+    /// One row each, in the order of the rows.
+    Rows(&'a [f32]),
+    /// The weighted sum of what was pushed for it.
+    Average {
+        /// The lists of what was pushed; where every push has all rows, none.
+        merge: Option<&'a Merge>,
+        /// Rows and weight of every push.
+        pushes: &'a [(&'a [f32], f32)],
+    },
+}
+
+impl Gradients<'_> {
+    /// The gradient of the row at index `i`.
+    #[inline(always)]
+    fn row<'b>(&'b self, i: usize, width: usize, sum: &'b mut [f32]) -> &'b [f32] {
+        match *self {
+            Gradients::Rows(rows) => &rows[i * width..][..width],
+            Gradients::Average { merge, pushes } => {
+                sum.fill(0.0);
+                let mut add = |(rows, weight): (&[f32], f32), row: usize| {
+                    let row = &rows[row * width..][..width];
+                    for (s, &g) in sum.iter_mut().zip(row) {
+                        *s += weight * g;
+                    }
+                };
+                match merge {
+                    Some(merge) => {
+                        for source in merge.sources_of(i) {
+                            add(pushes[source.push as usize], source.row as usize);
+                        }
+                    }
+                    None => pushes.iter().for_each(|&push| add(push, i)),
+                }
+                sum
+            }
+        }
+    }
+}
+
+/// Applies the optimizer to rows of a shard.
+pub(super) fn update(
+    step: OptimizerStep,
+    spec: &TableSpec,
+    shard: &mut Shard,
+    rows: DistinctRows<'_>,
+    gradients: Gradients<'_>,
+) {
+    let width = spec.width;
+    let count = rows.places.count(shard.values.len() / width);
+    let shared = SharedRows::new(shard, spec);
+    let ahead = (AHEAD / width).clamp(1, 16);
+    let part = |items: Range<usize>| {
+        let mut sum = match gradients {
+            Gradients::Rows(_) => Vec::new(),
+            Gradients::Average { .. } => vec![0.0; width],
+        };
         simd(
             #[inline(always)]
             || {
-                let [values, first, second] = part.columns;
-                for (&id, gradient) in part.ids.iter().zip(part.gradients.chunks_exact(width)) {
-                    let at = id as usize - part.base;
-                    step.apply(
-                        &mut values[at * widths[0]..][..widths[0]],
-                        gradient,
-                        &mut first[at * widths[1]..][..widths[1]],
-                        &mut second[at * widths[2]..][..widths[2]],
-                    );
+                for i in items {
+                    if i + ahead < count {
+                        shared.prefetch(rows.place(i + ahead));
+                    }
+                    let gradient = gradients.row(i, width, &mut sum);
+                    // SAFETY: rows are distinct, and every index is in one part.
+                    let [values, first, second] = unsafe { shared.row(rows.place(i)) };
+                    step.apply(values, gradient, first, second);
                 }
             },
         );
-    });
+    };
+    let values = match gradients {
+        Gradients::Rows(rows) => rows.len(),
+        Gradients::Average { pushes, .. } => pushes.iter().map(|(rows, _)| rows.len()).sum(),
+    };
+    if values < INLINE {
+        part(0..count);
+    } else {
+        (0..count.div_ceil(BLOCK))
+            .into_par_iter()
+            .for_each(|block| part(block * BLOCK..count.min((block + 1) * BLOCK)));
+    }
 }
 
-/// Applies a gradient row to every row of a table; `gradients` has a slice for every shard.
-pub(super) fn update_dense(step: OptimizerStep, table: &mut Table, gradients: &[Vec<f32>]) {
+/// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.
+///
+/// # Errors
+/// [`KernelError::Shape`] unless every push has a gradient row for each of its places;
+/// [`KernelError::Row`] for a place beyond the shard. Nothing has changed then.
+pub(super) fn push(
+    step: OptimizerStep,
+    table: &Table,
+    shard: usize,
+    pushes: &[(Places<'_>, &[f32], f32)],
+) -> Result<(), KernelError> {
     let spec = &table.spec;
-    let [values, first, second] =
-        [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
-    for (shard, gradient) in table.shards.iter_mut().zip(gradients) {
-        // Optimizers without a state get empty slices; `max(1)` keeps the chunk size legal.
-        let rows = gradient.len() / values;
-        let mut blocks: Vec<_> = Vec::with_capacity(rows.div_ceil(BLOCK));
-        let (mut v, mut f, mut s) = (
-            &mut shard.values[..],
-            &mut shard.first[..],
-            &mut shard.second[..],
-        );
-        for gradient in gradient.chunks(BLOCK * values) {
-            let n = gradient.len() / values;
-            let (v0, v1) = v.split_at_mut(n * values);
-            let (f0, f1) = f.split_at_mut(n * first);
-            let (s0, s1) = s.split_at_mut(n * second);
-            (v, f, s) = (v1, f1, s1);
-            blocks.push((gradient, v0, f0, s0));
-        }
-        blocks.into_par_iter().for_each(|(gradient, v, f, s)| {
-            simd(
-                #[inline(always)]
-                || {
-                    for (i, gradient) in gradient.chunks_exact(values).enumerate() {
-                        step.apply(
-                            &mut v[i * values..][..values],
-                            gradient,
-                            &mut f[i * first..][..first],
-                            &mut s[i * second..][..second],
-                        );
-                    }
-                },
-            );
-        });
+    let rows = spec.layout.range(shard).len();
+    for (places, gradients, _) in pushes {
+        let expected = places.count(rows) * spec.width;
+        KernelError::check_shape("gradients", expected, gradients.len())?;
     }
+    let shard = &mut *table.shard_mut(shard);
+    if let [(places, gradients, 1.0)] = *pushes {
+        let gradients = Gradients::Rows(gradients);
+        match places {
+            Places::All => {
+                update(step, spec, shard, DistinctRows::ALL, gradients);
+                return Ok(());
+            }
+            Places::Listed(places) if shard.merger.distinct(spec.name, rows, places)? => {
+                update(step, spec, shard, DistinctRows::known(places), gradients);
+                return Ok(());
+            }
+            Places::Listed(_) => {}
+        }
+    }
+    let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();
+    let parts: Vec<(&[f32], f32)> = pushes.iter().map(|push| (push.1, push.2)).collect();
+    let merge = if places.iter().all(|&places| places == Places::All) {
+        None
+    } else {
+        Some(shard.merger.merge(spec.name, rows, &places)?)
+    };
+    let rows = match &merge {
+        Some(merge) => DistinctRows::known(&merge.places),
+        None => DistinctRows::ALL,
+    };
+    let gradients = Gradients::Average {
+        merge: merge.as_ref(),
+        pushes: &parts,
+    };
+    update(step, spec, shard, rows, gradients);
+    Ok(())
 }

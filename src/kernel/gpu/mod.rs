@@ -11,6 +11,7 @@ mod grad_rows;
 mod loss;
 mod params;
 mod pull;
+mod push;
 mod query;
 mod query_backward;
 mod rank;
@@ -28,10 +29,12 @@ mod update;
 mod upload;
 mod workspace;
 
+pub use push::GradientRows;
 pub use table::Table;
 
 use std::sync::{Mutex, PoisonError};
 
+use self::push::PushWork;
 use self::recorder::Recorder;
 use self::step::Step;
 use self::upload::{Uploaded, Words};
@@ -59,6 +62,8 @@ pub struct Engine {
     steps: usize,
     /// Losses that were read already.
     loss: f64,
+    /// Buffers of pushes.
+    pushes: Mutex<PushWork>,
 }
 
 impl Engine {
@@ -75,6 +80,7 @@ impl Engine {
             step_losses: gpu.storage("step losses", (LOSSES * size_of::<f32>()) as u64)?,
             steps: 0,
             loss: 0.0,
+            pushes: Mutex::new(PushWork::new(&gpu)?),
             gpu,
         })
     }
@@ -119,7 +125,7 @@ impl Engine {
     /// [`KernelError::Shape`] unless `data` has rows × width values; or if the device is lost.
     pub fn write(
         &self,
-        table: &mut Table,
+        table: &Table,
         column: Column,
         data: &[f32],
     ) -> Result<(), KernelError> {
@@ -180,8 +186,8 @@ impl Engine {
         &mut self,
         step: OptimizerStep,
         plan: &Plan,
-        entities: &mut Table,
-        relations: &mut Table,
+        entities: &Table,
+        relations: &Table,
     ) -> Result<(), KernelError> {
         let recorder = unlocked(&mut self.recorder);
         let Uploaded { params, .. } = &self.uploaded;

@@ -75,6 +75,17 @@ impl Recorder {
         encoder.clear_buffer(buffer, 0, None);
     }
 
+    /// Records a copy of `values` values from one buffer to another, from and to these values on.
+    pub fn copy(&mut self, from: (&Buffer, usize), to: (&Buffer, usize), values: usize) {
+        if values == 0 {
+            return;
+        }
+        self.pass = None;
+        let encoder = self.encoder.get_or_insert_with(|| self.gpu.encoder("step"));
+        let bytes = |values: usize| (values * size_of::<f32>()) as u64;
+        encoder.copy_buffer_to_buffer(from.0, bytes(from.1), to.0, bytes(to.1), bytes(values));
+    }
+
     /// Submits what was recorded, if anything, and waits while too much is under way.
     pub fn submit(&mut self) -> Result<(), DeviceError> {
         self.pass = None;

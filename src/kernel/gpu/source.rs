@@ -28,12 +28,24 @@ pub(super) enum Stage {
     Regularize(RegularizerKind, Lanes),
     Scatter(Values),
     /// With the number of invocations of a workgroup.
-    Update(OptimizerKind, Values, u32),
+    Update(OptimizerKind, Values, u32, Pushed),
+    SquareSum,
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
     GradQuerySum(Values),
     GradCandidatesAll(Similarity, Tile),
     RankCount(Similarity, Tile),
+}
+
+/// Where the gradients of an update come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pushed {
+    /// One row each.
+    Rows,
+    /// A list of weighted rows each.
+    Lists,
+    /// Weighted, all rows from every push.
+    All,
 }
 
 macro_rules! shader {
@@ -64,6 +76,7 @@ impl Stage {
             Stage::Scatter(_) => "scatter",
             Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
+            Stage::SquareSum => "square_sum",
             Stage::ScoreAll(..) => "score_all",
             Stage::GradQueryAll(..) => "grad_query_all",
             Stage::GradQuerySum(_) => "grad_query_sum",
@@ -127,8 +140,17 @@ impl Stage {
                 .add(penalty_slope(kind))
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
-            Stage::Update(kind, values, group) => {
+            Stage::SquareSum => s
+                .group(GROUP)
+                .add(shared!("reduce"))
+                .add(shader!("square_sum")),
+            Stage::Update(kind, values, group, pushed) => {
                 let s = s.group(group).values(values).add(shared!("updated_row"));
+                let s = s.add(match pushed {
+                    Pushed::Rows => shared!("pushed_rows"),
+                    Pushed::Lists => shared!("pushed_lists"),
+                    Pushed::All => shared!("pushed_all"),
+                });
                 match kind {
                     OptimizerKind::Sgd => s.add(shared!("optimizer_sgd")).add(shader!("update")),
                     OptimizerKind::Adagrad => {

@@ -1,7 +1,9 @@
 //! Shard tables in the device's memory.
 
+use std::sync::Mutex;
+
 use crate::device::{Buffer, Gpu};
-use crate::kernel::{Column, KernelError, TableSpec};
+use crate::kernel::{Column, KernelError, Merger, TableSpec};
 
 /// Bytes of rows that are filled on the host at a time.
 const BLOCK: usize = 8 << 20;
@@ -13,6 +15,8 @@ pub(super) struct Shard {
     pub values: Buffer,
     /// Optimizer states that the optimizer keeps.
     pub states: Vec<Buffer>,
+    /// Brings pushes to this shard together.
+    pub merger: Mutex<Merger>,
 }
 
 /// A table in the device's memory.
@@ -54,7 +58,11 @@ impl Table {
                 fill(first, rows);
                 gpu.write(&values, ((first - range.start) * row) as u64, rows)?;
             }
-            shards.push(Shard { values, states });
+            shards.push(Shard {
+                values,
+                states,
+                merger: Mutex::default(),
+            });
         }
         Ok(Table {
             spec: spec.clone(),
@@ -80,7 +88,7 @@ impl Table {
     }
 
     pub(super) fn write(
-        &mut self,
+        &self,
         gpu: &Gpu,
         column: Column,
         data: &[f32],

@@ -4,7 +4,7 @@ use super::Table;
 use super::params::{NONE, Params};
 use super::recorder::{Recorder, workgroups};
 use super::shape::Values;
-use super::source::{GROUP, Stage};
+use super::source::{GROUP, Pushed, Stage};
 use super::table::Shard;
 use crate::device::{Buffer, DeviceError};
 use crate::optim::{OptimizerKind, OptimizerStep};
@@ -33,7 +33,7 @@ pub(super) fn update_sparse(
             step,
             table.spec.width,
             shard,
-            [plan, gradients],
+            ([plan, gradients], Pushed::Rows),
         )?;
     }
     Ok(())
@@ -54,24 +54,25 @@ pub(super) fn update_dense(
         items: table.spec.layout.range(shard).len() as u32,
         ..*params
     };
-    let buffers = [plan, gradients];
+    let gradients = ([plan, gradients], Pushed::Rows);
     update(
         recorder,
         params,
         step,
         table.spec.width,
         &table.shards[shard],
-        buffers,
+        gradients,
     )
 }
 
-fn update(
+/// Applies the optimizer to rows of a shard; `params` says which, and `pushed` what `gradients` are.
+pub(super) fn update(
     recorder: &mut Recorder,
     params: Params,
     step: OptimizerStep,
     width: usize,
     shard: &Shard,
-    [plan, gradients]: [&Buffer; 2],
+    ([plan, gradients], pushed): ([&Buffer; 2], Pushed),
 ) -> Result<(), DeviceError> {
     let values = Values::of(width);
     let cells = values.count(width);
@@ -91,6 +92,6 @@ fn update(
             (GROUP, workgroups(invocations, GROUP))
         }
     };
-    let stage = Stage::Update(step.kind, values, group);
+    let stage = Stage::Update(step.kind, values, group, pushed);
     recorder.dispatch(stage, &params, &buffers, workgroups)
 }

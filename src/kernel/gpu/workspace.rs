@@ -11,7 +11,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    fn new(gpu: &Gpu, label: &'static str) -> Result<Scratch, DeviceError> {
+    pub fn new(gpu: &Gpu, label: &'static str) -> Result<Scratch, DeviceError> {
         // Enough for a binding of any type; the first step says how much it takes.
         let buffer = gpu.storage(label, 64)?;
         Ok(Scratch { label, buffer })
@@ -85,6 +85,8 @@ workspace! {
     thresholds,
     /// Better and equal candidates of every query of a ranking.
     counts,
+    /// Partial sums, see `square_sum`.
+    square_sums,
 }
 
 impl Workspace {

@@ -10,7 +10,7 @@ const SIMILARITIES: [Similarity; 4] = [
 ];
 
 fn stages() -> Vec<Stage> {
-    let mut stages = vec![Stage::LossSum];
+    let mut stages = vec![Stage::LossSum, Stage::SquareSum];
     for &model in Model::ALL {
         stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
     }
@@ -34,7 +34,9 @@ fn stages() -> Vec<Stage> {
             OptimizerKind::RowAdagrad,
             OptimizerKind::Adam,
         ] {
-            stages.extend([32, 256].map(|group| Stage::Update(kind, values, group)));
+            for pushed in [Pushed::Rows, Pushed::Lists, Pushed::All] {
+                stages.extend([32, 256].map(|group| Stage::Update(kind, values, group, pushed)));
+            }
         }
         for similarity in SIMILARITIES {
             stages.push(Stage::GradQuery(similarity, values));

@@ -1,0 +1,151 @@
+//! Gradients that come from outside the engine's own step, and its own on their way to others.
+
+use super::simd::simd;
+use super::{Engine, Table, update};
+use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
+use crate::optim::OptimizerStep;
+use crate::sampler::{Candidates, Plan};
+
+/// Values whose squares are added up side by side.
+const WIDE: usize = 64;
+/// Values between two sums in `f64`.
+const STRETCH: usize = 4096;
+
+/// Σ x². Not finite if a value is not, or if a value's square is over [`f32::MAX`].
+pub fn square_sum(values: &[f32]) -> f64 {
+    simd(
+        #[inline(always)]
+        || values.chunks(STRETCH).map(stretch_square_sum).sum(),
+    )
+}
+
+#[inline(always)]
+fn stretch_square_sum(values: &[f32]) -> f64 {
+    let mut sums = [0.0f32; WIDE];
+    let (blocks, rest) = values.as_chunks::<WIDE>();
+    for block in blocks {
+        for (s, x) in sums.iter_mut().zip(block) {
+            *s += x * x;
+        }
+    }
+    for (s, x) in sums.iter_mut().zip(rest) {
+        *s += x * x;
+    }
+    let mut width = WIDE / 2;
+    while width > 0 {
+        for l in 0..width {
+            sums[l] += sums[l + width];
+        }
+        width /= 2;
+    }
+    f64::from(sums[0])
+}
+
+impl Engine {
+    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its
+    /// gradients: pushes in their order.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`]: nothing has
+    /// changed then.
+    pub fn push(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        pushes: &[Push<'_>],
+    ) -> Result<(), KernelError> {
+        let pushes = pushes.iter().map(|push| match push.gradients {
+            GradientRows::Cpu(values) => Ok((push.places, &values[..], push.weight)),
+            GradientRows::Gpu(_) => Err(KernelError::ForeignTable { engine: "CPU" }),
+        });
+        update::push(step, table, shard, &pushes.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Applies the optimizer to rows of a shard, a gradient row for each.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`], [`KernelError::Row`]: nothing has changed then.
+    pub fn push_rows(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        places: Places<'_>,
+        gradients: &[f32],
+    ) -> Result<(), KernelError> {
+        update::push(step, table, shard, &[(places, gradients, 1.0)])
+    }
+
+    /// Σ g² over all gradients of the last [`Engine::gradients`] call.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn gradient_square_sum(
+        &mut self,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<f64, KernelError> {
+        let work = &self.work;
+        let of_relations = plan.relations.len() * relations.spec.width;
+        let sum = square_sum(&work.relation_gradients[..of_relations]);
+        Ok(sum
+            + match plan.candidates {
+                Candidates::Sampled { .. } => {
+                    square_sum(&work.entity_gradients[..plan.entities.len() * entities.spec.width])
+                }
+                Candidates::All { .. } => {
+                    let shards = work.shard_gradients.iter();
+                    shards.map(|gradients| square_sum(gradients)).sum()
+                }
+            })
+    }
+
+    /// The gradients of a shard's rows that the last [`Engine::gradients`] call made from this
+    /// plan: of the rows that the plan touches, or of all rows where candidates are all entities.
+    pub fn gradients_of(
+        &self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+        out: &mut Vec<f32>,
+    ) {
+        let (layout, width) = (&table.spec.layout, table.spec.width);
+        let (rows, gradients) = match (name, &plan.candidates) {
+            (TableName::Entities, Candidates::All { .. }) => {
+                let all = self.work.shard_gradients.get(shard);
+                out.extend_from_slice(all.map_or(&[], |gradients| gradients));
+                return;
+            }
+            (TableName::Entities, _) => (&plan.entities, &self.work.entity_gradients),
+            (TableName::Relations, _) => (&plan.relations, &self.work.relation_gradients),
+        };
+        let stretch = layout.stretch(shard, &rows.ids);
+        out.extend_from_slice(&gradients[stretch.start * width..stretch.end * width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn squares_add_up(values in prop::collection::vec(-1e3f32..1e3, 0..10_000)) {
+            let exact: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            prop_assert!((square_sum(&values) - exact).abs() <= exact * 1e-5);
+        }
+
+        #[test]
+        fn one_value_that_is_not_finite_shows(
+            n in 1usize..9000, at in 0usize..9000, bad in 0usize..3,
+        ) {
+            let mut values = vec![1.0; n];
+            values[at % n] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][bad];
+            prop_assert!(!square_sum(&values).is_finite());
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Gradients that come from outside the engine's own step, and its own on their way to others.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use super::params::{NONE, Params};
+use super::source::{GROUP, Pushed, Stage};
+use super::update::update;
+use super::workspace::Scratch;
+use super::{Engine, Recorder, Table, unlocked};
+use crate::device::{Buffer, DeviceError, Gpu};
+use crate::kernel::{self, KernelError, Places, Push, TableName};
+use crate::optim::OptimizerStep;
+use crate::sampler::{Candidates, Plan};
+
+/// Gradient rows in the device's memory.
+#[derive(Debug)]
+pub struct GradientRows {
+    buffer: Buffer,
+    values: usize,
+}
+
+/// Buffers that pushes use one after the other.
+#[derive(Debug)]
+pub(super) struct PushWork {
+    /// Places, lists and weights.
+    words: Scratch,
+    /// Gradients of one push, or of several in a row.
+    gradients: Scratch,
+}
+
+/// Workgroups of `square_sum`, at most, and the room that each buffer's sums have.
+const PARTS: usize = 256;
+
+impl GradientRows {
+    /// How many values they are.
+    pub(crate) fn len(&self) -> usize {
+        self.values
+    }
+
+    /// Room for so many values, that of `old` if it is enough.
+    fn room(gpu: &Gpu, values: usize, old: Option<GradientRows>) -> Result<Self, DeviceError> {
+        let bytes = (values * size_of::<f32>()) as u64;
+        let buffer = match old {
+            Some(old) if old.buffer.size() >= bytes => old.buffer,
+            _ => gpu.storage("pushed gradients", bytes.max(4))?,
+        };
+        Ok(GradientRows { buffer, values })
+    }
+}
+
+impl PushWork {
+    pub fn new(gpu: &Gpu) -> Result<PushWork, DeviceError> {
+        Ok(PushWork {
+            words: Scratch::new(gpu, "pushed places")?,
+            gradients: Scratch::new(gpu, "pushed gradients")?,
+        })
+    }
+}
+
+/// What an update reads besides the gradients: words, and where in them the parts lie.
+struct Lists {
+    words: Vec<u32>,
+    params: Params,
+    pushed: Pushed,
+}
+
+impl Engine {
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies gradient rows to the device, into the room that `old` had if it is enough.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn upload(
+        &self,
+        values: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        let rows = GradientRows::room(&self.gpu, values.len(), old)?;
+        // Whatever was recorded may still want what the buffer holds.
+        self.flush()?;
+        self.gpu.write(&rows.buffer, 0, values)?;
+        Ok(rows)
+    }
+
+    /// Keeps the gradients of a shard's rows that the last [`Engine::gradients`] call made from
+    /// this plan: of the rows that the plan touches, or of all rows where candidates are all
+    /// entities.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn keep_gradients(
+        &mut self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        let (from, start, values) = self.own(plan, name, table, shard);
+        let rows = GradientRows::room(&self.gpu, values, old)?;
+        let from = from.clone();
+        let recorder = unlocked(&mut self.recorder);
+        recorder.copy((&from, start), (&rows.buffer, 0), values);
+        recorder.submit()?;
+        Ok(rows)
+    }
+
+    /// Reads what [`Engine::keep_gradients`] would keep. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn gradients_of(
+        &self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        self.flush()?;
+        let (from, start, values) = self.own(plan, name, table, shard);
+        let first = out.len();
+        out.resize(first + values, 0.0);
+        let offset = (start * size_of::<f32>()) as u64;
+        Ok(self.gpu.read_into(from, offset, &mut out[first..])?)
+    }
+
+    /// Where the engine's own gradients of a shard lie: buffer, first value, values.
+    fn own(
+        &self,
+        plan: &Plan,
+        name: TableName,
+        table: &Table,
+        shard: usize,
+    ) -> (&Buffer, usize, usize) {
+        let (layout, width) = (&table.spec.layout, table.spec.width);
+        let (ids, gradients) = match (name, &plan.candidates) {
+            (TableName::Entities, Candidates::All { .. }) => {
+                let gradients = &self.work.shard_gradients[shard];
+                return (gradients.buffer(), 0, layout.range(shard).len() * width);
+            }
+            (TableName::Entities, _) => (&plan.entities.ids, &self.work.entity_gradients),
+            (TableName::Relations, _) => (&plan.relations.ids, &self.work.relation_gradients),
+        };
+        let stretch = layout.stretch(shard, ids);
+        (
+            gradients.buffer(),
+            stretch.start * width,
+            stretch.len() * width,
+        )
+    }
+
+    /// Σ g² over all gradients of the last [`Engine::gradients`] call. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn gradient_square_sum(
+        &mut self,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<f64, KernelError> {
+        if plan.queries.is_empty() {
+            return Ok(0.0);
+        }
+        let width = (entities.spec.width, relations.spec.width);
+        let mut buffers = vec![(
+            self.work.relation_gradients.buffer().clone(),
+            plan.relations.len() * width.1,
+        )];
+        match plan.candidates {
+            Candidates::Sampled { .. } => buffers.push((
+                self.work.entity_gradients.buffer().clone(),
+                plan.entities.len() * width.0,
+            )),
+            Candidates::All { .. } => {
+                for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
+                    if s < entities.spec.layout.shards() {
+                        let values = entities.spec.layout.range(s).len() * width.0;
+                        buffers.push((gradients.buffer().clone(), values));
+                    }
+                }
+            }
+        }
+        self.work.square_sums.room(&self.gpu, buffers.len() * PARTS)?;
+        let sums = self.work.square_sums.buffer();
+        let recorder = unlocked(&mut self.recorder);
+        let mut used = 0;
+        for (buffer, values) in &buffers {
+            let groups = values.div_ceil(GROUP as usize * 4).min(PARTS);
+            let params = Params {
+                items: *values as u32,
+                extra: used as u32,
+                ..Params::default()
+            };
+            recorder.dispatch(Stage::SquareSum, &params, &[buffer, sums], groups as u32)?;
+            used += groups;
+        }
+        recorder.submit()?;
+        let sums = self.gpu.read::<f32>(sums, 0, used)?;
+        Ok(sums.into_iter().map(f64::from).sum())
+    }
+
+    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its
+    /// gradients: pushes in their order.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`]: nothing has
+    /// changed then. If the device is lost or full.
+    pub fn push(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        pushes: &[Push<'_>],
+    ) -> Result<(), KernelError> {
+        let rows = pushes.iter().map(|push| match push.gradients {
+            kernel::GradientRows::Gpu(rows) => Ok(rows),
+            kernel::GradientRows::Cpu(_) => Err(KernelError::ForeignTable { engine: "GPU" }),
+        });
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<_> = (pushes.iter())
+            .map(|push| (push.places, push.gradients.len(), push.weight))
+            .collect();
+        let lists = lists(table, shard, &parts)?;
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = self.recorder();
+        recorder.submit()?;
+        let gradients = match (&lists.pushed, &rows[..]) {
+            (Pushed::Rows, [one]) => &one.buffer,
+            _ => {
+                let values = rows.iter().map(|rows| rows.values).sum();
+                work.gradients.room(&self.gpu, values)?;
+                let mut at = 0;
+                for rows in &rows {
+                    let to = (work.gradients.buffer(), at);
+                    recorder.copy((&rows.buffer, 0), to, rows.values);
+                    at += rows.values;
+                }
+                &work.gradients.buffer().clone()
+            }
+        };
+        work.words.room(&self.gpu, lists.words.len())?;
+        self.gpu.write(work.words.buffer(), 0, &lists.words)?;
+        let buffers = ([work.words.buffer(), gradients], lists.pushed);
+        let (width, shard) = (table.spec.width, &table.shards[shard]);
+        update(&mut recorder, lists.params, step, width, shard, buffers)?;
+        Ok(recorder.submit()?)
+    }
+
+    /// Applies the optimizer to rows of a shard, a gradient row for each.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`], [`KernelError::Row`]: nothing has changed then. If the device is
+    /// lost or full.
+    pub fn push_rows(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        places: Places<'_>,
+        gradients: &[f32],
+    ) -> Result<(), KernelError> {
+        let lists = lists(table, shard, &[(places, gradients.len(), 1.0)])?;
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = self.recorder();
+        recorder.submit()?;
+        work.words.room(&self.gpu, lists.words.len())?;
+        work.gradients.room(&self.gpu, gradients.len())?;
+        self.gpu.write(work.words.buffer(), 0, &lists.words)?;
+        self.gpu.write(work.gradients.buffer(), 0, gradients)?;
+        let buffers = [work.words.buffer(), work.gradients.buffer()];
+        let (width, shard) = (table.spec.width, &table.shards[shard]);
+        let buffers = (buffers, lists.pushed);
+        update(&mut recorder, lists.params, step, width, shard, buffers)?;
+        Ok(recorder.submit()?)
+    }
+}
+
+/// Checks pushes (places, gradient values, weight) and brings them together.
+fn lists(
+    table: &Table,
+    shard: usize,
+    pushes: &[(Places<'_>, usize, f32)],
+) -> Result<Lists, KernelError> {
+    let spec = &table.spec;
+    let rows = spec.layout.range(shard).len();
+    for &(places, values, _) in pushes {
+        KernelError::check_shape("gradients", places.count(rows) * spec.width, values)?;
+    }
+    let merger = &table.shards[shard].merger;
+    let mut merger = merger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lists = Lists {
+        words: Vec::new(),
+        params: Params {
+            at_ids: NONE,
+            items: rows as u32,
+            extra: pushes.len() as u32,
+            ..Params::default()
+        },
+        pushed: Pushed::Rows,
+    };
+    let (words, params) = (&mut lists.words, &mut lists.params);
+    let all = pushes.iter().all(|push| push.0 == Places::All);
+    match *pushes {
+        [(Places::All, _, 1.0)] => {}
+        [(Places::Listed(places), _, 1.0)] if merger.distinct(spec.name, rows, places)? => {
+            words.extend_from_slice(places);
+            params.at_ids = 0;
+            params.items = places.len() as u32;
+        }
+        _ if all => {
+            words.extend(pushes.iter().map(|push| push.2.to_bits()));
+            lists.pushed = Pushed::All;
+        }
+        _ => {
+            let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();
+            let merge = merger.merge(spec.name, rows, &places)?;
+            // Pushed rows lie one after the other in one buffer.
+            let mut first = 0;
+            let starts: Vec<u32> = (pushes.iter())
+                .map(|push| {
+                    let start = first;
+                    first += push.0.count(rows) as u32;
+                    start
+                })
+                .collect();
+            let row = |push: u32| starts[push as usize];
+            words.extend_from_slice(&merge.places);
+            params.at_ids = 0;
+            params.items = merge.places.len() as u32;
+            params.at_lists = words.len() as u32;
+            words.extend_from_slice(&merge.offsets);
+            params.at_places = words.len() as u32;
+            words.extend(merge.sources.iter().map(|s| row(s.push) + s.row));
+            params.at_weights = words.len() as u32;
+            let weight = |push: u32| pushes[push as usize].2.to_bits();
+            words.extend(merge.sources.iter().map(|s| weight(s.push)));
+            lists.pushed = Pushed::Lists;
+        }
+    }
+    Ok(lists)
+}
