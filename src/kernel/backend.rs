@@ -20,7 +20,7 @@ pub enum Backend {
     Gpu(Box<gpu::Engine>),
 }
 
-/// A table on the device of the backend that made it.
+/// A table on the device of the backend that made it. Several workers may use it at once.
 #[derive(Debug)]
 pub enum Table {
     /// In main memory.
@@ -39,6 +39,16 @@ macro_rules! on_engine {
             (Backend::Gpu(_), ..) => Err(KernelError::ForeignTable { engine: "GPU" }),
         }
     };
+}
+
+impl Table {
+    /// What the table is made of.
+    pub fn spec(&self) -> &TableSpec {
+        match self {
+            Table::Cpu(table) => table.spec(),
+            Table::Gpu(table) => table.spec(),
+        }
+    }
 }
 
 impl Backend {

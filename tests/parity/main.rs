@@ -3,6 +3,7 @@
 mod calls;
 mod case;
 mod oracle;
+mod pushes;
 mod ranks;
 mod steps;
 
