@@ -49,7 +49,7 @@ fn bits(server: &ParameterServer) -> Vec<u32> {
     let mut bits = Vec::new();
     for table in TableName::ALL {
         for column in [Column::Values, Column::First, Column::Second] {
-            if column.width(server.spec(table)) > 0 {
+            if column.width(&server.spec(table)) > 0 {
                 let values = server.read(table, column).unwrap();
                 bits.extend(values.iter().map(|value| value.to_bits()));
             }
@@ -176,7 +176,7 @@ fn many_against_all_with_smoothing_train_every_model() {
     }
 }
 
-fn rank(config: &Config, dataset: &Dataset, server: &mut ParameterServer) -> Evaluation {
+fn rank(config: &Config, dataset: &Dataset, server: &ParameterServer) -> Evaluation {
     let (rule, filter) = (rule(config, dataset), filter(dataset));
     let nameless = Breakdown::default();
     let ranked = evaluate(server, &rule, &filter, &dataset.test, &nameless, |_| true);
@@ -184,7 +184,7 @@ fn rank(config: &Config, dataset: &Dataset, server: &mut ParameterServer) -> Eva
 }
 
 /// Asserts that a scorer that tells no entity from another is ranked like the toss of a coin.
-fn assert_coin_toss(config: &Config, dataset: &Dataset, server: &mut ParameterServer) {
+fn assert_coin_toss(config: &Config, dataset: &Dataset, server: &ParameterServer) {
     let evaluation = rank(config, dataset, server);
     let known = filter(dataset);
     let mut candidates = Vec::new();
@@ -226,16 +226,16 @@ fn a_constant_scorer_gets_the_rank_of_a_coin_toss() {
                 reciprocal,
                 ..Config::default()
             };
-            let mut zero = server(&config, &dataset, &Initializer::ZERO);
-            assert_coin_toss(&config, &dataset, &mut zero);
+            let zero = server(&config, &dataset, &Initializer::ZERO);
+            assert_coin_toss(&config, &dataset, &zero);
             // Nor do rows help that are all the same but not zero: equal rows score equally,
             // wherever they lie.
-            let mut same = server(&config, &dataset, &initializer(&config));
+            let same = server(&config, &dataset, &initializer(&config));
             let row: Vec<f32> = (1..=20).map(|i| 1.0 / i as f32).collect();
             let rows = row.repeat(dataset.entities.len());
             same.write(TableName::Entities, Column::Values, &rows)
                 .unwrap();
-            assert_coin_toss(&config, &dataset, &mut same);
+            assert_coin_toss(&config, &dataset, &same);
         }
     }
 }
@@ -282,12 +282,12 @@ fn early_stopping_keeps_the_best_checkpoint() {
     assert_eq!(kept, [best.epoch, best.epoch + 2, best.epoch + 3]);
 
     let opened = Run::open(&run.path).unwrap();
-    let (mut loaded, state) = opened.load_best(backend()).unwrap();
+    let (loaded, state) = opened.load_best(backend()).unwrap();
     assert_eq!(state.epoch, best.epoch);
     let facts = &dataset.valid;
     let (rule, known) = (opened.rule(), filter(&dataset));
     let nameless = Breakdown::default();
-    let again = evaluate(&mut loaded, &rule, &known, facts, &nameless, |_| true);
+    let again = evaluate(&loaded, &rule, &known, facts, &nameless, |_| true);
     assert_eq!(again.unwrap().unwrap().both.mrr, mrr(best));
     assert!(bits(&loaded) != bits(&trainer.server));
 }

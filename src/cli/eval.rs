@@ -37,7 +37,7 @@ pub struct EvalArgs {
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
-    let (mut run, mut server) = args.run.load()?;
+    let (mut run, server) = args.run.load()?;
     if let Some(dataset) = args.dataset {
         run.config.dataset = dataset;
     }
@@ -53,7 +53,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let facts = dataset.split(args.split);
     let total = facts.len() * 2;
     let evaluation = shardloom::eval::evaluate(
-        &mut server,
+        &server,
         &run.rule(),
         &dataset.filter_index(),
         facts,

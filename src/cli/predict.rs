@@ -36,7 +36,7 @@ pub struct PredictArgs {
 
 /// Runs `predict`.
 pub fn run(args: PredictArgs) -> CommandResult {
-    let (run, mut server) = args.run.load()?;
+    let (run, server) = args.run.load()?;
     let entity = |name: &Option<String>| {
         let found = name
             .as_ref()
@@ -69,7 +69,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
             Question::Relation { head, tail } => filter.tails(head, id).contains(&tail),
         })
     };
-    let answers = answer(&mut server, &run.rule(), question, args.top, known)?;
+    let answers = answer(&server, &run.rule(), question, args.top, known)?;
     let names = match question {
         Question::Relation { .. } => &run.relations,
         _ => &run.entities,

@@ -274,7 +274,7 @@ fn train(
     if let Some(epoch) = run.best(&trainer.state)?
         && epoch != best_epoch
     {
-        run.restore(&mut trainer.server, epoch)?;
+        run.restore(&trainer.server, epoch)?;
         best_epoch = epoch;
     }
     let Some(valid) = trainer.evaluate(&dataset.valid, &mut recorder)? else {
@@ -345,7 +345,7 @@ fn show_predictions(
             dataset.relations.name(relation)
         )?;
         let answers = answer(
-            &mut trainer.server,
+            &trainer.server,
             &rule,
             Question::Tail { head, relation },
             SHOWN,

@@ -85,7 +85,7 @@ fn ask(rule: &QueryRule, filter: &FilterIndex, fact: &Triple, head: bool, batch:
 /// # Errors
 /// If the device is lost or full.
 pub fn evaluate(
-    server: &mut ParameterServer,
+    server: &ParameterServer,
     rule: &QueryRule,
     filter: &FilterIndex,
     facts: &[Triple],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec,
-    TableName, TableSpec, cpu, gpu,
+    TableName, TableSpec, check, cpu, gpu,
 };
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
@@ -114,13 +114,49 @@ impl Backend {
     ///
     /// # Errors
     /// If `data` has not rows × width values, or the device is lost.
-    pub fn write(
+    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        on_engine!(self, engine, [table] => engine.write(table, column, data))
+    }
+
+    /// The values of a shard's rows, in its order, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read_shard(
         &self,
         table: &Table,
-        column: Column,
-        data: &[f32],
+        shard: usize,
+        out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [table] => engine.write(table, column, data))
+        let (width, layout) = (table.spec().width, &table.spec().layout);
+        out.resize(layout.range(shard).len() * width, 0.0);
+        on_engine!(self, engine, [table] => engine.read_shard(table, shard, out))
+    }
+
+    /// The values of some rows, in the order asked for, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] for a row that the table has not; if the device is lost or full.
+    pub fn read_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        check::rows(table.spec(), rows.iter().copied())?;
+        out.resize(rows.len() * table.spec().width, 0.0);
+        on_engine!(self, engine, [table] => engine.read_rows(table, rows, out))
+    }
+
+    /// Another engine on the same device, with buffers of its own: for another worker.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn another(&self) -> Result<Backend, KernelError> {
+        match self {
+            Backend::Cpu(_) => Ok(Backend::cpu()),
+            Backend::Gpu(engine) => Backend::gpu(engine.gpu().clone()),
+        }
     }
 
     /// Computes a step's gradients and keeps them on the device for [`Backend::update`].

@@ -48,7 +48,11 @@ fn widths(model: Model, entities: &TableSpec, relations: &TableSpec) -> Result<(
     KernelError::check_shape("width of relations", relation_width, relations.width)
 }
 
-fn rows(table: &TableSpec, rows: impl IntoIterator<Item = u32>) -> Result<(), KernelError> {
+/// Checks that a table has these rows.
+pub(super) fn rows(
+    table: &TableSpec,
+    rows: impl IntoIterator<Item = u32>,
+) -> Result<(), KernelError> {
     let end = table.layout.rows();
     match rows.into_iter().find(|&row| row as usize >= end) {
         None => Ok(()),

@@ -142,7 +142,9 @@ fn each(
 ) -> Result<(), KernelError> {
     match places {
         Places::All => (0..rows as u32).try_for_each(|row| f(row, row)),
-        Places::Listed(places) => (0..).zip(*places).try_for_each(|(row, &place)| f(row, place)),
+        Places::Listed(places) => (0..)
+            .zip(*places)
+            .try_for_each(|(row, &place)| f(row, place)),
     }
 }
 
@@ -187,7 +189,16 @@ mod tests {
     #[test]
     fn rows_beyond_the_shard_are_refused() {
         let mut merger = Merger::default();
-        let beyond = |error| matches!(error, KernelError::Row { row: 3, rows: 3, .. });
+        let beyond = |error| {
+            matches!(
+                error,
+                KernelError::Row {
+                    row: 3,
+                    rows: 3,
+                    ..
+                }
+            )
+        };
         let merged = merger.merge("entities", 3, &[Places::Listed(&[1, 3])]);
         assert!(beyond(merged.unwrap_err()));
         assert!(beyond(merger.distinct("entities", 3, &[3]).unwrap_err()));

@@ -47,7 +47,7 @@ pub struct Answer {
 /// # Errors
 /// If the device is lost or full.
 pub fn answer(
-    server: &mut ParameterServer,
+    server: &ParameterServer,
     rule: &QueryRule,
     question: Question,
     top: usize,

@@ -234,14 +234,14 @@ impl Run {
             None => checkpoint::read_latest(&self.path)?,
         };
         let config = &self.config;
-        let mut server = ParameterServer::new(
+        let server = ParameterServer::new(
             backend,
             self.shape()?,
             config.optimizer,
             config.shards,
             &Initializer::ZERO,
         )?;
-        fill(&mut server, &checkpoint)?;
+        fill(&server, &checkpoint)?;
         Ok((server, checkpoint.state))
     }
 
@@ -249,11 +249,7 @@ impl Run {
     ///
     /// # Errors
     /// If it is missing, torn or altered, or the device is lost.
-    pub fn restore(
-        &self,
-        server: &mut ParameterServer,
-        epoch: u32,
-    ) -> Result<TrainState, RunError> {
+    pub fn restore(&self, server: &ParameterServer, epoch: u32) -> Result<TrainState, RunError> {
         let checkpoint = checkpoint::read(&self.path, epoch)?;
         fill(server, &checkpoint)?;
         Ok(checkpoint.state)
@@ -298,7 +294,7 @@ impl Run {
             .map(|(name, table, column, values)| TableView {
                 name,
                 rows: server.shape().rows(*table),
-                width: column.width(server.spec(*table)),
+                width: column.width(&server.spec(*table)),
                 data: values,
             })
             .collect();
@@ -326,7 +322,7 @@ impl Run {
     }
 }
 
-fn fill(server: &mut ParameterServer, checkpoint: &Checkpoint<TrainState>) -> Result<(), RunError> {
+fn fill(server: &ParameterServer, checkpoint: &Checkpoint<TrainState>) -> Result<(), RunError> {
     for (table, column) in columns(server) {
         server.write(
             table,
@@ -342,7 +338,7 @@ fn columns(server: &ParameterServer) -> Vec<(TableName, Column)> {
     let all = TableName::ALL.into_iter().flat_map(|table| {
         [Column::Values, Column::First, Column::Second].map(|column| (table, column))
     });
-    all.filter(|&(table, column)| column.width(server.spec(table)) > 0)
+    all.filter(|&(table, column)| column.width(&server.spec(table)) > 0)
         .collect()
 }
 

@@ -1,16 +1,49 @@
 //! The parameter server: owns the tables of a model as shards on a device. Every gradient reaches
 //! a row, and every score comes from one, through here.
+//!
+//! There are three ways in, and all of them end in the same kernel, which averages what was pushed
+//! and applies the optimizer:
+//!
+//! - [`ParameterServer::step`]: one worker, on the server's own device; no row leaves it.
+//! - [`ParameterServer::push`]: rows and gradients from anywhere; at a barrier, or at once with
+//!   bounded staleness ([`UpdateMode`]).
+//! - [`ParameterServer::stage`], then [`ParameterServer::commit`] or [`ParameterServer::discard`]:
+//!   a step that several workers make together and that is voted on.
 
+mod barrier;
+mod desk;
+mod error;
 mod init;
+mod mode;
+mod pull;
+mod push;
+mod staleness;
+mod stats;
+mod tables;
+mod vote;
 mod worker;
 
+pub use error::ServerError;
 pub use init::{Initializer, Spread};
+pub use mode::{ShardId, StalenessPolicy, UpdateMode};
+pub use push::{Push, Pushed};
+pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
+pub use vote::Share;
 pub use worker::WorkerId;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::desk::{Desk, ShardDesk};
+use self::tables::Tables;
 
 pub use crate::kernel::TableName;
 use crate::kernel::{
-    Backend, Column, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, Table,
-    TableSpec,
+    Backend, Column, GradientRows, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout,
+    StepSpec, TableSpec,
 };
 use crate::model::Model;
 use crate::optim::{OptimizerKind, OptimizerStep};
@@ -47,14 +80,26 @@ impl Shape {
     }
 }
 
-/// The tables of one model on one device.
-#[derive(Debug)]
+/// The tables of one model on one device. Handles are cheap to clone and share the tables.
+#[derive(Clone, Debug)]
 pub struct ParameterServer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     shape: Shape,
-    backend: Backend,
-    entities: Table,
-    relations: Table,
-    specs: [TableSpec; 2],
+    tables: RwLock<Arc<Tables>>,
+    /// Reads and writes tables, and applies what workers push.
+    keeper: Backend,
+    /// Makes steps and rankings of its own.
+    house: Mutex<Backend>,
+    desk: Mutex<Desk>,
+    /// Told whenever a pull or push that waits for staleness may try again.
+    changed: Notify,
+    /// Gradient buffers to use again.
+    pool: Mutex<Vec<GradientRows>>,
+    started: Instant,
 }
 
 impl ParameterServer {
@@ -89,48 +134,168 @@ impl ParameterServer {
                 init.fill(&shape, table, first, rows)
             })
         };
-        Ok(ParameterServer {
+        let tables = Tables {
+            shape,
             entities: create(TableName::Entities, &specs[0])?,
             relations: create(TableName::Relations, &specs[1])?,
-            shape,
-            backend,
-            specs,
+        };
+        let shards = TableName::ALL
+            .into_iter()
+            .zip(&specs)
+            .flat_map(|(table, spec)| {
+                (0..spec.layout.shards()).map(move |shard| {
+                    ShardDesk::new(ShardId { table, shard }, spec.layout.range(shard).len(), 0)
+                })
+            });
+        let desk = Desk {
+            mode: UpdateMode::default(),
+            generation: 0,
+            workers: Arc::default(),
+            shards: shards.collect(),
+            entity_shards: specs[0].layout.shards(),
+            rate: 0.1,
+        };
+        Ok(ParameterServer {
+            inner: Arc::new(Inner {
+                shape,
+                tables: RwLock::new(Arc::new(tables)),
+                keeper: backend.another()?,
+                house: Mutex::new(backend),
+                desk: Mutex::new(desk),
+                changed: Notify::new(),
+                pool: Mutex::default(),
+                started: Instant::now(),
+            }),
         })
     }
 
     /// Shape of the tables.
     pub fn shape(&self) -> &Shape {
-        &self.shape
+        &self.inner.shape
     }
 
     /// How a table is made up.
-    pub fn spec(&self, table: TableName) -> &TableSpec {
-        &self.specs[table as usize]
+    pub fn spec(&self, table: TableName) -> TableSpec {
+        self.tables().table(table).spec().clone()
     }
 
-    /// One training step: pull, gradients, push. The loss stays on the device until
-    /// [`ParameterServer::take_loss`].
+    /// Another engine on the server's device, for a worker.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn engine(&self) -> Result<Backend, KernelError> {
+        self.inner.keeper.another()
+    }
+
+    /// Sets how pushes become updates, the generation and its workers. Whoever waits for another
+    /// generation is told so; what had been staged is thrown away.
+    pub fn configure(&self, mode: UpdateMode, generation: u64, workers: &[WorkerId]) {
+        let mut workers = workers.to_vec();
+        workers.sort_unstable();
+        workers.dedup();
+        tracing::info!(generation, ?workers, "workers of the parameter server");
+        let mut left = Vec::new();
+        {
+            let mut desk = self.desk();
+            desk.mode = mode;
+            desk.generation = generation;
+            for shard in &mut desk.shards {
+                left.extend(shard.barrier.expect(&workers));
+                shard.staleness.keep(&workers);
+            }
+            desk.workers = workers.into();
+        }
+        for (worker, arrival) in left {
+            self.recycle(arrival.payload.gradients);
+            for (_, waiter) in arrival.waiters {
+                let _ = waiter.send(Err(ServerError::Reconfigured { worker, generation }));
+            }
+        }
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Sets the learning rate of what is pushed from now on.
+    pub fn set_rate(&self, rate: f64) {
+        self.desk().rate = rate;
+    }
+
+    /// Continues from a number of steps on all shards; Adam's bias corrections depend on it.
+    pub fn set_steps(&self, steps: u64) {
+        let mut left = Vec::new();
+        for shard in &mut self.desk().shards {
+            left.extend(shard.barrier.set_step(steps));
+            shard.staleness.set_steps(steps);
+            shard.stats.step = steps;
+        }
+        for (_, arrival) in left {
+            self.recycle(arrival.payload.gradients);
+        }
+    }
+
+    /// Figures of every shard: those of entities, then those of relations.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.desk()
+            .shards
+            .iter()
+            .map(|shard| shard.stats.clone())
+            .collect()
+    }
+
+    /// Steps that every shard has made: those of entities, then those of relations.
+    pub fn shard_steps(&self) -> Vec<u64> {
+        let steps = |shard: &ShardDesk| shard.barrier.step().max(shard.staleness.steps());
+        self.desk().shards.iter().map(steps).collect()
+    }
+
+    /// Computes a step's gradients on a worker's engine, which must be of the server's device.
+    ///
+    /// # Errors
+    /// If the engine is of another device, or the device is lost or full.
+    pub fn gradients(
+        &self,
+        engine: &mut Backend,
+        spec: &StepSpec,
+        plan: &Plan,
+    ) -> Result<(), KernelError> {
+        let tables = self.tables();
+        engine.gradients(spec, plan, &tables.entities, &tables.relations)
+    }
+
+    /// Σ g² of what [`ParameterServer::gradients`] has computed; not finite if a gradient is not.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn gradient_square_sum(
+        &self,
+        engine: &mut Backend,
+        plan: &Plan,
+    ) -> Result<f64, KernelError> {
+        let tables = self.tables();
+        engine.gradient_square_sum(plan, &tables.entities, &tables.relations)
+    }
+
+    /// One training step of the only worker: pull, gradients, push. The loss stays on the device
+    /// until [`ParameterServer::take_loss`].
     ///
     /// # Errors
     /// If the device is lost or full.
     pub fn step(
-        &mut self,
+        &self,
         spec: &StepSpec,
         plan: &Plan,
         step: OptimizerStep,
     ) -> Result<(), KernelError> {
-        self.backend
-            .gradients(spec, plan, &self.entities, &self.relations)?;
-        self.backend
-            .update(step, plan, &mut self.entities, &mut self.relations)
+        let (tables, mut house) = (self.tables(), self.house());
+        house.gradients(spec, plan, &tables.entities, &tables.relations)?;
+        house.update(step, plan, &tables.entities, &tables.relations)
     }
 
     /// The losses of all steps since the last call, added up.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
-        self.backend.take_loss()
+    pub fn take_loss(&self) -> Result<f64, KernelError> {
+        self.house().take_loss()
     }
 
     /// A column of a table, all rows.
@@ -138,57 +303,90 @@ impl ParameterServer {
     /// # Errors
     /// If the device is lost.
     pub fn read(&self, table: TableName, column: Column) -> Result<Vec<f32>, KernelError> {
-        self.backend.read(self.table(table), column)
+        self.inner.keeper.read(self.tables().table(table), column)
     }
 
     /// Replaces a column of a table.
     ///
     /// # Errors
     /// If `data` has not rows × width values, or the device is lost.
-    pub fn write(
-        &mut self,
-        table: TableName,
-        column: Column,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
-        let target = match table {
-            TableName::Entities => &mut self.entities,
-            TableName::Relations => &mut self.relations,
-        };
-        self.backend.write(target, column, data)
-    }
-
-    fn table(&self, table: TableName) -> &Table {
-        match table {
-            TableName::Entities => &self.entities,
-            TableName::Relations => &self.relations,
-        }
+    pub fn write(&self, table: TableName, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        let tables = self.tables();
+        self.inner.keeper.write(tables.table(table), column, data)
     }
 
     /// Counts, for every query, the candidates before and beside its target.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn rank(&mut self, batch: &RankBatch) -> Result<Vec<RankCounts>, KernelError> {
-        self.backend
-            .rank(self.shape.model, batch, &self.entities, &self.relations)
+    pub fn rank(&self, batch: &RankBatch) -> Result<Vec<RankCounts>, KernelError> {
+        let (tables, mut house) = (self.tables(), self.house());
+        house.rank(
+            tables.shape.model,
+            batch,
+            &tables.entities,
+            &tables.relations,
+        )
     }
 
     /// Scores of every query against every entity, row-major; for a few queries.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn scores(&mut self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
-        self.backend
-            .scores(self.shape.model, queries, &self.entities, &self.relations)
+    pub fn scores(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
+        let (tables, mut house) = (self.tables(), self.house());
+        house.scores(
+            tables.shape.model,
+            queries,
+            &tables.entities,
+            &tables.relations,
+        )
     }
 
     /// The score of every query against its target.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn score_pairs(&mut self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
-        self.backend
-            .score_pairs(self.shape.model, queries, &self.entities, &self.relations)
+    pub fn score_pairs(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
+        let (tables, mut house) = (self.tables(), self.house());
+        house.score_pairs(
+            tables.shape.model,
+            queries,
+            &tables.entities,
+            &tables.relations,
+        )
     }
+
+    fn tables(&self) -> Arc<Tables> {
+        let tables = self.inner.tables.read();
+        Arc::clone(&tables.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn house(&self) -> MutexGuard<'_, Backend> {
+        lock(&self.inner.house)
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        lock(&self.inner.desk)
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Vec<GradientRows>> {
+        lock(&self.inner.pool)
+    }
+
+    /// Time since the server was made.
+    fn now(&self) -> Duration {
+        self.inner.started.elapsed()
+    }
+
+    fn at(&self, time: Duration) -> Instant {
+        // A deadline beyond what the clock can tell is as good as a year.
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        self.inner.started + time.min(FAR)
+    }
+}
+
+/// What these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -123,7 +123,7 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<Option<Evaluation>, TrainError> {
         let rule = self.prepared.sampler.rule;
-        evaluate_with(&mut self.server, &rule, &self.prepared, facts, observer)
+        evaluate_with(&self.server, &rule, &self.prepared, facts, observer)
     }
 
     /// Runs the rest of an epoch; `None` if the observer stopped it.
@@ -192,7 +192,7 @@ impl Trainer {
         observer.begin(epoch, self.config.epochs, steps);
         let order = sampler.order(epoch);
         let first = self.state.step;
-        let (server, state) = (&mut self.server, &mut self.state);
+        let (server, state) = (&self.server, &mut self.state);
         std::thread::scope(|scope| {
             let (send, plans) = sync_channel::<Plan>(AHEAD);
             scope.spawn(move || {
@@ -225,7 +225,7 @@ impl Trainer {
 /// # Errors
 /// If the device fails.
 pub fn evaluate_with(
-    server: &mut ParameterServer,
+    server: &ParameterServer,
     rule: &QueryRule,
     prepared: &Prepared,
     facts: &[Triple],

@@ -21,8 +21,8 @@ fn losses_are_kept_for_many_steps() {
         };
         let sampler = case.sampler();
         let rng = &mut stream(1, Purpose::Init, [0, 0]);
-        let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 2, 1));
-        let mut relations = Pair::new(
+        let entities = Pair::new(&engine, rng, &case.table("entities", 40, 2, 1));
+        let relations = Pair::new(
             &engine,
             rng,
             &case.table("relations", sampler.rule.relation_rows(), 2, 1),
@@ -32,13 +32,13 @@ fn losses_are_kept_for_many_steps() {
             kind: OptimizerKind::Sgd,
             rate: 0.0,
         };
-        let mut steps = |engine: &mut Backend, n: usize| {
+        let steps = |engine: &mut Backend, n: usize| {
             for _ in 0..n {
                 engine
                     .gradients(&case.spec, &plan, &entities.device, &relations.device)
                     .unwrap();
                 engine
-                    .update(still, &plan, &mut entities.device, &mut relations.device)
+                    .update(still, &plan, &entities.device, &relations.device)
                     .unwrap();
             }
             engine.take_loss().unwrap()
@@ -59,8 +59,8 @@ fn calls_between_gradients_and_update_keep_their_order() {
         };
         let sampler = case.sampler();
         let rng = &mut stream(1, Purpose::Init, [0, 0]);
-        let mut entities = Pair::new(&engine, rng, &case.table("entities", 40, 12, 2));
-        let mut relations = Pair::new(
+        let entities = Pair::new(&engine, rng, &case.table("entities", 40, 12, 2));
+        let relations = Pair::new(
             &engine,
             rng,
             &case.table("relations", sampler.rule.relation_rows(), 12, 1),
@@ -76,10 +76,10 @@ fn calls_between_gradients_and_update_keep_their_order() {
             .gradients(&case.spec, &plan, &entities.device, &relations.device)
             .unwrap();
         engine
-            .write(&mut entities.device, Column::Values, &[0.0; 40 * 12])
+            .write(&entities.device, Column::Values, &[0.0; 40 * 12])
             .unwrap();
         engine
-            .update(step, &plan, &mut entities.device, &mut relations.device)
+            .update(step, &plan, &entities.device, &relations.device)
             .unwrap();
         let found = engine.read(&entities.device, Column::Values).unwrap();
         for (found, gradient) in found.into_iter().zip(&wanted.entities.values) {
@@ -102,7 +102,7 @@ fn what_does_not_fit_together_is_refused() {
                 .create_table(&case.table("entities", rows, width, 1), &mut |_, _| ())
                 .unwrap()
         };
-        let (odd, small, mut right) = (table(40, 11), table(5, 12), table(40, 12));
+        let (odd, small, right) = (table(40, 11), table(5, 12), table(40, 12));
         let relations = table(6, 6);
         let shape = |result: Result<(), KernelError>| {
             assert!(
@@ -116,9 +116,9 @@ fn what_does_not_fit_together_is_refused() {
         shape(engine.gradients(&case.spec, &plan, &odd, &relations));
         shape(engine.gradients(&case.spec, &plan, &right, &right));
         row(engine.gradients(&case.spec, &plan, &small, &relations));
-        shape(engine.write(&mut right, Column::Values, &[0.0; 7]));
-        shape(engine.write(&mut right, Column::Second, &[0.0; 7]));
-        engine.write(&mut right, Column::Second, &[]).unwrap();
+        shape(engine.write(&right, Column::Values, &[0.0; 7]));
+        shape(engine.write(&right, Column::Second, &[0.0; 7]));
+        engine.write(&right, Column::Second, &[]).unwrap();
 
         let query = RankQuery {
             entity: 39,

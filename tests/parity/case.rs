@@ -53,7 +53,7 @@ impl Pair {
         let rows = spec.layout.rows();
         let initial = values(rng, rows * spec.width, -1.0, 1.0);
         let mut filled = 0;
-        let mut device = engine
+        let device = engine
             .create_table(spec, &mut |first, part| {
                 part.copy_from_slice(&initial[first * spec.width..][..part.len()]);
                 filled += part.len();
@@ -65,7 +65,7 @@ impl Pair {
             assert_eq!(state.len(), rows * column.width(spec));
             assert!(state.iter().all(|&s| s == 0.0));
             let state = values(rng, state.len(), 0.1, 1.0);
-            engine.write(&mut device, column, &state).unwrap();
+            engine.write(&device, column, &state).unwrap();
             state.into_iter().map(f64::from).collect::<Vec<_>>()
         });
         let oracle = oracle::Table {
@@ -87,7 +87,7 @@ impl Pair {
             .into_iter()
             .zip(to)
         {
-            engine.write(&mut self.device, column, data).unwrap();
+            engine.write(&self.device, column, data).unwrap();
         }
     }
 }
@@ -247,7 +247,7 @@ impl Case {
                 .gradients(&self.spec, plan, &entities.device, &relations.device)
                 .unwrap();
             engine
-                .update(step, plan, &mut entities.device, &mut relations.device)
+                .update(step, plan, &entities.device, &relations.device)
                 .unwrap();
             let loss = engine.take_loss().unwrap();
             let after = [entities.read(engine), relations.read(engine)];

@@ -99,7 +99,7 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
         for (i, &(entities, queries, shards)) in sizes.iter().enumerate() {
             let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
             let dim = pick(rng, &[2, 6, 16, 34, 50]);
-            let (mut entity_table, mut rows) = whole_numbers(engine, rng, entities, dim, shards);
+            let (entity_table, mut rows) = whole_numbers(engine, rng, entities, dim, shards);
             let (relation_table, relation_rows) =
                 whole_numbers(engine, rng, 4, model.relation_width(dim), 1);
             // Copies of rows, far from their originals, and rows that are not numbers.
@@ -111,9 +111,7 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
                 rows[17 * dim + 1] = f32::NAN;
                 rows[40 * dim] = f32::INFINITY;
             }
-            engine
-                .write(&mut entity_table, Column::Values, &rows)
-                .unwrap();
+            engine.write(&entity_table, Column::Values, &rows).unwrap();
 
             let batch = draw_ranking(rng, queries, entities, 4);
             let scores = engine
@@ -188,15 +186,14 @@ fn equal_rows_tie_exactly() {
                 let (entities, dim) = (333, 22);
                 let rng = &mut stream(9, Purpose::Init, [shards as u64, 0]);
                 let row = values(rng, dim, -1.0, 1.0);
-                let (mut table, _) = whole_numbers(&engine, rng, entities, dim, shards);
+                let (table, _) = whole_numbers(&engine, rng, entities, dim, shards);
                 engine
-                    .write(&mut table, Column::Values, &row.repeat(entities))
+                    .write(&table, Column::Values, &row.repeat(entities))
                     .unwrap();
-                let (mut relations, _) =
-                    whole_numbers(&engine, rng, 2, model.relation_width(dim), 1);
+                let (relations, _) = whole_numbers(&engine, rng, 2, model.relation_width(dim), 1);
                 let relation_rows = values(rng, 2 * model.relation_width(dim), -1.0, 1.0);
                 engine
-                    .write(&mut relations, Column::Values, &relation_rows)
+                    .write(&relations, Column::Values, &relation_rows)
                     .unwrap();
                 let batch = draw_ranking(rng, 77, entities, 2);
                 let counts = engine.rank(model, &batch, &table, &relations).unwrap();

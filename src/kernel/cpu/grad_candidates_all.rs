@@ -4,9 +4,9 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::table::View;
 use super::score::add_gradient;
 use super::simd::simd;
+use super::table::View;
 use crate::model::{Model, Operator, Similarity, Visitor};
 
 /// Rows that one task works on; fixed, so that sums do not depend on the number of threads.

@@ -3,10 +3,10 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::table::View;
 use super::score::add_gradient;
 use super::score_all::CANDIDATES;
 use super::simd::simd;
+use super::table::View;
 use crate::model::{Model, Operator, Similarity, Visitor};
 
 /// Overwrites `d_queries` (n × width), given `coefficients` (n × rows of the table).

@@ -43,7 +43,11 @@ impl<'a> SharedRows<'a> {
         let rows = shard.values.len() / widths[0].max(1);
         let columns = [&mut shard.values, &mut shard.first, &mut shard.second];
         for (column, width) in columns.iter().zip(widths) {
-            assert_eq!(column.len(), rows * width, "a shard's columns have its rows");
+            assert_eq!(
+                column.len(),
+                rows * width,
+                "a shard's columns have its rows"
+            );
         }
         SharedRows {
             columns: columns.map(|column| column.as_mut_ptr()),
@@ -58,7 +62,10 @@ impl<'a> SharedRows<'a> {
     /// # Safety
     /// No other borrow of the same row may be alive.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "that is what the safety condition is for")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "that is what the safety condition is for"
+    )]
     pub unsafe fn row(&self, row: usize) -> [&mut [f32]; 3] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         let column = |c: usize| {

@@ -77,7 +77,8 @@ fn update_rows(
     let spec = &table.spec;
     for s in 0..spec.layout.shards() {
         let stretch = spec.layout.stretch(s, ids);
-        let rows = DistinctRows::ascending(spec, &ids[stretch.clone()], spec.layout.range(s).start)?;
+        let rows =
+            DistinctRows::ascending(spec, &ids[stretch.clone()], spec.layout.range(s).start)?;
         let gradients = &gradients[stretch.start * spec.width..stretch.end * spec.width];
         let shard = &mut table.shard_mut(s);
         update(step, spec, shard, rows, Gradients::Rows(gradients));
@@ -155,9 +156,12 @@ impl Engine {
             return Ok(());
         }
         match &plan.candidates {
-            Candidates::Sampled { .. } => {
-                update_rows(step, entities, &plan.entities.ids, &self.work.entity_gradients)?
-            }
+            Candidates::Sampled { .. } => update_rows(
+                step,
+                entities,
+                &plan.entities.ids,
+                &self.work.entity_gradients,
+            )?,
             Candidates::All { .. } => {
                 for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
                     let shard = &mut entities.shard_mut(s);
@@ -166,7 +170,12 @@ impl Engine {
                 }
             }
         }
-        update_rows(step, relations, &plan.relations.ids, &self.work.relation_gradients)
+        update_rows(
+            step,
+            relations,
+            &plan.relations.ids,
+            &self.work.relation_gradients,
+        )
     }
 
     /// All rows of a column, in table order.
@@ -177,16 +186,39 @@ impl Engine {
         Ok(table.read(column))
     }
 
+    /// Copies the values of a shard's rows.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn read_shard(
+        &self,
+        table: &Table,
+        shard: usize,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        table.shard(shard).copy_values(out);
+        Ok(())
+    }
+
+    /// Copies the values of some rows.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn read_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        pull::pull(&table.view(), rows, out);
+        Ok(())
+    }
+
     /// Replaces all rows of a column.
     ///
     /// # Errors
     /// [`KernelError::Shape`] unless `data` has rows × width values.
-    pub fn write(
-        &self,
-        table: &Table,
-        column: Column,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
+    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
         table.write(column, data)
     }
 

@@ -3,8 +3,8 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::table::View;
 use super::simd::simd;
+use super::table::View;
 use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 
 /// Candidate rows taken together in pairwise loops, so that they stay in the first-level cache

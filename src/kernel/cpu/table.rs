@@ -2,6 +2,8 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rayon::prelude::*;
+
 use super::memory::zeros;
 use crate::kernel::{Column, KernelError, Merger, TableSpec};
 
@@ -111,6 +113,14 @@ impl View<'_> {
 }
 
 impl Shard {
+    /// Copies all values.
+    pub(super) fn copy_values(&self, out: &mut [f32]) {
+        // Blocks that are worth another thread's while.
+        const BLOCK: usize = 1 << 18;
+        let blocks = out.par_chunks_mut(BLOCK).zip(self.values.par_chunks(BLOCK));
+        blocks.for_each(|(out, values)| out.copy_from_slice(values));
+    }
+
     pub(super) fn column(&self, column: Column) -> &[f32] {
         match column {
             Column::Values => &self.values,

@@ -6,10 +6,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BLOCK;
+use super::Table;
 use super::memory::SharedRows;
 use super::simd::simd;
 use super::table::Shard;
-use super::Table;
 use crate::kernel::{KernelError, Merge, Places, TableSpec};
 use crate::optim::OptimizerStep;
 

@@ -123,12 +123,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`KernelError::Shape`] unless `data` has rows × width values; or if the device is lost.
-    pub fn write(
-        &self,
-        table: &Table,
-        column: Column,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
+    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
         self.flush()?;
         table.write(&self.gpu, column, data)
     }

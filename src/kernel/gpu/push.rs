@@ -3,6 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::params::{NONE, Params};
+use super::pull::pull;
 use super::source::{GROUP, Pushed, Stage};
 use super::update::update;
 use super::workspace::Scratch;
@@ -185,7 +186,9 @@ impl Engine {
                 }
             }
         }
-        self.work.square_sums.room(&self.gpu, buffers.len() * PARTS)?;
+        self.work
+            .square_sums
+            .room(&self.gpu, buffers.len() * PARTS)?;
         let sums = self.work.square_sums.buffer();
         let recorder = unlocked(&mut self.recorder);
         let mut used = 0;
@@ -249,6 +252,45 @@ impl Engine {
         let (width, shard) = (table.spec.width, &table.shards[shard]);
         update(&mut recorder, lists.params, step, width, shard, buffers)?;
         Ok(recorder.submit()?)
+    }
+
+    /// Copies the values of a shard's rows to the host. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read_shard(
+        &self,
+        table: &Table,
+        shard: usize,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        self.flush()?;
+        Ok(self.gpu.read_into(&table.shards[shard].values, 0, out)?)
+    }
+
+    /// Copies the values of some rows to the host. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn read_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut recorder = self.recorder();
+            recorder.submit()?;
+            work.words.room(&self.gpu, rows.len())?;
+            work.gradients.room(&self.gpu, out.len())?;
+            self.gpu.write(work.words.buffer(), 0, rows)?;
+            let params = &Params::default();
+            let [words, gathered] = [&work.words, &work.gradients].map(|s| s.buffer());
+            pull(&mut recorder, params, table, rows, words, gathered)?;
+            recorder.submit()?;
+        }
+        Ok(self.gpu.read_into(work.gradients.buffer(), 0, out)?)
     }
 
     /// Applies the optimizer to rows of a shard, a gradient row for each.

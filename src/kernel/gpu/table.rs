@@ -87,12 +87,7 @@ impl Table {
         Ok(all)
     }
 
-    pub(super) fn write(
-        &self,
-        gpu: &Gpu,
-        column: Column,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
+    pub(super) fn write(&self, gpu: &Gpu, column: Column, data: &[f32]) -> Result<(), KernelError> {
         let width = column.width(&self.spec);
         KernelError::check_shape(self.spec.name, self.spec.layout.rows() * width, data.len())?;
         for (s, shard) in self.shards.iter().enumerate() {

@@ -56,8 +56,8 @@ fn run(
         let fill = &mut |_, values: &mut [f32]| values.fill_with(|| rng.random_range(-1.0..1.0));
         engine.create_table(&spec, fill).unwrap()
     };
-    let mut relations = table("relations", 3, model.relation_width(width), 1);
-    let mut entities_table = table("entities", entities, width, 2);
+    let relations = table("relations", 3, model.relation_width(width), 1);
+    let entities_table = table("entities", entities, width, 2);
 
     let rule = QueryRule {
         relations: 3,
@@ -81,7 +81,7 @@ fn run(
         .gradients(&spec, &plan, &entities_table, &relations)
         .unwrap();
     engine
-        .update(step, &plan, &mut entities_table, &mut relations)
+        .update(step, &plan, &entities_table, &relations)
         .unwrap();
     let counts = engine
         .rank(model, &batch, &entities_table, &relations)

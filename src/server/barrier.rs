@@ -1,0 +1,317 @@
+//! The sync barrier of one shard, as a pure state machine: no clock, no waiting, no arithmetic.
+//!
+//! A barrier collects the pushes of one step, one from each expected worker. Taken (complete, or
+//! overdue with those that came), it opens for the next step at once, so that whoever comes too
+//! late is told so and never counted for another step. A push that is withdrawn leaves no trace.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::WorkerId;
+
+/// What was pushed, and who waits for the outcome.
+#[derive(Debug)]
+pub(super) struct Arrival<P, W> {
+    pub payload: P,
+    pub waiters: Vec<(Ticket, W)>,
+}
+
+/// Names a waiting push, so that it can be withdrawn.
+pub(super) type Ticket = u64;
+
+/// What became of a push on arrival.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// It waits for the others.
+    Waiting(Ticket),
+    /// The same worker's push of the same step is waiting already; this call waits along, and its
+    /// gradients are not used.
+    Again(Ticket),
+    /// It was applied earlier.
+    Applied,
+}
+
+/// Why a push was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Unknown,
+    Late { expected: u64 },
+    Early { expected: u64 },
+}
+
+/// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
+#[derive(Debug)]
+pub(super) struct Batch<P, W> {
+    pub step: u64,
+    pub arrivals: Vec<(WorkerId, Arrival<P, W>)>,
+    pub missing: Vec<WorkerId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Barrier<P, W> {
+    /// The step that is being collected, from 0.
+    step: u64,
+    /// Who must come, ascending.
+    expected: Vec<WorkerId>,
+    arrived: BTreeMap<WorkerId, Arrival<P, W>>,
+    /// When it is flushed; set by the first arrival.
+    deadline: Option<Duration>,
+    /// The last step that was applied with a push of this worker.
+    applied: BTreeMap<WorkerId, u64>,
+    /// Whether a batch was taken that is still being applied.
+    busy: bool,
+    tickets: Ticket,
+}
+
+impl<P, W> Barrier<P, W> {
+    pub fn new(step: u64) -> Barrier<P, W> {
+        Barrier {
+            step,
+            expected: Vec::new(),
+            arrived: BTreeMap::new(),
+            deadline: None,
+            applied: BTreeMap::new(),
+            busy: false,
+            tickets: 0,
+        }
+    }
+
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Changes who must come. What has arrived is given back.
+    pub fn expect(&mut self, workers: &[WorkerId]) -> Vec<(WorkerId, Arrival<P, W>)> {
+        self.expected = workers.to_vec();
+        self.clear()
+    }
+
+    /// Gives back what has arrived; the step stays open.
+    pub fn clear(&mut self) -> Vec<(WorkerId, Arrival<P, W>)> {
+        self.deadline = None;
+        std::mem::take(&mut self.arrived).into_iter().collect()
+    }
+
+    /// Continues from a step; what has arrived is given back.
+    pub fn set_step(&mut self, step: u64) -> Vec<(WorkerId, Arrival<P, W>)> {
+        self.step = step;
+        self.applied.clear();
+        self.clear()
+    }
+
+    /// Whether a push of this worker and step would be taken, without taking it.
+    pub fn check(&self, worker: WorkerId, step: u64) -> Result<(), Refused> {
+        if self.expected.binary_search(&worker).is_err() {
+            return Err(Refused::Unknown);
+        }
+        let expected = self.step;
+        match step.cmp(&expected) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Less if self.applied.get(&worker) == Some(&step) => Ok(()),
+            std::cmp::Ordering::Less => Err(Refused::Late { expected }),
+            std::cmp::Ordering::Greater => Err(Refused::Early { expected }),
+        }
+    }
+
+    /// Takes a push. `waiter` is told of the outcome; a push that nobody waits for (of a step that
+    /// is voted on) has none.
+    pub fn arrive(
+        &mut self,
+        now: Duration,
+        timeout: Duration,
+        (worker, step): (WorkerId, u64),
+        payload: P,
+        waiter: Option<W>,
+    ) -> Result<Arrived, Refused> {
+        self.check(worker, step)?;
+        if step < self.step {
+            return Ok(Arrived::Applied);
+        }
+        let ticket = self.tickets;
+        self.tickets += 1;
+        let waiter = waiter.map(|waiter| (ticket, waiter));
+        if let Some(arrival) = self.arrived.get_mut(&worker) {
+            arrival.waiters.extend(waiter);
+            return Ok(Arrived::Again(ticket));
+        }
+        self.deadline.get_or_insert(now.saturating_add(timeout));
+        let waiters = waiter.into_iter().collect();
+        self.arrived.insert(worker, Arrival { payload, waiters });
+        Ok(Arrived::Waiting(ticket))
+    }
+
+    /// Withdraws a waiting push; its payload comes back if nobody else waits for it.
+    pub fn withdraw(&mut self, worker: WorkerId, ticket: Ticket) -> Option<P> {
+        let arrival = self.arrived.get_mut(&worker)?;
+        let before = arrival.waiters.len();
+        arrival.waiters.retain(|(other, _)| *other != ticket);
+        if arrival.waiters.len() == before || !arrival.waiters.is_empty() {
+            return None;
+        }
+        let arrival = self.arrived.remove(&worker)?;
+        if self.arrived.is_empty() {
+            self.deadline = None;
+        }
+        Some(arrival.payload)
+    }
+
+    /// Who has not come yet.
+    pub fn missing(&self) -> Vec<WorkerId> {
+        let missing = |worker: &&WorkerId| !self.arrived.contains_key(worker);
+        self.expected.iter().filter(missing).copied().collect()
+    }
+
+    /// Whether every expected worker has come.
+    pub fn complete(&self) -> bool {
+        !self.arrived.is_empty() && self.arrived.len() == self.expected.len()
+    }
+
+    /// Takes the step's pushes, if all have come or the deadline has passed, and opens the next
+    /// step. Nothing is taken while an earlier batch is being applied.
+    pub fn take(&mut self, now: Duration) -> Option<Batch<P, W>> {
+        let overdue = self.deadline.is_some_and(|deadline| now >= deadline);
+        let ready = self.complete() || (overdue && !self.arrived.is_empty());
+        if self.busy || !ready {
+            return None;
+        }
+        let missing = self.missing();
+        let arrivals = self.clear();
+        let step = self.step;
+        for (worker, _) in &arrivals {
+            self.applied.insert(*worker, step);
+        }
+        self.busy = true;
+        self.step += 1;
+        Some(Batch {
+            step,
+            arrivals,
+            missing,
+        })
+    }
+
+    /// The batch taken last has been applied.
+    pub fn applied(&mut self) {
+        self.busy = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_secs(1);
+    const A: WorkerId = WorkerId(1);
+    const B: WorkerId = WorkerId(2);
+
+    fn barrier() -> Barrier<&'static str, u8> {
+        let mut barrier = Barrier::new(0);
+        barrier.expect(&[A, B]);
+        barrier
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_step_is_complete_when_all_have_come_whatever_the_order() {
+        let mut barrier = barrier();
+        barrier.arrive(at(0), T, (B, 0), "b", Some(1)).unwrap();
+        assert!(barrier.take(at(0)).is_none());
+        barrier.arrive(at(0), T, (A, 0), "a", Some(2)).unwrap();
+        let batch = barrier.take(at(0)).unwrap();
+        let order: Vec<_> = batch
+            .arrivals
+            .iter()
+            .map(|(w, a)| (*w, a.payload))
+            .collect();
+        assert_eq!(order, [(A, "a"), (B, "b")]);
+        assert_eq!((batch.step, batch.missing.len(), barrier.step()), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_timed_out_barrier_is_flushed_once() {
+        let mut barrier = barrier();
+        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
+        assert!(barrier.take(at(0)).is_none());
+        let batch = barrier.take(at(1)).unwrap();
+        assert_eq!(batch.missing, [B]);
+        barrier.applied();
+        // Every other waiter finds nothing left to flush.
+        assert!(barrier.take(at(2)).is_none());
+        assert_eq!(barrier.step(), 1);
+    }
+
+    #[test]
+    fn a_late_push_does_not_count_for_the_next_step() {
+        let mut barrier = barrier();
+        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
+        barrier.take(at(1)).unwrap();
+        barrier.applied();
+        let late = barrier.arrive(at(1), T, (B, 0), "b", Some(2));
+        assert_eq!(late, Err(Refused::Late { expected: 1 }));
+        assert!(!barrier.complete() && barrier.missing() == [A, B]);
+        let early = barrier.arrive(at(1), T, (B, 5), "b", Some(2));
+        assert_eq!(early, Err(Refused::Early { expected: 1 }));
+        let unknown = barrier.arrive(at(1), T, (WorkerId(9), 1), "x", Some(2));
+        assert_eq!(unknown, Err(Refused::Unknown));
+    }
+
+    #[test]
+    fn a_repeated_push_counts_once() {
+        let mut barrier = barrier();
+        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
+        let again = barrier.arrive(at(0), T, (A, 0), "a2", Some(2)).unwrap();
+        assert!(matches!(again, Arrived::Again(_)) && !barrier.complete());
+        barrier.arrive(at(0), T, (B, 0), "b", Some(3)).unwrap();
+        let batch = barrier.take(at(0)).unwrap();
+        assert_eq!(batch.arrivals[0].1.payload, "a");
+        assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
+        barrier.applied();
+        let after = barrier.arrive(at(0), T, (A, 0), "a3", Some(4)).unwrap();
+        assert_eq!(after, Arrived::Applied);
+    }
+
+    #[test]
+    fn a_cancelled_push_does_not_stay_counted() {
+        let mut barrier = barrier();
+        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, (A, 0), "a", Some(1)) else {
+            panic!("it waits");
+        };
+        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, (A, 0), "a", Some(1)) else {
+            panic!("it waits along");
+        };
+        assert_eq!(
+            barrier.withdraw(A, ticket),
+            None,
+            "another call still waits"
+        );
+        assert_eq!(barrier.withdraw(A, second), Some("a"));
+        assert_eq!(barrier.deadline(), None);
+        barrier.arrive(at(0), T, (B, 0), "b", Some(1)).unwrap();
+        assert_eq!(barrier.missing(), [A]);
+    }
+
+    #[test]
+    fn batches_are_applied_one_after_the_other() {
+        let mut barrier = barrier();
+        for (worker, step) in [(A, 0), (B, 0)] {
+            barrier
+                .arrive(at(0), T, (worker, step), "x", Some(1))
+                .unwrap();
+        }
+        barrier.take(at(0)).unwrap();
+        for (worker, step) in [(A, 1), (B, 1)] {
+            barrier
+                .arrive(at(0), T, (worker, step), "x", Some(1))
+                .unwrap();
+        }
+        assert!(barrier.take(at(9)).is_none(), "the first is being applied");
+        barrier.applied();
+        assert_eq!(barrier.take(at(9)).unwrap().step, 1);
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong between workers and shards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ShardId, WorkerId};
+use crate::kernel::{KernelError, TableName};
+
+/// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
+/// says so.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A worker that is not of this generation.
+    #[error("{worker} is not among the {workers} workers of generation {generation}")]
+    UnknownWorker {
+        /// Who pushed.
+        worker: WorkerId,
+        /// The generation.
+        generation: u64,
+        /// How many workers it has.
+        workers: usize,
+    },
+    /// A push of another generation than the current one.
+    #[error("{worker} pushed in generation {found}, expected {expected}")]
+    Generation {
+        /// Who pushed.
+        worker: WorkerId,
+        /// The generation of the push.
+        found: u64,
+        /// The current one.
+        expected: u64,
+    },
+    /// The workers changed while a push waited for them.
+    #[error("the workers changed to generation {generation} while {worker} waited for a barrier")]
+    Reconfigured {
+        /// Who waited.
+        worker: WorkerId,
+        /// The new generation.
+        generation: u64,
+    },
+    /// A shard that there is not.
+    #[error("{table} have no shard {shard}: expected below {shards}", table = .table.name())]
+    NoShard {
+        /// The table.
+        table: TableName,
+        /// What was asked for.
+        shard: usize,
+        /// How many shards it has.
+        shards: usize,
+    },
+    /// A row that the table has not.
+    #[error("row {row} of {table} does not exist: it has {rows}", table = .table.name())]
+    NoRow {
+        /// The table.
+        table: TableName,
+        /// The row.
+        row: u32,
+        /// How many rows it has.
+        rows: usize,
+    },
+    /// A row pushed to a shard that does not hold it.
+    #[error("{worker} pushed row {row} to {shard}, expected shard {home}")]
+    ForeignRow {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The row.
+        row: u32,
+        /// The shard that holds it.
+        home: usize,
+    },
+    /// Gradients that do not fit the rows.
+    #[error(
+        "{worker} pushed {found} values for {rows} rows to {shard}, expected {expected} (rows × {width})"
+    )]
+    Length {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// How many rows.
+        rows: usize,
+        /// Values in a row.
+        width: usize,
+        /// Values that there should be.
+        expected: usize,
+        /// Values that there are.
+        found: usize,
+    },
+    /// A gradient that is not a finite number.
+    #[error(
+        "{worker} pushed {value} for row {row}, column {column}, to {shard}: expected a finite number"
+    )]
+    NotFinite {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The row.
+        row: u32,
+        /// The value's place in the row.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A weight that is not one.
+    #[error(
+        "{worker} pushed to {shard} with weight {samples}: expected a finite number, at least 0"
+    )]
+    Samples {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The weight.
+        samples: f32,
+    },
+    /// A push for a step that is over.
+    #[error("{worker} pushed step {step} to {shard} too late: expected step {expected}")]
+    Late {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The push's step.
+        step: u64,
+        /// The shard's step.
+        expected: u64,
+    },
+    /// A push for a step that has not begun.
+    #[error("{worker} pushed step {step} to {shard} too early: expected step {expected}")]
+    Early {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The push's step.
+        step: u64,
+        /// The shard's step.
+        expected: u64,
+    },
+    /// A push of gradients that are too old.
+    #[error("{worker} is {staleness} steps behind {shard}, expected at most {bound}: pull again")]
+    Stale {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// Steps since the worker's pull.
+        staleness: u64,
+        /// How many there may be.
+        bound: u64,
+    },
+    /// Others did not come in time.
+    #[error("{worker} waited {after:?} at {shard} for {}", list(.waiting_for))]
+    Timeout {
+        /// Who waited.
+        worker: WorkerId,
+        /// Where.
+        shard: ShardId,
+        /// How long.
+        after: Duration,
+        /// For whom.
+        waiting_for: Vec<WorkerId>,
+    },
+    /// A step cannot be committed: not every worker has left its gradients.
+    #[error("step {step} of generation {generation} cannot be committed: {} missing at {shard}", list(.missing))]
+    Incomplete {
+        /// The generation.
+        generation: u64,
+        /// The step.
+        step: u64,
+        /// Where.
+        shard: ShardId,
+        /// Who has not come.
+        missing: Vec<WorkerId>,
+    },
+    /// Shards cannot be moved while pushes wait.
+    #[error("shards cannot move: {shard} is in the middle of step {step}")]
+    Busy {
+        /// The first such shard.
+        shard: ShardId,
+        /// Its step.
+        step: u64,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Kernel(Arc<KernelError>),
+}
+
+impl From<KernelError> for ServerError {
+    fn from(error: KernelError) -> ServerError {
+        ServerError::Kernel(Arc::new(error))
+    }
+}
+
+/// "worker 1 and worker 2".
+fn list(workers: &[WorkerId]) -> String {
+    let names: Vec<String> = workers.iter().map(WorkerId::to_string).collect();
+    match &names[..] {
+        [] => "nobody".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}

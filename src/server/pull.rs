@@ -1,0 +1,156 @@
+//! Pulls: how rows reach workers.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
+use crate::kernel::{Backend, TableName};
+
+impl ParameterServer {
+    /// Copies a shard's rows, in its order, in place of what `out` holds, and returns the shard's
+    /// step. From here on the worker's staleness is counted anew.
+    ///
+    /// A buffer that is used again spares the system from clearing new memory, which takes longer
+    /// than the copy.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`]; [`ServerError::Timeout`] where others must push first (async,
+    /// waiting); if the device is lost.
+    #[tracing::instrument(level = "debug", skip(self, out), fields(%worker, %shard))]
+    pub async fn pull(
+        &self,
+        worker: WorkerId,
+        shard: ShardId,
+        out: &mut Vec<f32>,
+    ) -> Result<u64, ServerError> {
+        let tables = self.tables();
+        let index = self.desk().index(shard).ok_or(ServerError::NoShard {
+            table: shard.table,
+            shard: shard.shard,
+            shards: tables.layout(shard.table).shards(),
+        })?;
+        self.begin_pull(worker, &[index]).await?;
+        let this = self.clone();
+        let mut buffer = std::mem::take(out);
+        let (result, buffer) = self
+            .off_the_runtime(move || {
+                let table = tables.table(shard.table);
+                let read = this
+                    .inner
+                    .keeper
+                    .read_shard(table, shard.shard, &mut buffer);
+                (read, buffer)
+            })
+            .await;
+        *out = buffer;
+        result?;
+        let mut desk = self.desk();
+        let shard = &mut desk.shards[index];
+        shard.stats.pulled(out.len());
+        Ok(shard.barrier.step().max(shard.staleness.steps()))
+    }
+
+    /// Copies rows of a table, in the order asked for, in place of what `out` holds. The worker's
+    /// staleness is counted anew in every shard that holds one of them.
+    ///
+    /// # Errors
+    /// [`ServerError::NoRow`]; [`ServerError::Timeout`] where others must push first (async,
+    /// waiting); if the device is lost.
+    #[tracing::instrument(level = "debug", skip(self, rows, out), fields(%worker, rows = rows.len()))]
+    pub async fn pull_rows(
+        &self,
+        worker: WorkerId,
+        table: TableName,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), ServerError> {
+        let tables = self.tables();
+        let (storage, counts) = tables.storage_rows(table, rows)?;
+        let touched: Vec<(usize, usize)> = {
+            let desk = self.desk();
+            let counts = counts.into_iter().enumerate().filter(|(_, n)| *n > 0);
+            counts
+                .filter_map(|(shard, n)| Some((desk.index(ShardId { table, shard })?, n)))
+                .collect()
+        };
+        let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
+        self.begin_pull(worker, &indices).await?;
+        let width = tables.width(table);
+        let this = self.clone();
+        let mut buffer = std::mem::take(out);
+        let (result, buffer) = self
+            .off_the_runtime(move || {
+                let keeper = &this.inner.keeper;
+                let read = keeper.read_rows(tables.table(table), &storage, &mut buffer);
+                (read, buffer)
+            })
+            .await;
+        *out = buffer;
+        result?;
+        let mut desk = self.desk();
+        for (index, count) in touched {
+            desk.shards[index].stats.pulled(count * width);
+        }
+        Ok(())
+    }
+
+    /// Notes a pull of these shards, all at once; in waiting mode as soon as it makes no
+    /// outstanding push too stale.
+    pub(super) async fn begin_pull(
+        &self,
+        worker: WorkerId,
+        shards: &[usize],
+    ) -> Result<(), ServerError> {
+        let start = self.now();
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let (timeout, shard, waiting_for): (Duration, _, _) = {
+                let mut desk = self.desk();
+                let blocked = match desk.mode {
+                    UpdateMode::Async {
+                        bound,
+                        policy: StalenessPolicy::Wait,
+                        ..
+                    } => (shards.iter().copied())
+                        .find(|&s| !desk.shards[s].staleness.may_pull(worker, bound)),
+                    _ => None,
+                };
+                let Some(blocked) = blocked else {
+                    for &shard in shards {
+                        desk.shards[shard].staleness.pull(worker);
+                    }
+                    return Ok(());
+                };
+                let shard = &desk.shards[blocked];
+                (desk.timeout(), shard.id, shard.staleness.in_the_way(worker))
+            };
+            if timeout_at(self.at(start + timeout), changed).await.is_err() {
+                return Err(ServerError::Timeout {
+                    worker,
+                    shard,
+                    after: timeout,
+                    waiting_for,
+                });
+            }
+        }
+    }
+
+    /// Runs what waits for a device beside the async runtime; in place on the CPU, which waits for
+    /// nothing.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let waits = matches!(self.inner.keeper, Backend::Gpu(_));
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if waits => match runtime.spawn_blocking(f).await {
+                Ok(value) => value,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            _ => f(),
+        }
+    }
+}

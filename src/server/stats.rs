@@ -1,0 +1,141 @@
+//! What a shard has been asked to do, and what it refused.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ServerError;
+use crate::kernel::TableName;
+
+/// Stalenesses of 0 to 15 steps, each by itself, and of more.
+pub const STALENESS_BUCKETS: usize = 17;
+
+/// Figures of one shard since the server was made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardStats {
+    /// `"entities"` or `"relations"`.
+    #[serde(serialize_with = "name")]
+    pub table: TableName,
+    /// The shard's number.
+    pub shard: usize,
+    /// Rows that it holds.
+    pub rows: usize,
+    /// Steps applied.
+    pub step: u64,
+    /// Pulls that touched it.
+    pub pulls: u64,
+    /// Pushes that were applied.
+    pub pushes: u64,
+    /// Barriers that opened with everybody there.
+    pub barriers: u64,
+    /// Barriers that opened at their deadline, without everybody.
+    pub flushed: u64,
+    /// Pushes that came again and were not counted again.
+    pub repeated: u64,
+    /// Pushes that were withdrawn while they waited.
+    pub cancelled: u64,
+    /// Steps that were voted down.
+    pub discarded: u64,
+    /// Pushes refused, by cause.
+    pub refused: Refusals,
+    /// How many pushes had a staleness of 0, 1, …, 15 and more.
+    pub staleness: [u64; STALENESS_BUCKETS],
+    /// Root mean square over pushes of the norms of their gradients.
+    pub gradient_norm: f64,
+    /// Bytes of gradients that were pushed.
+    pub bytes_pushed: u64,
+    /// Bytes of rows that were pulled.
+    pub bytes_pulled: u64,
+    /// Seconds spent on applying updates (on a GPU: on recording them).
+    pub seconds: f64,
+    #[serde(skip)]
+    squares: f64,
+}
+
+/// Refused pushes by cause; see [`ServerError`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Refusals {
+    /// From workers of no or another generation.
+    pub membership: u64,
+    /// For a step that was over.
+    pub late: u64,
+    /// For a step that had not begun.
+    pub early: u64,
+    /// Rows that do not exist or live elsewhere.
+    pub rows: u64,
+    /// Gradients that do not fit the rows.
+    pub length: u64,
+    /// Values or weights that are not finite.
+    pub not_finite: u64,
+    /// Staler than the bound.
+    pub stale: u64,
+    /// Waited in vain.
+    pub timeout: u64,
+}
+
+fn name<S: serde::Serializer>(table: &TableName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(table.name())
+}
+
+impl ShardStats {
+    pub(super) fn new(table: TableName, shard: usize, rows: usize) -> ShardStats {
+        ShardStats {
+            table,
+            shard,
+            rows,
+            step: 0,
+            pulls: 0,
+            pushes: 0,
+            barriers: 0,
+            flushed: 0,
+            repeated: 0,
+            cancelled: 0,
+            discarded: 0,
+            refused: Refusals::default(),
+            staleness: [0; STALENESS_BUCKETS],
+            gradient_norm: 0.0,
+            bytes_pushed: 0,
+            bytes_pulled: 0,
+            seconds: 0.0,
+            squares: 0.0,
+        }
+    }
+
+    pub(super) fn pulled(&mut self, values: usize) {
+        self.pulls += 1;
+        self.bytes_pulled += (values * size_of::<f32>()) as u64;
+    }
+
+    /// A push of so many values was applied; `squares` is the square of its norm.
+    pub(super) fn pushed(&mut self, values: usize, squares: f64, staleness: u64) {
+        self.pushes += 1;
+        self.bytes_pushed += (values * size_of::<f32>()) as u64;
+        self.staleness[staleness.min(STALENESS_BUCKETS as u64 - 1) as usize] += 1;
+        self.squares += squares;
+        self.gradient_norm = (self.squares / self.pushes as f64).sqrt();
+    }
+
+    pub(super) fn took(&mut self, time: Duration) {
+        self.seconds += time.as_secs_f64();
+    }
+
+    pub(super) fn refuse(&mut self, error: &ServerError) {
+        let refused = &mut self.refused;
+        match error {
+            ServerError::UnknownWorker { .. }
+            | ServerError::Generation { .. }
+            | ServerError::Reconfigured { .. } => refused.membership += 1,
+            ServerError::Late { .. } => refused.late += 1,
+            ServerError::Early { .. } => refused.early += 1,
+            ServerError::NoRow { .. } | ServerError::ForeignRow { .. } => refused.rows += 1,
+            ServerError::Length { .. } => refused.length += 1,
+            ServerError::NotFinite { .. } | ServerError::Samples { .. } => refused.not_finite += 1,
+            ServerError::Stale { .. } => refused.stale += 1,
+            ServerError::Timeout { .. } => refused.timeout += 1,
+            ServerError::NoShard { .. }
+            | ServerError::Incomplete { .. }
+            | ServerError::Busy { .. }
+            | ServerError::Kernel(_) => {}
+        }
+    }
+}

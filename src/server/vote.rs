@@ -1,0 +1,249 @@
+//! Steps that are voted on: gradients wait on the shards' devices until all workers are ready, and
+//! are then applied everywhere or nowhere.
+
+use tokio::sync::oneshot;
+
+use super::barrier::Batch;
+use super::desk::Staged;
+use super::tables::Tables;
+use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use crate::kernel::{Backend, GradientRows, TableName};
+use crate::sampler::{Candidates, Plan};
+
+/// Whose gradients a step is made of, and how much they weigh.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: u64,
+    /// The shards' step, from 0.
+    pub step: u64,
+    /// Samples behind the gradients.
+    pub samples: f32,
+}
+
+/// A worker's gradients for every shard, on the shards' device.
+type Parts = Vec<(usize, Staged)>;
+
+impl ParameterServer {
+    /// Leaves the gradients that an engine has made from a plan at every shard, without applying
+    /// them. `engine` may be of the server's device, where they stay, or of another one.
+    ///
+    /// # Errors
+    /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
+    /// [`ServerError::Early`]; [`ServerError::Kernel`] if a device fails. Nothing is left then.
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
+    pub fn stage(
+        &self,
+        share: Share,
+        engine: &mut Backend,
+        plan: &Plan,
+    ) -> Result<(), ServerError> {
+        let tables = self.tables();
+        self.desk().member(share.worker, share.generation)?;
+        let parts = self.parts(&tables, engine, plan, share.samples)?;
+        let mut desk = self.desk();
+        // Checked again: all shards take their part, or none does.
+        let checked = desk.member(share.worker, share.generation).and_then(|()| {
+            let group = (desk.generation, desk.workers.len());
+            let who = (share.worker, share.step);
+            desk.shards.iter().try_for_each(|shard| {
+                let checked = shard.barrier.check(share.worker, share.step);
+                checked.map_err(|why| shard.refusal(why, group, who))
+            })
+        });
+        if let Err(error) = checked {
+            drop(desk);
+            for (_, staged) in parts {
+                self.recycle(staged.gradients);
+            }
+            return Err(error);
+        }
+        let (now, timeout) = (self.now(), desk.timeout());
+        let who = (share.worker, share.step);
+        for (index, staged) in parts {
+            let shard = &mut desk.shards[index];
+            // Checked above; a repeated one is not needed.
+            let _ = shard.barrier.arrive(now, timeout, who, staged, None);
+        }
+        Ok(())
+    }
+
+    /// Applies a step that every worker has staged: averages and optimizer on all shards.
+    ///
+    /// # Errors
+    /// [`ServerError::Generation`] or [`ServerError::Incomplete`] if a worker's gradients are not
+    /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
+    #[tracing::instrument(level = "debug", skip(self))]
+    pub fn commit(&self, generation: u64, step: u64) -> Result<(), ServerError> {
+        let tables = self.tables();
+        let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
+            let mut desk = self.desk();
+            if desk.generation != generation {
+                return Err(ServerError::Generation {
+                    worker: desk.workers.first().copied().unwrap_or(WorkerId(0)),
+                    found: generation,
+                    expected: desk.generation,
+                });
+            }
+            for shard in &desk.shards {
+                if !shard.barrier.complete() || shard.barrier.step() != step {
+                    return Err(ServerError::Incomplete {
+                        generation,
+                        step,
+                        shard: shard.id,
+                        missing: shard.barrier.missing(),
+                    });
+                }
+            }
+            let now = self.now();
+            let shards = desk.shards.iter_mut().enumerate();
+            shards
+                .filter_map(|(index, shard)| Some((index, shard.barrier.take(now)?)))
+                .collect()
+        };
+        let mut result = Ok(());
+        for (index, batch) in batches {
+            // Past the first failure there is nothing left to save, but the books stay right.
+            result = result.and(self.apply(&tables, index, &batch));
+            self.desk().shards[index].barrier.applied();
+            for (_, arrival) in batch.arrivals {
+                self.recycle(arrival.payload.gradients);
+            }
+        }
+        result
+    }
+
+    /// Throws away what has been staged for the current step, everywhere.
+    pub fn discard(&self) {
+        let mut thrown = Vec::new();
+        {
+            let mut desk = self.desk();
+            for shard in &mut desk.shards {
+                let arrivals = shard.barrier.clear();
+                shard.stats.discarded += u64::from(!arrivals.is_empty());
+                thrown.extend(arrivals);
+            }
+        }
+        for (_, arrival) in thrown {
+            self.recycle(arrival.payload.gradients);
+        }
+    }
+
+    /// Notes that a worker is about to read the tables for a step (async: as soon as staleness
+    /// allows).
+    ///
+    /// # Errors
+    /// As [`ParameterServer::pull`].
+    pub async fn begin_step(&self, worker: WorkerId) -> Result<(), ServerError> {
+        let shards: Vec<usize> = (0..self.desk().shards.len()).collect();
+        self.begin_pull(worker, &shards).await
+    }
+
+    /// Pushes the gradients that an engine has made from a plan to every shard, as soon as
+    /// staleness allows (async).
+    ///
+    /// # Errors
+    /// As [`ParameterServer::push`]. Shards before the one that refused have been updated.
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
+    pub async fn push_step(
+        &self,
+        share: Share,
+        engine: &mut Backend,
+        plan: &Plan,
+    ) -> Result<(), ServerError> {
+        let tables = self.tables();
+        let mode = self.desk().mode;
+        let UpdateMode::Async {
+            bound,
+            policy,
+            timeout,
+        } = mode
+        else {
+            return self.stage(share, engine, plan);
+        };
+        let parts = self.parts(&tables, engine, plan, share.samples)?;
+        for (index, staged) in parts {
+            let limits = (bound, policy, timeout);
+            let admitted = self
+                .admit(index, share.worker, share.generation, limits)
+                .await?;
+            let id = self.desk().shards[index].id;
+            let start = std::time::Instant::now();
+            let push = crate::kernel::Push {
+                places: crate::kernel::Places::All,
+                gradients: &staged.gradients,
+                weight: 1.0,
+            };
+            let push = match &staged.places {
+                Some(places) => crate::kernel::Push {
+                    places: crate::kernel::Places::Listed(places),
+                    ..push
+                },
+                None => push,
+            };
+            let optimizer = admitted.optimizer(&tables);
+            let table = tables.table(id.table);
+            let applied = self.inner.keeper.push(optimizer, table, id.shard, &[push]);
+            let values = (staged.gradients.len(), staged.squares);
+            self.settle(index, &admitted, values, start.elapsed());
+            self.recycle(staged.gradients);
+            applied?;
+        }
+        Ok(())
+    }
+
+    /// An engine's gradients, shard by shard, on the device of the shards.
+    fn parts(
+        &self,
+        tables: &Tables,
+        engine: &mut Backend,
+        plan: &Plan,
+        samples: f32,
+    ) -> Result<Parts, ServerError> {
+        let mut parts = Vec::new();
+        let indices: Vec<ShardId> = self.desk().shards.iter().map(|shard| shard.id).collect();
+        for (index, id) in indices.into_iter().enumerate() {
+            let table = tables.table(id.table);
+            let layout = &table.spec().layout;
+            let all = id.table == TableName::Entities
+                && matches!(plan.candidates, Candidates::All { .. });
+            let rows = match id.table {
+                TableName::Entities => &plan.entities.ids,
+                TableName::Relations => &plan.relations.ids,
+            };
+            // An empty plan has no gradients.
+            let (places, gradients) = if plan.queries.is_empty() {
+                (Some(Vec::new()), self.inner.keeper.upload(&[], None)?)
+            } else {
+                let first = layout.range(id.shard).start as u32;
+                let ids = &rows[layout.stretch(id.shard, rows)];
+                let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
+                (places, self.own_gradients(engine, plan, id, tables)?)
+            };
+            parts.push((
+                index,
+                Staged {
+                    places,
+                    gradients,
+                    samples,
+                    squares: 0.0,
+                },
+            ));
+        }
+        Ok(parts)
+    }
+
+    fn own_gradients(
+        &self,
+        engine: &mut Backend,
+        plan: &Plan,
+        id: ShardId,
+        tables: &Tables,
+    ) -> Result<GradientRows, ServerError> {
+        let table = tables.table(id.table);
+        let old = self.pool().pop();
+        Ok(engine.keep_gradients(plan, id.table, table, id.shard, old)?)
+    }
+}

@@ -1,0 +1,72 @@
+//! The parameter server through its public API: what workers see.
+
+mod bounded;
+mod faults;
+mod soak;
+mod synced;
+mod votes;
+
+use std::time::Duration;
+
+use shardloom::device::testing;
+use shardloom::kernel::{Backend, Column, TableName};
+use shardloom::model::Model;
+use shardloom::optim::OptimizerKind;
+use shardloom::server::{
+    Initializer, ParameterServer, Push, Shape, ShardId, Spread, UpdateMode, WorkerId,
+};
+
+const SHAPE: Shape = Shape {
+    model: Model::DistMult,
+    dim: 4,
+    entities: 20,
+    relations: 3,
+};
+const RATE: f64 = 0.5;
+const TIMEOUT: Duration = Duration::from_secs(5);
+const SYNC: UpdateMode = UpdateMode::Sync { timeout: TIMEOUT };
+
+/// The CPU and, where there is an adapter, the GPU.
+fn backends() -> Vec<Backend> {
+    let gpu = testing::gpu().map(|gpu| Backend::gpu(gpu).unwrap());
+    [Backend::cpu()].into_iter().chain(gpu).collect()
+}
+
+fn workers(n: u32) -> Vec<WorkerId> {
+    (0..n).map(WorkerId).collect()
+}
+
+/// A server with four shards of entities and generation 1 of `n` workers.
+fn server_on(
+    backend: Backend,
+    optimizer: OptimizerKind,
+    mode: UpdateMode,
+    n: u32,
+) -> ParameterServer {
+    let init = Initializer::new(3, Spread::Normal(1.0));
+    let server = ParameterServer::new(backend, SHAPE, optimizer, 4, &init).unwrap();
+    server.configure(mode, 1, &workers(n));
+    server.set_rate(RATE);
+    server
+}
+
+fn server(mode: UpdateMode, n: u32) -> ParameterServer {
+    server_on(Backend::cpu(), OptimizerKind::Sgd, mode, n)
+}
+
+fn values(server: &ParameterServer) -> Vec<f32> {
+    server.read(TableName::Entities, Column::Values).unwrap()
+}
+
+/// A push of the rows 5 and 7, which live in shard 1 with 6, 8 and 9.
+fn push(worker: u32, step: u64, gradients: &[f32]) -> Push<'_> {
+    Push {
+        worker: WorkerId(worker),
+        generation: 1,
+        step,
+        shard: ShardId::entities(1),
+        samples: 1.0,
+        rows: &[5, 7],
+        gradients,
+    }
+}

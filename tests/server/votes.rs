@@ -1,0 +1,136 @@
+//! Steps that are voted on: applied everywhere or nowhere.
+
+use shardloom::dataset::Triple;
+use shardloom::kernel::{Backend, StepSpec, TableName};
+use shardloom::loss::{Loss, LossKind};
+use shardloom::model::Model;
+use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
+use shardloom::sampler::{Objective, Plan, QueryRule, Sampler};
+use shardloom::server::{ParameterServer, ServerError, Share, WorkerId};
+
+use crate::{SYNC, backends, server_on, values, workers};
+
+const SPEC: StepSpec = StepSpec {
+    model: Model::DistMult,
+    loss: Loss {
+        kind: LossKind::Softmax,
+        margin: 0.0,
+        temperature: 1.0,
+        smoothing: 0.0,
+    },
+    regularizer: Regularizer::NONE,
+    entity_dropout: 0.0,
+    relation_dropout: 0.0,
+};
+
+fn plan(objective: Objective) -> Plan {
+    let facts: Vec<Triple> = (0..30)
+        .map(|i| Triple {
+            head: i * 7 % 20,
+            relation: i % 3,
+            tail: i * 3 % 20,
+        })
+        .collect();
+    let rule = QueryRule {
+        relations: 3,
+        reciprocal: false,
+    };
+    let sampler = Sampler::new(facts, 20, rule, objective, 30);
+    sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
+}
+
+fn share(worker: u32, step: u64, samples: f32) -> Share {
+    Share {
+        worker: WorkerId(worker),
+        generation: 1,
+        step,
+        samples,
+    }
+}
+
+fn stage(
+    server: &ParameterServer,
+    engine: &mut Backend,
+    share: Share,
+    plan: &Plan,
+) -> Result<(), ServerError> {
+    server.gradients(engine, &SPEC, plan).unwrap();
+    server.stage(share, engine, plan)
+}
+
+#[test]
+fn the_same_gradients_from_two_workers_are_those_of_one() {
+    for backend in backends() {
+        for objective in [Objective::Negatives, Objective::OneVsAll] {
+            let plan = plan(objective);
+            let another = || backend.another().unwrap();
+            let alone = server_on(another(), OptimizerKind::Adagrad, SYNC, 1);
+            let start = values(&alone);
+            let step = OptimizerStep::new(OptimizerKind::Adagrad, crate::RATE, 1);
+            alone.step(&SPEC, &plan, step).unwrap();
+            assert!(values(&alone) != start);
+
+            let server = server_on(another(), OptimizerKind::Adagrad, SYNC, 2);
+            let mut engine = server.engine().unwrap();
+            stage(&server, &mut engine, share(1, 0, 3.0), &plan).unwrap();
+            assert!(values(&server) == start, "staged is not applied");
+            let error = server.commit(1, 0).unwrap_err();
+            assert!(
+                matches!(&error, ServerError::Incomplete { missing, .. } if missing == &[WorkerId(0)])
+            );
+            stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+            // A repeated one is not counted again.
+            stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+            server.commit(1, 0).unwrap();
+            for (found, wanted) in values(&server).iter().zip(&values(&alone)) {
+                assert!(
+                    (found - wanted).abs() <= 1e-5 * wanted.abs().max(1.0),
+                    "{found} {wanted}"
+                );
+            }
+            assert_eq!(server.shard_steps(), [1; 5]);
+            assert!(matches!(
+                server.commit(1, 0),
+                Err(ServerError::Incomplete { .. })
+            ));
+            let late = stage(&server, &mut engine, share(0, 0, 1.0), &plan);
+            late.unwrap();
+            let stranger = stage(&server, &mut engine, share(9, 1, 1.0), &plan);
+            assert!(matches!(stranger, Err(ServerError::UnknownWorker { .. })));
+        }
+    }
+}
+
+#[test]
+fn a_discarded_step_changes_nothing_and_can_be_made_again() {
+    for backend in backends() {
+        let plan = plan(Objective::Negatives);
+        let server = server_on(backend, OptimizerKind::Adam, SYNC, 2);
+        let start = values(&server);
+        let mut engine = server.engine().unwrap();
+        stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+        server.discard();
+        assert!(values(&server) == start);
+        assert!(matches!(
+            server.commit(1, 0),
+            Err(ServerError::Incomplete { .. })
+        ));
+        // The other worker is gone.
+        server.configure(SYNC, 2, &workers(1));
+        let old = stage(&server, &mut engine, share(0, 0, 1.0), &plan);
+        assert!(matches!(old, Err(ServerError::Generation { .. })));
+        let share = Share {
+            generation: 2,
+            ..share(0, 0, 1.0)
+        };
+        stage(&server, &mut engine, share, &plan).unwrap();
+        assert!(matches!(
+            server.commit(1, 0),
+            Err(ServerError::Generation { .. })
+        ));
+        server.commit(2, 0).unwrap();
+        assert!(values(&server) != start);
+        assert_eq!(server.stats()[0].discarded, 1);
+        assert!(server.spec(TableName::Entities).layout.shards() == 4);
+    }
+}
