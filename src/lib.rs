@@ -46,11 +46,12 @@
 //! | 2 | [`sampler`], [`device`] |
 //! | 3 | [`kernel`] |
 //! | 4 | [`server`] |
-//! | 5 | [`checkpoint`] |
+//! | 5 | [`checkpoint`], [`collective`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
 //! | 8 | the binary's command line |
 
 pub mod checkpoint;
+pub mod collective;
 pub mod config;
 pub mod dataset;
 pub mod device;

@@ -1,0 +1,336 @@
+//! Ranks that are threads or tasks of one process.
+//!
+//! Buffers are moved, not sent. The last rank to come works out the result for everybody, on all
+//! cores where the buffers are large, and hands it out; the others wait without a thread. Results
+//! that are the same everywhere are shared, and each rank copies its own on its own thread.
+//!
+//! Futures need a tokio runtime with its time driver on, for the deadlines. Plain threads call
+//! `Handle::block_on` with the handle of a multi-thread runtime.
+
+mod desk;
+mod group;
+mod sum;
+
+use std::sync::Arc;
+
+use super::{Call, Collective, CollectiveError, Element, Operation, Reduce, Term, Wire, segment};
+use desk::Seat;
+pub use group::Group;
+use sum::{Recipe, reduce};
+
+/// A group of generation 0, one member for each rank.
+pub fn group(world: usize) -> Vec<Local> {
+    Group::new(0, world).members()
+}
+
+/// A rank of a [`Group`].
+#[derive(Clone, Debug)]
+pub struct Local {
+    rank: usize,
+    group: Group,
+}
+
+/// Gives a rank's seat up when its future is dropped.
+struct Withdraw<'a> {
+    member: &'a Local,
+    ticket: u64,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        let Withdraw { member, ticket } = *self;
+        member.group.lock().withdraw(member.rank, ticket);
+    }
+}
+
+impl Local {
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Meets the other ranks: all agree on `operation` and `terms`, each brings a `deposit`, and
+    /// the last to come turns all of them, by rank, into what each takes away.
+    async fn meet<D: Send + 'static, R: Send + 'static>(
+        &self,
+        call: Call,
+        operation: Operation,
+        terms: impl IntoIterator<Item = Term> + Send,
+        fault: Option<CollectiveError>,
+        deposit: D,
+        complete: impl FnOnce(Vec<D>) -> Result<Vec<R>, CollectiveError> + Send,
+    ) -> Result<R, CollectiveError> {
+        let who = [Term::Sequence(call.sequence), Term::Operation(operation)];
+        let terms = who.into_iter().chain(terms).collect();
+        let deposit = Box::new(deposit);
+        let arrival = self
+            .group
+            .lock()
+            .arrive(self.rank, call, terms, fault, deposit)?;
+        let (ticket, mut answer) = (arrival.ticket, arrival.answer);
+        let _withdraw = Withdraw {
+            member: self,
+            ticket,
+        };
+        if let Some(seats) = arrival.full {
+            hand_out(seats, complete);
+        }
+        let answer = match tokio::time::timeout(call.timeout, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.group.lock().expire(self.rank, ticket);
+                // Decided: the answer is there, or being worked out by the last rank.
+                answer.await
+            }
+        };
+        let lost = CollectiveError::Lost {
+            sequence: call.sequence,
+        };
+        let parcel = answer.map_err(|_| lost.clone())??;
+        parcel.downcast().map(|result| *result).map_err(|_| lost)
+    }
+
+    /// A fault of values that cannot travel by the call's wire.
+    fn wire_fault<T: Element>(&self, call: Call) -> Option<CollectiveError> {
+        let element = T::TYPE;
+        let fits = call.wire == Wire::Exact || element == super::ElementType::F32;
+        (!fits).then_some(CollectiveError::Unsupported {
+            sequence: call.sequence,
+            rank: self.rank,
+            term: Term::Wire(call.wire),
+            element,
+        })
+    }
+
+    /// A fault of values that cannot be reduced so.
+    fn reduce_fault<T: Element>(&self, call: Call, reduce: Reduce) -> Option<CollectiveError> {
+        let (sequence, rank, element) = (call.sequence, self.rank, T::TYPE);
+        match reduce {
+            Reduce::Mean | Reduce::WeightedMean(_) if !element.is_float() => {
+                Some(CollectiveError::Unsupported {
+                    sequence,
+                    rank,
+                    term: Term::Reduce(reduce.name()),
+                    element,
+                })
+            }
+            Reduce::WeightedMean(weight) if !T::of(weight).to_f64().is_finite() || weight < 0.0 => {
+                Some(CollectiveError::Weight {
+                    sequence,
+                    rank,
+                    weight,
+                })
+            }
+            _ => self.wire_fault::<T>(call),
+        }
+    }
+
+    /// Both reductions: `share` says whether every rank's values become the reduced ones, or the
+    /// first rank's only.
+    async fn reduce<T: Element, R: Send + 'static>(
+        &self,
+        call: Call,
+        operation: Operation,
+        values: Vec<T>,
+        kind: Reduce,
+        share: bool,
+        results: impl FnOnce(Vec<Vec<T>>) -> Vec<R> + Send,
+    ) -> Result<R, CollectiveError> {
+        let terms = [
+            Term::Element(T::TYPE),
+            Term::Reduce(kind.name()),
+            Term::Wire(call.wire),
+            Term::Length(values.len()),
+        ];
+        let fault = self.reduce_fault::<T>(call, kind);
+        let weight = match kind {
+            Reduce::WeightedMean(weight) => T::of(weight),
+            Reduce::Sum | Reduce::Mean => T::of(1.0),
+        };
+        let values = travelled(values, call.wire);
+        let complete = move |deposits: Vec<(Vec<T>, T)>| {
+            let (mut ranks, weights): (Vec<_>, Vec<_>) = deposits.into_iter().unzip();
+            let recipe = Recipe::new(call, kind, weights, share)?;
+            reduce(&mut ranks, &recipe);
+            Ok(results(ranks))
+        };
+        self.meet(call, operation, terms, fault, (values, weight), complete)
+            .await
+    }
+}
+
+impl Collective for Local {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world(&self) -> usize {
+        self.group.world()
+    }
+
+    fn generation(&self) -> u64 {
+        self.group.generation()
+    }
+
+    async fn all_reduce<T: Element>(
+        &self,
+        call: Call,
+        values: Vec<T>,
+        reduce: Reduce,
+    ) -> Result<Vec<T>, CollectiveError> {
+        self.reduce(call, Operation::AllReduce, values, reduce, true, |ranks| {
+            ranks
+        })
+        .await
+    }
+
+    async fn all_gather<T: Element>(
+        &self,
+        call: Call,
+        values: Vec<T>,
+    ) -> Result<Vec<Vec<T>>, CollectiveError> {
+        let terms = [Term::Element(T::TYPE), Term::Wire(call.wire)];
+        let fault = self.wire_fault::<T>(call);
+        let values = travelled(values, call.wire);
+        self.meet(call, Operation::AllGather, terms, fault, values, shared)
+            .await
+            .map(Arc::unwrap_or_clone)
+    }
+
+    async fn reduce_scatter<T: Element>(
+        &self,
+        call: Call,
+        values: Vec<T>,
+        reduce: Reduce,
+    ) -> Result<Vec<T>, CollectiveError> {
+        let segment = segment(values.len(), self.group.world(), self.rank);
+        let first_of_all = |mut ranks: Vec<Vec<T>>| {
+            let world = ranks.len();
+            let first = Arc::new(ranks.swap_remove(0));
+            vec![first; world]
+        };
+        self.reduce(
+            call,
+            Operation::ReduceScatter,
+            values,
+            reduce,
+            false,
+            first_of_all,
+        )
+        .await
+        .map(|first| first[segment].to_vec())
+    }
+
+    async fn all_to_all<T: Element>(
+        &self,
+        call: Call,
+        parts: Vec<Vec<T>>,
+    ) -> Result<Vec<Vec<T>>, CollectiveError> {
+        let terms = [Term::Element(T::TYPE), Term::Wire(call.wire)];
+        let (found, world) = (parts.len(), self.group.world());
+        let fault = (found != world).then_some(CollectiveError::Parts {
+            sequence: call.sequence,
+            rank: self.rank,
+            found,
+            world,
+        });
+        let fault = fault.or_else(|| self.wire_fault::<T>(call));
+        let parts: Vec<_> = parts.into_iter().map(|p| travelled(p, call.wire)).collect();
+        let transpose = |senders: Vec<Vec<Vec<T>>>| {
+            let mut receivers = Vec::from_iter(senders.iter().map(|_| Vec::new()));
+            for sender in senders {
+                for (receiver, part) in receivers.iter_mut().zip(sender) {
+                    receiver.push(part);
+                }
+            }
+            Ok(receivers)
+        };
+        self.meet(call, Operation::AllToAll, terms, fault, parts, transpose)
+            .await
+    }
+
+    async fn broadcast<T: Element>(
+        &self,
+        call: Call,
+        root: usize,
+        mut values: Vec<T>,
+    ) -> Result<Vec<T>, CollectiveError> {
+        let terms = [
+            Term::Element(T::TYPE),
+            Term::Root(root),
+            Term::Wire(call.wire),
+            Term::Length(values.len()),
+        ];
+        let world = self.group.world();
+        let fault = (root >= world).then_some(CollectiveError::Root {
+            sequence: call.sequence,
+            rank: self.rank,
+            root,
+            world,
+        });
+        let fault = fault.or_else(|| self.wire_fault::<T>(call));
+        // Only the root's values move; the others keep their buffers and copy into them.
+        let deposit =
+            (self.rank == root).then(|| travelled(std::mem::take(&mut values), call.wire));
+        let roots = |deposits: Vec<Option<Vec<T>>>| {
+            let world = deposits.len();
+            let values = Arc::new(deposits.into_iter().flatten().next().unwrap_or_default());
+            Ok(vec![values; world])
+        };
+        let shared = self
+            .meet(call, Operation::Broadcast, terms, fault, deposit, roots)
+            .await?;
+        if self.rank == root {
+            return Ok(Arc::unwrap_or_clone(shared));
+        }
+        values.copy_from_slice(&shared);
+        Ok(values)
+    }
+
+    async fn barrier(&self, call: Call) -> Result<(), CollectiveError> {
+        self.meet(call, Operation::Barrier, [], None, (), Ok).await
+    }
+
+    async fn abort(&self, next: u64) {
+        self.group.abort(next);
+    }
+}
+
+/// Values as they are at the other end of the wire.
+fn travelled<T: Element>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
+    T::travel(&mut values, wire);
+    values
+}
+
+/// All deposits for everybody.
+fn shared<T>(deposits: Vec<Vec<T>>) -> Result<Vec<Arc<Vec<Vec<T>>>>, CollectiveError> {
+    let world = deposits.len();
+    Ok(vec![Arc::new(deposits); world])
+}
+
+/// Turns what all ranks brought into what each takes away, and answers them.
+fn hand_out<D: 'static, R: Send + 'static>(
+    seats: Vec<Seat>,
+    complete: impl FnOnce(Vec<D>) -> Result<Vec<R>, CollectiveError>,
+) {
+    let (deposits, replies): (Vec<_>, Vec<_>) =
+        seats.into_iter().map(|s| (s.deposit, s.reply)).unzip();
+    let deposits = deposits.into_iter().map(|deposit| {
+        *deposit
+            .downcast()
+            .expect("ranks that agree on operation and element bring the same type")
+    });
+    // A rank that has stopped listening needs no answer.
+    match complete(deposits.collect()) {
+        Ok(results) => {
+            for (reply, result) in replies.into_iter().zip(results) {
+                let _ = reply.send(Ok(Box::new(result)));
+            }
+        }
+        Err(error) => {
+            for reply in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}

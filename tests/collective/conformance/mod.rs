@@ -1,0 +1,63 @@
+//! What every backend has to do. `make` gives the members of a fresh group, by rank.
+//!
+//! [`results`], [`refusals`] and [`waits`] may run with paused time; [`races`] are for real time and
+//! several threads.
+
+mod ask;
+mod races;
+mod refusals;
+mod results;
+mod waits;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardloom::collective::{Call, Collective};
+
+pub use races::races;
+pub use refusals::refusals;
+pub use results::results;
+pub use waits::waits;
+
+/// A wait that is meant to end without anybody coming.
+const SHORT: Duration = Duration::from_millis(50);
+/// A wait that never passes in a backend that works.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The members of a fresh group.
+fn group<C: Collective>(make: &impl Fn(usize) -> Vec<C>, world: usize) -> Vec<Arc<C>> {
+    let ranks: Vec<_> = make(world).into_iter().map(Arc::new).collect();
+    assert_eq!(ranks.len(), world);
+    for (rank, c) in ranks.iter().enumerate() {
+        assert_eq!((c.rank(), c.world()), (rank, world));
+        assert_eq!(c.generation(), ranks[0].generation());
+    }
+    ranks
+}
+
+/// Runs every rank as a task of its own; results by rank.
+async fn together<C, R, F>(ranks: &[Arc<C>], run: impl Fn(Arc<C>) -> F) -> Vec<R>
+where
+    R: Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+{
+    let tasks: Vec<_> = ranks.iter().map(|c| tokio::spawn(run(c.clone()))).collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.expect("a rank panicked"));
+    }
+    results
+}
+
+/// A call of this member's generation that has all the time it needs.
+fn call(c: &impl Collective, sequence: u64) -> Call {
+    Call::new(c.generation(), sequence, LONG)
+}
+
+/// A number without pattern.
+fn noise(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,200 @@
+//! The backend for ranks of one process.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shardloom::collective::local::{Group, group};
+use shardloom::collective::{Call, Collective, CollectiveError, Reduce, Wire};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::conformance;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn runtime() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_time().build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn conforms_in_its_results() {
+    conformance::results(group).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn conforms_in_its_refusals() {
+    conformance::refusals(group).await;
+    conformance::refusals(|world| Group::new(8, world).members()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn conforms_in_its_waits() {
+    conformance::waits(group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn conforms_on_several_threads() {
+    conformance::refusals(group).await;
+    conformance::waits(group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn conforms_in_its_races() {
+    conformance::races(group, 100_000).await;
+}
+
+/// Runs every rank on a plain thread.
+fn on_threads<R: Send>(
+    world: usize,
+    run: impl Fn(&tokio::runtime::Handle, shardloom::collective::local::Local) -> R + Sync,
+) -> Vec<R> {
+    let runtime = runtime();
+    thread::scope(|scope| {
+        let ranks = group(world).into_iter();
+        let (run, handle) = (&run, runtime.handle());
+        let threads: Vec<_> = ranks.map(|c| scope.spawn(move || run(handle, c))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    })
+}
+
+/// C-RING-001: the mean is exact, and identical on all ranks.
+#[test]
+fn c_ring_001_exact_mean_identical_on_all_ranks() {
+    for world in [1, 2, 4, 8] {
+        for len in [1, 1000, 700_001] {
+            // Small integers times the world: sums and quotients are exact in f32.
+            let value = |rank: usize, i: usize| (world * (i % 1000 + rank * 7)) as f32;
+            let means = on_threads(world, |runtime, c| {
+                let own = (0..len).map(|i| value(c.rank(), i)).collect();
+                let call = Call::new(0, 0, LONG);
+                runtime
+                    .block_on(c.all_reduce(call, own, Reduce::Mean))
+                    .unwrap()
+            });
+            let shift = 7 * world * (world - 1) / 2;
+            for mean in means {
+                assert_eq!(mean.len(), len);
+                for (i, &mean) in mean.iter().enumerate() {
+                    assert_eq!(mean, (world * (i % 1000) + shift) as f32);
+                }
+            }
+        }
+    }
+}
+
+/// The known fault "the ring all-reduce deadlocks above 2.7 MB chunks": 64 MB from each rank, by
+/// every operation that carries values.
+#[test]
+fn large_buffers_do_not_deadlock() {
+    const LEN: usize = 16 << 20;
+    on_threads(3, |runtime, c| {
+        let own = || vec![c.rank() as f32 + 1.0; LEN];
+        let call = |sequence| Call::new(0, sequence, LONG);
+        runtime.block_on(async {
+            let sum = c.all_reduce(call(0), own(), Reduce::Sum).await.unwrap();
+            assert!(sum.len() == LEN && sum.iter().all(|&x| x == 6.0));
+            let sum = c.reduce_scatter(call(1), sum, Reduce::Sum).await.unwrap();
+            assert!(sum.len().abs_diff(LEN / 3) <= 1 && sum.iter().all(|&x| x == 18.0));
+            let all = c.all_gather(call(2), own()).await.unwrap();
+            for (values, expected) in all.iter().zip([1.0, 2.0, 3.0]) {
+                assert!(values.len() == LEN && values.iter().all(|&x| x == expected));
+            }
+            let parts = c.all_to_all(call(3), all).await.unwrap();
+            for values in &parts {
+                let expected = c.rank() as f32 + 1.0;
+                assert!(values.len() == LEN && values.iter().all(|&x| x == expected));
+            }
+            let root = c
+                .broadcast(call(4).wire(Wire::Bf16), 2, own())
+                .await
+                .unwrap();
+            assert!(root.len() == LEN && root.iter().all(|&x| x == 3.0));
+        });
+    });
+}
+
+/// Plain threads race through calls of all kinds of sizes.
+#[test]
+fn threads_race() {
+    let sums = on_threads(3, |runtime, c| {
+        let mut sum = 0u64;
+        for sequence in 0..5000 {
+            let own = vec![sequence; sequence as usize % 50];
+            let call = Call::new(0, sequence, LONG);
+            let all = runtime
+                .block_on(c.all_reduce(call, own, Reduce::Sum))
+                .unwrap();
+            sum += all.iter().sum::<u64>();
+        }
+        sum
+    });
+    let expected: u64 = (0..5000).map(|s| 3 * s * (s % 50)).sum();
+    assert_eq!(sums, [expected; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconfiguring_wakes_the_old_and_starts_anew() {
+    let old = Group::new(4, 2);
+    let members = old.members();
+    let waiting = members[0].clone();
+    let waiting = tokio::spawn(async move { waiting.barrier(Call::new(4, 0, LONG)).await });
+    tokio::task::yield_now().await;
+
+    let refused = CollectiveError::NotNewer {
+        generation: 4,
+        next: 4,
+    };
+    assert_eq!(old.reconfigure(4, 3).unwrap_err(), refused);
+    assert!(!waiting.is_finished(), "a refusal changes nothing");
+
+    let new = old.reconfigure(5, 3).unwrap();
+    let ended = Err(CollectiveError::Ended {
+        generation: 4,
+        next: 5,
+    });
+    assert_eq!(waiting.await.unwrap(), ended);
+    assert_eq!(members[1].barrier(Call::new(4, 0, LONG)).await, ended);
+
+    assert_eq!((new.generation(), new.world()), (5, 3));
+    let tasks = new.members().into_iter().map(|c| {
+        tokio::spawn(async move {
+            let own = vec![c.rank() as u32];
+            c.all_gather(Call::new(5, 0, LONG), own).await
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap(), Ok(vec![vec![0], vec![1], vec![2]]));
+    }
+    // Stragglers of the old generation do not disturb the new one.
+    assert_eq!(members[1].barrier(Call::new(5, 1, LONG)).await, ended);
+    assert!(group(0).is_empty());
+}
+
+/// What an all-reduce of 20M f32 costs: `cargo test --test collective -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_all_reduce() {
+    const LEN: usize = 20_000_000;
+    for wire in [Wire::Exact, Wire::F16, Wire::Bf16] {
+        for world in [2, 4] {
+            let times = on_threads(world, |runtime, c| {
+                let mut values = vec![1.0f32; LEN];
+                let mut times = Vec::new();
+                for round in 0..7 {
+                    let call = Call::new(0, 2 * round, LONG);
+                    runtime.block_on(c.barrier(call)).unwrap();
+                    let start = Instant::now();
+                    let reduced = c.all_reduce(call.next().wire(wire), values, Reduce::Mean);
+                    values = runtime.block_on(reduced).unwrap();
+                    times.push(start.elapsed());
+                }
+                times.sort();
+                times[times.len() / 2]
+            });
+            let bytes = (2 * world * 4 * LEN) as f64;
+            let time = times.into_iter().max().unwrap();
+            let rate = bytes / time.as_secs_f64() / 1e9;
+            println!("{world} ranks, {wire}: {time:?}, {rate:.1} GB/s read and written");
+        }
+    }
+}

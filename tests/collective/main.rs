@@ -1,0 +1,5 @@
+//! Collectives: the conformance suite that every backend has to pass, and what is particular to
+//! each.
+
+mod conformance;
+mod local;
