@@ -46,7 +46,7 @@
 //! | 2 | [`sampler`], [`device`] |
 //! | 3 | [`kernel`] |
 //! | 4 | [`server`] |
-//! | 5 | [`checkpoint`] |
+//! | 5 | [`checkpoint`], [`elastic`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
 //! | 8 | the binary's command line |
 
@@ -54,6 +54,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod dataset;
 pub mod device;
+pub mod elastic;
 pub mod eval;
 pub mod export;
 pub mod kernel;
