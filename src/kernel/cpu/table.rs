@@ -29,7 +29,9 @@ impl Table {
                     first: zeros(Column::First, range.len()),
                     second: zeros(Column::Second, range.len()),
                 };
-                fill(range.start, &mut shard.values);
+                if !range.is_empty() {
+                    fill(range.start, &mut shard.values);
+                }
                 shard
             })
             .collect();
