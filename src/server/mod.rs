@@ -1,10 +1,18 @@
 //! The parameter server: owns the tables of a model as shards on a device. Every gradient reaches
 //! a row, and every score comes from one, through here.
 
+mod assignment;
 mod init;
+mod manager;
+mod placement;
+mod strategy;
 mod worker;
 
+pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use init::{Initializer, Spread};
+pub use manager::{Reshard, ShardError, ShardManager};
+pub use placement::{DeviceCapacity, PlacementError, place};
+pub use strategy::{HASH_SEED, ShardingStrategy};
 pub use worker::WorkerId;
 
 use crate::kernel::{
