@@ -44,7 +44,9 @@ impl Table {
                     second: column(Column::Second, range.len()),
                     merger: Merger::default(),
                 };
-                fill(range.start, &mut shard.values);
+                if !range.is_empty() {
+                    fill(range.start, &mut shard.values);
+                }
                 RwLock::new(shard)
             })
             .collect();

@@ -28,6 +28,7 @@ mod table;
 mod update;
 mod upload;
 mod workspace;
+mod write_rows;
 
 pub use push::GradientRows;
 pub use table::Table;

@@ -27,6 +27,9 @@ pub(super) fn pull(
         } else {
             0..ids.len()
         };
+        if range.is_empty() {
+            continue;
+        }
         let params = Params {
             cells,
             base: range.start as u32,

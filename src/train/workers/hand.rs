@@ -200,6 +200,7 @@ fn superseded(error: ServerError) -> Result<(Option<Vote>, f64), Failure> {
         ServerError::Generation { .. }
         | ServerError::UnknownWorker { .. }
         | ServerError::Reconfigured { .. }
+        | ServerError::Stale { .. }
         | ServerError::Late { .. } => Ok((None, 0.0)),
         error => Err(lost(error)),
     }

@@ -21,7 +21,7 @@ use self::hand::{Hand, Kit, Message, Task};
 use self::rounds::Round;
 use super::{Observer, TrainError};
 use crate::config::Config;
-use crate::device;
+use crate::device::{self, DeviceChoice};
 use crate::elastic::{
     Action, Cause, Coordinator, Devices, ElasticConfig, Place, Script, ScriptAction, Speeds, State,
     Status, StopReason, slices,
@@ -86,13 +86,18 @@ impl Workers {
             min_workers: config.min_workers,
             max_workers: config.max_workers.max(config.workers),
             step_timeout: config.step_timeout(),
+            pause_timeout: config.step_timeout(),
             ..ElasticConfig::default()
         };
         let coordinator = Coordinator::new(elastic, first)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let choice = config.device.parse().map_err(crate::kernel::KernelError::from)?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let choice = server.narrow(choice);
+        let choice = match (choice, server.home()) {
+            // There was no GPU, or none that opened.
+            (DeviceChoice::Auto, DeviceChoice::Cpu) => DeviceChoice::Cpu,
+            (choice, _) => choice,
+        };
         let devices = Devices::new(&device::list(), cores, choice);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -310,6 +315,14 @@ impl Workers {
                         }
                         let (generation, step) = (done.generation, done.step);
                         self.coordinator.vote(now, worker, generation, step, vote)
+                    }
+                    // Its rows were too stale: it pulls again.
+                    None if current => {
+                        round.forget(worker);
+                        if let Some((number, plan)) = round.next(worker) {
+                            self.give(worker, done.generation, done.step, number, plan);
+                        }
+                        Ok(())
                     }
                     _ => Ok(()),
                 }

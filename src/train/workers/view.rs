@@ -29,7 +29,7 @@ impl View {
             Place::Cpu { .. } => DeviceChoice::Cpu,
             Place::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
-        if server.is_on(choice) {
+        if server.home() == choice {
             let engine = server.engine()?;
             return Ok(View::Home { engine });
         }
