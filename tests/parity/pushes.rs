@@ -286,7 +286,7 @@ fn a_steps_own_gradients_can_be_pushed() {
                 (TableName::Entities, entities, &plan.entities),
                 (TableName::Relations, relations, &plan.relations),
             ] {
-                let layout = table.spec().layout;
+                let layout = table.spec().layout.clone();
                 for shard in 0..layout.shards() {
                     let gradients = engine
                         .keep_gradients(&plan, name, table, shard, None)
