@@ -7,16 +7,17 @@
 //! # A worker's life
 //!
 //! ```text
-//!            synced, at a boundary           leave, during a step
-//!  join ─► Syncing ───────────────► Active ───────────────────► Draining
-//!             │  │                   │  │                        │   │
-//!             │  └──── leave ──────┐ │  └─ leave, at a boundary ┐ │   └─ the step ends
-//!             │                    ▼ │                          ▼ ▼
-//!             │                   Left ◄────────────────────── Left
-//!             └─ sync timeout ┐      └─ panic, stall, NaN, lost device, silence
-//!                             ▼      ▼
-//!                              Failed          Failed and Left are final; numbers are never reused
+//!         synced, then a boundary         leaves during a step
+//! join ─► Syncing ─────────────► Active ─────────────────────► Draining
+//!            │                     │                               │
+//!            │ leaves              │ leaves between steps          │ the step ends
+//!            ├─────────────────────┴───────────────────────────────┴─► Left
+//!            │
+//!            └ not synced in time; in any of the three: silent, panicked, stalled,
+//!              killed, device lost, not finite ──────────────────────► Failed
 //! ```
+//!
+//! Failed and Left are final, and a number is never given again.
 //!
 //! # A step's life
 //!

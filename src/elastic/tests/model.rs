@@ -12,13 +12,14 @@ pub struct Running {
     generation: u64,
     step: u64,
     pub workers: Vec<WorkerId>,
+    deadline: Duration,
     votes: BTreeMap<WorkerId, bool>,
 }
 
 /// What must hold of any sequence of actions.
 #[derive(Debug, Default)]
 pub struct Model {
-    pub config: ElasticConfig,
+    config: ElasticConfig,
     pub running: Option<Running>,
     generation: u64,
     roster: Vec<WorkerId>,
@@ -34,15 +35,22 @@ pub struct Model {
 }
 
 impl Model {
-    /// Takes the coordinator's actions and checks each.
-    pub fn observe(&mut self, c: &mut Coordinator) -> Result<usize, TestCaseError> {
+    pub fn new(config: ElasticConfig) -> Model {
+        Model {
+            config,
+            ..Model::default()
+        }
+    }
+
+    /// Takes the coordinator's actions and checks each, and where it stands now.
+    pub fn observe(&mut self, c: &mut Coordinator, now: Duration) -> Result<usize, TestCaseError> {
         let actions = drain(c);
         let taken = actions.len();
         for action in actions {
             prop_assert!(!self.stopped, "{:?} after the end", action);
             self.action(action, c)?;
         }
-        self.standing(c)?;
+        self.standing(c, now)?;
         Ok(taken)
     }
 
@@ -80,6 +88,7 @@ impl Model {
                     generation,
                     step,
                     workers,
+                    deadline,
                     votes: BTreeMap::new(),
                 });
             }
@@ -167,7 +176,7 @@ impl Model {
     }
 
     /// Checks what the coordinator says of itself between calls.
-    fn standing(&mut self, c: &Coordinator) -> Result<(), TestCaseError> {
+    fn standing(&mut self, c: &Coordinator, now: Duration) -> Result<(), TestCaseError> {
         let mut present = 0;
         for (worker, member) in c.workers() {
             let state = member.state;
@@ -178,6 +187,8 @@ impl Model {
             let part = part.is_some_and(|run| run.workers.contains(&worker));
             prop_assert!(part == (state == State::Draining) || state == State::Active);
             present += usize::from(state.is_present());
+            let pending = state == State::Syncing && !member.synced;
+            prop_assert!(!pending || now < member.joined + self.config.sync_timeout);
         }
         prop_assert!(present <= self.config.max_workers);
         prop_assert_eq!(c.step(), self.committed + 1);
@@ -189,9 +200,11 @@ impl Model {
         // Nobody is waited for who has voted.
         let open = |run: &Running| run.votes.len() < run.workers.len();
         prop_assert!(self.running.as_ref().is_none_or(open));
-        // No wait without a deadline.
+        // No wait without a deadline, and none past it.
         let waits = matches!(phase, Phase::Running | Phase::Waiting);
         prop_assert!(!waits || c.next_deadline().is_some());
+        prop_assert!(c.next_deadline().is_none_or(|at| at > now));
+        prop_assert!(self.running.as_ref().is_none_or(|run| run.deadline > now));
         Ok(())
     }
 
@@ -209,7 +222,7 @@ impl Model {
         let mut unticked = c.clone();
         let _ = unticked.vote(now, worker, generation, step, vote.clone());
         c.tick(now);
-        self.observe(c)?;
+        self.observe(c, now)?;
         let run = self.running.as_mut();
         let mut run = run.filter(|run| {
             let current = (run.generation, run.step) == (generation, step);
@@ -228,7 +241,7 @@ impl Model {
             prop_assert_eq!(before, c.status());
             prop_assert_eq!(c.next_action(), None);
         }
-        self.observe(c).map(|_| ())
+        self.observe(c, now).map(|_| ())
     }
 }
 

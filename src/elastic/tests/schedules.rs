@@ -73,10 +73,7 @@ fn configs() -> impl Strategy<Value = ElasticConfig> {
 /// Plays a schedule; says how often what was seen.
 fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCaseError> {
     let mut c = Coordinator::new(config.clone(), 1).unwrap();
-    let mut model = Model {
-        config,
-        ..Model::default()
-    };
+    let mut model = Model::new(config);
     let mut now = Duration::ZERO;
     let mut joined = 0;
     for (wait, op) in schedule {
@@ -99,7 +96,10 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
             }
             // What is refused must change nothing, which `standing` sees.
             Op::Synced(w) => drop(c.synced(now, pick(w))),
-            Op::AllSynced => present.iter().for_each(|&w| drop(c.synced(now, w))),
+            Op::AllSynced => {
+                c.tick(now);
+                present.iter().for_each(|&w| drop(c.synced(now, w)));
+            }
             Op::Leave(w) => drop(c.leave(now, pick(w))),
             Op::Fail(w) => drop(c.fail(now, pick(w), Failure::Killed)),
             Op::Heartbeat(w) => drop(c.heartbeat(now, pick(w))),
@@ -108,6 +108,7 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
                 model.vote(&mut c, now, pick(w), meant, !nan)?;
             }
             Op::AllReady(first) => {
+                c.tick(now);
                 let run = model.running.as_ref();
                 let mut workers = run.map(|run| run.workers.clone()).unwrap_or_default();
                 let at = first as usize % workers.len().max(1);
@@ -117,6 +118,7 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
                 }
             }
             Op::AllBroken => {
+                c.tick(now);
                 let run = model.running.as_ref();
                 for worker in run.map(|run| run.workers.clone()).unwrap_or_default() {
                     model.vote(&mut c, now, worker, current, false)?;
@@ -132,7 +134,7 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
             }
             Op::Stop => drop(c.stop(now, StopReason::Interrupted)),
         }
-        model.observe(&mut c)?;
+        model.observe(&mut c, now)?;
     }
     // Left alone, it comes to rest: every tick at the deadline moves something or the deadline.
     for _ in 0..100 {
@@ -144,7 +146,7 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
         let before = c.status();
         now = now.max(deadline);
         c.tick(now);
-        let acted = model.observe(&mut c)? > 0;
+        let acted = model.observe(&mut c, now)? > 0;
         prop_assert!(acted || before != c.status() || c.next_deadline() > Some(now));
     }
     Err(TestCaseError::fail("it never comes to rest"))
