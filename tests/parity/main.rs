@@ -4,6 +4,7 @@ mod calls;
 mod case;
 mod oracle;
 mod ranks;
+mod slices;
 mod steps;
 
 use shardloom::device::testing;

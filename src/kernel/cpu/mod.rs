@@ -125,6 +125,9 @@ impl Engine {
         entities: &mut Table,
         relations: &mut Table,
     ) -> Result<(), KernelError> {
+        if plan.queries.is_empty() {
+            return Ok(());
+        }
         match &plan.candidates {
             Candidates::Sampled { .. } => {
                 let gradients =
