@@ -137,3 +137,14 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
         }
     }
 }
+
+#[test]
+fn scratch() {
+    let (dataset, one) = published();
+    println!("{} {} {}", one.batch_size, one.dim, one.init_scale);
+    let alone = trained(&one, &dataset, "");
+    for (shards, workers) in [(2, 1), (3, 1), (4, 1), (7, 1), (1, 2), (1, 3), (1, 4), (1, 4), (1, 5)] {
+        let other = Config { shards, workers, ..one.clone() };
+        println!("shards {shards} workers {workers}: {:.1e}", distance(&trained(&other, &dataset, ""), &alone));
+    }
+}
