@@ -159,6 +159,9 @@ config! {
     step_timeout: f64 = 60.0,
     /// Whether slices of a step are in proportion to the workers' speeds instead of equal.
     balance: bool = false,
+    /// Parts that a step is always cut into: with any number of workers, the result is the same to
+    /// the bit. 0: one part for each worker, the fastest.
+    lanes: usize = 0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
@@ -279,6 +282,7 @@ impl Config {
             range("workers", self.workers as f64, 1.0, 1024.0),
             range("min_workers", self.min_workers as f64, 1.0, 1024.0),
             range("max_workers", self.max_workers as f64, 1.0, 1024.0),
+            range("lanes", self.lanes as f64, 0.0, 1024.0),
             range("step_timeout", self.step_timeout, 0.001, 1e6),
         ] {
             // Written so that a value that is not a number fails.

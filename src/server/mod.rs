@@ -344,7 +344,9 @@ impl ParameterServer {
         rows: &[u32],
         out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        self.inner.keeper.read_rows(self.tables().table(table), rows, out)
+        self.inner
+            .keeper
+            .read_rows(self.tables().table(table), rows, out)
     }
 
     /// Replaces a column of a table.

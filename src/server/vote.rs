@@ -169,7 +169,9 @@ impl ParameterServer {
         let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = (bound, policy, timeout);
-        let admitted = self.admit(&indices, share.worker, share.generation, limits).await?;
+        let admitted = self
+            .admit(&indices, share.worker, share.generation, limits)
+            .await?;
         let mut result = Ok(());
         for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
             let id = self.desk().shards[index].id;
@@ -217,7 +219,10 @@ impl ParameterServer {
                 let ids = &rows[layout.stretch(id.shard, rows)];
                 let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
                 let table = copies.map(|copies| copies[id.table as usize]);
-                (places, self.own_gradients((engine, table), plan, id, tables)?)
+                (
+                    places,
+                    self.own_gradients((engine, table), plan, id, tables)?,
+                )
             };
             parts.push((
                 index,

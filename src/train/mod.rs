@@ -16,11 +16,11 @@ use std::time::Instant;
 
 use crate::config::{Config, ConfigError, UpdateKind};
 use crate::dataset::{Dataset, Triple};
+use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
 use crate::sampler::{Plan, QueryRule};
-use crate::elastic::Script;
 use crate::server::{ParameterServer, ServerError};
 
 use self::workers::{Stepped, Workers};
@@ -113,7 +113,13 @@ impl Trainer {
     /// # Errors
     /// If the device fails, the loss is not finite, or the observer cannot save.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
-        let alone = self.config.workers == 1 && self.config.update_mode == UpdateKind::Sync;
+        let Config {
+            workers,
+            lanes,
+            update_mode,
+            ..
+        } = self.config;
+        let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() {
             let (server, spec) = (self.server.clone(), step_spec(&self.config)?);
             let (script, updates) = (self.script.clone(), self.state.updates);

@@ -27,9 +27,15 @@ fn workers_that_do_not_wait_for_each_other_learn_as_much() {
     let dataset = family();
     let mrr = |config: &Config, script: &str| {
         let mut trainer = trainer(config, &dataset, script);
-        assert_eq!(trainer.train(&mut Watch::default()).unwrap(), Ending::Finished);
+        assert_eq!(
+            trainer.train(&mut Watch::default()).unwrap(),
+            Ending::Finished
+        );
         let stats = trainer.server.stats();
-        let evaluation = trainer.evaluate(&dataset.test, &mut Silent).unwrap().unwrap();
+        let evaluation = trainer
+            .evaluate(&dataset.test, &mut Silent)
+            .unwrap()
+            .unwrap();
         (evaluation.both.mrr, stats)
     };
     let alone = Config {
@@ -40,12 +46,25 @@ fn workers_that_do_not_wait_for_each_other_learn_as_much() {
     let (wanted, _) = mrr(&alone, "");
     for policy in [StalenessPolicy::Wait, StalenessPolicy::Scale] {
         for objective in [Objective::OneVsAll, Objective::Negatives] {
-            let config = Config { objective, ..config(policy) };
-            let alone = Config { objective, ..alone.clone() };
-            let wanted = if objective == Objective::OneVsAll { wanted } else { mrr(&alone, "").0 };
+            let config = Config {
+                objective,
+                ..config(policy)
+            };
+            let alone = Config {
+                objective,
+                ..alone.clone()
+            };
+            let wanted = if objective == Objective::OneVsAll {
+                wanted
+            } else {
+                mrr(&alone, "").0
+            };
             for script in ["", "9:kill:1 20:join 30:leave:0 41:panic:2"] {
                 let (found, stats) = mrr(&config, script);
-                assert!(found > wanted - 0.1, "{policy:?} {script}: {found}, alone {wanted}");
+                assert!(
+                    found > wanted - 0.1,
+                    "{policy:?} {script}: {found}, alone {wanted}"
+                );
                 let steps = trainer_steps(&alone, &dataset);
                 for shard in &stats {
                     assert_eq!(shard.step, steps, "every step is made once");

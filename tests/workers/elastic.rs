@@ -47,7 +47,11 @@ fn c_elastic_001_no_event_changes_the_path() {
 #[test]
 fn those_who_fail_are_named_with_the_cause() {
     let dataset = family();
-    let mut trainer = trainer(&config(5), &dataset, "2:kill:0 3:panic:1 4:nan:2 5:stall:3 6:join");
+    let mut trainer = trainer(
+        &config(5),
+        &dataset,
+        "2:kill:0 3:panic:1 4:nan:2 5:stall:3 6:join",
+    );
     let mut watch = Watch::default();
     let start = Instant::now();
     assert_eq!(trainer.train(&mut watch).unwrap(), Ending::Finished);
@@ -57,7 +61,11 @@ fn those_who_fail_are_named_with_the_cause() {
     assert_eq!(watch.states()[4..], [State::Active, State::Active]);
     assert_eq!(watch.failure(0), "killed");
     assert_eq!(watch.failure(1), "panicked: as the script wants it");
-    assert!(watch.failure(2).starts_with("not finite in step 4"), "{}", watch.failure(2));
+    assert!(
+        watch.failure(2).starts_with("not finite in step 4"),
+        "{}",
+        watch.failure(2)
+    );
     assert_eq!(watch.failure(3), "no vote on step 5 within 2s");
     assert!(last.generation >= 6, "{last:?}");
     // One stall costs one timeout, and nothing hangs.
@@ -121,6 +129,9 @@ fn c_dataresume_001_an_interrupted_run_goes_on_with_other_workers() {
     let mut second = trainer(&config(2), &dataset, "9:join");
     second.server = first.server;
     second.state = first.state;
-    assert_eq!(second.train(&mut Watch::default()).unwrap(), Ending::Finished);
+    assert_eq!(
+        second.train(&mut Watch::default()).unwrap(),
+        Ending::Finished
+    );
     assert!(distance(&tables(&second.server), &alone) < 1e-5);
 }

@@ -84,7 +84,11 @@ impl Watch {
     }
 
     fn states(&self) -> Vec<State> {
-        self.last().workers.iter().map(|worker| worker.state).collect()
+        self.last()
+            .workers
+            .iter()
+            .map(|worker| worker.state)
+            .collect()
     }
 
     fn failure(&self, worker: usize) -> String {
@@ -100,5 +104,7 @@ impl Observer for Watch {
 
 /// What training says when it fails.
 fn failure(config: &Config, dataset: &Dataset, script: &str) -> TrainError {
-    trainer(config, dataset, script).train(&mut Watch::default()).unwrap_err()
+    trainer(config, dataset, script)
+        .train(&mut Watch::default())
+        .unwrap_err()
 }

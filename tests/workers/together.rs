@@ -8,29 +8,88 @@ use shardloom::sampler::{Objective, Sides};
 
 use crate::{Watch, distance, family, published, tables, trained, trainer_on};
 
-/// The first step of Adagrad turns every gradient, however small, into ± the learning rate; a sum
-/// that cancels almost to zero may then round to either side. So a few values in a million may
-/// differ by more than roundings, and the tables are compared as a whole.
 const CLOSE: f64 = 1e-5;
 
+/// Joins, leaves and a death in the first epoch.
+const SCRIPT: &str = "2:join 3:leave:1 5:kill:2 6:join";
+
+/// The same step, cut into lanes: not one bit depends on the number of workers, nor on what
+/// happens to them.
+#[test]
+fn c_dp_002_four_workers_are_one_to_the_bit() {
+    let (dataset, recipe) = published();
+    let one = Config { lanes: 4, ..recipe };
+    let alone = trained(&one, &dataset, "");
+    let four = Config {
+        workers: 4,
+        ..one.clone()
+    };
+    for (config, script) in [
+        (&four, ""),
+        (&four, ""),
+        (&four, SCRIPT),
+        (&one, "4:join 6:kill:0"),
+    ] {
+        let off = distance(&trained(config, &dataset, script), &alone);
+        assert!(off == 0.0, "{off}: {script}");
+    }
+    let three = Config {
+        workers: 3,
+        balance: true,
+        ..one
+    };
+    assert!(trained(&three, &dataset, "5:kill:1") == alone);
+}
+
+/// Without lanes, sums are taken in another order, which rounds differently.
+///
+/// Adagrad makes ± the learning rate of a first gradient, however small, so that a sum which
+/// almost cancels decides with its rounding; from an initial spread of 1e-3 such differences grow.
+/// One worker whose table is cut into shards, another order too, is as far off: the yardstick.
 #[test]
 fn c_dp_002_four_workers_follow_the_path_of_one() {
-    let (dataset, one) = published();
-    let alone = trained(&one, &dataset, "");
-    let four = Config { workers: 4, ..one.clone() };
-    let together = trained(&four, &dataset, "");
-    let off = distance(&together, &alone);
-    println!("four workers are {off:.1e} off one");
-    assert!(off < CLOSE, "{off}");
-    // C-DETERM-001
-    assert!(trained(&four, &dataset, "") == together, "a second run gave other bits");
-
-    let script = "5:join 9:leave:1 14:kill:2";
-    let events = trained(&four, &dataset, script);
-    let off = distance(&events, &alone);
-    println!("with a join, a leave and a kill they are {off:.1e} off");
-    assert!(off < CLOSE, "{off}");
-    assert!(trained(&four, &dataset, script) == events, "a second run gave other bits");
+    let (dataset, recipe) = published();
+    for (optimizer, lr) in [
+        (OptimizerKind::Sgd, 1.0),
+        (OptimizerKind::Adam, 0.01),
+        (OptimizerKind::Adagrad, recipe.lr),
+    ] {
+        let adagrad = optimizer == OptimizerKind::Adagrad;
+        let one = Config {
+            optimizer,
+            lr,
+            init_scale: if adagrad { recipe.init_scale } else { 0.1 },
+            ..recipe.clone()
+        };
+        let alone = trained(&one, &dataset, "");
+        let close = if adagrad {
+            let cut = |shards| {
+                let config = Config {
+                    shards,
+                    ..one.clone()
+                };
+                distance(&trained(&config, &dataset, ""), &alone)
+            };
+            10.0 * cut(2).max(cut(4)).max(cut(7))
+        } else {
+            CLOSE
+        };
+        let four = Config {
+            workers: 4,
+            ..one.clone()
+        };
+        for script in ["", SCRIPT] {
+            let together = trained(&four, &dataset, script);
+            let off = distance(&together, &alone);
+            println!("{optimizer:?} {script:?}: {off:.1e}, allowed {close:.1e}");
+            assert!(off < close, "{optimizer:?} {script}: {off}");
+            // C-DETERM-001
+            assert!(
+                trained(&four, &dataset, script) == together,
+                "other bits the second time"
+            );
+        }
+    }
 }
 
 /// Every objective, loss, side and option that weighs facts: slices must add up to the whole.
@@ -56,11 +115,29 @@ fn every_objective_can_be_shared() {
     };
     let cases = [
         base.clone(),
-        Config { weighted: false, entity_dropout: 0.3, relation_dropout: 0.2, ..base.clone() },
-        Config { objective: Objective::KVsAll, loss: LossKind::Bce, ..base.clone() },
-        Config { label_smoothing: 0.1, shards: 3, ..base.clone() },
+        Config {
+            weighted: false,
+            entity_dropout: 0.3,
+            relation_dropout: 0.2,
+            ..base.clone()
+        },
+        Config {
+            objective: Objective::KVsAll,
+            loss: LossKind::Bce,
+            ..base.clone()
+        },
+        Config {
+            label_smoothing: 0.1,
+            shards: 3,
+            ..base.clone()
+        },
         sampled.clone(),
-        Config { chunk: 4, filtered_negatives: true, shards: 5, ..sampled.clone() },
+        Config {
+            chunk: 4,
+            filtered_negatives: true,
+            shards: 5,
+            ..sampled.clone()
+        },
         Config {
             model: "rotate".to_owned(),
             loss: LossKind::SelfAdversarial,
@@ -72,14 +149,25 @@ fn every_objective_can_be_shared() {
             lr: 0.01,
             ..sampled.clone()
         },
-        Config { sides: Sides::Bernoulli, reciprocal: false, weighted: false, ..sampled },
+        Config {
+            sides: Sides::Bernoulli,
+            reciprocal: false,
+            weighted: false,
+            ..sampled
+        },
     ];
     for one in cases {
         let alone = trained(&one, &dataset, "");
-        let three = Config { workers: 3, ..one.clone() };
+        let three = Config {
+            workers: 3,
+            ..one.clone()
+        };
         let off = distance(&trained(&three, &dataset, ""), &alone);
         assert!(off < CLOSE, "{off}: {one:?}");
-        let balanced = Config { balance: true, ..three };
+        let balanced = Config {
+            balance: true,
+            ..three
+        };
         let off = distance(&trained(&balanced, &dataset, ""), &alone);
         assert!(off < CLOSE, "balanced {off}: {one:?}");
     }
@@ -135,16 +223,5 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
             let off = distance(&tables(&trainer.server), &alone);
             assert!(off < CLOSE, "shards on {name}: {off}");
         }
-    }
-}
-
-#[test]
-fn scratch() {
-    let (dataset, one) = published();
-    println!("{} {} {}", one.batch_size, one.dim, one.init_scale);
-    let alone = trained(&one, &dataset, "");
-    for (shards, workers) in [(2, 1), (3, 1), (4, 1), (7, 1), (1, 2), (1, 3), (1, 4), (1, 4), (1, 5)] {
-        let other = Config { shards, workers, ..one.clone() };
-        println!("shards {shards} workers {workers}: {:.1e}", distance(&trained(&other, &dataset, ""), &alone));
     }
 }

@@ -21,9 +21,8 @@ pub(super) struct Task {
     pub generation: u64,
     /// The coordinator's step, from 1.
     pub step: u64,
-    /// Names the task among those of a round.
-    pub number: usize,
-    pub plan: Arc<Plan>,
+    /// Plans, and what each is called: its lane (sync), or its number in the round (async).
+    pub parts: Vec<(u32, Arc<Plan>)>,
     /// Where to compute.
     pub place: Place,
     /// Whether to push at once instead of staging for a vote.
@@ -48,11 +47,10 @@ pub(super) enum Message {
 pub(super) struct Done {
     pub generation: u64,
     pub step: u64,
-    pub number: usize,
-    /// None if it was no longer wanted: the workers have changed.
+    /// None if it was no longer wanted: the workers have changed, or its rows were too stale.
     pub vote: Option<Vote>,
-    /// Loss of the task's plan.
-    pub loss: f64,
+    /// What each part is called, and its loss times its queries.
+    pub losses: Vec<(u32, f64)>,
     pub queries: usize,
     pub took: Duration,
 }
@@ -68,18 +66,20 @@ impl Hand {
     pub fn hire(worker: WorkerId, kit: Kit) -> Hand {
         let (tasks, inbox) = channel();
         let (to, handle) = (kit.to.clone(), kit.to.clone());
-        let started = thread::Builder::new().name(worker.to_string()).spawn(move || {
-            let work = catch_unwind(AssertUnwindSafe(|| kit.work(worker, &inbox)));
-            let failure = match work {
-                Ok(Ok(())) => return,
-                Ok(Err(failure)) => failure,
-                Err(panic) => Failure::Panicked {
-                    message: panic_message(panic.as_ref()),
-                },
-            };
-            // Where nobody listens any more, nobody needs to know.
-            let _ = to.send(Message::Lost(worker, failure));
-        });
+        let started = thread::Builder::new()
+            .name(worker.to_string())
+            .spawn(move || {
+                let work = catch_unwind(AssertUnwindSafe(|| kit.work(worker, &inbox)));
+                let failure = match work {
+                    Ok(Ok(())) => return,
+                    Ok(Err(failure)) => failure,
+                    Err(panic) => Failure::Panicked {
+                        message: panic_message(panic.as_ref()),
+                    },
+                };
+                // Where nobody listens any more, nobody needs to know.
+                let _ = to.send(Message::Lost(worker, failure));
+            });
         if let Err(error) = started {
             let message = format!("no thread: {error}");
             let _ = handle.send(Message::Lost(worker, Failure::Other { message }));
@@ -129,17 +129,16 @@ impl Kit {
                 _ => {}
             }
             let start = Instant::now();
-            let (vote, loss) = match place_pool(&mut pool, task.place)? {
+            let (vote, losses) = match place_pool(&mut pool, task.place)? {
                 Some(pool) => pool.install(|| self.run(worker, &mut view, &task))?,
                 None => self.run(worker, &mut view, &task)?,
             };
             let done = Done {
                 generation: task.generation,
                 step: task.step,
-                number: task.number,
                 vote,
-                loss,
-                queries: task.plan.queries.len(),
+                losses,
+                queries: task.parts.iter().map(|(_, plan)| plan.queries.len()).sum(),
                 took: start.elapsed(),
             };
             let _ = self.to.send(Message::Done(worker, done));
@@ -147,15 +146,35 @@ impl Kit {
         Ok(())
     }
 
-    /// One task: gradients, checked, and staged or pushed.
+    /// One task, part by part.
     fn run(
         &self,
         worker: WorkerId,
         view: &mut View,
         task: &Task,
+    ) -> Result<(Option<Vote>, Vec<(u32, f64)>), Failure> {
+        let mut losses = Vec::with_capacity(task.parts.len());
+        for (name, plan) in &task.parts {
+            // At the server, a lane is what takes part in a step.
+            let pusher = if task.push { worker } else { WorkerId(*name) };
+            match self.part(pusher, view, task, plan)? {
+                (Some(Vote::Ready), loss) => losses.push((*name, loss * plan.queries.len() as f64)),
+                (vote, _) => return Ok((vote, losses)),
+            }
+        }
+        Ok((Some(Vote::Ready), losses))
+    }
+
+    /// One part: gradients, checked, and staged or pushed.
+    fn part(
+        &self,
+        worker: WorkerId,
+        view: &mut View,
+        task: &Task,
+        plan: &Plan,
     ) -> Result<(Option<Vote>, f64), Failure> {
         let poisoned;
-        let mut plan = &*task.plan;
+        let mut plan = plan;
         if let Some(ScriptAction::Nan(_)) = task.fault {
             poisoned = Plan {
                 weights: vec![f32::NAN; plan.weights.len()],
@@ -169,7 +188,8 @@ impl Kit {
                 Err(error) => return superseded(error),
             }
         }
-        view.gradients(&self.server, &self.spec, plan).map_err(lost)?;
+        view.gradients(&self.server, &self.spec, plan)
+            .map_err(lost)?;
         let squares = view.gradient_square_sum(&self.server, plan).map_err(lost)?;
         let loss = view.engine().take_loss().map_err(lost_kernel)?;
         if !(squares.is_finite() && loss.is_finite()) {
@@ -183,7 +203,8 @@ impl Kit {
             samples: plan.queries.len() as f32,
         };
         let left = if task.push {
-            self.runtime.block_on(view.push_step(&self.server, share, plan))
+            self.runtime
+                .block_on(view.push_step(&self.server, share, plan))
         } else {
             view.stage(&self.server, share, plan)
         };
@@ -222,14 +243,14 @@ fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
 }
 
 /// The threads of a worker on the CPU, made anew when its share of the cores changes.
-fn place_pool(
-    pool: &mut Option<ThreadPool>,
-    place: Place,
-) -> Result<Option<&ThreadPool>, Failure> {
+fn place_pool(pool: &mut Option<ThreadPool>, place: Place) -> Result<Option<&ThreadPool>, Failure> {
     let Place::Cpu { threads } = place else {
         return Ok(None);
     };
-    if pool.as_ref().is_none_or(|pool| pool.current_num_threads() != threads) {
+    if pool
+        .as_ref()
+        .is_none_or(|pool| pool.current_num_threads() != threads)
+    {
         let made = ThreadPoolBuilder::new().num_threads(threads).build();
         *pool = Some(made.map_err(|error| Failure::Other {
             message: format!("no threads: {error}"),

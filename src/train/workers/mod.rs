@@ -48,6 +48,8 @@ pub(super) struct Workers {
     script: Script,
     /// Faults that the script wants in the step that starts next.
     faults: BTreeMap<WorkerId, ScriptAction>,
+    /// Parts of a sync step; 0: one for each worker.
+    lanes: usize,
     /// Whether slices are in proportion to speeds.
     by_speed: bool,
     speeds: Speeds,
@@ -91,7 +93,10 @@ impl Workers {
         };
         let coordinator = Coordinator::new(elastic, first)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
-        let choice = config.device.parse().map_err(crate::kernel::KernelError::from)?;
+        let choice = config
+            .device
+            .parse()
+            .map_err(crate::kernel::KernelError::from)?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let choice = match (choice, server.home()) {
             // There was no GPU, or none that opened.
@@ -117,6 +122,7 @@ impl Workers {
             hands: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
+            lanes: config.lanes,
             by_speed: config.balance,
             speeds: Speeds::default(),
             sender,
@@ -178,7 +184,9 @@ impl Workers {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     // This struct holds a sender itself.
-                    return Err(TrainError::Workers("the workers' channel closed".to_owned()));
+                    return Err(TrainError::Workers(
+                        "the workers' channel closed".to_owned(),
+                    ));
                 }
             }
         }
@@ -191,7 +199,13 @@ impl Workers {
                 generation,
                 workers,
             } => {
-                self.server.configure(self.mode, generation, &workers);
+                let lanes: Vec<WorkerId> = match self.mode {
+                    UpdateMode::Sync { .. } => (0..self.lanes(workers.len()) as u32)
+                        .map(WorkerId)
+                        .collect(),
+                    UpdateMode::Async { .. } => workers.clone(),
+                };
+                self.server.configure(self.mode, generation, &lanes);
                 self.places = self.devices.assign(&workers, &self.places);
             }
             Action::Start {
@@ -243,7 +257,7 @@ impl Workers {
         if let UpdateMode::Async { .. } = self.mode {
             for &worker in workers {
                 match round.next(worker) {
-                    Some((number, plan)) => self.give(worker, generation, step, number, plan),
+                    Some(part) => self.give(worker, (generation, step), vec![part]),
                     // More workers than steps are left: nothing to do is soon done.
                     None => self.idle(worker, generation, step),
                 }
@@ -252,31 +266,58 @@ impl Workers {
         }
         let plan = round.plan();
         let (queries, unit) = (plan.queries.len(), plan.unit());
-        let ranges = if self.by_speed {
-            slices::by_speed(queries, unit, &self.speeds.of(workers))
-        } else {
-            slices::even(queries, unit, workers.len())
+        let lanes = self.lanes(workers.len());
+        let speeds = self.speeds.of(workers);
+        // Lanes of their own may have any size; fixed ones are what speeds deal out.
+        let (ranges, shares) = match (self.by_speed, self.lanes) {
+            (true, 0) => {
+                let ranges = slices::by_speed(queries, unit, &speeds);
+                (ranges, slices::even(lanes, 1, workers.len()))
+            }
+            (by_speed, _) => {
+                let shares = if by_speed {
+                    slices::by_speed(lanes, 1, &speeds)
+                } else {
+                    slices::even(lanes, 1, workers.len())
+                };
+                (slices::even(queries, unit, lanes), shares)
+            }
         };
-        for (&worker, range) in workers.iter().zip(ranges) {
-            let whole = range.len() == queries;
-            let slice = if whole {
-                Arc::clone(&plan)
-            } else {
-                Arc::new(plan.slice(range))
-            };
-            self.give(worker, generation, step, 0, slice);
+        for (&worker, share) in workers.iter().zip(shares) {
+            let parts = share.map(|lane| {
+                let range = ranges[lane].clone();
+                let slice = if range.len() == queries {
+                    Arc::clone(&plan)
+                } else {
+                    Arc::new(plan.slice(range))
+                };
+                (lane as u32, slice)
+            });
+            self.give(worker, (generation, step), parts.collect());
         }
     }
 
-    fn give(&mut self, worker: WorkerId, generation: u64, step: u64, number: usize, plan: Arc<Plan>) {
+    /// Parts of a sync step of so many workers.
+    fn lanes(&self, workers: usize) -> usize {
+        match self.lanes {
+            0 => workers,
+            lanes => lanes,
+        }
+    }
+
+    fn give(
+        &mut self,
+        worker: WorkerId,
+        (generation, step): (u64, u64),
+        parts: Vec<(u32, Arc<Plan>)>,
+    ) {
         let fault = self.faults.remove(&worker);
         let place = self.places.get(&worker).copied();
         if let (Some(hand), Some(place)) = (self.hands.get(&worker), place) {
             hand.give(Task {
                 generation,
                 step,
-                number,
-                plan,
+                parts,
                 place,
                 push: matches!(self.mode, UpdateMode::Async { .. }),
                 fault,
@@ -307,9 +348,9 @@ impl Workers {
                     Some(vote) if current => {
                         let finished = vote == crate::elastic::Vote::Ready;
                         if finished {
-                            round.finished(worker, done.number, done.loss, done.queries);
-                            if let Some((number, plan)) = round.next(worker) {
-                                self.give(worker, done.generation, done.step, number, plan);
+                            round.finished(worker, &done.losses);
+                            if let Some(part) = round.next(worker) {
+                                self.give(worker, (done.generation, done.step), vec![part]);
                                 return;
                             }
                         }
@@ -319,8 +360,8 @@ impl Workers {
                     // Its rows were too stale: it pulls again.
                     None if current => {
                         round.forget(worker);
-                        if let Some((number, plan)) = round.next(worker) {
-                            self.give(worker, done.generation, done.step, number, plan);
+                        if let Some(part) = round.next(worker) {
+                            self.give(worker, (done.generation, done.step), vec![part]);
                         }
                         Ok(())
                     }
@@ -360,7 +401,7 @@ impl Workers {
                 Ok(Message::Done(worker, done)) => {
                     let ready = matches!(done.vote, Some(crate::elastic::Vote::Ready));
                     if ready {
-                        round.finished(worker, done.number, done.loss, done.queries);
+                        round.finished(worker, &done.losses);
                     } else {
                         round.forget(worker);
                     }

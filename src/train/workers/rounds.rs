@@ -11,10 +11,10 @@ use crate::server::{UpdateMode, WorkerId};
 pub(super) struct Round {
     plans: Vec<Arc<Plan>>,
     sync: bool,
-    left: VecDeque<usize>,
-    under_way: BTreeMap<WorkerId, usize>,
-    /// Loss of each worker's slice (sync) or of each plan (async), weighted by queries.
-    losses: BTreeMap<u64, f64>,
+    left: VecDeque<u32>,
+    under_way: BTreeMap<WorkerId, u32>,
+    /// The loss of each lane (sync) or of each plan (async).
+    losses: BTreeMap<u32, f64>,
 }
 
 impl Round {
@@ -22,7 +22,7 @@ impl Round {
         Round {
             plans: plans.to_vec(),
             sync: matches!(mode, UpdateMode::Sync { .. }),
-            left: (0..plans.len()).collect(),
+            left: (0..plans.len() as u32).collect(),
             under_way: BTreeMap::new(),
             losses: BTreeMap::new(),
         }
@@ -45,22 +45,23 @@ impl Round {
     }
 
     /// The next plan for a worker alone.
-    pub fn next(&mut self, worker: WorkerId) -> Option<(usize, Arc<Plan>)> {
+    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, Arc<Plan>)> {
         if self.sync {
             return None;
         }
         let number = self.left.pop_front()?;
         self.under_way.insert(worker, number);
-        Some((number, Arc::clone(&self.plans[number])))
+        Some((number, Arc::clone(&self.plans[number as usize])))
     }
 
-    /// A worker has staged or pushed its part.
-    pub fn finished(&mut self, worker: WorkerId, number: usize, loss: f64, queries: usize) {
-        let plan = &self.plans[number];
-        let share = queries as f64 / plan.queries.len().max(1) as f64;
-        let key = if self.sync { u64::from(worker.0) } else { number as u64 };
-        self.losses.insert(key, loss * share);
-        if self.under_way.get(&worker) == Some(&number) {
+    /// A worker has staged its lanes or pushed its plan; the loss of each, times its queries.
+    pub fn finished(&mut self, worker: WorkerId, losses: &[(u32, f64)]) {
+        for &(name, loss) in losses {
+            let plan = if self.sync { 0 } else { name as usize };
+            let queries = self.plans[plan].queries.len().max(1);
+            self.losses.insert(name, loss / queries as f64);
+        }
+        if !self.sync {
             self.under_way.remove(&worker);
         }
     }
