@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use half::f16;
 use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 
 use super::Wire;
 
@@ -108,8 +108,22 @@ element!(
     fn travel(values: &mut [f32], wire: Wire) {
         match wire {
             Wire::Exact => {}
-            Wire::F16 => there_and_back(values, [f16::ZERO; CHUNK]),
-            Wire::Bf16 => there_and_back(values, [bf16::ZERO; CHUNK]),
+            Wire::F16 => {
+                let mut half = [f16::ZERO; CHUNK];
+                for values in values.chunks_mut(CHUNK) {
+                    let half = &mut half[..values.len()];
+                    half.convert_from_f32_slice(values);
+                    half.convert_to_f32_slice(values);
+                }
+            }
+            Wire::Bf16 => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for x in values {
+                        *x = to_bf16(*x);
+                    }
+                },
+            ),
         }
     }
 );
@@ -132,14 +146,56 @@ element!(
 /// Values converted at a time: they stay in the first cache.
 const CHUNK: usize = 1024;
 
-/// Rounds values to the type of `half`.
-fn there_and_back<H: Copy>(values: &mut [f32], mut half: [H; CHUNK])
-where
-    [H]: HalfFloatSliceExt,
-{
-    for values in values.chunks_mut(CHUNK) {
-        let half = &mut half[..values.len()];
-        half.convert_from_f32_slice(values);
-        half.convert_to_f32_slice(values);
+/// The nearest bfloat16, ties to even, without the branches that keep `half`'s own from being
+/// vectorised.
+#[inline(always)]
+fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
+    let bits = if x.is_nan() {
+        bits | 0x40_0000
+    } else {
+        nearest
+    };
+    f32::from_bits(bits & 0xFFFF_0000)
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::arithmetic::Arithmetic;
+    use super::*;
+
+    /// Every sign and exponent, with the mantissas around ties.
+    fn values() -> Vec<f32> {
+        let mantissas = [
+            0, 1, 0x7FFF, 0x8000, 0x8001, 0x1_7FFF, 0x1_8000, 0x7F_8000, 0x7F_FFFF,
+        ];
+        let heads = 0..1u32 << 9;
+        let all = heads.flat_map(|head| mantissas.map(|m| f32::from_bits(head << 23 | m)));
+        all.collect()
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|x| x.to_bits()).collect()
+    }
+
+    #[test]
+    fn wires_round_as_half_does() {
+        let roundings: [(Wire, fn(f32) -> f32); 3] = [
+            (Wire::Exact, |x| x),
+            (Wire::F16, |x| f16::from_f32(x).to_f32()),
+            (Wire::Bf16, |x| bf16::from_f32(x).to_f32()),
+        ];
+        for (wire, round) in roundings {
+            let mut found = values();
+            f32::travel(&mut found, wire);
+            let expected: Vec<f32> = values().into_iter().map(round).collect();
+            assert_eq!(bits(&found), bits(&expected), "{wire}");
+        }
+        let mut edge = [65_519.99, 65_520.0, -65_520.0];
+        f32::travel(&mut edge, Wire::F16);
+        assert_eq!(edge, [65_504.0, f32::INFINITY, f32::NEG_INFINITY]);
     }
 }
