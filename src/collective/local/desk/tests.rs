@@ -48,6 +48,8 @@ struct Waiting {
 struct Ranks {
     waiting: [Option<Waiting>; WORLD],
     last: [u64; WORLD],
+    /// Tickets of calls that have been decided.
+    spent: [u64; WORLD],
     heard: BTreeMap<u64, [Option<Result<(), CollectiveError>>; WORLD]>,
 }
 
@@ -90,10 +92,11 @@ impl Ranks {
             let Some(waiting) = &mut self.waiting[rank] else {
                 continue;
             };
-            let sequence = waiting.sequence;
+            let (sequence, ticket) = (waiting.sequence, waiting.ticket);
             match waiting.answer.try_recv() {
                 Ok(answer) => {
                     self.waiting[rank] = None;
+                    self.spent[rank] = ticket;
                     self.hear(rank, sequence, answer.map(drop));
                 }
                 Err(TryRecvError::Empty) => {}
@@ -125,6 +128,12 @@ proptest! {
                 (Event::Expire | Event::Withdraw, None) => {}
                 (Event::End, _) => desk.end(2),
             }
+            // What becomes of a decided call's future touches no other call.
+            let missing = |desk: &Desk| desk.open.as_ref().map(Open::missing);
+            let before = missing(&desk);
+            desk.withdraw(rank, ranks.spent[rank]);
+            desk.expire(rank, ranks.spent[rank]);
+            prop_assert_eq!(missing(&desk), before);
             ranks.listen();
             if matches!(event, Event::Expire | Event::End) {
                 prop_assert!(ranks.waiting[rank].is_none(), "the wait is over");
