@@ -28,7 +28,7 @@ fn gradients(
         .gradients(&case.spec, plan, &entities.device, &relations.device)
         .unwrap();
     engine
-        .update(step, plan, &mut entities.device, &mut relations.device)
+        .update(step, plan, &entities.device, &relations.device)
         .unwrap();
     let mut out = vec![engine.take_loss().unwrap()];
     let pairs = [&mut *entities, &mut *relations];

@@ -42,6 +42,9 @@ pub(super) enum Message {
     Lost(WorkerId, Failure),
 }
 
+/// What each part is called, and its loss times its queries.
+pub(super) type Losses = Vec<(u32, f64)>;
+
 /// The end of a task.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -49,8 +52,8 @@ pub(super) struct Done {
     pub step: u64,
     /// None if it was no longer wanted: the workers have changed, or its rows were too stale.
     pub vote: Option<Vote>,
-    /// What each part is called, and its loss times its queries.
-    pub losses: Vec<(u32, f64)>,
+    /// Of the parts that it got through.
+    pub losses: Losses,
     pub queries: usize,
     pub took: Duration,
 }
@@ -152,7 +155,7 @@ impl Kit {
         worker: WorkerId,
         view: &mut View,
         task: &Task,
-    ) -> Result<(Option<Vote>, Vec<(u32, f64)>), Failure> {
+    ) -> Result<(Option<Vote>, Losses), Failure> {
         let mut losses = Vec::with_capacity(task.parts.len());
         for (name, plan) in &task.parts {
             // At the server, a lane is what takes part in a step.

@@ -13,13 +13,17 @@ use crate::server::{ParameterServer, ServerError, Share};
 pub(super) enum View {
     /// On the device of the shards.
     Home { engine: Backend },
-    /// On another device: tables that hold what the last plan needed.
-    Away {
-        engine: Backend,
-        entities: Table,
-        relations: Table,
-        rows: Vec<f32>,
-    },
+    /// On another device.
+    Away(Box<Away>),
+}
+
+/// An engine on another device than the shards, and tables that hold what the last plan needed.
+#[derive(Debug)]
+pub(super) struct Away {
+    engine: Backend,
+    entities: Table,
+    relations: Table,
+    rows: Vec<f32>,
 }
 
 impl View {
@@ -44,18 +48,19 @@ impl View {
             engine.create_table(&spec, &mut |_, rows| rows.fill(0.0))
         };
         let (entities, relations) = (table(TableName::Entities)?, table(TableName::Relations)?);
-        Ok(View::Away {
+        Ok(View::Away(Box::new(Away {
             engine,
             entities,
             relations,
             rows: Vec::new(),
-        })
+        })))
     }
 
     /// The engine.
     pub fn engine(&mut self) -> &mut Backend {
         match self {
-            View::Home { engine } | View::Away { engine, .. } => engine,
+            View::Home { engine } => engine,
+            View::Away(away) => &mut away.engine,
         }
     }
 
@@ -68,12 +73,13 @@ impl View {
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => Ok(server.gradients(engine, spec, plan)?),
-            View::Away {
-                engine,
-                entities,
-                relations,
-                rows,
-            } => {
+            View::Away(away) => {
+                let Away {
+                    engine,
+                    entities,
+                    relations,
+                    rows,
+                } = &mut **away;
                 if let Candidates::All { .. } = plan.candidates {
                     let all = server.read(TableName::Entities, Column::Values)?;
                     engine.write(entities, Column::Values, &all)?;
@@ -96,12 +102,10 @@ impl View {
     ) -> Result<f64, ServerError> {
         Ok(match self {
             View::Home { engine } => server.gradient_square_sum(engine, plan)?,
-            View::Away {
-                engine,
-                entities,
-                relations,
-                ..
-            } => engine.gradient_square_sum(plan, entities, relations)?,
+            View::Away(away) => {
+                let (engine, copies) = away.parts();
+                engine.gradient_square_sum(plan, copies[0], copies[1])?
+            }
         })
     }
 
@@ -114,12 +118,10 @@ impl View {
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.stage(share, engine, None, plan),
-            View::Away {
-                engine,
-                entities,
-                relations,
-                ..
-            } => server.stage(share, engine, Some([entities, relations]), plan),
+            View::Away(away) => {
+                let (engine, copies) = away.parts();
+                server.stage(share, engine, Some(copies), plan)
+            }
         }
     }
 
@@ -132,15 +134,16 @@ impl View {
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.push_step(share, engine, None, plan).await,
-            View::Away {
-                engine,
-                entities,
-                relations,
-                ..
-            } => {
-                let copies = Some([&*entities, &*relations]);
-                server.push_step(share, engine, copies, plan).await
+            View::Away(away) => {
+                let (engine, copies) = away.parts();
+                server.push_step(share, engine, Some(copies), plan).await
             }
         }
+    }
+}
+
+impl Away {
+    fn parts(&mut self) -> (&mut Backend, [&Table; 2]) {
+        (&mut self.engine, [&self.entities, &self.relations])
     }
 }
