@@ -9,3 +9,4 @@ mod query;
 #[cfg(unix)]
 mod resume;
 mod train;
+mod workers;
