@@ -103,7 +103,12 @@ impl Workers {
             (DeviceChoice::Auto, DeviceChoice::Cpu) => DeviceChoice::Cpu,
             (choice, _) => choice,
         };
-        let devices = Devices::new(&device::list(), cores, choice);
+        // Adapters are asked for only where one may be used: drivers are slow to load.
+        let adapters = match choice {
+            DeviceChoice::Cpu => Vec::new(),
+            _ => device::list(),
+        };
+        let devices = Devices::new(&adapters, cores, choice);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_time()
