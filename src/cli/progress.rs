@@ -134,6 +134,10 @@ impl Observer for Progress {
         ));
     }
 
+    fn note(&mut self, line: &str) {
+        self.say(line);
+    }
+
     fn ranking(&mut self, done: usize, total: usize) {
         self.start(
             Task::Ranking { total },

@@ -141,6 +141,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 );
             }
             run.write_config()?;
+            // For this time only.
+            if let Some(device) = &args.device {
+                run.config.device.clone_from(device);
+            }
             progress.say(&format!(
                 "resuming {} after epoch {}",
                 shown(path),

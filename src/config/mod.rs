@@ -228,7 +228,8 @@ impl Config {
             UpdateKind::Async => UpdateMode::Async {
                 bound: self.staleness,
                 policy: self.staleness_policy,
-                timeout,
+                // Whoever holds others up has failed long before.
+                timeout: timeout.saturating_mul(4),
             },
         }
     }
@@ -331,6 +332,11 @@ impl Config {
 
     /// Checks that the numbers of workers go together.
     fn validate_workers(&self) -> Result<(), ConfigError> {
+        if self.update_mode == UpdateKind::Async && (self.lanes > 0 || self.balance) {
+            let key = if self.balance { "balance" } else { "lanes" };
+            let reason = "async workers make whole steps alone: there is nothing to cut".to_owned();
+            return Err(ConfigError::invalid(key, reason));
+        }
         let (min, workers, max) = (self.min_workers, self.workers, self.max_workers);
         if workers < min {
             let reason = format!("{min} are needed, but training starts with {workers}");

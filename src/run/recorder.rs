@@ -90,6 +90,10 @@ impl<O: Observer> Observer for Recorder<'_, O> {
         self.inner.workers(status);
     }
 
+    fn note(&mut self, line: &str) {
+        self.inner.note(line);
+    }
+
     fn ranking(&mut self, done: usize, total: usize) {
         self.inner.ranking(done, total);
     }

@@ -35,8 +35,14 @@ pub(super) enum Arrived {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Unknown,
-    Late { expected: u64 },
-    Early { expected: u64 },
+    Late {
+        expected: u64,
+    },
+    Early {
+        expected: u64,
+    },
+    /// It is being applied at this moment, from an earlier call.
+    Applying,
 }
 
 /// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
@@ -58,8 +64,8 @@ pub(super) struct Barrier<P, W> {
     deadline: Option<Duration>,
     /// The last step that was applied with a push of this worker.
     applied: BTreeMap<WorkerId, u64>,
-    /// Whether a batch was taken that is still being applied.
-    busy: bool,
+    /// The batch that was taken and is still being applied: its step and workers.
+    applying: Option<(u64, Vec<WorkerId>)>,
     tickets: Ticket,
 }
 
@@ -71,7 +77,7 @@ impl<P, W> Barrier<P, W> {
             arrived: BTreeMap::new(),
             deadline: None,
             applied: BTreeMap::new(),
-            busy: false,
+            applying: None,
             tickets: 0,
         }
     }
@@ -112,9 +118,25 @@ impl<P, W> Barrier<P, W> {
         match step.cmp(&expected) {
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Less if self.applied.get(&worker) == Some(&step) => Ok(()),
+            std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::Applying),
             std::cmp::Ordering::Less => Err(Refused::Late { expected }),
             std::cmp::Ordering::Greater => Err(Refused::Early { expected }),
         }
+    }
+
+    fn is_applying(&self, worker: WorkerId, step: u64) -> bool {
+        let batch = self.applying.as_ref();
+        batch.is_some_and(|(taken, workers)| *taken == step && workers.contains(&worker))
+    }
+
+    /// Whether a batch is being applied.
+    pub fn busy(&self) -> bool {
+        self.applying.is_some()
+    }
+
+    /// A step was made otherwise, by the only worker.
+    pub fn skip(&mut self) {
+        self.step += 1;
     }
 
     /// Takes a push. `waiter` is told of the outcome; a push that nobody waits for (of a step that
@@ -175,16 +197,14 @@ impl<P, W> Barrier<P, W> {
     pub fn take(&mut self, now: Duration) -> Option<Batch<P, W>> {
         let overdue = self.deadline.is_some_and(|deadline| now >= deadline);
         let ready = self.complete() || (overdue && !self.arrived.is_empty());
-        if self.busy || !ready {
+        if self.busy() || !ready {
             return None;
         }
         let missing = self.missing();
         let arrivals = self.clear();
         let step = self.step;
-        for (worker, _) in &arrivals {
-            self.applied.insert(*worker, step);
-        }
-        self.busy = true;
+        let workers = arrivals.iter().map(|(worker, _)| *worker).collect();
+        self.applying = Some((step, workers));
         self.step += 1;
         Some(Batch {
             step,
@@ -193,9 +213,14 @@ impl<P, W> Barrier<P, W> {
         })
     }
 
-    /// The batch taken last has been applied.
-    pub fn applied(&mut self) {
-        self.busy = false;
+    /// The batch taken last has been applied, or has failed.
+    pub fn applied(&mut self, done: bool) {
+        if let Some((step, workers)) = self.applying.take()
+            && done
+        {
+            self.applied
+                .extend(workers.into_iter().map(|worker| (worker, step)));
+        }
     }
 }
 
@@ -240,7 +265,7 @@ mod tests {
         assert!(barrier.take(at(0)).is_none());
         let batch = barrier.take(at(1)).unwrap();
         assert_eq!(batch.missing, [B]);
-        barrier.applied();
+        barrier.applied(true);
         // Every other waiter finds nothing left to flush.
         assert!(barrier.take(at(2)).is_none());
         assert_eq!(barrier.step(), 1);
@@ -251,7 +276,7 @@ mod tests {
         let mut barrier = barrier();
         barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
         barrier.take(at(1)).unwrap();
-        barrier.applied();
+        barrier.applied(true);
         let late = barrier.arrive(at(1), T, (B, 0), "b", Some(2));
         assert_eq!(late, Err(Refused::Late { expected: 1 }));
         assert!(!barrier.complete() && barrier.missing() == [A, B]);
@@ -271,9 +296,23 @@ mod tests {
         let batch = barrier.take(at(0)).unwrap();
         assert_eq!(batch.arrivals[0].1.payload, "a");
         assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
-        barrier.applied();
+        let during = barrier.arrive(at(0), T, (A, 0), "a3", Some(4));
+        assert_eq!(during, Err(Refused::Applying));
+        barrier.applied(true);
         let after = barrier.arrive(at(0), T, (A, 0), "a3", Some(4)).unwrap();
         assert_eq!(after, Arrived::Applied);
+    }
+
+    #[test]
+    fn a_push_that_could_not_be_applied_is_not_taken_for_applied() {
+        let mut barrier = barrier();
+        for worker in [A, B] {
+            barrier.arrive(at(0), T, (worker, 0), "x", Some(1)).unwrap();
+        }
+        barrier.take(at(0)).unwrap();
+        barrier.applied(false);
+        let again = barrier.arrive(at(0), T, (A, 0), "a", Some(4));
+        assert_eq!(again, Err(Refused::Late { expected: 1 }));
     }
 
     #[test]
@@ -311,7 +350,7 @@ mod tests {
                 .unwrap();
         }
         assert!(barrier.take(at(9)).is_none(), "the first is being applied");
-        barrier.applied();
+        barrier.applied(true);
         assert_eq!(barrier.take(at(9)).unwrap().step, 1);
     }
 }

@@ -1,14 +1,16 @@
 //! What the server keeps track of besides rows: who may push, what has arrived, how stale it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::barrier::{Barrier, Refused};
+use super::push::Admitted;
 use super::staleness::Staleness;
 use super::stats::ShardStats;
-use super::{Pushed, ServerError, ShardId, UpdateMode, WorkerId};
+use super::{Pushed, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 use crate::kernel::{GradientRows, TableName};
 
 /// What a waiting push gets to hear.
@@ -69,6 +71,7 @@ impl ShardDesk {
                 step,
                 expected,
             },
+            Refused::Applying => ServerError::Busy { shard, step },
             Refused::Early { expected } => ServerError::Early {
                 worker,
                 shard,
@@ -92,6 +95,10 @@ pub(super) struct Desk {
     pub entity_shards: usize,
     /// Learning rate of pushes.
     pub rate: f64,
+    /// Who waits for others, in a pull or push.
+    pub waiting: BTreeMap<WorkerId, usize>,
+    /// The last step that each worker was let push (async).
+    pub pushed: BTreeMap<WorkerId, u64>,
 }
 
 impl Desk {
@@ -128,5 +135,32 @@ impl Desk {
                 workers: self.workers.len(),
             }),
         }
+    }
+
+    /// Lets a push of a worker's step in at these shards.
+    pub fn admit(
+        &mut self,
+        indices: &[usize],
+        worker: WorkerId,
+        step: u64,
+        policy: StalenessPolicy,
+    ) -> Vec<Admitted> {
+        self.pushed.insert(worker, step);
+        let rate = self.rate;
+        let admit = |&index: &usize| {
+            let shard = &mut self.shards[index].staleness;
+            let step = shard.steps();
+            let staleness = shard.admit(worker);
+            let scale = match policy {
+                StalenessPolicy::Scale => staleness.max(1) as f64,
+                _ => 1.0,
+            };
+            Admitted {
+                step,
+                staleness,
+                rate: rate / scale,
+            }
+        };
+        indices.iter().map(admit).collect()
     }
 }

@@ -176,13 +176,21 @@ pub enum ServerError {
         /// Who has not come.
         missing: Vec<WorkerId>,
     },
-    /// Shards cannot be moved while pushes wait.
-    #[error("shards cannot move: {shard} is in the middle of step {step}")]
+    /// A step is being applied.
+    #[error("{shard} is in the middle of step {step}")]
     Busy {
         /// The first such shard.
         shard: ShardId,
         /// Its step.
         step: u64,
+    },
+    /// What a worker waited for has failed on the way; whether it was applied is not known.
+    #[error("an update of {shard} that {worker} took part in was given up")]
+    Abandoned {
+        /// Who waited.
+        worker: WorkerId,
+        /// Where.
+        shard: ShardId,
     },
     /// The device failed.
     #[error(transparent)]

@@ -39,6 +39,7 @@ pub use strategy::{HASH_SEED, ShardingStrategy};
 pub use vote::Share;
 pub use worker::WorkerId;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -163,6 +164,8 @@ impl ParameterServer {
             shards: shards.collect(),
             entity_shards: specs[0].layout.shards(),
             rate: 0.1,
+            waiting: BTreeMap::new(),
+            pushed: BTreeMap::new(),
         };
         Ok(ParameterServer {
             inner: Arc::new(Inner {
@@ -221,6 +224,21 @@ impl ParameterServer {
             }
         }
         self.inner.changed.notify_waiters();
+    }
+
+    /// The generation of workers, see [`ParameterServer::configure`].
+    pub fn generation(&self) -> u64 {
+        self.desk().generation
+    }
+
+    /// Whether a worker waits, in a pull or a push, for others.
+    pub fn is_waiting(&self, worker: WorkerId) -> bool {
+        self.desk().waiting.contains_key(&worker)
+    }
+
+    /// The last step that a worker pushed and that was applied, or is about to be (async).
+    pub fn last_push(&self, worker: WorkerId) -> Option<u64> {
+        self.desk().pushed.get(&worker).copied()
     }
 
     /// Forgets what a worker has pulled, so that nobody waits for its push.
@@ -314,7 +332,12 @@ impl ParameterServer {
     ) -> Result<(), KernelError> {
         let (tables, mut house) = (self.tables(), self.house());
         house.gradients(spec, plan, &tables.entities, &tables.relations)?;
-        house.update(step, plan, &tables.entities, &tables.relations)
+        house.update(step, plan, &tables.entities, &tables.relations)?;
+        for shard in &mut self.desk().shards {
+            shard.barrier.skip();
+            shard.stats.step = shard.barrier.step();
+        }
+        Ok(())
     }
 
     /// The losses of all steps since the last call, added up.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
+use super::push::Waits;
 use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 use crate::kernel::{Backend, TableName};
 
@@ -30,10 +31,10 @@ impl ParameterServer {
             shard: shard.shard,
             shards: tables.layout(shard.table).shards(),
         })?;
-        self.begin_pull(worker, &[index]).await?;
+        self.begin_pull(worker, None, &[index]).await?;
         let this = self.clone();
         let mut buffer = std::mem::take(out);
-        let (result, buffer) = self
+        let done = self
             .off_the_runtime(move || {
                 let table = tables.table(shard.table);
                 let read = this
@@ -43,6 +44,8 @@ impl ParameterServer {
                 (read, buffer)
             })
             .await;
+        let abandoned = ServerError::Abandoned { worker, shard };
+        let (result, buffer) = done.ok_or(abandoned)?;
         *out = buffer;
         result?;
         let mut desk = self.desk();
@@ -75,17 +78,19 @@ impl ParameterServer {
                 .collect()
         };
         let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
-        self.begin_pull(worker, &indices).await?;
+        self.begin_pull(worker, None, &indices).await?;
         let width = tables.width(table);
         let this = self.clone();
         let mut buffer = std::mem::take(out);
-        let (result, buffer) = self
+        let done = self
             .off_the_runtime(move || {
                 let keeper = &this.inner.keeper;
                 let read = keeper.read_rows(tables.table(table), &storage, &mut buffer);
                 (read, buffer)
             })
             .await;
+        let shard = ShardId { table, shard: 0 };
+        let (result, buffer) = done.ok_or(ServerError::Abandoned { worker, shard })?;
         *out = buffer;
         result?;
         let mut desk = self.desk();
@@ -96,19 +101,27 @@ impl ParameterServer {
     }
 
     /// Notes a pull of these shards, all at once; in waiting mode as soon as it makes no
-    /// outstanding push too stale.
+    /// outstanding push too stale. Who is not a worker of the current generation only reads, which
+    /// nobody waits for; if a generation is given, it is refused.
     pub(super) async fn begin_pull(
         &self,
         worker: WorkerId,
+        generation: Option<u64>,
         shards: &[usize],
     ) -> Result<(), ServerError> {
-        let start = self.now();
+        let deadline = self.now().saturating_add(self.desk().timeout());
+        let mut waits = None;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let (timeout, shard, waiting_for): (Duration, _, _) = {
                 let mut desk = self.desk();
+                if let Some(generation) = generation {
+                    desk.member(worker, generation)?;
+                } else if desk.workers.binary_search(&worker).is_err() {
+                    return Ok(());
+                }
                 let blocked = match desk.mode {
                     UpdateMode::Async {
                         bound,
@@ -122,12 +135,15 @@ impl ParameterServer {
                     for &shard in shards {
                         desk.shards[shard].staleness.pull(worker);
                     }
+                    drop(desk);
+                    // Who pulls again gives others more time than it had left them.
+                    self.inner.changed.notify_waiters();
                     return Ok(());
                 };
                 let shard = &desk.shards[blocked];
                 (desk.timeout(), shard.id, shard.staleness.in_the_way(worker))
             };
-            if timeout_at(self.at(start + timeout), changed).await.is_err() {
+            if self.now() >= deadline {
                 return Err(ServerError::Timeout {
                     worker,
                     shard,
@@ -135,22 +151,29 @@ impl ParameterServer {
                     waiting_for,
                 });
             }
+            waits.get_or_insert_with(|| Waits::new(self, worker));
+            // Whether told or out of time, it looks once more.
+            let _ = timeout_at(self.at(deadline), changed).await;
         }
     }
 
     /// Runs what waits for a device beside the async runtime; in place on the CPU, which waits for
-    /// nothing.
+    /// nothing. None if the runtime ends in between.
     async fn off_the_runtime<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    ) -> Option<T> {
         let waits = matches!(self.inner.keeper, Backend::Gpu(_));
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if waits => match runtime.spawn_blocking(f).await {
-                Ok(value) => value,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Ok(value) => Some(value),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down.
+                    Err(_) => None,
+                },
             },
-            _ => f(),
+            _ => Some(f()),
         }
     }
 }

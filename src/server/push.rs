@@ -53,6 +53,78 @@ struct Checked {
     squares: f64,
 }
 
+/// A batch that is being applied: the barrier goes on whatever happens, be it a panic.
+pub(super) struct Applying<'a> {
+    server: &'a ParameterServer,
+    index: usize,
+    done: bool,
+}
+
+impl<'a> Applying<'a> {
+    pub fn new(server: &'a ParameterServer, index: usize) -> Applying<'a> {
+        Applying {
+            server,
+            index,
+            done: false,
+        }
+    }
+
+    pub fn ended(mut self, done: bool) {
+        self.done = done;
+    }
+}
+
+impl Drop for Applying<'_> {
+    fn drop(&mut self) {
+        if let Some(shard) = self.server.desk().shards.get_mut(self.index) {
+            shard.barrier.applied(self.done);
+        }
+    }
+}
+
+/// A push that was let in: others need no longer count on it when this is dropped, be it by a panic.
+pub(super) struct Settling<'a> {
+    server: &'a ParameterServer,
+    index: usize,
+}
+
+impl<'a> Settling<'a> {
+    pub fn new(server: &'a ParameterServer, index: usize) -> Settling<'a> {
+        Settling { server, index }
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        if let Some(shard) = self.server.desk().shards.get_mut(self.index) {
+            shard.staleness.applied();
+        }
+        self.server.inner.changed.notify_waiters();
+    }
+}
+
+/// Counts a worker as waiting for others while it lives.
+pub(super) struct Waits<'a>(&'a ParameterServer, WorkerId);
+
+impl<'a> Waits<'a> {
+    pub fn new(server: &'a ParameterServer, worker: WorkerId) -> Waits<'a> {
+        *server.desk().waiting.entry(worker).or_default() += 1;
+        Waits(server, worker)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut desk = self.0.desk();
+        if let Some(calls) = desk.waiting.get_mut(&self.1) {
+            *calls -= 1;
+            if *calls == 0 {
+                desk.waiting.remove(&self.1);
+            }
+        }
+    }
+}
+
 /// Withdraws a waiting push when its call is dropped.
 struct Waiting<'a> {
     server: &'a ParameterServer,
@@ -188,8 +260,15 @@ impl ParameterServer {
             self.apply_batches(tables, index, batch);
         }
         // Sent before this call began to wait, or while it does.
-        if let Ok(outcome) = outcome.try_recv() {
-            return outcome;
+        match outcome.try_recv() {
+            Ok(outcome) => return outcome,
+            Err(oneshot::error::TryRecvError::Closed) => {
+                return Err(ServerError::Abandoned {
+                    worker: push.worker,
+                    shard: push.shard,
+                });
+            }
+            Err(oneshot::error::TryRecvError::Empty) => {}
         }
         let result = self
             .wait_at_barrier(tables, index, push, timeout, outcome)
@@ -207,20 +286,26 @@ impl ParameterServer {
         timeout: Duration,
         mut outcome: oneshot::Receiver<Outcome>,
     ) -> Result<Pushed, ServerError> {
-        let end = self.now() + timeout.saturating_mul(2);
+        let end = self.now().saturating_add(timeout.saturating_mul(2));
+        let abandoned = || ServerError::Abandoned {
+            worker: push.worker,
+            shard: push.shard,
+        };
         loop {
             let deadline = self.desk().shards[index].barrier.deadline().unwrap_or(end);
             match timeout_at(self.at(deadline.min(end)), &mut outcome).await {
                 Ok(Ok(outcome)) => return outcome,
-                // Whoever was to tell is gone: its arithmetic panicked.
-                Ok(Err(_)) => {}
+                // Whoever was to tell is gone: its arithmetic panicked, or steps were set anew.
+                Ok(Err(_)) => return Err(abandoned()),
                 Err(_) => {
                     let batch = self.desk().shards[index].barrier.take(self.now());
                     if let Some(batch) = batch {
                         self.apply_batches(tables, index, batch);
                     }
-                    if let Ok(outcome) = outcome.try_recv() {
-                        return outcome;
+                    match outcome.try_recv() {
+                        Ok(outcome) => return outcome,
+                        Err(oneshot::error::TryRecvError::Closed) => return Err(abandoned()),
+                        Err(oneshot::error::TryRecvError::Empty) => {}
                     }
                     if self.now() < end {
                         // An earlier batch is being applied; ours comes after it.
@@ -247,7 +332,9 @@ impl ParameterServer {
     ) {
         let mut next = Some(first);
         while let Some(batch) = next.take() {
+            let applying = Applying::new(self, index);
             let applied = self.apply(tables, index, &batch);
+            applying.ended(applied.is_ok());
             let missing: Arc<[WorkerId]> = batch.missing.into();
             let pushed = applied.map(|()| Pushed {
                 step: batch.step,
@@ -258,9 +345,7 @@ impl ParameterServer {
             });
             next = {
                 let mut desk = self.desk();
-                let shard = &mut desk.shards[index];
-                shard.barrier.applied();
-                shard.barrier.take(self.now())
+                desk.shards[index].barrier.take(self.now())
             };
             for (_, arrival) in batch.arrivals {
                 self.recycle(arrival.payload.gradients);
@@ -331,7 +416,7 @@ impl ParameterServer {
         limits: (u64, StalenessPolicy, Duration),
     ) -> Result<Pushed, ServerError> {
         let admitted = self
-            .admit(&[index], push.worker, push.generation, limits)
+            .admit(&[index], (push.worker, push.generation, push.step), limits)
             .await?;
         let admitted = &admitted[0];
         let (table, places) = (
@@ -341,10 +426,12 @@ impl ParameterServer {
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
         let keeper = &self.inner.keeper;
+        let settling = Settling::new(self, index);
         let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
         let values = (push.gradients.len(), checked.squares);
-        self.settle(index, admitted, values, start.elapsed());
+        drop(settling);
         applied?;
+        self.settle(index, admitted, values, start.elapsed());
         Ok(Pushed {
             step: admitted.step,
             workers: 1,
@@ -358,11 +445,11 @@ impl ParameterServer {
     pub(super) async fn admit(
         &self,
         indices: &[usize],
-        worker: WorkerId,
-        generation: u64,
+        (worker, generation, step): (WorkerId, u64, u64),
         (bound, policy, timeout): (u64, StalenessPolicy, Duration),
     ) -> Result<Vec<Admitted>, ServerError> {
-        let deadline = self.now() + timeout;
+        let deadline = self.now().saturating_add(timeout);
+        let mut waits = None;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
@@ -373,27 +460,10 @@ impl ParameterServer {
                 desk.member(worker, generation)?;
                 match blocked(&desk, indices, worker, (bound, policy))? {
                     Some(blocked) => blocked,
-                    None => {
-                        let rate = desk.rate;
-                        let admit = |&index: &usize| {
-                            let shard = &mut desk.shards[index].staleness;
-                            let step = shard.steps();
-                            let staleness = shard.admit(worker);
-                            let scale = match policy {
-                                StalenessPolicy::Scale => staleness.max(1) as f64,
-                                _ => 1.0,
-                            };
-                            Admitted {
-                                step,
-                                staleness,
-                                rate: rate / scale,
-                            }
-                        };
-                        return Ok(indices.iter().map(admit).collect());
-                    }
+                    None => return Ok(desk.admit(indices, worker, step, policy)),
                 }
             };
-            if timeout_at(self.at(deadline), changed).await.is_err() {
+            if self.now() >= deadline {
                 return Err(ServerError::Timeout {
                     worker,
                     shard,
@@ -401,10 +471,13 @@ impl ParameterServer {
                     waiting_for,
                 });
             }
+            waits.get_or_insert_with(|| Waits::new(self, worker));
+            // Whether told or out of time, it looks once more.
+            let _ = timeout_at(self.at(deadline), changed).await;
         }
     }
 
-    /// Notes that a push which was let in has been applied, or has failed.
+    /// Notes in the books that a push which was let in has been applied.
     pub(super) fn settle(
         &self,
         index: usize,
@@ -414,12 +487,9 @@ impl ParameterServer {
     ) {
         let mut desk = self.desk();
         let shard = &mut desk.shards[index];
-        shard.staleness.applied();
         shard.stats.step = shard.staleness.steps();
         shard.stats.pushed(values, squares, admitted.staleness);
         shard.stats.took(time);
-        drop(desk);
-        self.inner.changed.notify_waiters();
     }
 
     fn reuse(&self) -> Option<GradientRows> {
@@ -443,7 +513,7 @@ pub(super) struct Admitted {
     /// The shard's step that it makes.
     pub step: u64,
     pub staleness: u64,
-    rate: f64,
+    pub rate: f64,
 }
 
 impl Admitted {

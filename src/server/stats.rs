@@ -135,6 +135,7 @@ impl ShardStats {
             ServerError::NoShard { .. }
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
+            | ServerError::Abandoned { .. }
             | ServerError::Kernel(_) => {}
         }
     }

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::barrier::Batch;
 use super::desk::Staged;
+use super::push::{Applying, Settling};
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
 use crate::kernel::{Backend, GradientRows, Places, Push, Table, TableName};
@@ -21,6 +22,8 @@ pub struct Share {
     pub step: u64,
     /// Samples behind the gradients.
     pub samples: f32,
+    /// Σ g² over the gradients, for the books.
+    pub squares: f64,
 }
 
 /// A worker's gradients for every shard, on the shards' device.
@@ -44,7 +47,12 @@ impl ParameterServer {
     ) -> Result<(), ServerError> {
         let tables = self.tables();
         self.desk().member(share.worker, share.generation)?;
-        let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
+        let parts = self.parts(
+            &tables,
+            (engine, copies),
+            plan,
+            (share.samples, share.squares),
+        )?;
         let mut desk = self.desk();
         // Checked again: all shards take their part, or none does.
         let checked = desk.member(share.worker, share.generation).and_then(|()| {
@@ -90,6 +98,12 @@ impl ParameterServer {
                 });
             }
             for shard in &desk.shards {
+                if shard.barrier.busy() {
+                    return Err(ServerError::Busy {
+                        shard: shard.id,
+                        step,
+                    });
+                }
                 if !shard.barrier.complete() || shard.barrier.step() != step {
                     return Err(ServerError::Incomplete {
                         generation,
@@ -107,9 +121,11 @@ impl ParameterServer {
         };
         let mut result = Ok(());
         for (index, batch) in batches {
+            let applying = Applying::new(self, index);
             // Past the first failure there is nothing left to save, but the books stay right.
-            result = result.and(self.apply(&tables, index, &batch));
-            self.desk().shards[index].barrier.applied();
+            let applied = self.apply(&tables, index, &batch);
+            applying.ended(applied.is_ok());
+            result = result.and(applied);
             for (_, arrival) in batch.arrivals {
                 self.recycle(arrival.payload.gradients);
             }
@@ -138,9 +154,20 @@ impl ParameterServer {
     ///
     /// # Errors
     /// As [`ParameterServer::pull`].
-    pub async fn begin_step(&self, worker: WorkerId) -> Result<(), ServerError> {
+    pub async fn begin_step(&self, worker: WorkerId, generation: u64) -> Result<(), ServerError> {
         let shards: Vec<usize> = (0..self.desk().shards.len()).collect();
-        self.begin_pull(worker, &shards).await
+        let result = self.begin_pull(worker, Some(generation), &shards).await;
+        self.count_refusal(&result);
+        result
+    }
+
+    /// Notes in the books of the first shard that a whole step was refused.
+    fn count_refusal<T>(&self, result: &Result<T, ServerError>) {
+        if let Err(error) = result
+            && let Some(shard) = self.desk().shards.first_mut()
+        {
+            shard.stats.refuse(error);
+        }
     }
 
     /// Pushes the gradients that an engine has made from a plan to every shard, as soon as
@@ -166,14 +193,24 @@ impl ParameterServer {
         else {
             return self.stage(share, engine, copies, plan);
         };
-        let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
+        let parts = self.parts(
+            &tables,
+            (engine, copies),
+            plan,
+            (share.samples, share.squares),
+        )?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = (bound, policy, timeout);
         let admitted = self
-            .admit(&indices, share.worker, share.generation, limits)
+            .admit(
+                &indices,
+                (share.worker, share.generation, share.step),
+                limits,
+            )
             .await?;
         let mut result = Ok(());
         for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
+            let settling = Settling::new(self, index);
             let id = self.desk().shards[index].id;
             let start = std::time::Instant::now();
             let push = Push {
@@ -186,6 +223,7 @@ impl ParameterServer {
             let applied = self.inner.keeper.push(optimizer, table, id.shard, &[push]);
             let values = (staged.gradients.len(), staged.squares);
             self.settle(index, &admitted, values, start.elapsed());
+            drop(settling);
             self.recycle(staged.gradients);
             result = result.and(applied);
         }
@@ -198,7 +236,7 @@ impl ParameterServer {
         tables: &Tables,
         (engine, copies): (&mut Backend, Option<[&Table; 2]>),
         plan: &Plan,
-        samples: f32,
+        (samples, squares): (f32, f64),
     ) -> Result<Parts, ServerError> {
         let mut parts = Vec::new();
         let indices: Vec<ShardId> = self.desk().shards.iter().map(|shard| shard.id).collect();
@@ -230,7 +268,8 @@ impl ParameterServer {
                     places,
                     gradients,
                     samples,
-                    squares: 0.0,
+                    // The books keep the norm of the whole step, not of its parts.
+                    squares,
                 },
             ));
         }

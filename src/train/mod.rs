@@ -10,7 +10,6 @@ pub use observer::{EpochRecord, Observer, Silent};
 pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
 pub use state::TrainState;
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
@@ -266,17 +265,17 @@ fn steps_of_workers(
     observer: &mut dyn Observer,
 ) -> Result<bool, TrainError> {
     loop {
-        let batch: Vec<Arc<Plan>> = plans.iter().take(workers.batch()).map(Arc::new).collect();
-        let Some(last) = batch.last() else {
-            return Ok(true);
-        };
-        match workers.run(state.updates + 1, &batch, lr, observer)? {
+        let plans = match workers.run(state.updates, plans, lr, observer)? {
+            Stepped::Nothing => return Ok(true),
             Stepped::Interrupted => return Ok(false),
-            Stepped::Committed(loss) => state.loss += loss,
-        }
-        state.updates += batch.len() as u64;
-        state.step = last.step + 1;
-        state.epoch_facts += batch.iter().map(|plan| plan.facts as u64).sum::<u64>();
+            Stepped::Committed { loss, plans } => {
+                state.loss += loss;
+                plans
+            }
+        };
+        state.updates += plans.len() as u64;
+        state.step = plans.last().map_or(state.step, |plan| plan.step + 1);
+        state.epoch_facts += plans.iter().map(|plan| plan.facts as u64).sum::<u64>();
         observer.step(state.step, state.epoch_facts);
         if state.step < steps && observer.stop() {
             return Ok(false);

@@ -35,6 +35,8 @@ pub trait Observer {
     fn step(&mut self, _steps: u32, _facts: u64) {}
     /// Workers have joined, left or failed.
     fn workers(&mut self, _status: &Status) {}
+    /// Something that the user should know, in a line.
+    fn note(&mut self, _line: &str) {}
     /// So many of so many queries are ranked.
     fn ranking(&mut self, _done: usize, _total: usize) {}
     /// An epoch is over.

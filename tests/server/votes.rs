@@ -45,6 +45,7 @@ fn share(worker: u32, step: u64, samples: f32) -> Share {
         generation: 1,
         step,
         samples,
+        squares: 4.0,
     }
 }
 

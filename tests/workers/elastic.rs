@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use shardloom::config::Config;
 use shardloom::elastic::State;
+use shardloom::kernel::{Column, TableName};
 use shardloom::optim::OptimizerKind;
+use shardloom::sampler::Objective;
 use shardloom::train::{Ending, Observer};
 
 use crate::{Watch, distance, failure, family, tables, trained, trainer};
@@ -90,6 +92,33 @@ fn a_run_without_enough_workers_pauses_and_then_says_why_it_stops() {
 fn a_model_that_diverges_is_not_blamed_on_workers() {
     let dataset = family();
     let error = failure(&config(2), &dataset, "3:nan:0 3:nan:1").to_string();
+    assert!(error.contains("training diverged"), "{error}");
+}
+
+/// Rows that are not finite reach only the slices that touch them; when the step is made again,
+/// others find the same.
+#[test]
+fn a_slice_that_is_never_finite_is_not_blamed_on_worker_after_worker() {
+    let dataset = family();
+    let trainer = trainer(&config(3), &dataset, "");
+    let mut rows = trainer
+        .server
+        .read(TableName::Entities, Column::Values)
+        .unwrap();
+    rows[..12].fill(f32::NAN);
+    trainer
+        .server
+        .write(TableName::Entities, Column::Values, &rows)
+        .unwrap();
+    let config = Config {
+        objective: Objective::Negatives,
+        ..config(3)
+    };
+    let mut trainer = shardloom::train::Trainer::new(config, &dataset, trainer.server).unwrap();
+    let error = trainer
+        .train(&mut Watch::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("training diverged"), "{error}");
 }
 

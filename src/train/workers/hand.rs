@@ -18,9 +18,13 @@ use crate::server::{ParameterServer, ServerError, Share, WorkerId};
 /// Work for one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
+    /// The coordinator's generation, and what the server calls it.
     pub generation: u64,
+    pub server_generation: u64,
     /// The coordinator's step, from 1.
     pub step: u64,
+    /// The training step (from 0 over the whole run) that the parts belong to or count from.
+    pub first: u64,
     /// Plans, and what each is called: its lane (sync), or its number in the round (async).
     pub parts: Vec<(u32, Arc<Plan>)>,
     /// Where to compute.
@@ -125,6 +129,10 @@ impl Kit {
                     std::panic::resume_unwind(Box::new("as the script wants it"))
                 }
                 Some(ScriptAction::Stall(_)) => {
+                    if task.push {
+                        let pulled = self.server.begin_step(worker, task.server_generation);
+                        let _ = self.runtime.block_on(pulled);
+                    }
                     // Until it is let go, like a device that never answers.
                     while tasks.recv().is_ok() {}
                     return Ok(());
@@ -160,7 +168,7 @@ impl Kit {
         for (name, plan) in &task.parts {
             // At the server, a lane is what takes part in a step.
             let pusher = if task.push { worker } else { WorkerId(*name) };
-            match self.part(pusher, view, task, plan)? {
+            match self.part(pusher, view, task, (*name, plan))? {
                 (Some(Vote::Ready), loss) => losses.push((*name, loss * plan.queries.len() as f64)),
                 (vote, _) => return Ok((vote, losses)),
             }
@@ -174,10 +182,9 @@ impl Kit {
         worker: WorkerId,
         view: &mut View,
         task: &Task,
-        plan: &Plan,
+        (name, mut plan): (u32, &Plan),
     ) -> Result<(Option<Vote>, f64), Failure> {
         let poisoned;
-        let mut plan = plan;
         if let Some(ScriptAction::Nan(_)) = task.fault {
             poisoned = Plan {
                 weights: vec![f32::NAN; plan.weights.len()],
@@ -186,7 +193,10 @@ impl Kit {
             plan = &poisoned;
         }
         if task.push {
-            match self.runtime.block_on(self.server.begin_step(worker)) {
+            match self
+                .runtime
+                .block_on(self.server.begin_step(worker, task.server_generation))
+            {
                 Ok(()) => {}
                 Err(error) => return superseded(error),
             }
@@ -201,9 +211,15 @@ impl Kit {
         }
         let share = Share {
             worker,
-            generation: task.generation,
-            step: task.step - 1,
+            generation: task.server_generation,
+            // A shared step is the shards' own; a step alone is called as the round calls it.
+            step: if task.push {
+                task.first + u64::from(name)
+            } else {
+                task.first
+            },
             samples: plan.queries.len() as f32,
+            squares,
         };
         let left = if task.push {
             self.runtime

@@ -23,8 +23,8 @@ use super::{Observer, TrainError};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
 use crate::elastic::{
-    Action, Cause, Coordinator, Devices, ElasticConfig, Place, Script, ScriptAction, Speeds, State,
-    Status, StopReason, slices,
+    Action, Coordinator, Devices, ElasticConfig, ElasticError, Failure, Phase, Place, Script,
+    ScriptAction, Speeds, Status, StopReason, Vote, slices,
 };
 use crate::kernel::StepSpec;
 use crate::sampler::Plan;
@@ -34,6 +34,8 @@ use crate::server::{ParameterServer, UpdateMode, WorkerId};
 const GLANCE: Duration = Duration::from_millis(200);
 /// Training steps of an async round, for each worker.
 const ROUND: usize = 16;
+/// The most that a round may take.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The workers of a run, and who leads them.
 #[derive(Debug)]
@@ -48,6 +50,13 @@ pub(super) struct Workers {
     script: Script,
     /// Faults that the script wants in the step that starts next.
     faults: BTreeMap<WorkerId, ScriptAction>,
+    /// What the server's generations count from: it may have had workers before.
+    base: u64,
+    /// The training step (from 0 over the whole run) that the current round begins with.
+    first: u64,
+    /// Async: when each worker was last known to be getting on.
+    since: BTreeMap<WorkerId, Duration>,
+    step_timeout: Duration,
     /// Parts of a sync step; 0: one for each worker.
     lanes: usize,
     /// Whether slices are in proportion to speeds.
@@ -60,13 +69,15 @@ pub(super) struct Workers {
     told: Option<Status>,
 }
 
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a step or round ended.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stepped {
-    /// It was applied; the loss of its plans.
-    Committed(f64),
-    /// The observer asked to stop while it waited.
+    /// These plans were applied; their loss.
+    Committed { loss: f64, plans: Vec<Arc<Plan>> },
+    /// The observer asked to stop; nothing was applied.
     Interrupted,
+    /// There are no more plans.
+    Nothing,
 }
 
 impl Workers {
@@ -84,10 +95,15 @@ impl Workers {
             // Rounds are counted from the start of the process.
             UpdateMode::Async { .. } => 1,
         };
+        let step_timeout = match mode {
+            UpdateMode::Sync { .. } => config.step_timeout(),
+            // Each plan of a round has its own, see `watch`.
+            UpdateMode::Async { .. } => ROUND_TIMEOUT,
+        };
         let elastic = ElasticConfig {
             min_workers: config.min_workers,
             max_workers: config.max_workers.max(config.workers),
-            step_timeout: config.step_timeout(),
+            step_timeout,
             pause_timeout: config.step_timeout(),
             ..ElasticConfig::default()
         };
@@ -117,6 +133,7 @@ impl Workers {
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
         server.set_steps(updates);
+        let base = server.generation();
         let mut workers = Workers {
             server,
             spec,
@@ -127,6 +144,10 @@ impl Workers {
             hands: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
+            base,
+            first: updates,
+            since: BTreeMap::new(),
+            step_timeout: config.step_timeout(),
             lanes: config.lanes,
             by_speed: config.balance,
             speeds: Speeds::default(),
@@ -137,47 +158,63 @@ impl Workers {
             told: None,
         };
         for _ in 0..config.workers {
-            workers.join();
+            workers.join(&mut super::Silent);
         }
         Ok(workers)
     }
 
-    /// How many training steps make a step of the coordinator.
-    pub fn batch(&self) -> usize {
-        match self.mode {
-            UpdateMode::Sync { .. } => 1,
-            UpdateMode::Async { .. } => ROUND * self.hands.len().max(1),
-        }
-    }
-
-    /// Makes training steps, of which the first is number `step` (from 1 over the whole run).
+    /// Makes the next training steps: one (sync) or a round of them (async). `updates` are the steps
+    /// made before.
     pub fn run(
         &mut self,
-        step: u64,
-        plans: &[Arc<Plan>],
+        updates: u64,
+        plans: &Receiver<Plan>,
         rate: f64,
         observer: &mut dyn Observer,
     ) -> Result<Stepped, TrainError> {
+        let mut round = match self.mode {
+            UpdateMode::Sync { .. } => Round::shared(plans),
+            UpdateMode::Async { .. } => Round::dealt(plans, ROUND * self.hands.len().max(1)),
+        };
+        if round.is_empty() {
+            return Ok(Stepped::Nothing);
+        }
+        self.first = updates;
         self.server.set_rate(rate);
-        self.play(step, step + plans.len() as u64);
-        let mut round = Round::new(plans, self.mode);
+        // What has been said already comes before the step.
+        while let Ok(message) = self.inbox.try_recv() {
+            self.hear(message, &mut round);
+        }
+        let most = match self.mode {
+            UpdateMode::Sync { .. } => 1,
+            UpdateMode::Async { .. } => (ROUND * self.hands.len()) as u64,
+        };
+        self.play(updates + 1, updates + 1 + most, observer);
         let now = self.now();
         // Refused only where a step runs or the run is over, of which the loop hears, too.
         let _ = self.coordinator.advance(now);
         loop {
             while let Some(action) = self.coordinator.next_action() {
-                if let Some(stepped) = self.act(action, &mut round)? {
+                if self.act(action, &mut round, observer)? {
                     self.tell(observer);
-                    return Ok(stepped);
+                    return Ok(Stepped::Committed {
+                        loss: round.loss(),
+                        plans: round.into_plans(),
+                    });
                 }
             }
             self.tell(observer);
             if observer.stop() {
-                let now = self.now();
-                let _ = self.coordinator.stop(now, StopReason::Interrupted);
-                self.server.discard();
-                self.hands.clear();
-                return Ok(Stepped::Interrupted);
+                // Steps that workers make alone are applied already: those dealt are finished.
+                let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
+                if !finishes {
+                    let now = self.now();
+                    let _ = self.coordinator.stop(now, StopReason::Interrupted);
+                    self.server.discard();
+                    self.hands.clear();
+                    return Ok(Stepped::Interrupted);
+                }
+                round.shorten();
             }
             let deadline = self.coordinator.next_deadline();
             let wait = deadline.map_or(GLANCE, |at| at.saturating_sub(self.now()).min(GLANCE));
@@ -194,11 +231,51 @@ impl Workers {
                     ));
                 }
             }
+            self.watch(&round);
         }
     }
 
-    /// Carries out what the coordinator wants; the step's end, if this was it.
-    fn act(&mut self, action: Action, round: &mut Round) -> Result<Option<Stepped>, TrainError> {
+    fn asynchronous(&self) -> bool {
+        matches!(self.mode, UpdateMode::Async { .. })
+    }
+
+    /// Async: fails whoever takes too long over a plan, the waits for others not counted.
+    fn watch(&mut self, round: &Round) {
+        let now = self.now();
+        let mut overdue = Vec::new();
+        for worker in round.in_flight() {
+            let since = self.since.entry(worker).or_insert(now);
+            if self.server.is_waiting(worker) {
+                *since = now;
+            } else if now.saturating_sub(*since) > self.step_timeout {
+                overdue.push(worker);
+            }
+        }
+        for worker in overdue {
+            let failure = Failure::Stalled {
+                step: self.coordinator.step(),
+                after: self.step_timeout,
+            };
+            self.fail(worker, failure);
+        }
+    }
+
+    fn fail(&mut self, worker: WorkerId, failure: Failure) {
+        let now = self.now();
+        if let Err(error) = self.coordinator.fail(now, worker, failure) {
+            tracing::debug!(%worker, %error, "not counted");
+        }
+        // Nobody waits for its push any more.
+        self.server.release(worker);
+    }
+
+    /// Carries out what the coordinator wants; true if that was the step's end.
+    fn act(
+        &mut self,
+        action: Action,
+        round: &mut Round,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
         match action {
             Action::Reconfigured {
                 generation,
@@ -210,7 +287,8 @@ impl Workers {
                         .collect(),
                     UpdateMode::Async { .. } => workers.clone(),
                 };
-                self.server.configure(self.mode, generation, &lanes);
+                self.server
+                    .configure(self.mode, self.base + generation, &lanes);
                 self.places = self.devices.assign(&workers, &self.places);
             }
             Action::Start {
@@ -219,19 +297,16 @@ impl Workers {
                 workers,
                 ..
             } => self.start(generation, step, &workers, round),
-            Action::Commit {
-                generation, step, ..
-            } => {
-                if let UpdateMode::Sync { .. } = self.mode {
-                    let committed = self.server.commit(generation, step - 1);
+            Action::Commit { generation, .. } => {
+                if !self.asynchronous() {
+                    let committed = self.server.commit(self.base + generation, self.first);
                     committed.map_err(TrainError::Server)?;
                 }
-                return Ok(Some(Stepped::Committed(round.loss())));
+                return Ok(true);
             }
             Action::Discard { step, reason, .. } => {
-                tracing::warn!(step, ?reason, "step discarded");
+                tracing::info!(step, ?reason, "step discarded");
                 self.server.discard();
-                self.drain(round);
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
                     // The boundary after a discarded step is this one.
@@ -239,27 +314,29 @@ impl Workers {
                 }
             }
             Action::Dismiss { worker, cause } => {
-                match &cause {
-                    Cause::Left => tracing::info!(%worker, "{cause}"),
-                    Cause::Failed(_) => tracing::warn!(%worker, "{cause}"),
-                }
+                tracing::info!(%worker, %cause, "dismissed");
                 self.hands.remove(&worker);
                 self.places.remove(&worker);
                 self.server.release(worker);
             }
-            Action::Paused { active, min } => tracing::warn!(active, min, "paused"),
-            Action::Resumed { active } => tracing::info!(active, "resumed"),
+            Action::Paused { active, min } => observer.note(&format!(
+                "paused: {active} of at least {min} workers; waiting {:?} for more",
+                self.coordinator.config().pause_timeout
+            )),
+            Action::Resumed { active } => observer.note(&format!("resumed with {active} workers")),
             Action::Stop { reason } => {
                 self.hands.clear();
                 return Err(TrainError::Workers(reason.to_string()));
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     fn start(&mut self, generation: u64, step: u64, workers: &[WorkerId], round: &mut Round) {
-        round.start();
-        if let UpdateMode::Async { .. } = self.mode {
+        round.start(|worker, number| {
+            self.server.last_push(worker) == Some(self.first + u64::from(number))
+        });
+        if self.asynchronous() {
             for &worker in workers {
                 match round.next(worker) {
                     Some(part) => self.give(worker, (generation, step), vec![part]),
@@ -319,9 +396,12 @@ impl Workers {
         let fault = self.faults.remove(&worker);
         let place = self.places.get(&worker).copied();
         if let (Some(hand), Some(place)) = (self.hands.get(&worker), place) {
+            self.since.insert(worker, self.started.elapsed());
             hand.give(Task {
                 generation,
+                server_generation: self.base + generation,
                 step,
+                first: self.first,
                 parts,
                 place,
                 push: matches!(self.mode, UpdateMode::Async { .. }),
@@ -332,8 +412,10 @@ impl Workers {
 
     fn idle(&mut self, worker: WorkerId, generation: u64, step: u64) {
         let now = self.now();
-        let vote = crate::elastic::Vote::Ready;
-        if let Err(error) = self.coordinator.vote(now, worker, generation, step, vote) {
+        let voted = self
+            .coordinator
+            .vote(now, worker, generation, step, Vote::Ready);
+        if let Err(error) = voted {
             tracing::debug!(%worker, %error, "vote not counted");
         }
     }
@@ -342,35 +424,40 @@ impl Workers {
         let now = self.now();
         let heard = match message {
             Message::Synced(worker) => self.coordinator.synced(now, worker),
-            Message::Lost(worker, failure) => self.coordinator.fail(now, worker, failure),
+            Message::Lost(worker, failure) => {
+                self.fail(worker, failure);
+                Ok(())
+            }
             Message::Done(worker, done) => {
-                let current = (done.generation, done.step)
-                    == (self.coordinator.generation(), self.coordinator.step());
-                if done.vote.is_some() {
+                self.since.insert(worker, now);
+                let (generation, step) = (done.generation, done.step);
+                let current =
+                    (generation, step) == (self.coordinator.generation(), self.coordinator.step());
+                if done.vote == Some(Vote::Ready) && (current || self.asynchronous()) {
                     self.speeds.measure(worker, done.queries, done.took);
+                    round.finished(worker, &done.losses);
                 }
                 match done.vote {
-                    Some(vote) if current => {
-                        let finished = vote == crate::elastic::Vote::Ready;
-                        if finished {
-                            round.finished(worker, &done.losses);
-                            if let Some(part) = round.next(worker) {
-                                self.give(worker, (done.generation, done.step), vec![part]);
-                                return;
+                    _ if !current => Ok(()),
+                    Some(Vote::NotFinite { what }) => {
+                        self.not_finite(worker, (generation, step), what, round)
+                    }
+                    // If not ready, its rows were too stale: it pulls again.
+                    vote => {
+                        if vote.is_none() {
+                            round.forget(worker);
+                        }
+                        match round.next(worker) {
+                            Some(part) => {
+                                self.give(worker, (generation, step), vec![part]);
+                                Ok(())
+                            }
+                            None => {
+                                let vote = Vote::Ready;
+                                self.coordinator.vote(now, worker, generation, step, vote)
                             }
                         }
-                        let (generation, step) = (done.generation, done.step);
-                        self.coordinator.vote(now, worker, generation, step, vote)
                     }
-                    // Its rows were too stale: it pulls again.
-                    None if current => {
-                        round.forget(worker);
-                        if let Some(part) = round.next(worker) {
-                            self.give(worker, (done.generation, done.step), vec![part]);
-                        }
-                        Ok(())
-                    }
-                    _ => Ok(()),
                 }
             }
         };
@@ -380,72 +467,63 @@ impl Workers {
         }
     }
 
-    /// Async: lets the workers of a discarded round finish what they are pushing, so that it is
-    /// not done twice.
-    fn drain(&mut self, round: &mut Round) {
-        let UpdateMode::Async { timeout, .. } = self.mode else {
-            return;
-        };
-        let end = self.now() + timeout;
-        loop {
-            let waiting = round.in_flight();
-            if !waiting.iter().any(|worker| self.hands.contains_key(worker)) || self.now() > end {
-                return;
-            }
-            // Whoever failed is dismissed right after this; nobody must wait for it here.
-            let gone = |state: State| matches!(state, State::Failed | State::Left);
-            let lost: Vec<WorkerId> = (self.coordinator.workers())
-                .filter(|(_, member)| gone(member.state))
-                .map(|(worker, _)| worker)
-                .collect();
-            for worker in lost {
-                self.hands.remove(&worker);
-                self.server.release(worker);
-            }
-            match self.inbox.recv_timeout(GLANCE) {
-                Ok(Message::Done(worker, done)) => {
-                    let ready = matches!(done.vote, Some(crate::elastic::Vote::Ready));
-                    if ready {
-                        round.finished(worker, &done.losses);
-                    } else {
-                        round.forget(worker);
-                    }
-                }
-                Ok(message) => self.hear(message, round),
-                Err(_) => {}
-            }
+    /// A worker's gradients are not finite: its fault, unless another worker has found the same of
+    /// the same step. Then it is the model.
+    fn not_finite(
+        &mut self,
+        worker: WorkerId,
+        (generation, step): (u64, u64),
+        what: String,
+        round: &mut Round,
+    ) -> Result<(), ElasticError> {
+        let now = self.now();
+        let again = self.coordinator.attempts() > 1 || self.asynchronous();
+        if round.accuse(worker) && again {
+            return self
+                .coordinator
+                .stop(now, StopReason::Diverged { step, what });
         }
+        if self.asynchronous() {
+            // There is no common verdict to wait for.
+            self.fail(worker, Failure::NotFinite { step, what });
+            return Ok(());
+        }
+        let vote = Vote::NotFinite { what };
+        self.coordinator.vote(now, worker, generation, step, vote)
     }
 
     /// Plays the script's events for the steps from `first` up to `end`.
-    fn play(&mut self, first: u64, end: u64) {
+    fn play(&mut self, first: u64, end: u64, observer: &mut dyn Observer) {
         for step in first..end {
             for event in self.script.take(step) {
                 tracing::info!(%event, "scripted");
                 let now = self.now();
                 match event.action {
-                    ScriptAction::Join(_) => self.join(),
+                    ScriptAction::Join(_) => self.join(observer),
                     ScriptAction::Leave(worker) => {
                         if let Err(error) = self.coordinator.leave(now, worker) {
-                            tracing::warn!(%event, %error, "not possible");
+                            observer.note(&format!("event {event} is not possible: {error}"));
                         }
                     }
-                    fault => {
-                        if let Some(worker) = fault.worker() {
+                    fault => match fault.worker() {
+                        Some(worker) if self.hands.contains_key(&worker) => {
                             self.faults.insert(worker, fault);
                         }
-                    }
+                        _ => observer.note(&format!(
+                            "event {event} is not possible: there is no such worker"
+                        )),
+                    },
                 }
             }
         }
     }
 
-    fn join(&mut self) {
+    fn join(&mut self, observer: &mut dyn Observer) {
         let now = self.now();
         let worker = match self.coordinator.join(now) {
             Ok(worker) => worker,
             Err(error) => {
-                tracing::warn!(%error, "a worker could not join");
+                observer.note(&format!("a worker could not join: {error}"));
                 return;
             }
         };

@@ -1,31 +1,69 @@
 //! The training steps of one step of the coordinator: what is left, under way and done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use crate::sampler::Plan;
-use crate::server::{UpdateMode, WorkerId};
+use crate::server::WorkerId;
 
 /// One plan whose slices workers share (sync), or several plans for one worker each (async).
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct Round<'a> {
+    source: &'a Receiver<Plan>,
     plans: Vec<Arc<Plan>>,
+    /// How many plans there may be.
+    most: usize,
     sync: bool,
     left: VecDeque<u32>,
     under_way: BTreeMap<WorkerId, u32>,
+    done: BTreeSet<u32>,
     /// The loss of each lane (sync) or of each plan (async).
     losses: BTreeMap<u32, f64>,
+    /// Plans that a worker found not finite.
+    accused: BTreeSet<u32>,
 }
 
-impl Round {
-    pub fn new(plans: &[Arc<Plan>], mode: UpdateMode) -> Round {
-        Round {
-            plans: plans.to_vec(),
-            sync: matches!(mode, UpdateMode::Sync { .. }),
-            left: (0..plans.len() as u32).collect(),
+impl<'a> Round<'a> {
+    /// Of one plan that workers share.
+    pub fn shared(source: &'a Receiver<Plan>) -> Round<'a> {
+        Round::new(source, 1, true)
+    }
+
+    /// Of so many plans, each for one worker.
+    pub fn dealt(source: &'a Receiver<Plan>, most: usize) -> Round<'a> {
+        Round::new(source, most, false)
+    }
+
+    fn new(source: &'a Receiver<Plan>, most: usize, sync: bool) -> Round<'a> {
+        let mut round = Round {
+            source,
+            plans: Vec::new(),
+            most,
+            sync,
+            left: VecDeque::new(),
             under_way: BTreeMap::new(),
+            done: BTreeSet::new(),
             losses: BTreeMap::new(),
+            accused: BTreeSet::new(),
+        };
+        round.fetch();
+        round
+    }
+
+    /// Takes in the next plan, as soon as it is made.
+    fn fetch(&mut self) {
+        if self.plans.len() < self.most
+            && let Ok(plan) = self.source.recv()
+        {
+            self.left.push_back(self.plans.len() as u32);
+            self.plans.push(Arc::new(plan));
         }
+    }
+
+    /// Whether there is nothing to do: the epoch is over.
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty()
     }
 
     /// The plan that workers share.
@@ -33,14 +71,20 @@ impl Round {
         Arc::clone(&self.plans[0])
     }
 
-    /// Begins, or begins again: what was under way is left.
-    pub fn start(&mut self) {
+    /// Begins, or begins again with others: what was under way is left, unless the server says
+    /// that it got there.
+    pub fn start(&mut self, pushed: impl Fn(WorkerId, u32) -> bool) {
         if self.sync {
-            // The step is made anew by others.
+            // The step is made anew.
             self.losses.clear();
+            return;
         }
-        for (_, number) in std::mem::take(&mut self.under_way) {
-            self.left.push_front(number);
+        for (worker, number) in std::mem::take(&mut self.under_way) {
+            if pushed(worker, number) {
+                self.done.insert(number);
+            } else {
+                self.left.push_front(number);
+            }
         }
     }
 
@@ -48,6 +92,9 @@ impl Round {
     pub fn next(&mut self, worker: WorkerId) -> Option<(u32, Arc<Plan>)> {
         if self.sync {
             return None;
+        }
+        if self.left.is_empty() {
+            self.fetch();
         }
         let number = self.left.pop_front()?;
         self.under_way.insert(worker, number);
@@ -58,11 +105,17 @@ impl Round {
     pub fn finished(&mut self, worker: WorkerId, losses: &[(u32, f64)]) {
         for &(name, loss) in losses {
             let plan = if self.sync { 0 } else { name as usize };
-            let queries = self.plans[plan].queries.len().max(1);
-            self.losses.insert(name, loss / queries as f64);
-        }
-        if !self.sync {
-            self.under_way.remove(&worker);
+            let Some(plan) = self.plans.get(plan) else {
+                continue;
+            };
+            self.losses
+                .insert(name, loss / plan.queries.len().max(1) as f64);
+            if !self.sync {
+                self.done.insert(name);
+                if self.under_way.get(&worker) == Some(&name) {
+                    self.under_way.remove(&worker);
+                }
+            }
         }
     }
 
@@ -73,13 +126,29 @@ impl Round {
         }
     }
 
+    /// A worker found its part not finite; true if another one had found so before.
+    pub fn accuse(&mut self, worker: WorkerId) -> bool {
+        let number = self.under_way.get(&worker).copied().unwrap_or(0);
+        !self.accused.insert(number)
+    }
+
+    /// No more plans than have been dealt.
+    pub fn shorten(&mut self) {
+        self.most = self.plans.len();
+    }
+
     /// Who is at work on a plan alone.
-    pub fn in_flight(&self) -> Vec<WorkerId> {
-        self.under_way.keys().copied().collect()
+    pub fn in_flight(&self) -> impl Iterator<Item = WorkerId> {
+        self.under_way.keys().copied()
     }
 
     /// The loss of all plans, added up in a fixed order.
     pub fn loss(&self) -> f64 {
         self.losses.values().sum()
+    }
+
+    /// The plans.
+    pub fn into_plans(self) -> Vec<Arc<Plan>> {
+        self.plans
     }
 }
