@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ShardId, WorkerId};
+use super::{ShardError, ShardId, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
 /// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
@@ -184,6 +184,13 @@ pub enum ServerError {
         /// Its step.
         step: u64,
     },
+    /// Shards have moved between two calls that belong together. A plan is to be translated again
+    /// and its gradients computed again.
+    #[error("the shards have moved since: translate the plan again and make its gradients again")]
+    Moved,
+    /// Rows cannot be spread over shards as asked for.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
     /// The device failed.
     #[error(transparent)]
     Kernel(Arc<KernelError>),

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::barrier::Batch;
 use super::desk::Staged;
 use super::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use super::{ParameterServer, ServerError, ShardId, StoragePlan, UpdateMode, WorkerId};
 use crate::kernel::{Backend, GradientRows, Places, Push, Table, TableName};
 use crate::sampler::{Candidates, Plan};
 
@@ -33,16 +33,18 @@ impl ParameterServer {
     ///
     /// # Errors
     /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
-    /// [`ServerError::Early`]; [`ServerError::Kernel`] if a device fails. Nothing is left then.
+    /// [`ServerError::Early`]; [`ServerError::Moved`] if the gradients were made for shards that
+    /// have moved since; [`ServerError::Kernel`] if a device fails. Nothing is left then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub fn stage(
         &self,
         share: Share,
         engine: &mut Backend,
         copies: Option<[&Table; 2]>,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
-        let tables = self.tables();
+        let _still = self.still();
+        let tables = self.tables_of(plan)?;
         self.desk().member(share.worker, share.generation)?;
         let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
         let mut desk = self.desk();
@@ -79,6 +81,7 @@ impl ParameterServer {
     /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn commit(&self, generation: u64, step: u64) -> Result<(), ServerError> {
+        let _still = self.still();
         let tables = self.tables();
         let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
             let mut desk = self.desk();
@@ -139,24 +142,30 @@ impl ParameterServer {
     /// # Errors
     /// As [`ParameterServer::pull`].
     pub async fn begin_step(&self, worker: WorkerId) -> Result<(), ServerError> {
-        let shards: Vec<usize> = (0..self.desk().shards.len()).collect();
-        self.begin_pull(worker, &shards).await
+        loop {
+            let tables = self.tables();
+            let shards: Vec<usize> = (0..tables.shards().count()).collect();
+            match self.begin_pull(&tables, worker, &shards).await {
+                Err(ServerError::Moved) => {}
+                begun => return begun,
+            }
+        }
     }
 
     /// Pushes the gradients that an engine has made from a plan to every shard, as soon as
     /// staleness allows it at all of them (async); staged in sync mode.
     ///
     /// # Errors
-    /// As [`ParameterServer::push`]: no shard has changed then, unless the device failed.
+    /// As [`ParameterServer::push`], and [`ServerError::Moved`] if the gradients were made for
+    /// shards that have moved since: no shard has changed then, unless the device failed.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub async fn push_step(
         &self,
         share: Share,
         engine: &mut Backend,
         copies: Option<[&Table; 2]>,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
-        let tables = self.tables();
         let mode = self.desk().mode;
         let UpdateMode::Async {
             bound,
@@ -166,11 +175,12 @@ impl ParameterServer {
         else {
             return self.stage(share, engine, copies, plan);
         };
+        let tables = self.tables_of(plan)?;
         let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = (bound, policy, timeout);
         let admitted = self
-            .admit(&indices, share.worker, share.generation, limits)
+            .admit(&tables, &indices, (share.worker, share.generation), limits)
             .await?;
         let mut result = Ok(());
         for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
@@ -201,8 +211,7 @@ impl ParameterServer {
         samples: f32,
     ) -> Result<Parts, ServerError> {
         let mut parts = Vec::new();
-        let indices: Vec<ShardId> = self.desk().shards.iter().map(|shard| shard.id).collect();
-        for (index, id) in indices.into_iter().enumerate() {
+        for (index, id) in tables.shards().enumerate() {
             let table = tables.table(id.table);
             let layout = &table.spec().layout;
             let all = id.table == TableName::Entities

@@ -1,15 +1,13 @@
 //! The training steps of one step of the coordinator: what is left, under way and done.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use crate::sampler::Plan;
-use crate::server::{UpdateMode, WorkerId};
+use crate::server::{StoragePlan, UpdateMode, WorkerId};
 
 /// One plan whose slices workers share (sync), or several plans for one worker each (async).
 #[derive(Debug)]
 pub(super) struct Round {
-    plans: Vec<Arc<Plan>>,
+    plans: Vec<StoragePlan>,
     sync: bool,
     left: VecDeque<u32>,
     under_way: BTreeMap<WorkerId, u32>,
@@ -18,7 +16,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub fn new(plans: &[Arc<Plan>], mode: UpdateMode) -> Round {
+    pub fn new(plans: &[StoragePlan], mode: UpdateMode) -> Round {
         Round {
             plans: plans.to_vec(),
             sync: matches!(mode, UpdateMode::Sync { .. }),
@@ -29,8 +27,8 @@ impl Round {
     }
 
     /// The plan that workers share.
-    pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plans[0])
+    pub fn plan(&self) -> StoragePlan {
+        self.plans[0].clone()
     }
 
     /// Begins, or begins again: what was under way is left.
@@ -45,13 +43,13 @@ impl Round {
     }
 
     /// The next plan for a worker alone.
-    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, Arc<Plan>)> {
+    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, StoragePlan)> {
         if self.sync {
             return None;
         }
         let number = self.left.pop_front()?;
         self.under_way.insert(worker, number);
-        Some((number, Arc::clone(&self.plans[number as usize])))
+        Some((number, self.plans[number as usize].clone()))
     }
 
     /// A worker has staged its lanes or pushed its plan; the loss of each, times its queries.
