@@ -52,8 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = ParameterServer::new(
         Backend::cpu(),
         shape(&config, &dataset)?,
-        config.optimizer,
-        config.shards,
+        config.storage(),
         &initializer(&config),
     )?;
     let mut trainer = Trainer::new(config, &dataset, server)?;

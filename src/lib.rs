@@ -21,7 +21,7 @@
 //!
 //! let (backend, _note) = Backend::open(config.device.parse()?)?;
 //! let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
-//! let server = ParameterServer::new(backend, shape, config.optimizer, config.shards, &init)?;
+//! let server = ParameterServer::new(backend, shape, config.storage(), &init)?;
 //! let mut trainer = Trainer::new(config, &dataset, server)?;
 //! trainer.train(&mut Silent)?;
 //!

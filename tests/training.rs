@@ -28,14 +28,7 @@ fn backend() -> Backend {
 
 fn server(config: &Config, dataset: &Dataset, initializer: &Initializer) -> ParameterServer {
     let shape = shape(config, dataset).unwrap();
-    ParameterServer::new(
-        backend(),
-        shape,
-        config.optimizer,
-        config.shards,
-        initializer,
-    )
-    .unwrap()
+    ParameterServer::new(backend(), shape, config.storage(), initializer).unwrap()
 }
 
 fn trainer(config: &Config, dataset: &Dataset) -> Trainer {

@@ -67,6 +67,8 @@ pub struct TrainArgs {
     #[arg(long)]
     device: Option<String>,
     /// Least number of shards of the entity table; more are made where the device needs them.
+    /// Rows are spread over them in ranges, or as in --set sharding=hash or sharding=round-robin;
+    /// what is learned does not depend on it.
     #[arg(long)]
     shards: Option<i64>,
     /// Workers of this process: each on a GPU, on a share of one, or on some of the CPU's cores.
@@ -169,8 +171,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let server = ParameterServer::new(
                 backend,
                 shape(&config, &dataset)?,
-                config.optimizer,
-                config.shards,
+                config.storage(),
                 &initializer(&config),
             )?;
             let run = Run::create(config, &dataset)?;

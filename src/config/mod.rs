@@ -15,7 +15,7 @@ use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
 use crate::sampler::{Objective, Sides};
-use crate::server::{ShardingStrategy, StalenessPolicy, UpdateMode};
+use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,6 +212,15 @@ impl Config {
             factor: self.schedule_factor,
             every: self.schedule_every,
             patience: self.schedule_patience,
+        }
+    }
+
+    /// How the parameter server keeps rows.
+    pub fn storage(&self) -> Storage {
+        Storage {
+            optimizer: self.optimizer,
+            sharding: self.sharding,
+            shards: self.shards,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec,
-    TableName, TableSpec, check, cpu, gpu,
+    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
+    StepSpec, TableName, TableSpec, check, cpu, gpu,
 };
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
@@ -163,6 +163,34 @@ impl Backend {
         check::rows(spec, rows.iter().copied())?;
         KernelError::check_shape(spec.name, rows.len() * spec.width, values.len())?;
         on_engine!(self, engine, [table] => engine.write_rows(table, rows, values))
+    }
+
+    /// A table of the same rows, states included, in another order and other shards: row `i` of the
+    /// new one is row `from[i]` of the old. The old one stays as it is, but shares the memory of
+    /// shards that are the same in both.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] unless `from` has a row for each of the layout's;
+    /// [`KernelError::Row`] for a row that the table has not; if the device is lost or full.
+    pub fn rearrange(
+        &self,
+        table: &Table,
+        layout: &ShardLayout,
+        from: &[u32],
+    ) -> Result<Table, KernelError> {
+        let spec = table.spec();
+        KernelError::check_shape(spec.name, layout.rows(), from.len())?;
+        check::rows(spec, from.iter().copied())?;
+        Ok(match (self, table) {
+            (Backend::Cpu(engine), Table::Cpu(table)) => {
+                Table::Cpu(engine.rearrange(table, layout, from)?)
+            }
+            (Backend::Gpu(engine), Table::Gpu(table)) => {
+                Table::Gpu(engine.rearrange(table, layout, from)?)
+            }
+            (Backend::Cpu(_), _) => return Err(KernelError::ForeignTable { engine: "CPU" }),
+            (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
+        })
     }
 
     /// Another engine on the same device, with buffers of its own: for another worker.

@@ -91,6 +91,15 @@ impl ShardLayout {
         self.starts[shard]..self.starts[shard + 1]
     }
 
+    /// The shard that holds just these rows of the table, in this order.
+    pub fn shard_of_all(&self, rows: &[u32]) -> Option<usize> {
+        let (shard, _) = self.locate(*rows.first()?);
+        let range = self.range(shard);
+        let same = rows.len() == range.len()
+            && (range.zip(rows)).all(|(mine, &theirs)| mine == theirs as usize);
+        same.then_some(shard)
+    }
+
     /// The stretch of ascending row numbers that fall into a shard.
     pub fn stretch(&self, shard: usize, ids: &[u32]) -> Range<usize> {
         let range = self.range(shard);

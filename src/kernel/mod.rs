@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `pull` | gathers the unique rows of a plan from the shards |
 //! | `write_rows` | replaces rows of the shards |
+//! | `rearrange` | puts all rows, states included, into other shards |
 //! | `query` | operator: entity and relation rows → query vectors, with dropout |
 //! | `score` | queries × their sampled candidates |
 //! | `score_all` | a tile of queries × a shard's rows |

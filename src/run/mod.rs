@@ -28,7 +28,7 @@ use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyError};
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
-use crate::server::{Initializer, ParameterServer, Shape, TableName};
+use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
 use crate::train::TrainState;
 
 /// What can go wrong with a run directory.
@@ -73,7 +73,10 @@ pub enum RunError {
     /// The dataset does not load, or is not the one that was trained on.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// The device cannot hold the tables.
+    /// The tables cannot be kept as the configuration says, or the device cannot hold them.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The device failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A file of the run that cannot be understood.
@@ -233,14 +236,8 @@ impl Run {
             Some(epoch) => checkpoint::read(&self.path, epoch)?,
             None => checkpoint::read_latest(&self.path)?,
         };
-        let config = &self.config;
-        let server = ParameterServer::new(
-            backend,
-            self.shape()?,
-            config.optimizer,
-            config.shards,
-            &Initializer::ZERO,
-        )?;
+        let storage = self.config.storage();
+        let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
         fill(&server, &checkpoint)?;
         Ok((server, checkpoint.state))
     }

@@ -6,6 +6,7 @@
 mod batches;
 mod negatives;
 mod plan;
+mod rename;
 mod slice;
 
 pub use batches::{EpochOrder, Sampler, Scratch};

@@ -23,6 +23,8 @@ pub struct ShardAssignment {
     /// The storage row of every row, and the row of every storage row.
     storage: Arc<[u32]>,
     rows: Arc<[u32]>,
+    /// Whether every row is its own storage row.
+    identity: bool,
     /// Whose turn the next new row is (round robin only).
     next: usize,
 }
@@ -170,6 +172,7 @@ impl ShardAssignment {
             record: ShardRecord { strategy, sizes },
             layout,
             storage: storage.collect(),
+            identity: rows.is_sorted(),
             rows: rows.into(),
             next,
         }
@@ -225,6 +228,16 @@ impl ShardAssignment {
         self.rows[storage as usize]
     }
 
+    /// The storage row of every row.
+    pub fn storage_rows(&self) -> &[u32] {
+        &self.storage
+    }
+
+    /// The row in every storage row: those of the shards, one after the other.
+    pub fn rows_in_storage(&self) -> &[u32] {
+        &self.rows
+    }
+
     /// The rows of a shard, ascending: row by row what its places hold.
     pub fn rows_of(&self, shard: usize) -> &[u32] {
         &self.rows[self.layout.range(shard)]
@@ -237,7 +250,7 @@ impl ShardAssignment {
 
     /// Whether every row is its own storage row, as with [`ShardingStrategy::Range`] or one shard.
     pub fn is_identity(&self) -> bool {
-        self.shards() == 1 || self.strategy() == ShardingStrategy::Range || self.rows.is_sorted()
+        self.identity
     }
 }
 

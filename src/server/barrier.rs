@@ -192,6 +192,11 @@ impl<P, W> Barrier<P, W> {
         !self.arrived.is_empty() && self.arrived.len() == self.expected.len()
     }
 
+    /// Whether nothing has arrived or is being applied.
+    pub fn is_idle(&self) -> bool {
+        self.arrived.is_empty() && !self.busy()
+    }
+
     /// Takes the step's pushes, if all have come or the deadline has passed, and opens the next
     /// step. Nothing is taken while an earlier batch is being applied.
     pub fn take(&mut self, now: Duration) -> Option<Batch<P, W>> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::barrier::{Barrier, Refused};
-use super::push::Admitted;
 use super::staleness::Staleness;
 use super::stats::ShardStats;
-use super::{Pushed, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
-use crate::kernel::{GradientRows, TableName};
+use super::tables::Tables;
+use super::{Pushed, ServerError, ShardAssignment, ShardId, UpdateMode, WorkerId};
+use crate::kernel::GradientRows;
 
 /// What a waiting push gets to hear.
 pub(super) type Outcome = Result<Pushed, ServerError>;
@@ -49,6 +49,16 @@ impl ShardDesk {
             staleness,
             stats: ShardStats::new(id.table, id.shard, rows),
         }
+    }
+
+    /// Steps that the shard has made.
+    pub fn step(&self) -> u64 {
+        self.barrier.step().max(self.staleness.steps())
+    }
+
+    /// Whether no push waits here or is being applied.
+    pub fn is_idle(&self) -> bool {
+        self.barrier.is_idle() && self.staleness.is_idle()
     }
 
     /// The error of a push that a barrier refused.
@@ -91,8 +101,10 @@ pub(super) struct Desk {
     pub workers: Arc<[WorkerId]>,
     /// Entity shards, then relation shards.
     pub shards: Vec<ShardDesk>,
-    /// How many of them are entity shards.
-    pub entity_shards: usize,
+    /// Where entities are: the tables that these books belong to.
+    pub assignment: Arc<ShardAssignment>,
+    /// Whether entity shards are being moved: pushes wait until they are not.
+    pub moving: bool,
     /// Learning rate of pushes.
     pub rate: f64,
     /// Who waits for others, in a pull or push.
@@ -102,13 +114,34 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The number of a shard among all; none if there is no such shard.
-    pub fn index(&self, id: ShardId) -> Option<usize> {
-        let (first, count) = match id.table {
-            TableName::Entities => (0, self.entity_shards),
-            TableName::Relations => (self.entity_shards, self.shards.len() - self.entity_shards),
-        };
-        (id.shard < count).then_some(first + id.shard)
+    /// The books of a shard that tables number like this.
+    ///
+    /// # Errors
+    /// [`ServerError::Moved`] if the tables are of the past: numbers mean other shards now.
+    pub fn shard(&mut self, tables: &Tables, index: usize) -> Result<&mut ShardDesk, ServerError> {
+        self.check(tables)?;
+        Ok(&mut self.shards[index])
+    }
+
+    /// Whether tables are those of now.
+    pub fn check(&self, tables: &Tables) -> Result<(), ServerError> {
+        match Arc::ptr_eq(&self.assignment, &tables.assignment) {
+            true => Ok(()),
+            false => Err(ServerError::Moved),
+        }
+    }
+
+    /// Checks that a push is for the step that its shard is at.
+    pub fn expected_step(
+        &mut self,
+        tables: &Tables,
+        index: usize,
+        who: (WorkerId, u64),
+    ) -> Result<(), ServerError> {
+        let group = (self.generation, self.workers.len());
+        let shard = self.shard(tables, index)?;
+        let checked = shard.barrier.check(who.0, who.1);
+        checked.map_err(|why| shard.refusal(why, group, who))
     }
 
     /// How long a shard waits for others.
@@ -135,32 +168,5 @@ impl Desk {
                 workers: self.workers.len(),
             }),
         }
-    }
-
-    /// Lets a push of a worker's step in at these shards.
-    pub fn admit(
-        &mut self,
-        indices: &[usize],
-        worker: WorkerId,
-        step: u64,
-        policy: StalenessPolicy,
-    ) -> Vec<Admitted> {
-        self.pushed.insert(worker, step);
-        let rate = self.rate;
-        let admit = |&index: &usize| {
-            let shard = &mut self.shards[index].staleness;
-            let step = shard.steps();
-            let staleness = shard.admit(worker);
-            let scale = match policy {
-                StalenessPolicy::Scale => staleness.max(1) as f64,
-                _ => 1.0,
-            };
-            Admitted {
-                step,
-                staleness,
-                rate: rate / scale,
-            }
-        };
-        indices.iter().map(admit).collect()
     }
 }

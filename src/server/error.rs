@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ShardId, WorkerId};
+use super::{ShardError, ShardId, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
 /// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
@@ -176,7 +176,7 @@ pub enum ServerError {
         /// Who has not come.
         missing: Vec<WorkerId>,
     },
-    /// A step is being applied.
+    /// Shards cannot be moved while pushes wait.
     #[error("{shard} is in the middle of step {step}")]
     Busy {
         /// The first such shard.
@@ -184,6 +184,13 @@ pub enum ServerError {
         /// Its step.
         step: u64,
     },
+    /// Shards have moved between two calls that belong together. A plan is to be translated again
+    /// and its gradients computed again.
+    #[error("the shards have moved since: translate the plan again and make its gradients again")]
+    Moved,
+    /// Rows cannot be spread over shards as asked for.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
     /// What a worker waited for has failed on the way; whether it was applied is not known.
     #[error("an update of {shard} that {worker} took part in was given up")]
     Abandoned {

@@ -39,12 +39,18 @@ impl Initializer {
         Initializer { seed, spread }
     }
 
-    /// Writes consecutive rows of a table, starting with row `first`.
-    pub(super) fn fill(&self, shape: &Shape, table: TableName, first: usize, rows: &mut [f32]) {
+    /// Writes the values of these rows of a table, one after the other.
+    pub(super) fn fill(
+        &self,
+        shape: &Shape,
+        table: TableName,
+        rows: impl Iterator<Item = u32>,
+        values: &mut [f32],
+    ) {
         let phases = table == TableName::Relations && shape.model.relation_lanes() == Lanes::Phase;
         let width = shape.width(table);
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            let name = [table as u64, (first + i) as u64];
+        for (row, number) in values.chunks_exact_mut(width).zip(rows) {
+            let name = [table as u64, u64::from(number)];
             let mut rng = stream(self.seed, Purpose::Init, name);
             match self.spread {
                 Spread::Zero => row.fill(0.0),
@@ -78,7 +84,7 @@ mod tests {
 
     fn filled(spread: Spread, table: TableName) -> Vec<f32> {
         let mut rows = vec![f32::NAN; SHAPE.rows(table) * SHAPE.width(table)];
-        Initializer::new(5, spread).fill(&SHAPE, table, 0, &mut rows);
+        Initializer::new(5, spread).fill(&SHAPE, table, 0.., &mut rows);
         rows
     }
 
@@ -100,7 +106,15 @@ mod tests {
     fn rows_do_not_depend_on_the_shard_they_are_in() {
         let whole = filled(Spread::Normal(1.0), TableName::Entities);
         let mut part = vec![0.0; 7 * 100];
-        Initializer::new(5, Spread::Normal(1.0)).fill(&SHAPE, TableName::Entities, 13, &mut part);
-        assert_eq!(part, whole[1300..2000]);
+        let rows = [13, 14, 299, 3, 0, 40, 41];
+        Initializer::new(5, Spread::Normal(1.0)).fill(
+            &SHAPE,
+            TableName::Entities,
+            rows.into_iter(),
+            &mut part,
+        );
+        for (row, part) in rows.into_iter().zip(part.chunks_exact(100)) {
+            assert_eq!(part, &whole[row as usize * 100..][..100]);
+        }
     }
 }

@@ -47,6 +47,14 @@ pub enum ShardError {
         /// The most rows of a shard.
         most: usize,
     },
+    /// More shards than rows.
+    #[error("{shards} shards are too many for {rows} rows: expected at most {rows}")]
+    TooFine {
+        /// Rows of the table.
+        rows: usize,
+        /// What was asked for.
+        shards: usize,
+    },
     /// A change made for another assignment than there is.
     #[error("the shards have changed since this change was planned")]
     Stale,

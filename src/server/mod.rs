@@ -9,21 +9,31 @@
 //!   bounded staleness ([`UpdateMode`]).
 //! - [`ParameterServer::stage`], then [`ParameterServer::commit`] or [`ParameterServer::discard`]:
 //!   a step that several workers make together and that is voted on.
+//!
+//! Rows of entities are spread over shards by a [`ShardingStrategy`]; callers know them by their
+//! numbers wherever they are. [`ParameterServer::reshard`] moves them while the server goes on.
 
 mod assignment;
 mod barrier;
+mod bounded;
 mod desk;
 mod error;
+mod guard;
+mod house;
 mod init;
 mod manager;
 mod mode;
 mod placement;
 mod pull;
 mod push;
+mod reshard;
 mod staleness;
 mod stats;
+mod storage;
 mod strategy;
+mod synced;
 mod tables;
+mod translate;
 mod vote;
 mod worker;
 
@@ -34,12 +44,14 @@ pub use manager::{Reshard, ShardError, ShardManager};
 pub use mode::{ShardId, StalenessPolicy, UpdateMode};
 pub use placement::{DeviceCapacity, PlacementError, place};
 pub use push::{Push, Pushed};
+pub use reshard::Moved;
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
+pub use storage::Storage;
 pub use strategy::{HASH_SEED, ShardingStrategy};
+pub use translate::StoragePlan;
 pub use vote::Share;
 pub use worker::WorkerId;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -51,13 +63,8 @@ use self::tables::Tables;
 use crate::device::DeviceChoice;
 
 pub use crate::kernel::TableName;
-use crate::kernel::{
-    Backend, Column, GradientRows, KernelError, RankBatch, RankCounts, RankQuery, ShardLayout,
-    StepSpec, TableSpec,
-};
+use crate::kernel::{Backend, GradientRows, TableSpec};
 use crate::model::Model;
-use crate::optim::{OptimizerKind, OptimizerStep};
-use crate::sampler::Plan;
 
 /// The shape of a model's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +106,8 @@ pub struct ParameterServer {
 #[derive(Debug)]
 struct Inner {
     shape: Shape,
+    /// Read while rows are written, other than by pushes; written to while shards move.
+    manager: RwLock<ShardManager>,
     tables: RwLock<Arc<Tables>>,
     /// Reads and writes tables, and applies what workers push.
     keeper: Backend,
@@ -113,74 +122,6 @@ struct Inner {
 }
 
 impl ParameterServer {
-    /// Makes both tables. `shards` is the least number of shards of the entity table; the device's
-    /// binding limit may ask for more.
-    ///
-    /// # Errors
-    /// If the device cannot hold the tables.
-    pub fn new(
-        backend: Backend,
-        shape: Shape,
-        optimizer: OptimizerKind,
-        shards: usize,
-        init: &Initializer,
-    ) -> Result<ParameterServer, KernelError> {
-        let specs = TableName::ALL.map(|table| {
-            let width = shape.width(table);
-            let shards = if table == TableName::Entities {
-                shards
-            } else {
-                1
-            };
-            TableSpec {
-                name: table.name(),
-                width,
-                layout: ShardLayout::new(shape.rows(table), shards, backend.most_rows(width)),
-                optimizer,
-            }
-        });
-        let create = |table: TableName, spec: &TableSpec| {
-            backend.create_table(spec, &mut |first, rows| {
-                init.fill(&shape, table, first, rows)
-            })
-        };
-        let tables = Tables {
-            shape,
-            entities: create(TableName::Entities, &specs[0])?,
-            relations: create(TableName::Relations, &specs[1])?,
-        };
-        let shards = TableName::ALL
-            .into_iter()
-            .zip(&specs)
-            .flat_map(|(table, spec)| {
-                (0..spec.layout.shards()).map(move |shard| {
-                    ShardDesk::new(ShardId { table, shard }, spec.layout.range(shard).len(), 0)
-                })
-            });
-        let desk = Desk {
-            mode: UpdateMode::default(),
-            generation: 0,
-            workers: Arc::default(),
-            shards: shards.collect(),
-            entity_shards: specs[0].layout.shards(),
-            rate: 0.1,
-            waiting: BTreeMap::new(),
-            pushed: BTreeMap::new(),
-        };
-        Ok(ParameterServer {
-            inner: Arc::new(Inner {
-                shape,
-                tables: RwLock::new(Arc::new(tables)),
-                keeper: backend.another()?,
-                house: Mutex::new(backend),
-                desk: Mutex::new(desk),
-                changed: Notify::new(),
-                pool: Mutex::default(),
-                started: Instant::now(),
-            }),
-        })
-    }
-
     /// Shape of the tables.
     pub fn shape(&self) -> &Shape {
         &self.inner.shape
@@ -189,14 +130,6 @@ impl ParameterServer {
     /// How a table is made up.
     pub fn spec(&self, table: TableName) -> TableSpec {
         self.tables().table(table).spec().clone()
-    }
-
-    /// Another engine on the server's device, for a worker.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn engine(&self) -> Result<Backend, KernelError> {
-        self.inner.keeper.another()
     }
 
     /// Sets how pushes become updates, the generation and its workers. Whoever waits for another
@@ -288,139 +221,7 @@ impl ParameterServer {
 
     /// Steps that every shard has made: those of entities, then those of relations.
     pub fn shard_steps(&self) -> Vec<u64> {
-        let steps = |shard: &ShardDesk| shard.barrier.step().max(shard.staleness.steps());
-        self.desk().shards.iter().map(steps).collect()
-    }
-
-    /// Computes a step's gradients on a worker's engine, which must be of the server's device.
-    ///
-    /// # Errors
-    /// If the engine is of another device, or the device is lost or full.
-    pub fn gradients(
-        &self,
-        engine: &mut Backend,
-        spec: &StepSpec,
-        plan: &Plan,
-    ) -> Result<(), KernelError> {
-        let tables = self.tables();
-        engine.gradients(spec, plan, &tables.entities, &tables.relations)
-    }
-
-    /// Σ g² of what [`ParameterServer::gradients`] has computed; not finite if a gradient is not.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn gradient_square_sum(
-        &self,
-        engine: &mut Backend,
-        plan: &Plan,
-    ) -> Result<f64, KernelError> {
-        let tables = self.tables();
-        engine.gradient_square_sum(plan, &tables.entities, &tables.relations)
-    }
-
-    /// One training step of the only worker: pull, gradients, push. The loss stays on the device
-    /// until [`ParameterServer::take_loss`].
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn step(
-        &self,
-        spec: &StepSpec,
-        plan: &Plan,
-        step: OptimizerStep,
-    ) -> Result<(), KernelError> {
-        let (tables, mut house) = (self.tables(), self.house());
-        house.gradients(spec, plan, &tables.entities, &tables.relations)?;
-        house.update(step, plan, &tables.entities, &tables.relations)?;
-        for shard in &mut self.desk().shards {
-            shard.barrier.skip();
-            shard.stats.step = shard.barrier.step();
-        }
-        Ok(())
-    }
-
-    /// The losses of all steps since the last call, added up.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn take_loss(&self) -> Result<f64, KernelError> {
-        self.house().take_loss()
-    }
-
-    /// A column of a table, all rows.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn read(&self, table: TableName, column: Column) -> Result<Vec<f32>, KernelError> {
-        self.inner.keeper.read(self.tables().table(table), column)
-    }
-
-    /// The values of some rows of a table, in place of what `out` holds; for a worker on another
-    /// device that makes a step of its own from them.
-    ///
-    /// # Errors
-    /// If the table has not these rows; if the device is lost or full.
-    pub fn read_rows(
-        &self,
-        table: TableName,
-        rows: &[u32],
-        out: &mut Vec<f32>,
-    ) -> Result<(), KernelError> {
-        self.inner
-            .keeper
-            .read_rows(self.tables().table(table), rows, out)
-    }
-
-    /// Replaces a column of a table.
-    ///
-    /// # Errors
-    /// If `data` has not rows × width values, or the device is lost.
-    pub fn write(&self, table: TableName, column: Column, data: &[f32]) -> Result<(), KernelError> {
-        let tables = self.tables();
-        self.inner.keeper.write(tables.table(table), column, data)
-    }
-
-    /// Counts, for every query, the candidates before and beside its target.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn rank(&self, batch: &RankBatch) -> Result<Vec<RankCounts>, KernelError> {
-        let (tables, mut house) = (self.tables(), self.house());
-        house.rank(
-            tables.shape.model,
-            batch,
-            &tables.entities,
-            &tables.relations,
-        )
-    }
-
-    /// Scores of every query against every entity, row-major; for a few queries.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn scores(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
-        let (tables, mut house) = (self.tables(), self.house());
-        house.scores(
-            tables.shape.model,
-            queries,
-            &tables.entities,
-            &tables.relations,
-        )
-    }
-
-    /// The score of every query against its target.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn score_pairs(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
-        let (tables, mut house) = (self.tables(), self.house());
-        house.score_pairs(
-            tables.shape.model,
-            queries,
-            &tables.entities,
-            &tables.relations,
-        )
+        self.desk().shards.iter().map(ShardDesk::step).collect()
     }
 
     fn tables(&self) -> Arc<Tables> {

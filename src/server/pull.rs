@@ -1,10 +1,12 @@
 //! Pulls: how rows reach workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout_at;
 
-use super::push::Waits;
+use super::guard::Waits;
+use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 use crate::kernel::{Backend, TableName};
 
@@ -25,33 +27,32 @@ impl ParameterServer {
         shard: ShardId,
         out: &mut Vec<f32>,
     ) -> Result<u64, ServerError> {
-        let tables = self.tables();
-        let index = self.desk().index(shard).ok_or(ServerError::NoShard {
-            table: shard.table,
-            shard: shard.shard,
-            shards: tables.layout(shard.table).shards(),
-        })?;
-        self.begin_pull(worker, None, &[index]).await?;
-        let this = self.clone();
-        let mut buffer = std::mem::take(out);
-        let done = self
-            .off_the_runtime(move || {
-                let table = tables.table(shard.table);
-                let read = this
-                    .inner
-                    .keeper
-                    .read_shard(table, shard.shard, &mut buffer);
-                (read, buffer)
-            })
-            .await;
-        let abandoned = ServerError::Abandoned { worker, shard };
-        let (result, buffer) = done.ok_or(abandoned)?;
-        *out = buffer;
-        result?;
-        let mut desk = self.desk();
-        let shard = &mut desk.shards[index];
-        shard.stats.pulled(out.len());
-        Ok(shard.barrier.step().max(shard.staleness.steps()))
+        loop {
+            let tables = self.tables();
+            let index = tables.index(shard)?;
+            match self.begin_pull(&tables, (worker, None), &[index]).await {
+                Err(ServerError::Moved) => continue,
+                begun => begun?,
+            }
+            let (this, copied) = (self.clone(), Arc::clone(&tables));
+            let mut buffer = std::mem::take(out);
+            let done = self
+                .off_the_runtime(move || {
+                    let (keeper, table) = (&this.inner.keeper, copied.table(shard.table));
+                    let read = keeper.read_shard(table, shard.shard, &mut buffer);
+                    (read, buffer)
+                })
+                .await;
+            let abandoned = ServerError::Abandoned { worker, shard };
+            let (result, buffer) = done.ok_or(abandoned)?;
+            *out = buffer;
+            result?;
+            // Shards that have moved meanwhile hold other rows.
+            if let Ok(shard) = self.desk().shard(&tables, index) {
+                shard.stats.pulled(out.len());
+                return Ok(shard.step());
+            }
+        }
     }
 
     /// Copies rows of a table, in the order asked for, in place of what `out` holds. The worker's
@@ -68,24 +69,27 @@ impl ParameterServer {
         rows: &[u32],
         out: &mut Vec<f32>,
     ) -> Result<(), ServerError> {
-        let tables = self.tables();
-        let (storage, counts) = tables.storage_rows(table, rows)?;
-        let touched: Vec<(usize, usize)> = {
-            let desk = self.desk();
-            let counts = counts.into_iter().enumerate().filter(|(_, n)| *n > 0);
-            counts
-                .filter_map(|(shard, n)| Some((desk.index(ShardId { table, shard })?, n)))
-                .collect()
+        let (tables, storage, touched) = loop {
+            let tables = self.tables();
+            let (storage, counts) = tables.storage_rows(table, rows)?;
+            let touched: Vec<(usize, usize)> = (counts.into_iter().enumerate())
+                .filter(|(_, n)| *n > 0)
+                .map(|(shard, n)| Ok((tables.index(ShardId { table, shard })?, n)))
+                .collect::<Result<_, ServerError>>()?;
+            let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
+            match self.begin_pull(&tables, (worker, None), &indices).await {
+                Err(ServerError::Moved) => continue,
+                begun => begun?,
+            }
+            break (tables, storage, touched);
         };
-        let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
-        self.begin_pull(worker, None, &indices).await?;
         let width = tables.width(table);
-        let this = self.clone();
+        let (this, copied) = (self.clone(), Arc::clone(&tables));
         let mut buffer = std::mem::take(out);
         let done = self
             .off_the_runtime(move || {
                 let keeper = &this.inner.keeper;
-                let read = keeper.read_rows(tables.table(table), &storage, &mut buffer);
+                let read = keeper.read_rows(copied.table(table), &storage, &mut buffer);
                 (read, buffer)
             })
             .await;
@@ -95,7 +99,9 @@ impl ParameterServer {
         result?;
         let mut desk = self.desk();
         for (index, count) in touched {
-            desk.shards[index].stats.pulled(count * width);
+            if let Ok(shard) = desk.shard(&tables, index) {
+                shard.stats.pulled(count * width);
+            }
         }
         Ok(())
     }
@@ -103,10 +109,14 @@ impl ParameterServer {
     /// Notes a pull of these shards, all at once; in waiting mode as soon as it makes no
     /// outstanding push too stale. Who is not a worker of the current generation only reads, which
     /// nobody waits for; if a generation is given, it is refused.
+    ///
+    /// # Errors
+    /// [`ServerError::Moved`], [`ServerError::Timeout`], [`ServerError::Generation`],
+    /// [`ServerError::UnknownWorker`].
     pub(super) async fn begin_pull(
         &self,
-        worker: WorkerId,
-        generation: Option<u64>,
+        tables: &Tables,
+        (worker, generation): (WorkerId, Option<u64>),
         shards: &[usize],
     ) -> Result<(), ServerError> {
         let deadline = self.now().saturating_add(self.desk().timeout());
@@ -117,6 +127,7 @@ impl ParameterServer {
             changed.as_mut().enable();
             let (timeout, shard, waiting_for): (Duration, _, _) = {
                 let mut desk = self.desk();
+                desk.check(tables)?;
                 if let Some(generation) = generation {
                     desk.member(worker, generation)?;
                 } else if desk.workers.binary_search(&worker).is_err() {
@@ -158,7 +169,7 @@ impl ParameterServer {
     }
 
     /// Runs what waits for a device beside the async runtime; in place on the CPU, which waits for
-    /// nothing. None if the runtime ends in between.
+    /// nothing. None if the runtime shuts down in between.
     async fn off_the_runtime<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> T + Send + 'static,
@@ -169,7 +180,6 @@ impl ParameterServer {
                 Ok(value) => Some(value),
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime is shutting down.
                     Err(_) => None,
                 },
             },

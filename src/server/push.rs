@@ -1,17 +1,10 @@
 //! Pushes: how gradients of workers reach rows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
-
-use super::barrier::{Arrived, Batch, Ticket};
-use super::desk::{Desk, Outcome, Staged};
 use super::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
-use crate::kernel::{self, GradientRows, Places, TableName, cpu};
-use crate::optim::OptimizerStep;
+use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use crate::kernel::{GradientRows, TableName, cpu};
 
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -48,104 +41,9 @@ pub struct Pushed {
 }
 
 /// A push that has passed all checks that need no lock.
-struct Checked {
-    places: Vec<u32>,
-    squares: f64,
-}
-
-/// A batch that is being applied: the barrier goes on whatever happens, be it a panic.
-pub(super) struct Applying<'a> {
-    server: &'a ParameterServer,
-    index: usize,
-    done: bool,
-}
-
-impl<'a> Applying<'a> {
-    pub fn new(server: &'a ParameterServer, index: usize) -> Applying<'a> {
-        Applying {
-            server,
-            index,
-            done: false,
-        }
-    }
-
-    pub fn ended(mut self, done: bool) {
-        self.done = done;
-    }
-}
-
-impl Drop for Applying<'_> {
-    fn drop(&mut self) {
-        if let Some(shard) = self.server.desk().shards.get_mut(self.index) {
-            shard.barrier.applied(self.done);
-        }
-    }
-}
-
-/// A push that was let in: others need no longer count on it when this is dropped, be it by a panic.
-pub(super) struct Settling<'a> {
-    server: &'a ParameterServer,
-    index: usize,
-}
-
-impl<'a> Settling<'a> {
-    pub fn new(server: &'a ParameterServer, index: usize) -> Settling<'a> {
-        Settling { server, index }
-    }
-}
-
-impl Drop for Settling<'_> {
-    fn drop(&mut self) {
-        if let Some(shard) = self.server.desk().shards.get_mut(self.index) {
-            shard.staleness.applied();
-        }
-        self.server.inner.changed.notify_waiters();
-    }
-}
-
-/// Counts a worker as waiting for others while it lives.
-pub(super) struct Waits<'a>(&'a ParameterServer, WorkerId);
-
-impl<'a> Waits<'a> {
-    pub fn new(server: &'a ParameterServer, worker: WorkerId) -> Waits<'a> {
-        *server.desk().waiting.entry(worker).or_default() += 1;
-        Waits(server, worker)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        let mut desk = self.0.desk();
-        if let Some(calls) = desk.waiting.get_mut(&self.1) {
-            *calls -= 1;
-            if *calls == 0 {
-                desk.waiting.remove(&self.1);
-            }
-        }
-    }
-}
-
-/// Withdraws a waiting push when its call is dropped.
-struct Waiting<'a> {
-    server: &'a ParameterServer,
-    index: usize,
-    worker: WorkerId,
-    ticket: Ticket,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut desk = self.server.desk();
-        // Moved shards have no pushes waiting.
-        let Some(shard) = desk.shards.get_mut(self.index) else {
-            return;
-        };
-        if let Some(staged) = shard.barrier.withdraw(self.worker, self.ticket) {
-            shard.stats.cancelled += 1;
-            drop(desk);
-            self.server.recycle(staged.gradients);
-        }
-    }
+pub(super) struct Checked {
+    pub places: Vec<u32>,
+    pub squares: f64,
 }
 
 impl ParameterServer {
@@ -158,36 +56,40 @@ impl ParameterServer {
     /// See [`ServerError`]: nothing of the push has been applied then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %push.worker, shard = %push.shard, step = push.step))]
     pub async fn push(&self, push: Push<'_>) -> Result<Pushed, ServerError> {
-        let result = self.try_push(push).await;
+        let result = loop {
+            let tables = self.tables();
+            let result = self.try_push(&tables, push).await;
+            // Shards have moved: whether the shard still holds these rows is looked at again.
+            if !matches!(result, Err(ServerError::Moved)) {
+                break result;
+            }
+        };
         if let Err(error) = &result {
             tracing::warn!(%error, "push refused");
-            let mut desk = self.desk();
-            if let Some(index) = desk.index(push.shard) {
-                desk.shards[index].stats.refuse(error);
+            let (tables, mut desk) = (self.tables(), self.desk());
+            let index = tables.index(push.shard);
+            if let Ok(shard) = index.and_then(|index| desk.shard(&tables, index)) {
+                shard.stats.refuse(error);
             }
         }
         result
     }
 
-    async fn try_push(&self, push: Push<'_>) -> Result<Pushed, ServerError> {
-        let tables = self.tables();
-        let (index, mode) = {
-            let desk = self.desk();
-            let index = desk.index(push.shard).ok_or(ServerError::NoShard {
-                table: push.shard.table,
-                shard: push.shard.shard,
-                shards: tables.layout(push.shard.table).shards(),
-            })?;
+    async fn try_push(&self, tables: &Tables, push: Push<'_>) -> Result<Pushed, ServerError> {
+        let index = tables.index(push.shard)?;
+        let mode = {
+            let mut desk = self.desk();
             desk.member(push.worker, push.generation)?;
-            if let UpdateMode::Sync { .. } = desk.mode {
-                self.expected_step(&desk, index, &push)?;
+            let mode = desk.mode;
+            if let UpdateMode::Sync { .. } = mode {
+                desk.expected_step(tables, index, (push.worker, push.step))?;
             }
-            (index, desk.mode)
+            mode
         };
-        let checked = check(&tables, &push)?;
+        let checked = check(tables, &push)?;
         match mode {
             UpdateMode::Sync { timeout } => {
-                self.push_sync(&tables, index, push, checked, timeout).await
+                self.push_sync(tables, index, push, checked, timeout).await
             }
             UpdateMode::Async {
                 bound,
@@ -195,304 +97,12 @@ impl ParameterServer {
                 timeout,
             } => {
                 let limits = (bound, policy, timeout);
-                self.push_async(&tables, index, push, checked, limits).await
+                self.push_async(tables, index, push, checked, limits).await
             }
         }
     }
 
-    fn expected_step(&self, desk: &Desk, index: usize, push: &Push) -> Result<(), ServerError> {
-        let shard = &desk.shards[index];
-        let group = (desk.generation, desk.workers.len());
-        let who = (push.worker, push.step);
-        let checked = shard.barrier.check(push.worker, push.step);
-        checked.map_err(|why| shard.refusal(why, group, who))
-    }
-
-    async fn push_sync(
-        &self,
-        tables: &Tables,
-        index: usize,
-        push: Push<'_>,
-        checked: Checked,
-        timeout: Duration,
-    ) -> Result<Pushed, ServerError> {
-        let gradients = self.inner.keeper.upload(push.gradients, self.reuse())?;
-        let staged = Staged {
-            places: Some(checked.places),
-            gradients,
-            samples: push.samples,
-            squares: checked.squares,
-        };
-        let (sender, mut outcome) = oneshot::channel();
-        let who = (push.worker, push.step);
-        let (ticket, batch) = {
-            let mut desk = self.desk();
-            desk.member(push.worker, push.generation)?;
-            let now = self.now();
-            let group = (desk.generation, desk.workers.len());
-            let shard = &mut desk.shards[index];
-            let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
-            match arrived.map_err(|why| shard.refusal(why, group, who))? {
-                Arrived::Applied => {
-                    shard.stats.repeated += 1;
-                    return Ok(Pushed {
-                        step: push.step,
-                        workers: 0,
-                        missing: Arc::default(),
-                        staleness: 0,
-                        repeated: true,
-                    });
-                }
-                Arrived::Again(ticket) => {
-                    shard.stats.repeated += 1;
-                    (ticket, None)
-                }
-                Arrived::Waiting(ticket) => (ticket, shard.barrier.take(now)),
-            }
-        };
-        let waiting = Waiting {
-            server: self,
-            index,
-            worker: push.worker,
-            ticket,
-        };
-        if let Some(batch) = batch {
-            self.apply_batches(tables, index, batch);
-        }
-        // Sent before this call began to wait, or while it does.
-        match outcome.try_recv() {
-            Ok(outcome) => return outcome,
-            Err(oneshot::error::TryRecvError::Closed) => {
-                return Err(ServerError::Abandoned {
-                    worker: push.worker,
-                    shard: push.shard,
-                });
-            }
-            Err(oneshot::error::TryRecvError::Empty) => {}
-        }
-        let result = self
-            .wait_at_barrier(tables, index, push, timeout, outcome)
-            .await;
-        drop(waiting);
-        result
-    }
-
-    /// Waits for the other workers, and flushes the barrier if they do not come in time.
-    async fn wait_at_barrier(
-        &self,
-        tables: &Tables,
-        index: usize,
-        push: Push<'_>,
-        timeout: Duration,
-        mut outcome: oneshot::Receiver<Outcome>,
-    ) -> Result<Pushed, ServerError> {
-        let end = self.now().saturating_add(timeout.saturating_mul(2));
-        let abandoned = || ServerError::Abandoned {
-            worker: push.worker,
-            shard: push.shard,
-        };
-        loop {
-            let deadline = self.desk().shards[index].barrier.deadline().unwrap_or(end);
-            match timeout_at(self.at(deadline.min(end)), &mut outcome).await {
-                Ok(Ok(outcome)) => return outcome,
-                // Whoever was to tell is gone: its arithmetic panicked, or steps were set anew.
-                Ok(Err(_)) => return Err(abandoned()),
-                Err(_) => {
-                    let batch = self.desk().shards[index].barrier.take(self.now());
-                    if let Some(batch) = batch {
-                        self.apply_batches(tables, index, batch);
-                    }
-                    match outcome.try_recv() {
-                        Ok(outcome) => return outcome,
-                        Err(oneshot::error::TryRecvError::Closed) => return Err(abandoned()),
-                        Err(oneshot::error::TryRecvError::Empty) => {}
-                    }
-                    if self.now() < end {
-                        // An earlier batch is being applied; ours comes after it.
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                        continue;
-                    }
-                }
-            }
-            return Err(ServerError::Timeout {
-                worker: push.worker,
-                shard: push.shard,
-                after: timeout,
-                waiting_for: self.desk().shards[index].barrier.missing(),
-            });
-        }
-    }
-
-    /// Applies a batch, and those that have become complete in the meantime.
-    fn apply_batches(
-        &self,
-        tables: &Tables,
-        index: usize,
-        first: Batch<Staged, oneshot::Sender<Outcome>>,
-    ) {
-        let mut next = Some(first);
-        while let Some(batch) = next.take() {
-            let applying = Applying::new(self, index);
-            let applied = self.apply(tables, index, &batch);
-            applying.ended(applied.is_ok());
-            let missing: Arc<[WorkerId]> = batch.missing.into();
-            let pushed = applied.map(|()| Pushed {
-                step: batch.step,
-                workers: batch.arrivals.len(),
-                missing,
-                staleness: 0,
-                repeated: false,
-            });
-            next = {
-                let mut desk = self.desk();
-                desk.shards[index].barrier.take(self.now())
-            };
-            for (_, arrival) in batch.arrivals {
-                self.recycle(arrival.payload.gradients);
-                for (i, (_, waiter)) in arrival.waiters.into_iter().enumerate() {
-                    let mut outcome = pushed.clone();
-                    if let Ok(pushed) = &mut outcome {
-                        pushed.repeated = i > 0;
-                    }
-                    // Who no longer waits need not know.
-                    let _ = waiter.send(outcome);
-                }
-            }
-        }
-    }
-
-    /// The average over a batch, and the optimizer.
-    pub(super) fn apply(
-        &self,
-        tables: &Tables,
-        index: usize,
-        batch: &Batch<Staged, oneshot::Sender<Outcome>>,
-    ) -> Result<(), ServerError> {
-        let (id, rate) = {
-            let desk = self.desk();
-            (desk.shards[index].id, desk.rate)
-        };
-        let start = Instant::now();
-        let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
-        let total: f32 = pushes().map(|push| push.samples).sum();
-        let optimizer = OptimizerStep::new(tables.optimizer(), rate, batch.step + 1);
-        // A step without samples has no average; it changes nothing.
-        if total > 0.0 {
-            let pushes: Vec<kernel::Push<'_>> = pushes()
-                .filter(|push| push.samples > 0.0)
-                .map(|push| kernel::Push {
-                    places: push.places.as_deref().map_or(Places::All, Places::Listed),
-                    gradients: &push.gradients,
-                    weight: push.samples / total,
-                })
-                .collect();
-            let table = tables.table(id.table);
-            self.inner
-                .keeper
-                .push(optimizer, table, id.shard, &pushes)?;
-        }
-        let mut desk = self.desk();
-        let stats = &mut desk.shards[index].stats;
-        stats.took(start.elapsed());
-        stats.step = batch.step + 1;
-        if batch.missing.is_empty() {
-            stats.barriers += 1;
-        } else {
-            stats.flushed += 1;
-            tracing::warn!(shard = %id, step = batch.step, missing = ?batch.missing, "barrier flushed");
-        }
-        for push in pushes() {
-            stats.pushed(push.gradients.len(), push.squares, 0);
-        }
-        Ok(())
-    }
-
-    async fn push_async(
-        &self,
-        tables: &Tables,
-        index: usize,
-        push: Push<'_>,
-        checked: Checked,
-        limits: (u64, StalenessPolicy, Duration),
-    ) -> Result<Pushed, ServerError> {
-        let admitted = self
-            .admit(&[index], (push.worker, push.generation, push.step), limits)
-            .await?;
-        let admitted = &admitted[0];
-        let (table, places) = (
-            tables.table(push.shard.table),
-            Places::Listed(&checked.places),
-        );
-        let start = Instant::now();
-        let optimizer = admitted.optimizer(tables);
-        let keeper = &self.inner.keeper;
-        let settling = Settling::new(self, index);
-        let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
-        let values = (push.gradients.len(), checked.squares);
-        drop(settling);
-        applied?;
-        self.settle(index, admitted, values, start.elapsed());
-        Ok(Pushed {
-            step: admitted.step,
-            workers: 1,
-            missing: Arc::default(),
-            staleness: admitted.staleness,
-            repeated: false,
-        })
-    }
-
-    /// Waits until a push to these shards may go: to all of them, or to none.
-    pub(super) async fn admit(
-        &self,
-        indices: &[usize],
-        (worker, generation, step): (WorkerId, u64, u64),
-        (bound, policy, timeout): (u64, StalenessPolicy, Duration),
-    ) -> Result<Vec<Admitted>, ServerError> {
-        let deadline = self.now().saturating_add(timeout);
-        let mut waits = None;
-        loop {
-            let changed = self.inner.changed.notified();
-            tokio::pin!(changed);
-            // From here on no change is missed.
-            changed.as_mut().enable();
-            let (shard, waiting_for) = {
-                let mut desk = self.desk();
-                desk.member(worker, generation)?;
-                match blocked(&desk, indices, worker, (bound, policy))? {
-                    Some(blocked) => blocked,
-                    None => return Ok(desk.admit(indices, worker, step, policy)),
-                }
-            };
-            if self.now() >= deadline {
-                return Err(ServerError::Timeout {
-                    worker,
-                    shard,
-                    after: timeout,
-                    waiting_for,
-                });
-            }
-            waits.get_or_insert_with(|| Waits::new(self, worker));
-            // Whether told or out of time, it looks once more.
-            let _ = timeout_at(self.at(deadline), changed).await;
-        }
-    }
-
-    /// Notes in the books that a push which was let in has been applied.
-    pub(super) fn settle(
-        &self,
-        index: usize,
-        admitted: &Admitted,
-        (values, squares): (usize, f64),
-        time: Duration,
-    ) {
-        let mut desk = self.desk();
-        let shard = &mut desk.shards[index];
-        shard.stats.step = shard.staleness.steps();
-        shard.stats.pushed(values, squares, admitted.staleness);
-        shard.stats.took(time);
-    }
-
-    fn reuse(&self) -> Option<GradientRows> {
+    pub(super) fn reuse(&self) -> Option<GradientRows> {
         self.pool().pop()
     }
 
@@ -507,47 +117,6 @@ impl ParameterServer {
 
 /// Gradient buffers that are kept for the next pushes.
 const POOL: usize = 64;
-
-/// A push that may go.
-pub(super) struct Admitted {
-    /// The shard's step that it makes.
-    pub step: u64,
-    pub staleness: u64,
-    pub rate: f64,
-}
-
-impl Admitted {
-    pub fn optimizer(&self, tables: &Tables) -> OptimizerStep {
-        OptimizerStep::new(tables.optimizer(), self.rate, self.step + 1)
-    }
-}
-
-/// The first shard at which a push must wait, and for whom.
-///
-/// # Errors
-/// [`ServerError::Stale`] if waiting would not help.
-fn blocked(
-    desk: &Desk,
-    indices: &[usize],
-    worker: WorkerId,
-    (bound, policy): (u64, StalenessPolicy),
-) -> Result<Option<(ShardId, Vec<WorkerId>)>, ServerError> {
-    if policy == StalenessPolicy::Scale {
-        return Ok(None);
-    }
-    let shards = || indices.iter().map(|&index| &desk.shards[index]);
-    if let Some(shard) = shards().find(|shard| shard.staleness.of(worker) > bound) {
-        return Err(ServerError::Stale {
-            worker,
-            shard: shard.id,
-            staleness: shard.staleness.of(worker),
-            bound,
-        });
-    }
-    let waits = policy == StalenessPolicy::Wait;
-    let blocked = shards().find(|shard| waits && !shard.staleness.may_push(worker, bound));
-    Ok(blocked.map(|shard| (shard.id, shard.staleness.in_the_way(worker))))
-}
 
 /// Checks rows, lengths and values, and finds the rows' places.
 fn check(tables: &Tables, push: &Push<'_>) -> Result<Checked, ServerError> {

@@ -75,6 +75,23 @@ impl Staleness {
         self.applied += 1;
     }
 
+    /// Whether every push that was let in has been applied.
+    pub fn is_idle(&self) -> bool {
+        self.admitted == self.applied
+    }
+
+    /// Who has pulled.
+    pub fn pullers(&self) -> impl Iterator<Item = WorkerId> {
+        self.pulled.keys().copied()
+    }
+
+    /// Makes workers as stale as this, and has nobody wait for any of them.
+    pub fn set_all(&mut self, staleness: &BTreeMap<WorkerId, u64>) {
+        let pulled = |(&worker, &by): (&WorkerId, &u64)| (worker, self.admitted.saturating_sub(by));
+        self.pulled = staleness.iter().map(pulled).collect();
+        self.outstanding.clear();
+    }
+
     /// Nobody waits for this worker.
     pub fn forget(&mut self, worker: WorkerId) {
         self.outstanding.remove(&worker);

@@ -73,6 +73,19 @@ pub struct Refusals {
     pub timeout: u64,
 }
 
+impl Refusals {
+    fn add(&mut self, other: &Refusals) {
+        self.membership += other.membership;
+        self.late += other.late;
+        self.early += other.early;
+        self.rows += other.rows;
+        self.length += other.length;
+        self.not_finite += other.not_finite;
+        self.stale += other.stale;
+        self.timeout += other.timeout;
+    }
+}
+
 fn name<S: serde::Serializer>(table: &TableName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(table.name())
 }
@@ -99,6 +112,30 @@ impl ShardStats {
             seconds: 0.0,
             squares: 0.0,
         }
+    }
+
+    /// Adds what another shard has counted; steps and rows are this one's own.
+    pub(super) fn add(&mut self, other: &ShardStats) {
+        self.squares += other.squares;
+        for (mine, theirs) in [
+            (&mut self.pulls, other.pulls),
+            (&mut self.pushes, other.pushes),
+            (&mut self.barriers, other.barriers),
+            (&mut self.flushed, other.flushed),
+            (&mut self.repeated, other.repeated),
+            (&mut self.cancelled, other.cancelled),
+            (&mut self.discarded, other.discarded),
+            (&mut self.bytes_pushed, other.bytes_pushed),
+            (&mut self.bytes_pulled, other.bytes_pulled),
+        ] {
+            *mine += theirs;
+        }
+        self.refused.add(&other.refused);
+        for (mine, theirs) in self.staleness.iter_mut().zip(other.staleness) {
+            *mine += theirs;
+        }
+        self.seconds += other.seconds;
+        self.gradient_norm = (self.squares / self.pushes.max(1) as f64).sqrt();
     }
 
     pub(super) fn pulled(&mut self, values: usize) {
@@ -136,6 +173,8 @@ impl ShardStats {
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
             | ServerError::Abandoned { .. }
+            | ServerError::Moved
+            | ServerError::Shards(_)
             | ServerError::Kernel(_) => {}
         }
     }

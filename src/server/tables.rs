@@ -1,15 +1,21 @@
 //! The tables of a model, cut into shards, and where each row lies.
 
-use super::{ServerError, Shape, ShardId, WorkerId};
+use std::sync::Arc;
+
+use super::{ServerError, Shape, ShardAssignment, ShardId, WorkerId};
 use crate::kernel::{ShardLayout, Table, TableName};
 use crate::optim::OptimizerKind;
 
-/// Both tables on their device.
+/// Both tables on their device. Only entities are ever kept in another order than that of their
+/// rows.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub shape: Shape,
     pub entities: Table,
-    pub relations: Table,
+    /// Those of the tables before, where entities were resharded.
+    pub relations: Arc<Table>,
+    /// Where entities are; a new one whenever they move.
+    pub assignment: Arc<ShardAssignment>,
 }
 
 impl Tables {
@@ -32,6 +38,38 @@ impl Tables {
         self.entities.spec().optimizer
     }
 
+    /// Where the rows of a table are, if not every row is its own storage row.
+    pub fn order(&self, table: TableName) -> Option<&ShardAssignment> {
+        match table {
+            TableName::Entities if !self.assignment.is_identity() => Some(&self.assignment),
+            _ => None,
+        }
+    }
+
+    /// All shards: those of entities, then those of relations.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        TableName::ALL.into_iter().flat_map(|table| {
+            let shards = 0..self.layout(table).shards();
+            shards.map(move |shard| ShardId { table, shard })
+        })
+    }
+
+    /// The number of a shard among all.
+    pub fn index(&self, id: ShardId) -> Result<usize, ServerError> {
+        let shards = self.layout(id.table).shards();
+        if id.shard >= shards {
+            return Err(ServerError::NoShard {
+                table: id.table,
+                shard: id.shard,
+                shards,
+            });
+        }
+        Ok(match id.table {
+            TableName::Entities => id.shard,
+            TableName::Relations => self.layout(TableName::Entities).shards() + id.shard,
+        })
+    }
+
     /// The places of rows in a shard that must hold them all.
     pub fn places(
         &self,
@@ -41,26 +79,46 @@ impl Tables {
     ) -> Result<Vec<u32>, ServerError> {
         let layout = self.layout(shard.table);
         let range = layout.range(shard.shard);
-        let (first, end) = (range.start as u32, range.end as u32);
-        let places: Vec<u32> = rows.iter().map(|row| row.wrapping_sub(first)).collect();
+        let (first, size) = (range.start as u32, range.len() as u32);
+        // A row that does not exist, or lies before the shard, gets a place beyond it.
+        let places: Vec<u32> = match self.order(shard.table) {
+            None => rows.iter().map(|row| row.wrapping_sub(first)).collect(),
+            Some(order) => {
+                let storage = order.storage_rows();
+                let place = |&row: &u32| match storage.get(row as usize) {
+                    Some(storage) => storage.wrapping_sub(first),
+                    None => u32::MAX,
+                };
+                rows.iter().map(place).collect()
+            }
+        };
         // One pass that vectorises; only if a row is wrong is it looked for.
-        if places.iter().fold(0, |most, &place| most.max(place)) < end - first || rows.is_empty() {
+        if places.iter().fold(0, |most, &place| most.max(place)) < size || rows.is_empty() {
             return Ok(places);
         }
-        match rows.iter().find(|row| !range.contains(&(**row as usize))) {
-            Some(&row) if (row as usize) < layout.rows() => Err(ServerError::ForeignRow {
-                worker,
-                shard,
-                row,
-                home: layout.locate(row).0,
-            }),
-            Some(&row) => Err(ServerError::NoRow {
-                table: shard.table,
+        let wrong = places.iter().position(|&place| place >= size);
+        let Some(row) = wrong.map(|at| rows[at]) else {
+            return Ok(places);
+        };
+        Err(ServerError::ForeignRow {
+            worker,
+            shard,
+            row,
+            home: self.home(shard.table, row)?,
+        })
+    }
+
+    /// The shard that holds a row.
+    fn home(&self, table: TableName, row: u32) -> Result<usize, ServerError> {
+        let layout = self.layout(table);
+        if row as usize >= layout.rows() {
+            return Err(ServerError::NoRow {
+                table,
                 row,
                 rows: layout.rows(),
-            }),
-            None => Ok(places),
+            });
         }
+        Ok(layout.locate(self.storage(table, row)).0)
     }
 
     /// The storage rows of rows, and how many of them each shard holds.
@@ -69,18 +127,10 @@ impl Tables {
         table: TableName,
         rows: &[u32],
     ) -> Result<(Vec<u32>, Vec<usize>), ServerError> {
-        let layout = self.layout(table);
-        let mut counts = vec![0; layout.shards()];
+        let mut counts = vec![0; self.layout(table).shards()];
         for &row in rows {
-            if row as usize >= layout.rows() {
-                return Err(ServerError::NoRow {
-                    table,
-                    row,
-                    rows: layout.rows(),
-                });
-            }
-            counts[layout.locate(row).0] += 1;
+            counts[self.home(table, row)?] += 1;
         }
-        Ok((rows.to_vec(), counts))
+        Ok((self.stored(table, rows).into_owned(), counts))
     }
 }

@@ -5,9 +5,9 @@ use tokio::sync::oneshot;
 
 use super::barrier::Batch;
 use super::desk::Staged;
-use super::push::{Applying, Settling};
+use super::guard::{Applying, Settling};
 use super::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use super::{ParameterServer, ServerError, ShardId, StoragePlan, UpdateMode, WorkerId};
 use crate::kernel::{Backend, GradientRows, Places, Push, Table, TableName};
 use crate::sampler::{Candidates, Plan};
 
@@ -36,23 +36,20 @@ impl ParameterServer {
     ///
     /// # Errors
     /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
-    /// [`ServerError::Early`]; [`ServerError::Kernel`] if a device fails. Nothing is left then.
+    /// [`ServerError::Early`]; [`ServerError::Moved`] if the gradients were made for shards that
+    /// have moved since; [`ServerError::Kernel`] if a device fails. Nothing is left then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub fn stage(
         &self,
         share: Share,
         engine: &mut Backend,
         copies: Option<[&Table; 2]>,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
-        let tables = self.tables();
+        let _still = self.still();
+        let tables = self.tables_of(plan)?;
         self.desk().member(share.worker, share.generation)?;
-        let parts = self.parts(
-            &tables,
-            (engine, copies),
-            plan,
-            (share.samples, share.squares),
-        )?;
+        let parts = self.parts(&tables, (engine, copies), plan, share)?;
         let mut desk = self.desk();
         // Checked again: all shards take their part, or none does.
         let checked = desk.member(share.worker, share.generation).and_then(|()| {
@@ -87,6 +84,7 @@ impl ParameterServer {
     /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn commit(&self, generation: u64, step: u64) -> Result<(), ServerError> {
+        let _still = self.still();
         let tables = self.tables();
         let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
             let mut desk = self.desk();
@@ -99,10 +97,8 @@ impl ParameterServer {
             }
             for shard in &desk.shards {
                 if shard.barrier.busy() {
-                    return Err(ServerError::Busy {
-                        shard: shard.id,
-                        step,
-                    });
+                    let shard = shard.id;
+                    return Err(ServerError::Busy { shard, step });
                 }
                 if !shard.barrier.complete() || shard.barrier.step() != step {
                     return Err(ServerError::Incomplete {
@@ -155,18 +151,14 @@ impl ParameterServer {
     /// # Errors
     /// As [`ParameterServer::pull`].
     pub async fn begin_step(&self, worker: WorkerId, generation: u64) -> Result<(), ServerError> {
-        let shards: Vec<usize> = (0..self.desk().shards.len()).collect();
-        let result = self.begin_pull(worker, Some(generation), &shards).await;
-        self.count_refusal(&result);
-        result
-    }
-
-    /// Notes in the books of the first shard that a whole step was refused.
-    fn count_refusal<T>(&self, result: &Result<T, ServerError>) {
-        if let Err(error) = result
-            && let Some(shard) = self.desk().shards.first_mut()
-        {
-            shard.stats.refuse(error);
+        let who = (worker, Some(generation));
+        loop {
+            let tables = self.tables();
+            let shards: Vec<usize> = (0..tables.shards().count()).collect();
+            match self.begin_pull(&tables, who, &shards).await {
+                Err(ServerError::Moved) => {}
+                begun => return begun,
+            }
         }
     }
 
@@ -174,16 +166,16 @@ impl ParameterServer {
     /// staleness allows it at all of them (async); staged in sync mode.
     ///
     /// # Errors
-    /// As [`ParameterServer::push`]: no shard has changed then, unless the device failed.
+    /// As [`ParameterServer::push`], and [`ServerError::Moved`] if the gradients were made for
+    /// shards that have moved since: no shard has changed then, unless the device failed.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub async fn push_step(
         &self,
         share: Share,
         engine: &mut Backend,
         copies: Option<[&Table; 2]>,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
-        let tables = self.tables();
         let mode = self.desk().mode;
         let UpdateMode::Async {
             bound,
@@ -193,16 +185,13 @@ impl ParameterServer {
         else {
             return self.stage(share, engine, copies, plan);
         };
-        let parts = self.parts(
-            &tables,
-            (engine, copies),
-            plan,
-            (share.samples, share.squares),
-        )?;
+        let tables = self.tables_of(plan)?;
+        let parts = self.parts(&tables, (engine, copies), plan, share)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = (bound, policy, timeout);
         let admitted = self
             .admit(
+                &tables,
                 &indices,
                 (share.worker, share.generation, share.step),
                 limits,
@@ -236,11 +225,10 @@ impl ParameterServer {
         tables: &Tables,
         (engine, copies): (&mut Backend, Option<[&Table; 2]>),
         plan: &Plan,
-        (samples, squares): (f32, f64),
+        share: Share,
     ) -> Result<Parts, ServerError> {
         let mut parts = Vec::new();
-        let indices: Vec<ShardId> = self.desk().shards.iter().map(|shard| shard.id).collect();
-        for (index, id) in indices.into_iter().enumerate() {
+        for (index, id) in tables.shards().enumerate() {
             let table = tables.table(id.table);
             let layout = &table.spec().layout;
             let all = id.table == TableName::Entities
@@ -267,9 +255,9 @@ impl ParameterServer {
                 Staged {
                     places,
                     gradients,
-                    samples,
-                    // The books keep the norm of the whole step, not of its parts.
-                    squares,
+                    samples: share.samples,
+                    // The books of every shard keep the norm of the whole step.
+                    squares: share.squares,
                 },
             ));
         }

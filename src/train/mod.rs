@@ -19,8 +19,8 @@ use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
-use crate::sampler::{Plan, QueryRule};
-use crate::server::{ParameterServer, ServerError};
+use crate::sampler::QueryRule;
+use crate::server::{ParameterServer, ServerError, StoragePlan};
 
 use self::workers::{Stepped, Workers};
 
@@ -227,12 +227,13 @@ impl Trainer {
         let first = self.state.step;
         let (server, state, workers) = (&self.server, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let (send, plans) = sync_channel::<Plan>(AHEAD);
+            let (send, plans) = sync_channel::<StoragePlan>(AHEAD);
             scope.spawn(move || {
                 let mut scratch = sampler.scratch();
                 for step in first..steps {
+                    let plan = server.translate(sampler.plan(&order, step, &mut scratch));
                     // The receiver leaves when training stops early.
-                    if send.send(sampler.plan(&order, step, &mut scratch)).is_err() {
+                    if send.send(plan).is_err() {
                         break;
                     }
                 }
@@ -259,7 +260,7 @@ impl Trainer {
 /// Runs plans on several workers, a step or (async) a round at a time.
 fn steps_of_workers(
     workers: &mut Workers,
-    plans: &Receiver<Plan>,
+    plans: &Receiver<StoragePlan>,
     (steps, lr): (u32, f64),
     state: &mut TrainState,
     observer: &mut dyn Observer,

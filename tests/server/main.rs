@@ -14,7 +14,7 @@ use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::server::{
-    Initializer, ParameterServer, Push, Shape, ShardId, Spread, UpdateMode, WorkerId,
+    Initializer, ParameterServer, Push, Shape, ShardId, Spread, Storage, UpdateMode, WorkerId,
 };
 
 const SHAPE: Shape = Shape {
@@ -45,7 +45,12 @@ fn server_on(
     n: u32,
 ) -> ParameterServer {
     let init = Initializer::new(3, Spread::Normal(1.0));
-    let server = ParameterServer::new(backend, SHAPE, optimizer, 4, &init).unwrap();
+    let storage = Storage {
+        optimizer,
+        shards: 4,
+        ..Storage::default()
+    };
+    let server = ParameterServer::new(backend, SHAPE, storage, &init).unwrap();
     server.configure(mode, 1, &workers(n));
     server.set_rate(RATE);
     server

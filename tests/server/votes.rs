@@ -6,11 +6,11 @@ use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
 use shardloom::sampler::{Objective, Plan, QueryRule, Sampler};
-use shardloom::server::{ParameterServer, ServerError, Share, WorkerId};
+use shardloom::server::{ParameterServer, ServerError, Share, StoragePlan, WorkerId};
 
 use crate::{SYNC, backends, server_on, values, workers};
 
-const SPEC: StepSpec = StepSpec {
+pub const SPEC: StepSpec = StepSpec {
     model: Model::DistMult,
     loss: Loss {
         kind: LossKind::Softmax,
@@ -23,7 +23,7 @@ const SPEC: StepSpec = StepSpec {
     relation_dropout: 0.0,
 };
 
-fn plan(objective: Objective) -> Plan {
+pub fn plan(objective: Objective) -> Plan {
     let facts: Vec<Triple> = (0..30)
         .map(|i| Triple {
             head: i * 7 % 20,
@@ -39,7 +39,7 @@ fn plan(objective: Objective) -> Plan {
     sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
 }
 
-fn share(worker: u32, step: u64, samples: f32) -> Share {
+pub fn share(worker: u32, step: u64, samples: f32) -> Share {
     Share {
         worker: WorkerId(worker),
         generation: 1,
@@ -49,11 +49,11 @@ fn share(worker: u32, step: u64, samples: f32) -> Share {
     }
 }
 
-fn stage(
+pub fn stage(
     server: &ParameterServer,
     engine: &mut Backend,
     share: Share,
-    plan: &Plan,
+    plan: &StoragePlan,
 ) -> Result<(), ServerError> {
     server.gradients(engine, &SPEC, plan).unwrap();
     server.stage(share, engine, None, plan)
@@ -68,10 +68,13 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             let alone = server_on(another(), OptimizerKind::Adagrad, SYNC, 1);
             let start = values(&alone);
             let step = OptimizerStep::new(OptimizerKind::Adagrad, crate::RATE, 1);
-            alone.step(&SPEC, &plan, step).unwrap();
+            alone
+                .step(&SPEC, &alone.translate(plan.clone()), step)
+                .unwrap();
             assert!(values(&alone) != start);
 
             let server = server_on(another(), OptimizerKind::Adagrad, SYNC, 2);
+            let plan = server.translate(plan);
             let mut engine = server.engine().unwrap();
             stage(&server, &mut engine, share(1, 0, 3.0), &plan).unwrap();
             assert!(values(&server) == start, "staged is not applied");
@@ -105,8 +108,8 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
 #[test]
 fn a_discarded_step_changes_nothing_and_can_be_made_again() {
     for backend in backends() {
-        let plan = plan(Objective::Negatives);
         let server = server_on(backend, OptimizerKind::Adam, SYNC, 2);
+        let plan = server.translate(plan(Objective::Negatives));
         let start = values(&server);
         let mut engine = server.engine().unwrap();
         stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();

@@ -38,8 +38,7 @@ fn trainer_on(backend: Backend, config: &Config, dataset: &Dataset, script: &str
     config.validate().unwrap();
     let shape = shape(config, dataset).unwrap();
     let init = initializer(config);
-    let server =
-        ParameterServer::new(backend, shape, config.optimizer, config.shards, &init).unwrap();
+    let server = ParameterServer::new(backend, shape, config.storage(), &init).unwrap();
     let mut trainer = Trainer::new(config.clone(), dataset, server).unwrap();
     let events = script.split_whitespace();
     trainer.script = Script::from_iter(events.map(|event| event.parse().unwrap()));

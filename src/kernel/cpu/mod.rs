@@ -14,6 +14,7 @@ mod query;
 mod query_backward;
 mod rank;
 mod rank_count;
+mod rearrange;
 mod regularize;
 mod scatter;
 mod score;
@@ -28,7 +29,7 @@ pub use push::square_sum;
 pub use table::Table;
 
 use self::update::{DistinctRows, Gradients, update};
-use super::{Column, KernelError, StepSpec, check};
+use super::{Column, KernelError, ShardLayout, StepSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
@@ -227,6 +228,19 @@ impl Engine {
     ) -> Result<(), KernelError> {
         write_rows::write_rows(table, rows, values);
         Ok(())
+    }
+
+    /// A table whose row `i` is row `from[i]` of another.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn rearrange(
+        &self,
+        table: &Table,
+        layout: &ShardLayout,
+        from: &[u32],
+    ) -> Result<Table, KernelError> {
+        Ok(rearrange::rearrange(table, layout, from))
     }
 
     /// Replaces all rows of a column.

@@ -1,6 +1,6 @@
 //! Shard tables in main memory.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rayon::prelude::*;
 
@@ -21,7 +21,8 @@ pub struct Shard {
 #[derive(Debug)]
 pub struct Table {
     pub(super) spec: TableSpec,
-    shards: Vec<RwLock<Shard>>,
+    /// A table made from another one shares the shards that are the same in both.
+    pub(super) shards: Vec<Arc<RwLock<Shard>>>,
 }
 
 /// A table while nobody writes to it.
@@ -34,20 +35,14 @@ pub(super) struct View<'a> {
 impl Table {
     /// A table whose rows `fill` writes, block by block; optimizer states start at zero.
     pub fn new(spec: &TableSpec, fill: &mut dyn FnMut(usize, &mut [f32])) -> Table {
-        let column = |column: Column, rows: usize| zeros(rows * column.width(spec));
         let shards = (0..spec.layout.shards())
             .map(|s| {
                 let range = spec.layout.range(s);
-                let mut shard = Shard {
-                    values: column(Column::Values, range.len()),
-                    first: column(Column::First, range.len()),
-                    second: column(Column::Second, range.len()),
-                    merger: Merger::default(),
-                };
+                let mut shard = Shard::new(spec, s);
                 if !range.is_empty() {
                     fill(range.start, &mut shard.values);
                 }
-                RwLock::new(shard)
+                Arc::new(RwLock::new(shard))
             })
             .collect();
         Table {
@@ -115,6 +110,18 @@ impl View<'_> {
 }
 
 impl Shard {
+    /// A shard of zeros.
+    pub(super) fn new(spec: &TableSpec, shard: usize) -> Shard {
+        let rows = spec.layout.range(shard).len();
+        let column = |column: Column| zeros(rows * column.width(spec));
+        Shard {
+            values: column(Column::Values),
+            first: column(Column::First),
+            second: column(Column::Second),
+            merger: Merger::default(),
+        }
+    }
+
     /// Copies all values.
     pub(super) fn copy_values(&self, out: &mut [f32]) {
         // Blocks that are worth another thread's while.

@@ -16,6 +16,7 @@ mod query;
 mod query_backward;
 mod rank;
 mod rank_count;
+mod rearrange;
 mod recorder;
 mod regularize;
 mod scatter;

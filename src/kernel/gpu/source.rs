@@ -31,6 +31,7 @@ pub(super) enum Stage {
     Update(OptimizerKind, Values, u32, Pushed),
     SquareSum,
     WriteRows(Values),
+    Rearrange(Values),
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
     GradQuerySum(Values),
@@ -79,6 +80,7 @@ impl Stage {
             Stage::Update(..) => "update",
             Stage::SquareSum => "square_sum",
             Stage::WriteRows(_) => "write_rows",
+            Stage::Rearrange(_) => "rearrange",
             Stage::ScoreAll(..) => "score_all",
             Stage::GradQueryAll(..) => "grad_query_all",
             Stage::GradQuerySum(_) => "grad_query_sum",
@@ -143,6 +145,7 @@ impl Stage {
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
             Stage::WriteRows(values) => s.group(GROUP).values(values).add(shader!("write_rows")),
+            Stage::Rearrange(values) => s.group(GROUP).values(values).add(shader!("rearrange")),
             Stage::SquareSum => s
                 .group(GROUP)
                 .add(shared!("reduce"))

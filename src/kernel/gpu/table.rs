@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::device::{Buffer, Gpu};
+use crate::device::{Buffer, DeviceError, Gpu};
 use crate::kernel::{Column, KernelError, Merger, TableSpec};
 
 /// Bytes of rows that are filled on the host at a time.
@@ -26,7 +26,7 @@ pub struct Table {
     pub(super) shards: Vec<Shard>,
 }
 
-const COLUMNS: [Column; 3] = [Column::Values, Column::First, Column::Second];
+pub(super) const COLUMNS: [Column; 3] = [Column::Values, Column::First, Column::Second];
 
 impl Table {
     pub(super) fn new(
@@ -37,32 +37,16 @@ impl Table {
         let mut shards = Vec::with_capacity(spec.layout.shards());
         for s in 0..spec.layout.shards() {
             let range = spec.layout.range(s);
-            let storage = |column: Column| {
-                let label = format!("shard {s} of {} ({column:?})", spec.name);
-                gpu.storage(
-                    &label,
-                    (range.len() * column.width(spec) * size_of::<f32>()) as u64,
-                )
-            };
-            let values = storage(Column::Values)?;
-            let states = COLUMNS[1..].iter().filter(|column| column.width(spec) > 0);
-            let states = states
-                .map(|&column| storage(column))
-                .collect::<Result<_, _>>()?;
-
+            let shard = Shard::new(gpu, spec, s)?;
             let row = spec.width * size_of::<f32>();
             let block = (BLOCK / row.max(1)).max(1);
             let mut rows = vec![0.0; block.min(range.len()) * spec.width];
             for first in range.clone().step_by(block) {
                 let rows = &mut rows[..block.min(range.end - first) * spec.width];
                 fill(first, rows);
-                gpu.write(&values, ((first - range.start) * row) as u64, rows)?;
+                gpu.write(&shard.values, ((first - range.start) * row) as u64, rows)?;
             }
-            shards.push(Shard {
-                values,
-                states,
-                merger: Mutex::default(),
-            });
+            shards.push(shard);
         }
         Ok(Table {
             spec: spec.clone(),
@@ -101,7 +85,36 @@ impl Table {
 }
 
 impl Shard {
-    fn column(&self, column: Column) -> Option<&Buffer> {
+    /// A shard of zeros.
+    pub fn new(gpu: &Gpu, spec: &TableSpec, shard: usize) -> Result<Shard, DeviceError> {
+        let rows = spec.layout.range(shard).len();
+        let storage = |column: Column| {
+            let label = format!("shard {shard} of {} ({column:?})", spec.name);
+            gpu.storage(
+                &label,
+                (rows * column.width(spec) * size_of::<f32>()) as u64,
+            )
+        };
+        let states = COLUMNS[1..].iter().filter(|column| column.width(spec) > 0);
+        Ok(Shard {
+            values: storage(Column::Values)?,
+            states: states
+                .map(|&column| storage(column))
+                .collect::<Result<_, _>>()?,
+            merger: Mutex::default(),
+        })
+    }
+
+    /// The same buffers, for another table.
+    pub fn shared(&self) -> Shard {
+        Shard {
+            values: self.values.clone(),
+            states: self.states.clone(),
+            merger: Mutex::default(),
+        }
+    }
+
+    pub fn column(&self, column: Column) -> Option<&Buffer> {
         match column {
             Column::Values => Some(&self.values),
             Column::First => self.states.first(),

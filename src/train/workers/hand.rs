@@ -1,7 +1,6 @@
 //! A worker of this process: a thread with an engine of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +11,7 @@ use tokio::runtime::Handle;
 use super::view::View;
 use crate::elastic::{Failure, Place, ScriptAction, Vote};
 use crate::kernel::StepSpec;
-use crate::sampler::Plan;
-use crate::server::{ParameterServer, ServerError, Share, WorkerId};
+use crate::server::{ParameterServer, ServerError, Share, StoragePlan, WorkerId};
 
 /// Work for one worker.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub(super) struct Task {
     /// The training step (from 0 over the whole run) that the parts belong to or count from.
     pub first: u64,
     /// Plans, and what each is called: its lane (sync), or its number in the round (async).
-    pub parts: Vec<(u32, Arc<Plan>)>,
+    pub parts: Vec<(u32, StoragePlan)>,
     /// Where to compute.
     pub place: Place,
     /// Whether to push at once instead of staging for a vote.
@@ -176,35 +174,45 @@ impl Kit {
         Ok((Some(Vote::Ready), losses))
     }
 
-    /// One part: gradients, checked, and staged or pushed.
+    /// One part: gradients, checked, and staged or pushed; once more if shards move meanwhile.
     fn part(
         &self,
         worker: WorkerId,
         view: &mut View,
         task: &Task,
-        (name, mut plan): (u32, &Plan),
+        (name, plan): (u32, &StoragePlan),
     ) -> Result<(Option<Vote>, f64), Failure> {
-        let poisoned;
+        let mut plan = plan.clone();
         if let Some(ScriptAction::Nan(_)) = task.fault {
-            poisoned = Plan {
-                weights: vec![f32::NAN; plan.weights.len()],
-                ..plan.clone()
-            };
-            plan = &poisoned;
+            plan.plan_mut().weights.fill(f32::NAN);
         }
-        if task.push {
-            match self
-                .runtime
-                .block_on(self.server.begin_step(worker, task.server_generation))
-            {
-                Ok(()) => {}
+        loop {
+            match self.try_part(worker, view, task, (name, &plan)) {
+                Ok(done) => return Ok(done),
+                Err(ServerError::Moved) => {
+                    plan = self.server.renew(&plan);
+                    // What has been computed does not count.
+                    view.engine().take_loss().map_err(lost_kernel)?;
+                }
                 Err(error) => return superseded(error),
             }
         }
-        view.gradients(&self.server, &self.spec, plan)
-            .map_err(lost)?;
-        let squares = view.gradient_square_sum(&self.server, plan).map_err(lost)?;
-        let loss = view.engine().take_loss().map_err(lost_kernel)?;
+    }
+
+    fn try_part(
+        &self,
+        worker: WorkerId,
+        view: &mut View,
+        task: &Task,
+        (name, plan): (u32, &StoragePlan),
+    ) -> Result<(Option<Vote>, f64), ServerError> {
+        if task.push {
+            let pulled = self.server.begin_step(worker, task.server_generation);
+            self.runtime.block_on(pulled)?;
+        }
+        view.gradients(&self.server, &self.spec, plan)?;
+        let squares = view.gradient_square_sum(&self.server, plan)?;
+        let loss = view.engine().take_loss()?;
         if !(squares.is_finite() && loss.is_finite()) {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Some(Vote::NotFinite { what }), loss));
@@ -221,16 +229,13 @@ impl Kit {
             samples: plan.queries.len() as f32,
             squares,
         };
-        let left = if task.push {
-            self.runtime
-                .block_on(view.push_step(&self.server, share, plan))
+        if task.push {
+            let pushed = view.push_step(&self.server, share, plan);
+            self.runtime.block_on(pushed)?;
         } else {
-            view.stage(&self.server, share, plan)
-        };
-        match left {
-            Ok(()) => Ok((Some(Vote::Ready), loss)),
-            Err(error) => superseded(error),
+            view.stage(&self.server, share, plan)?;
         }
+        Ok((Some(Vote::Ready), loss))
     }
 }
 

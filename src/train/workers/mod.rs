@@ -11,7 +11,6 @@ mod rounds;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -27,8 +26,7 @@ use crate::elastic::{
     ScriptAction, Speeds, Status, StopReason, Vote, slices,
 };
 use crate::kernel::StepSpec;
-use crate::sampler::Plan;
-use crate::server::{ParameterServer, UpdateMode, WorkerId};
+use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
 
 /// How often a wait looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -70,10 +68,10 @@ pub(super) struct Workers {
 }
 
 /// How a step or round ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Stepped {
     /// These plans were applied; their loss.
-    Committed { loss: f64, plans: Vec<Arc<Plan>> },
+    Committed { loss: f64, plans: Vec<StoragePlan> },
     /// The observer asked to stop; nothing was applied.
     Interrupted,
     /// There are no more plans.
@@ -168,7 +166,7 @@ impl Workers {
     pub fn run(
         &mut self,
         updates: u64,
-        plans: &Receiver<Plan>,
+        plans: &Receiver<StoragePlan>,
         rate: f64,
         observer: &mut dyn Observer,
     ) -> Result<Stepped, TrainError> {
@@ -366,15 +364,7 @@ impl Workers {
             }
         };
         for (&worker, share) in workers.iter().zip(shares) {
-            let parts = share.map(|lane| {
-                let range = ranges[lane].clone();
-                let slice = if range.len() == queries {
-                    Arc::clone(&plan)
-                } else {
-                    Arc::new(plan.slice(range))
-                };
-                (lane as u32, slice)
-            });
+            let parts = share.map(|lane| (lane as u32, plan.slice(ranges[lane].clone())));
             self.give(worker, (generation, step), parts.collect());
         }
     }
@@ -391,7 +381,7 @@ impl Workers {
         &mut self,
         worker: WorkerId,
         (generation, step): (u64, u64),
-        parts: Vec<(u32, Arc<Plan>)>,
+        parts: Vec<(u32, StoragePlan)>,
     ) {
         let fault = self.faults.remove(&worker);
         let place = self.places.get(&worker).copied();

@@ -1,17 +1,15 @@
 //! The training steps of one step of the coordinator: what is left, under way and done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use crate::sampler::Plan;
-use crate::server::WorkerId;
+use crate::server::{StoragePlan, WorkerId};
 
 /// One plan whose slices workers share (sync), or several plans for one worker each (async).
 #[derive(Debug)]
 pub(super) struct Round<'a> {
-    source: &'a Receiver<Plan>,
-    plans: Vec<Arc<Plan>>,
+    source: &'a Receiver<StoragePlan>,
+    plans: Vec<StoragePlan>,
     /// How many plans there may be.
     most: usize,
     sync: bool,
@@ -26,16 +24,16 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Of one plan that workers share.
-    pub fn shared(source: &'a Receiver<Plan>) -> Round<'a> {
+    pub fn shared(source: &'a Receiver<StoragePlan>) -> Round<'a> {
         Round::new(source, 1, true)
     }
 
     /// Of so many plans, each for one worker.
-    pub fn dealt(source: &'a Receiver<Plan>, most: usize) -> Round<'a> {
+    pub fn dealt(source: &'a Receiver<StoragePlan>, most: usize) -> Round<'a> {
         Round::new(source, most, false)
     }
 
-    fn new(source: &'a Receiver<Plan>, most: usize, sync: bool) -> Round<'a> {
+    fn new(source: &'a Receiver<StoragePlan>, most: usize, sync: bool) -> Round<'a> {
         let mut round = Round {
             source,
             plans: Vec::new(),
@@ -57,7 +55,7 @@ impl<'a> Round<'a> {
             && let Ok(plan) = self.source.recv()
         {
             self.left.push_back(self.plans.len() as u32);
-            self.plans.push(Arc::new(plan));
+            self.plans.push(plan);
         }
     }
 
@@ -67,8 +65,8 @@ impl<'a> Round<'a> {
     }
 
     /// The plan that workers share.
-    pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plans[0])
+    pub fn plan(&self) -> StoragePlan {
+        self.plans[0].clone()
     }
 
     /// Begins, or begins again with others: what was under way is left, unless the server says
@@ -89,7 +87,7 @@ impl<'a> Round<'a> {
     }
 
     /// The next plan for a worker alone.
-    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, Arc<Plan>)> {
+    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, StoragePlan)> {
         if self.sync {
             return None;
         }
@@ -98,7 +96,7 @@ impl<'a> Round<'a> {
         }
         let number = self.left.pop_front()?;
         self.under_way.insert(worker, number);
-        Some((number, Arc::clone(&self.plans[number as usize])))
+        Some((number, self.plans[number as usize].clone()))
     }
 
     /// A worker has staged its lanes or pushed its plan; the loss of each, times its queries.
@@ -148,7 +146,7 @@ impl<'a> Round<'a> {
     }
 
     /// The plans.
-    pub fn into_plans(self) -> Vec<Arc<Plan>> {
+    pub fn into_plans(self) -> Vec<StoragePlan> {
         self.plans
     }
 }

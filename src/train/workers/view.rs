@@ -5,8 +5,8 @@ use crate::device::DeviceChoice;
 use crate::elastic::Place;
 use crate::kernel::{Backend, Column, StepSpec, Table, TableName, TableSpec};
 use crate::optim::OptimizerKind;
-use crate::sampler::{Candidates, Plan};
-use crate::server::{ParameterServer, ServerError, Share};
+use crate::sampler::Candidates;
+use crate::server::{ParameterServer, ServerError, Share, StoragePlan};
 
 /// A worker's engine, and tables that it can read.
 #[derive(Debug)]
@@ -26,6 +26,16 @@ pub(super) struct Away {
     rows: Vec<f32>,
 }
 
+/// Room for a copy of a table.
+fn copy(engine: &Backend, spec: TableSpec) -> Result<Table, ServerError> {
+    let spec = TableSpec {
+        // A copy is never updated here: it needs no optimizer's state.
+        optimizer: OptimizerKind::Sgd,
+        ..spec
+    };
+    Ok(engine.create_table(&spec, &mut |_, rows| rows.fill(0.0))?)
+}
+
 impl View {
     /// Opens the device of a place.
     pub fn open(server: &ParameterServer, place: Place) -> Result<View, ServerError> {
@@ -38,16 +48,10 @@ impl View {
             return Ok(View::Home { engine });
         }
         let (engine, _) = Backend::open(choice)?;
-        let table = |name: TableName| {
-            let spec = server.spec(name);
-            let spec = TableSpec {
-                // A copy is never updated here: it needs no optimizer's state.
-                optimizer: OptimizerKind::Sgd,
-                ..spec
-            };
-            engine.create_table(&spec, &mut |_, rows| rows.fill(0.0))
-        };
-        let (entities, relations) = (table(TableName::Entities)?, table(TableName::Relations)?);
+        let (entities, relations) = (
+            copy(&engine, server.spec(TableName::Entities))?,
+            copy(&engine, server.spec(TableName::Relations))?,
+        );
         Ok(View::Away(Box::new(Away {
             engine,
             entities,
@@ -69,7 +73,7 @@ impl View {
         &mut self,
         server: &ParameterServer,
         spec: &StepSpec,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => Ok(server.gradients(engine, spec, plan)?),
@@ -80,14 +84,21 @@ impl View {
                     relations,
                     rows,
                 } = &mut **away;
+                server.read_plan(TableName::Entities, plan, rows)?;
+                if entities.spec().layout != plan.layout() {
+                    // Shards have moved.
+                    let spec = TableSpec {
+                        layout: plan.layout(),
+                        ..server.spec(TableName::Entities)
+                    };
+                    *entities = copy(engine, spec)?;
+                }
                 if let Candidates::All { .. } = plan.candidates {
-                    let all = server.read(TableName::Entities, Column::Values)?;
-                    engine.write(entities, Column::Values, &all)?;
+                    engine.write(entities, Column::Values, rows)?;
                 } else {
-                    server.read_rows(TableName::Entities, &plan.entities.ids, rows)?;
                     engine.write_rows(entities, &plan.entities.ids, rows)?;
                 }
-                server.read_rows(TableName::Relations, &plan.relations.ids, rows)?;
+                server.read_plan(TableName::Relations, plan, rows)?;
                 engine.write_rows(relations, &plan.relations.ids, rows)?;
                 Ok(engine.gradients(spec, plan, entities, relations)?)
             }
@@ -98,7 +109,7 @@ impl View {
     pub fn gradient_square_sum(
         &mut self,
         server: &ParameterServer,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<f64, ServerError> {
         Ok(match self {
             View::Home { engine } => server.gradient_square_sum(engine, plan)?,
@@ -114,7 +125,7 @@ impl View {
         &mut self,
         server: &ParameterServer,
         share: Share,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.stage(share, engine, None, plan),
@@ -130,7 +141,7 @@ impl View {
         &mut self,
         server: &ParameterServer,
         share: Share,
-        plan: &Plan,
+        plan: &StoragePlan,
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.push_step(share, engine, None, plan).await,

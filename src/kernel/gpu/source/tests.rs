@@ -26,6 +26,7 @@ fn stages() -> Vec<Stage> {
         stages.extend([
             Stage::Pull(values),
             Stage::WriteRows(values),
+            Stage::Rearrange(values),
             Stage::Scatter(values),
             Stage::GradQuerySum(values),
         ]);

@@ -1,0 +1,180 @@
+//! Pushes that are applied at once, with bounded staleness.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+
+use super::desk::Desk;
+use super::guard::{Settling, Waits};
+use super::push::Checked;
+use super::tables::Tables;
+use super::{ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId};
+use crate::kernel::Places;
+use crate::optim::OptimizerStep;
+
+impl ParameterServer {
+    pub(super) async fn push_async(
+        &self,
+        tables: &Tables,
+        index: usize,
+        push: Push<'_>,
+        checked: Checked,
+        limits: (u64, StalenessPolicy, Duration),
+    ) -> Result<Pushed, ServerError> {
+        let admitted = self
+            .admit(
+                tables,
+                &[index],
+                (push.worker, push.generation, push.step),
+                limits,
+            )
+            .await?;
+        let admitted = &admitted[0];
+        let (table, places) = (
+            tables.table(push.shard.table),
+            Places::Listed(&checked.places),
+        );
+        let start = Instant::now();
+        let optimizer = admitted.optimizer(tables);
+        let keeper = &self.inner.keeper;
+        let settling = Settling::new(self, index);
+        let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
+        let values = (push.gradients.len(), checked.squares);
+        applied?;
+        self.settle(index, admitted, values, start.elapsed());
+        drop(settling);
+        Ok(Pushed {
+            step: admitted.step,
+            workers: 1,
+            missing: Arc::default(),
+            staleness: admitted.staleness,
+            repeated: false,
+        })
+    }
+
+    /// Waits until a push to these shards may go: to all of them, or to none.
+    pub(super) async fn admit(
+        &self,
+        tables: &Tables,
+        indices: &[usize],
+        (worker, generation, step): (WorkerId, u64, u64),
+        (bound, policy, timeout): (u64, StalenessPolicy, Duration),
+    ) -> Result<Vec<Admitted>, ServerError> {
+        let deadline = self.now().saturating_add(timeout);
+        let mut waits = None;
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            let (shard, waiting_for) = {
+                let mut desk = self.desk();
+                desk.member(worker, generation)?;
+                desk.check(tables)?;
+                match blocked(&desk, indices, worker, (bound, policy))? {
+                    Some(blocked) => blocked,
+                    None => return Ok(desk.admit(indices, (worker, step), policy)),
+                }
+            };
+            if self.now() >= deadline {
+                return Err(ServerError::Timeout {
+                    worker,
+                    shard,
+                    after: timeout,
+                    waiting_for,
+                });
+            }
+            waits.get_or_insert_with(|| Waits::new(self, worker));
+            // Whether told or out of time, it looks once more.
+            let _ = timeout_at(self.at(deadline), changed).await;
+        }
+    }
+
+    /// Notes in the books that a push which was let in has been applied.
+    pub(super) fn settle(
+        &self,
+        index: usize,
+        admitted: &Admitted,
+        (values, squares): (usize, f64),
+        time: Duration,
+    ) {
+        let mut desk = self.desk();
+        let shard = &mut desk.shards[index];
+        shard.stats.step = shard.staleness.steps();
+        shard.stats.pushed(values, squares, admitted.staleness);
+        shard.stats.took(time);
+    }
+}
+
+impl Desk {
+    /// Lets a push of a worker's step in at these shards.
+    fn admit(
+        &mut self,
+        indices: &[usize],
+        (worker, step): (WorkerId, u64),
+        policy: StalenessPolicy,
+    ) -> Vec<Admitted> {
+        self.pushed.insert(worker, step);
+        let rate = self.rate;
+        let admit = |&index: &usize| {
+            let shard = &mut self.shards[index].staleness;
+            let step = shard.steps();
+            let staleness = shard.admit(worker);
+            let scale = match policy {
+                StalenessPolicy::Scale => staleness.max(1) as f64,
+                _ => 1.0,
+            };
+            Admitted {
+                step,
+                staleness,
+                rate: rate / scale,
+            }
+        };
+        indices.iter().map(admit).collect()
+    }
+}
+
+/// A push that may go.
+pub(super) struct Admitted {
+    /// The shard's step that it makes.
+    pub step: u64,
+    pub staleness: u64,
+    rate: f64,
+}
+
+impl Admitted {
+    pub fn optimizer(&self, tables: &Tables) -> OptimizerStep {
+        OptimizerStep::new(tables.optimizer(), self.rate, self.step + 1)
+    }
+}
+
+/// The first shard at which a push must wait, and for whom.
+///
+/// # Errors
+/// [`ServerError::Stale`] if waiting would not help.
+fn blocked(
+    desk: &Desk,
+    indices: &[usize],
+    worker: WorkerId,
+    (bound, policy): (u64, StalenessPolicy),
+) -> Result<Option<(ShardId, Vec<WorkerId>)>, ServerError> {
+    let shards = || indices.iter().map(|&index| &desk.shards[index]);
+    if desk.moving {
+        return Ok(shards().next().map(|shard| (shard.id, Vec::new())));
+    }
+    if policy == StalenessPolicy::Scale {
+        return Ok(None);
+    }
+    if let Some(shard) = shards().find(|shard| shard.staleness.of(worker) > bound) {
+        return Err(ServerError::Stale {
+            worker,
+            shard: shard.id,
+            staleness: shard.staleness.of(worker),
+            bound,
+        });
+    }
+    let waits = policy == StalenessPolicy::Wait;
+    let blocked = shards().find(|shard| waits && !shard.staleness.may_push(worker, bound));
+    Ok(blocked.map(|shard| (shard.id, shard.staleness.in_the_way(worker))))
+}

@@ -1,0 +1,184 @@
+//! Moving shards: another number of them, while the server goes on.
+//!
+//! Rows and optimizer states move on the device, from the old shards into new ones. What reads
+//! keeps reading the old ones meanwhile. What writes does not write: pushes wait, and so does
+//! whoever holds still (see [`ParameterServer::still`]). Nothing may be half done when it begins,
+//! so that no push can find its shard gone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::time::Instant;
+
+use super::desk::{Desk, ShardDesk};
+use super::storage::check_shards;
+use super::tables::Tables;
+use super::{
+    ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager, WorkerId,
+};
+use crate::kernel::Column;
+
+/// What [`ParameterServer::reshard`] did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moved {
+    /// Shards of entities before.
+    pub before: usize,
+    /// Shards of entities now.
+    pub shards: usize,
+    /// Rows that are in another shard now.
+    pub rows: usize,
+    /// Bytes of these rows and of their optimizer states.
+    pub bytes: u64,
+    /// Seconds that pushes had to wait.
+    pub seconds: f64,
+}
+
+/// While it lives, shards are being moved.
+struct Moving<'a>(&'a ParameterServer);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.desk().moving = false;
+        self.0.inner.changed.notify_waiters();
+    }
+}
+
+impl ParameterServer {
+    /// Where the rows of entities are.
+    pub fn assignment(&self) -> Arc<ShardAssignment> {
+        Arc::clone(&self.tables().assignment)
+    }
+
+    /// The rows of a shard, in its order: row by row what [`ParameterServer::pull`] copies.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`].
+    pub fn rows_of(&self, shard: ShardId) -> Result<Vec<u32>, ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        let range = tables.layout(shard.table).range(shard.shard);
+        Ok(match tables.order(shard.table) {
+            Some(order) => order.rows_of(shard.shard).to_vec(),
+            None => (range.start as u32..range.end as u32).collect(),
+        })
+    }
+
+    /// Spreads the rows of entities over another number of shards, with their optimizer states;
+    /// relations stay where they are. For the time it takes, the device holds entities twice.
+    /// Blocks until it is done.
+    ///
+    /// Steps, learning rate and workers go on. Shards that are the same before and after go on as
+    /// if nothing had happened; to every other one a worker is as stale as it was to the shard it
+    /// was stalest to, and nobody waits for it. What shards that are gone have counted is added to
+    /// the last one's figures.
+    ///
+    /// # Errors
+    /// [`ServerError::Busy`] while pushes wait at a barrier or are being applied: try again between
+    /// two steps. [`ServerError::Shards`] for no shards, or more than entities;
+    /// [`ServerError::Kernel`] if the device cannot hold the new shards. Nothing has changed then.
+    #[tracing::instrument(level = "info", skip(self))]
+    pub fn reshard(&self, shards: usize) -> Result<Moved, ServerError> {
+        let mut manager = self.inner.manager.write();
+        let manager = match &mut manager {
+            Ok(manager) => &mut **manager,
+            // It changes in one go.
+            Err(poisoned) => &mut **poisoned.get_mut(),
+        };
+        check_shards(self.inner.shape.entities, shards)?;
+        let change = manager.reshard(shards)?;
+        let start = Instant::now();
+        let moving = self.hold_pushes()?;
+        let old = self.tables();
+        let from: Vec<u32> = (change.assignment.rows_in_storage().iter())
+            .map(|&row| change.before.storage(row))
+            .collect();
+        let layout = change.assignment.layout();
+        let tables = Tables {
+            shape: old.shape,
+            entities: self.inner.keeper.rearrange(&old.entities, &layout, &from)?,
+            relations: Arc::clone(&old.relations),
+            assignment: Arc::clone(&change.assignment),
+        };
+        let columns = [Column::Values, Column::First, Column::Second];
+        let width: usize = (columns.iter())
+            .map(|column| column.width(tables.entities.spec()))
+            .sum();
+        let mut moved = Moved {
+            before: change.before.shards(),
+            shards,
+            rows: change.moved.len(),
+            bytes: (change.moved.len() * width * size_of::<f32>()) as u64,
+            seconds: 0.0,
+        };
+        {
+            // Tables and books change together.
+            let mut desk = self.desk();
+            desk.reshard(&change);
+            let mut current = self.inner.tables.write();
+            **current
+                .as_mut()
+                .unwrap_or_else(|poisoned| poisoned.get_mut()) = Arc::new(tables);
+        }
+        manager.adopt(change)?;
+        drop(moving);
+        moved.seconds = start.elapsed().as_secs_f64();
+        tracing::info!(?moved, "entities have other shards");
+        Ok(moved)
+    }
+
+    /// Keeps pushes waiting, if none is under way.
+    fn hold_pushes(&self) -> Result<Moving<'_>, ServerError> {
+        let mut desk = self.desk();
+        if let Some(busy) = desk.shards.iter().find(|shard| !shard.is_idle()) {
+            return Err(ServerError::Busy {
+                shard: busy.id,
+                step: busy.step(),
+            });
+        }
+        desk.moving = true;
+        Ok(Moving(self))
+    }
+
+    /// While this is held, no shard moves. Not to be held twice by a thread, nor while it waits
+    /// for others.
+    pub(super) fn still(&self) -> RwLockReadGuard<'_, ShardManager> {
+        let manager = self.inner.manager.read();
+        manager.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// Takes over the books of shards that have moved. Nothing waits at any of them.
+    fn reshard(&mut self, change: &Reshard) {
+        let (before, after) = (change.before.shards(), change.assignment.shards());
+        let relations = self.shards.split_off(before);
+        let staleness = stalest(&self.shards);
+        let step = self.shards.iter().map(ShardDesk::step).max().unwrap_or(0);
+        let gone = self.shards.split_off(after.min(before));
+        for shard in self.shards.len()..after {
+            let mut desk = ShardDesk::new(ShardId::entities(shard), 0, step);
+            desk.barrier.expect(&self.workers);
+            self.shards.push(desk);
+        }
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            if !change.keeps(number) {
+                shard.staleness.set_all(&staleness);
+                shard.stats.rows = change.assignment.rows_of(number).len();
+            }
+        }
+        if let Some(last) = self.shards.last_mut() {
+            gone.iter().for_each(|shard| last.stats.add(&shard.stats));
+        }
+        self.shards.extend(relations);
+        self.assignment = Arc::clone(&change.assignment);
+    }
+}
+
+/// How stale every worker is to the shard it is stalest to.
+fn stalest(shards: &[ShardDesk]) -> BTreeMap<WorkerId, u64> {
+    let mut most = BTreeMap::new();
+    for worker in shards.iter().flat_map(|shard| shard.staleness.pullers()) {
+        let of = shards.iter().map(|shard| shard.staleness.of(worker));
+        most.entry(worker).or_insert_with(|| of.max().unwrap_or(0));
+    }
+    most
+}

@@ -1,0 +1,121 @@
+//! How a server keeps rows, and how it comes to be.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::desk::{Desk, ShardDesk};
+use super::tables::Tables;
+use super::{
+    Initializer, Inner, ParameterServer, ServerError, Shape, ShardError, ShardManager,
+    ShardingStrategy, UpdateMode,
+};
+use crate::kernel::{Backend, ShardLayout, TableName, TableSpec};
+use crate::optim::OptimizerKind;
+
+/// How a server keeps rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Decides which states are kept beside every row.
+    pub optimizer: OptimizerKind,
+    /// How the rows of entities are spread over shards. Results do not depend on it.
+    pub sharding: ShardingStrategy,
+    /// The least number of entity shards; the device's binding limit may ask for more. Relations
+    /// have as many as that takes.
+    pub shards: usize,
+}
+
+/// Adagrad, in one shard.
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage {
+            optimizer: OptimizerKind::Adagrad,
+            sharding: ShardingStrategy::Range,
+            shards: 1,
+        }
+    }
+}
+
+/// Checks that shards are not more than rows.
+pub(super) fn check_shards(rows: usize, shards: usize) -> Result<(), ShardError> {
+    match shards > rows.max(1) {
+        true => Err(ShardError::TooFine { rows, shards }),
+        false => Ok(()),
+    }
+}
+
+impl ParameterServer {
+    /// Makes both tables.
+    ///
+    /// # Errors
+    /// [`ServerError::Shards`] without a shard, or with more shards than entities;
+    /// [`ServerError::Kernel`] if the device cannot hold the tables.
+    pub fn new(
+        backend: Backend,
+        shape: Shape,
+        storage: Storage,
+        init: &Initializer,
+    ) -> Result<ParameterServer, ServerError> {
+        let Storage {
+            optimizer,
+            sharding,
+            shards,
+        } = storage;
+        check_shards(shape.entities, shards)?;
+        let most_rows = |table| backend.most_rows(shape.width(table));
+        let most_entities = most_rows(TableName::Entities);
+        let manager = ShardManager::fitting(sharding, shape.entities, shards, most_entities)?;
+        let assignment = Arc::clone(manager.assignment());
+        let spec = |table: TableName, layout| TableSpec {
+            name: table.name(),
+            width: shape.width(table),
+            layout,
+            optimizer,
+        };
+        let entities = spec(TableName::Entities, assignment.layout());
+        let relations = ShardLayout::new(shape.relations, 1, most_rows(TableName::Relations));
+        let relations = spec(TableName::Relations, relations);
+        let entities = backend.create_table(&entities, &mut |first, values| {
+            let rows = &assignment.rows_in_storage()[first..];
+            init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
+        })?;
+        let relations = backend.create_table(&relations, &mut |first, values| {
+            init.fill(&shape, TableName::Relations, first as u32.., values);
+        })?;
+        let tables = Tables {
+            shape,
+            entities,
+            relations: Arc::new(relations),
+            assignment,
+        };
+        let desks = tables
+            .shards()
+            .map(|id| ShardDesk::new(id, tables.layout(id.table).range(id.shard).len(), 0));
+        let desk = Desk {
+            mode: UpdateMode::default(),
+            generation: 0,
+            workers: Arc::default(),
+            shards: desks.collect(),
+            assignment: Arc::clone(&tables.assignment),
+            moving: false,
+            rate: 0.1,
+            waiting: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+        };
+        Ok(ParameterServer {
+            inner: Arc::new(Inner {
+                shape,
+                manager: RwLock::new(manager),
+                tables: RwLock::new(Arc::new(tables)),
+                keeper: backend.another()?,
+                house: Mutex::new(backend),
+                desk: Mutex::new(desk),
+                changed: Notify::new(),
+                pool: Mutex::default(),
+                started: Instant::now(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! Pushes that wait for those of other workers.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::barrier::{Arrived, Batch, Ticket};
+use super::desk::{Desk, Outcome, ShardDesk, Staged};
+use super::guard::Applying;
+use super::push::Checked;
+use super::tables::Tables;
+use super::{ParameterServer, Push, Pushed, ServerError, WorkerId};
+use crate::kernel::{self, Places};
+use crate::optim::OptimizerStep;
+
+/// A step's pushes, ready to be applied.
+type Ready = Batch<Staged, oneshot::Sender<Outcome>>;
+
+/// Withdraws a waiting push when its call is dropped.
+struct Waiting<'a> {
+    server: &'a ParameterServer,
+    tables: &'a Tables,
+    index: usize,
+    worker: WorkerId,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut desk = self.server.desk();
+        // Moved shards have no pushes waiting.
+        let Ok(shard) = desk.shard(self.tables, self.index) else {
+            return;
+        };
+        if let Some(staged) = shard.barrier.withdraw(self.worker, self.ticket) {
+            shard.stats.cancelled += 1;
+            drop(desk);
+            self.server.recycle(staged.gradients);
+        }
+    }
+}
+
+/// What a waiting push was told, if anything yet.
+fn told(outcome: &mut oneshot::Receiver<Outcome>, push: &Push<'_>) -> Option<Outcome> {
+    match outcome.try_recv() {
+        Ok(outcome) => Some(outcome),
+        Err(oneshot::error::TryRecvError::Closed) => Some(Err(abandoned(push))),
+        Err(oneshot::error::TryRecvError::Empty) => None,
+    }
+}
+
+/// Whoever was to tell is gone: its arithmetic panicked, or steps were set anew.
+fn abandoned(push: &Push<'_>) -> ServerError {
+    ServerError::Abandoned {
+        worker: push.worker,
+        shard: push.shard,
+    }
+}
+
+impl ParameterServer {
+    pub(super) async fn push_sync(
+        &self,
+        tables: &Tables,
+        index: usize,
+        push: Push<'_>,
+        checked: Checked,
+        timeout: Duration,
+    ) -> Result<Pushed, ServerError> {
+        let gradients = self.inner.keeper.upload(push.gradients, self.reuse())?;
+        let staged = Staged {
+            places: Some(checked.places),
+            gradients,
+            samples: push.samples,
+            squares: checked.squares,
+        };
+        let (sender, mut outcome) = oneshot::channel();
+        let who = (push.worker, push.step);
+        let (ticket, batch) = {
+            let mut desk = self.desk_at_rest(&push, timeout).await?;
+            desk.member(push.worker, push.generation)?;
+            let now = self.now();
+            let group = (desk.generation, desk.workers.len());
+            let shard = desk.shard(tables, index)?;
+            let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
+            match arrived.map_err(|why| shard.refusal(why, group, who))? {
+                Arrived::Applied => {
+                    shard.stats.repeated += 1;
+                    return Ok(Pushed {
+                        step: push.step,
+                        workers: 0,
+                        missing: Arc::default(),
+                        staleness: 0,
+                        repeated: true,
+                    });
+                }
+                Arrived::Again(ticket) => {
+                    shard.stats.repeated += 1;
+                    (ticket, None)
+                }
+                Arrived::Waiting(ticket) => (ticket, shard.barrier.take(now)),
+            }
+        };
+        let waiting = Waiting {
+            server: self,
+            tables,
+            index,
+            worker: push.worker,
+            ticket,
+        };
+        if let Some(batch) = batch {
+            self.apply_batches(tables, index, batch);
+        }
+        // Sent before this call began to wait, or while it does.
+        if let Some(outcome) = told(&mut outcome, &push) {
+            return outcome;
+        }
+        let result = self
+            .wait_at_barrier(tables, index, push, timeout, outcome)
+            .await;
+        drop(waiting);
+        result
+    }
+
+    /// The desk, once no shards are being moved.
+    async fn desk_at_rest(
+        &self,
+        push: &Push<'_>,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, Desk>, ServerError> {
+        let deadline = self.at(self.now().saturating_add(timeout));
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            {
+                let desk = self.desk();
+                if !desk.moving {
+                    return Ok(desk);
+                }
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return Err(ServerError::Timeout {
+                    worker: push.worker,
+                    shard: push.shard,
+                    after: timeout,
+                    waiting_for: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// What a barrier has for whoever takes it, unless its shard has moved.
+    fn take(&self, tables: &Tables, index: usize) -> Option<Ready> {
+        let now = self.now();
+        self.desk().shard(tables, index).ok()?.barrier.take(now)
+    }
+
+    /// Waits for the other workers, and flushes the barrier if they do not come in time.
+    async fn wait_at_barrier(
+        &self,
+        tables: &Tables,
+        index: usize,
+        push: Push<'_>,
+        timeout: Duration,
+        mut outcome: oneshot::Receiver<Outcome>,
+    ) -> Result<Pushed, ServerError> {
+        let end = self.now().saturating_add(timeout.saturating_mul(2));
+        loop {
+            // Where the shard has moved, this push was applied before, and is about to be told.
+            let deadline = match self.desk().shard(tables, index) {
+                Ok(shard) => shard.barrier.deadline().unwrap_or(end),
+                Err(_) => end,
+            };
+            match timeout_at(self.at(deadline.min(end)), &mut outcome).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => return Err(abandoned(&push)),
+                Err(_) => {
+                    if let Some(batch) = self.take(tables, index) {
+                        self.apply_batches(tables, index, batch);
+                    }
+                    if let Some(outcome) = told(&mut outcome, &push) {
+                        return outcome;
+                    }
+                    if self.now() < end {
+                        // An earlier batch is being applied; ours comes after it.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                }
+            }
+            let missing = |shard: &mut ShardDesk| shard.barrier.missing();
+            return Err(ServerError::Timeout {
+                worker: push.worker,
+                shard: push.shard,
+                after: timeout,
+                waiting_for: (self.desk().shard(tables, index)).map_or(Vec::new(), missing),
+            });
+        }
+    }
+
+    /// Applies a batch, and those that have become complete in the meantime. Until the last one is
+    /// applied the shard is busy: it does not move.
+    fn apply_batches(&self, tables: &Tables, index: usize, first: Ready) {
+        let mut next = Some(first);
+        while let Some(batch) = next.take() {
+            let applying = Applying::new(self, index);
+            let applied = self.apply(tables, index, &batch);
+            applying.ended(applied.is_ok());
+            let missing: Arc<[WorkerId]> = batch.missing.into();
+            let pushed = applied.map(|()| Pushed {
+                step: batch.step,
+                workers: batch.arrivals.len(),
+                missing,
+                staleness: 0,
+                repeated: false,
+            });
+            next = self.take(tables, index);
+            for (_, arrival) in batch.arrivals {
+                self.recycle(arrival.payload.gradients);
+                for (i, (_, waiter)) in arrival.waiters.into_iter().enumerate() {
+                    let mut outcome = pushed.clone();
+                    if let Ok(pushed) = &mut outcome {
+                        pushed.repeated = i > 0;
+                    }
+                    // Who no longer waits need not know.
+                    let _ = waiter.send(outcome);
+                }
+            }
+        }
+    }
+
+    /// The average over a batch, and the optimizer.
+    pub(super) fn apply(
+        &self,
+        tables: &Tables,
+        index: usize,
+        batch: &Ready,
+    ) -> Result<(), ServerError> {
+        let (id, rate) = {
+            let desk = self.desk();
+            (desk.shards[index].id, desk.rate)
+        };
+        let start = Instant::now();
+        let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
+        let total: f32 = pushes().map(|push| push.samples).sum();
+        let optimizer = OptimizerStep::new(tables.optimizer(), rate, batch.step + 1);
+        // A step without samples has no average; it changes nothing.
+        if total > 0.0 {
+            let pushes: Vec<kernel::Push<'_>> = pushes()
+                .filter(|push| push.samples > 0.0)
+                .map(|push| kernel::Push {
+                    places: push.places.as_deref().map_or(Places::All, Places::Listed),
+                    gradients: &push.gradients,
+                    weight: push.samples / total,
+                })
+                .collect();
+            let table = tables.table(id.table);
+            self.inner
+                .keeper
+                .push(optimizer, table, id.shard, &pushes)?;
+        }
+        let mut desk = self.desk();
+        let stats = &mut desk.shards[index].stats;
+        stats.took(start.elapsed());
+        stats.step = batch.step + 1;
+        if batch.missing.is_empty() {
+            stats.barriers += 1;
+        } else {
+            stats.flushed += 1;
+            tracing::warn!(shard = %id, step = batch.step, missing = ?batch.missing, "barrier flushed");
+        }
+        for push in pushes() {
+            stats.pushed(push.gradients.len(), push.squares, 0);
+        }
+        Ok(())
+    }
+}
