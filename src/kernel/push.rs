@@ -1,6 +1,6 @@
 //! Gradients on their way to a shard.
 
-use super::gpu;
+use super::{KernelError, gpu};
 
 /// The rows of a shard that gradient rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,21 @@ impl GradientRows {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Copies the values to the host, in place of what `out` holds. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read(&self, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        match self {
+            GradientRows::Cpu(values) => {
+                out.clear();
+                out.extend_from_slice(values);
+                Ok(())
+            }
+            GradientRows::Gpu(rows) => Ok(rows.read(out)?),
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Stage {
     /// With the number of invocations of a workgroup.
     Update(OptimizerKind, Values, u32, Pushed),
     SquareSum,
+    Average(Values),
     WriteRows(Values),
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
@@ -78,6 +79,7 @@ impl Stage {
             Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
             Stage::SquareSum => "square_sum",
+            Stage::Average(_) => "average",
             Stage::WriteRows(_) => "write_rows",
             Stage::ScoreAll(..) => "score_all",
             Stage::GradQueryAll(..) => "grad_query_all",
@@ -143,6 +145,7 @@ impl Stage {
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
             Stage::WriteRows(values) => s.group(GROUP).values(values).add(shader!("write_rows")),
+            Stage::Average(values) => s.group(GROUP).values(values).add(shader!("average")),
             Stage::SquareSum => s
                 .group(GROUP)
                 .add(shared!("reduce"))

@@ -27,6 +27,7 @@ fn stages() -> Vec<Stage> {
             Stage::Pull(values),
             Stage::WriteRows(values),
             Stage::Scatter(values),
+            Stage::Average(values),
             Stage::GradQuerySum(values),
         ]);
         for kind in [
