@@ -22,8 +22,9 @@ impl Places<'_> {
     }
 }
 
-/// Gradient rows in the memory of a device, flat and row-major.
-#[derive(Debug)]
+/// Gradient rows in the memory of a device, flat and row-major. Clones of those in an adapter's
+/// memory share it.
+#[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
     Cpu(Vec<f32>),
