@@ -2,7 +2,9 @@
 //! them to the host.
 
 use shardloom::collective::local::{Local, group};
-use shardloom::collective::{Call, Collective, CollectiveError, Element, Operation, Reduce, Term};
+use shardloom::collective::{
+    Call, Collective, CollectiveError, Element, Operation, Reduce, Term, Wire,
+};
 use shardloom::device::{GpuOptions, testing};
 use shardloom::kernel::{Backend, GradientRows};
 
@@ -28,6 +30,35 @@ async fn conforms_on_the_cpu() {
 async fn conforms_on_one_gpu() {
     let Some(gpu) = shared_gpu() else { return };
     conformance::rows(group, |_| gpu.another().unwrap(), false).await;
+}
+
+/// What ranks of one GPU receive never was on the host: it is one piece of memory for all of them.
+/// Halves make the roundings of a journey, and with it the journey.
+#[tokio::test(start_paused = true)]
+async fn rows_of_one_gpu_stay_there() {
+    let Some(gpu) = shared_gpu() else { return };
+    for (sequence, wire) in [Wire::Exact, Wire::F16, Wire::Bf16].into_iter().enumerate() {
+        let call = Call {
+            sequence: sequence as u64,
+            wire,
+            ..long()
+        };
+        let [first, second] = &group(2)[..] else {
+            unreachable!()
+        };
+        let engines = [gpu.another().unwrap(), gpu.another().unwrap()];
+        let [one, two] = engines
+            .each_ref()
+            .map(|e| e.upload(&[1.0; 5], None).unwrap());
+        let (one, two) = tokio::join!(
+            first.all_reduce_rows(call, &engines[0], one, Reduce::Sum),
+            second.all_reduce_rows(call, &engines[1], two, Reduce::Sum),
+        );
+        let (Ok(GradientRows::Gpu(one)), Ok(GradientRows::Gpu(two))) = (one, two) else {
+            panic!("{wire}: rows have left the GPU");
+        };
+        assert_eq!(one.share_memory(&two), wire == Wire::Exact, "{wire}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

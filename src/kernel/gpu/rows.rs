@@ -24,6 +24,11 @@ impl GradientRows {
         self.gpu == *gpu
     }
 
+    /// Whether both are the same memory.
+    pub fn share_memory(&self, other: &GradientRows) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
+    }
+
     pub(super) fn buffer(&self) -> &Buffer {
         &self.buffer
     }
