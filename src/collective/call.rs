@@ -98,6 +98,8 @@ impl Reduce {
 pub enum Operation {
     /// Everybody receives the reduced values.
     AllReduce,
+    /// The same, of gradient rows in the memory of devices.
+    AllReduceRows,
     /// Everybody receives everybody's values.
     AllGather,
     /// Everybody receives a segment of the reduced values.
@@ -114,6 +116,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Operation::AllReduce => "all-reduce",
+            Operation::AllReduceRows => "all-reduce of rows",
             Operation::AllGather => "all-gather",
             Operation::ReduceScatter => "reduce-scatter",
             Operation::AllToAll => "all-to-all",

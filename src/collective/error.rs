@@ -127,6 +127,16 @@ pub enum CollectiveError {
         /// Ranks of the group.
         world: usize,
     },
+    /// A device failed, or a rank's rows do not lie on its engine's device.
+    #[error("call {sequence}: rank {rank} could not reduce its rows: {reason}")]
+    Rows {
+        /// The call that failed.
+        sequence: u64,
+        /// The rank that met with it.
+        rank: usize,
+        /// What it met with, from [`KernelError`](crate::kernel::KernelError).
+        reason: String,
+    },
     /// The rank that worked out the result died of it.
     #[error("call {sequence}: the result was lost")]
     Lost {

@@ -28,12 +28,15 @@ mod call;
 mod element;
 mod error;
 pub mod local;
+mod rows;
 
 use std::ops::Range;
 
 pub use call::{Call, Operation, Reduce, Term, Wire};
 pub use element::{Element, ElementType};
 pub use error::CollectiveError;
+
+use crate::kernel::{Backend, GradientRows};
 
 /// One rank's end of a group.
 ///
@@ -57,6 +60,34 @@ pub trait Collective: Send + Sync {
         values: Vec<T>,
         reduce: Reduce,
     ) -> impl Future<Output = Result<Vec<T>, CollectiveError>> + Send;
+
+    /// Reduces gradient rows, equally long on every rank, value by value. Every rank receives the
+    /// whole result, on the device of its own `engine`, where its `rows` are too.
+    ///
+    /// A backend reduces rows where they lie if they all lie on one device, and through the host if
+    /// not. The [rules](self) are those of [`all_reduce`](Collective::all_reduce), and all ranks
+    /// hold the same bits; but devices may differ in the last ones, so what these are may depend on
+    /// where rows lie. Half wire formats make the same roundings wherever rows lie: for that, rows
+    /// go through the host even where they share a device.
+    ///
+    /// The default goes through the host: it is an all-reduce of what a download brings. Before it,
+    /// a failure of this rank's device is this rank's alone (the others time out), and so it is
+    /// after it.
+    fn all_reduce_rows(
+        &self,
+        call: Call,
+        engine: &Backend,
+        rows: GradientRows,
+        reduce: Reduce,
+    ) -> impl Future<Output = Result<GradientRows, CollectiveError>> + Send {
+        async move {
+            let failed = |error| rows::failed(call, self.rank(), &error);
+            engine.check_rows(&rows).map_err(failed)?;
+            let (values, home) = rows::depart(rows).map_err(failed)?;
+            let values = self.all_reduce(call, values, reduce).await?;
+            rows::come_back(values, home).map_err(failed)
+        }
+    }
 
     /// Every rank receives the values of all, by rank. Lengths may differ.
     fn all_gather<T: Element>(

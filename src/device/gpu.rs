@@ -79,6 +79,16 @@ struct Faults {
     first: Mutex<Option<DeviceError>>,
 }
 
+/// Whether both are the same open device. Another opening of the same adapter is another device:
+/// neither sees the buffers of the other.
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gpu {}
+
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({self})")

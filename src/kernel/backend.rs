@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::push::{emptied, on_gpu};
 use super::{
     Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
     StepSpec, TableName, TableSpec, check, cpu, gpu,
@@ -307,31 +308,12 @@ impl Backend {
         }
     }
 
-    /// Copies gradient rows to the device, for [`Backend::push`]. What `old` had is used again.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn upload(
-        &self,
-        gradients: &[f32],
-        old: Option<GradientRows>,
-    ) -> Result<GradientRows, KernelError> {
-        Ok(match self {
-            Backend::Cpu(_) => {
-                let mut values = emptied(old);
-                values.extend_from_slice(gradients);
-                GradientRows::Cpu(values)
-            }
-            Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
-        })
-    }
-
     /// Applies the optimizer once to every row that was pushed to a shard, with the weighted sum of
     /// its gradients, added up in the order of the pushes.
     ///
     /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`] or [`KernelError::ForeignTable`] if a push does
-    /// not fit; nothing has changed then. If the device is lost or full.
+    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`] or
+    /// [`KernelError::ForeignRows`] if a push does not fit; nothing has changed then. If the device is lost or full.
     pub fn push(
         &self,
         step: OptimizerStep,
@@ -430,24 +412,6 @@ impl Backend {
             }
             Backend::Gpu(engine) => engine.poison(),
         }
-    }
-}
-
-/// The memory of gradient rows that are no longer needed.
-fn emptied(old: Option<GradientRows>) -> Vec<f32> {
-    match old {
-        Some(GradientRows::Cpu(mut values)) => {
-            values.clear();
-            values
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn on_gpu(old: Option<GradientRows>) -> Option<gpu::GradientRows> {
-    match old {
-        Some(GradientRows::Gpu(rows)) => Some(rows),
-        _ => None,
     }
 }
 

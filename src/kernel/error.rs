@@ -34,6 +34,12 @@ pub enum KernelError {
         /// The row.
         row: u32,
     },
+    /// Gradient rows of one device given to the engine of another.
+    #[error("gradient rows of another device were given to the {engine} engine")]
+    ForeignRows {
+        /// The engine: `"CPU"` or `"GPU"`.
+        engine: &'static str,
+    },
     /// A table of one device given to the engine of another.
     #[error("a table of another device was given to the {engine} engine")]
     ForeignTable {

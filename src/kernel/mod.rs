@@ -20,6 +20,7 @@
 //! | `regularize` | adds the regularizer's derivative to unique rows |
 //! | `scatter` | adds unique rows' gradients into a whole shard's gradient |
 //! | `update`, `update_row_adagrad` | the optimizer, on one gradient or the average of several |
+//! | `average` | the weighted mean of several workers' gradient rows |
 //! | `square_sum` | Σ g², which is not finite if a gradient is not |
 //! | `loss_sum`, `grad_query_sum` | add up what a GPU's workgroups left in parts |
 //! | `rank_count` | scores and counts better and equal candidates, fused |

@@ -1,6 +1,6 @@
 //! Gradients on their way to a shard.
 
-use super::gpu;
+use super::{Backend, KernelError, gpu};
 
 /// The rows of a shard that gradient rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,9 @@ impl Places<'_> {
     }
 }
 
-/// Gradient rows in the memory of a device, flat and row-major.
-#[derive(Debug)]
+/// Gradient rows in the memory of a device, flat and row-major. Clones of those in an adapter's
+/// memory share it.
+#[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
     Cpu(Vec<f32>),
@@ -44,6 +45,21 @@ impl GradientRows {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Copies the values to the host, in place of what `out` holds. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read(&self, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        match self {
+            GradientRows::Cpu(values) => {
+                out.clear();
+                out.extend_from_slice(values);
+                Ok(())
+            }
+            GradientRows::Gpu(rows) => Ok(rows.read(out)?),
+        }
+    }
 }
 
 /// What one worker pushes to a shard.
@@ -55,4 +71,96 @@ pub struct Push<'a> {
     pub gradients: &'a GradientRows,
     /// What the gradients are multiplied by before they are added up.
     pub weight: f32,
+}
+
+impl Backend {
+    /// Copies gradient rows to the device, for [`Backend::push`]. What `old` had is used again.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn upload(
+        &self,
+        gradients: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        Ok(match self {
+            Backend::Cpu(_) => {
+                let mut values = emptied(old);
+                values.extend_from_slice(gradients);
+                GradientRows::Cpu(values)
+            }
+            Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
+        })
+    }
+
+    /// Copies gradient rows to the host, in place of what `out` holds. Waits for the device.
+    ///
+    /// # Errors
+    /// [`KernelError::ForeignRows`] if they lie on another device; if the device is lost.
+    pub fn download(&self, rows: &GradientRows, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        self.check_rows(rows)?;
+        rows.read(out)
+    }
+
+    /// Σ wᵢ·xᵢ / `divisor` over gradient rows of one length, added up in the order given, on the
+    /// device; none of no parts. What `old` had is used again.
+    ///
+    /// The same parts give the same bits every time on the same kind of device. Devices may differ
+    /// in the last bits: a GPU may fuse a product with its sum, and divide less exactly.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if lengths differ; [`KernelError::ForeignRows`] if a part lies on
+    /// another device; if the device is lost or full.
+    pub fn average(
+        &self,
+        parts: &[(&GradientRows, f32)],
+        divisor: f32,
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        Ok(match self {
+            Backend::Cpu(engine) => {
+                let mut sums = match old {
+                    Some(GradientRows::Cpu(values)) => values,
+                    _ => Vec::new(),
+                };
+                engine.average(parts, divisor, &mut sums)?;
+                GradientRows::Cpu(sums)
+            }
+            Backend::Gpu(engine) => {
+                GradientRows::Gpu(engine.average(parts, divisor, on_gpu(old))?)
+            }
+        })
+    }
+
+    /// Whether gradient rows lie on this engine's device. Two openings of one adapter are two
+    /// devices; [`Backend::another`] is on the same.
+    ///
+    /// # Errors
+    /// [`KernelError::ForeignRows`] if they do not.
+    pub fn check_rows(&self, rows: &GradientRows) -> Result<(), KernelError> {
+        match (self, rows) {
+            (Backend::Cpu(_), GradientRows::Cpu(_)) => Ok(()),
+            (Backend::Gpu(engine), GradientRows::Gpu(rows)) if rows.are_on(engine.gpu()) => Ok(()),
+            (Backend::Cpu(_), _) => Err(KernelError::ForeignRows { engine: "CPU" }),
+            (Backend::Gpu(_), _) => Err(KernelError::ForeignRows { engine: "GPU" }),
+        }
+    }
+}
+
+/// The memory of gradient rows that are no longer needed.
+pub(super) fn emptied(old: Option<GradientRows>) -> Vec<f32> {
+    match old {
+        Some(GradientRows::Cpu(mut values)) => {
+            values.clear();
+            values
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn on_gpu(old: Option<GradientRows>) -> Option<gpu::GradientRows> {
+    match old {
+        Some(GradientRows::Gpu(rows)) => Some(rows),
+        _ => None,
+    }
 }

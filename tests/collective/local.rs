@@ -1,7 +1,7 @@
 //! The backend for ranks of one process.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardloom::collective::local::{Group, group};
 use shardloom::collective::{Call, Collective, CollectiveError, Reduce, Wire};
@@ -40,7 +40,22 @@ async fn conforms_on_several_threads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms_in_its_races() {
-    conformance::races(group, 100_000).await;
+    conformance::races(group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_barrier_wake_up_is_not_lost() {
+    conformance::faults::lost_wake_up(group, 100_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_worker_cannot_acknowledge_a_barrier_three_times() {
+    conformance::faults::one_worker_three_times(group).await;
+}
+
+#[tokio::test]
+async fn sums_do_not_follow_the_order_of_arrival() {
+    conformance::faults::arrival_order(group).await;
 }
 
 /// Runs every rank on a plain thread.
@@ -168,33 +183,4 @@ async fn reconfiguring_wakes_the_old_and_starts_anew() {
     // Stragglers of the old generation do not disturb the new one.
     assert_eq!(members[1].barrier(Call::new(5, 1, LONG)).await, ended);
     assert!(group(0).is_empty());
-}
-
-/// What an all-reduce of 20M f32 costs: `cargo test --test collective -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn speed_of_all_reduce() {
-    const LEN: usize = 20_000_000;
-    for wire in [Wire::Exact, Wire::F16, Wire::Bf16] {
-        for world in [2, 4] {
-            let times = on_threads(world, |runtime, c| {
-                let mut values = vec![1.0f32; LEN];
-                let mut times = Vec::new();
-                for round in 0..7 {
-                    let call = Call::new(0, 2 * round, LONG);
-                    runtime.block_on(c.barrier(call)).unwrap();
-                    let start = Instant::now();
-                    let reduced = c.all_reduce(call.next().wire(wire), values, Reduce::Mean);
-                    values = runtime.block_on(reduced).unwrap();
-                    times.push(start.elapsed());
-                }
-                times.sort();
-                times[times.len() / 2]
-            });
-            let bytes = (2 * world * 4 * LEN) as f64;
-            let time = times.into_iter().max().unwrap();
-            let rate = bytes / time.as_secs_f64() / 1e9;
-            println!("{world} ranks, {wire}: {time:?}, {rate:.1} GB/s read and written");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Every stage on the CPU and on whatever adapter there is, against the `f64` oracle.
 
+mod averages;
 mod calls;
 mod case;
 mod oracle;

@@ -239,7 +239,7 @@ fn what_does_not_fit_changes_nothing() {
                 weight: 1.0,
             };
             let error = engine.push(step, &pair.device, 1, &[push]).unwrap_err();
-            assert!(matches!(error, KernelError::ForeignTable { .. }), "{error}");
+            assert!(matches!(error, KernelError::ForeignRows { .. }), "{error}");
         }
         assert!(before == pair.read(&engine));
     }

@@ -4,18 +4,26 @@
 //! cores where the buffers are large, and hands it out; the others wait without a thread. Results
 //! that are the same everywhere are shared, and each rank copies its own on its own thread.
 //!
+//! Gradient rows of one GPU are reduced there, and the ranks share the memory of the result until
+//! they write to it. Rows of several devices go through the host; whoever comes last moves them all,
+//! so that a device's failure is the call's.
+//!
 //! Futures need a tokio runtime with its time driver on, for the deadlines. Plain threads call
 //! `Handle::block_on` with the handle of a multi-thread runtime.
 
 mod desk;
 mod group;
+mod rows;
 mod sum;
 
 use std::sync::Arc;
 
+use super::rows::failed;
 use super::{Call, Collective, CollectiveError, Element, Operation, Reduce, Term, Wire, segment};
+use crate::kernel::{Backend, GradientRows};
 use desk::Seat;
 pub use group::Group;
+use rows::reduce_rows;
 use sum::{Recipe, reduce};
 
 /// A group of generation 0, one member for each rank.
@@ -136,17 +144,9 @@ impl Local {
         share: bool,
         results: impl FnOnce(Vec<Vec<T>>) -> Vec<R> + Send,
     ) -> Result<R, CollectiveError> {
-        let terms = [
-            Term::Element(T::TYPE),
-            Term::Reduce(kind.name()),
-            Term::Wire(call.wire),
-            Term::Length(values.len()),
-        ];
+        let terms = reduce_terms::<T>(call, kind, values.len());
         let fault = self.reduce_fault::<T>(call, kind);
-        let weight = match kind {
-            Reduce::WeightedMean(weight) => T::of(weight),
-            Reduce::Sum | Reduce::Mean => T::of(1.0),
-        };
+        let weight = weight::<T>(kind);
         let values = travelled(values, call.wire);
         let complete = move |deposits: Vec<(Vec<T>, T)>| {
             let (mut ranks, weights): (Vec<_>, Vec<_>) = deposits.into_iter().unzip();
@@ -182,6 +182,32 @@ impl Collective for Local {
             ranks
         })
         .await
+    }
+
+    async fn all_reduce_rows(
+        &self,
+        call: Call,
+        engine: &Backend,
+        rows: GradientRows,
+        reduce: Reduce,
+    ) -> Result<GradientRows, CollectiveError> {
+        let failed = |error| failed(call, self.rank, &error);
+        let terms = reduce_terms::<f32>(call, reduce, rows.len());
+        let fault = engine.check_rows(&rows).err().map(failed);
+        let fault = fault.or_else(|| self.reduce_fault::<f32>(call, reduce));
+        let rows = match rows {
+            GradientRows::Cpu(values) => GradientRows::Cpu(travelled(values, call.wire)),
+            rows => rows,
+        };
+        let complete = |deposits: Vec<(GradientRows, f32)>| {
+            let (ranks, weights): (Vec<_>, Vec<_>) = deposits.into_iter().unzip();
+            let recipe = Recipe::new(call, reduce, weights, true)?;
+            reduce_rows(engine, ranks, &recipe).map_err(failed)
+        };
+        let deposit = (rows, weight::<f32>(reduce));
+        let operation = Operation::AllReduceRows;
+        self.meet(call, operation, terms, fault, deposit, complete)
+            .await
     }
 
     async fn all_gather<T: Element>(
@@ -296,6 +322,24 @@ impl Collective for Local {
 
     async fn abort(&self, next: u64) {
         self.group.abort(next);
+    }
+}
+
+/// What ranks agree on in a reduction of so many values.
+fn reduce_terms<T: Element>(call: Call, kind: Reduce, len: usize) -> [Term; 4] {
+    [
+        Term::Element(T::TYPE),
+        Term::Reduce(kind.name()),
+        Term::Wire(call.wire),
+        Term::Length(len),
+    ]
+}
+
+/// A rank's own weight; one where the reduction has none.
+fn weight<T: Element>(kind: Reduce) -> T {
+    match kind {
+        Reduce::WeightedMean(weight) => T::of(weight),
+        Reduce::Sum | Reduce::Mean => T::of(1.0),
     }
 }
 

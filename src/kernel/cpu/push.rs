@@ -46,7 +46,7 @@ impl Engine {
     /// gradients: pushes in their order.
     ///
     /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`]: nothing has
+    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignRows`]: nothing has
     /// changed then.
     pub fn push(
         &self,
@@ -57,7 +57,7 @@ impl Engine {
     ) -> Result<(), KernelError> {
         let pushes = pushes.iter().map(|push| match push.gradients {
             GradientRows::Cpu(values) => Ok((push.places, &values[..], push.weight)),
-            GradientRows::Gpu(_) => Err(KernelError::ForeignTable { engine: "CPU" }),
+            GradientRows::Gpu(_) => Err(KernelError::ForeignRows { engine: "CPU" }),
         });
         update::push(step, table, shard, &pushes.collect::<Result<Vec<_>, _>>()?)
     }

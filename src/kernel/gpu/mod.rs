@@ -4,6 +4,7 @@
 //! submission, and losses stay on the device until [`Engine::take_loss`]. Every sum has a fixed
 //! order, so a step gives the same bits every time on the same device.
 
+mod average;
 mod grad_candidates_all;
 mod grad_query;
 mod grad_query_all;
@@ -19,6 +20,7 @@ mod rank_count;
 mod rearrange;
 mod recorder;
 mod regularize;
+mod rows;
 mod scatter;
 mod score;
 mod score_all;
@@ -31,7 +33,7 @@ mod upload;
 mod workspace;
 mod write_rows;
 
-pub use push::GradientRows;
+pub use rows::GradientRows;
 pub use table::Table;
 
 use std::sync::{Mutex, PoisonError};

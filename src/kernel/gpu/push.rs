@@ -2,24 +2,19 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
+use bytemuck::Pod;
+
 use super::params::{NONE, Params};
 use super::pull::pull;
 use super::source::{GROUP, Pushed, Stage};
 use super::update::update;
 use super::workspace::Scratch;
 use super::write_rows::write_rows;
-use super::{Engine, Recorder, Table, unlocked};
+use super::{Engine, GradientRows, Recorder, Table, unlocked};
 use crate::device::{Buffer, DeviceError, Gpu};
-use crate::kernel::{self, KernelError, Places, Push, TableName};
+use crate::kernel::{KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
-
-/// Gradient rows in the device's memory.
-#[derive(Debug)]
-pub struct GradientRows {
-    buffer: Buffer,
-    values: usize,
-}
 
 /// Buffers that pushes use one after the other.
 #[derive(Debug)]
@@ -33,29 +28,19 @@ pub(super) struct PushWork {
 /// Workgroups of `square_sum`, at most, and the room that each buffer's sums have.
 const PARTS: usize = 256;
 
-impl GradientRows {
-    /// How many values they are.
-    pub(crate) fn len(&self) -> usize {
-        self.values
-    }
-
-    /// Room for so many values, that of `old` if it is enough.
-    fn room(gpu: &Gpu, values: usize, old: Option<GradientRows>) -> Result<Self, DeviceError> {
-        let bytes = (values * size_of::<f32>()) as u64;
-        let buffer = match old {
-            Some(old) if old.buffer.size() >= bytes => old.buffer,
-            _ => gpu.storage("pushed gradients", bytes.max(4))?,
-        };
-        Ok(GradientRows { buffer, values })
-    }
-}
-
 impl PushWork {
     pub fn new(gpu: &Gpu) -> Result<PushWork, DeviceError> {
         Ok(PushWork {
             words: Scratch::new(gpu, "pushed places")?,
             gradients: Scratch::new(gpu, "pushed gradients")?,
         })
+    }
+
+    /// The buffer of words, with these in it.
+    pub fn words<T: Pod>(&mut self, gpu: &Gpu, words: &[T]) -> Result<&Buffer, DeviceError> {
+        self.words.room(gpu, words.len())?;
+        gpu.write(self.words.buffer(), 0, words)?;
+        Ok(self.words.buffer())
     }
 }
 
@@ -83,7 +68,7 @@ impl Engine {
         let rows = GradientRows::room(&self.gpu, values.len(), old)?;
         // Whatever was recorded may still want what the buffer holds.
         self.flush()?;
-        self.gpu.write(&rows.buffer, 0, values)?;
+        self.gpu.write(rows.buffer(), 0, values)?;
         Ok(rows)
     }
 
@@ -105,7 +90,7 @@ impl Engine {
         let rows = GradientRows::room(&self.gpu, values, old)?;
         let from = from.clone();
         let recorder = unlocked(&mut self.recorder);
-        recorder.copy((&from, start), (&rows.buffer, 0), values);
+        recorder.copy((&from, start), (rows.buffer(), 0), values);
         recorder.submit()?;
         Ok(rows)
     }
@@ -212,7 +197,7 @@ impl Engine {
     /// gradients: pushes in their order.
     ///
     /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`]: nothing has
+    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignRows`]: nothing has
     /// changed then. If the device is lost or full.
     pub fn push(
         &self,
@@ -221,10 +206,7 @@ impl Engine {
         shard: usize,
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
-        let rows = pushes.iter().map(|push| match push.gradients {
-            kernel::GradientRows::Gpu(rows) => Ok(rows),
-            kernel::GradientRows::Cpu(_) => Err(KernelError::ForeignTable { engine: "GPU" }),
-        });
+        let rows = pushes.iter().map(|push| self.own_rows(push.gradients));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<_> = (pushes.iter())
             .map(|push| (push.places, push.gradients.len(), push.weight))
@@ -234,22 +216,21 @@ impl Engine {
         let mut recorder = self.recorder();
         recorder.submit()?;
         let gradients = match (&lists.pushed, &rows[..]) {
-            (Pushed::Rows, [one]) => &one.buffer,
+            (Pushed::Rows, [one]) => one.buffer(),
             _ => {
-                let values = rows.iter().map(|rows| rows.values).sum();
+                let values = rows.iter().map(|rows| rows.len()).sum();
                 work.gradients.room(&self.gpu, values)?;
                 let mut at = 0;
                 for rows in &rows {
                     let to = (work.gradients.buffer(), at);
-                    recorder.copy((&rows.buffer, 0), to, rows.values);
-                    at += rows.values;
+                    recorder.copy((rows.buffer(), 0), to, rows.len());
+                    at += rows.len();
                 }
                 &work.gradients.buffer().clone()
             }
         };
-        work.words.room(&self.gpu, lists.words.len())?;
-        self.gpu.write(work.words.buffer(), 0, &lists.words)?;
-        let buffers = ([work.words.buffer(), gradients], lists.pushed);
+        let words = work.words(&self.gpu, &lists.words)?;
+        let buffers = ([words, gradients], lists.pushed);
         let (width, shard) = (table.spec.width, &table.shards[shard]);
         update(&mut recorder, lists.params, step, width, shard, buffers)?;
         Ok(recorder.submit()?)

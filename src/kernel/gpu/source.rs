@@ -30,6 +30,7 @@ pub(super) enum Stage {
     /// With the number of invocations of a workgroup.
     Update(OptimizerKind, Values, u32, Pushed),
     SquareSum,
+    Average(Values),
     WriteRows(Values),
     Rearrange(Values),
     ScoreAll(Similarity, Tile),
@@ -79,6 +80,7 @@ impl Stage {
             Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
             Stage::SquareSum => "square_sum",
+            Stage::Average(_) => "average",
             Stage::WriteRows(_) => "write_rows",
             Stage::Rearrange(_) => "rearrange",
             Stage::ScoreAll(..) => "score_all",
@@ -146,6 +148,7 @@ impl Stage {
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
             Stage::WriteRows(values) => s.group(GROUP).values(values).add(shader!("write_rows")),
             Stage::Rearrange(values) => s.group(GROUP).values(values).add(shader!("rearrange")),
+            Stage::Average(values) => s.group(GROUP).values(values).add(shader!("average")),
             Stage::SquareSum => s
                 .group(GROUP)
                 .add(shared!("reduce"))

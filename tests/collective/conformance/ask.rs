@@ -3,8 +3,9 @@
 use shardloom::collective::{
     Call, Collective, CollectiveError, Element, ElementType, Operation, Reduce,
 };
+use shardloom::kernel::{Backend, GradientRows};
 
-/// A call with zeros for values.
+/// A call with zeros for values; gradient rows are on the CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     pub call: Call,
@@ -42,6 +43,12 @@ impl Ask {
         let call = self.call;
         match self.operation {
             Operation::AllReduce => c.all_reduce(call, values, self.reduce).await.map(drop),
+            Operation::AllReduceRows => {
+                let rows = GradientRows::Cpu(vec![0.0; self.length]);
+                let engine = &Backend::cpu();
+                let sum = c.all_reduce_rows(call, engine, rows, self.reduce).await;
+                sum.map(drop)
+            }
             Operation::AllGather => c.all_gather(call, values).await.map(drop),
             Operation::ReduceScatter => c.reduce_scatter(call, values, self.reduce).await.map(drop),
             Operation::AllToAll => c.all_to_all(call, vec![values; c.world()]).await.map(drop),

@@ -1,12 +1,14 @@
 //! What every backend has to do. `make` gives the members of a fresh group, by rank.
 //!
-//! [`results`], [`refusals`] and [`waits`] may run with paused time; [`races`] are for real time and
-//! several threads.
+//! [`results`], [`rows`], [`refusals`] and [`waits`] may run with paused time; [`races`] are for real
+//! time and several threads. [`faults`] are those of predecessors, by name.
 
 mod ask;
+pub mod faults;
 mod races;
 mod refusals;
 mod results;
+mod rows;
 mod waits;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use shardloom::collective::{Call, Collective};
 pub use races::races;
 pub use refusals::refusals;
 pub use results::results;
+pub use rows::rows;
 pub use waits::waits;
 
 /// A wait that is meant to end without anybody coming.

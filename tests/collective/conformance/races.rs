@@ -7,9 +7,8 @@ use shardloom::collective::{Call, Collective, CollectiveError, Reduce};
 
 use super::{LONG, call, group, noise, together};
 
-/// Racing ranks; `rounds` barriers among four.
-pub async fn races<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>, rounds: u64) {
-    soak(&group(&make, 4), rounds).await;
+/// Racing ranks.
+pub async fn races<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
     for world in 2..=4 {
         deadlines(&group(&make, world)).await;
         cancellations(&group(&make, world)).await;
@@ -17,18 +16,6 @@ pub async fn races<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>, roun
     for seed in 0..50 {
         aborts(&group(&make, 3), seed).await;
     }
-}
-
-/// The known fault "a barrier wake-up can be lost".
-async fn soak<C: Collective + 'static>(ranks: &[Arc<C>], rounds: u64) {
-    let done = together(ranks, |c| async move {
-        for sequence in 0..rounds {
-            c.barrier(call(&*c, sequence))
-                .await
-                .expect("no wake-up is lost");
-        }
-    });
-    assert_eq!(done.await.len(), ranks.len());
 }
 
 /// Ranks come around the time that another's deadline passes. Whatever the outcome, it is one.

@@ -11,7 +11,7 @@ use super::{call, group, noise, together};
 const LENGTHS: [usize; 8] = [0, 1, 2, 3, 17, 1000, 4097, 300_007];
 
 /// Values and their arithmetic, one at a time.
-trait Value: Element {
+pub(super) trait Value: Element {
     const WIRES: &'static [Wire];
     const REDUCTIONS: usize;
     /// A value with a full mantissa.
@@ -83,7 +83,7 @@ integer!(u32);
 integer!(u64);
 
 /// The reduction number `kind`, with the weight of a rank: ranks 1, 4, … have none.
-fn reduction(kind: usize, rank: usize) -> Reduce {
+pub(super) fn reduction(kind: usize, rank: usize) -> Reduce {
     match kind {
         0 => Reduce::Sum,
         1 => Reduce::Mean,
@@ -92,7 +92,7 @@ fn reduction(kind: usize, rank: usize) -> Reduce {
 }
 
 /// A rank's values, unlike all others'.
-fn values<T: Value>(rank: usize, tag: u64, len: usize) -> Vec<T> {
+pub(super) fn values<T: Value>(rank: usize, tag: u64, len: usize) -> Vec<T> {
     let start = noise(tag.wrapping_mul(64).wrapping_add(rank as u64));
     (0..len as u64)
         .map(|i| T::at(start.wrapping_add(i)))
@@ -100,7 +100,13 @@ fn values<T: Value>(rank: usize, tag: u64, len: usize) -> Vec<T> {
 }
 
 /// The reduced values, before they travel back.
-fn reduced<T: Value>(world: usize, tag: u64, len: usize, wire: Wire, kind: usize) -> Vec<T> {
+pub(super) fn reduced<T: Value>(
+    world: usize,
+    tag: u64,
+    len: usize,
+    wire: Wire,
+    kind: usize,
+) -> Vec<T> {
     let ranks: Vec<Vec<T>> = (0..world).map(|rank| values(rank, tag, len)).collect();
     let weights = (0..world).map(|rank| match reduction(kind, rank) {
         Reduce::WeightedMean(weight) => weight,
@@ -123,14 +129,14 @@ fn reduced<T: Value>(world: usize, tag: u64, len: usize, wire: Wire, kind: usize
     (0..len).map(one).collect()
 }
 
-fn through<T: Value>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
+pub(super) fn through<T: Value>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
     values.iter_mut().for_each(|x| *x = x.received(wire));
     values
 }
 
 /// Bits, because equality of floats would forgive zeros their signs.
 #[track_caller]
-fn assert_same<T: Element>(found: &[T], expected: &[T], what: &str) {
+pub(super) fn assert_same<T: Element>(found: &[T], expected: &[T], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let same = bytemuck::cast_slice::<T, u8>(found) == bytemuck::cast_slice::<T, u8>(expected);
     assert!(same, "{what}");
@@ -147,7 +153,6 @@ pub async fn results<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
             typed::<C, u32>(&ranks, &mut sequence, len).await;
             typed::<C, u64>(&ranks, &mut sequence, len).await;
         }
-        repeats(&ranks, &mut sequence).await;
     }
 }
 
@@ -255,26 +260,5 @@ async fn broadcast<C: Collective + 'static, T: Value>(
     let expected = through(values::<T>(root, call.sequence, len), call.wire);
     for found in received.await {
         assert_same(&found, &expected, "broadcast");
-    }
-}
-
-/// The known fault "summation follows arrival order": the same bits in whatever order ranks come.
-async fn repeats<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
-    let expected = reduced::<f32>(ranks.len(), 0, 5000, Wire::Exact, 2);
-    for _ in 0..20 {
-        *sequence += 1;
-        let sequence = *sequence;
-        let all = together(ranks, |c| async move {
-            let rank = c.rank();
-            for _ in 0..noise(sequence * 8 + rank as u64) % 8 {
-                tokio::task::yield_now().await;
-            }
-            let call = call(&*c, sequence);
-            let own = values::<f32>(rank, 0, 5000);
-            c.all_reduce(call, own, reduction(2, rank)).await.unwrap()
-        });
-        for found in all.await {
-            assert_same(&found, &expected, "a repeat");
-        }
     }
 }

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::ask::Ask;
 use super::{LONG, SHORT, call, group, together};
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 7] = [
     Operation::AllReduce,
+    Operation::AllReduceRows,
     Operation::AllGather,
     Operation::ReduceScatter,
     Operation::AllToAll,
@@ -25,7 +26,6 @@ pub async fn waits<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
         aborted(&group(&make, 3), operation).await;
     }
     shortest_deadline(&group(&make, 3)).await;
-    repeated(&group(&make, 3)).await;
     numbers(&group(&make, 2)).await;
 }
 
@@ -33,7 +33,7 @@ fn short(c: &impl Collective, sequence: u64) -> Call {
     Call::new(c.generation(), sequence, SHORT)
 }
 
-async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u64) {
+pub(super) async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u64) {
     for result in together(
         ranks,
         |c| async move { c.barrier(call(&*c, sequence)).await },
@@ -182,29 +182,6 @@ async fn drop_after_a_while<C: Collective>(c: &C, sequence: u64, operation: Oper
     timeout(SHORT, waiting.of(c))
         .await
         .expect_err("nobody else came");
-}
-
-/// The known fault "one worker can acknowledge a barrier three times".
-async fn repeated<C: Collective + 'static>(ranks: &[Arc<C>]) {
-    let first = ranks[0].clone();
-    let first = tokio::spawn(async move { first.barrier(call(&*first, 0)).await });
-    tokio::time::sleep(SHORT / 2).await;
-    for sequence in [0, 0, 1] {
-        let c = &ranks[0];
-        let error = c.barrier(call(&**c, sequence)).await.unwrap_err();
-        assert_eq!(
-            error,
-            CollectiveError::Busy {
-                rank: 0,
-                sequence,
-                waiting: 0
-            }
-        );
-    }
-    assert!(!first.is_finished(), "repeats do not stand for other ranks");
-    works(&ranks[1..], 0).await;
-    first.await.unwrap().unwrap();
-    works(ranks, 1).await;
 }
 
 /// Numbers may skip, may not go back, and may be the last there is.

@@ -28,6 +28,7 @@ fn stages() -> Vec<Stage> {
             Stage::WriteRows(values),
             Stage::Rearrange(values),
             Stage::Scatter(values),
+            Stage::Average(values),
             Stage::GradQuerySum(values),
         ]);
         for kind in [
