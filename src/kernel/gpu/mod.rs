@@ -18,6 +18,7 @@ mod rank;
 mod rank_count;
 mod recorder;
 mod regularize;
+mod repeat;
 mod scatter;
 mod score;
 mod score_all;
@@ -30,6 +31,7 @@ mod upload;
 mod workspace;
 
 pub use push::GradientRows;
+pub use repeat::{CopyPair, RowBatch};
 pub use table::Table;
 
 use std::sync::{Mutex, PoisonError};

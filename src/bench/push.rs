@@ -1,0 +1,224 @@
+//! Pushes and pulls of workers, through the public methods of the parameter server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::update::row_bytes;
+use super::{Bench, BenchError, Distribution, Op, Options, Records, Samples, Work, draw};
+use crate::model::Model;
+use crate::server::{
+    Initializer, ParameterServer, Push, ServerError, Shape, ShardId, Spread, StalenessPolicy,
+    TableName, UpdateMode, WorkerId,
+};
+
+/// No worker is slower than this.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Workers of a sync step draw their rows from this many times as many, so that they share some.
+const OVERLAP: usize = 2;
+
+/// Rows and gradients that a worker pushes to every shard.
+struct Batches {
+    worker: WorkerId,
+    /// By shard.
+    rows: Vec<Vec<u32>>,
+    gradients: Vec<Vec<f32>>,
+    /// The shard that it begins with.
+    first: usize,
+    /// Pushes of this worker to each shard so far.
+    step: AtomicU64,
+}
+
+pub(super) fn through_the_server(
+    bench: &Bench,
+    op: Op,
+    records: &mut Records,
+    observe: &mut dyn FnMut(&str),
+) -> Result<(), BenchError> {
+    let options = &bench.options;
+    let runtime = runtime()?;
+    let shape = Shape {
+        model: Model::DistMult,
+        dim: options.dim,
+        entities: options.rows,
+        relations: 1,
+    };
+    let init = Initializer::new(0, Spread::Uniform(0.1));
+    let server = ParameterServer::new(
+        bench.backend.another()?,
+        shape,
+        options.push_optimizer,
+        options.shards,
+        &init,
+    )?;
+    server.set_rate(1e-6);
+    if op == Op::Pull {
+        observe(op.name());
+        let (work, samples) = pull(&server, &runtime, options)?;
+        drop(server);
+        return Ok(records.add(bench, work, samples)?);
+    }
+    for (i, &workers) in options.workers.iter().enumerate() {
+        observe(&format!("{} of {workers}", op.name()));
+        let mode = match op {
+            Op::SyncPush => UpdateMode::Sync { timeout: TIMEOUT },
+            _ => UpdateMode::Async {
+                bound: u64::MAX,
+                policy: StalenessPolicy::Refuse,
+                timeout: TIMEOUT,
+            },
+        };
+        let generation = i as u64 + 1;
+        let ids: Vec<WorkerId> = (0..workers as u32).map(WorkerId).collect();
+        server.configure(mode, generation, &ids);
+        server.set_steps(0);
+        let batches = batches(&server, options, op, &ids);
+        let samples = Samples::take(options.limits(), |times| {
+            rounds(&server, &runtime, &batches, generation, times)
+        })?;
+        let pushed = (workers * options.push_batch) as f64;
+        let shards = server.spec(TableName::Entities).layout.shards() as f64;
+        let work = Work {
+            op,
+            optimizer: Some(options.push_optimizer),
+            rows: options.rows,
+            dim: options.dim,
+            batch: options.push_batch,
+            workers,
+            items: pushed,
+            bytes: pushed * row_bytes(options.push_optimizer, options.dim),
+        };
+        // A round is a push to every shard.
+        records.add(bench, work, samples.per(shards))?;
+    }
+    Ok(())
+}
+
+/// As many threads as there are cores, each taking whatever worker can go on.
+pub(super) fn runtime() -> Result<Runtime, BenchError> {
+    let runtime = Builder::new_multi_thread().enable_time().build();
+    runtime.map_err(BenchError::Runtime)
+}
+
+/// Rows of every shard for every worker.
+fn batches(
+    server: &ParameterServer,
+    options: &Options,
+    op: Op,
+    workers: &[WorkerId],
+) -> Arc<[Batches]> {
+    let layout = server.spec(TableName::Entities).layout;
+    let gradient = |i: usize| ((i * 37 % 1024) as f32 - 511.5) / 1024.0;
+    let batches = workers.iter().map(|&worker| {
+        let rows: Vec<Vec<u32>> = (0..layout.shards())
+            .map(|shard| {
+                let range = layout.range(shard);
+                let batch = options.push_batch.min(range.len());
+                let seed = (worker.0 as u64) << 32 | shard as u64;
+                let common = match options.distribution {
+                    Distribution::Zipf => range.len(),
+                    // Rows side by side would be a gift: they are spread over the shard.
+                    Distribution::Uniform => range.len().min(OVERLAP * batch),
+                };
+                let apart = range.len() / common;
+                let drawn = draw(options.distribution, seed, common, batch, 1).swap_remove(0);
+                let row = |at: u32| (range.start + at as usize * apart) as u32;
+                drawn.into_iter().map(row).collect()
+            })
+            .collect();
+        let values = |rows: &Vec<u32>| rows.len() * options.dim;
+        Batches {
+            worker,
+            gradients: (rows.iter())
+                .map(|rows| (0..values(rows)).map(gradient).collect())
+                .collect(),
+            // At a barrier they meet; otherwise they keep out of each other's way.
+            first: match op {
+                Op::SyncPush => 0,
+                _ => worker.0 as usize * layout.shards() / workers.len(),
+            },
+            rows,
+            step: AtomicU64::new(0),
+        }
+    });
+    batches.collect()
+}
+
+/// All workers at once push to one shard after the other, `times` times over.
+fn rounds(
+    server: &ParameterServer,
+    runtime: &Runtime,
+    batches: &Arc<[Batches]>,
+    generation: u64,
+    times: usize,
+) -> Result<(), BenchError> {
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..batches.len())
+            .map(|w| {
+                let (server, batches) = (server.clone(), Arc::clone(batches));
+                tokio::spawn(async move {
+                    let mine = &batches[w];
+                    let shards = mine.rows.len();
+                    for _ in 0..times {
+                        let step = mine.step.fetch_add(1, Ordering::Relaxed);
+                        for i in 0..shards {
+                            let shard = (i + mine.first) % shards;
+                            let push = Push {
+                                worker: mine.worker,
+                                generation,
+                                step,
+                                shard: ShardId::entities(shard),
+                                samples: 1.0,
+                                rows: &mine.rows[shard],
+                                gradients: &mine.gradients[shard],
+                            };
+                            server.push(push).await?;
+                        }
+                    }
+                    Ok::<(), ServerError>(())
+                })
+            })
+            .collect();
+        for task in tasks {
+            match task.await {
+                Ok(pushed) => pushed?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// One shard into a buffer that is used again.
+fn pull(
+    server: &ParameterServer,
+    runtime: &Runtime,
+    options: &Options,
+) -> Result<(Work, Samples), BenchError> {
+    server.configure(UpdateMode::default(), 1, &[WorkerId(0)]);
+    let mut rows = Vec::new();
+    let samples = Samples::take(options.limits(), |times| {
+        runtime.block_on(async {
+            for _ in 0..times {
+                server
+                    .pull(WorkerId(0), ShardId::entities(0), &mut rows)
+                    .await?;
+            }
+            Ok::<(), ServerError>(())
+        })
+    })?;
+    let batch = rows.len() / options.dim;
+    let work = Work {
+        op: Op::Pull,
+        optimizer: None,
+        rows: options.rows,
+        dim: options.dim,
+        batch,
+        workers: 1,
+        items: batch as f64,
+        bytes: (rows.len() * 4) as f64,
+    };
+    Ok((work, samples))
+}
