@@ -19,12 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Workers of a sync step draw their rows from this many times as many, so that they share some.
 const OVERLAP: usize = 2;
 
-/// Rows and gradients that a worker pushes to every shard.
+/// What a worker pushes.
 struct Batches {
     worker: WorkerId,
     /// By shard.
     rows: Vec<Vec<u32>>,
-    gradients: Vec<Vec<f32>>,
+    /// Of any shard: they are where a worker's step leaves them, in a buffer that it uses again.
+    gradients: Vec<f32>,
     /// The shard that it begins with.
     first: usize,
     /// Pushes of this worker to each shard so far.
@@ -128,12 +129,10 @@ fn batches(
                 drawn.into_iter().map(row).collect()
             })
             .collect();
-        let values = |rows: &Vec<u32>| rows.len() * options.dim;
+        let most = rows.iter().map(Vec::len).max().unwrap_or(0);
         Batches {
             worker,
-            gradients: (rows.iter())
-                .map(|rows| (0..values(rows)).map(gradient).collect())
-                .collect(),
+            gradients: (0..most * options.dim).map(gradient).collect(),
             // At a barrier they meet; otherwise they keep out of each other's way.
             first: match op {
                 Op::SyncPush => 0,
@@ -161,6 +160,7 @@ fn rounds(
                 tokio::spawn(async move {
                     let mine = &batches[w];
                     let shards = mine.rows.len();
+                    let width = server.shape().dim;
                     for _ in 0..times {
                         let step = mine.step.fetch_add(1, Ordering::Relaxed);
                         for i in 0..shards {
@@ -172,7 +172,7 @@ fn rounds(
                                 shard: ShardId::entities(shard),
                                 samples: 1.0,
                                 rows: &mine.rows[shard],
-                                gradients: &mine.gradients[shard],
+                                gradients: &mine.gradients[..mine.rows[shard].len() * width],
                             };
                             server.push(push).await?;
                         }

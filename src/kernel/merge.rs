@@ -34,31 +34,64 @@ impl Merge {
 /// Finds out which rows are pushed more than once; reused from push to push.
 #[derive(Clone, Debug, Default)]
 pub struct Merger {
-    /// Index of a place among the distinct ones, valid where `stamp` is `round`.
+    rows: usize,
+    /// A bit for every row of the shard, all of them clear between two calls.
+    seen: Vec<u64>,
+    /// Index of a place among the distinct ones, valid where its bit is set.
     index: Vec<u32>,
-    stamp: Vec<u32>,
-    round: u32,
+    /// That index for every source, in the order of the sources.
+    slots: Vec<u32>,
+    /// Where the next source of every distinct place goes.
+    next: Vec<u32>,
+    merge: Merge,
 }
 
 impl Merger {
-    fn new(rows: usize) -> Merger {
-        Merger {
-            index: vec![0; rows],
-            stamp: vec![0; rows],
-            round: 0,
+    /// Starts to look at pushes to a shard of so many rows.
+    fn begin(
+        &mut self,
+        table: &'static str,
+        rows: usize,
+        pushes: &[Places<'_>],
+    ) -> Result<(), KernelError> {
+        for push in pushes {
+            let Places::Listed(places) = push else {
+                continue;
+            };
+            // One pass that vectorises; only if a row is wrong is it looked for.
+            let most = places.iter().fold(0, |most, &place| most.max(place));
+            if most as usize >= rows
+                && let Some(&row) = places.iter().find(|&&place| place as usize >= rows)
+            {
+                return Err(KernelError::Row { table, row, rows });
+            }
         }
+        if self.rows != rows {
+            *self = Merger::default();
+            self.rows = rows;
+            self.seen = vec![0; rows.div_ceil(64)];
+        }
+        Ok(())
     }
 
-    /// Starts to look at pushes to a shard of so many rows.
-    fn begin(&mut self, rows: usize) {
-        if self.stamp.len() != rows {
-            *self = Merger::new(rows);
+    /// Notes a place, and says whether it is new.
+    #[inline(always)]
+    fn see(&mut self, place: u32) -> bool {
+        let (word, bit) = (&mut self.seen[place as usize / 64], 1 << (place % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    /// Clears what was noted of these places.
+    fn forget(seen: &mut [u64], places: &[u32]) {
+        if places.len() < seen.len() {
+            places
+                .iter()
+                .for_each(|&place| seen[place as usize / 64] = 0);
+        } else {
+            seen.fill(0);
         }
-        if self.round == u32::MAX {
-            self.stamp.fill(0);
-            self.round = 0;
-        }
-        self.round += 1;
     }
 
     /// Whether each place is named once.
@@ -71,13 +104,9 @@ impl Merger {
         rows: usize,
         places: &[u32],
     ) -> Result<bool, KernelError> {
-        self.begin(rows);
-        let mut distinct = true;
-        for &row in places {
-            let stamp = self.stamp.get_mut(row as usize);
-            let stamp = stamp.ok_or(KernelError::Row { table, row, rows })?;
-            distinct &= std::mem::replace(stamp, self.round) != self.round;
-        }
+        self.begin(table, rows, &[Places::Listed(places)])?;
+        let distinct = places.iter().all(|&place| self.see(place));
+        Merger::forget(&mut self.seen, places);
         Ok(distinct)
     }
 
@@ -90,61 +119,57 @@ impl Merger {
         table: &'static str,
         rows: usize,
         pushes: &[Places<'_>],
-    ) -> Result<Merge, KernelError> {
-        self.begin(rows);
-        let mut merge = Merge::default();
-        let mut counts: Vec<u32> = Vec::new();
+    ) -> Result<&Merge, KernelError> {
+        self.begin(table, rows, pushes)?;
+        self.index.resize(rows, 0);
+        self.slots.clear();
+        self.next.clear();
+        self.merge.places.clear();
         // First which rows and how many sources each has, then the sources.
         for push in pushes {
-            each(push, rows, |_, place| {
-                let stamp = self.stamp.get_mut(place as usize);
-                let stamp = stamp.ok_or(KernelError::Row {
-                    table,
-                    row: place,
-                    rows,
-                })?;
-                if *stamp != self.round {
-                    *stamp = self.round;
-                    self.index[place as usize] = merge.places.len() as u32;
-                    merge.places.push(place);
-                    counts.push(0);
+            each(push, rows, |place| {
+                if self.see(place) {
+                    self.index[place as usize] = self.merge.places.len() as u32;
+                    self.merge.places.push(place);
+                    self.next.push(0);
                 }
-                counts[self.index[place as usize] as usize] += 1;
-                Ok(())
-            })?;
+                let slot = self.index[place as usize];
+                self.next[slot as usize] += 1;
+                self.slots.push(slot);
+            });
         }
+        let Merge {
+            places,
+            offsets,
+            sources,
+        } = &mut self.merge;
+        Merger::forget(&mut self.seen, places);
+        offsets.clear();
         let mut end = 0;
-        merge.offsets = std::iter::once(0)
-            .chain(counts.iter().map(|count| {
-                end += count;
-                end
-            }))
-            .collect();
-        let mut next = merge.offsets.clone();
-        merge.sources = vec![Source { push: 0, row: 0 }; end as usize];
-        for (push, places) in (0..).zip(pushes) {
-            each(places, rows, |row, place| {
-                let slot = &mut next[self.index[place as usize] as usize];
-                merge.sources[*slot as usize] = Source { push, row };
-                *slot += 1;
-                Ok(())
-            })?;
+        for count in &mut self.next {
+            offsets.push(end);
+            end += std::mem::replace(count, end);
         }
-        Ok(merge)
+        offsets.push(end);
+        sources.clear();
+        sources.resize(end as usize, Source { push: 0, row: 0 });
+        let mut slots = self.slots.iter();
+        for (push, of_push) in (0..).zip(pushes) {
+            for (row, &slot) in (0..of_push.count(rows) as u32).zip(&mut slots) {
+                let at = &mut self.next[slot as usize];
+                sources[*at as usize] = Source { push, row };
+                *at += 1;
+            }
+        }
+        Ok(&self.merge)
     }
 }
 
-/// Calls `f` with the index and the place of every row of a push.
-fn each(
-    places: &Places<'_>,
-    rows: usize,
-    mut f: impl FnMut(u32, u32) -> Result<(), KernelError>,
-) -> Result<(), KernelError> {
+/// Calls `f` with the place of every row of a push.
+fn each(places: &Places<'_>, rows: usize, mut f: impl FnMut(u32)) {
     match places {
-        Places::All => (0..rows as u32).try_for_each(|row| f(row, row)),
-        Places::Listed(places) => (0..)
-            .zip(*places)
-            .try_for_each(|(row, &place)| f(row, place)),
+        Places::All => (0..rows as u32).for_each(f),
+        Places::Listed(places) => places.iter().for_each(|&place| f(place)),
     }
 }
 

@@ -47,12 +47,6 @@ pub struct Pushed {
     pub repeated: bool,
 }
 
-/// A push that has passed all checks that need no lock.
-struct Checked {
-    places: Vec<u32>,
-    squares: f64,
-}
-
 /// Withdraws a waiting push when its call is dropped.
 struct Waiting<'a> {
     server: &'a ParameterServer,
@@ -112,10 +106,10 @@ impl ParameterServer {
             }
             (index, desk.mode)
         };
-        let checked = check(&tables, &push)?;
+        let places = places(&tables, &push)?;
         match mode {
             UpdateMode::Sync { timeout } => {
-                self.push_sync(&tables, index, push, checked, timeout).await
+                self.push_sync(&tables, index, push, places, timeout).await
             }
             UpdateMode::Async {
                 bound,
@@ -123,7 +117,7 @@ impl ParameterServer {
                 timeout,
             } => {
                 let limits = (bound, policy, timeout);
-                self.push_async(&tables, index, push, checked, limits).await
+                self.push_async(&tables, index, push, &places, limits).await
             }
         }
     }
@@ -141,15 +135,21 @@ impl ParameterServer {
         tables: &Tables,
         index: usize,
         push: Push<'_>,
-        checked: Checked,
+        places: Vec<u32>,
         timeout: Duration,
     ) -> Result<Pushed, ServerError> {
-        let gradients = self.inner.keeper.upload(push.gradients, self.reuse())?;
+        let keeper = &self.inner.keeper;
+        // Nobody sees them before they are known to be finite.
+        let (gradients, squares) = keeper.upload_summed(push.gradients, self.reuse())?;
+        if let Err(error) = finite(tables, &push, squares) {
+            self.recycle(gradients);
+            return Err(error);
+        }
         let staged = Staged {
-            places: Some(checked.places),
+            places: Some(places),
             gradients,
             samples: push.samples,
-            squares: checked.squares,
+            squares,
         };
         let (sender, mut outcome) = oneshot::channel();
         let who = (push.worker, push.step);
@@ -327,21 +327,20 @@ impl ParameterServer {
         tables: &Tables,
         index: usize,
         push: Push<'_>,
-        checked: Checked,
+        places: &[u32],
         limits: (u64, StalenessPolicy, Duration),
     ) -> Result<Pushed, ServerError> {
+        let squares = cpu::square_sum(push.gradients);
+        finite(tables, &push, squares)?;
         let admitted = self
             .admit(index, push.worker, push.generation, limits)
             .await?;
-        let (table, places) = (
-            tables.table(push.shard.table),
-            Places::Listed(&checked.places),
-        );
+        let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
         let keeper = &self.inner.keeper;
         let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
-        let values = (push.gradients.len(), checked.squares);
+        let values = (push.gradients.len(), squares);
         self.settle(index, &admitted, values, start.elapsed());
         applied?;
         Ok(Pushed {
@@ -453,8 +452,8 @@ impl Admitted {
     }
 }
 
-/// Checks rows, lengths and values, and finds the rows' places.
-fn check(tables: &Tables, push: &Push<'_>) -> Result<Checked, ServerError> {
+/// Checks weight, length and rows, and finds the rows' places.
+fn places(tables: &Tables, push: &Push<'_>) -> Result<Vec<u32>, ServerError> {
     let (worker, shard) = (push.worker, push.shard);
     if !(push.samples.is_finite() && push.samples >= 0.0) {
         return Err(ServerError::Samples {
@@ -475,20 +474,25 @@ fn check(tables: &Tables, push: &Push<'_>) -> Result<Checked, ServerError> {
             found: push.gradients.len(),
         });
     }
-    let places = tables.places(shard, worker, push.rows)?;
-    let squares = cpu::square_sum(push.gradients);
+    tables.places(shard, worker, push.rows)
+}
+
+/// Checks that gradients are finite, given the sum of their squares.
+fn finite(tables: &Tables, push: &Push<'_>, squares: f64) -> Result<(), ServerError> {
+    // A square may overflow where the value itself is finite.
     if !squares.is_finite()
         && let Some(at) = push.gradients.iter().position(|g| !g.is_finite())
     {
+        let width = tables.width(push.shard.table);
         return Err(ServerError::NotFinite {
-            worker,
-            shard,
+            worker: push.worker,
+            shard: push.shard,
             row: push.rows[at / width],
             column: at % width,
             value: push.gradients[at],
         });
     }
-    Ok(Checked { places, squares })
+    Ok(())
 }
 
 impl ShardId {

@@ -18,12 +18,13 @@ mod regularize;
 mod scatter;
 mod score;
 mod score_all;
+mod share;
 mod simd;
 mod step;
 mod table;
 mod update;
 
-pub use push::square_sum;
+pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 
 use self::update::{DistinctRows, Gradients, update};

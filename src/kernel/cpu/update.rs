@@ -3,18 +3,18 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::BLOCK;
 use super::Table;
-use super::memory::SharedRows;
+use super::memory::{SharedRows, prefetch_row};
+use super::share::{Busy, share};
 use super::simd::simd;
 use super::table::Shard;
 use crate::kernel::{KernelError, Merge, Places, TableSpec};
 use crate::optim::OptimizerStep;
 
 /// Updates of fewer values than this are not worth waking other threads.
-const INLINE: usize = 1 << 20;
+pub(super) const INLINE: usize = 1 << 18;
+/// Rows that a thread takes at a time: many more than are asked for ahead.
+const BLOCK: usize = 256;
 /// Values of rows that are asked for ahead of their use.
 const AHEAD: usize = 16 * 128;
 
@@ -85,6 +85,27 @@ pub(super) enum Gradients<'a> {
 }
 
 impl Gradients<'_> {
+    /// Asks for what the gradient of the row at index `i` is made of.
+    #[inline(always)]
+    fn prefetch(&self, i: usize, width: usize) {
+        match *self {
+            Gradients::Rows(rows) => prefetch_row(&rows[i * width..][..width]),
+            Gradients::Average { merge, pushes } => match merge {
+                Some(merge) => {
+                    for source in merge.sources_of(i) {
+                        let rows = pushes[source.push as usize].0;
+                        prefetch_row(&rows[source.row as usize * width..][..width]);
+                    }
+                }
+                None => {
+                    for (rows, _) in pushes {
+                        prefetch_row(&rows[i * width..][..width]);
+                    }
+                }
+            },
+        }
+    }
+
     /// The gradient of the row at index `i`.
     #[inline(always)]
     fn row<'b>(&'b self, i: usize, width: usize, sum: &'b mut [f32]) -> &'b [f32] {
@@ -120,6 +141,17 @@ pub(super) fn update(
     rows: DistinctRows<'_>,
     gradients: Gradients<'_>,
 ) {
+    apply(&Busy::enter(), step, spec, shard, rows, gradients);
+}
+
+fn apply(
+    busy: &Busy,
+    step: OptimizerStep,
+    spec: &TableSpec,
+    shard: &mut Shard,
+    rows: DistinctRows<'_>,
+    gradients: Gradients<'_>,
+) {
     let width = spec.width;
     let count = rows.places.count(shard.values.len() / width);
     let shared = SharedRows::new(shard, spec);
@@ -129,12 +161,18 @@ pub(super) fn update(
             Gradients::Rows(_) => Vec::new(),
             Gradients::Average { .. } => vec![0.0; width],
         };
+        let ask = |i: usize| {
+            shared.prefetch(rows.place(i));
+            gradients.prefetch(i, width);
+        };
         simd(
             #[inline(always)]
             || {
+                let end = items.end;
+                (items.start..end.min(items.start + ahead)).for_each(ask);
                 for i in items {
-                    if i + ahead < count {
-                        shared.prefetch(rows.place(i + ahead));
+                    if i + ahead < end {
+                        ask(i + ahead);
                     }
                     let gradient = gradients.row(i, width, &mut sum);
                     // SAFETY: rows are distinct, and every index is in one part.
@@ -148,13 +186,7 @@ pub(super) fn update(
         Gradients::Rows(rows) => rows.len(),
         Gradients::Average { pushes, .. } => pushes.iter().map(|(rows, _)| rows.len()).sum(),
     };
-    if values < INLINE {
-        part(0..count);
-    } else {
-        (0..count.div_ceil(BLOCK))
-            .into_par_iter()
-            .for_each(|block| part(block * BLOCK..count.min((block + 1) * BLOCK)));
-    }
+    share(busy, count, BLOCK, values >= INLINE, part);
 }
 
 /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.
@@ -175,15 +207,23 @@ pub(super) fn push(
         KernelError::check_shape("gradients", expected, gradients.len())?;
     }
     let shard = &mut *table.shard_mut(shard);
+    let busy = Busy::enter();
     if let [(places, gradients, 1.0)] = *pushes {
         let gradients = Gradients::Rows(gradients);
         match places {
             Places::All => {
-                update(step, spec, shard, DistinctRows::ALL, gradients);
+                apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
                 return Ok(());
             }
             Places::Listed(places) if shard.merger.distinct(spec.name, rows, places)? => {
-                update(step, spec, shard, DistinctRows::known(places), gradients);
+                apply(
+                    &busy,
+                    step,
+                    spec,
+                    shard,
+                    DistinctRows::known(places),
+                    gradients,
+                );
                 return Ok(());
             }
             Places::Listed(_) => {}
@@ -191,19 +231,31 @@ pub(super) fn push(
     }
     let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();
     let parts: Vec<(&[f32], f32)> = pushes.iter().map(|push| (push.1, push.2)).collect();
-    let merge = if places.iter().all(|&places| places == Places::All) {
-        None
-    } else {
-        Some(shard.merger.merge(spec.name, rows, &places)?)
-    };
-    let rows = match &merge {
-        Some(merge) => DistinctRows::known(&merge.places),
-        None => DistinctRows::ALL,
-    };
-    let gradients = Gradients::Average {
-        merge: merge.as_ref(),
-        pushes: &parts,
-    };
-    update(step, spec, shard, rows, gradients);
-    Ok(())
+    let pushes = &parts[..];
+    if places.iter().all(|&places| places == Places::All) {
+        let gradients = Gradients::Average {
+            merge: None,
+            pushes,
+        };
+        apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
+        return Ok(());
+    }
+    // Out of the shard while the shard's rows are written.
+    let mut merger = std::mem::take(&mut shard.merger);
+    let merged = merger.merge(spec.name, rows, &places).map(|merge| {
+        let gradients = Gradients::Average {
+            merge: Some(merge),
+            pushes,
+        };
+        apply(
+            &busy,
+            step,
+            spec,
+            shard,
+            DistinctRows::known(&merge.places),
+            gradients,
+        );
+    });
+    shard.merger = merger;
+    merged
 }
