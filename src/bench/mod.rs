@@ -18,8 +18,12 @@
 //! | `pull` | 4·dim | a shard's rows, into a buffer of the caller's that is used again |
 //! | `all_reduce` | 8 a value and rank | every rank's values are read and replaced |
 //!
-//! Gathers and updates take several disjoint batches in turn, so that none finds its rows in a
-//! cache because the one before left them there. Pushes and pulls go through the public methods of
+//! By default, gathers and updates repeat one batch of random rows, as other programs' benchmarks
+//! do and as training does, which has just read the rows that it updates: where the last cache is
+//! larger than a batch and its gradients, rows come from there. With [`Options::batches`], several
+//! disjoint batches take turns, each with gradients of its own, and everything comes from memory.
+//!
+//! Pushes and pulls go through the public methods of
 //! [`ParameterServer`](crate::server::ParameterServer), with all their checks and locks.
 //!
 //! A sample is as many repetitions as take [`SAMPLE`]; a figure is the median of the samples.
@@ -44,10 +48,10 @@ pub use sample::{SAMPLE, Samples};
 
 use self::copy::Copier;
 use crate::device::{self, Device};
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::optim::OptimizerKind;
 
-/// What a measured operation was.
+/// What a measured operation is.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     op: Op,
@@ -56,9 +60,32 @@ struct Work {
     dim: usize,
     batch: usize,
     workers: usize,
-    /// Rows (of copies and reductions: values) of one repetition, and their bytes.
+    /// Calls in a repetition.
+    calls: f64,
+    /// Rows (of reductions: values) of one call, and their bytes.
     items: f64,
     bytes: f64,
+}
+
+/// An operation that is ready to be repeated.
+pub struct Prepared {
+    work: Work,
+    repeat: Box<dyn FnMut(usize) -> Result<(), BenchError>>,
+}
+
+impl Prepared {
+    /// Rows of one repetition, of all workers and shards (of reductions: values).
+    pub fn items(&self) -> usize {
+        (self.work.items * self.work.calls) as usize
+    }
+
+    /// Repeats the operation, and waits for the last repetition.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn repeat(&mut self, times: usize) -> Result<(), BenchError> {
+        (self.repeat)(times)
+    }
 }
 
 /// A device to measure, by the name that selects it.
@@ -98,87 +125,78 @@ impl Bench {
         &self.name
     }
 
+    /// Makes an operation other than the copy ready, with so many workers where it has any.
+    ///
+    /// # Errors
+    /// If the device is full or lost.
+    pub fn prepare(&self, op: Op, workers: usize) -> Result<Prepared, BenchError> {
+        match (op, op.optimizer()) {
+            (_, Some(kind)) => update::update(self, op, kind),
+            (Op::SyncPush | Op::AsyncPush, _) => push::pushes(self, op, workers),
+            (Op::Pull, _) => push::pull(self),
+            (Op::AllReduce, _) => all_reduce::all_reduce(self, workers),
+            _ => update::gather(self),
+        }
+    }
+
     /// Measures everything asked for. `observe` hears of every operation before it starts.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn run(&mut self, observe: &mut dyn FnMut(&str)) -> Result<Vec<Measurement>, BenchError> {
-        let mut records = Records {
-            copies: Vec::new(),
-            measured: Vec::new(),
-        };
+    pub fn run(&self, observe: &mut dyn FnMut(&str)) -> Result<Vec<Measurement>, BenchError> {
+        let options = &self.options;
         observe(Op::Copy.name());
+        let copy = || self.copier.measure(&self.backend, options);
         // The first one warms up what is not there yet: pages, clocks, threads.
-        self.copier.measure(&self.backend, &self.options)?;
-        records.copy(self)?;
-        for &op in &self.options.ops.clone() {
-            match op {
-                Op::Copy => {}
-                Op::Gather => update::gather(self, &mut records, observe)?,
-                Op::UpdateSgd | Op::UpdateAdagrad | Op::UpdateAdam | Op::UpdateRowAdagrad => {
-                    update::update(self, op, &mut records, observe)?;
-                }
-                Op::SyncPush | Op::AsyncPush | Op::Pull => {
-                    push::through_the_server(self, op, &mut records, observe)?;
-                }
-                Op::AllReduce => all_reduce::all_reduce(self, &mut records, observe)?,
+        copy()?;
+        let mut copies = vec![copy()?];
+        let mut measured = Vec::new();
+        for &op in options.ops.iter().filter(|&&op| op != Op::Copy) {
+            for workers in options.workers_of(op) {
+                observe(&match workers {
+                    1 => op.name().to_owned(),
+                    _ => format!("{} of {workers} workers", op.name()),
+                });
+                let mut prepared = self.prepare(op, workers)?;
+                let limits = (options.seconds, options.repeat);
+                let samples = Samples::take(limits, |times| prepared.repeat(times))?;
+                measured.push((prepared.work, samples.per(prepared.work.calls)));
+                drop(prepared);
+                copies.push(copy()?);
             }
         }
-        Ok(records.finish(self))
-    }
-}
-
-/// Measurements under way.
-#[derive(Debug)]
-struct Records {
-    /// Copies before, between and after the operations.
-    copies: Vec<Samples>,
-    measured: Vec<(Work, Samples)>,
-}
-
-impl Records {
-    fn copy(&mut self, bench: &Bench) -> Result<(), KernelError> {
-        self.copies
-            .push(bench.copier.measure(&bench.backend, &bench.options)?);
-        Ok(())
+        Ok(self.beside_copies(&measured, &copies))
     }
 
-    /// Notes what was measured, and copies once more.
-    fn add(&mut self, bench: &Bench, work: Work, samples: Samples) -> Result<(), KernelError> {
-        self.measured.push((work, samples));
-        self.copy(bench)
-    }
-
-    fn finish(self, bench: &Bench) -> Vec<Measurement> {
-        let bytes = bench.copier.bytes() * 2.0;
+    /// Results, given the copies before, between and after them.
+    fn beside_copies(&self, measured: &[(Work, Samples)], copies: &[Samples]) -> Vec<Measurement> {
+        let bytes = 2.0 * self.copier.bytes();
         let bandwidth = |samples: &Samples| bytes / samples.median / 1e9;
-        let measurement =
-            |work: Work, samples: &Samples, copy: f64| Measurement::new(bench, work, samples, copy);
-        let mut all = Vec::new();
-        let best = (self.copies.iter()).max_by(|a, b| bandwidth(a).total_cmp(&bandwidth(b)));
-        if bench.options.ops.contains(&Op::Copy)
-            && let Some(best) = best
-        {
-            let values = (bench.copier.bytes() / 4.0) as usize;
+        let mut results = Vec::new();
+        let best = (copies.iter()).max_by(|a, b| bandwidth(a).total_cmp(&bandwidth(b)));
+        if let (true, Some(best)) = (self.options.ops.contains(&Op::Copy), best) {
+            let dim = self.options.dim;
+            let rows = self.copier.bytes() / (4 * dim) as f64;
             let work = Work {
                 op: Op::Copy,
                 optimizer: None,
-                rows: values / bench.options.dim,
-                dim: bench.options.dim,
-                batch: values / bench.options.dim,
+                rows: rows as usize,
+                dim,
+                batch: rows as usize,
                 workers: 1,
-                items: values as f64 / bench.options.dim as f64,
+                calls: 1.0,
+                items: rows,
                 bytes,
             };
-            all.push(measurement(work, best, bandwidth(best)));
+            results.push(Measurement::new(self, work, best, bandwidth(best)));
         }
-        for ((work, samples), around) in self.measured.into_iter().zip(self.copies.windows(2)) {
-            // This machine may be busy with something else at times: the larger is nearer to what
+        for (&(work, samples), around) in measured.iter().zip(copies.windows(2)) {
+            // The machine may be busy with something else at times: the larger is nearer to what
             // the memory can do.
             let copy = bandwidth(&around[0]).max(bandwidth(&around[1]));
-            all.push(measurement(work, &samples, copy));
+            results.push(Measurement::new(self, work, &samples, copy));
         }
-        all
+        results
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Options {
     pub dim: usize,
     /// Rows of a gather or an update.
     pub batch: usize,
+    /// Disjoint batches that gathers and updates take in turn, as far as the table has rows.
+    pub batches: usize,
     /// Rows that a worker pushes at once.
     pub push_batch: usize,
     /// Operations, in the order in which they are measured.
@@ -112,6 +114,7 @@ impl Default for Options {
             rows: 1_000_000,
             dim: 128,
             batch: 65_536,
+            batches: 1,
             push_batch: 4096,
             ops: Op::ALL.to_vec(),
             push_optimizer: OptimizerKind::Sgd,
@@ -126,27 +129,25 @@ impl Default for Options {
     }
 }
 
-/// Batches that gathers and updates take in turn, as far as the table has rows for them.
-const BATCHES: usize = 8;
 /// More workers than this are not measured: each of them brings gradients of its own.
 const MOST_WORKERS: usize = 1024;
 /// Values in a row, at most.
 const MOST_DIM: usize = 1 << 20;
 
 impl Options {
-    /// How many batches gathers and updates take in turn.
-    pub(super) fn batches(&self) -> usize {
-        (self.rows / self.batch.max(1)).clamp(1, BATCHES)
+    /// How many disjoint batches there are.
+    pub(super) fn disjoint(&self) -> usize {
+        (self.rows / self.batch.max(1)).clamp(1, self.batches)
     }
 
-    /// The least seconds and samples of an operation.
-    pub(super) fn limits(&self) -> (f64, usize) {
-        (self.seconds, self.repeat)
-    }
-
-    /// Numbers of workers of a reduction: one has nothing to reduce with.
-    pub(super) fn worlds(&self) -> impl Iterator<Item = usize> + '_ {
-        self.workers.iter().copied().filter(|&workers| workers > 1)
+    /// Numbers of workers that an operation is measured with.
+    pub(super) fn workers_of(&self, op: Op) -> Vec<usize> {
+        match op {
+            Op::SyncPush | Op::AsyncPush => self.workers.clone(),
+            // One has nothing to reduce with.
+            Op::AllReduce => self.workers.iter().copied().filter(|&w| w > 1).collect(),
+            _ => vec![1],
+        }
     }
 
     /// Checks that sizes make sense and fit the device.
@@ -187,6 +188,7 @@ impl Options {
             ("rows", self.rows),
             ("dim", self.dim),
             ("batch", self.batch),
+            ("batches", self.batches),
             ("push-batch", self.push_batch),
             ("shards", self.shards),
             ("repeat", self.repeat),
@@ -249,7 +251,7 @@ impl Options {
             .max()
             .map_or(1, |&workers| workers as u64);
         let needs = self.ops.iter().map(|&op| {
-            let batches = (self.batches() * self.batch) as u64 * row;
+            let batches = (self.disjoint() * self.batch) as u64 * row;
             let needed = match op {
                 Op::Copy => 0,
                 Op::Gather => table(OptimizerKind::Sgd) + 2 * batches,

@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::update::row_bytes;
-use super::{Bench, BenchError, Distribution, Op, Options, Records, Samples, Work, draw};
+use super::{Bench, BenchError, Distribution, Op, Options, Prepared, Work, draw};
 use crate::model::Model;
 use crate::server::{
-    Initializer, ParameterServer, Push, ServerError, Shape, ShardId, Spread, StalenessPolicy,
-    TableName, UpdateMode, WorkerId,
+    Initializer, ParameterServer, Push, ServerError, Shape, ShardId, StalenessPolicy, TableName,
+    UpdateMode, WorkerId,
 };
 
 /// No worker is slower than this.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// The generation of workers.
+const GENERATION: u64 = 1;
 /// Workers of a sync step draw their rows from this many times as many, so that they share some.
 const OVERLAP: usize = 2;
 
@@ -32,69 +34,88 @@ struct Batches {
     step: AtomicU64,
 }
 
-pub(super) fn through_the_server(
-    bench: &Bench,
-    op: Op,
-    records: &mut Records,
-    observe: &mut dyn FnMut(&str),
-) -> Result<(), BenchError> {
-    let options = &bench.options;
-    let runtime = runtime()?;
-    let shape = Shape {
-        model: Model::DistMult,
-        dim: options.dim,
-        entities: options.rows,
-        relations: 1,
+pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, BenchError> {
+    let (options, runtime) = (&bench.options, runtime()?);
+    let mode = match op {
+        Op::SyncPush => UpdateMode::Sync { timeout: TIMEOUT },
+        _ => UpdateMode::Async {
+            bound: u64::MAX,
+            policy: StalenessPolicy::Refuse,
+            timeout: TIMEOUT,
+        },
     };
-    let init = Initializer::new(0, Spread::Uniform(0.1));
-    let server = ParameterServer::new(
-        bench.backend.another()?,
-        shape,
-        options.push_optimizer,
-        options.shards,
-        &init,
-    )?;
-    server.set_rate(1e-6);
-    if op == Op::Pull {
-        observe(op.name());
-        let (work, samples) = pull(&server, &runtime, options)?;
-        drop(server);
-        return Ok(records.add(bench, work, samples)?);
-    }
-    for (i, &workers) in options.workers.iter().enumerate() {
-        observe(&format!("{} of {workers}", op.name()));
-        let mode = match op {
-            Op::SyncPush => UpdateMode::Sync { timeout: TIMEOUT },
-            _ => UpdateMode::Async {
-                bound: u64::MAX,
-                policy: StalenessPolicy::Refuse,
-                timeout: TIMEOUT,
-            },
-        };
-        let generation = i as u64 + 1;
-        let ids: Vec<WorkerId> = (0..workers as u32).map(WorkerId).collect();
-        server.configure(mode, generation, &ids);
-        server.set_steps(0);
-        let batches = batches(&server, options, op, &ids);
-        let samples = Samples::take(options.limits(), |times| {
-            rounds(&server, &runtime, &batches, generation, times)
-        })?;
-        let pushed = (workers * options.push_batch) as f64;
-        let shards = server.spec(TableName::Entities).layout.shards() as f64;
-        let work = Work {
+    let ids: Vec<WorkerId> = (0..workers as u32).map(WorkerId).collect();
+    let server = server(bench, mode, &ids)?;
+    let batches = batches(&server, options, op, &ids);
+    let pushed = (workers * options.push_batch) as f64;
+    Ok(Prepared {
+        work: Work {
             op,
             optimizer: Some(options.push_optimizer),
             rows: options.rows,
             dim: options.dim,
             batch: options.push_batch,
             workers,
+            // A round is a push to every shard.
+            calls: server.spec(TableName::Entities).layout.shards() as f64,
             items: pushed,
             bytes: pushed * row_bytes(options.push_optimizer, options.dim),
-        };
-        // A round is a push to every shard.
-        records.add(bench, work, samples.per(shards))?;
-    }
-    Ok(())
+        },
+        repeat: Box::new(move |times| rounds(&server, &runtime, &batches, times)),
+    })
+}
+
+/// One shard into a buffer that is used again.
+pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
+    const WORKER: WorkerId = WorkerId(0);
+    let (options, runtime) = (&bench.options, runtime()?);
+    let server = server(bench, UpdateMode::default(), &[WORKER])?;
+    let batch = server.spec(TableName::Entities).layout.range(0).len();
+    let mut rows = Vec::new();
+    let repeat = move |times| {
+        runtime.block_on(async {
+            for _ in 0..times {
+                let shard = ShardId::entities(0);
+                server.pull(WORKER, shard, &mut rows).await?;
+            }
+            Ok(())
+        })
+    };
+    Ok(Prepared {
+        work: Work {
+            op: Op::Pull,
+            optimizer: None,
+            rows: options.rows,
+            dim: options.dim,
+            batch,
+            workers: 1,
+            calls: 1.0,
+            items: batch as f64,
+            bytes: (batch * options.dim * 4) as f64,
+        },
+        repeat: Box::new(repeat),
+    })
+}
+
+/// A server of the first generation.
+fn server(
+    bench: &Bench,
+    mode: UpdateMode,
+    workers: &[WorkerId],
+) -> Result<ParameterServer, BenchError> {
+    let options = &bench.options;
+    let shape = Shape {
+        model: Model::DistMult,
+        dim: options.dim,
+        entities: options.rows,
+        relations: 1,
+    };
+    let backend = bench.backend.another()?;
+    let (optimizer, init) = (options.push_optimizer, Initializer::ZERO);
+    let server = ParameterServer::new(backend, shape, optimizer, options.shards, &init)?;
+    server.set_rate(1e-6);
+    server.configure(mode, GENERATION, workers);
+    Ok(server)
 }
 
 /// As many threads as there are cores, each taking whatever worker can go on.
@@ -150,7 +171,6 @@ fn rounds(
     server: &ParameterServer,
     runtime: &Runtime,
     batches: &Arc<[Batches]>,
-    generation: u64,
     times: usize,
 ) -> Result<(), BenchError> {
     runtime.block_on(async {
@@ -167,7 +187,7 @@ fn rounds(
                             let shard = (i + mine.first) % shards;
                             let push = Push {
                                 worker: mine.worker,
-                                generation,
+                                generation: GENERATION,
                                 step,
                                 shard: ShardId::entities(shard),
                                 samples: 1.0,
@@ -189,36 +209,4 @@ fn rounds(
         }
         Ok(())
     })
-}
-
-/// One shard into a buffer that is used again.
-fn pull(
-    server: &ParameterServer,
-    runtime: &Runtime,
-    options: &Options,
-) -> Result<(Work, Samples), BenchError> {
-    server.configure(UpdateMode::default(), 1, &[WorkerId(0)]);
-    let mut rows = Vec::new();
-    let samples = Samples::take(options.limits(), |times| {
-        runtime.block_on(async {
-            for _ in 0..times {
-                server
-                    .pull(WorkerId(0), ShardId::entities(0), &mut rows)
-                    .await?;
-            }
-            Ok::<(), ServerError>(())
-        })
-    })?;
-    let batch = rows.len() / options.dim;
-    let work = Work {
-        op: Op::Pull,
-        optimizer: None,
-        rows: options.rows,
-        dim: options.dim,
-        batch,
-        workers: 1,
-        items: batch as f64,
-        bytes: (rows.len() * 4) as f64,
-    };
-    Ok((work, samples))
 }

@@ -46,6 +46,8 @@ pub struct Measurement {
     pub optimizer: Option<OptimizerKind>,
     /// How rows were chosen.
     pub distribution: Distribution,
+    /// How many disjoint batches took turns in gathers and updates.
+    pub batches: usize,
 }
 
 impl Measurement {
@@ -70,6 +72,7 @@ impl Measurement {
             samples: samples.count,
             optimizer: work.optimizer,
             distribution: bench.options.distribution,
+            batches: bench.options.disjoint(),
         }
     }
 }

@@ -5,6 +5,7 @@ fn tiny() -> Options {
         rows: 256,
         dim: 8,
         batch: 64,
+        batches: 3,
         push_batch: 16,
         workers: vec![1, 3],
         shards: 4,
@@ -18,7 +19,7 @@ fn tiny() -> Options {
 
 fn measured(device: Device, options: &Options) -> Vec<Measurement> {
     let mut heard = Vec::new();
-    let mut bench = Bench::new(device, options).unwrap();
+    let bench = Bench::new(device, options).unwrap();
     let results = bench.run(&mut |op| heard.push(op.to_owned())).unwrap();
     assert_eq!(heard[0], "copy");
     results
@@ -101,6 +102,7 @@ fn what_cannot_be_measured_is_refused() {
     };
     refused(&|o| o.rows = 0, "--rows must be at least 1");
     refused(&|o| o.dim = 0, "--dim");
+    refused(&|o| o.batches = 0, "--batches");
     refused(&|o| o.workers = vec![2, 0], "--workers");
     refused(&|o| o.workers.clear(), "--workers is empty");
     refused(&|o| o.batch = 257, "--batch 257 is too large: at most 256");

@@ -35,6 +35,10 @@ pub struct BenchArgs {
     /// Rows of a gather or an update [default: 65536, or all rows if they are fewer].
     #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
+    /// Disjoint batches that gathers and updates take in turn: with one, its rows may stay in the
+    /// last cache.
+    #[arg(long, default_value_t = Options::default().batches)]
+    batches: usize,
     /// Rows that a worker pushes at once [default: 4096, or a shard if that is smaller].
     #[arg(long, value_name = "ROWS")]
     push_batch: Option<usize>,
@@ -115,6 +119,7 @@ impl BenchArgs {
             rows: self.rows,
             dim: self.dim,
             batch: self.batch.unwrap_or(defaults.batch.min(self.rows)),
+            batches: self.batches,
             push_batch: self.push_batch.unwrap_or(defaults.push_batch.min(smallest)),
             ops: Op::ALL.into_iter().filter(wanted).collect(),
             push_optimizer: kinds.first().copied().unwrap_or(defaults.push_optimizer),
@@ -155,7 +160,7 @@ pub fn run(args: BenchArgs) -> CommandResult {
     let style = Style::of(&out);
     let mut all = Vec::new();
     for device in devices {
-        let mut bench = Bench::new(device, &options)?;
+        let bench = Bench::new(device, &options)?;
         let results = bench.run(&mut |op| {
             if tells {
                 let _ = write!(io::stderr(), "\r\x1b[Kmeasuring {op}");

@@ -1,5 +1,7 @@
 //! How rows that several workers pushed come together.
 
+use std::ops::Range;
+
 use super::{KernelError, Places};
 
 /// Where a part of a row's gradient lies.
@@ -47,31 +49,13 @@ pub struct Merger {
 }
 
 impl Merger {
-    /// Starts to look at pushes to a shard of so many rows.
-    fn begin(
-        &mut self,
-        table: &'static str,
-        rows: usize,
-        pushes: &[Places<'_>],
-    ) -> Result<(), KernelError> {
-        for push in pushes {
-            let Places::Listed(places) = push else {
-                continue;
-            };
-            // One pass that vectorises; only if a row is wrong is it looked for.
-            let most = places.iter().fold(0, |most, &place| most.max(place));
-            if most as usize >= rows
-                && let Some(&row) = places.iter().find(|&&place| place as usize >= rows)
-            {
-                return Err(KernelError::Row { table, row, rows });
-            }
-        }
+    /// Starts to look at pushes to so many rows.
+    fn begin(&mut self, rows: usize) {
         if self.rows != rows {
             *self = Merger::default();
             self.rows = rows;
             self.seen = vec![0; rows.div_ceil(64)];
         }
-        Ok(())
     }
 
     /// Notes a place, and says whether it is new.
@@ -81,17 +65,6 @@ impl Merger {
         let new = *word & bit == 0;
         *word |= bit;
         new
-    }
-
-    /// Clears what was noted of these places.
-    fn forget(seen: &mut [u64], places: &[u32]) {
-        if places.len() < seen.len() {
-            places
-                .iter()
-                .for_each(|&place| seen[place as usize / 64] = 0);
-        } else {
-            seen.fill(0);
-        }
     }
 
     /// Whether each place is named once.
@@ -104,9 +77,10 @@ impl Merger {
         rows: usize,
         places: &[u32],
     ) -> Result<bool, KernelError> {
-        self.begin(table, rows, &[Places::Listed(places)])?;
+        check(table, rows, &[Places::Listed(places)])?;
+        self.begin(rows);
         let distinct = places.iter().all(|&place| self.see(place));
-        Merger::forget(&mut self.seen, places);
+        forget(&mut self.seen, places, 0);
         Ok(distinct)
     }
 
@@ -120,30 +94,39 @@ impl Merger {
         rows: usize,
         pushes: &[Places<'_>],
     ) -> Result<&Merge, KernelError> {
-        self.begin(table, rows, pushes)?;
-        self.index.resize(rows, 0);
+        check(table, rows, pushes)?;
+        Ok(self.merge_sources(0..rows as u32, sources(pushes, rows)))
+    }
+
+    /// Brings sources together, given with their places, which are all of this part of a shard.
+    pub fn merge_sources(
+        &mut self,
+        part: Range<u32>,
+        sources: impl Iterator<Item = (u32, Source)> + Clone,
+    ) -> &Merge {
+        self.begin(part.len());
+        self.index.resize(part.len(), 0);
         self.slots.clear();
         self.next.clear();
         self.merge.places.clear();
         // First which rows and how many sources each has, then the sources.
-        for push in pushes {
-            each(push, rows, |place| {
-                if self.see(place) {
-                    self.index[place as usize] = self.merge.places.len() as u32;
-                    self.merge.places.push(place);
-                    self.next.push(0);
-                }
-                let slot = self.index[place as usize];
-                self.next[slot as usize] += 1;
-                self.slots.push(slot);
-            });
-        }
+        sources.clone().for_each(|(place, _)| {
+            let at = place - part.start;
+            if self.see(at) {
+                self.index[at as usize] = self.merge.places.len() as u32;
+                self.merge.places.push(place);
+                self.next.push(0);
+            }
+            let slot = self.index[at as usize];
+            self.next[slot as usize] += 1;
+            self.slots.push(slot);
+        });
         let Merge {
             places,
             offsets,
-            sources,
+            sources: lists,
         } = &mut self.merge;
-        Merger::forget(&mut self.seen, places);
+        forget(&mut self.seen, places, part.start);
         offsets.clear();
         let mut end = 0;
         for count in &mut self.next {
@@ -151,25 +134,61 @@ impl Merger {
             end += std::mem::replace(count, end);
         }
         offsets.push(end);
-        sources.clear();
-        sources.resize(end as usize, Source { push: 0, row: 0 });
+        lists.resize(end as usize, Source { push: 0, row: 0 });
         let mut slots = self.slots.iter();
-        for (push, of_push) in (0..).zip(pushes) {
-            for (row, &slot) in (0..of_push.count(rows) as u32).zip(&mut slots) {
+        sources.for_each(|(_, source)| {
+            if let Some(&slot) = slots.next() {
                 let at = &mut self.next[slot as usize];
-                sources[*at as usize] = Source { push, row };
+                lists[*at as usize] = source;
                 *at += 1;
             }
-        }
-        Ok(&self.merge)
+        });
+        &self.merge
     }
 }
 
-/// Calls `f` with the place of every row of a push.
-fn each(places: &Places<'_>, rows: usize, mut f: impl FnMut(u32)) {
-    match places {
-        Places::All => (0..rows as u32).for_each(f),
-        Places::Listed(places) => places.iter().for_each(|&place| f(place)),
+/// Checks that pushes name rows of the shard.
+///
+/// # Errors
+/// [`KernelError::Row`] if a place is beyond the shard's rows.
+pub fn check(table: &'static str, rows: usize, pushes: &[Places<'_>]) -> Result<(), KernelError> {
+    for push in pushes {
+        let Places::Listed(places) = push else {
+            continue;
+        };
+        // One pass that vectorises; only if a row is wrong is it looked for.
+        let most = places.iter().fold(0, |most, &place| most.max(place));
+        if most as usize >= rows
+            && let Some(&row) = places.iter().find(|&&place| place as usize >= rows)
+        {
+            return Err(KernelError::Row { table, row, rows });
+        }
+    }
+    Ok(())
+}
+
+/// Every row of every push, with its place.
+pub fn sources<'a>(
+    pushes: &'a [Places<'a>],
+    rows: usize,
+) -> impl Iterator<Item = (u32, Source)> + Clone {
+    (0..).zip(pushes).flat_map(move |(push, places)| {
+        (0..places.count(rows) as u32).map(move |row| {
+            let place = match places {
+                Places::All => row,
+                Places::Listed(places) => places[row as usize],
+            };
+            (place, Source { push, row })
+        })
+    })
+}
+
+/// Clears the bits of these places, of which the first bit is `first`.
+fn forget(seen: &mut [u64], places: &[u32], first: u32) {
+    if places.len() < seen.len() {
+        (places.iter()).for_each(|&place| seen[(place - first) as usize / 64] = 0);
+    } else {
+        seen.fill(0);
     }
 }
 

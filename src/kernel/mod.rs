@@ -35,7 +35,7 @@ mod repeat;
 pub use backend::{Backend, Table};
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
-use merge::{Merge, Merger};
+use merge::Merger;
 pub use push::{GradientRows, Places, Push};
 pub use repeat::RowBatch;
 
