@@ -46,7 +46,7 @@
 //! | 2 | [`sampler`], [`device`] |
 //! | 3 | [`kernel`] |
 //! | 4 | [`server`] |
-//! | 5 | [`checkpoint`], [`collective`] |
+//! | 5 | [`checkpoint`], [`collective`], [`elastic`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
 //! | 7 | [`bench`] |
 //! | 8 | the binary's command line |
@@ -57,6 +57,7 @@ pub mod collective;
 pub mod config;
 pub mod dataset;
 pub mod device;
+pub mod elastic;
 pub mod eval;
 pub mod export;
 pub mod kernel;

@@ -3,7 +3,7 @@ fn entity_factor(query: u32, column: u32) -> f32 {
     if params.entity_threshold == 0u {
         return 1.0;
     }
-    let kept = hash_cell(params.dropout_seed, query, column) >= params.entity_threshold;
+    let kept = hash_cell(params.dropout_seed, params.first_query + query, column) >= params.entity_threshold;
     return select(0.0, params.entity_scale, kept);
 }
 
@@ -11,6 +11,7 @@ fn relation_factor(query: u32, column: u32) -> f32 {
     if params.relation_threshold == 0u {
         return 1.0;
     }
-    let kept = hash_cell(params.dropout_seed ^ 0x5bd1e995u, query, column) >= params.relation_threshold;
+    let seed = params.dropout_seed ^ 0x5bd1e995u;
+    let kept = hash_cell(seed, params.first_query + query, column) >= params.relation_threshold;
     return select(0.0, params.relation_scale, kept);
 }

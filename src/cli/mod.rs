@@ -22,6 +22,8 @@ use clap::{Parser, Subcommand};
 ///
 /// Start with `shardloom train`: it trains on a built-in graph and shows what it learned. Then
 /// try your own graph: `shardloom train --dataset facts.tsv --split 0.9,0.05,0.05`.
+///
+/// SHARDLOOM_LOG=debug (or error, warn, info, trace) in the environment logs to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "shardloom", version, propagate_version = true)]
 struct Cli {
@@ -51,8 +53,22 @@ const FAILED: u8 = 2;
 /// Exit status of a command that Ctrl-C ended cleanly.
 const INTERRUPTED: u8 = 130;
 
+/// Tells on stderr what the library's spans and events say, if `SHARDLOOM_LOG` names a level:
+/// error, warn, info, debug or trace.
+fn listen() {
+    let level = std::env::var("SHARDLOOM_LOG").ok();
+    if let Some(level) = level.and_then(|level| level.parse::<tracing::Level>().ok()) {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(io::stderr);
+        subscriber.init();
+    }
+}
+
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
+    listen();
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use shardloom::elastic::{State, Status};
 use shardloom::server::ParameterServer;
 use shardloom::train::{EpochRecord, Observer, TrainError, TrainState};
 
@@ -107,6 +108,30 @@ impl Observer for Progress {
                 ));
             }
         }
+    }
+
+    fn workers(&mut self, status: &Status) {
+        let names = |state: State| -> Vec<String> {
+            let of_state = status.workers.iter().filter(|w| w.state == state);
+            of_state.map(|w| w.worker.0.to_string()).collect()
+        };
+        let mut parts = Vec::new();
+        for state in [State::Active, State::Syncing, State::Draining, State::Left] {
+            let workers = names(state);
+            if !workers.is_empty() {
+                parts.push(format!("{} {}", state.name(), workers.join(" ")));
+            }
+        }
+        for worker in status.workers.iter().filter(|w| w.state == State::Failed) {
+            let failure = worker.failure.as_deref().unwrap_or("failed");
+            parts.push(format!("{} {failure}", worker.worker));
+        }
+        self.say(&format!(
+            "workers, generation {}, step {}: {}",
+            status.generation,
+            status.step,
+            parts.join("; ")
+        ));
     }
 
     fn ranking(&mut self, done: usize, total: usize) {

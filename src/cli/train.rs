@@ -7,6 +7,7 @@ use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, FilterIndex, LoadOptions, PublicDataset, Split, parse_fractions,
 };
+use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{
     EvalResult, Recorder, Run, RunResult, TrainResult, peak_memory_bytes, write_report,
@@ -68,6 +69,26 @@ pub struct TrainArgs {
     /// Least number of shards of the entity table; more are made where the device needs them.
     #[arg(long)]
     shards: Option<i64>,
+    /// Workers of this process: each on a GPU, on a share of one, or on some of the CPU's cores.
+    /// They share every step, so the result does not depend on how many they are.
+    #[arg(long)]
+    workers: Option<i64>,
+    /// When gradients of several workers are applied: sync (averaged, in step) or async (at once).
+    #[arg(long, value_name = "MODE")]
+    update_mode: Option<String>,
+    /// async: the most steps that a worker's rows may be behind when it pushes.
+    #[arg(long, value_name = "STEPS")]
+    staleness: Option<i64>,
+    /// async, beyond that: wait, refuse, or scale (the learning rate).
+    #[arg(long, value_name = "POLICY")]
+    staleness_policy: Option<String>,
+    /// Script of joins, leaves and failures of workers, in TOML: an [[event]] has a step, an
+    /// action (join, leave, kill, panic, stall or nan) and, but for join, a worker.
+    #[arg(long, value_name = "FILE.toml")]
+    events: Option<PathBuf>,
+    /// One such event, as in --event 40:kill:2; may be repeated.
+    #[arg(long, value_name = "STEP:ACTION[:WORKER]")]
+    event: Vec<ScriptEvent>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<i64>,
@@ -77,7 +98,8 @@ pub struct TrainArgs {
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
-        "objective", "shards", "seed", "output", "set",
+        "objective", "shards", "seed", "output", "set", "workers", "update_mode", "staleness",
+        "staleness_policy",
     ])]
     resume: Option<PathBuf>,
     /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
@@ -95,6 +117,7 @@ pub struct TrainArgs {
 pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
+    let script = args.script()?;
     match &args.resume {
         Some(path) => {
             let mut run = Run::open(path)?;
@@ -123,7 +146,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 shown(path),
                 state.epoch
             ));
-            train(run, &dataset, server, state, progress, device)
+            train(run, &dataset, (server, script), state, progress, device)
         }
         // The parser lets it pass beside arguments that --resume conflicts with.
         None if args.checkpoint.is_some() => {
@@ -151,7 +174,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             train(
                 run,
                 &dataset,
-                server,
+                (server, script),
                 TrainState::default(),
                 progress,
                 device,
@@ -193,10 +216,25 @@ impl TrainArgs {
         Ok(config)
     }
 
+    /// The script of workers' events.
+    fn script(&self) -> Result<Script, Box<dyn std::error::Error>> {
+        let mut script = match &self.events {
+            None => Script::default(),
+            Some(path) => {
+                let name = shown(path).to_string();
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("cannot read {name}: {error}"))?;
+                Script::parse(&name, &text)?
+            }
+        };
+        script.extend(self.event.iter().copied());
+        Ok(script)
+    }
+
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 13] = [
+        let flags: [(&str, Option<toml::Value>); 17] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("model", self.model.clone().map(Into::into)),
@@ -208,6 +246,13 @@ impl TrainArgs {
             ("objective", self.objective.clone().map(Into::into)),
             ("device", self.device.clone().map(Into::into)),
             ("shards", self.shards.map(Into::into)),
+            ("workers", self.workers.map(Into::into)),
+            ("update_mode", self.update_mode.clone().map(Into::into)),
+            ("staleness", self.staleness.map(Into::into)),
+            (
+                "staleness_policy",
+                self.staleness_policy.clone().map(Into::into),
+            ),
             ("seed", self.seed.map(Into::into)),
             (
                 "output",
@@ -252,13 +297,14 @@ fn announce(dataset: &Dataset, progress: &Progress) {
 fn train(
     run: Run,
     dataset: &Dataset,
-    server: ParameterServer,
+    (server, script): (ParameterServer, Script),
     state: TrainState,
     progress: Progress,
     device: String,
 ) -> CommandResult {
     let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
     trainer.state = state;
+    trainer.script = script;
     let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
     let interrupted = || {
         Box::new(Interrupted {

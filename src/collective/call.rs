@@ -53,7 +53,7 @@ pub enum Wire {
     /// As they are.
     #[default]
     Exact,
-    /// As IEEE binary16. What is beyond ±65,519 becomes an infinity.
+    /// As IEEE binary16. From ±65,520 on, values become infinite.
     F16,
     /// As bfloat16: the range of f32, 8 bits of precision.
     Bf16,

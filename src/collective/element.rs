@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
-
 use super::Wire;
 
 /// A type of values: `f32`, `f64`, `u32` or `u64`.
@@ -108,8 +105,8 @@ element!(
     fn travel(values: &mut [f32], wire: Wire) {
         match wire {
             Wire::Exact => {}
-            Wire::F16 => there_and_back(values, [f16::ZERO; CHUNK]),
-            Wire::Bf16 => there_and_back(values, [bf16::ZERO; CHUNK]),
+            Wire::F16 => each(values, to_f16),
+            Wire::Bf16 => each(values, to_bf16),
         }
     }
 );
@@ -129,17 +126,93 @@ element!(
     |a: u64, b| a.checked_div(b).unwrap_or(0)
 );
 
-/// Values converted at a time: they stay in the first cache.
-const CHUNK: usize = 1024;
+/// Rounds every value, vectorised: the roundings below are `half`'s without branches.
+fn each(values: &mut [f32], round: impl Fn(f32) -> f32) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for x in values {
+                *x = round(*x);
+            }
+        },
+    );
+}
 
-/// Rounds values to the type of `half`.
-fn there_and_back<H: Copy>(values: &mut [f32], mut half: [H; CHUNK])
-where
-    [H]: HalfFloatSliceExt,
-{
-    for values in values.chunks_mut(CHUNK) {
-        let half = &mut half[..values.len()];
-        half.convert_from_f32_slice(values);
-        half.convert_to_f32_slice(values);
+/// The nearest binary16, ties to even.
+#[inline(always)]
+fn to_f16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let nearest = f32::from_bits(bits.wrapping_add(0xFFF + (bits >> 13 & 1)) & !0x1FFF);
+    // Below 2⁻¹⁴ all values are multiples of 2⁻²⁴, as those of f32 between ½ and 1 are.
+    let small = (x.abs() + 0.5 - 0.5).copysign(x);
+    let nan = f32::from_bits((bits | 0x40_0000) & !0x1FFF);
+    let finite = if x.abs() < 6.103_515_6e-5 {
+        small
+    } else {
+        nearest
+    };
+    let number = if x.abs() < 65_520.0 {
+        finite
+    } else {
+        f32::INFINITY.copysign(x)
+    };
+    if x.is_nan() { nan } else { number }
+}
+
+/// The nearest bfloat16, ties to even.
+#[inline(always)]
+fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
+    let bits = if x.is_nan() {
+        bits | 0x40_0000
+    } else {
+        nearest
+    };
+    f32::from_bits(bits & 0xFFFF_0000)
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::arithmetic::Arithmetic;
+    use super::*;
+
+    /// Every sign and exponent, with the mantissas around ties and bits for small values.
+    fn values() -> Vec<f32> {
+        let ties = [
+            0, 0x1000, 0x2000, 0x3000, 0x8000, 0x1_8000, 0x7F_F000, 0x7F_8000, 0x7F_FFFF,
+        ];
+        let bits = (0..23).flat_map(|bit| [1 << bit, 3 << bit & 0x7F_FFFF]);
+        let around = |m: u32| [m.saturating_sub(1), m, (m + 1) & 0x7F_FFFF];
+        let mantissas: Vec<u32> = ties.into_iter().chain(bits).flat_map(around).collect();
+        let heads = (0..1 << 9).map(|head| head << 23);
+        let all = heads.flat_map(|head| mantissas.iter().map(move |m| f32::from_bits(head | m)));
+        all.collect()
+    }
+
+    #[track_caller]
+    fn check(wire: Wire, round: impl Fn(f32) -> f32) {
+        let mut found = values();
+        f32::travel(&mut found, wire);
+        for (x, found) in values().into_iter().zip(found) {
+            let expected = round(x);
+            assert_eq!(
+                found.to_bits(),
+                expected.to_bits(),
+                "{x:e}: {found:e}, {expected:e}"
+            );
+        }
+    }
+
+    #[test]
+    fn wires_round_as_half_does() {
+        check(Wire::Exact, |x| x);
+        check(Wire::F16, |x| f16::from_f32(x).to_f32());
+        check(Wire::Bf16, |x| bf16::from_f32(x).to_f32());
+        let mut edge = [65_519.99, 65_520.0, -65_520.0];
+        f32::travel(&mut edge, Wire::F16);
+        assert_eq!(edge, [65_504.0, f32::INFINITY, f32::NEG_INFINITY]);
     }
 }

@@ -7,6 +7,7 @@ pub use layers::{ConfigError, Layers};
 pub use recipes::{RECIPES, Recipe, find as find_recipe};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
 use crate::sampler::{Objective, Sides};
+use crate::server::{ShardingStrategy, StalenessPolicy, UpdateMode};
 
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,16 @@ pub enum Init {
     Normal,
     /// Uniform in ±`init_scale`·√(3/width) (Glorot and Bengio 2010, fan-in = fan-out = width).
     Xavier,
+}
+
+/// When gradients of several workers are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateKind {
+    /// When all are there, as their average.
+    Sync,
+    /// At once, with bounded staleness.
+    Async,
 }
 
 macro_rules! config {
@@ -129,6 +141,27 @@ config! {
     device: String = "auto".to_owned(),
     /// Least number of shards of the entity table; more are made where a device needs them.
     shards: usize = 1,
+    /// How rows are spread over shards: range, round-robin or hash.
+    sharding: ShardingStrategy = ShardingStrategy::Range,
+    /// Workers of this process: each on a GPU, a share of one, or CPU cores.
+    workers: usize = 1,
+    /// Fewest workers that training goes on with; below, it pauses.
+    min_workers: usize = 1,
+    /// Most workers at a time.
+    max_workers: usize = 64,
+    /// When gradients of several workers are applied: sync (averaged) or async (at once).
+    update_mode: UpdateKind = UpdateKind::Sync,
+    /// async: the most steps that a worker's rows may be behind when it pushes.
+    staleness: u64 = 4,
+    /// async, beyond that: wait, refuse or scale (the learning rate).
+    staleness_policy: StalenessPolicy = StalenessPolicy::Wait,
+    /// Seconds that a worker may take for a step.
+    step_timeout: f64 = 60.0,
+    /// Whether slices of a step are in proportion to the workers' speeds instead of equal.
+    balance: bool = false,
+    /// Parts that a step is always cut into: with any number of workers, the result is the same to
+    /// the bit. 0: one part for each worker, the fastest.
+    lanes: usize = 0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
@@ -182,6 +215,24 @@ impl Config {
         }
     }
 
+    /// How long a worker may take for a step.
+    pub fn step_timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.step_timeout).unwrap_or(Duration::MAX)
+    }
+
+    /// How pushes of several workers become updates.
+    pub fn update_mode(&self) -> UpdateMode {
+        let timeout = self.step_timeout();
+        match self.update_mode {
+            UpdateKind::Sync => UpdateMode::Sync { timeout },
+            UpdateKind::Async => UpdateMode::Async {
+                bound: self.staleness,
+                policy: self.staleness_policy,
+                timeout,
+            },
+        }
+    }
+
     /// Checks every number and combination.
     ///
     /// # Errors
@@ -228,6 +279,11 @@ impl Config {
             range("entity_dropout", self.entity_dropout, 0.0, 0.99),
             range("relation_dropout", self.relation_dropout, 0.0, 0.99),
             range("shards", self.shards as f64, 1.0, 1e6),
+            range("workers", self.workers as f64, 1.0, 1024.0),
+            range("min_workers", self.min_workers as f64, 1.0, 1024.0),
+            range("max_workers", self.max_workers as f64, 1.0, 1024.0),
+            range("lanes", self.lanes as f64, 0.0, 1024.0),
+            range("step_timeout", self.step_timeout, 0.001, 1e6),
         ] {
             // Written so that a value that is not a number fails.
             if !(low <= value && value <= high) {
@@ -269,7 +325,22 @@ impl Config {
                 return Err(ConfigError::invalid("negatives", reason));
             }
         }
+        self.validate_workers()?;
         self.validate_sides()
+    }
+
+    /// Checks that the numbers of workers go together.
+    fn validate_workers(&self) -> Result<(), ConfigError> {
+        let (min, workers, max) = (self.min_workers, self.workers, self.max_workers);
+        if workers < min {
+            let reason = format!("{min} are needed, but training starts with {workers}");
+            return Err(ConfigError::invalid("min_workers", reason));
+        }
+        if workers > max {
+            let reason = format!("{max} are allowed, but training starts with {workers}");
+            return Err(ConfigError::invalid("max_workers", reason));
+        }
+        Ok(())
     }
 
     /// Checks what would be ignored, or would leave half of a model untrained.

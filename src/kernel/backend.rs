@@ -148,6 +148,23 @@ impl Backend {
         on_engine!(self, engine, [table] => engine.read_rows(table, rows, out))
     }
 
+    /// Replaces the values of some rows, each named once.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] for a row that the table has not; [`KernelError::Shape`] unless there
+    /// is a row of values for each; if the device is lost or full.
+    pub fn write_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        values: &[f32],
+    ) -> Result<(), KernelError> {
+        let spec = table.spec();
+        check::rows(spec, rows.iter().copied())?;
+        KernelError::check_shape(spec.name, rows.len() * spec.width, values.len())?;
+        on_engine!(self, engine, [table] => engine.write_rows(table, rows, values))
+    }
+
     /// Another engine on the same device, with buffers of its own: for another worker.
     ///
     /// # Errors

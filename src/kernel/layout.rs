@@ -1,49 +1,94 @@
 //! How a table is cut into shards.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::optim::OptimizerKind;
 
-/// Contiguous shards of equal size; the last may be smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Contiguous shards of any sizes, some of them empty. Cloning is cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardLayout {
-    rows: usize,
-    rows_per_shard: usize,
+    /// The row that each shard starts with, and after the last the number of rows.
+    starts: Arc<[usize]>,
+    /// The shard of every block's first row, so that a row is found without a division and, where
+    /// no shard starts in its block, without a search. One more than there are blocks.
+    hints: Arc<[u32]>,
+    /// A block has 2^`block` rows.
+    block: u32,
 }
 
+/// Blocks for each shard: so many that few of them hold the start of one.
+const BLOCKS: usize = 16;
+
 impl ShardLayout {
-    /// Cuts `rows` rows into at least `shards` shards of at most `most_rows` rows.
+    /// Cuts `rows` rows into at least `shards` shards of at most `most_rows` rows, equal but for
+    /// the last.
     ///
     /// More shards than rows gives one row a shard.
     pub fn new(rows: usize, shards: usize, most_rows: usize) -> ShardLayout {
         let even = rows.div_ceil(shards.clamp(1, rows.max(1)));
+        let even = even.clamp(1, most_rows.max(1));
+        ShardLayout::from_starts((0..rows).step_by(even).chain([rows]).collect())
+    }
+
+    /// Shards of these sizes, one after the other.
+    pub fn from_sizes(sizes: &[usize]) -> ShardLayout {
+        let starts = sizes.iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        });
+        ShardLayout::from_starts([0].into_iter().chain(starts).collect())
+    }
+
+    fn from_starts(starts: Arc<[usize]>) -> ShardLayout {
+        let (shards, rows) = (starts.len() - 1, starts[starts.len() - 1]);
+        let block = (rows / (BLOCKS * shards.max(1))).max(1).ilog2();
+        let mut shard = 0;
+        let hint = |b: usize| {
+            while shard + 1 < shards && starts[shard + 1] <= b << block {
+                shard += 1;
+            }
+            shard as u32
+        };
         ShardLayout {
-            rows,
-            rows_per_shard: even.clamp(1, most_rows.max(1)),
+            hints: (0..=(rows >> block) + 1).map(hint).collect(),
+            starts,
+            block,
         }
     }
 
     /// Rows of the table.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.starts[self.shards()]
     }
 
     /// Number of shards.
     pub fn shards(&self) -> usize {
-        self.rows.div_ceil(self.rows_per_shard)
+        self.starts.len() - 1
     }
 
-    /// The shard that holds a row, and the row's place in it.
+    /// Rows of the largest shard.
+    pub fn most_rows(&self) -> usize {
+        let sizes = self.starts.windows(2).map(|ends| ends[1] - ends[0]);
+        sizes.max().unwrap_or(0)
+    }
+
+    /// The shard that holds a row of the table, and the row's place in it.
     #[inline(always)]
     pub fn locate(&self, row: u32) -> (usize, usize) {
         let row = row as usize;
-        (row / self.rows_per_shard, row % self.rows_per_shard)
+        let block = row >> self.block;
+        let (first, last) = (self.hints[block] as usize, self.hints[block + 1] as usize);
+        let mut shard = first;
+        if first != last {
+            shard += self.starts[first + 1..=last].partition_point(|&start| start <= row);
+        }
+        (shard, row - self.starts[shard])
     }
 
     /// The table rows of a shard.
     pub fn range(&self, shard: usize) -> Range<usize> {
-        let first = shard * self.rows_per_shard;
-        first..self.rows.min(first + self.rows_per_shard)
+        self.starts[shard]..self.starts[shard + 1]
     }
 
     /// The stretch of ascending row numbers that fall into a shard.
@@ -81,6 +126,7 @@ mod tests {
                 let range = layout.range(shard);
                 prop_assert_eq!(range.start, covered);
                 prop_assert!(!range.is_empty() && range.len() <= most.max(1));
+                prop_assert_eq!(range.len() < layout.most_rows(), shard + 1 == layout.shards() && range.len() < layout.range(0).len());
                 for row in range.clone() {
                     prop_assert_eq!(layout.locate(row as u32), (shard, row - range.start));
                 }
@@ -91,8 +137,31 @@ mod tests {
         }
 
         #[test]
-        fn stretches_partition_the_ids(ids in prop::collection::btree_set(0u32..300, 0..100), shards in 1usize..9) {
-            let layout = ShardLayout::new(300, shards, 300);
+        fn shards_of_any_sizes(
+            sizes in prop::collection::vec(prop_oneof![Just(0usize), 0usize..4, 0usize..2000], 0..60)
+        ) {
+            let layout = ShardLayout::from_sizes(&sizes);
+            prop_assert_eq!(layout.shards(), sizes.len());
+            prop_assert_eq!(layout.rows(), sizes.iter().sum::<usize>());
+            prop_assert_eq!(layout.most_rows(), sizes.iter().copied().max().unwrap_or(0));
+            for (shard, &size) in sizes.iter().enumerate() {
+                let range = layout.range(shard);
+                prop_assert_eq!(range.len(), size);
+                for row in range.clone() {
+                    prop_assert_eq!(layout.locate(row as u32), (shard, row - range.start));
+                }
+            }
+        }
+
+        #[test]
+        fn stretches_partition_the_ids(
+            ids in prop::collection::btree_set(0u32..300, 0..100),
+            ends in prop::collection::vec(0usize..=300, 0..9),
+        ) {
+            let mut ends = [&ends[..], &[0, 300]].concat();
+            ends.sort_unstable();
+            let sizes: Vec<usize> = ends.windows(2).map(|ends| ends[1] - ends[0]).collect();
+            let layout = ShardLayout::from_sizes(&sizes);
             let ids: Vec<u32> = ids.into_iter().collect();
             let mut next = 0;
             for shard in 0..layout.shards() {

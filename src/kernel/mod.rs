@@ -7,6 +7,7 @@
 //! | stage | what it does |
 //! |---|---|
 //! | `pull` | gathers the unique rows of a plan from the shards |
+//! | `write_rows` | replaces rows of the shards |
 //! | `query` | operator: entity and relation rows → query vectors, with dropout |
 //! | `score` | queries × their sampled candidates |
 //! | `score_all` | a tile of queries × a shard's rows |

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{Run, RunError};
+use crate::elastic::Status;
 use crate::server::ParameterServer;
 use crate::train::{EpochRecord, Observer, TrainError, TrainState};
 
@@ -83,6 +84,10 @@ impl<O: Observer> Observer for Recorder<'_, O> {
 
     fn step(&mut self, steps: u32, facts: u64) {
         self.inner.step(steps, facts);
+    }
+
+    fn workers(&mut self, status: &Status) {
+        self.inner.workers(status);
     }
 
     fn ranking(&mut self, done: usize, total: usize) {

@@ -164,18 +164,20 @@ impl Sampler {
             epoch: order.epoch,
             step,
             dropout_seed: key(self.seed, Purpose::Dropout, name) as u32,
-            facts: batch.len(),
+            first_query: 0,
+            facts: 0,
+            fact_counts: self.fact_counts(&asked),
+            queries_per_fact: match (self.objective, self.sides) {
+                (Objective::Negatives | Objective::OneVsAll, Sides::Both) => 2,
+                _ => 1,
+            },
             entities: entities.finish(),
             relations: relations.finish(),
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets),
             candidates: self.candidates(&asked, &targets, &entities, slots, masks),
         };
-        if self.objective == Objective::KVsAll {
-            // Every fact is an answer to two queries an epoch: it counts with the one for its tail.
-            let tails = asked.iter().filter(|query| !query.head);
-            plan.facts = tails.map(|query| query.answers(&self.filter).len()).sum();
-        }
+        plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
         for (query, &target) in asked.iter().zip(&targets) {
             let (row, inverse) = self.direction(query);
             plan.queries.push(Query {
@@ -305,32 +307,50 @@ impl Sampler {
         }
     }
 
+    /// The facts that each query counts for. Where both ends of a fact are asked for, in one step
+    /// or in two of an epoch, it counts with the query for its tail.
+    fn fact_counts(&self, asked: &[Asked]) -> Vec<u32> {
+        let count = |query: &Asked| match (self.objective, self.sides) {
+            (Objective::KVsAll, _) if query.head => 0,
+            (Objective::KVsAll, _) => query.answers(&self.filter).len() as u32,
+            (_, Sides::Both) => u32::from(!query.head),
+            _ => 1,
+        };
+        asked.iter().map(count).collect()
+    }
+
     /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every
     /// query, as in the mean over a batch of queries of Lacroix et al. 2018.
     fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder) {
-        let share = 1.0 / plan.queries.len() as f32;
-        let add = |weight: &mut f32, times: usize| {
-            if self.weighted_penalty {
-                *weight += share * times as f32;
-            } else {
-                *weight = 1.0;
-            }
-        };
-        for (q, query) in plan.queries.iter().enumerate() {
+        let Plan {
+            entities: rows,
+            relations,
+            queries,
+            candidates,
+            ..
+        } = plan;
+        for (q, query) in queries.iter().enumerate() {
             let mut facts = 1;
-            match (&plan.candidates, self.objective) {
+            match (&*candidates, self.objective) {
                 (Candidates::All { offsets, positives }, Objective::KVsAll) => {
                     let answers = &positives[offsets[q] as usize..offsets[q + 1] as usize];
-                    facts = answers.len();
+                    facts = answers.len() as u32;
                     for &row in answers {
-                        let position = entities.position(row) as usize;
-                        add(&mut plan.entities.penalty[position], 1);
+                        rows.occurrences[entities.position(row) as usize] += 1;
                     }
                 }
-                _ => add(&mut plan.entities.penalty[query.target as usize], 1),
+                _ => rows.occurrences[query.target as usize] += 1,
             }
-            add(&mut plan.entities.penalty[query.entity as usize], facts);
-            add(&mut plan.relations.penalty[query.relation as usize], facts);
+            rows.occurrences[query.entity as usize] += facts;
+            relations.occurrences[query.relation as usize] += facts;
+        }
+        for rows in [rows, relations] {
+            for (penalty, &times) in rows.penalty.iter_mut().zip(&rows.occurrences) {
+                *penalty = match self.weighted_penalty {
+                    true => times as f32 / queries.len() as f32,
+                    false => f32::from(u8::from(times > 0)),
+                };
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 mod batches;
 mod negatives;
 mod plan;
+mod slice;
 
 pub use batches::{EpochOrder, Sampler, Scratch};
 pub use negatives::Negatives;

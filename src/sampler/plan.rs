@@ -69,6 +69,8 @@ pub struct Rows {
     /// How much the regularizer weighs the row, λ aside: its occurrences in facts divided by the
     /// number of queries, or 1 where the regularizer is not weighted; 0 for mere negatives.
     pub penalty: Vec<f32>,
+    /// How often the row occurs in the queries' facts, as head, relation or tail.
+    pub occurrences: Vec<u32>,
 }
 
 impl Rows {
@@ -122,8 +124,15 @@ pub struct Plan {
     pub step: u32,
     /// Names the dropout masks of the step, see [`crate::rng::cell`].
     pub dropout_seed: u32,
+    /// Number of the first query in the step's whole plan; not 0 in a slice of it. Dropout masks
+    /// are named by a query's number there.
+    pub first_query: u32,
     /// Training facts behind the step's queries; for K-vs-all, those whose tails are asked for.
     pub facts: usize,
+    /// How many of them each query counts for: they add up to `facts`.
+    pub fact_counts: Vec<u32>,
+    /// Neighbouring queries that come from one fact.
+    pub queries_per_fact: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,
     /// Relation rows.
@@ -192,7 +201,8 @@ impl RowsBuilder {
         }
     }
 
-    /// Sorts the rows and lists their places in the order they were noted. `penalty` starts at 0.
+    /// Sorts the rows and lists their places in the order they were noted. `penalty` and
+    /// `occurrences` start at 0.
     pub fn finish(&mut self) -> Rows {
         self.ids.sort_unstable();
         for (i, &row) in self.ids.iter().enumerate() {
@@ -214,6 +224,7 @@ impl RowsBuilder {
         }
         Rows {
             penalty: vec![0.0; self.ids.len()],
+            occurrences: vec![0; self.ids.len()],
             ids: self.ids.clone(),
             offsets,
             places,

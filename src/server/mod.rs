@@ -10,24 +10,32 @@
 //! - [`ParameterServer::stage`], then [`ParameterServer::commit`] or [`ParameterServer::discard`]:
 //!   a step that several workers make together and that is voted on.
 
+mod assignment;
 mod barrier;
 mod desk;
 mod error;
 mod init;
+mod manager;
 mod mode;
+mod placement;
 mod pull;
 mod push;
 mod staleness;
 mod stats;
+mod strategy;
 mod tables;
 mod vote;
 mod worker;
 
+pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use error::ServerError;
 pub use init::{Initializer, Spread};
+pub use manager::{Reshard, ShardError, ShardManager};
 pub use mode::{ShardId, StalenessPolicy, UpdateMode};
+pub use placement::{DeviceCapacity, PlacementError, place};
 pub use push::{Push, Pushed};
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
+pub use strategy::{HASH_SEED, ShardingStrategy};
 pub use vote::Share;
 pub use worker::WorkerId;
 
@@ -39,6 +47,7 @@ use tokio::time::Instant;
 
 use self::desk::{Desk, ShardDesk};
 use self::tables::Tables;
+use crate::device::DeviceChoice;
 
 pub use crate::kernel::TableName;
 use crate::kernel::{
@@ -214,6 +223,24 @@ impl ParameterServer {
         self.inner.changed.notify_waiters();
     }
 
+    /// Forgets what a worker has pulled, so that nobody waits for its push.
+    pub fn release(&self, worker: WorkerId) {
+        let mut desk = self.desk();
+        for shard in &mut desk.shards {
+            shard.staleness.forget(worker);
+        }
+        drop(desk);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// The device that holds the shards.
+    pub fn home(&self) -> DeviceChoice {
+        match &self.inner.keeper {
+            Backend::Cpu(_) => DeviceChoice::Cpu,
+            Backend::Gpu(engine) => DeviceChoice::GpuAt(engine.gpu().description().index),
+        }
+    }
+
     /// Sets the learning rate of what is pushed from now on.
     pub fn set_rate(&self, rate: f64) {
         self.desk().rate = rate;
@@ -304,6 +331,22 @@ impl ParameterServer {
     /// If the device is lost.
     pub fn read(&self, table: TableName, column: Column) -> Result<Vec<f32>, KernelError> {
         self.inner.keeper.read(self.tables().table(table), column)
+    }
+
+    /// The values of some rows of a table, in place of what `out` holds; for a worker on another
+    /// device that makes a step of its own from them.
+    ///
+    /// # Errors
+    /// If the table has not these rows; if the device is lost or full.
+    pub fn read_rows(
+        &self,
+        table: TableName,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        self.inner
+            .keeper
+            .read_rows(self.tables().table(table), rows, out)
     }
 
     /// Replaces a column of a table.

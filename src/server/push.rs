@@ -333,15 +333,16 @@ impl ParameterServer {
         let squares = cpu::square_sum(push.gradients);
         finite(tables, &push, squares)?;
         let admitted = self
-            .admit(index, push.worker, push.generation, limits)
+            .admit(&[index], push.worker, push.generation, limits)
             .await?;
+        let admitted = &admitted[0];
         let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
         let keeper = &self.inner.keeper;
         let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
         let values = (push.gradients.len(), squares);
-        self.settle(index, &admitted, values, start.elapsed());
+        self.settle(index, admitted, values, start.elapsed());
         applied?;
         Ok(Pushed {
             step: admitted.step,
@@ -352,53 +353,51 @@ impl ParameterServer {
         })
     }
 
-    /// Waits until a push may go.
+    /// Waits until a push to these shards may go: to all of them, or to none.
     pub(super) async fn admit(
         &self,
-        index: usize,
+        indices: &[usize],
         worker: WorkerId,
         generation: u64,
         (bound, policy, timeout): (u64, StalenessPolicy, Duration),
-    ) -> Result<Admitted, ServerError> {
+    ) -> Result<Vec<Admitted>, ServerError> {
         let deadline = self.now() + timeout;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             // From here on no change is missed.
             changed.as_mut().enable();
-            let waiting_for = {
+            let (shard, waiting_for) = {
                 let mut desk = self.desk();
                 desk.member(worker, generation)?;
-                let rate = desk.rate;
-                let shard = &mut desk.shards[index];
-                let staleness = shard.staleness.of(worker);
-                if policy != StalenessPolicy::Scale && staleness > bound {
-                    return Err(ServerError::Stale {
-                        worker,
-                        shard: shard.id,
-                        staleness,
-                        bound,
-                    });
+                match blocked(&desk, indices, worker, (bound, policy))? {
+                    Some(blocked) => blocked,
+                    None => {
+                        let rate = desk.rate;
+                        let admit = |&index: &usize| {
+                            let shard = &mut desk.shards[index].staleness;
+                            let step = shard.steps();
+                            let staleness = shard.admit(worker);
+                            let scale = match policy {
+                                StalenessPolicy::Scale => staleness.max(1) as f64,
+                                _ => 1.0,
+                            };
+                            Admitted {
+                                step,
+                                staleness,
+                                rate: rate / scale,
+                            }
+                        };
+                        return Ok(indices.iter().map(admit).collect());
+                    }
                 }
-                if policy != StalenessPolicy::Wait || shard.staleness.may_push(worker, bound) {
-                    let scale = match policy {
-                        StalenessPolicy::Scale => staleness.max(1) as f64,
-                        _ => 1.0,
-                    };
-                    return Ok(Admitted {
-                        step: shard.staleness.steps(),
-                        staleness: shard.staleness.admit(worker),
-                        rate: rate / scale,
-                    });
-                }
-                (shard.id, shard.staleness.in_the_way(worker))
             };
             if timeout_at(self.at(deadline), changed).await.is_err() {
                 return Err(ServerError::Timeout {
                     worker,
-                    shard: waiting_for.0,
+                    shard,
                     after: timeout,
-                    waiting_for: waiting_for.1,
+                    waiting_for,
                 });
             }
         }
@@ -450,6 +449,33 @@ impl Admitted {
     pub fn optimizer(&self, tables: &Tables) -> OptimizerStep {
         OptimizerStep::new(tables.optimizer(), self.rate, self.step + 1)
     }
+}
+
+/// The first shard at which a push must wait, and for whom.
+///
+/// # Errors
+/// [`ServerError::Stale`] if waiting would not help.
+fn blocked(
+    desk: &Desk,
+    indices: &[usize],
+    worker: WorkerId,
+    (bound, policy): (u64, StalenessPolicy),
+) -> Result<Option<(ShardId, Vec<WorkerId>)>, ServerError> {
+    if policy == StalenessPolicy::Scale {
+        return Ok(None);
+    }
+    let shards = || indices.iter().map(|&index| &desk.shards[index]);
+    if let Some(shard) = shards().find(|shard| shard.staleness.of(worker) > bound) {
+        return Err(ServerError::Stale {
+            worker,
+            shard: shard.id,
+            staleness: shard.staleness.of(worker),
+            bound,
+        });
+    }
+    let waits = policy == StalenessPolicy::Wait;
+    let blocked = shards().find(|shard| waits && !shard.staleness.may_push(worker, bound));
+    Ok(blocked.map(|shard| (shard.id, shard.staleness.in_the_way(worker))))
 }
 
 /// Checks weight, length and rows, and finds the rows' places.

@@ -75,6 +75,11 @@ impl Staleness {
         self.applied += 1;
     }
 
+    /// Nobody waits for this worker.
+    pub fn forget(&mut self, worker: WorkerId) {
+        self.outstanding.remove(&worker);
+    }
+
     /// Nobody waits for workers that are gone.
     pub fn keep(&mut self, workers: &[WorkerId]) {
         self.outstanding

@@ -7,7 +7,7 @@ use super::barrier::Batch;
 use super::desk::Staged;
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
-use crate::kernel::{Backend, GradientRows, TableName};
+use crate::kernel::{Backend, GradientRows, Places, Push, Table, TableName};
 use crate::sampler::{Candidates, Plan};
 
 /// Whose gradients a step is made of, and how much they weigh.
@@ -28,7 +28,8 @@ type Parts = Vec<(usize, Staged)>;
 
 impl ParameterServer {
     /// Leaves the gradients that an engine has made from a plan at every shard, without applying
-    /// them. `engine` may be of the server's device, where they stay, or of another one.
+    /// them. The engine may be of the server's device, where they stay, or of another one: then
+    /// `copies` are the tables that it read instead.
     ///
     /// # Errors
     /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
@@ -38,11 +39,12 @@ impl ParameterServer {
         &self,
         share: Share,
         engine: &mut Backend,
+        copies: Option<[&Table; 2]>,
         plan: &Plan,
     ) -> Result<(), ServerError> {
         let tables = self.tables();
         self.desk().member(share.worker, share.generation)?;
-        let parts = self.parts(&tables, engine, plan, share.samples)?;
+        let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
         let mut desk = self.desk();
         // Checked again: all shards take their part, or none does.
         let checked = desk.member(share.worker, share.generation).and_then(|()| {
@@ -142,15 +144,16 @@ impl ParameterServer {
     }
 
     /// Pushes the gradients that an engine has made from a plan to every shard, as soon as
-    /// staleness allows (async).
+    /// staleness allows it at all of them (async); staged in sync mode.
     ///
     /// # Errors
-    /// As [`ParameterServer::push`]. Shards before the one that refused have been updated.
+    /// As [`ParameterServer::push`]: no shard has changed then, unless the device failed.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub async fn push_step(
         &self,
         share: Share,
         engine: &mut Backend,
+        copies: Option<[&Table; 2]>,
         plan: &Plan,
     ) -> Result<(), ServerError> {
         let tables = self.tables();
@@ -161,27 +164,22 @@ impl ParameterServer {
             timeout,
         } = mode
         else {
-            return self.stage(share, engine, plan);
+            return self.stage(share, engine, copies, plan);
         };
-        let parts = self.parts(&tables, engine, plan, share.samples)?;
-        for (index, staged) in parts {
-            let limits = (bound, policy, timeout);
-            let admitted = self
-                .admit(index, share.worker, share.generation, limits)
-                .await?;
+        let parts = self.parts(&tables, (engine, copies), plan, share.samples)?;
+        let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
+        let limits = (bound, policy, timeout);
+        let admitted = self
+            .admit(&indices, share.worker, share.generation, limits)
+            .await?;
+        let mut result = Ok(());
+        for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
             let id = self.desk().shards[index].id;
             let start = std::time::Instant::now();
-            let push = crate::kernel::Push {
-                places: crate::kernel::Places::All,
+            let push = Push {
+                places: staged.places.as_deref().map_or(Places::All, Places::Listed),
                 gradients: &staged.gradients,
                 weight: 1.0,
-            };
-            let push = match &staged.places {
-                Some(places) => crate::kernel::Push {
-                    places: crate::kernel::Places::Listed(places),
-                    ..push
-                },
-                None => push,
             };
             let optimizer = admitted.optimizer(&tables);
             let table = tables.table(id.table);
@@ -189,16 +187,16 @@ impl ParameterServer {
             let values = (staged.gradients.len(), staged.squares);
             self.settle(index, &admitted, values, start.elapsed());
             self.recycle(staged.gradients);
-            applied?;
+            result = result.and(applied);
         }
-        Ok(())
+        Ok(result?)
     }
 
     /// An engine's gradients, shard by shard, on the device of the shards.
     fn parts(
         &self,
         tables: &Tables,
-        engine: &mut Backend,
+        (engine, copies): (&mut Backend, Option<[&Table; 2]>),
         plan: &Plan,
         samples: f32,
     ) -> Result<Parts, ServerError> {
@@ -220,7 +218,11 @@ impl ParameterServer {
                 let first = layout.range(id.shard).start as u32;
                 let ids = &rows[layout.stretch(id.shard, rows)];
                 let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
-                (places, self.own_gradients(engine, plan, id, tables)?)
+                let table = copies.map(|copies| copies[id.table as usize]);
+                (
+                    places,
+                    self.own_gradients((engine, table), plan, id, tables)?,
+                )
             };
             parts.push((
                 index,
@@ -237,13 +239,18 @@ impl ParameterServer {
 
     fn own_gradients(
         &self,
-        engine: &mut Backend,
+        (engine, copy): (&mut Backend, Option<&Table>),
         plan: &Plan,
         id: ShardId,
         tables: &Tables,
     ) -> Result<GradientRows, ServerError> {
-        let table = tables.table(id.table);
         let old = self.pool().pop();
-        Ok(engine.keep_gradients(plan, id.table, table, id.shard, old)?)
+        let Some(copy) = copy else {
+            let table = tables.table(id.table);
+            return Ok(engine.keep_gradients(plan, id.table, table, id.shard, old)?);
+        };
+        let mut gradients = Vec::new();
+        engine.read_gradients(plan, id.table, copy, id.shard, &mut gradients)?;
+        Ok(self.inner.keeper.upload(&gradients, old)?)
     }
 }

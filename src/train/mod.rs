@@ -4,21 +4,26 @@
 mod observer;
 mod setup;
 mod state;
+mod workers;
 
 pub use observer::{EpochRecord, Observer, Silent};
 pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
 pub use state::TrainState;
 
-use std::sync::mpsc::sync_channel;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, UpdateKind};
 use crate::dataset::{Dataset, Triple};
+use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
 use crate::sampler::{Plan, QueryRule};
-use crate::server::ParameterServer;
+use crate::server::{ParameterServer, ServerError};
+
+use self::workers::{Stepped, Workers};
 
 /// Plans made ahead of the device.
 const AHEAD: usize = 4;
@@ -32,6 +37,12 @@ pub enum TrainError {
     /// The device failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The parameter server failed.
+    #[error(transparent)]
+    Server(ServerError),
+    /// Workers failed.
+    #[error("{0}")]
+    Workers(String),
     /// The loss left the finite numbers.
     #[error("the loss is {loss} in epoch {epoch}: training diverged; lower lr or init_scale")]
     Diverged {
@@ -63,7 +74,10 @@ pub struct Trainer {
     pub server: ParameterServer,
     /// Where training stands.
     pub state: TrainState,
+    /// Joins, leaves and failures of workers, for demonstration and tests.
+    pub script: Script,
     valid: Vec<Triple>,
+    workers: Option<Workers>,
 }
 
 impl Trainer {
@@ -83,7 +97,9 @@ impl Trainer {
             prepared,
             server,
             state: TrainState::default(),
+            script: Script::default(),
             valid,
+            workers: None,
         })
     }
 
@@ -97,6 +113,24 @@ impl Trainer {
     /// # Errors
     /// If the device fails, the loss is not finite, or the observer cannot save.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
+        let Config {
+            workers,
+            lanes,
+            update_mode,
+            ..
+        } = self.config;
+        let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
+        if !alone || !self.script.events().is_empty() {
+            let (server, spec) = (self.server.clone(), step_spec(&self.config)?);
+            let (script, updates) = (self.script.clone(), self.state.updates);
+            self.workers = Some(Workers::new(&self.config, server, spec, script, updates)?);
+        }
+        let ending = self.epochs(observer);
+        self.workers = None;
+        ending
+    }
+
+    fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
         while self.state.epoch < self.config.epochs && !self.state.exhausted(self.config.patience) {
             let Some(record) = self.epoch(observer)? else {
                 observer.interrupted(&self.server, &self.state)?;
@@ -192,7 +226,7 @@ impl Trainer {
         observer.begin(epoch, self.config.epochs, steps);
         let order = sampler.order(epoch);
         let first = self.state.step;
-        let (server, state) = (&self.server, &mut self.state);
+        let (server, state, workers) = (&self.server, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
             let (send, plans) = sync_channel::<Plan>(AHEAD);
             scope.spawn(move || {
@@ -204,6 +238,9 @@ impl Trainer {
                     }
                 }
             });
+            if let Some(workers) = workers {
+                return steps_of_workers(workers, &plans, (steps, lr), state, observer);
+            }
             for plan in plans {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
                 server.step(&spec, &plan, optimizer)?;
@@ -217,6 +254,33 @@ impl Trainer {
             }
             Ok(true)
         })
+    }
+}
+
+/// Runs plans on several workers, a step or (async) a round at a time.
+fn steps_of_workers(
+    workers: &mut Workers,
+    plans: &Receiver<Plan>,
+    (steps, lr): (u32, f64),
+    state: &mut TrainState,
+    observer: &mut dyn Observer,
+) -> Result<bool, TrainError> {
+    loop {
+        let batch: Vec<Arc<Plan>> = plans.iter().take(workers.batch()).map(Arc::new).collect();
+        let Some(last) = batch.last() else {
+            return Ok(true);
+        };
+        match workers.run(state.updates + 1, &batch, lr, observer)? {
+            Stepped::Interrupted => return Ok(false),
+            Stepped::Committed(loss) => state.loss += loss,
+        }
+        state.updates += batch.len() as u64;
+        state.step = last.step + 1;
+        state.epoch_facts += batch.iter().map(|plan| plan.facts as u64).sum::<u64>();
+        observer.step(state.step, state.epoch_facts);
+        if state.step < steps && observer.stop() {
+            return Ok(false);
+        }
     }
 }
 

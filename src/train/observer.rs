@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{TrainError, TrainState};
+use crate::elastic::Status;
 use crate::server::ParameterServer;
 
 /// What is known of an epoch when it is over; a line of `metrics.jsonl`.
@@ -32,6 +33,8 @@ pub trait Observer {
     fn begin(&mut self, _epoch: u32, _epochs: u32, _steps: u32) {}
     /// A step is done; steps and facts so far in this epoch.
     fn step(&mut self, _steps: u32, _facts: u64) {}
+    /// Workers have joined, left or failed.
+    fn workers(&mut self, _status: &Status) {}
     /// So many of so many queries are ranked.
     fn ranking(&mut self, _done: usize, _total: usize) {}
     /// An epoch is over.

@@ -10,3 +10,4 @@ mod query;
 #[cfg(unix)]
 mod resume;
 mod train;
+mod workers;

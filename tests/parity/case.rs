@@ -42,6 +42,16 @@ pub fn values(rng: &mut Stream, n: usize, low: f32, high: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(low..high)).collect()
 }
 
+/// Equal shards; but three are of all sizes, and one of them is empty.
+pub fn layout(rows: usize, shards: usize, most_rows: usize) -> ShardLayout {
+    if shards != 3 {
+        return ShardLayout::new(rows, shards, most_rows);
+    }
+    let mut sizes = [rows - rows / 3, rows / 3, 0];
+    sizes.rotate_right(rows % 3);
+    ShardLayout::from_sizes(&sizes)
+}
+
 /// A table on the device and in the oracle, states included.
 pub struct Pair {
     pub device: Table,
@@ -196,7 +206,7 @@ impl Case {
         TableSpec {
             name,
             width,
-            layout: ShardLayout::new(rows, shards, usize::MAX),
+            layout: layout(rows, shards, usize::MAX),
             optimizer: self.optimizer,
         }
     }
@@ -209,7 +219,7 @@ impl Case {
         let relation_rows = sampler.rule.relation_rows();
         // More shards than asked for, if the bindings are small.
         let most = engine.most_rows(self.dim);
-        let layout = ShardLayout::new(self.entities, self.shards, most);
+        let layout = layout(self.entities, self.shards, most);
         let spec = TableSpec {
             layout,
             ..self.table("entities", self.entities, self.dim, 1)

@@ -5,6 +5,7 @@ mod case;
 mod oracle;
 mod pushes;
 mod ranks;
+mod slices;
 mod steps;
 
 use shardloom::device::testing;

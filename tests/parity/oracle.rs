@@ -141,7 +141,7 @@ fn query(
         let threshold = (f64::from(p) * 4_294_967_296.0) as u32;
         (0..width as u32)
             .map(|c| {
-                if cell(seed, q as u32, c) >= threshold {
+                if cell(seed, plan.first_query + q as u32, c) >= threshold {
                     1.0 / (1.0 - f64::from(p))
                 } else {
                     0.0

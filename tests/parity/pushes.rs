@@ -286,7 +286,7 @@ fn a_steps_own_gradients_can_be_pushed() {
                 (TableName::Entities, entities, &plan.entities),
                 (TableName::Relations, relations, &plan.relations),
             ] {
-                let layout = table.spec().layout;
+                let layout = table.spec().layout.clone();
                 for shard in 0..layout.shards() {
                     let gradients = engine
                         .keep_gradients(&plan, name, table, shard, None)
@@ -317,6 +317,47 @@ fn a_steps_own_gradients_can_be_pushed() {
             }
             let found = tables.each_ref().map(|pair| pair.read(&engine));
             assert!(found == wanted, "{engine} {objective:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_read_and_written_in_any_order() {
+    for engine in backends() {
+        for (width, shards) in [(3, 1), (4, 3), (64, 4)] {
+            let spec = TableSpec {
+                name: "entities",
+                width,
+                layout: ShardLayout::new(50, shards, usize::MAX),
+                optimizer: OptimizerKind::Sgd,
+            };
+            let rng = &mut stream(9, Purpose::Init, [0, 0]);
+            let pair = Pair::new(&engine, rng, &spec);
+            let mut all = pair.read(&engine)[0].clone();
+            let ids = [49, 0, 17, 30, 3];
+            let new = values(rng, ids.len() * width, -1.0, 1.0);
+            engine.write_rows(&pair.device, &ids, &new).unwrap();
+            for (&id, row) in ids.iter().zip(new.chunks(width)) {
+                all[id as usize * width..][..width].copy_from_slice(row);
+            }
+            assert!(pair.read(&engine)[0] == all);
+            let mut found = vec![f32::NAN; 7];
+            engine.read_rows(&pair.device, &ids, &mut found).unwrap();
+            assert!(found == new);
+            let mut read = Vec::new();
+            for shard in 0..spec.layout.shards() {
+                engine.read_shard(&pair.device, shard, &mut found).unwrap();
+                read.extend_from_slice(&found);
+            }
+            assert!(read == all);
+            for error in [
+                engine.write_rows(&pair.device, &[50], &new[..width]),
+                engine.write_rows(&pair.device, &[1], &new[..1 + width]),
+                engine.read_rows(&pair.device, &[50], &mut found),
+            ] {
+                error.unwrap_err();
+            }
+            assert!(pair.read(&engine)[0] == all);
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Rankings and scores against naive counts.
 
 use rand::RngExt;
-use shardloom::kernel::{
-    Backend, Column, RankBatch, RankCounts, RankQuery, ShardLayout, Table, TableSpec,
-};
+use shardloom::kernel::{Backend, Column, RankBatch, RankCounts, RankQuery, Table, TableSpec};
 use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::rng::{Purpose, Stream, stream};
 
 use crate::backends;
-use crate::case::{pick, values};
+use crate::case::{layout, pick, values};
 
 /// Tables of whole numbers below 4: their scores by product and by sum are exact.
 fn whole_numbers(
@@ -22,7 +20,7 @@ fn whole_numbers(
     let spec = TableSpec {
         name: "entities",
         width,
-        layout: ShardLayout::new(rows, shards, usize::MAX),
+        layout: layout(rows, shards, usize::MAX),
         optimizer: OptimizerKind::Sgd,
     };
     let data: Vec<f32> = (0..rows * width)

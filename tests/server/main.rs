@@ -2,6 +2,7 @@
 
 mod bounded;
 mod faults;
+mod schedules;
 mod soak;
 mod synced;
 mod votes;

@@ -55,7 +55,7 @@ fn stage(
     plan: &Plan,
 ) -> Result<(), ServerError> {
     server.gradients(engine, &SPEC, plan).unwrap();
-    server.stage(share, engine, plan)
+    server.stage(share, engine, None, plan)
 }
 
 #[test]

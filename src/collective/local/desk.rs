@@ -242,11 +242,13 @@ impl Desk {
     }
 
     fn answer_all(&mut self, error: &CollectiveError) {
-        for seat in self.open.take().into_iter().flat_map(|open| open.seats) {
-            if let Some(seat) = seat {
-                // A rank that has stopped listening needs no answer.
-                let _ = seat.reply.send(Err(error.clone()));
-            }
+        let seats = self.open.take().map(|open| open.seats);
+        for seat in seats.into_iter().flatten().flatten() {
+            // A rank that has stopped listening needs no answer.
+            let _ = seat.reply.send(Err(error.clone()));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

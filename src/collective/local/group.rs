@@ -45,7 +45,7 @@ impl Group {
             .collect()
     }
 
-    /// Ends this generation, as [`Collective::abort`] does.
+    /// Ends this generation, as [`Collective::abort`](crate::collective::Collective::abort) does.
     pub fn abort(&self, next: u64) {
         self.lock().end(next);
     }

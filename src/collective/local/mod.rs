@@ -192,7 +192,11 @@ impl Collective for Local {
         let terms = [Term::Element(T::TYPE), Term::Wire(call.wire)];
         let fault = self.wire_fault::<T>(call);
         let values = travelled(values, call.wire);
-        self.meet(call, Operation::AllGather, terms, fault, values, shared)
+        let all = |ranks: Vec<_>| {
+            let world = ranks.len();
+            Ok(for_all(ranks, world))
+        };
+        self.meet(call, Operation::AllGather, terms, fault, values, all)
             .await
             .map(Arc::unwrap_or_clone)
     }
@@ -206,8 +210,7 @@ impl Collective for Local {
         let segment = segment(values.len(), self.group.world(), self.rank);
         let first_of_all = |mut ranks: Vec<Vec<T>>| {
             let world = ranks.len();
-            let first = Arc::new(ranks.swap_remove(0));
-            vec![first; world]
+            for_all(ranks.swap_remove(0), world)
         };
         self.reduce(
             call,
@@ -274,8 +277,8 @@ impl Collective for Local {
             (self.rank == root).then(|| travelled(std::mem::take(&mut values), call.wire));
         let roots = |deposits: Vec<Option<Vec<T>>>| {
             let world = deposits.len();
-            let values = Arc::new(deposits.into_iter().flatten().next().unwrap_or_default());
-            Ok(vec![values; world])
+            let root = deposits.into_iter().flatten().next();
+            Ok(for_all(root.unwrap_or_default(), world))
         };
         let shared = self
             .meet(call, Operation::Broadcast, terms, fault, deposit, roots)
@@ -302,10 +305,10 @@ fn travelled<T: Element>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
     values
 }
 
-/// All deposits for everybody.
-fn shared<T>(deposits: Vec<Vec<T>>) -> Result<Vec<Arc<Vec<Vec<T>>>>, CollectiveError> {
-    let world = deposits.len();
-    Ok(vec![Arc::new(deposits); world])
+/// The same for every rank.
+fn for_all<T>(result: T, world: usize) -> Vec<Arc<T>> {
+    let result = Arc::new(result);
+    vec![result; world]
 }
 
 /// Turns what all ranks brought into what each takes away, and answers them.

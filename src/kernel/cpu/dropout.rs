@@ -3,6 +3,7 @@
 use crate::kernel::StepSpec;
 use crate::model::Lanes;
 use crate::rng::cell;
+use crate::sampler::Plan;
 
 /// Distinguishes the masks of relations from those of entities.
 const RELATION: u32 = 0x5bd1_e995;
@@ -11,6 +12,8 @@ const RELATION: u32 = 0x5bd1_e995;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dropout {
     seed: u32,
+    /// Number in the whole step of the plan's first query.
+    first: u32,
     entity: Mask,
     relation: Mask,
 }
@@ -50,9 +53,10 @@ impl Mask {
 }
 
 impl Dropout {
-    pub fn new(spec: &StepSpec, seed: u32) -> Dropout {
+    pub fn new(spec: &StepSpec, plan: &Plan) -> Dropout {
         Dropout {
-            seed,
+            seed: plan.dropout_seed,
+            first: plan.first_query,
             entity: Mask::new(spec.entity_dropout),
             relation: Mask::new(spec.relation_dropout),
         }
@@ -62,6 +66,7 @@ impl Dropout {
     pub fn none() -> Dropout {
         Dropout {
             seed: 0,
+            first: 0,
             entity: Mask::new(0.0),
             relation: Mask::new(0.0),
         }
@@ -73,11 +78,13 @@ impl Dropout {
 
     #[inline(always)]
     pub fn entity(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> [f32; 2] {
+        let query = self.first.wrapping_add(query);
         self.entity.lane(lanes, width, self.seed, query, k)
     }
 
     #[inline(always)]
     pub fn relation(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> [f32; 2] {
+        let query = self.first.wrapping_add(query);
         self.relation
             .lane(lanes, width, self.seed ^ RELATION, query, k)
     }

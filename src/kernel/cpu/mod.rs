@@ -23,6 +23,7 @@ mod simd;
 mod step;
 mod table;
 mod update;
+mod write_rows;
 
 pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
@@ -212,6 +213,20 @@ impl Engine {
         out: &mut [f32],
     ) -> Result<(), KernelError> {
         pull::pull(&table.view(), rows, out);
+        Ok(())
+    }
+
+    /// Replaces the values of some rows.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn write_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        values: &[f32],
+    ) -> Result<(), KernelError> {
+        write_rows::write_rows(table, rows, values);
         Ok(())
     }
 

@@ -265,7 +265,7 @@ impl Workspace {
         let relations = plan.relations.len();
         (n > 0 && relations > 0).then(|| Geometry {
             spec: *spec,
-            dropout: Dropout::new(spec, plan.dropout_seed),
+            dropout: Dropout::new(spec, plan),
             ew: self.ew,
             rw: self.rw,
         })

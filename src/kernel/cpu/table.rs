@@ -55,7 +55,9 @@ impl Table {
                     merger: Merger::default(),
                     parts: Vec::new(),
                 };
-                fill(range.start, &mut shard.values);
+                if !range.is_empty() {
+                    fill(range.start, &mut shard.values);
+                }
                 RwLock::new(shard)
             })
             .collect();

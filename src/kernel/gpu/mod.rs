@@ -29,6 +29,7 @@ mod table;
 mod update;
 mod upload;
 mod workspace;
+mod write_rows;
 
 pub use push::GradientRows;
 pub use repeat::{CopyPair, RowBatch};

@@ -57,8 +57,9 @@ params! {
     /// The stretch of items (rows, mostly) that the dispatch works on.
     item_first: u32,
     items: u32,
-    /// Names the dropout masks.
+    /// Names the dropout masks, together with a query's number in the whole step.
     dropout_seed: u32,
+    first_query: u32,
     /// Values whose hash is below are dropped.
     entity_threshold: u32,
     relation_threshold: u32,

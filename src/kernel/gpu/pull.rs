@@ -26,7 +26,9 @@ pub(super) fn pull(
         } else {
             0..ids.len()
         };
-        pull_stretch(recorder, params, table, s, stretch, [plan, gathered])?;
+        if !table.spec.layout.range(s).is_empty() {
+            pull_stretch(recorder, params, table, s, stretch, [plan, gathered])?;
+        }
     }
     Ok(())
 }

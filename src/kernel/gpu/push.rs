@@ -7,6 +7,7 @@ use super::pull::pull;
 use super::source::{GROUP, Pushed, Stage};
 use super::update::update;
 use super::workspace::Scratch;
+use super::write_rows::write_rows;
 use super::{Engine, Recorder, Table, unlocked};
 use crate::device::{Buffer, DeviceError, Gpu};
 use crate::kernel::{self, KernelError, Places, Push, TableName};
@@ -291,6 +292,28 @@ impl Engine {
             recorder.submit()?;
         }
         Ok(self.gpu.read_into(work.gradients.buffer(), 0, out)?)
+    }
+
+    /// Replaces the values of some rows.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn write_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        values: &[f32],
+    ) -> Result<(), KernelError> {
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = self.recorder();
+        recorder.submit()?;
+        work.words.room(&self.gpu, rows.len())?;
+        work.gradients.room(&self.gpu, values.len())?;
+        self.gpu.write(work.words.buffer(), 0, rows)?;
+        self.gpu.write(work.gradients.buffer(), 0, values)?;
+        let buffers = [&work.words, &work.gradients].map(|s| s.buffer());
+        write_rows(&mut recorder, table, rows.len(), buffers)?;
+        Ok(recorder.submit()?)
     }
 
     /// Applies the optimizer to rows of a shard, a gradient row for each.

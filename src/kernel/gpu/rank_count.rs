@@ -77,7 +77,7 @@ pub(super) fn rank_count(
 
 /// Targets and candidates must be scored by one pipeline, so that equal rows get equal scores.
 fn tile(recorder: &Recorder, similarity: Similarity, params: &Params, table: &Table) -> Tile {
-    let rows = table.spec.layout.range(0).len() as u32;
+    let rows = table.spec.layout.most_rows() as u32;
     Tile::of_scores(recorder.busy, similarity, params.count, rows)
 }
 

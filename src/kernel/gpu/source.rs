@@ -30,6 +30,7 @@ pub(super) enum Stage {
     /// With the number of invocations of a workgroup.
     Update(OptimizerKind, Values, u32, Pushed),
     SquareSum,
+    WriteRows(Values),
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
     GradQuerySum(Values),
@@ -77,6 +78,7 @@ impl Stage {
             Stage::Update(OptimizerKind::RowAdagrad, ..) => "update_row_adagrad",
             Stage::Update(..) => "update",
             Stage::SquareSum => "square_sum",
+            Stage::WriteRows(_) => "write_rows",
             Stage::ScoreAll(..) => "score_all",
             Stage::GradQueryAll(..) => "grad_query_all",
             Stage::GradQuerySum(_) => "grad_query_sum",
@@ -140,6 +142,7 @@ impl Stage {
                 .add(penalty_slope(kind))
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
+            Stage::WriteRows(values) => s.group(GROUP).values(values).add(shader!("write_rows")),
             Stage::SquareSum => s
                 .group(GROUP)
                 .add(shared!("reduce"))

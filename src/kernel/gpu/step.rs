@@ -59,8 +59,8 @@ impl Step<'_> {
                 let tile = tile(gpu, layout.rows()).min(n);
                 work.slopes.room(gpu, positives.len())?;
                 work.scores.room(gpu, tile * layout.rows())?;
-                let slices = most_slices(gpu, tile, width)
-                    .min(layout.range(0).len().div_ceil(SLICE as usize));
+                let slices =
+                    most_slices(gpu, tile, width).min(layout.most_rows().div_ceil(SLICE as usize));
                 work.slices.room(gpu, slices * tile * width)?;
                 for s in 0..layout.shards() {
                     work.shard_room(gpu, s, layout.range(s).len() * width)?;

@@ -87,6 +87,7 @@ impl Words {
             at_offsets: NONE,
             at_positives: NONE,
             dropout_seed: plan.dropout_seed,
+            first_query: plan.first_query,
             entity_threshold: threshold(spec.entity_dropout),
             relation_threshold: threshold(spec.relation_dropout),
             entity_scale: 1.0 / (1.0 - spec.entity_dropout),

@@ -161,7 +161,7 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
         .collect();
     let c = &ranks[0];
     for _ in 0..3 {
-        // Dropped at once, unpolled; dropped by a timeout of somebody else's call.
+        // A future that nobody polls has not come.
         drop(c.all_reduce(call(&**c, 2), vec![1e9f64], Reduce::Sum));
     }
     let sum = c

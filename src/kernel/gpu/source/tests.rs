@@ -25,6 +25,7 @@ fn stages() -> Vec<Stage> {
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
             Stage::Pull(values),
+            Stage::WriteRows(values),
             Stage::Scatter(values),
             Stage::GradQuerySum(values),
         ]);

@@ -1,0 +1,25 @@
+// Replaces rows of one shard: items of the list at `at_ids` that lie in the shard get the values at
+// the same places of `rows`; the others are left alone. The opposite of `pull`.
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> plan: array<u32>;
+@group(0) @binding(2) var<storage, read> rows: array<V>;
+@group(0) @binding(3) var<storage, read_write> shard: array<V>;
+
+@compute @workgroup_size(GROUP)
+fn write_rows(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = line(group, groups) * GROUP + local;
+    let item = i / params.cells;
+    if item >= params.items {
+        return;
+    }
+    let k = i % params.cells;
+    // Rows before the shard wrap around to numbers beyond it.
+    let row = plan[params.at_ids + item] - params.base;
+    if row < params.rows {
+        shard[row * params.cells + k] = rows[item * params.cells + k];
+    }
+}

@@ -1,0 +1,38 @@
+//! `write_rows`: replaces rows of a table.
+
+use super::Table;
+use super::params::Params;
+use super::recorder::{Recorder, workgroups};
+use super::shape::Values;
+use super::source::{GROUP, Stage};
+use crate::device::{Buffer, DeviceError};
+
+/// Replaces so many rows, whose numbers `plan` begins with, by `rows`.
+pub(super) fn write_rows(
+    recorder: &mut Recorder,
+    table: &Table,
+    items: usize,
+    [plan, rows]: [&Buffer; 2],
+) -> Result<(), DeviceError> {
+    let values = Values::of(table.spec.width);
+    let cells = values.count(table.spec.width);
+    for (s, shard) in table.shards.iter().enumerate() {
+        let range = table.spec.layout.range(s);
+        let params = Params {
+            cells,
+            base: range.start as u32,
+            rows: range.len() as u32,
+            items: items as u32,
+            ..Params::default()
+        };
+        let invocations = items as u64 * u64::from(cells);
+        let count = if range.is_empty() {
+            0
+        } else {
+            workgroups(invocations, GROUP)
+        };
+        let buffers = [plan, rows, &shard.values];
+        recorder.dispatch(Stage::WriteRows(values), &params, &buffers, count)?;
+    }
+    Ok(())
+}
