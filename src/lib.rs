@@ -48,8 +48,10 @@
 //! | 4 | [`server`] |
 //! | 5 | [`checkpoint`], [`collective`], [`elastic`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
+//! | 7 | [`bench`] |
 //! | 8 | the binary's command line |
 
+pub mod bench;
 pub mod checkpoint;
 pub mod collective;
 pub mod config;

@@ -33,6 +33,11 @@ impl Aside {
         })
     }
 
+    /// Where it will appear.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes what is buffered to the disk itself.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.file.flush()?;

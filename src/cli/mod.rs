@@ -1,5 +1,6 @@
 //! The command line: arguments become a validated configuration, then one call into the library.
 
+mod bench;
 mod common;
 mod dataset;
 mod devices;
@@ -41,6 +42,7 @@ enum Command {
     Dataset(dataset::DatasetCommand),
     Devices(devices::DevicesArgs),
     Recipes(recipes::RecipesArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// What a command returns.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Dataset(command) => dataset::run(command),
         Command::Devices(args) => devices::run(args),
         Command::Recipes(args) => recipes::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     let Err(error) = result else {
         return ExitCode::SUCCESS;

@@ -308,6 +308,31 @@ impl Backend {
         }
     }
 
+    /// Copies gradient rows to the device, as [`Backend::upload`], and returns Σ g² over them, which is not finite if one of them is not.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn upload_summed(
+        &self,
+        gradients: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<(GradientRows, f64), KernelError> {
+        match (self, old) {
+            (Backend::Cpu(_), old) => {
+                let mut values = match old {
+                    Some(GradientRows::Cpu(values)) => values,
+                    _ => Vec::new(),
+                };
+                let squares = cpu::copy_square_sum(gradients, &mut values);
+                Ok((GradientRows::Cpu(values), squares))
+            }
+            (Backend::Gpu(_), old) => {
+                let squares = cpu::square_sum(gradients);
+                Ok((self.upload(gradients, old)?, squares))
+            }
+        }
+    }
+
     /// Applies the optimizer once to every row that was pushed to a shard, with the weighted sum of
     /// its gradients, added up in the order of the pushes.
     ///

@@ -1,5 +1,7 @@
 //! How rows that several workers pushed come together.
 
+use std::ops::Range;
+
 use super::{KernelError, Places};
 
 /// Where a part of a row's gradient lies.
@@ -34,31 +36,35 @@ impl Merge {
 /// Finds out which rows are pushed more than once; reused from push to push.
 #[derive(Clone, Debug, Default)]
 pub struct Merger {
-    /// Index of a place among the distinct ones, valid where `stamp` is `round`.
+    rows: usize,
+    /// A bit for every row of the shard, all of them clear between two calls.
+    seen: Vec<u64>,
+    /// Index of a place among the distinct ones, valid where its bit is set.
     index: Vec<u32>,
-    stamp: Vec<u32>,
-    round: u32,
+    /// That index for every source, in the order of the sources.
+    slots: Vec<u32>,
+    /// Where the next source of every distinct place goes.
+    next: Vec<u32>,
+    merge: Merge,
 }
 
 impl Merger {
-    fn new(rows: usize) -> Merger {
-        Merger {
-            index: vec![0; rows],
-            stamp: vec![0; rows],
-            round: 0,
+    /// Starts to look at pushes to so many rows.
+    fn begin(&mut self, rows: usize) {
+        if self.rows != rows {
+            *self = Merger::default();
+            self.rows = rows;
+            self.seen = vec![0; rows.div_ceil(64)];
         }
     }
 
-    /// Starts to look at pushes to a shard of so many rows.
-    fn begin(&mut self, rows: usize) {
-        if self.stamp.len() != rows {
-            *self = Merger::new(rows);
-        }
-        if self.round == u32::MAX {
-            self.stamp.fill(0);
-            self.round = 0;
-        }
-        self.round += 1;
+    /// Notes a place, and says whether it is new.
+    #[inline(always)]
+    fn see(&mut self, place: u32) -> bool {
+        let (word, bit) = (&mut self.seen[place as usize / 64], 1 << (place % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
     }
 
     /// Whether each place is named once.
@@ -71,13 +77,10 @@ impl Merger {
         rows: usize,
         places: &[u32],
     ) -> Result<bool, KernelError> {
+        check(table, rows, &[Places::Listed(places)])?;
         self.begin(rows);
-        let mut distinct = true;
-        for &row in places {
-            let stamp = self.stamp.get_mut(row as usize);
-            let stamp = stamp.ok_or(KernelError::Row { table, row, rows })?;
-            distinct &= std::mem::replace(stamp, self.round) != self.round;
-        }
+        let distinct = places.iter().all(|&place| self.see(place));
+        forget(&mut self.seen, places, 0);
         Ok(distinct)
     }
 
@@ -90,61 +93,102 @@ impl Merger {
         table: &'static str,
         rows: usize,
         pushes: &[Places<'_>],
-    ) -> Result<Merge, KernelError> {
-        self.begin(rows);
-        let mut merge = Merge::default();
-        let mut counts: Vec<u32> = Vec::new();
+    ) -> Result<&Merge, KernelError> {
+        check(table, rows, pushes)?;
+        Ok(self.merge_sources(0..rows as u32, sources(pushes, rows)))
+    }
+
+    /// Brings sources together, given with their places, which are all of this part of a shard.
+    pub fn merge_sources(
+        &mut self,
+        part: Range<u32>,
+        sources: impl Iterator<Item = (u32, Source)> + Clone,
+    ) -> &Merge {
+        self.begin(part.len());
+        self.index.resize(part.len(), 0);
+        self.slots.clear();
+        self.next.clear();
+        self.merge.places.clear();
         // First which rows and how many sources each has, then the sources.
-        for push in pushes {
-            each(push, rows, |_, place| {
-                let stamp = self.stamp.get_mut(place as usize);
-                let stamp = stamp.ok_or(KernelError::Row {
-                    table,
-                    row: place,
-                    rows,
-                })?;
-                if *stamp != self.round {
-                    *stamp = self.round;
-                    self.index[place as usize] = merge.places.len() as u32;
-                    merge.places.push(place);
-                    counts.push(0);
-                }
-                counts[self.index[place as usize] as usize] += 1;
-                Ok(())
-            })?;
-        }
+        sources.clone().for_each(|(place, _)| {
+            let at = place - part.start;
+            if self.see(at) {
+                self.index[at as usize] = self.merge.places.len() as u32;
+                self.merge.places.push(place);
+                self.next.push(0);
+            }
+            let slot = self.index[at as usize];
+            self.next[slot as usize] += 1;
+            self.slots.push(slot);
+        });
+        let Merge {
+            places,
+            offsets,
+            sources: lists,
+        } = &mut self.merge;
+        forget(&mut self.seen, places, part.start);
+        offsets.clear();
         let mut end = 0;
-        merge.offsets = std::iter::once(0)
-            .chain(counts.iter().map(|count| {
-                end += count;
-                end
-            }))
-            .collect();
-        let mut next = merge.offsets.clone();
-        merge.sources = vec![Source { push: 0, row: 0 }; end as usize];
-        for (push, places) in (0..).zip(pushes) {
-            each(places, rows, |row, place| {
-                let slot = &mut next[self.index[place as usize] as usize];
-                merge.sources[*slot as usize] = Source { push, row };
-                *slot += 1;
-                Ok(())
-            })?;
+        for count in &mut self.next {
+            offsets.push(end);
+            end += std::mem::replace(count, end);
         }
-        Ok(merge)
+        offsets.push(end);
+        lists.resize(end as usize, Source { push: 0, row: 0 });
+        let mut slots = self.slots.iter();
+        sources.for_each(|(_, source)| {
+            if let Some(&slot) = slots.next() {
+                let at = &mut self.next[slot as usize];
+                lists[*at as usize] = source;
+                *at += 1;
+            }
+        });
+        &self.merge
     }
 }
 
-/// Calls `f` with the index and the place of every row of a push.
-fn each(
-    places: &Places<'_>,
+/// Checks that pushes name rows of the shard.
+///
+/// # Errors
+/// [`KernelError::Row`] if a place is beyond the shard's rows.
+pub fn check(table: &'static str, rows: usize, pushes: &[Places<'_>]) -> Result<(), KernelError> {
+    for push in pushes {
+        let Places::Listed(places) = push else {
+            continue;
+        };
+        // One pass that vectorises; only if a row is wrong is it looked for.
+        let most = places.iter().fold(0, |most, &place| most.max(place));
+        if most as usize >= rows
+            && let Some(&row) = places.iter().find(|&&place| place as usize >= rows)
+        {
+            return Err(KernelError::Row { table, row, rows });
+        }
+    }
+    Ok(())
+}
+
+/// Every row of every push, with its place.
+pub fn sources<'a>(
+    pushes: &'a [Places<'a>],
     rows: usize,
-    mut f: impl FnMut(u32, u32) -> Result<(), KernelError>,
-) -> Result<(), KernelError> {
-    match places {
-        Places::All => (0..rows as u32).try_for_each(|row| f(row, row)),
-        Places::Listed(places) => (0..)
-            .zip(*places)
-            .try_for_each(|(row, &place)| f(row, place)),
+) -> impl Iterator<Item = (u32, Source)> + Clone {
+    (0..).zip(pushes).flat_map(move |(push, places)| {
+        (0..places.count(rows) as u32).map(move |row| {
+            let place = match places {
+                Places::All => row,
+                Places::Listed(places) => places[row as usize],
+            };
+            (place, Source { push, row })
+        })
+    })
+}
+
+/// Clears the bits of these places, of which the first bit is `first`.
+fn forget(seen: &mut [u64], places: &[u32], first: u32) {
+    if places.len() < seen.len() {
+        (places.iter()).for_each(|&place| seen[(place - first) as usize / 64] = 0);
+    } else {
+        seen.fill(0);
     }
 }
 

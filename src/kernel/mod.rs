@@ -33,12 +33,14 @@ pub mod gpu;
 mod layout;
 mod merge;
 mod push;
+mod repeat;
 
 pub use backend::{Backend, Table};
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
-use merge::{Merge, Merger};
+use merge::Merger;
 pub use push::{GradientRows, Places, Push};
+pub use repeat::RowBatch;
 
 use bytemuck::{Pod, Zeroable};
 

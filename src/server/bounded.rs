@@ -7,10 +7,10 @@ use tokio::time::timeout_at;
 
 use super::desk::Desk;
 use super::guard::{Settling, Waits};
-use super::push::Checked;
+use super::push::finite;
 use super::tables::Tables;
 use super::{ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId};
-use crate::kernel::Places;
+use crate::kernel::{Places, cpu};
 use crate::optim::OptimizerStep;
 
 impl ParameterServer {
@@ -19,9 +19,11 @@ impl ParameterServer {
         tables: &Tables,
         index: usize,
         push: Push<'_>,
-        checked: Checked,
+        places: &[u32],
         limits: (u64, StalenessPolicy, Duration),
     ) -> Result<Pushed, ServerError> {
+        let squares = cpu::square_sum(push.gradients);
+        finite(tables, &push, squares)?;
         let admitted = self
             .admit(
                 tables,
@@ -31,16 +33,13 @@ impl ParameterServer {
             )
             .await?;
         let admitted = &admitted[0];
-        let (table, places) = (
-            tables.table(push.shard.table),
-            Places::Listed(&checked.places),
-        );
+        let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
         let keeper = &self.inner.keeper;
         let settling = Settling::new(self, index);
         let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
-        let values = (push.gradients.len(), checked.squares);
+        let values = (push.gradients.len(), squares);
         applied?;
         self.settle(index, admitted, values, start.elapsed());
         drop(settling);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
-use crate::kernel::{GradientRows, TableName, cpu};
+use crate::kernel::{GradientRows, TableName};
 
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +38,6 @@ pub struct Pushed {
     pub staleness: u64,
     /// Whether this push had been made before: it was not applied again.
     pub repeated: bool,
-}
-
-/// A push that has passed all checks that need no lock.
-pub(super) struct Checked {
-    pub places: Vec<u32>,
-    pub squares: f64,
 }
 
 impl ParameterServer {
@@ -86,10 +80,10 @@ impl ParameterServer {
             }
             mode
         };
-        let checked = check(tables, &push)?;
+        let places = places(tables, &push)?;
         match mode {
             UpdateMode::Sync { timeout } => {
-                self.push_sync(tables, index, push, checked, timeout).await
+                self.push_sync(tables, index, push, places, timeout).await
             }
             UpdateMode::Async {
                 bound,
@@ -97,7 +91,7 @@ impl ParameterServer {
                 timeout,
             } => {
                 let limits = (bound, policy, timeout);
-                self.push_async(tables, index, push, checked, limits).await
+                self.push_async(tables, index, push, &places, limits).await
             }
         }
     }
@@ -118,8 +112,8 @@ impl ParameterServer {
 /// Gradient buffers that are kept for the next pushes.
 const POOL: usize = 64;
 
-/// Checks rows, lengths and values, and finds the rows' places.
-fn check(tables: &Tables, push: &Push<'_>) -> Result<Checked, ServerError> {
+/// Checks weight, length and rows, and finds the rows' places.
+fn places(tables: &Tables, push: &Push<'_>) -> Result<Vec<u32>, ServerError> {
     let (worker, shard) = (push.worker, push.shard);
     if !(push.samples.is_finite() && push.samples >= 0.0) {
         return Err(ServerError::Samples {
@@ -140,20 +134,25 @@ fn check(tables: &Tables, push: &Push<'_>) -> Result<Checked, ServerError> {
             found: push.gradients.len(),
         });
     }
-    let places = tables.places(shard, worker, push.rows)?;
-    let squares = cpu::square_sum(push.gradients);
+    tables.places(shard, worker, push.rows)
+}
+
+/// Checks that gradients are finite, given the sum of their squares.
+pub(super) fn finite(tables: &Tables, push: &Push<'_>, squares: f64) -> Result<(), ServerError> {
+    // A square may overflow where the value itself is finite.
     if !squares.is_finite()
         && let Some(at) = push.gradients.iter().position(|g| !g.is_finite())
     {
+        let width = tables.width(push.shard.table);
         return Err(ServerError::NotFinite {
-            worker,
-            shard,
+            worker: push.worker,
+            shard: push.shard,
             row: push.rows[at / width],
             column: at % width,
             value: push.gradients[at],
         });
     }
-    Ok(Checked { places, squares })
+    Ok(())
 }
 
 impl ShardId {

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use super::barrier::{Arrived, Batch, Ticket};
 use super::desk::{Desk, Outcome, ShardDesk, Staged};
 use super::guard::Applying;
-use super::push::Checked;
+use super::push::finite;
 use super::tables::Tables;
 use super::{ParameterServer, Push, Pushed, ServerError, WorkerId};
 use crate::kernel::{self, Places};
@@ -65,15 +65,21 @@ impl ParameterServer {
         tables: &Tables,
         index: usize,
         push: Push<'_>,
-        checked: Checked,
+        places: Vec<u32>,
         timeout: Duration,
     ) -> Result<Pushed, ServerError> {
-        let gradients = self.inner.keeper.upload(push.gradients, self.reuse())?;
+        let keeper = &self.inner.keeper;
+        // Nobody sees them before they are known to be finite.
+        let (gradients, squares) = keeper.upload_summed(push.gradients, self.reuse())?;
+        if let Err(error) = finite(tables, &push, squares) {
+            self.recycle(gradients);
+            return Err(error);
+        }
         let staged = Staged {
-            places: Some(checked.places),
+            places: Some(places),
             gradients,
             samples: push.samples,
-            squares: checked.squares,
+            squares,
         };
         let (sender, mut outcome) = oneshot::channel();
         let who = (push.worker, push.step);

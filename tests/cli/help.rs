@@ -21,6 +21,7 @@ fn help_says_what_dim_counts() {
         "dataset",
         "devices",
         "recipes",
+        "bench",
     ] {
         assert!(
             Home::new()

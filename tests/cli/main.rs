@@ -1,5 +1,6 @@
 //! Shardloom as a user types it: the built program, its files, its words and its exit status.
 
+mod bench;
 mod config;
 mod errors;
 mod export;

@@ -20,13 +20,14 @@ mod regularize;
 mod scatter;
 mod score;
 mod score_all;
+mod share;
 mod simd;
 mod step;
 mod table;
 mod update;
 mod write_rows;
 
-pub use push::square_sum;
+pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 
 use self::update::{DistinctRows, Gradients, update};

@@ -1,24 +1,33 @@
 //! `pull`: gathers rows from the shards.
 
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 use super::memory::prefetch_row;
+use super::share::{Busy, share};
 use super::table::View;
+use super::update::INLINE;
 
 /// Rows that are asked for ahead of their use.
 const AHEAD: usize = 16;
+/// Rows that a thread takes at a time: many more than are asked for ahead.
+const BLOCK: usize = 256;
 
 /// Copies the rows `ids` of a table, one after another, into `out` (`ids.len()` × width).
 pub(super) fn pull(table: &View<'_>, ids: &[u32], out: &mut [f32]) {
     let width = table.spec.width;
-    out.par_chunks_mut(width * super::BLOCK)
-        .zip(ids.par_chunks(super::BLOCK))
-        .for_each(|(out, ids)| {
-            for (i, (row, &id)) in out.chunks_exact_mut(width).zip(ids).enumerate() {
-                if let Some(&next) = ids.get(i + AHEAD) {
-                    prefetch_row(table.row(next));
-                }
+    let worth = out.len() >= INLINE;
+    let blocks = out.chunks_mut(width * BLOCK).zip(ids.chunks(BLOCK));
+    let blocks: Vec<_> = blocks.map(Mutex::new).collect();
+    share(&Busy::enter(), blocks.len(), 1, worth, |range| {
+        for block in &blocks[range] {
+            // Nobody else has this block.
+            let (out, ids) = &mut *block.lock().unwrap_or_else(PoisonError::into_inner);
+            let ask = |id: &u32| prefetch_row(table.row(*id));
+            ids.iter().take(AHEAD).for_each(ask);
+            for (i, (row, &id)) in out.chunks_exact_mut(width).zip(ids.iter()).enumerate() {
+                ids.get(i + AHEAD).into_iter().for_each(ask);
                 row.copy_from_slice(table.row(id));
             }
-        });
+        }
+    });
 }

@@ -1,6 +1,11 @@
 //! Gradients that come from outside the engine's own step, and its own on their way to others.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::share::{Busy, share};
 use super::simd::simd;
+use super::update::INLINE;
 use super::{Engine, Table, update};
 use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
@@ -11,12 +16,53 @@ const WIDE: usize = 64;
 /// Values between two sums in `f64`.
 const STRETCH: usize = 4096;
 
+/// Values that a thread takes at a time.
+const PART: usize = 8 * STRETCH;
+
 /// Σ x². Not finite if a value is not, or if a value's square is over [`f32::MAX`].
 pub fn square_sum(values: &[f32]) -> f64 {
-    simd(
-        #[inline(always)]
-        || values.chunks(STRETCH).map(stretch_square_sum).sum(),
-    )
+    let parts: Vec<&[f32]> = values.chunks(PART).collect();
+    part_sums(parts.len(), values.len(), |part, sum| {
+        for stretch in parts[part].chunks(STRETCH) {
+            *sum += stretch_square_sum(stretch);
+        }
+    })
+}
+
+/// The same, and a copy in place of what `out` holds: values are read once.
+pub fn copy_square_sum(values: &[f32], out: &mut Vec<f32>) -> f64 {
+    out.truncate(values.len());
+    out.resize(values.len(), 0.0);
+    let parts: Vec<_> = values.chunks(PART).zip(out.chunks_mut(PART)).collect();
+    let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
+    part_sums(parts.len(), values.len(), |part, sum| {
+        // Nobody else has this part.
+        let (from, to) = &mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+        for (from, to) in from.chunks(STRETCH).zip(to.chunks_mut(STRETCH)) {
+            *sum += stretch_square_sum(from);
+            to.copy_from_slice(from);
+        }
+    })
+}
+
+/// Adds up what `add` makes of every part, in the order of the parts.
+#[inline(always)]
+fn part_sums(parts: usize, values: usize, add: impl Fn(usize, &mut f64) + Sync) -> f64 {
+    let sums: Vec<AtomicU64> = (0..parts).map(|_| AtomicU64::new(0)).collect();
+    share(&Busy::enter(), parts, 1, values >= INLINE, |range| {
+        simd(
+            #[inline(always)]
+            || {
+                for part in range {
+                    let mut sum = 0.0;
+                    add(part, &mut sum);
+                    sums[part].store(f64::to_bits(sum), Ordering::Relaxed);
+                }
+            },
+        );
+    });
+    let sums = sums.into_iter().map(AtomicU64::into_inner);
+    sums.map(f64::from_bits).sum()
 }
 
 #[inline(always)]
@@ -24,8 +70,8 @@ fn stretch_square_sum(values: &[f32]) -> f64 {
     let mut sums = [0.0f32; WIDE];
     let (blocks, rest) = values.as_chunks::<WIDE>();
     for block in blocks {
-        for (s, x) in sums.iter_mut().zip(block) {
-            *s += x * x;
+        for l in 0..WIDE {
+            sums[l] += block[l] * block[l];
         }
     }
     for (s, x) in sums.iter_mut().zip(rest) {

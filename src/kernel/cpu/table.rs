@@ -1,11 +1,11 @@
 //! Shard tables in main memory.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::memory::zeros;
-use crate::kernel::{Column, KernelError, Merger, TableSpec};
+use super::share::{Busy, share};
+use crate::kernel::merge::{Merger, Source};
+use crate::kernel::{Column, KernelError, TableSpec};
 
 /// One shard: consecutive rows of a table and of its optimizer states.
 #[derive(Debug, Default)]
@@ -15,6 +15,16 @@ pub struct Shard {
     pub(super) second: Vec<f32>,
     /// Brings pushes to this shard together; made with the first of them.
     pub(super) merger: Merger,
+    /// The same for large ones, by part of the shard.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What was pushed to a part of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Places and where their gradients are.
+    pub sources: Vec<(u32, Source)>,
+    pub merger: Merger,
 }
 
 /// A table in main memory. Several workers use it at once: each shard has a lock of its own.
@@ -119,6 +129,7 @@ impl Shard {
             first: column(Column::First),
             second: column(Column::Second),
             merger: Merger::default(),
+            parts: Vec::new(),
         }
     }
 
@@ -126,8 +137,15 @@ impl Shard {
     pub(super) fn copy_values(&self, out: &mut [f32]) {
         // Blocks that are worth another thread's while.
         const BLOCK: usize = 1 << 18;
-        let blocks = out.par_chunks_mut(BLOCK).zip(self.values.par_chunks(BLOCK));
-        blocks.for_each(|(out, values)| out.copy_from_slice(values));
+        let blocks = out.chunks_mut(BLOCK).zip(self.values.chunks(BLOCK));
+        let blocks: Vec<_> = blocks.map(Mutex::new).collect();
+        share(&Busy::enter(), blocks.len(), 1, true, |range| {
+            for block in &blocks[range] {
+                // Nobody else has this block.
+                let (out, values) = &mut *block.lock().unwrap_or_else(PoisonError::into_inner);
+                out.copy_from_slice(values);
+            }
+        });
     }
 
     pub(super) fn column(&self, column: Column) -> &[f32] {

@@ -2,19 +2,23 @@
 //! of several.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-
-use super::BLOCK;
 use super::Table;
-use super::memory::SharedRows;
+use super::memory::{SharedRows, prefetch_row};
+use super::share::{Busy, share};
 use super::simd::simd;
-use super::table::Shard;
-use crate::kernel::{KernelError, Merge, Places, TableSpec};
+use super::table::{Part, Shard};
+use crate::kernel::merge::{self, Merge};
+use crate::kernel::{KernelError, Places, TableSpec};
 use crate::optim::OptimizerStep;
 
 /// Updates of fewer values than this are not worth waking other threads.
-const INLINE: usize = 1 << 20;
+pub(super) const INLINE: usize = 1 << 18;
+/// Rows that a thread takes at a time: many more than are asked for ahead.
+const BLOCK: usize = 256;
+/// Parts of a shard that large pushes are cut into: enough to share evenly.
+const PARTS: usize = 8;
 /// Values of rows that are asked for ahead of their use.
 const AHEAD: usize = 16 * 128;
 
@@ -85,6 +89,35 @@ pub(super) enum Gradients<'a> {
 }
 
 impl Gradients<'_> {
+    /// How many values there are.
+    fn values(&self) -> usize {
+        match self {
+            Gradients::Rows(rows) => rows.len(),
+            Gradients::Average { pushes, .. } => pushes.iter().map(|(rows, _)| rows.len()).sum(),
+        }
+    }
+
+    /// Asks for what the gradient of the row at index `i` is made of.
+    #[inline(always)]
+    fn prefetch(&self, i: usize, width: usize) {
+        match *self {
+            Gradients::Rows(rows) => prefetch_row(&rows[i * width..][..width]),
+            Gradients::Average { merge, pushes } => match merge {
+                Some(merge) => {
+                    for source in merge.sources_of(i) {
+                        let rows = pushes[source.push as usize].0;
+                        prefetch_row(&rows[source.row as usize * width..][..width]);
+                    }
+                }
+                None => {
+                    for (rows, _) in pushes {
+                        prefetch_row(&rows[i * width..][..width]);
+                    }
+                }
+            },
+        }
+    }
+
     /// The gradient of the row at index `i`.
     #[inline(always)]
     fn row<'b>(&'b self, i: usize, width: usize, sum: &'b mut [f32]) -> &'b [f32] {
@@ -120,41 +153,62 @@ pub(super) fn update(
     rows: DistinctRows<'_>,
     gradients: Gradients<'_>,
 ) {
-    let width = spec.width;
-    let count = rows.places.count(shard.values.len() / width);
+    apply(&Busy::enter(), step, spec, shard, rows, gradients);
+}
+
+fn apply(
+    busy: &Busy,
+    step: OptimizerStep,
+    spec: &TableSpec,
+    shard: &mut Shard,
+    rows: DistinctRows<'_>,
+    gradients: Gradients<'_>,
+) {
+    let count = rows.places.count(shard.values.len() / spec.width);
     let shared = SharedRows::new(shard, spec);
+    share(busy, count, BLOCK, gradients.values() >= INLINE, |items| {
+        // SAFETY: rows are distinct, and every index is in one part.
+        unsafe { apply_some(step, spec.width, &shared, rows, gradients, items) }
+    });
+}
+
+/// Applies the optimizer to the rows at these indices.
+///
+/// # Safety
+/// Nobody else may use these rows at the same time.
+unsafe fn apply_some(
+    step: OptimizerStep,
+    width: usize,
+    shared: &SharedRows<'_>,
+    rows: DistinctRows<'_>,
+    gradients: Gradients<'_>,
+    items: Range<usize>,
+) {
     let ahead = (AHEAD / width).clamp(1, 16);
-    let part = |items: Range<usize>| {
-        let mut sum = match gradients {
-            Gradients::Rows(_) => Vec::new(),
-            Gradients::Average { .. } => vec![0.0; width],
-        };
-        simd(
-            #[inline(always)]
-            || {
-                for i in items {
-                    if i + ahead < count {
-                        shared.prefetch(rows.place(i + ahead));
-                    }
-                    let gradient = gradients.row(i, width, &mut sum);
-                    // SAFETY: rows are distinct, and every index is in one part.
-                    let [values, first, second] = unsafe { shared.row(rows.place(i)) };
-                    step.apply(values, gradient, first, second);
+    let mut sum = match gradients {
+        Gradients::Rows(_) => Vec::new(),
+        Gradients::Average { .. } => vec![0.0; width],
+    };
+    let ask = |i: usize| {
+        shared.prefetch(rows.place(i));
+        gradients.prefetch(i, width);
+    };
+    simd(
+        #[inline(always)]
+        || {
+            let end = items.end;
+            (items.start..end.min(items.start + ahead)).for_each(ask);
+            for i in items {
+                if i + ahead < end {
+                    ask(i + ahead);
                 }
-            },
-        );
-    };
-    let values = match gradients {
-        Gradients::Rows(rows) => rows.len(),
-        Gradients::Average { pushes, .. } => pushes.iter().map(|(rows, _)| rows.len()).sum(),
-    };
-    if values < INLINE {
-        part(0..count);
-    } else {
-        (0..count.div_ceil(BLOCK))
-            .into_par_iter()
-            .for_each(|block| part(block * BLOCK..count.min((block + 1) * BLOCK)));
-    }
+                let gradient = gradients.row(i, width, &mut sum);
+                // SAFETY: rows are distinct, and the caller keeps others away.
+                let [values, first, second] = unsafe { shared.row(rows.place(i)) };
+                step.apply(values, gradient, first, second);
+            }
+        },
+    );
 }
 
 /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.
@@ -175,15 +229,23 @@ pub(super) fn push(
         KernelError::check_shape("gradients", expected, gradients.len())?;
     }
     let shard = &mut *table.shard_mut(shard);
+    let busy = Busy::enter();
     if let [(places, gradients, 1.0)] = *pushes {
         let gradients = Gradients::Rows(gradients);
         match places {
             Places::All => {
-                update(step, spec, shard, DistinctRows::ALL, gradients);
+                apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
                 return Ok(());
             }
             Places::Listed(places) if shard.merger.distinct(spec.name, rows, places)? => {
-                update(step, spec, shard, DistinctRows::known(places), gradients);
+                apply(
+                    &busy,
+                    step,
+                    spec,
+                    shard,
+                    DistinctRows::known(places),
+                    gradients,
+                );
                 return Ok(());
             }
             Places::Listed(_) => {}
@@ -191,19 +253,75 @@ pub(super) fn push(
     }
     let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();
     let parts: Vec<(&[f32], f32)> = pushes.iter().map(|push| (push.1, push.2)).collect();
-    let merge = if places.iter().all(|&places| places == Places::All) {
-        None
-    } else {
-        Some(shard.merger.merge(spec.name, rows, &places)?)
-    };
-    let rows = match &merge {
-        Some(merge) => DistinctRows::known(&merge.places),
-        None => DistinctRows::ALL,
-    };
+    let pushes = &parts[..];
+    if places.iter().all(|&places| places == Places::All) {
+        let gradients = Gradients::Average {
+            merge: None,
+            pushes,
+        };
+        apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
+        return Ok(());
+    }
+    merge::check(spec.name, rows, &places)?;
+    if pushes.iter().map(|(rows, _)| rows.len()).sum::<usize>() >= INLINE {
+        apply_parts(&busy, step, spec, shard, &places, pushes);
+        return Ok(());
+    }
+    // Out of the shard while the shard's rows are written.
+    let mut merger = std::mem::take(&mut shard.merger);
+    let merge = merger.merge_sources(0..rows as u32, merge::sources(&places, rows));
+    let known = DistinctRows::known(&merge.places);
     let gradients = Gradients::Average {
-        merge: merge.as_ref(),
-        pushes: &parts,
+        merge: Some(merge),
+        pushes,
     };
-    update(step, spec, shard, rows, gradients);
+    apply(&busy, step, spec, shard, known, gradients);
+    shard.merger = merger;
     Ok(())
+}
+
+/// Brings large pushes together and applies them, part by part of the shard.
+fn apply_parts(
+    busy: &Busy,
+    step: OptimizerStep,
+    spec: &TableSpec,
+    shard: &mut Shard,
+    places: &[Places<'_>],
+    pushes: &[(&[f32], f32)],
+) {
+    let rows = shard.values.len() / spec.width;
+    // A power of two, as every pushed row is divided by it.
+    let shift = rows.div_ceil(PARTS).next_power_of_two().trailing_zeros();
+    // Out of the shard while the shard's rows are written.
+    let mut parts = std::mem::take(&mut shard.parts);
+    parts.resize_with(rows.div_ceil(1 << shift), Part::default);
+    parts.iter_mut().for_each(|part| part.sources.clear());
+    merge::sources(places, rows).for_each(|(place, source)| {
+        parts[(place >> shift) as usize]
+            .sources
+            .push((place, source));
+    });
+    {
+        let shared = SharedRows::new(shard, spec);
+        let parts: Vec<Mutex<&mut Part>> = parts.iter_mut().map(Mutex::new).collect();
+        share(busy, parts.len(), 1, true, |indices| {
+            for p in indices {
+                // Nobody else has this part.
+                let mut part = parts[p].lock().unwrap_or_else(PoisonError::into_inner);
+                let Part { sources, merger } = &mut **part;
+                let range = p << shift..rows.min((p + 1) << shift);
+                let range = range.start as u32..range.end as u32;
+                let merge = merger.merge_sources(range, sources.iter().copied());
+                let known = DistinctRows::known(&merge.places);
+                let gradients = Gradients::Average {
+                    merge: Some(merge),
+                    pushes,
+                };
+                let all = 0..merge.places.len();
+                // SAFETY: rows of different parts are different, and each part is taken once.
+                unsafe { apply_some(step, spec.width, &shared, known, gradients, all) }
+            }
+        });
+    }
+    shard.parts = parts;
 }

@@ -20,6 +20,7 @@ mod rank_count;
 mod rearrange;
 mod recorder;
 mod regularize;
+mod repeat;
 mod rows;
 mod scatter;
 mod score;
@@ -33,6 +34,7 @@ mod upload;
 mod workspace;
 mod write_rows;
 
+pub use repeat::{CopyPair, RowBatch};
 pub use rows::GradientRows;
 pub use table::Table;
 

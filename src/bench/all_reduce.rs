@@ -1,0 +1,54 @@
+//! The sum over all workers of this process.
+
+use std::time::Duration;
+
+use super::push::runtime;
+use super::{Bench, BenchError, Op, Prepared, Work};
+use crate::collective::{Call, Collective, CollectiveError, Reduce, local};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchError> {
+    let (runtime, values) = (runtime()?, bench.options.reduce_values);
+    let members = local::group(world);
+    // Zeros stay what they are, however often they are added up.
+    let mut buffers = vec![vec![0.0f32; values]; world];
+    let mut sequence = 0;
+    let repeat = move |times| {
+        runtime.block_on(async {
+            let tasks: Vec<_> = (members.iter().cloned().zip(buffers.drain(..)))
+                .map(|(member, mut values)| {
+                    tokio::spawn(async move {
+                        for i in 0..times as u64 {
+                            let call = Call::new(0, sequence + i, TIMEOUT);
+                            values = member.all_reduce(call, values, Reduce::Sum).await?;
+                        }
+                        Ok::<Vec<f32>, CollectiveError>(values)
+                    })
+                })
+                .collect();
+            sequence += times as u64;
+            for task in tasks {
+                match task.await {
+                    Ok(values) => buffers.push(values?),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                }
+            }
+            Ok(())
+        })
+    };
+    Ok(Prepared {
+        work: Work {
+            op: Op::AllReduce,
+            optimizer: None,
+            rows: values,
+            dim: 1,
+            batch: values,
+            workers: world,
+            calls: 1.0,
+            items: values as f64,
+            bytes: 8.0 * (values * world) as f64,
+        },
+        repeat: Box::new(repeat),
+    })
+}

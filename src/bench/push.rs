@@ -1,0 +1,216 @@
+//! Pushes and pulls of workers, through the public methods of the parameter server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::update::row_bytes;
+use super::{Bench, BenchError, Distribution, Op, Options, Prepared, Work, draw};
+use crate::model::Model;
+use crate::server::{
+    Initializer, ParameterServer, Push, ServerError, Shape, ShardId, StalenessPolicy, Storage,
+    TableName, UpdateMode, WorkerId,
+};
+
+/// No worker is slower than this.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The generation of workers.
+const GENERATION: u64 = 1;
+/// Workers of a sync step draw their rows from this many times as many, so that they share some.
+const OVERLAP: usize = 2;
+
+/// What a worker pushes.
+struct Batches {
+    worker: WorkerId,
+    /// By shard.
+    rows: Vec<Vec<u32>>,
+    /// Of any shard: they are where a worker's step leaves them, in a buffer that it uses again.
+    gradients: Vec<f32>,
+    /// The shard that it begins with.
+    first: usize,
+    /// Pushes of this worker to each shard so far.
+    step: AtomicU64,
+}
+
+pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, BenchError> {
+    let (options, runtime) = (&bench.options, runtime()?);
+    let mode = match op {
+        Op::SyncPush => UpdateMode::Sync { timeout: TIMEOUT },
+        _ => UpdateMode::Async {
+            bound: u64::MAX,
+            policy: StalenessPolicy::Refuse,
+            timeout: TIMEOUT,
+        },
+    };
+    let ids: Vec<WorkerId> = (0..workers as u32).map(WorkerId).collect();
+    let server = server(bench, mode, &ids)?;
+    let batches = batches(&server, options, op, &ids);
+    let pushed = (workers * options.push_batch) as f64;
+    Ok(Prepared {
+        work: Work {
+            op,
+            optimizer: Some(options.push_optimizer),
+            rows: options.rows,
+            dim: options.dim,
+            batch: options.push_batch,
+            workers,
+            // A round is a push to every shard.
+            calls: server.spec(TableName::Entities).layout.shards() as f64,
+            items: pushed,
+            bytes: pushed * row_bytes(options.push_optimizer, options.dim),
+        },
+        repeat: Box::new(move |times| rounds(&server, &runtime, &batches, times)),
+    })
+}
+
+/// One shard into a buffer that is used again.
+pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
+    const WORKER: WorkerId = WorkerId(0);
+    let (options, runtime) = (&bench.options, runtime()?);
+    let server = server(bench, UpdateMode::default(), &[WORKER])?;
+    let batch = server.spec(TableName::Entities).layout.range(0).len();
+    let mut rows = Vec::new();
+    let repeat = move |times| {
+        runtime.block_on(async {
+            for _ in 0..times {
+                let shard = ShardId::entities(0);
+                server.pull(WORKER, shard, &mut rows).await?;
+            }
+            Ok(())
+        })
+    };
+    Ok(Prepared {
+        work: Work {
+            op: Op::Pull,
+            optimizer: None,
+            rows: options.rows,
+            dim: options.dim,
+            batch,
+            workers: 1,
+            calls: 1.0,
+            items: batch as f64,
+            bytes: (batch * options.dim * 4) as f64,
+        },
+        repeat: Box::new(repeat),
+    })
+}
+
+/// A server of the first generation.
+fn server(
+    bench: &Bench,
+    mode: UpdateMode,
+    workers: &[WorkerId],
+) -> Result<ParameterServer, BenchError> {
+    let options = &bench.options;
+    let shape = Shape {
+        model: Model::DistMult,
+        dim: options.dim,
+        entities: options.rows,
+        relations: 1,
+    };
+    let backend = bench.backend.another()?;
+    let storage = Storage {
+        optimizer: options.push_optimizer,
+        shards: options.shards,
+        ..Storage::default()
+    };
+    let server = ParameterServer::new(backend, shape, storage, &Initializer::ZERO)?;
+    server.set_rate(1e-6);
+    server.configure(mode, GENERATION, workers);
+    Ok(server)
+}
+
+/// As many threads as there are cores, each taking whatever worker can go on.
+pub(super) fn runtime() -> Result<Runtime, BenchError> {
+    let runtime = Builder::new_multi_thread().enable_time().build();
+    runtime.map_err(BenchError::Runtime)
+}
+
+/// Rows of every shard for every worker.
+fn batches(
+    server: &ParameterServer,
+    options: &Options,
+    op: Op,
+    workers: &[WorkerId],
+) -> Arc<[Batches]> {
+    let layout = server.spec(TableName::Entities).layout;
+    let gradient = |i: usize| ((i * 37 % 1024) as f32 - 511.5) / 1024.0;
+    let batches = workers.iter().map(|&worker| {
+        let rows: Vec<Vec<u32>> = (0..layout.shards())
+            .map(|shard| {
+                let range = layout.range(shard);
+                let batch = options.push_batch.min(range.len());
+                let seed = (worker.0 as u64) << 32 | shard as u64;
+                let common = match options.distribution {
+                    Distribution::Zipf => range.len(),
+                    // Rows side by side would be a gift: they are spread over the shard.
+                    Distribution::Uniform => range.len().min(OVERLAP * batch),
+                };
+                let apart = range.len() / common;
+                let drawn = draw(options.distribution, seed, common, batch, 1).swap_remove(0);
+                let row = |at: u32| (range.start + at as usize * apart) as u32;
+                drawn.into_iter().map(row).collect()
+            })
+            .collect();
+        let most = rows.iter().map(Vec::len).max().unwrap_or(0);
+        Batches {
+            worker,
+            gradients: (0..most * options.dim).map(gradient).collect(),
+            // At a barrier they meet; otherwise they keep out of each other's way.
+            first: match op {
+                Op::SyncPush => 0,
+                _ => worker.0 as usize * layout.shards() / workers.len(),
+            },
+            rows,
+            step: AtomicU64::new(0),
+        }
+    });
+    batches.collect()
+}
+
+/// All workers at once push to one shard after the other, `times` times over.
+fn rounds(
+    server: &ParameterServer,
+    runtime: &Runtime,
+    batches: &Arc<[Batches]>,
+    times: usize,
+) -> Result<(), BenchError> {
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..batches.len())
+            .map(|w| {
+                let (server, batches) = (server.clone(), Arc::clone(batches));
+                tokio::spawn(async move {
+                    let mine = &batches[w];
+                    let shards = mine.rows.len();
+                    let width = server.shape().dim;
+                    for _ in 0..times {
+                        let step = mine.step.fetch_add(1, Ordering::Relaxed);
+                        for i in 0..shards {
+                            let shard = (i + mine.first) % shards;
+                            let push = Push {
+                                worker: mine.worker,
+                                generation: GENERATION,
+                                step,
+                                shard: ShardId::entities(shard),
+                                samples: 1.0,
+                                rows: &mine.rows[shard],
+                                gradients: &mine.gradients[..mine.rows[shard].len() * width],
+                            };
+                            server.push(push).await?;
+                        }
+                    }
+                    Ok::<(), ServerError>(())
+                })
+            })
+            .collect();
+        for task in tasks {
+            match task.await {
+                Ok(pushed) => pushed?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        Ok(())
+    })
+}

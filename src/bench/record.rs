@@ -1,0 +1,150 @@
+//! Results, one line each.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Bench, BenchError, Distribution, Op, Samples, Work};
+use crate::checkpoint::aside::Aside;
+use crate::optim::OptimizerKind;
+
+/// One operation on one device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measurement {
+    /// What was measured.
+    pub op: Op,
+    /// Where.
+    pub device: String,
+    /// Rows of the table (of a copy: of the buffer; of an all-reduce: values).
+    pub rows: usize,
+    /// Values in a row.
+    pub dim: usize,
+    /// Rows of one repetition, by worker.
+    pub batch: usize,
+    /// Workers at once.
+    pub workers: usize,
+    /// How values are stored.
+    pub dtype: &'static str,
+    /// Seconds of one repetition: the median of all samples.
+    pub median_s: f64,
+    /// Rows of all workers in a second.
+    pub rows_per_second: f64,
+    /// By the least bytes that it takes, see the [module](super).
+    pub gb_per_second: f64,
+    /// Over the device's copy bandwidth just before or after, whichever was larger.
+    pub share_of_copy: f64,
+    /// That bandwidth.
+    pub copy_gb_per_second: f64,
+    /// The shortest sample.
+    pub min_s: f64,
+    /// The longest.
+    pub max_s: f64,
+    /// How many samples there were.
+    pub samples: usize,
+    /// The optimizer, where there is one.
+    pub optimizer: Option<OptimizerKind>,
+    /// How rows were chosen.
+    pub distribution: Distribution,
+    /// How many disjoint batches took turns in gathers and updates.
+    pub batches: usize,
+}
+
+impl Measurement {
+    /// `copy` is the copy bandwidth in GB/s.
+    pub(super) fn new(bench: &Bench, work: Work, samples: &Samples, copy: f64) -> Measurement {
+        let gb_per_second = work.bytes / samples.median / 1e9;
+        Measurement {
+            op: work.op,
+            device: bench.name.clone(),
+            rows: work.rows,
+            dim: work.dim,
+            batch: work.batch,
+            workers: work.workers,
+            dtype: "f32",
+            median_s: samples.median,
+            rows_per_second: work.items / samples.median,
+            gb_per_second,
+            share_of_copy: gb_per_second / copy,
+            copy_gb_per_second: copy,
+            min_s: samples.min,
+            max_s: samples.max,
+            samples: samples.count,
+            optimizer: work.optimizer,
+            distribution: bench.options.distribution,
+            batches: bench.options.disjoint(),
+        }
+    }
+}
+
+/// Files that results go to. They are opened before anything is measured and appear when all is.
+#[derive(Default)]
+pub struct Outputs {
+    lines: Option<Aside>,
+    chart: Option<Aside>,
+}
+
+impl Outputs {
+    /// Opens a file for lines of JSON and one for a chart.
+    ///
+    /// # Errors
+    /// [`BenchError::Write`] if one cannot be written.
+    pub fn create(lines: Option<&Path>, chart: Option<&Path>) -> Result<Outputs, BenchError> {
+        let open = |path: Option<&Path>| path.map(create).transpose();
+        Ok(Outputs {
+            lines: open(lines)?,
+            chart: open(chart)?,
+        })
+    }
+
+    /// Writes the results.
+    ///
+    /// # Errors
+    /// [`BenchError::Write`], [`BenchError::Chart`].
+    pub fn write(self, results: &[Measurement]) -> Result<(), BenchError> {
+        if let Some(file) = self.lines {
+            finish(file, &lines(results)?)?;
+        }
+        if let Some(file) = self.chart {
+            finish(file, &super::chart(results)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Results as JSON, one object a line.
+fn lines(results: &[Measurement]) -> Result<String, BenchError> {
+    let mut text = String::new();
+    for result in results {
+        text += &result.json();
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+impl Measurement {
+    /// One line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("names and numbers always serialise")
+    }
+}
+
+fn create(path: &Path) -> Result<Aside, BenchError> {
+    if path.is_dir() {
+        return Err(write_error(path, std::io::ErrorKind::IsADirectory.into()));
+    }
+    Aside::create(path).map_err(|source| write_error(path, source))
+}
+
+fn finish(mut file: Aside, text: &str) -> Result<(), BenchError> {
+    let path = file.path().to_owned();
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
+    written.map_err(|source| write_error(&path, source))
+}
+
+fn write_error(path: &Path, source: std::io::Error) -> BenchError {
+    BenchError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}

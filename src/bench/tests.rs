@@ -1,0 +1,137 @@
+use super::*;
+
+fn tiny() -> Options {
+    Options {
+        rows: 256,
+        dim: 8,
+        batch: 64,
+        batches: 3,
+        push_batch: 16,
+        workers: vec![1, 3],
+        shards: 4,
+        reduce_values: 100,
+        copy_bytes: 1 << 16,
+        seconds: 0.0,
+        repeat: 1,
+        ..Options::default()
+    }
+}
+
+fn measured(device: Device, options: &Options) -> Vec<Measurement> {
+    let mut heard = Vec::new();
+    let bench = Bench::new(device, options).unwrap();
+    let results = bench.run(&mut |op| heard.push(op.to_owned())).unwrap();
+    assert_eq!(heard[0], "copy");
+    results
+}
+
+fn everything_is_measured(device: Device) {
+    let results = measured(device, &tiny());
+    let ops: Vec<(Op, usize)> = results.iter().map(|r| (r.op, r.workers)).collect();
+    assert_eq!(
+        ops,
+        [
+            (Op::Copy, 1),
+            (Op::Gather, 1),
+            (Op::UpdateSgd, 1),
+            (Op::UpdateAdagrad, 1),
+            (Op::UpdateAdam, 1),
+            (Op::UpdateRowAdagrad, 1),
+            (Op::SyncPush, 1),
+            (Op::SyncPush, 3),
+            (Op::AsyncPush, 1),
+            (Op::AsyncPush, 3),
+            (Op::Pull, 1),
+            (Op::AllReduce, 3),
+        ]
+    );
+    for result in &results {
+        assert!(result.min_s <= result.median_s && result.median_s <= result.max_s);
+        assert!(result.gb_per_second > 0.0 && result.gb_per_second.is_finite());
+        assert!(result.share_of_copy > 0.0 && result.share_of_copy.is_finite());
+    }
+    assert_eq!(results[0].share_of_copy, 1.0);
+    let bytes = |op: Op| {
+        let result = results.iter().find(|r| r.op == op).unwrap();
+        (result.gb_per_second * 1e9 / result.rows_per_second).round() as usize
+    };
+    assert_eq!(bytes(Op::Copy), 8 * 8);
+    assert_eq!(bytes(Op::Gather), 8 * 8);
+    assert_eq!(bytes(Op::UpdateSgd), 12 * 8);
+    assert_eq!(bytes(Op::UpdateAdagrad), 20 * 8);
+    assert_eq!(bytes(Op::UpdateAdam), 28 * 8);
+    assert_eq!(bytes(Op::UpdateRowAdagrad), 12 * 8 + 8);
+    assert_eq!(bytes(Op::SyncPush), 12 * 8);
+    assert_eq!(bytes(Op::AsyncPush), 12 * 8);
+    assert_eq!(bytes(Op::Pull), 4 * 8);
+    assert_eq!(bytes(Op::AllReduce), 8 * 3);
+}
+
+#[test]
+fn everything_is_measured_on_the_cpu() {
+    everything_is_measured(Device::Cpu);
+}
+
+#[test]
+fn everything_is_measured_on_a_gpu() {
+    if let Some(gpu) = device::testing::gpu() {
+        everything_is_measured(Device::Gpu(gpu));
+    }
+}
+
+#[test]
+fn hot_rows_can_be_measured() {
+    let options = Options {
+        distribution: Distribution::Zipf,
+        ops: vec![Op::UpdateAdagrad, Op::SyncPush],
+        push_optimizer: OptimizerKind::Adagrad,
+        ..tiny()
+    };
+    let results = measured(Device::Cpu, &options);
+    assert_eq!(results.len(), 3, "no copy was asked for");
+    assert_eq!(results[1].optimizer, Some(OptimizerKind::Adagrad));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let refused = |change: &dyn Fn(&mut Options), words: &str| {
+        let mut options = tiny();
+        change(&mut options);
+        let error = Bench::new(Device::Cpu, &options).unwrap_err().to_string();
+        assert!(error.contains(words), "{words:?} is not in: {error}");
+    };
+    refused(&|o| o.rows = 0, "--rows must be at least 1");
+    refused(&|o| o.dim = 0, "--dim");
+    refused(&|o| o.batches = 0, "--batches");
+    refused(&|o| o.workers = vec![2, 0], "--workers");
+    refused(&|o| o.workers.clear(), "--workers is empty");
+    refused(&|o| o.batch = 257, "--batch 257 is too large: at most 256");
+    refused(
+        &|o| o.push_batch = 65,
+        "--push-batch 65 is too large: at most 64",
+    );
+    refused(&|o| o.shards = 257, "--shards");
+    refused(&|o| o.seconds = f64::NAN, "--seconds");
+    refused(&|o| o.rows = 1 << 40, "--rows");
+    refused(&|o| o.dim = usize::MAX, "--dim");
+    refused(&|o| o.workers = vec![1 << 20], "--workers");
+    refused(&|o| o.ops.clear(), "--only");
+    if cfg!(target_os = "linux") {
+        refused(
+            &|o| (o.rows, o.dim) = (u32::MAX as usize, 1 << 20),
+            "main memory are free",
+        );
+        refused(&|o| o.copy_bytes = usize::MAX / 4, "main memory are free");
+    }
+}
+
+#[test]
+fn charts_show_every_operation() {
+    let results = measured(Device::Cpu, &tiny());
+    let svg = chart(&results).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for words in ["update adagrad", "sync push, 3 workers", "× copy"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert!(chart(&[]).unwrap().starts_with("<svg"));
+}

@@ -1,0 +1,74 @@
+//! Gathers and updates of random rows, as the kernels do them.
+
+use super::{Bench, BenchError, Op, Prepared, Work, draw};
+use crate::kernel::{Backend, KernelError, RowBatch, ShardLayout, Table, TableSpec};
+use crate::optim::{OptimizerKind, OptimizerStep};
+
+/// Small enough to leave the values finite, whatever the repetitions.
+const RATE: f64 = 1e-6;
+
+pub(super) fn gather(bench: &Bench) -> Result<Prepared, BenchError> {
+    let (backend, table, mut batches) = prepare(bench, OptimizerKind::Sgd)?;
+    let bytes = 8.0 * bench.options.dim as f64;
+    Ok(Prepared {
+        work: work(bench, Op::Gather, None, bytes),
+        repeat: Box::new(move |times| Ok(backend.repeat_gather(&table, &mut batches, times)?)),
+    })
+}
+
+pub(super) fn update(bench: &Bench, op: Op, kind: OptimizerKind) -> Result<Prepared, BenchError> {
+    let (backend, table, batches) = prepare(bench, kind)?;
+    let step = OptimizerStep::new(kind, RATE, 1);
+    let bytes = row_bytes(kind, bench.options.dim);
+    Ok(Prepared {
+        work: work(bench, op, Some(kind), bytes),
+        repeat: Box::new(move |times| Ok(backend.repeat_update(step, &table, &batches, times)?)),
+    })
+}
+
+/// The least bytes of one row's update: row and gradient read, row written; states read and
+/// written.
+pub(super) fn row_bytes(kind: OptimizerKind, dim: usize) -> f64 {
+    let states: usize = kind.state_widths(dim).iter().sum();
+    (12 * dim + 8 * states) as f64
+}
+
+/// A table as large as asked for, in as few shards as the device allows, and batches of its rows.
+fn prepare(
+    bench: &Bench,
+    kind: OptimizerKind,
+) -> Result<(Backend, Table, Vec<RowBatch>), KernelError> {
+    let (options, backend) = (&bench.options, bench.backend.another()?);
+    let spec = TableSpec {
+        name: "entities",
+        width: options.dim,
+        layout: ShardLayout::new(options.rows, 1, backend.most_rows(options.dim)),
+        optimizer: kind,
+    };
+    let table = backend.create_table(&spec, &mut |_, rows| rows.fill(0.125))?;
+    let batches = draw(
+        options.distribution,
+        0,
+        options.rows,
+        options.batch,
+        options.disjoint(),
+    );
+    let batches = (batches.iter()).map(|rows| backend.row_batch(&table, rows));
+    let batches = batches.collect::<Result<_, _>>()?;
+    Ok((backend, table, batches))
+}
+
+fn work(bench: &Bench, op: Op, optimizer: Option<OptimizerKind>, row_bytes: f64) -> Work {
+    let options = &bench.options;
+    Work {
+        op,
+        optimizer,
+        rows: options.rows,
+        dim: options.dim,
+        batch: options.batch,
+        workers: 1,
+        calls: 1.0,
+        items: options.batch as f64,
+        bytes: options.batch as f64 * row_bytes,
+    }
+}

@@ -1,0 +1,152 @@
+//! Copies, gathers and updates that are recorded many times and submitted once.
+
+use std::ops::Range;
+use std::sync::PoisonError;
+
+use super::params::Params;
+use super::pull::pull_stretch;
+use super::source::Pushed;
+use super::update::update;
+use super::{Engine, Table};
+use crate::device::{Buffer, Gpu};
+use crate::kernel::{KernelError, TableSpec};
+use crate::optim::OptimizerStep;
+
+/// Commands of one submission; recorded ones take memory until they have run.
+const SUBMITTED: usize = 1024;
+
+/// Rows of a table and a gradient for each, in the device's memory.
+#[derive(Debug)]
+pub struct RowBatch {
+    /// Which of the rows are in each shard.
+    stretches: Vec<Range<usize>>,
+    words: Buffer,
+    gradients: Buffer,
+    gathered: Buffer,
+}
+
+/// Two buffers of one size.
+#[derive(Debug)]
+pub struct CopyPair {
+    from: Buffer,
+    to: Buffer,
+}
+
+impl RowBatch {
+    /// What the last gather found.
+    #[cfg(test)]
+    pub(crate) fn read_gathered(&self, gpu: &Gpu) -> Result<Vec<f32>, KernelError> {
+        Ok(gpu.read(&self.gathered, 0, self.gathered.size() as usize / 4)?)
+    }
+}
+
+impl CopyPair {
+    /// Two buffers of `bytes` bytes, or of as many as one binding may have.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn new(gpu: &Gpu, bytes: u64) -> Result<CopyPair, KernelError> {
+        let bytes = bytes.min(gpu.binding_limit());
+        Ok(CopyPair {
+            from: gpu.storage("copied from", bytes)?,
+            to: gpu.storage("copied to", bytes)?,
+        })
+    }
+
+    /// Bytes of each buffer.
+    pub fn bytes(&self) -> u64 {
+        self.from.size()
+    }
+}
+
+impl Engine {
+    /// Uploads rows, given shard by shard, and their gradients.
+    pub(crate) fn row_batch(
+        &self,
+        spec: &TableSpec,
+        rows: &[u32],
+        stretches: Vec<Range<usize>>,
+        gradients: &[f32],
+    ) -> Result<RowBatch, KernelError> {
+        let values = rows.len() * spec.width;
+        let buffer = |label, values: usize| self.gpu.storage(label, (values * 4).max(4) as u64);
+        let batch = RowBatch {
+            words: buffer("rows", rows.len())?,
+            gradients: buffer("gradients", values)?,
+            gathered: buffer("gathered rows", values)?,
+            stretches,
+        };
+        self.gpu.write(&batch.words, 0, rows)?;
+        self.gpu.write(&batch.gradients, 0, gradients)?;
+        Ok(batch)
+    }
+
+    /// Applies the optimizer to `times` batches, taken in turn, and waits.
+    pub(crate) fn repeat_update(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        batches: &[&RowBatch],
+        times: usize,
+    ) -> Result<(), KernelError> {
+        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let spec = &table.spec;
+        for (i, batch) in batches.iter().cycle().take(times).enumerate() {
+            for (s, stretch) in batch.stretches.iter().enumerate() {
+                let params = Params {
+                    base: spec.layout.range(s).start as u32,
+                    item_first: stretch.start as u32,
+                    items: stretch.len() as u32,
+                    ..Params::default()
+                };
+                let buffers = ([&batch.words, &batch.gradients], Pushed::Rows);
+                let shard = &table.shards[s];
+                update(recorder, params, step, spec.width, shard, buffers)?;
+            }
+            if (i + 1) % SUBMITTED == 0 {
+                recorder.submit()?;
+            }
+        }
+        recorder.submit()?;
+        Ok(self.gpu.finish()?)
+    }
+
+    /// Gathers `times` batches, taken in turn, and waits.
+    pub(crate) fn repeat_gather(
+        &self,
+        table: &Table,
+        batches: &[&RowBatch],
+        times: usize,
+    ) -> Result<(), KernelError> {
+        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let params = &Params::default();
+        for (i, batch) in batches.iter().cycle().take(times).enumerate() {
+            for (s, stretch) in batch.stretches.iter().enumerate() {
+                let buffers = [&batch.words, &batch.gathered];
+                pull_stretch(recorder, params, table, s, stretch.clone(), buffers)?;
+            }
+            if (i + 1) % SUBMITTED == 0 {
+                recorder.submit()?;
+            }
+        }
+        recorder.submit()?;
+        Ok(self.gpu.finish()?)
+    }
+
+    /// Copies one buffer to the other `times` times, and waits.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn repeat_copy(&self, pair: &CopyPair, times: usize) -> Result<(), KernelError> {
+        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = (pair.bytes() / 4) as usize;
+        for i in 0..times {
+            recorder.copy((&pair.from, 0), (&pair.to, 0), values);
+            if (i + 1) % SUBMITTED == 0 {
+                recorder.submit()?;
+            }
+        }
+        recorder.submit()?;
+        Ok(self.gpu.finish()?)
+    }
+}
