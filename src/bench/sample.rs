@@ -86,11 +86,9 @@ mod tests {
         let mut most = 0;
         let samples = Samples::take((0.0, 3), |times| {
             most = most.max(times);
-            std::thread::sleep(Duration::from_millis(times as u64));
             Ok::<(), ()>(())
         });
-        let samples = samples.unwrap();
-        assert_eq!(samples.count, 3);
-        assert!(most >= 4 && samples.min >= 0.001, "{most} {samples:?}");
+        assert_eq!(samples.unwrap().count, 3);
+        assert!(most >= 4, "{most}");
     }
 }
