@@ -3,7 +3,9 @@
 mod bounded;
 mod faults;
 mod schedules;
+mod reshard;
 mod soak;
+mod spread;
 mod synced;
 mod votes;
 
