@@ -2,8 +2,8 @@
 
 mod bounded;
 mod faults;
-mod schedules;
 mod reshard;
+mod schedules;
 mod soak;
 mod spread;
 mod synced;

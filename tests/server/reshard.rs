@@ -131,7 +131,7 @@ async fn a_push_that_waits_is_not_left_behind() {
     let busy = server.reshard(5).unwrap_err();
     assert_eq!(
         busy.to_string(),
-        "shards cannot move: shard 1 of entities is in the middle of step 0"
+        "shard 1 of entities is in the middle of step 0"
     );
     server.push(push(1, 0, &gradients)).await.unwrap();
     assert_eq!(first.await.unwrap().unwrap().workers, 2);
