@@ -292,7 +292,7 @@ fn no_push_is_lost_while_shards_move() {
         });
         println!("{moves} moves");
         assert!(moves > 10, "{moves} moves");
-        let mut wanted = vec![0.0f32; 23];
+        let mut wanted = [0.0f32; 23];
         for worker in 0..4 {
             (0..PUSHES).for_each(|n| wanted[((n * 7 + worker * 3) % 23) as usize] += 1.0);
         }

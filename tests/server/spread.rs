@@ -124,7 +124,8 @@ fn ranks_and_scores_are_the_same() {
         known: Vec::new(),
     };
     for (q, query) in queries.iter().enumerate() {
-        let known = (0..20).filter(|e| (*e as usize * 3 + q) % 4 == 0 && *e != query.target);
+        let known =
+            (0..20).filter(|e| (*e as usize * 3 + q).is_multiple_of(4) && *e != query.target);
         batch.known.extend(known);
         batch.offsets.push(batch.known.len() as u32);
     }
