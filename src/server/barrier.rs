@@ -192,9 +192,9 @@ impl<P, W> Barrier<P, W> {
         !self.arrived.is_empty() && self.arrived.len() == self.expected.len()
     }
 
-    /// Whether nothing has arrived or is being applied.
-    pub fn is_idle(&self) -> bool {
-        self.arrived.is_empty() && !self.busy()
+    /// Whether nothing has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.arrived.is_empty()
     }
 
     /// Takes the step's pushes, if all have come or the deadline has passed, and opens the next

@@ -56,9 +56,17 @@ impl ShardDesk {
         self.barrier.step().max(self.staleness.steps())
     }
 
-    /// Whether no push waits here or is being applied.
-    pub fn is_idle(&self) -> bool {
-        self.barrier.is_idle() && self.staleness.is_idle()
+    /// Whether pushes are being applied.
+    pub fn is_busy(&self) -> bool {
+        self.barrier.busy() || !self.staleness.is_idle()
+    }
+
+    /// The error of who finds something in the way here.
+    pub fn busy(&self) -> ServerError {
+        ServerError::Busy {
+            shard: self.id,
+            step: self.step(),
+        }
     }
 
     /// The error of a push that a barrier refused.

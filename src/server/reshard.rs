@@ -1,13 +1,14 @@
 //! Moving shards: another number of them, while the server goes on.
 //!
 //! Rows and optimizer states move on the device, from the old shards into new ones. What reads
-//! keeps reading the old ones meanwhile. What writes does not write: pushes wait, and so does
-//! whoever holds still (see [`ParameterServer::still`]). Nothing may be half done when it begins,
-//! so that no push can find its shard gone.
+//! keeps reading the old ones meanwhile. What writes comes to its end before, or waits: pushes by
+//! a flag in the books, all else by a lock (see [`ParameterServer::still`]). So nothing is written
+//! to shards that are no longer there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::desk::{Desk, ShardDesk};
 use super::storage::check_shards;
@@ -31,6 +32,11 @@ pub struct Moved {
     /// Seconds that pushes had to wait.
     pub seconds: f64,
 }
+
+/// How long pushes that are being applied may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often they are looked at.
+const GLANCE: Duration = Duration::from_micros(50);
 
 /// While it lives, shards are being moved.
 struct Moving<'a>(&'a ParameterServer);
@@ -72,8 +78,8 @@ impl ParameterServer {
     /// the last one's figures.
     ///
     /// # Errors
-    /// [`ServerError::Busy`] while pushes wait at a barrier or are being applied: try again between
-    /// two steps. [`ServerError::Shards`] for no shards, or more than entities;
+    /// [`ServerError::Busy`] while pushes wait for others at a barrier, or where those that are
+    /// being applied take over a second: try again between two steps. [`ServerError::Shards`] for no shards, or more than entities;
     /// [`ServerError::Kernel`] if the device cannot hold the new shards. Nothing has changed then.
     #[tracing::instrument(level = "info", skip(self))]
     pub fn reshard(&self, shards: usize) -> Result<Moved, ServerError> {
@@ -125,17 +131,33 @@ impl ParameterServer {
         Ok(moved)
     }
 
-    /// Keeps pushes waiting, if none is under way.
+    /// Keeps pushes waiting, and lets those that are being applied come to their end.
     fn hold_pushes(&self) -> Result<Moving<'_>, ServerError> {
-        let mut desk = self.desk();
-        if let Some(busy) = desk.shards.iter().find(|shard| !shard.is_idle()) {
-            return Err(ServerError::Busy {
-                shard: busy.id,
-                step: busy.step(),
-            });
+        let moving = {
+            let mut desk = self.desk();
+            let mut shards = desk.shards.iter();
+            // Those for whom they wait could not come.
+            if let Some(shard) = shards.find(|shard| !shard.barrier.is_empty()) {
+                return Err(shard.busy());
+            }
+            desk.moving = true;
+            Moving(self)
+        };
+        let start = Instant::now();
+        while let Some(busy) = self.in_the_way() {
+            if start.elapsed() > PATIENCE {
+                return Err(busy);
+            }
+            thread::sleep(GLANCE);
         }
-        desk.moving = true;
-        Ok(Moving(self))
+        Ok(moving)
+    }
+
+    /// The first shard at which pushes are being applied.
+    fn in_the_way(&self) -> Option<ServerError> {
+        let desk = self.desk();
+        let busy = desk.shards.iter().find(|shard| shard.is_busy());
+        busy.map(ShardDesk::busy)
     }
 
     /// While this is held, no shard moves. Not to be held twice by a thread, nor while it waits

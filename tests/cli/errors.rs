@@ -91,6 +91,11 @@ fn numbers_out_of_range() {
     says(&quick("--batch-size 0"), &["`batch_size`"]);
     says(&quick("--negatives 0"), &["`negatives`"]);
     says(&quick("--shards 0"), &["`shards`"]);
+    says(&quick("--shards 61"), &["61 shards", "at most 60"]);
+    says(
+        &quick("--set sharding=alphabet"),
+        &["sharding", "alphabet", "round-robin"],
+    );
     says(&quick("--seed=-1"), &["seed"]);
     says(&quick("--set entity_dropout=1"), &["`entity_dropout`"]);
     says(&quick("--set init_scale=nan"), &["`init_scale`"]);

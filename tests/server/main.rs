@@ -2,8 +2,10 @@
 
 mod bounded;
 mod faults;
+mod reshard;
 mod schedules;
 mod soak;
+mod spread;
 mod synced;
 mod votes;
 

@@ -2,6 +2,8 @@
 
 mod bounded;
 mod elastic;
+mod moving;
+mod sharding;
 mod together;
 
 use std::sync::Mutex;
