@@ -2,7 +2,7 @@
 // places of `gathered`; the others are left alone.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<u32>;
-@group(0) @binding(2) var<storage, read> shard: array<V>;
+@group(0) @binding(2) var<storage, read> values: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> gathered: array<V>;
 
 @compute @workgroup_size(GROUP)
@@ -21,6 +21,6 @@ fn pull(
     // Rows before the shard wrap around to numbers beyond it.
     let row = plan[params.at_ids + to] - params.base;
     if row < params.rows {
-        gathered[to * params.cells + k] = shard[row * params.cells + k];
+        gathered[to * params.cells + k] = load(row, k);
     }
 }

@@ -1,4 +1,5 @@
-// Copies rows of one shard to places in another: `plan` holds pairs of places, from and to.
+// Copies rows of one shard to places in another, whatever their words hold: `plan` has pairs of
+// places, from and to.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<vec2u>;
 @group(0) @binding(2) var<storage, read> old: array<V>;

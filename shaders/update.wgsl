@@ -2,7 +2,11 @@
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<u32>;
 @group(0) @binding(2) var<storage, read> gradients: array<V>;
-@group(0) @binding(3) var<storage, read_write> values: array<V>;
+@group(0) @binding(3) var<storage, read_write> values: array<Stored>;
+
+fn change(row: u32, source: u32, k: u32) {
+    keep(row, k, apply(load(row, k), row * params.cells + k, gradient(source, k)));
+}
 
 @compute @workgroup_size(GROUP)
 fn update(
@@ -11,10 +15,15 @@ fn update(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = line(group, groups) * GROUP + local;
-    let item = i / params.cells;
+    let owners = (params.cells + SHARE - 1u) / SHARE;
+    let item = i / owners;
     if item < params.items {
-        let k = i % params.cells;
+        let k = i % owners * SHARE;
         let source = params.item_first + item;
-        apply(updated_row(source) * params.cells + k, gradient(source, k));
+        let row = updated_row(source);
+        change(row, source, k);
+        if SHARE > 1u && k + 1u < params.cells {
+            change(row, source, k + 1u);
+        }
     }
 }

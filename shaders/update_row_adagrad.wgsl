@@ -2,7 +2,7 @@
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<u32>;
 @group(0) @binding(2) var<storage, read> gradients: array<V>;
-@group(0) @binding(3) var<storage, read_write> values: array<V>;
+@group(0) @binding(3) var<storage, read_write> values: array<Stored>;
 @group(0) @binding(4) var<storage, read_write> first: array<f32>;
 
 @compute @workgroup_size(GROUP)
@@ -29,7 +29,10 @@ fn update_row_adagrad(
         first[row] = s;
     }
     let step = params.rate / (sqrt(s) + ADAGRAD_EPSILON);
-    for (var k = local; k < params.cells; k += GROUP) {
-        values[row * params.cells + k] -= step * gradient(source, k);
+    for (var k = local * SHARE; k < params.cells; k += GROUP * SHARE) {
+        keep(row, k, load(row, k) - step * gradient(source, k));
+        if SHARE > 1u && k + 1u < params.cells {
+            keep(row, k + 1u, load(row, k + 1u) - step * gradient(source, k + 1u));
+        }
     }
 }

@@ -3,7 +3,7 @@
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<V>;
-@group(0) @binding(3) var<storage, read_write> shard: array<V>;
+@group(0) @binding(3) var<storage, read_write> values: array<Stored>;
 
 @compute @workgroup_size(GROUP)
 fn write_rows(
@@ -12,14 +12,18 @@ fn write_rows(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = line(group, groups) * GROUP + local;
-    let item = i / params.cells;
+    let owners = (params.cells + SHARE - 1u) / SHARE;
+    let item = i / owners;
     if item >= params.items {
         return;
     }
-    let k = i % params.cells;
+    let k = i % owners * SHARE;
     // Rows before the shard wrap around to numbers beyond it.
     let row = plan[params.at_ids + item] - params.base;
     if row < params.rows {
-        shard[row * params.cells + k] = rows[item * params.cells + k];
+        keep(row, k, rows[item * params.cells + k]);
+        if SHARE > 1u && k + 1u < params.cells {
+            keep(row, k + 1u, rows[item * params.cells + k + 1u]);
+        }
     }
 }

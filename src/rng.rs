@@ -21,6 +21,8 @@ pub enum Purpose {
     Dropout = 4,
     /// Splitting a single file into train, valid and test.
     Split = 5,
+    /// Stochastic rounding of what a step updates; index: the step's number.
+    Rounding = 6,
 }
 
 /// The random stream named by a seed, a purpose and indices.
@@ -45,7 +47,8 @@ fn mix(mut x: u64) -> u64 {
 }
 
 /// A 32-bit hash of a cell, the same on the host and in `shaders/shared/hash.wgsl`: two rounds of
-/// the PCG output permutation (Jarzynski and Olano 2020). Dropout masks compare it to a threshold.
+/// the PCG output permutation (Jarzynski and Olano 2020). Dropout masks compare it to a threshold,
+/// stochastic rounding adds it to the digits that are cut off.
 #[inline(always)]
 pub fn cell(seed: u32, row: u32, column: u32) -> u32 {
     pcg(pcg(seed ^ row.wrapping_mul(0x9e37_79b9)).wrapping_add(column))
@@ -54,7 +57,8 @@ pub fn cell(seed: u32, row: u32, column: u32) -> u32 {
 #[inline(always)]
 fn pcg(x: u32) -> u32 {
     let state = x.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    let word =
+        (state.wrapping_shr((state >> 28).wrapping_add(4)) ^ state).wrapping_mul(277_803_737);
     (word >> 22) ^ word
 }
 

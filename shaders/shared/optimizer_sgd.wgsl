@@ -1,4 +1,4 @@
 // p −= lr·g. See optim/mod.rs for all optimizers.
-fn apply(at: u32, g: V) {
-    values[at] -= params.rate * g;
+fn apply(p: V, at: u32, g: V) -> V {
+    return p - params.rate * g;
 }

@@ -1,7 +1,7 @@
 //! Gathers and updates of random rows, as the kernels do them.
 
 use super::{Bench, BenchError, Op, Prepared, Work, draw};
-use crate::kernel::{Backend, KernelError, RowBatch, ShardLayout, Table, TableSpec};
+use crate::kernel::{Backend, Dtype, KernelError, RowBatch, ShardLayout, Table, TableSpec};
 use crate::optim::{OptimizerKind, OptimizerStep};
 
 /// Small enough to leave the values finite, whatever the repetitions.
@@ -44,6 +44,7 @@ fn prepare(
         width: options.dim,
         layout: ShardLayout::new(options.rows, 1, backend.most_rows(options.dim)),
         optimizer: kind,
+        dtype: Dtype::F32,
     };
     let table = backend.create_table(&spec, &mut |_, rows| rows.fill(0.125))?;
     let batches = draw(

@@ -291,6 +291,8 @@ mod tests {
         assert!(error("sides = \"tail\"").contains("reciprocal = false"));
         assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
         assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
+        assert!(error("stochastic_rounding = true").contains("f16"));
+        assert!(error("dtype = \"f64\"").contains("f16"));
         let many =
             "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";
         assert!(error(many).contains("scores a step"));

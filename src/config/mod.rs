@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Dtype;
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
@@ -37,6 +38,16 @@ pub enum UpdateKind {
     Sync,
     /// At once, with bounded staleness.
     Async,
+}
+
+/// What the values of tables are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Four bytes a value.
+    F32,
+    /// Two bytes a value.
+    F16,
 }
 
 macro_rules! config {
@@ -143,6 +154,11 @@ config! {
     shards: usize = 1,
     /// How rows are spread over shards: range, round-robin or hash.
     sharding: ShardingStrategy = ShardingStrategy::Range,
+    /// What the values of tables are stored as: f32, or f16 in half the memory. Arithmetic and the
+    /// optimizer's state are f32 with both.
+    dtype: Precision = Precision::F32,
+    /// f16: round updates up or down at random, so that small ones are not lost.
+    stochastic_rounding: bool = false,
     /// Workers of this process: each on a GPU, a share of one, or CPU cores.
     workers: usize = 1,
     /// Fewest workers that training goes on with; below, it pauses.
@@ -221,6 +237,12 @@ impl Config {
             optimizer: self.optimizer,
             sharding: self.sharding,
             shards: self.shards,
+            dtype: match self.dtype {
+                Precision::F32 => Dtype::F32,
+                Precision::F16 => Dtype::F16 {
+                    stochastic: self.stochastic_rounding,
+                },
+            },
         }
     }
 
@@ -334,6 +356,10 @@ impl Config {
                 );
                 return Err(ConfigError::invalid("negatives", reason));
             }
+        }
+        if self.stochastic_rounding && self.dtype == Precision::F32 {
+            let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
+            return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }
         self.validate_workers()?;
         self.validate_sides()

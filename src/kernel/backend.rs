@@ -194,6 +194,21 @@ impl Backend {
         })
     }
 
+    /// Names the rows of a table that rounds stochastically: their random bits depend on nothing
+    /// else, and rows keep their names where [`Backend::rearrange`] moves them. Until then, they
+    /// are called by their numbers. Nothing happens to other tables.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] unless there is a name for each row; if the device is lost.
+    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
+        let spec = table.spec();
+        KernelError::check_shape(spec.name, spec.layout.rows(), names.len())?;
+        if !spec.dtype.is_stochastic() {
+            return Ok(());
+        }
+        on_engine!(self, engine, [table] => engine.name_rows(table, names))
+    }
+
     /// Another engine on the same device, with buffers of its own: for another worker.
     ///
     /// # Errors

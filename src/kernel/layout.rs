@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::Dtype;
 use crate::optim::OptimizerKind;
 
 /// Contiguous shards of any sizes, some of them empty. Cloning is cheap.
@@ -119,6 +120,8 @@ pub struct TableSpec {
     pub layout: ShardLayout,
     /// Decides the state tables kept beside it.
     pub optimizer: OptimizerKind,
+    /// What its values are stored as.
+    pub dtype: Dtype,
 }
 
 #[cfg(test)]

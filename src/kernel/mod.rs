@@ -9,6 +9,7 @@
 //! | `pull` | gathers the unique rows of a plan from the shards |
 //! | `write_rows` | replaces rows of the shards |
 //! | `rearrange` | puts all rows, states included, into other shards |
+//! | `widen` | rows that are stored as binary16, as `f32` |
 //! | `query` | operator: entity and relation rows → query vectors, with dropout |
 //! | `score` | queries × their sampled candidates |
 //! | `score_all` | a tile of queries × a shard's rows |
@@ -28,6 +29,7 @@
 mod backend;
 mod check;
 pub mod cpu;
+mod dtype;
 mod error;
 pub mod gpu;
 mod layout;
@@ -36,6 +38,7 @@ mod push;
 mod repeat;
 
 pub use backend::{Backend, Table};
+pub use dtype::Dtype;
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
 use merge::Merger;

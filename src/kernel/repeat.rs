@@ -161,7 +161,7 @@ fn gradients(len: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::device::testing;
-    use crate::kernel::{Column, ShardLayout};
+    use crate::kernel::{Column, Dtype, ShardLayout};
     use crate::optim::OptimizerKind;
 
     /// Three updates from two batches do what three pushes do.
@@ -172,6 +172,7 @@ mod tests {
             width: WIDTH,
             layout: ShardLayout::new(100, shards, 100),
             optimizer: OptimizerKind::Adagrad,
+            dtype: Dtype::F32,
         };
         let fill = &mut |first: usize, rows: &mut [f32]| rows.fill(1.0 + first as f32);
         let [repeated, plain] = [(); 2].map(|()| backend.create_table(&spec, fill).unwrap());

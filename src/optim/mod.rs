@@ -9,6 +9,7 @@ pub use regularizer::{Regularizer, RegularizerKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 
 use crate::model::Real;
+use crate::rng::{Purpose, key};
 
 /// The optimizers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,6 +49,8 @@ pub struct OptimizerStep {
     pub kind: OptimizerKind,
     /// The step size; for Adam with the bias corrections folded in.
     pub rate: f32,
+    /// Names the random bits of this step, for tables that round stochastically.
+    pub salt: u32,
 }
 
 /// Added to the root of Adagrad's accumulator.
@@ -70,6 +73,7 @@ impl OptimizerStep {
         OptimizerStep {
             kind,
             rate: rate as f32,
+            salt: key(0, Purpose::Rounding, [step, 0]) as u32,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     Initializer, Inner, ParameterServer, ServerError, Shape, ShardError, ShardManager,
     ShardingStrategy, UpdateMode,
 };
-use crate::kernel::{Backend, ShardLayout, TableName, TableSpec};
+use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
 /// How a server keeps rows.
@@ -25,15 +25,18 @@ pub struct Storage {
     /// The least number of entity shards; the device's binding limit may ask for more. Relations
     /// have as many as that takes.
     pub shards: usize,
+    /// What values are stored as.
+    pub dtype: Dtype,
 }
 
-/// Adagrad, in one shard.
+/// Adagrad, in one shard of `f32`.
 impl Default for Storage {
     fn default() -> Storage {
         Storage {
             optimizer: OptimizerKind::Adagrad,
             sharding: ShardingStrategy::Range,
             shards: 1,
+            dtype: Dtype::F32,
         }
     }
 }
@@ -62,6 +65,7 @@ impl ParameterServer {
             optimizer,
             sharding,
             shards,
+            dtype,
         } = storage;
         check_shards(shape.entities, shards)?;
         let most_rows = |table| backend.most_rows(shape.width(table));
@@ -73,6 +77,7 @@ impl ParameterServer {
             width: shape.width(table),
             layout,
             optimizer,
+            dtype,
         };
         let entities = spec(TableName::Entities, assignment.layout());
         let relations = ShardLayout::new(shape.relations, 1, most_rows(TableName::Relations));
@@ -81,6 +86,8 @@ impl ParameterServer {
             let rows = &assignment.rows_in_storage()[first..];
             init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
         })?;
+        // So that random bits do not depend on the shards.
+        backend.name_rows(&entities, assignment.rows_in_storage())?;
         let relations = backend.create_table(&relations, &mut |first, values| {
             init.fill(&shape, TableName::Relations, first as u32.., values);
         })?;

@@ -31,6 +31,7 @@ fn losses_are_kept_for_many_steps() {
         let still = OptimizerStep {
             kind: OptimizerKind::Sgd,
             rate: 0.0,
+            salt: 0,
         };
         let steps = |engine: &mut Backend, n: usize| {
             for _ in 0..n {
@@ -71,6 +72,7 @@ fn calls_between_gradients_and_update_keep_their_order() {
         let step = OptimizerStep {
             kind: OptimizerKind::Sgd,
             rate: 1.0,
+            salt: 0,
         };
         engine
             .gradients(&case.spec, &plan, &entities.device, &relations.device)

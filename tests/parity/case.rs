@@ -2,14 +2,16 @@
 
 use rand::RngExt;
 use shardloom::dataset::Triple;
-use shardloom::kernel::{Backend, Column, ShardLayout, StepSpec, Table, TableSpec};
+use shardloom::kernel::{Backend, Column, Dtype, ShardLayout, StepSpec, Table, TableSpec};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer, RegularizerKind};
 use shardloom::rng::{Purpose, Stream, stream};
 use shardloom::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
-use crate::oracle::{self, Columns};
+use crate::compare::{Columns, compare};
+use crate::halves;
+use crate::oracle;
 
 pub const LOSSES: [LossKind; 4] = [
     LossKind::Softmax,
@@ -70,6 +72,8 @@ impl Pair {
             })
             .unwrap();
         assert_eq!(filled, initial.len());
+        let stored = engine.read(&device, Column::Values).unwrap();
+        assert!(halves::stored(spec.dtype, &initial) == stored);
         let mut states = [Column::First, Column::Second].map(|column| {
             let state = engine.read(&device, column).unwrap();
             assert_eq!(state.len(), rows * column.width(spec));
@@ -80,7 +84,8 @@ impl Pair {
         });
         let oracle = oracle::Table {
             width: spec.width,
-            values: initial.into_iter().map(f64::from).collect(),
+            dtype: spec.dtype,
+            values: stored.into_iter().map(f64::from).collect(),
             first: std::mem::take(&mut states[0]),
             second: std::mem::take(&mut states[1]),
         };
@@ -107,6 +112,7 @@ pub struct Case {
     pub spec: StepSpec,
     pub objective: Objective,
     pub optimizer: OptimizerKind,
+    pub dtype: Dtype,
     pub entities: usize,
     pub relations: usize,
     pub dim: usize,
@@ -159,6 +165,7 @@ impl Case {
             },
             objective,
             optimizer,
+            dtype: Dtype::F32,
             entities: pick(rng, &[7, 61, 130]),
             relations: pick(rng, &[1, 5]),
             dim: pick(rng, dims),
@@ -208,6 +215,7 @@ impl Case {
             width,
             layout: layout(rows, shards, usize::MAX),
             optimizer: self.optimizer,
+            dtype: self.dtype,
         }
     }
 
@@ -314,7 +322,7 @@ impl Case {
                 first: &found[1],
                 second: &found[2],
             };
-            let compared = oracle::compare(
+            let compared = compare(
                 name,
                 &columns,
                 &pair.oracle,
@@ -333,6 +341,7 @@ impl Case {
                 .map(|c| c.into_iter().map(f64::from).collect());
             pair.oracle = oracle::Table {
                 width: before.width,
+                dtype: before.dtype,
                 values,
                 first,
                 second,
@@ -354,6 +363,7 @@ pub fn plain(model: Model, objective: Objective) -> Case {
         },
         objective,
         optimizer: OptimizerKind::Adagrad,
+        dtype: Dtype::F32,
         entities: 40,
         relations: 3,
         dim: 12,

@@ -3,6 +3,8 @@
 mod averages;
 mod calls;
 mod case;
+mod compare;
+mod halves;
 mod oracle;
 mod pushes;
 mod ranks;

@@ -2,7 +2,8 @@
 
 use rand::RngExt;
 use shardloom::kernel::{
-    Backend, GradientRows, KernelError, Places, Push, ShardLayout, StepSpec, TableName, TableSpec,
+    Backend, Dtype, GradientRows, KernelError, Places, Push, ShardLayout, StepSpec, TableName,
+    TableSpec,
 };
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep};
@@ -11,7 +12,8 @@ use shardloom::sampler::Objective;
 
 use crate::backends;
 use crate::case::{OPTIMIZERS, Pair, ROUNDINGS, pick, plain, values};
-use crate::oracle::{self, Columns, Gradients};
+use crate::compare::{Columns, compare};
+use crate::oracle::Gradients;
 
 /// One worker's push: places (all rows if none), gradients, weight.
 struct Pushed {
@@ -72,12 +74,13 @@ fn gathered(
     (touched, sum)
 }
 
-fn check(
+pub fn check(
     engine: &Backend,
     rng: &mut Stream,
     kind: OptimizerKind,
     workers: usize,
     seed: u64,
+    dtype: Dtype,
 ) -> f64 {
     let width = pick(rng, &[1, 3, 4, 33, 64]);
     let spec = TableSpec {
@@ -85,6 +88,7 @@ fn check(
         width,
         layout: ShardLayout::new(rng.random_range(1..90), rng.random_range(1..4), usize::MAX),
         optimizer: kind,
+        dtype,
     };
     let mut pair = Pair::new(engine, rng, &spec);
     let start = pair.read(engine);
@@ -138,7 +142,7 @@ fn check(
         first: &found[1],
         second: &found[2],
     };
-    oracle::compare(
+    compare(
         "entities",
         &columns,
         &pair.oracle,
@@ -158,7 +162,7 @@ fn averages_match_the_oracle() {
             let rng = &mut stream(seed, Purpose::Init, [7, 7]);
             for kind in OPTIMIZERS {
                 for workers in [1, 2, 3, 8] {
-                    worst = worst.max(check(&engine, rng, kind, workers, seed));
+                    worst = worst.max(check(&engine, rng, kind, workers, seed, Dtype::F32));
                 }
             }
         }
@@ -174,6 +178,7 @@ fn what_does_not_fit_changes_nothing() {
             width: 3,
             layout: ShardLayout::new(10, 2, usize::MAX),
             optimizer: OptimizerKind::Adagrad,
+            dtype: Dtype::F32,
         };
         let rng = &mut stream(1, Purpose::Init, [0, 0]);
         let pair = Pair::new(&engine, rng, &spec);
@@ -330,6 +335,7 @@ fn rows_are_read_and_written_in_any_order() {
                 width,
                 layout: ShardLayout::new(50, shards, usize::MAX),
                 optimizer: OptimizerKind::Sgd,
+                dtype: Dtype::F32,
             };
             let rng = &mut stream(9, Purpose::Init, [0, 0]);
             let pair = Pair::new(&engine, rng, &spec);

@@ -1,13 +1,15 @@
 //! Rankings and scores against naive counts.
 
 use rand::RngExt;
-use shardloom::kernel::{Backend, Column, RankBatch, RankCounts, RankQuery, Table, TableSpec};
+use shardloom::kernel::{
+    Backend, Column, Dtype, RankBatch, RankCounts, RankQuery, Table, TableSpec,
+};
 use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::rng::{Purpose, Stream, stream};
 
-use crate::backends;
 use crate::case::{layout, pick, values};
+use crate::{backends, halves};
 
 /// Tables of whole numbers below 4: their scores by product and by sum are exact.
 fn whole_numbers(
@@ -15,13 +17,14 @@ fn whole_numbers(
     rng: &mut Stream,
     rows: usize,
     width: usize,
-    shards: usize,
+    (shards, dtype): (usize, Dtype),
 ) -> (Table, Vec<f32>) {
     let spec = TableSpec {
         name: "entities",
         width,
         layout: layout(rows, shards, usize::MAX),
         optimizer: OptimizerKind::Sgd,
+        dtype,
     };
     let data: Vec<f32> = (0..rows * width)
         .map(|_| rng.random_range(-3i32..=3) as f32)
@@ -80,12 +83,14 @@ fn rankings_match_a_naive_count() {
         (2, 200, 1),
     ];
     for mut engine in backends() {
-        check_rankings(&mut engine, &sizes);
+        for dtype in [Dtype::F32, halves::NEAREST] {
+            check_rankings(&mut engine, &sizes, dtype);
+        }
     }
 }
 
 /// Ranks for so many entities, queries and shards.
-pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
+pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dtype: Dtype) {
     // The GPU ranks by single scores, which must be those of whole rows to the bit; the CPU reads
     // the target's score from its row.
     let rounding = if matches!(engine, Backend::Cpu(_)) {
@@ -97,9 +102,10 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
         for (i, &(entities, queries, shards)) in sizes.iter().enumerate() {
             let rng = &mut stream(i as u64, Purpose::Init, [7, 7]);
             let dim = pick(rng, &[2, 6, 16, 34, 50]);
-            let (entity_table, mut rows) = whole_numbers(engine, rng, entities, dim, shards);
+            let (entity_table, mut rows) =
+                whole_numbers(engine, rng, entities, dim, (shards, dtype));
             let (relation_table, relation_rows) =
-                whole_numbers(engine, rng, 4, model.relation_width(dim), 1);
+                whole_numbers(engine, rng, 4, model.relation_width(dim), (1, dtype));
             // Copies of rows, far from their originals, and rows that are not numbers.
             for copy in 0..entities / 3 {
                 let (to, original) = (rng.random_range(0..entities), copy % entities);
@@ -107,7 +113,9 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
             }
             if entities > 60 {
                 rows[17 * dim + 1] = f32::NAN;
-                rows[40 * dim] = f32::INFINITY;
+                if dtype == Dtype::F32 {
+                    rows[40 * dim] = f32::INFINITY;
+                }
             }
             engine.write(&entity_table, Column::Values, &rows).unwrap();
 
@@ -180,15 +188,16 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)]) {
 fn equal_rows_tie_exactly() {
     for mut engine in backends() {
         for &model in Model::ALL {
-            for shards in [1, 3] {
+            for (shards, dtype) in [(1, Dtype::F32), (3, Dtype::F32), (3, halves::NEAREST)] {
                 let (entities, dim) = (333, 22);
                 let rng = &mut stream(9, Purpose::Init, [shards as u64, 0]);
                 let row = values(rng, dim, -1.0, 1.0);
-                let (table, _) = whole_numbers(&engine, rng, entities, dim, shards);
+                let (table, _) = whole_numbers(&engine, rng, entities, dim, (shards, dtype));
                 engine
                     .write(&table, Column::Values, &row.repeat(entities))
                     .unwrap();
-                let (relations, _) = whole_numbers(&engine, rng, 2, model.relation_width(dim), 1);
+                let width = model.relation_width(dim);
+                let (relations, _) = whole_numbers(&engine, rng, 2, width, (1, dtype));
                 let relation_rows = values(rng, 2 * model.relation_width(dim), -1.0, 1.0);
                 engine
                     .write(&relations, Column::Values, &relation_rows)

@@ -1,20 +1,24 @@
 //! Tables whose rows move to other shards.
 
-use shardloom::kernel::{Column, ShardLayout};
+use shardloom::kernel::{Column, Dtype, ShardLayout};
 use shardloom::model::Model;
 use shardloom::rng::{Purpose, stream};
 use shardloom::sampler::Objective;
 
 use crate::backends;
 use crate::case::{Case, OPTIMIZERS, Pair, plain};
+use crate::halves::{NEAREST, STOCHASTIC};
 
 /// Values and states move to other shards, and back.
 #[test]
 fn rows_are_rearranged() {
     for engine in backends() {
-        for (optimizer, width) in OPTIMIZERS.into_iter().zip([3, 4, 5, 64]) {
+        let dtypes = [Dtype::F32, NEAREST, STOCHASTIC];
+        let widths = OPTIMIZERS.into_iter().zip([3, 4, 5, 64]);
+        for ((optimizer, width), dtype) in widths.flat_map(|w| dtypes.map(|dtype| (w, dtype))) {
             let case = Case {
                 optimizer,
+                dtype,
                 ..plain(Model::DistMult, Objective::Negatives)
             };
             let rng = &mut stream(11, Purpose::Init, [width as u64, 0]);

@@ -22,6 +22,7 @@ fn gradients(
     let step = OptimizerStep {
         kind: OptimizerKind::Sgd,
         rate: 1.0,
+        salt: 0,
     };
     let start = [entities.read(engine), relations.read(engine)];
     engine

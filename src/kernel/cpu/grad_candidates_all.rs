@@ -25,15 +25,15 @@ pub(super) fn grad_candidates_all(
     let width = table.spec.width;
     let n = queries.len() / width;
     let entities = table.spec.layout.rows();
-    for (s, (shard, gradient)) in table.shards.iter().zip(gradients).enumerate() {
+    for (s, gradient) in gradients.iter_mut().enumerate() {
         let first = table.spec.layout.range(s).start;
-        let strips = gradient
-            .par_chunks_mut(STRIP * width)
-            .zip(shard.values.par_chunks(STRIP * width));
-        strips.enumerate().for_each(|(i, (gradient, values))| {
+        let strips = gradient.par_chunks_mut(STRIP * width);
+        strips.enumerate().for_each(|(i, gradient)| {
             let rows = gradient.len() / width;
             let at = first + i * STRIP;
             if model.similarity() != Similarity::Dot {
+                let mut wide = Vec::new();
+                let values = table.rows(s, i * STRIP..i * STRIP + rows, &mut wide);
                 model.visit(Pairwise {
                     coefficients,
                     queries,

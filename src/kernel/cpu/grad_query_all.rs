@@ -7,7 +7,11 @@ use super::score::add_gradient;
 use super::score_all::CANDIDATES;
 use super::simd::simd;
 use super::table::View;
+use crate::kernel::Dtype;
 use crate::model::{Model, Operator, Similarity, Visitor};
+
+/// Rows of binary16 that are widened for one matrix product.
+const STRIP: usize = 512;
 
 /// Overwrites `d_queries` (n × width), given `coefficients` (n × rows of the table).
 pub(super) fn grad_query_all(
@@ -32,11 +36,20 @@ pub(super) fn grad_query_all(
     }
     let coefficients = MatRef::from_row_major_slice(coefficients, n, entities);
     let mut d_queries = MatMut::from_row_major_slice_mut(d_queries, n, width);
-    for (s, shard) in table.shards.iter().enumerate() {
+    let mut wide = Vec::new();
+    for s in 0..table.shards.len() {
         let range = table.spec.layout.range(s);
-        let rows = MatRef::from_row_major_slice(&shard.values, range.len(), width);
-        let part = coefficients.subcols(range.start, range.len());
-        matmul(d_queries.as_mut(), Accum::Add, part, rows, 1.0, Par::Seq);
+        let most = match table.spec.dtype {
+            Dtype::F32 => range.len().max(1),
+            Dtype::F16 { .. } => STRIP,
+        };
+        for strip in table.strips(s, most) {
+            let part = coefficients.subcols(range.start + strip.start, strip.len());
+            let count = strip.len();
+            let rows = table.rows(s, strip, &mut wide);
+            let rows = MatRef::from_row_major_slice(rows, count, width);
+            matmul(d_queries.as_mut(), Accum::Add, part, rows, 1.0, Par::Seq);
+        }
     }
 }
 
@@ -53,13 +66,15 @@ impl Visitor for Pairwise<'_> {
     fn visit<O: Operator>(self) {
         let width = self.table.spec.width;
         let entities = self.table.spec.layout.rows();
+        let mut wide = Vec::new();
         simd(
             #[inline(always)]
             || {
-                for (s, shard) in self.table.shards.iter().enumerate() {
+                for s in 0..self.table.shards.len() {
                     let first = self.table.spec.layout.range(s).start;
-                    for (b, rows) in shard.values.chunks(CANDIDATES * width).enumerate() {
-                        let at = first + b * CANDIDATES;
+                    for strip in self.table.strips(s, CANDIDATES) {
+                        let at = first + strip.start;
+                        let rows = self.table.rows(s, strip, &mut wide);
                         let pairs = self
                             .queries
                             .chunks_exact(width)

@@ -1,6 +1,10 @@
 //! Memory of tables, and how rows of it are reached.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+
+use half::f16;
+use half::vec::HalfBitsVecExt;
 
 use super::table::Shard;
 use crate::kernel::{Column, TableSpec};
@@ -9,11 +13,24 @@ use crate::kernel::{Column, TableSpec};
 /// order, and with small pages nearly every one of them misses the address cache.
 pub(super) fn zeros(len: usize) -> Vec<f32> {
     let memory = vec![0.0f32; len];
+    advise(&memory);
+    memory
+}
+
+/// The same for halves.
+pub(super) fn zero_halves(len: usize) -> Vec<f16> {
+    let memory = vec![0u16; len];
+    advise(&memory);
+    memory.reinterpret_into()
+}
+
+/// Asks for large pages. The memory has not been touched yet.
+fn advise<T>(memory: &[T]) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
         const LARGE: usize = 2 << 20;
-        let (start, bytes) = (memory.as_ptr() as usize, size_of_val(&memory[..]));
+        let (start, bytes) = (memory.as_ptr() as usize, size_of_val(memory));
         let first = start.next_multiple_of(PAGE);
         if bytes >= 2 * LARGE {
             let length = (start + bytes - first) / PAGE * PAGE;
@@ -22,12 +39,17 @@ pub(super) fn zeros(len: usize) -> Vec<f32> {
             unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
         }
     }
-    memory
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 /// The rows of a shard and of its optimizer states, for several threads to write at once.
 pub(super) struct SharedRows<'a> {
     columns: [*mut f32; 3],
+    halves: *mut f16,
+    /// Values in a row of `halves`.
+    half_width: usize,
+    names: Arc<[u32]>,
     widths: [usize; 3],
     rows: usize,
     shard: PhantomData<&'a mut Shard>,
@@ -39,8 +61,17 @@ unsafe impl Sync for SharedRows<'_> {}
 
 impl<'a> SharedRows<'a> {
     pub fn new(shard: &'a mut Shard, spec: &TableSpec) -> SharedRows<'a> {
-        let widths = [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
-        let rows = shard.values.len() / widths[0].max(1);
+        let mut widths = [Column::Values, Column::First, Column::Second].map(|c| c.width(spec));
+        let rows = shard.rows(spec);
+        let mut half_width = 0;
+        if spec.dtype.is_half() {
+            std::mem::swap(&mut half_width, &mut widths[0]);
+        }
+        assert_eq!(
+            shard.halves.len(),
+            rows * half_width,
+            "a shard's halves have its rows"
+        );
         let columns = [&mut shard.values, &mut shard.first, &mut shard.second];
         for (column, width) in columns.iter().zip(widths) {
             assert_eq!(
@@ -51,13 +82,28 @@ impl<'a> SharedRows<'a> {
         }
         SharedRows {
             columns: columns.map(|column| column.as_mut_ptr()),
+            halves: shard.halves.as_mut_ptr(),
+            half_width,
+            names: Arc::clone(&shard.names),
             widths,
             rows,
             shard: PhantomData,
         }
     }
 
-    /// A row: values, first and second state.
+    /// Whether values are halves.
+    #[inline(always)]
+    pub fn is_half(&self) -> bool {
+        self.half_width > 0
+    }
+
+    /// What the row is called, where its random bits depend on it.
+    #[inline(always)]
+    pub fn name(&self, row: usize) -> Option<u32> {
+        self.names.get(row).copied()
+    }
+
+    /// A row: values (none where they are halves), first and second state.
     ///
     /// # Safety
     /// No other borrow of the same row may be alive.
@@ -79,10 +125,32 @@ impl<'a> SharedRows<'a> {
         [column(0), column(1), column(2)]
     }
 
+    /// The values of a row of halves; none where they are `f32`.
+    ///
+    /// # Safety
+    /// No other borrow of the same row may be alive.
+    #[inline(always)]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "that is what the safety condition is for"
+    )]
+    pub unsafe fn halves(&self, row: usize) -> &mut [f16] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: as in `row`.
+        unsafe {
+            let start = self.halves.add(row * self.half_width);
+            std::slice::from_raw_parts_mut(start, self.half_width)
+        }
+    }
+
     /// Asks for a row that is needed soon.
     #[inline(always)]
     pub fn prefetch(&self, row: usize) {
         if row < self.rows {
+            prefetch(
+                self.halves.wrapping_add(row * self.half_width),
+                self.half_width,
+            );
             for (column, width) in self.columns.iter().zip(self.widths) {
                 prefetch(column.wrapping_add(row * width), width);
             }
@@ -92,9 +160,9 @@ impl<'a> SharedRows<'a> {
 
 /// Asks for `len` values from `start` on.
 #[inline(always)]
-fn prefetch(start: *const f32, len: usize) {
+fn prefetch<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..len).step_by(16) {
+    for line in (0..len).step_by(64 / size_of::<T>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
@@ -105,6 +173,6 @@ fn prefetch(start: *const f32, len: usize) {
 
 /// Asks for the values of a row that is copied soon.
 #[inline(always)]
-pub(super) fn prefetch_row(row: &[f32]) {
+pub(super) fn prefetch_row<T>(row: &[T]) {
     prefetch(row.as_ptr(), row.len());
 }

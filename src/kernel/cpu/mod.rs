@@ -25,6 +25,7 @@ mod simd;
 mod step;
 mod table;
 mod update;
+mod widen;
 mod write_rows;
 
 pub use push::{copy_square_sum, square_sum};
@@ -188,6 +189,15 @@ impl Engine {
     /// None; the signature is shared with the GPU's engine.
     pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
         Ok(table.read(column))
+    }
+
+    /// Names all rows of a table that rounds stochastically.
+    ///
+    /// # Errors
+    /// None; the signature is shared with the GPU's engine.
+    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
+        table.name_rows(names);
+        Ok(())
     }
 
     /// Copies the values of a shard's rows.

@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::memory::prefetch_row;
 use super::share::{Busy, share};
 use super::table::View;
 use super::update::INLINE;
@@ -22,11 +21,11 @@ pub(super) fn pull(table: &View<'_>, ids: &[u32], out: &mut [f32]) {
         for block in &blocks[range] {
             // Nobody else has this block.
             let (out, ids) = &mut *block.lock().unwrap_or_else(PoisonError::into_inner);
-            let ask = |id: &u32| prefetch_row(table.row(*id));
+            let ask = |id: &u32| table.prefetch(*id);
             ids.iter().take(AHEAD).for_each(ask);
             for (i, (row, &id)) in out.chunks_exact_mut(width).zip(ids.iter()).enumerate() {
                 ids.get(i + AHEAD).into_iter().for_each(ask);
-                row.copy_from_slice(table.row(id));
+                table.copy_row(id, row);
             }
         }
     });

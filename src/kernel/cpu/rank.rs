@@ -98,12 +98,13 @@ impl Engine {
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);
+        let mut wide = Vec::new();
         let pairs = vectors.chunks_exact(width).zip(queries);
         Ok(pairs
             .map(|(query, q)| {
                 model.visit(Pair {
                     query,
-                    candidate: entities.row(q.target),
+                    candidate: entities.row(q.target, &mut wide),
                 })
             })
             .collect())

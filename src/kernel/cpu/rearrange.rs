@@ -26,7 +26,22 @@ pub(super) fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Ta
         }
         let mut shard = Shard::new(&spec, s);
         for column in [Column::Values, Column::First, Column::Second] {
-            gather(&view, column, from, shard.column_mut(column));
+            let out = shard.column_mut(column);
+            let width = if out.is_empty() {
+                0
+            } else {
+                column.width(&spec)
+            };
+            gather(&view, width, |shard| shard.column(column), from, out);
+        }
+        if spec.dtype.is_half() {
+            let out = &mut shard.halves;
+            gather(&view, spec.width, |shard| &shard.halves, from, out);
+        }
+        if spec.dtype.is_stochastic() {
+            let mut names = vec![0; from.len()];
+            gather(&view, 1, |shard| &shard.names, from, &mut names);
+            shard.names = names.into();
         }
         Arc::new(RwLock::new(shard))
     });
@@ -36,14 +51,20 @@ pub(super) fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Ta
     }
 }
 
-fn gather(table: &View<'_>, column: Column, from: &[u32], out: &mut [f32]) {
-    let width = column.width(table.spec);
+/// Copies rows of `width` elements from what `of` finds in each shard.
+fn gather<T: Copy + Send + Sync>(
+    table: &View<'_>,
+    width: usize,
+    of: impl Fn(&Shard) -> &[T] + Sync,
+    from: &[u32],
+    out: &mut [T],
+) {
     if width == 0 {
         return;
     }
     let row = |row: u32| {
         let (shard, place) = table.spec.layout.locate(row);
-        &table.shards[shard].column(column)[place * width..][..width]
+        &of(&table.shards[shard])[place * width..][..width]
     };
     out.par_chunks_mut(width * BLOCK)
         .zip(from.par_chunks(BLOCK))

@@ -31,12 +31,14 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores:
     }
     let queries = MatRef::from_row_major_slice(queries, n, width);
     let mut scores = MatMut::from_row_major_slice_mut(scores, n, entities);
-    for (s, shard) in table.shards.iter().enumerate() {
-        let range = table.spec.layout.range(s);
-        for (i, rows) in shard.values.chunks(STRIP * width).enumerate() {
-            let count = rows.len() / width;
+    let mut wide = Vec::new();
+    for s in 0..table.shards.len() {
+        let start = table.spec.layout.range(s).start;
+        for strip in table.strips(s, STRIP) {
+            let count = strip.len();
             let out = scores.as_mut();
-            let out = out.subcols_mut(range.start + i * STRIP, count);
+            let out = out.subcols_mut(start + strip.start, count);
+            let rows = table.rows(s, strip, &mut wide);
             let rows = MatRef::from_row_major_slice(rows, count, width);
             matmul(
                 out,
@@ -63,14 +65,15 @@ impl Visitor for Pairwise<'_> {
         let width = self.table.spec.width;
         let entities = self.table.spec.layout.rows();
         let mut panel = vec![[0.0; CANDIDATES]; width];
+        let mut wide = Vec::new();
         simd(
             #[inline(always)]
             || {
-                for (s, shard) in self.table.shards.iter().enumerate() {
+                for s in 0..self.table.shards.len() {
                     let first = self.table.spec.layout.range(s).start;
-                    for (b, rows) in shard.values.chunks(CANDIDATES * width).enumerate() {
-                        let at = first + b * CANDIDATES;
-                        let count = rows.len() / width;
+                    for strip in self.table.strips(s, CANDIDATES) {
+                        let (at, count) = (first + strip.start, strip.len());
+                        let rows = self.table.rows(s, strip, &mut wide);
                         transpose(rows, &mut panel);
                         let groups = self.queries.chunks(QUERIES * width).enumerate();
                         for (g, queries) in groups {

@@ -111,8 +111,8 @@ impl Workspace {
         room(&mut self.scores, tile * entities);
         self.shard_gradients
             .resize_with(table.shards.len(), Vec::new);
-        for (gradient, shard) in self.shard_gradients.iter_mut().zip(&table.shards) {
-            gradient.resize(shard.values.len(), 0.0);
+        for (s, gradient) in self.shard_gradients.iter_mut().enumerate() {
+            gradient.resize(table.spec.layout.range(s).len() * self.ew, 0.0);
         }
         let n = plan.queries.len();
         for first in (0..n).step_by(tile) {
@@ -281,6 +281,7 @@ pub(super) fn rank_queries(
     out: &mut [f32],
 ) {
     let dropout = Dropout::none();
+    let (mut wide_entity, mut wide_relation) = (Vec::new(), Vec::new());
     simd(
         #[inline(always)]
         || {
@@ -289,8 +290,8 @@ pub(super) fn rank_queries(
                 .zip(out.chunks_exact_mut(entities.spec.width))
             {
                 let rows = (
-                    entities.row(q.entity),
-                    relations.row(q.relation),
+                    entities.row(q.entity, &mut wide_entity),
+                    relations.row(q.relation, &mut wide_relation),
                     q.inverse == 1,
                 );
                 query(model, &dropout, 0, rows, out);

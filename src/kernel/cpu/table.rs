@@ -1,16 +1,29 @@
 //! Shard tables in main memory.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::memory::zeros;
+use half::f16;
+
+use super::memory::{prefetch_row, zero_halves, zeros};
+use super::room;
 use super::share::{Busy, share};
+use crate::kernel::dtype::{narrow, widen};
 use crate::kernel::merge::{Merger, Source};
-use crate::kernel::{Column, KernelError, TableSpec};
+use crate::kernel::{Column, Dtype, KernelError, TableSpec};
+
+/// Values of rows that are filled in and narrowed at a time.
+const BLOCK: usize = 1 << 20;
 
 /// One shard: consecutive rows of a table and of its optimizer states.
 #[derive(Debug, Default)]
 pub struct Shard {
+    /// Values of a table of `f32`, else none.
     pub(super) values: Vec<f32>,
+    /// Values of a table of binary16, else none.
+    pub(super) halves: Vec<f16>,
+    /// What rows are called wherever they lie, where random bits depend on it, else none.
+    pub(super) names: Arc<[u32]>,
     pub(super) first: Vec<f32>,
     pub(super) second: Vec<f32>,
     /// Brings pushes to this shard together; made with the first of them.
@@ -49,8 +62,12 @@ impl Table {
             .map(|s| {
                 let range = spec.layout.range(s);
                 let mut shard = Shard::new(spec, s);
-                if !range.is_empty() {
-                    fill(range.start, &mut shard.values);
+                match spec.dtype {
+                    _ if range.is_empty() => {}
+                    Dtype::F32 => fill(range.start, &mut shard.values),
+                    Dtype::F16 { .. } => {
+                        fill_halves(spec.width, range.start, &mut shard.halves, fill);
+                    }
                 }
                 Arc::new(RwLock::new(shard))
             })
@@ -89,9 +106,13 @@ impl Table {
 
     /// All rows of a column, in table order.
     pub fn read(&self, column: Column) -> Vec<f32> {
-        let view = self.view();
-        let parts: Vec<&[f32]> = view.shards.iter().map(|s| s.column(column)).collect();
-        parts.concat()
+        let width = column.width(&self.spec);
+        let mut all = vec![0.0; self.spec.layout.rows() * width];
+        for (s, shard) in self.view().shards.iter().enumerate() {
+            let range = self.spec.layout.range(s);
+            shard.copy_column(column, &mut all[range.start * width..range.end * width]);
+        }
+        all
     }
 
     /// Replaces all rows of a column.
@@ -104,28 +125,108 @@ impl Table {
         for s in 0..self.shards.len() {
             let range = self.spec.layout.range(s);
             let part = &data[range.start * width..range.end * width];
-            self.shard_mut(s).column_mut(column).copy_from_slice(part);
+            self.shard_mut(s).write_column(column, part);
         }
         Ok(())
+    }
+
+    /// Names all rows of a table that rounds stochastically.
+    pub(super) fn name_rows(&self, names: &[u32]) {
+        for s in 0..self.shards.len() {
+            self.shard_mut(s).names = names[self.spec.layout.range(s)].into();
+        }
     }
 }
 
 impl View<'_> {
-    /// A row of the values.
+    /// A row of the values: where it lies, or widened into `wide`.
     #[inline(always)]
-    pub fn row(&self, row: u32) -> &[f32] {
+    pub fn row<'a>(&'a self, row: u32, wide: &'a mut Vec<f32>) -> &'a [f32] {
         let (shard, place) = self.spec.layout.locate(row);
-        &self.shards[shard].values[place * self.spec.width..][..self.spec.width]
+        self.rows(shard, place..place + 1, wide)
+    }
+
+    /// Successive rows of a shard: where they lie, or widened into `wide`.
+    #[inline(always)]
+    pub fn rows<'a>(
+        &'a self,
+        shard: usize,
+        rows: Range<usize>,
+        wide: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let (shard, width) = (&self.shards[shard], self.spec.width);
+        let values = rows.start * width..rows.end * width;
+        match self.spec.dtype {
+            Dtype::F32 => &shard.values[values],
+            Dtype::F16 { .. } => {
+                let wide = room(wide, values.len());
+                widen(&shard.halves[values], wide);
+                wide
+            }
+        }
+    }
+
+    /// All rows of a shard, `most` at a time.
+    #[inline(always)]
+    pub fn strips(&self, shard: usize, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.spec.layout.range(shard).len();
+        (0..rows)
+            .step_by(most)
+            .map(move |first| first..rows.min(first + most))
+    }
+
+    /// Copies a row.
+    #[inline(always)]
+    pub fn copy_row(&self, row: u32, out: &mut [f32]) {
+        let (shard, place) = self.spec.layout.locate(row);
+        let (shard, width) = (&self.shards[shard], self.spec.width);
+        match self.spec.dtype {
+            Dtype::F32 => out.copy_from_slice(&shard.values[place * width..][..width]),
+            Dtype::F16 { .. } => widen(&shard.halves[place * width..][..width], out),
+        }
+    }
+
+    /// Asks for a row that is needed soon.
+    #[inline(always)]
+    pub fn prefetch(&self, row: u32) {
+        let (shard, place) = self.spec.layout.locate(row);
+        let (shard, width) = (&self.shards[shard], self.spec.width);
+        match self.spec.dtype {
+            Dtype::F32 => prefetch_row(&shard.values[place * width..][..width]),
+            Dtype::F16 { .. } => prefetch_row(&shard.halves[place * width..][..width]),
+        }
+    }
+}
+
+/// Lets `fill` write the rows from `start` on, and narrows them.
+fn fill_halves(
+    width: usize,
+    start: usize,
+    halves: &mut [f16],
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+) {
+    let rows = (BLOCK / width.max(1)).max(1);
+    let mut wide = Vec::new();
+    for (b, halves) in halves.chunks_mut(rows * width.max(1)).enumerate() {
+        let wide = room(&mut wide, halves.len());
+        fill(start + b * rows, wide);
+        narrow(wide, halves);
     }
 }
 
 impl Shard {
     /// A shard of zeros.
     pub(super) fn new(spec: &TableSpec, shard: usize) -> Shard {
-        let rows = spec.layout.range(shard).len();
+        let range = spec.layout.range(shard);
+        let (rows, half) = (range.len(), spec.dtype.is_half());
         let column = |column: Column| zeros(rows * column.width(spec));
         Shard {
-            values: column(Column::Values),
+            values: zeros(if half { 0 } else { rows * spec.width }),
+            halves: zero_halves(if half { rows * spec.width } else { 0 }),
+            names: match spec.dtype.is_stochastic() {
+                true => range.map(|row| row as u32).collect(),
+                false => Arc::default(),
+            },
             first: column(Column::First),
             second: column(Column::Second),
             merger: Merger::default(),
@@ -137,17 +238,50 @@ impl Shard {
     pub(super) fn copy_values(&self, out: &mut [f32]) {
         // Blocks that are worth another thread's while.
         const BLOCK: usize = 1 << 18;
-        let blocks = out.chunks_mut(BLOCK).zip(self.values.chunks(BLOCK));
-        let blocks: Vec<_> = blocks.map(Mutex::new).collect();
+        let blocks: Vec<_> = out.chunks_mut(BLOCK).map(Mutex::new).collect();
         share(&Busy::enter(), blocks.len(), 1, true, |range| {
-            for block in &blocks[range] {
+            for b in range {
                 // Nobody else has this block.
-                let (out, values) = &mut *block.lock().unwrap_or_else(PoisonError::into_inner);
-                out.copy_from_slice(values);
+                let out = &mut **blocks[b].lock().unwrap_or_else(PoisonError::into_inner);
+                let values = b * BLOCK..b * BLOCK + out.len();
+                match self.halves.is_empty() {
+                    true => out.copy_from_slice(&self.values[values]),
+                    false => widen(&self.halves[values], out),
+                }
             }
         });
     }
 
+    fn copy_column(&self, column: Column, out: &mut [f32]) {
+        match column {
+            Column::Values => self.copy_values(out),
+            Column::First => out.copy_from_slice(&self.first),
+            Column::Second => out.copy_from_slice(&self.second),
+        }
+    }
+
+    fn write_column(&mut self, column: Column, data: &[f32]) {
+        match column {
+            Column::Values if !self.halves.is_empty() => narrow(data, &mut self.halves),
+            _ => self.column_mut(column).copy_from_slice(data),
+        }
+    }
+
+    /// Replaces the values of a row.
+    pub(super) fn write_row(&mut self, place: usize, values: &[f32]) {
+        let row = place * values.len()..(place + 1) * values.len();
+        match self.halves.is_empty() {
+            true => self.values[row].copy_from_slice(values),
+            false => narrow(values, &mut self.halves[row]),
+        }
+    }
+
+    /// How many rows they are.
+    pub(super) fn rows(&self, spec: &TableSpec) -> usize {
+        (self.values.len() + self.halves.len()) / spec.width.max(1)
+    }
+
+    /// A column of `f32`.
     pub(super) fn column(&self, column: Column) -> &[f32] {
         match column {
             Column::Values => &self.values,

@@ -9,6 +9,7 @@ use super::memory::{SharedRows, prefetch_row};
 use super::share::{Busy, share};
 use super::simd::simd;
 use super::table::{Part, Shard};
+use super::widen::HalfRow;
 use crate::kernel::merge::{self, Merge};
 use crate::kernel::{KernelError, Places, TableSpec};
 use crate::optim::OptimizerStep;
@@ -164,7 +165,7 @@ fn apply(
     rows: DistinctRows<'_>,
     gradients: Gradients<'_>,
 ) {
-    let count = rows.places.count(shard.values.len() / spec.width);
+    let count = rows.places.count(shard.rows(spec));
     let shared = SharedRows::new(shard, spec);
     share(busy, count, BLOCK, gradients.values() >= INLINE, |items| {
         // SAFETY: rows are distinct, and every index is in one part.
@@ -189,6 +190,7 @@ unsafe fn apply_some(
         Gradients::Rows(_) => Vec::new(),
         Gradients::Average { .. } => vec![0.0; width],
     };
+    let mut half = shared.is_half().then(|| HalfRow::new(width));
     let ask = |i: usize| {
         shared.prefetch(rows.place(i));
         gradients.prefetch(i, width);
@@ -205,7 +207,15 @@ unsafe fn apply_some(
                 let gradient = gradients.row(i, width, &mut sum);
                 // SAFETY: rows are distinct, and the caller keeps others away.
                 let [values, first, second] = unsafe { shared.row(rows.place(i)) };
-                step.apply(values, gradient, first, second);
+                match &mut half {
+                    None => step.apply(values, gradient, first, second),
+                    Some(half) => {
+                        let name = shared.name(rows.place(i));
+                        // SAFETY: as above.
+                        let halves = unsafe { shared.halves(rows.place(i)) };
+                        half.apply(step, halves, name, gradient, [first, second]);
+                    }
+                }
             }
         },
     );
@@ -289,7 +299,7 @@ fn apply_parts(
     places: &[Places<'_>],
     pushes: &[(&[f32], f32)],
 ) {
-    let rows = shard.values.len() / spec.width;
+    let rows = shard.rows(spec);
     // A power of two, as every pushed row is divided by it.
     let shift = rows.div_ceil(PARTS).next_power_of_two().trailing_zeros();
     // Out of the shard while the shard's rows are written.

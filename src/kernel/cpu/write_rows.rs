@@ -7,7 +7,6 @@ pub(super) fn write_rows(table: &Table, ids: &[u32], values: &[f32]) {
     let (layout, width) = (&table.spec.layout, table.spec.width);
     for (&id, values) in ids.iter().zip(values.chunks_exact(width)) {
         let (shard, place) = layout.locate(id);
-        let shard = &mut table.shard_mut(shard);
-        shard.values[place * width..][..width].copy_from_slice(values);
+        table.shard_mut(shard).write_row(place, values);
     }
 }

@@ -6,6 +6,7 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::Tile;
 use super::source::Stage;
+use super::widen::widen;
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -18,15 +19,16 @@ pub(super) fn grad_candidates_all(
     table: &Table,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    let shards = table.shards.iter().zip(&work.shard_gradients);
-    for (s, (shard, gradients)) in shards.enumerate() {
+    let gradients = work.shard_gradients.iter().take(table.shards.len());
+    for (s, gradients) in gradients.enumerate() {
+        let values = widen(recorder, table, s, work)?;
         let params = Params {
             extra: u32::from(params.first > 0),
             ..shard_params(params, similarity, table, s)
         };
         let buffers = [
             work.queries.buffer(),
-            &shard.values,
+            values,
             work.scores.buffer(),
             gradients.buffer(),
         ];

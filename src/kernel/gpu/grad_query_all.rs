@@ -7,6 +7,7 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::{Tile, Values};
 use super::source::{GROUP, Stage};
+use super::widen::widen;
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -27,7 +28,8 @@ pub(super) fn grad_query_all(
 ) -> Result<(), DeviceError> {
     let values = Values::of(params.width as usize);
     let mut summed = 0;
-    for (s, shard) in table.shards.iter().enumerate() {
+    for s in 0..table.shards.len() {
+        let rows = widen(recorder, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let slices = params.rows.div_ceil(SLICE);
         for first in (0..slices).step_by(most_slices as usize) {
@@ -40,7 +42,7 @@ pub(super) fn grad_query_all(
             };
             let buffers = [
                 work.queries.buffer(),
-                &shard.values,
+                rows,
                 work.scores.buffer(),
                 work.slices.buffer(),
             ];

@@ -31,6 +31,7 @@ mod step;
 mod table;
 mod update;
 mod upload;
+mod widen;
 mod workspace;
 mod write_rows;
 
@@ -96,7 +97,8 @@ impl Engine {
         &self.gpu
     }
 
-    /// The most rows of `width` values that one shard can hold.
+    /// The most rows of `width` values that one shard can hold, as `f32`: so can what is made of one
+    /// of binary16.
     pub fn most_rows(&self, width: usize) -> usize {
         let bytes = width.max(1) as u64 * size_of::<f32>() as u64;
         usize::try_from(self.gpu.binding_limit() / bytes).unwrap_or(usize::MAX)
@@ -132,6 +134,15 @@ impl Engine {
     pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
         self.flush()?;
         table.write(&self.gpu, column, data)
+    }
+
+    /// Names all rows of a table that rounds stochastically.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
+        self.flush()?;
+        table.name_rows(&self.gpu, names)
     }
 
     /// Computes the gradients of a step and keeps them on the device for [`Engine::update`].

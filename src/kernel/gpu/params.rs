@@ -74,6 +74,8 @@ params! {
     strength: f32,
     /// Step size of the optimizer.
     rate: f32,
+    /// Names the random bits of stochastic rounding, together with a row's name.
+    salt: u32,
     /// Where the counts of a ranking begin.
     at_counts: u32,
     /// What else the stage wants to know.

@@ -55,7 +55,7 @@ pub(super) fn pull_stretch(
     };
     let invocations = stretch.len() as u64 * u64::from(cells);
     recorder.dispatch(
-        Stage::Pull(values),
+        Stage::Pull(values, table.spec.dtype.nearest()),
         &params,
         &[plan, &table.shards[s].values, gathered],
         workgroups(invocations, GROUP),

@@ -247,7 +247,7 @@ impl Engine {
         out: &mut [f32],
     ) -> Result<(), KernelError> {
         self.flush()?;
-        Ok(self.gpu.read_into(&table.shards[shard].values, 0, out)?)
+        table.shards[shard].read_values(&self.gpu, table.spec.width, out)
     }
 
     /// Copies the values of some rows to the host. Waits for the device.

@@ -6,7 +6,7 @@ use super::query::query;
 use super::rank_count::{rank_count, target_scores};
 use super::score_all::score_all;
 use super::step::tile;
-use super::{Engine, Table, unlocked};
+use super::{Engine, Table, unlocked, widen};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::Model;
 
@@ -30,6 +30,7 @@ impl Engine {
         check::ranking(model, batch, &entities.spec, &relations.spec)?;
         let words = 2 * batch.queries.len();
         self.work.counts.room(&self.gpu, words)?;
+        widen::make_room(&mut self.work, &self.gpu, entities)?;
         unlocked(&mut self.recorder).clear(self.work.counts.buffer());
         for (b, queries) in batch.queries.chunks(BLOCK).enumerate() {
             let skip = |q: usize, out: &mut Vec<u32>| {
@@ -67,6 +68,7 @@ impl Engine {
     ) -> Result<Vec<f32>, KernelError> {
         let rows = entities.spec.layout.rows();
         let tile = tile(&self.gpu, rows).min(BLOCK);
+        widen::make_room(&mut self.work, &self.gpu, entities)?;
         let mut scores = vec![0.0; queries.len() * rows];
         let found = scores.chunks_mut(tile * rows);
         for (queries, found) in queries.chunks(tile).zip(found) {

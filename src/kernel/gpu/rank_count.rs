@@ -6,6 +6,7 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::Tile;
 use super::source::Stage;
+use super::widen::widen;
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
@@ -46,7 +47,8 @@ pub(super) fn rank_count(
     table: &Table,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    for (s, shard) in table.shards.iter().enumerate() {
+    for s in 0..table.shards.len() {
+        let values = widen(recorder, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let row_work = u64::from(params.count) * u64::from(params.width);
         let tile = tile(recorder, similarity, &params, table);
@@ -66,7 +68,7 @@ pub(super) fn rank_count(
             recorder.dispatch(
                 Stage::RankCount(similarity, tile),
                 &params,
-                &buffers(work, &shard.values),
+                &buffers(work, values),
                 strips,
             )?;
             recorder.submit()?;

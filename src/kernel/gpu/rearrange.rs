@@ -4,7 +4,7 @@ use super::params::Params;
 use super::recorder::workgroups;
 use super::shape::Values;
 use super::source::{GROUP, Stage};
-use super::table::{COLUMNS, Shard};
+use super::table::Shard;
 use super::workspace::Scratch;
 use super::{Engine, Table};
 use crate::kernel::{KernelError, ShardLayout, TableSpec};
@@ -46,7 +46,7 @@ impl Engine {
         table: &Table,
         (spec, shard): (&TableSpec, usize),
         from: &[u32],
-        words: &mut Scratch,
+        places_of: &mut Scratch,
     ) -> Result<Shard, KernelError> {
         let shard = Shard::new(&self.gpu, spec, shard)?;
         let mut moves: Vec<(usize, [u32; 2])> = (0..)
@@ -62,19 +62,17 @@ impl Engine {
             let mut recorder = self.recorder();
             // What was recorded may still want the places before.
             recorder.submit()?;
-            words.room(&self.gpu, 2 * places.len())?;
-            self.gpu.write(words.buffer(), 0, &places)?;
+            places_of.room(&self.gpu, 2 * places.len())?;
+            self.gpu.write(places_of.buffer(), 0, &places)?;
             let mut first = 0;
             for run in block.chunk_by(|a, b| a.0 == b.0) {
                 let old = &table.shards[run[0].0];
-                for column in COLUMNS {
-                    let (Some(from), Some(to)) = (old.column(column), shard.column(column)) else {
-                        continue;
-                    };
-                    let width = column.width(spec);
-                    let values = Values::of(width);
+                for ((from, words), (to, _)) in
+                    old.buffers(spec).into_iter().zip(shard.buffers(spec))
+                {
+                    let values = Values::of(words);
                     let params = Params {
-                        cells: values.count(width),
+                        cells: values.count(words),
                         item_first: first as u32,
                         items: run.len() as u32,
                         ..Params::default()
@@ -82,7 +80,7 @@ impl Engine {
                     recorder.dispatch(
                         Stage::Rearrange(values),
                         &params,
-                        &[words.buffer(), from, to],
+                        &[places_of.buffer(), from, to],
                         workgroups(run.len() as u64 * u64::from(params.cells), GROUP),
                     )?;
                 }

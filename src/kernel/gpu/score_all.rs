@@ -5,6 +5,7 @@ use super::params::Params;
 use super::recorder::{Recorder, workgroups};
 use super::shape::{Cells, Tile};
 use super::source::Stage;
+use super::widen::widen;
 use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Similarity;
@@ -17,14 +18,15 @@ pub(super) fn score_all(
     table: &Table,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    for (s, shard) in table.shards.iter().enumerate() {
+    for s in 0..table.shards.len() {
+        let values = widen(recorder, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let tile = Tile::of_scores(recorder.busy, similarity, params.count, params.rows);
         let tiles = tile.covering(params.count) * tile.covering(params.rows);
         recorder.dispatch(
             Stage::ScoreAll(similarity, tile),
             &params,
-            &[work.queries.buffer(), &shard.values, work.scores.buffer()],
+            &[work.queries.buffer(), values, work.scores.buffer()],
             workgroups(tiles, 1),
         )?;
     }

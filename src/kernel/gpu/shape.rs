@@ -1,5 +1,6 @@
 //! How stages cut rows and results up: into cells and into tiles.
 
+use crate::kernel::Dtype;
 use crate::model::Similarity;
 
 /// How many results a workgroup of a tiled stage makes at a time.
@@ -86,6 +87,15 @@ impl Values {
         match self {
             Values::Scalar => width as u32,
             Values::Quad => (width / 4) as u32,
+        }
+    }
+
+    /// How many invocations write a row of so many of them: single halves share words, and a word
+    /// must have one writer.
+    pub fn owners(self, cells: u32, dtype: Dtype) -> u32 {
+        match self {
+            Values::Scalar if dtype.is_half() => cells.div_ceil(2),
+            _ => cells,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::params;
 use super::shape::{Tile, Values, compares_pairs};
+use crate::kernel::Dtype;
 use crate::loss::{LossKind, MASKED};
 use crate::model::{Lanes, Model, ROOT_EPSILON, Similarity};
 use crate::optim::{ADAGRAD_EPSILON, ADAM_EPSILON, BETA1, BETA2, OptimizerKind, RegularizerKind};
@@ -14,7 +15,7 @@ pub(super) const GROUP: u32 = 256;
 /// A stage in one of its variants: what a pipeline is made from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stage {
-    Pull(Values),
+    Pull(Values, Dtype),
     Query(Model),
     QueryBackward(Model),
     /// With the number of invocations that share a pair.
@@ -28,10 +29,12 @@ pub(super) enum Stage {
     Regularize(RegularizerKind, Lanes),
     Scatter(Values),
     /// With the number of invocations of a workgroup.
-    Update(OptimizerKind, Values, u32, Pushed),
+    Update(OptimizerKind, Values, u32, Pushed, Dtype),
     SquareSum,
     Average(Values),
-    WriteRows(Values),
+    WriteRows(Values, Dtype),
+    Widen(Values),
+    /// Of words.
     Rearrange(Values),
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
@@ -67,7 +70,7 @@ impl Stage {
     /// The stage's one name: of its shader's file, its entry point and its pipeline.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Pull(_) => "pull",
+            Stage::Pull(..) => "pull",
             Stage::Query(_) => "query",
             Stage::QueryBackward(_) => "query_backward",
             Stage::Score(..) => "score",
@@ -81,7 +84,8 @@ impl Stage {
             Stage::Update(..) => "update",
             Stage::SquareSum => "square_sum",
             Stage::Average(_) => "average",
-            Stage::WriteRows(_) => "write_rows",
+            Stage::WriteRows(..) => "write_rows",
+            Stage::Widen(_) => "widen",
             Stage::Rearrange(_) => "rearrange",
             Stage::ScoreAll(..) => "score_all",
             Stage::GradQueryAll(..) => "grad_query_all",
@@ -95,7 +99,11 @@ impl Stage {
     pub fn source(self) -> String {
         let mut s = Source::default();
         match self {
-            Stage::Pull(values) => s.group(GROUP).values(values).add(shader!("pull")),
+            Stage::Pull(values, dtype) => s
+                .group(GROUP)
+                .values(values)
+                .load(values, dtype)
+                .add(shader!("pull")),
             Stage::Query(model) => s.group(GROUP).model(model).add(shader!("query")),
             Stage::QueryBackward(model) => {
                 s.group(GROUP).model(model).add(shader!("query_backward"))
@@ -146,15 +154,28 @@ impl Stage {
                 .add(penalty_slope(kind))
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
-            Stage::WriteRows(values) => s.group(GROUP).values(values).add(shader!("write_rows")),
-            Stage::Rearrange(values) => s.group(GROUP).values(values).add(shader!("rearrange")),
+            Stage::WriteRows(values, dtype) => s
+                .group(GROUP)
+                .values(values)
+                .load(values, dtype)
+                .keep(values, dtype.nearest(), 0)
+                .add(shader!("write_rows")),
+            Stage::Widen(values) => s
+                .group(GROUP)
+                .values(values)
+                .load(values, Dtype::F16 { stochastic: false })
+                .add(shader!("widen")),
+            Stage::Rearrange(values) => s.group(GROUP).words(values).add(shader!("rearrange")),
             Stage::Average(values) => s.group(GROUP).values(values).add(shader!("average")),
             Stage::SquareSum => s
                 .group(GROUP)
                 .add(shared!("reduce"))
                 .add(shader!("square_sum")),
-            Stage::Update(kind, values, group, pushed) => {
+            Stage::Update(kind, values, group, pushed, dtype) => {
                 let s = s.group(group).values(values).add(shared!("updated_row"));
+                // After plan, gradients, values and states.
+                let names = 4 + kind.state_widths(1).len();
+                let s = s.load(values, dtype).keep(values, dtype, names);
                 let s = s.add(match pushed {
                     Pushed::Rows => shared!("pushed_rows"),
                     Pushed::Lists => shared!("pushed_lists"),
@@ -302,6 +323,40 @@ impl Source {
             self.add(&template.replace("NAME", buffer));
         }
         self
+    }
+
+    /// Words of whatever type.
+    fn words(&mut self, values: Values) -> &mut Source {
+        self.add(match values {
+            Values::Scalar => "alias V = u32;\n",
+            Values::Quad => "alias V = vec4u;\n",
+        })
+    }
+
+    /// Reading a shard's values.
+    fn load(&mut self, values: Values, dtype: Dtype) -> &mut Source {
+        let stored = match (dtype, values) {
+            (Dtype::F32, _) => return self.add(shared!("stored_f32")),
+            (Dtype::F16 { .. }, Values::Scalar) => shared!("stored_half_scalar"),
+            (Dtype::F16 { .. }, Values::Quad) => shared!("stored_half_quad"),
+        };
+        self.add(shared!("widened")).add(stored)
+    }
+
+    /// Writing a shard's values; `names` is the binding of the rows' names, if they matter.
+    fn keep(&mut self, values: Values, dtype: Dtype, names: usize) -> &mut Source {
+        match dtype {
+            Dtype::F32 => return self.add(shared!("keep_f32")),
+            Dtype::F16 { stochastic: false } => self.add(shared!("rounding_nearest")),
+            Dtype::F16 { stochastic: true } => {
+                let rounding = shared!("rounding_stochastic").replace("NAMES", &names.to_string());
+                self.add(shared!("hash")).add(&rounding)
+            }
+        };
+        self.add(shared!("narrowed")).add(match values {
+            Values::Scalar => shared!("keep_half_scalar"),
+            Values::Quad => shared!("keep_half_quad"),
+        })
     }
 
     fn score_tile(&mut self, similarity: Similarity, tile: Tile) -> &mut Source {

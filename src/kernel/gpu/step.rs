@@ -16,6 +16,7 @@ use super::scatter::scatter;
 use super::score::score;
 use super::score_all::score_all;
 use super::upload::Uploaded;
+use super::widen;
 use super::workspace::Workspace;
 use crate::device::{DeviceError, Gpu};
 use crate::kernel::StepSpec;
@@ -62,6 +63,7 @@ impl Step<'_> {
                 let slices =
                     most_slices(gpu, tile, width).min(layout.most_rows().div_ceil(SLICE as usize));
                 work.slices.room(gpu, slices * tile * width)?;
+                widen::make_room(work, gpu, self.entities)?;
                 for s in 0..layout.shards() {
                     work.shard_room(gpu, s, layout.range(s).len() * width)?;
                 }

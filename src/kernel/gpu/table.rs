@@ -1,18 +1,26 @@
 //! Shard tables in the device's memory.
 
+use std::fmt::Debug;
 use std::sync::Mutex;
 
+use half::f16;
+
 use crate::device::{Buffer, DeviceError, Gpu};
-use crate::kernel::{Column, KernelError, Merger, TableSpec};
+use crate::kernel::dtype::{narrow, widen};
+use crate::kernel::{Column, Dtype, KernelError, Merger, TableSpec};
 
 /// Bytes of rows that are filled on the host at a time.
 const BLOCK: usize = 8 << 20;
 
 /// One shard: consecutive rows of a table and of its optimizer states, flat and row-major as on the
-/// host, one buffer each.
+/// host, one buffer each. Values of binary16 lie two in a word of four bytes, and every row begins
+/// with a word: where the width is odd, a row ends with a zero.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub values: Buffer,
+    pub dtype: Dtype,
+    /// What rows are called wherever they lie, where random bits depend on it.
+    pub names: Option<Buffer>,
     /// Optimizer states that the optimizer keeps.
     pub states: Vec<Buffer>,
     /// Brings pushes to this shard together.
@@ -26,7 +34,7 @@ pub struct Table {
     pub(super) shards: Vec<Shard>,
 }
 
-pub(super) const COLUMNS: [Column; 3] = [Column::Values, Column::First, Column::Second];
+const STATES: [Column; 2] = [Column::First, Column::Second];
 
 impl Table {
     pub(super) fn new(
@@ -44,7 +52,8 @@ impl Table {
             for first in range.clone().step_by(block) {
                 let rows = &mut rows[..block.min(range.end - first) * spec.width];
                 fill(first, rows);
-                gpu.write(&shard.values, ((first - range.start) * row) as u64, rows)?;
+                let offset = (first - range.start) * 4 * row_words(spec);
+                write_values(gpu, (&shard.values, offset), spec, rows)?;
             }
             shards.push(shard);
         }
@@ -64,8 +73,11 @@ impl Table {
         let mut all = vec![0.0; self.spec.layout.rows() * width];
         for (s, shard) in self.shards.iter().enumerate() {
             let range = self.spec.layout.range(s);
-            if let Some(buffer) = shard.column(column) {
-                gpu.read_into(buffer, 0, &mut all[range.start * width..range.end * width])?;
+            let out = &mut all[range.start * width..range.end * width];
+            match (column, shard.column(column)) {
+                (Column::Values, _) => shard.read_values(gpu, width, out)?,
+                (_, Some(buffer)) => gpu.read_into(buffer, 0, out)?,
+                (_, None) => {}
             }
         }
         Ok(all)
@@ -76,31 +88,81 @@ impl Table {
         KernelError::check_shape(self.spec.name, self.spec.layout.rows() * width, data.len())?;
         for (s, shard) in self.shards.iter().enumerate() {
             let range = self.spec.layout.range(s);
-            if let Some(buffer) = shard.column(column) {
-                gpu.write(buffer, 0, &data[range.start * width..range.end * width])?;
+            let data = &data[range.start * width..range.end * width];
+            match (column, shard.column(column)) {
+                (Column::Values, _) => write_values(gpu, (&shard.values, 0), &self.spec, data)?,
+                (_, Some(buffer)) => gpu.write(buffer, 0, data)?,
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Names all rows of a table that rounds stochastically.
+    pub(super) fn name_rows(&self, gpu: &Gpu, names: &[u32]) -> Result<(), KernelError> {
+        for (s, shard) in self.shards.iter().enumerate() {
+            if let Some(buffer) = &shard.names {
+                gpu.write(buffer, 0, &names[self.spec.layout.range(s)])?;
             }
         }
         Ok(())
     }
 }
 
+/// Words of a row's values.
+fn row_words(spec: &TableSpec) -> usize {
+    match spec.dtype {
+        Dtype::F32 => spec.width,
+        Dtype::F16 { .. } => spec.width.div_ceil(2),
+    }
+}
+
+/// Writes rows of values, from a byte of a buffer on.
+fn write_values(
+    gpu: &Gpu,
+    (buffer, offset): (&Buffer, usize),
+    spec: &TableSpec,
+    values: &[f32],
+) -> Result<(), DeviceError> {
+    if !spec.dtype.is_half() {
+        return gpu.write(buffer, offset as u64, values);
+    }
+    let (width, padded) = (spec.width.max(1), 2 * row_words(spec));
+    let mut halves = vec![f16::ZERO; values.len() / width * padded];
+    let rows = halves.chunks_exact_mut(padded);
+    for (row, values) in rows.zip(values.chunks_exact(width)) {
+        narrow(values, row);
+    }
+    gpu.write(buffer, offset as u64, &halves)
+}
+
 impl Shard {
     /// A shard of zeros.
     pub fn new(gpu: &Gpu, spec: &TableSpec, shard: usize) -> Result<Shard, DeviceError> {
-        let rows = spec.layout.range(shard).len();
-        let storage = |column: Column| {
-            let label = format!("shard {shard} of {} ({column:?})", spec.name);
-            gpu.storage(
-                &label,
-                (rows * column.width(spec) * size_of::<f32>()) as u64,
-            )
+        let range = spec.layout.range(shard);
+        let rows = range.len();
+        let storage = |what: &dyn Debug, words: usize| {
+            let label = format!("shard {shard} of {} ({what:?})", spec.name);
+            gpu.storage(&label, (rows * words * size_of::<f32>()) as u64)
         };
-        let states = COLUMNS[1..].iter().filter(|column| column.width(spec) > 0);
+        let widths = STATES.map(|column| (column, column.width(spec)));
+        let states = widths.iter().filter(|(_, width)| *width > 0);
+        let names = match spec.dtype.is_stochastic() {
+            true => {
+                let names: Vec<u32> = range.map(|row| row as u32).collect();
+                let buffer = storage(&"names", 1)?;
+                gpu.write(&buffer, 0, &names)?;
+                Some(buffer)
+            }
+            false => None,
+        };
         Ok(Shard {
-            values: storage(Column::Values)?,
+            values: storage(&Column::Values, row_words(spec))?,
             states: states
-                .map(|&column| storage(column))
+                .map(|(column, width)| storage(column, *width))
                 .collect::<Result<_, _>>()?,
+            dtype: spec.dtype,
+            names,
             merger: Mutex::default(),
         })
     }
@@ -110,11 +172,38 @@ impl Shard {
         Shard {
             values: self.values.clone(),
             states: self.states.clone(),
+            dtype: self.dtype,
+            names: self.names.clone(),
             merger: Mutex::default(),
         }
     }
 
-    pub fn column(&self, column: Column) -> Option<&Buffer> {
+    /// Everything that belongs to rows, and how many words of it to each.
+    pub fn buffers(&self, spec: &TableSpec) -> Vec<(&Buffer, usize)> {
+        let states = STATES.map(|column| column.width(spec));
+        let states = self.states.iter().zip(states);
+        [(&self.values, row_words(spec))]
+            .into_iter()
+            .chain(states)
+            .chain(self.names.iter().map(|names| (names, 1)))
+            .collect()
+    }
+
+    /// Reads all values.
+    pub fn read_values(&self, gpu: &Gpu, width: usize, out: &mut [f32]) -> Result<(), KernelError> {
+        if !self.dtype.is_half() {
+            return Ok(gpu.read_into(&self.values, 0, out)?);
+        }
+        let (width, padded) = (width.max(1), width.next_multiple_of(2));
+        let mut halves = vec![f16::ZERO; out.len() / width * padded];
+        gpu.read_into(&self.values, 0, &mut halves)?;
+        for (out, row) in out.chunks_exact_mut(width).zip(halves.chunks_exact(padded)) {
+            widen(&row[..width], out);
+        }
+        Ok(())
+    }
+
+    fn column(&self, column: Column) -> Option<&Buffer> {
         match column {
             Column::Values => Some(&self.values),
             Column::First => self.states.first(),

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
-use crate::kernel::{RankBatch, RankCounts, RankQuery, ShardLayout};
+use crate::kernel::{Dtype, RankBatch, RankCounts, RankQuery, ShardLayout};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};
@@ -52,6 +52,7 @@ fn run(
             width,
             layout,
             optimizer: OptimizerKind::Sgd,
+            dtype: Dtype::F32,
         };
         let fill = &mut |_, values: &mut [f32]| values.fill_with(|| rng.random_range(-1.0..1.0));
         engine.create_table(&spec, fill).unwrap()
@@ -76,6 +77,7 @@ fn run(
     let step = OptimizerStep {
         kind: OptimizerKind::Sgd,
         rate: 1.0,
+        salt: 0,
     };
     engine
         .gradients(&spec, &plan, &entities_table, &relations)

@@ -80,18 +80,21 @@ pub(super) fn update(
         width: width as u32,
         cells,
         rate: step.rate,
+        salt: step.salt,
         ..params
     };
     let mut buffers = vec![plan, gradients, &shard.values];
     buffers.extend(&shard.states);
+    buffers.extend(&shard.names);
     let (group, workgroups) = match step.kind {
         // One workgroup a row, no larger than the row keeps busy.
         OptimizerKind::RowAdagrad => (cells.next_power_of_two().clamp(32, GROUP), params.items),
         _ => {
-            let invocations = u64::from(params.items) * u64::from(cells);
+            let owners = values.owners(cells, shard.dtype);
+            let invocations = u64::from(params.items) * u64::from(owners);
             (GROUP, workgroups(invocations, GROUP))
         }
     };
-    let stage = Stage::Update(step.kind, values, group, pushed);
+    let stage = Stage::Update(step.kind, values, group, pushed, shard.dtype);
     recorder.dispatch(stage, &params, &buffers, workgroups)
 }

@@ -87,6 +87,8 @@ workspace! {
     counts,
     /// Partial sums, see `square_sum`.
     square_sums,
+    /// A shard, see `widen`.
+    widened,
 }
 
 impl Workspace {

@@ -25,14 +25,15 @@ pub(super) fn write_rows(
             items: items as u32,
             ..Params::default()
         };
-        let invocations = items as u64 * u64::from(cells);
+        let dtype = table.spec.dtype.nearest();
+        let invocations = items as u64 * u64::from(values.owners(cells, dtype));
         let count = if range.is_empty() {
             0
         } else {
             workgroups(invocations, GROUP)
         };
         let buffers = [plan, rows, &shard.values];
-        recorder.dispatch(Stage::WriteRows(values), &params, &buffers, count)?;
+        recorder.dispatch(Stage::WriteRows(values, dtype), &params, &buffers, count)?;
     }
     Ok(())
 }

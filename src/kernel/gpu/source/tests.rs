@@ -9,6 +9,12 @@ const SIMILARITIES: [Similarity; 4] = [
     Similarity::NegativeModulus,
 ];
 
+const DTYPES: [Dtype; 3] = [
+    Dtype::F32,
+    Dtype::F16 { stochastic: false },
+    Dtype::F16 { stochastic: true },
+];
+
 fn stages() -> Vec<Stage> {
     let mut stages = vec![Stage::LossSum, Stage::SquareSum];
     for &model in Model::ALL {
@@ -24,13 +30,15 @@ fn stages() -> Vec<Stage> {
     }
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
-            Stage::Pull(values),
-            Stage::WriteRows(values),
+            Stage::Widen(values),
             Stage::Rearrange(values),
             Stage::Scatter(values),
             Stage::Average(values),
             Stage::GradQuerySum(values),
         ]);
+        for dtype in DTYPES {
+            stages.extend([Stage::Pull(values, dtype), Stage::WriteRows(values, dtype)]);
+        }
         for kind in [
             OptimizerKind::Sgd,
             OptimizerKind::Adagrad,
@@ -38,7 +46,10 @@ fn stages() -> Vec<Stage> {
             OptimizerKind::Adam,
         ] {
             for pushed in [Pushed::Rows, Pushed::Lists, Pushed::All] {
-                stages.extend([32, 256].map(|group| Stage::Update(kind, values, group, pushed)));
+                for dtype in DTYPES {
+                    let stage = |group| Stage::Update(kind, values, group, pushed, dtype);
+                    stages.extend([32, 256].map(stage));
+                }
             }
         }
         for similarity in SIMILARITIES {

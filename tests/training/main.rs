@@ -1,5 +1,7 @@
 //! Training and ranking through the library.
 
+mod half;
+
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};

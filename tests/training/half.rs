@@ -1,0 +1,145 @@
+//! Training on tables that are stored as binary16.
+
+use shardloom::config::{Config, Precision};
+use shardloom::kernel::{Column, Dtype};
+use shardloom::run::Run;
+use shardloom::sampler::Objective;
+use shardloom::server::{ShardingStrategy, TableName};
+use shardloom::train::{Ending, Silent, Trainer};
+
+use crate::{backend, bits, family, rank, trainer};
+
+/// Ways of keeping values.
+const WAYS: [(Precision, bool); 3] = [
+    (Precision::F32, false),
+    (Precision::F16, false),
+    (Precision::F16, true),
+];
+
+fn stored((dtype, stochastic_rounding): (Precision, bool), config: &Config) -> Config {
+    Config {
+        dtype,
+        stochastic_rounding,
+        ..config.clone()
+    }
+}
+
+fn trained(config: &Config) -> Trainer {
+    let mut trainer = trainer(config, &family());
+    assert_eq!(trainer.train(&mut Silent).unwrap(), Ending::Finished);
+    trainer
+}
+
+#[test]
+fn halves_reach_the_quality_of_f32() {
+    let config = Config {
+        dim: 64,
+        batch_size: 50,
+        epochs: 20,
+        shards: 3,
+        validate_every: 0,
+        ..Config::default()
+    };
+    let dataset = family();
+    let mrr = WAYS.map(|way| {
+        let config = stored(way, &config);
+        let server = trained(&config).server;
+        let dtype = server.spec(TableName::Entities).dtype;
+        assert_eq!(dtype, config.storage().dtype);
+        assert_eq!(dtype.is_half(), way.0 == Precision::F16);
+        if dtype.is_half() {
+            let values = server.read(TableName::Entities, Column::Values).unwrap();
+            assert!(values.iter().all(|&x| half::f16::from_f32(x).to_f32() == x));
+        }
+        rank(&config, &dataset, &server).both.mrr
+    });
+    println!("{mrr:?}");
+    assert!(mrr[0] > 0.5, "{mrr:?}");
+    assert!(
+        mrr.iter().all(|half| (half - mrr[0]).abs() < 0.02),
+        "{mrr:?}"
+    );
+}
+
+#[test]
+fn runs_on_halves_resume_to_the_bit() {
+    let dataset = family();
+    let home = tempfile::tempdir().unwrap();
+    for (i, way) in WAYS.into_iter().enumerate() {
+        let config = Config {
+            dim: 10,
+            epochs: 4,
+            shards: 2,
+            optimizer: shardloom::optim::OptimizerKind::Adam,
+            lr: 0.01,
+            validate_every: 0,
+            output: Some(home.path().join(i.to_string())),
+            ..stored(way, &Config::default())
+        };
+        let whole = trained(&config);
+        let first = trained(&Config {
+            epochs: 2,
+            ..config.clone()
+        });
+        let run = Run::create(config.clone(), &dataset).unwrap();
+        run.save(&first.server, &first.state).unwrap();
+        let (server, state) = run.load(backend(), None).unwrap();
+        assert_eq!(
+            server.spec(TableName::Relations).dtype,
+            config.storage().dtype
+        );
+        assert_eq!(bits(&server), bits(&first.server));
+        let mut second = Trainer::new(config, &dataset, server).unwrap();
+        second.state = state;
+        second.train(&mut Silent).unwrap();
+        assert_eq!(bits(&second.server), bits(&whole.server), "{way:?}");
+    }
+}
+
+/// Lanes give the same sums for any number of workers, and steps the same random bits.
+#[test]
+fn workers_round_alike() {
+    let config = Config {
+        dim: 10,
+        epochs: 2,
+        lanes: 3,
+        validate_every: 0,
+        ..stored((Precision::F16, true), &Config::default())
+    };
+    let one = trained(&config);
+    let stochastic = Dtype::F16 { stochastic: true };
+    assert_eq!(one.server.spec(TableName::Entities).dtype, stochastic);
+    for workers in [2, 3] {
+        let config = Config {
+            workers,
+            ..config.clone()
+        };
+        assert!(bits(&trained(&config).server) == bits(&one.server));
+    }
+}
+
+/// Where sums do not depend on the shards, neither do random bits, also when rows move.
+#[test]
+fn shards_round_alike() {
+    let config = Config {
+        dim: 10,
+        epochs: 2,
+        objective: Objective::Negatives,
+        negatives: 8,
+        validate_every: 0,
+        ..stored((Precision::F16, true), &Config::default())
+    };
+    let one = trained(&config);
+    let dataset = family();
+    let other = Config {
+        sharding: ShardingStrategy::EntityHash,
+        shards: 3,
+        ..config.clone()
+    };
+    let mut moved = trainer(&other, &dataset);
+    moved.server.reshard(5).unwrap();
+    assert_eq!(moved.train(&mut Silent).unwrap(), Ending::Finished);
+    for other in [&trained(&other), &moved] {
+        assert!(bits(&other.server) == bits(&one.server));
+    }
+}
