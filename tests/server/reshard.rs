@@ -212,6 +212,7 @@ fn no_push_is_lost_while_shards_move() {
         optimizer: OptimizerKind::Sgd,
         sharding: ShardingStrategy::EntityHash,
         shards: 4,
+        ..Storage::default()
     };
     for backend in backends() {
         let server = ParameterServer::new(backend, SHAPE, storage, &Initializer::ZERO).unwrap();

@@ -24,6 +24,7 @@ pub fn spread(
         optimizer,
         sharding,
         shards,
+        ..Storage::default()
     };
     let init = Initializer::new(3, Spread::Normal(1.0));
     let backend = backend.another().unwrap();
