@@ -5,6 +5,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use shardloom::bench::{Bench, Op, Options};
 use shardloom::device::Device;
+use shardloom::kernel::Dtype;
 
 fn main() {
     divan::main();
@@ -18,7 +19,7 @@ const UPDATES: [Op; 4] = [
 ];
 
 /// One repetition is one iteration.
-fn measure(bencher: Bencher<'_, '_>, op: Op, workers: usize) {
+fn measure(bencher: Bencher<'_, '_>, op: Op, workers: usize, dtype: Dtype) {
     let options = Options {
         rows: 65_536,
         dim: 64,
@@ -31,7 +32,7 @@ fn measure(bencher: Bencher<'_, '_>, op: Op, workers: usize) {
         ..Options::default()
     };
     let mut prepared = Bench::new(Device::Cpu, &options)
-        .and_then(|bench| bench.prepare(op, workers))
+        .and_then(|bench| bench.prepare(op, workers, dtype))
         .expect("these sizes fit any machine");
     bencher
         .counter(ItemsCount::new(prepared.items()))
@@ -40,30 +41,35 @@ fn measure(bencher: Bencher<'_, '_>, op: Op, workers: usize) {
 
 #[divan::bench(args = UPDATES)]
 fn update(bencher: Bencher<'_, '_>, op: &Op) {
-    measure(bencher, *op, 1);
+    measure(bencher, *op, 1, Dtype::F32);
+}
+
+#[divan::bench(args = UPDATES)]
+fn update_f16(bencher: Bencher<'_, '_>, op: &Op) {
+    measure(bencher, *op, 1, Dtype::F16 { stochastic: false });
 }
 
 #[divan::bench]
 fn gather(bencher: Bencher<'_, '_>) {
-    measure(bencher, Op::Gather, 1);
+    measure(bencher, Op::Gather, 1, Dtype::F32);
 }
 
 #[divan::bench(args = [1, 2, 4, 8])]
 fn sync_push(bencher: Bencher<'_, '_>, workers: usize) {
-    measure(bencher, Op::SyncPush, workers);
+    measure(bencher, Op::SyncPush, workers, Dtype::F32);
 }
 
 #[divan::bench(args = [1, 2, 4, 8])]
 fn async_push(bencher: Bencher<'_, '_>, workers: usize) {
-    measure(bencher, Op::AsyncPush, workers);
+    measure(bencher, Op::AsyncPush, workers, Dtype::F32);
 }
 
 #[divan::bench]
 fn pull(bencher: Bencher<'_, '_>) {
-    measure(bencher, Op::Pull, 1);
+    measure(bencher, Op::Pull, 1, Dtype::F32);
 }
 
 #[divan::bench(args = [2, 4, 8])]
 fn all_reduce(bencher: Bencher<'_, '_>, workers: usize) {
-    measure(bencher, Op::AllReduce, workers);
+    measure(bencher, Op::AllReduce, workers, Dtype::F32);
 }

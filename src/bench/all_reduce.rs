@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::push::runtime;
 use super::{Bench, BenchError, Op, Prepared, Work};
 use crate::collective::{Call, Collective, CollectiveError, Reduce, local};
+use crate::kernel::Dtype;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -39,6 +40,7 @@ pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchE
     };
     Ok(Prepared {
         work: Work {
+            dtype: Dtype::F32,
             op: Op::AllReduce,
             optimizer: None,
             rows: values,

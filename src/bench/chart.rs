@@ -86,7 +86,7 @@ fn draw(root: &Area<'_>, results: &[Measurement]) -> Drawn {
     Ok(())
 }
 
-/// The operation, with its workers where that matters.
+/// The operation, with its workers, and what values are stored as, where that matters.
 fn label(result: &Measurement) -> String {
     let name = result.op.name().replace('_', " ");
     match result.op {
@@ -94,7 +94,8 @@ fn label(result: &Measurement) -> String {
             let s = if result.workers == 1 { "" } else { "s" };
             format!("{name}, {} worker{s}", result.workers)
         }
-        _ => name,
+        _ if result.dtype == "f32" => name,
+        _ => format!("{name}, {}", result.dtype),
     }
 }
 

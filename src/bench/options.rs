@@ -2,7 +2,7 @@
 
 use super::{BenchError, Distribution};
 use crate::device::{AdapterKind, Device};
-use crate::kernel::ShardLayout;
+use crate::kernel::{Dtype, ShardLayout};
 use crate::optim::OptimizerKind;
 
 /// Operations, by the names in results.
@@ -92,6 +92,8 @@ pub struct Options {
     pub ops: Vec<Op>,
     /// The optimizer behind pushes.
     pub push_optimizer: OptimizerKind,
+    /// What values are stored as, in gathers and updates.
+    pub dtypes: Vec<Dtype>,
     /// Numbers of workers.
     pub workers: Vec<usize>,
     /// Shards that workers push to.
@@ -118,6 +120,7 @@ impl Default for Options {
             push_batch: 4096,
             ops: Op::ALL.to_vec(),
             push_optimizer: OptimizerKind::Sgd,
+            dtypes: vec![Dtype::F32, Dtype::F16 { stochastic: false }],
             workers: vec![1, 2, 4, 8],
             shards: 8,
             distribution: Distribution::Uniform,
@@ -147,6 +150,14 @@ impl Options {
             // One has nothing to reduce with.
             Op::AllReduce => self.workers.iter().copied().filter(|&w| w > 1).collect(),
             _ => vec![1],
+        }
+    }
+
+    /// What values may be stored as in an operation.
+    pub(super) fn dtypes_of(&self, op: Op) -> &[Dtype] {
+        match (op, op.optimizer()) {
+            (Op::Gather, _) | (_, Some(_)) => &self.dtypes,
+            _ => &[Dtype::F32],
         }
     }
 
@@ -204,6 +215,7 @@ impl Options {
         for (what, empty) in [
             ("only", self.ops.is_empty()),
             ("workers", self.workers.is_empty()),
+            ("dtype", self.dtypes.is_empty()),
         ] {
             if empty {
                 return Err(BenchError::Nothing(what));

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::update::row_bytes;
 use super::{Bench, BenchError, Distribution, Op, Options, Prepared, Work, draw};
+use crate::kernel::Dtype;
 use crate::model::Model;
 use crate::server::{
     Initializer, ParameterServer, Push, ServerError, Shape, ShardId, StalenessPolicy, Storage,
@@ -50,6 +51,7 @@ pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, 
     let pushed = (workers * options.push_batch) as f64;
     Ok(Prepared {
         work: Work {
+            dtype: Dtype::F32,
             op,
             optimizer: Some(options.push_optimizer),
             rows: options.rows,
@@ -59,7 +61,7 @@ pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, 
             // A round is a push to every shard.
             calls: server.spec(TableName::Entities).layout.shards() as f64,
             items: pushed,
-            bytes: pushed * row_bytes(options.push_optimizer, options.dim),
+            bytes: pushed * row_bytes(options.push_optimizer, options.dim, Dtype::F32),
         },
         repeat: Box::new(move |times| rounds(&server, &runtime, &batches, times)),
     })
@@ -83,6 +85,7 @@ pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
     };
     Ok(Prepared {
         work: Work {
+            dtype: Dtype::F32,
             op: Op::Pull,
             optimizer: None,
             rows: options.rows,

@@ -61,7 +61,7 @@ impl Measurement {
             dim: work.dim,
             batch: work.batch,
             workers: work.workers,
-            dtype: "f32",
+            dtype: work.dtype.name(),
             median_s: samples.median,
             rows_per_second: work.items / samples.median,
             gb_per_second,

@@ -27,7 +27,18 @@ fn measured(device: Device, options: &Options) -> Vec<Measurement> {
 
 fn everything_is_measured(device: Device) {
     let results = measured(device, &tiny());
-    let ops: Vec<(Op, usize)> = results.iter().map(|r| (r.op, r.workers)).collect();
+    let halves = results.iter().filter(|r| r.dtype == "f16");
+    let halves: Vec<Op> = halves.map(|r| r.op).collect();
+    let both = [
+        Op::Gather,
+        Op::UpdateSgd,
+        Op::UpdateAdagrad,
+        Op::UpdateAdam,
+        Op::UpdateRowAdagrad,
+    ];
+    assert_eq!(halves, both);
+    let singles = results.iter().filter(|r| r.dtype == "f32");
+    let ops: Vec<(Op, usize)> = singles.map(|r| (r.op, r.workers)).collect();
     assert_eq!(
         ops,
         [
@@ -51,10 +62,15 @@ fn everything_is_measured(device: Device) {
         assert!(result.share_of_copy > 0.0 && result.share_of_copy.is_finite());
     }
     assert_eq!(results[0].share_of_copy, 1.0);
-    let bytes = |op: Op| {
-        let result = results.iter().find(|r| r.op == op).unwrap();
+    let bytes_of = |op: Op, dtype: &str| {
+        let mut found = results.iter().filter(|r| r.dtype == dtype);
+        let result = found.find(|r| r.op == op).unwrap();
         (result.gb_per_second * 1e9 / result.rows_per_second).round() as usize
     };
+    let bytes = |op: Op| bytes_of(op, "f32");
+    assert_eq!(bytes_of(Op::Gather, "f16"), 6 * 8);
+    assert_eq!(bytes_of(Op::UpdateSgd, "f16"), 8 * 8);
+    assert_eq!(bytes_of(Op::UpdateAdagrad, "f16"), 16 * 8);
     assert_eq!(bytes(Op::Copy), 8 * 8);
     assert_eq!(bytes(Op::Gather), 8 * 8);
     assert_eq!(bytes(Op::UpdateSgd), 12 * 8);

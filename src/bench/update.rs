@@ -7,36 +7,42 @@ use crate::optim::{OptimizerKind, OptimizerStep};
 /// Small enough to leave the values finite, whatever the repetitions.
 const RATE: f64 = 1e-6;
 
-pub(super) fn gather(bench: &Bench) -> Result<Prepared, BenchError> {
-    let (backend, table, mut batches) = prepare(bench, OptimizerKind::Sgd)?;
-    let bytes = 8.0 * bench.options.dim as f64;
+pub(super) fn gather(bench: &Bench, dtype: Dtype) -> Result<Prepared, BenchError> {
+    let (backend, table, mut batches) = prepare(bench, OptimizerKind::Sgd, dtype)?;
+    let bytes = ((dtype.size() + 4) * bench.options.dim) as f64;
     Ok(Prepared {
-        work: work(bench, Op::Gather, None, bytes),
+        work: work(bench, Op::Gather, None, (dtype, bytes)),
         repeat: Box::new(move |times| Ok(backend.repeat_gather(&table, &mut batches, times)?)),
     })
 }
 
-pub(super) fn update(bench: &Bench, op: Op, kind: OptimizerKind) -> Result<Prepared, BenchError> {
-    let (backend, table, batches) = prepare(bench, kind)?;
+pub(super) fn update(
+    bench: &Bench,
+    op: Op,
+    kind: OptimizerKind,
+    dtype: Dtype,
+) -> Result<Prepared, BenchError> {
+    let (backend, table, batches) = prepare(bench, kind, dtype)?;
     let step = OptimizerStep::new(kind, RATE, 1);
-    let bytes = row_bytes(kind, bench.options.dim);
+    let bytes = row_bytes(kind, bench.options.dim, dtype);
     Ok(Prepared {
-        work: work(bench, op, Some(kind), bytes),
+        work: work(bench, op, Some(kind), (dtype, bytes)),
         repeat: Box::new(move |times| Ok(backend.repeat_update(step, &table, &batches, times)?)),
     })
 }
 
 /// The least bytes of one row's update: row and gradient read, row written; states read and
 /// written.
-pub(super) fn row_bytes(kind: OptimizerKind, dim: usize) -> f64 {
+pub(super) fn row_bytes(kind: OptimizerKind, dim: usize, dtype: Dtype) -> f64 {
     let states: usize = kind.state_widths(dim).iter().sum();
-    (12 * dim + 8 * states) as f64
+    ((2 * dtype.size() + 4) * dim + 8 * states) as f64
 }
 
 /// A table as large as asked for, in as few shards as the device allows, and batches of its rows.
 fn prepare(
     bench: &Bench,
     kind: OptimizerKind,
+    dtype: Dtype,
 ) -> Result<(Backend, Table, Vec<RowBatch>), KernelError> {
     let (options, backend) = (&bench.options, bench.backend.another()?);
     let spec = TableSpec {
@@ -44,7 +50,7 @@ fn prepare(
         width: options.dim,
         layout: ShardLayout::new(options.rows, 1, backend.most_rows(options.dim)),
         optimizer: kind,
-        dtype: Dtype::F32,
+        dtype,
     };
     let table = backend.create_table(&spec, &mut |_, rows| rows.fill(0.125))?;
     let batches = draw(
@@ -59,11 +65,17 @@ fn prepare(
     Ok((backend, table, batches))
 }
 
-fn work(bench: &Bench, op: Op, optimizer: Option<OptimizerKind>, row_bytes: f64) -> Work {
+fn work(
+    bench: &Bench,
+    op: Op,
+    optimizer: Option<OptimizerKind>,
+    (dtype, row_bytes): (Dtype, f64),
+) -> Work {
     let options = &bench.options;
     Work {
         op,
         optimizer,
+        dtype,
         rows: options.rows,
         dim: options.dim,
         batch: options.batch,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs};
 use shardloom::device::{self, Device, DeviceChoice};
+use shardloom::kernel::Dtype;
 use shardloom::optim::OptimizerKind;
 
 use super::CommandResult;
@@ -15,8 +16,9 @@ use super::CommandResult;
 /// Copies within the device's memory come first; everything else is measured beside them. GB/s
 /// count the least bytes that the work must move, for a row of dim values: gather 8·dim; SGD
 /// 12·dim, Adagrad 20·dim, Adam 28·dim, row-Adagrad 12·dim + 8, the same for rows that workers
-/// push; pull 4·dim; all-reduce 8 for every value and rank. SHARE is that over the copy's bytes
-/// (read and written) a second, measured just before or after, whichever is larger.
+/// push; pull 4·dim; all-reduce 8 for every value and rank. Values that are stored as f16 take two
+/// bytes less each time that they are read or written. SHARE is that over the copy's bytes (read
+/// and written) a second, measured just before or after, whichever is larger.
 ///
 /// Every figure is a median; SPREAD is half the way from the shortest to the longest sample.
 ///
@@ -45,6 +47,9 @@ pub struct BenchArgs {
     /// The optimizers to measure; workers push to the first.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     optimizer: Vec<Optimizer>,
+    /// What values are stored as, in gathers and updates.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["f32", "f16"])]
+    dtype: Vec<Stored>,
     /// Numbers of workers that push, or reduce, at once.
     #[arg(long, value_delimiter = ',', default_values_t = Options::default().workers)]
     workers: Vec<usize>,
@@ -78,6 +83,23 @@ pub struct BenchArgs {
     /// Draw the figures as bars (SVG).
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    F32,
+    F16,
+    F16Stochastic,
+}
+
+impl Stored {
+    fn dtype(self) -> Dtype {
+        match self {
+            Stored::F32 => Dtype::F32,
+            Stored::F16 => Dtype::F16 { stochastic: false },
+            Stored::F16Stochastic => Dtype::F16 { stochastic: true },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,6 +145,7 @@ impl BenchArgs {
             push_batch: self.push_batch.unwrap_or(defaults.push_batch.min(smallest)),
             ops: Op::ALL.into_iter().filter(wanted).collect(),
             push_optimizer: kinds.first().copied().unwrap_or(defaults.push_optimizer),
+            dtypes: self.dtype.iter().map(|stored| stored.dtype()).collect(),
             workers: self.workers.clone(),
             shards: self.shards,
             distribution: self.distribution,
@@ -212,14 +235,10 @@ fn table(
     results: &[Measurement],
 ) -> io::Result<()> {
     let (rows, dim) = (options.rows, options.dim);
-    writeln!(
-        out,
-        "{}: table {rows} × {dim} f32",
-        style.paint("1", device)
-    )?;
+    writeln!(out, "{}: table {rows} × {dim}", style.paint("1", device))?;
     let headings = format!(
-        "{:<18} {:>9} {:>7} {:>11} {:>7} {:>12} {:>7} {:>6}",
-        "OP", "BATCH", "WORKERS", "MEDIAN", "SPREAD", "ROWS/S", "GB/S", "SHARE"
+        "{:<18} {:<14} {:>9} {:>7} {:>11} {:>7} {:>12} {:>7} {:>6}",
+        "OP", "DTYPE", "BATCH", "WORKERS", "MEDIAN", "SPREAD", "ROWS/S", "GB/S", "SHARE"
     );
     writeln!(out, "{}", style.paint("2", &headings))?;
     for result in results {
@@ -232,8 +251,9 @@ fn table(
         let spread = (result.max_s - result.min_s) / 2.0 / result.median_s;
         writeln!(
             out,
-            "{:<18} {:>9} {:>7} {:>11} {:>6.0}% {:>12.0} {:>7.1} {}",
+            "{:<18} {:<14} {:>9} {:>7} {:>11} {:>6.0}% {:>12.0} {:>7.1} {}",
             result.op.name(),
+            result.dtype,
             result.batch,
             result.workers,
             time(result.median_s),

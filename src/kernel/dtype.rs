@@ -37,6 +37,15 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// The name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 { stochastic: false } => "f16",
+            Dtype::F16 { stochastic: true } => "f16-stochastic",
+        }
+    }
+
     /// Bytes of a value.
     pub fn size(self) -> usize {
         match self {

@@ -104,15 +104,14 @@ impl ParameterServer {
             relations: Arc::clone(&old.relations),
             assignment: Arc::clone(&change.assignment),
         };
-        let columns = [Column::Values, Column::First, Column::Second];
-        let width: usize = (columns.iter())
-            .map(|column| column.width(tables.entities.spec()))
-            .sum();
+        let spec = tables.entities.spec();
+        let states = Column::First.width(spec) + Column::Second.width(spec);
+        let row = spec.width * spec.dtype.size() + states * size_of::<f32>();
         let mut moved = Moved {
             before: change.before.shards(),
             shards,
             rows: change.moved.len(),
-            bytes: (change.moved.len() * width * size_of::<f32>()) as u64,
+            bytes: (change.moved.len() * row) as u64,
             seconds: 0.0,
         };
         {
