@@ -1,6 +1,7 @@
 //! Memory of tables, and how rows of it are reached.
 
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use half::f16;
@@ -9,9 +10,60 @@ use half::vec::HalfBitsVecExt;
 use super::table::Shard;
 use crate::kernel::{Column, TableSpec};
 
+/// Bytes of a large page, on most systems.
+const LARGE: usize = 2 << 20;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Rows of a table. They begin where a cache line begins, so that no row of 16·n values shares one
+/// with its neighbours; if they are many, where a large page begins.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    memory: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Values {
+    /// So many zeros.
+    pub fn zeros(len: usize) -> Values {
+        let bytes = len * size_of::<f32>();
+        let (align, room) = match bytes < LARGE / 2 {
+            true => (LINE, bytes),
+            false => (LARGE, bytes.next_multiple_of(LARGE)),
+        };
+        let memory = match len {
+            0 => Vec::new(),
+            _ => zeros((room + align) / size_of::<f32>()),
+        };
+        let address = memory.as_ptr() as usize;
+        let start = match len {
+            0 => 0,
+            _ => (address.next_multiple_of(align) - address) / size_of::<f32>(),
+        };
+        Values { memory, start, len }
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    #[inline(always)]
+    fn deref(&self) -> &[f32] {
+        &self.memory[self.start..][..self.len]
+    }
+}
+
+impl DerefMut for Values {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[self.start..][..self.len]
+    }
+}
+
 /// Zeros in large pages where the system gives them: rows of a large table are reached in random
 /// order, and with small pages nearly every one of them misses the address cache.
-pub(super) fn zeros(len: usize) -> Vec<f32> {
+fn zeros(len: usize) -> Vec<f32> {
     let memory = vec![0.0f32; len];
     advise(&memory);
     memory
@@ -29,7 +81,6 @@ fn advise<T>(memory: &[T]) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
-        const LARGE: usize = 2 << 20;
         let (start, bytes) = (memory.as_ptr() as usize, size_of_val(memory));
         let first = start.next_multiple_of(PAGE);
         if bytes >= 2 * LARGE {
@@ -175,4 +226,20 @@ fn prefetch<T>(start: *const T, len: usize) {
 #[inline(always)]
 pub(super) fn prefetch_row<T>(row: &[T]) {
     prefetch(row.as_ptr(), row.len());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_begin_where_lines_and_pages_begin() {
+        for (len, align) in [(0, 1), (1, LINE), (1000, LINE), (1_000_000, LARGE)] {
+            let mut values = Values::zeros(len);
+            assert_eq!(values.len(), len);
+            assert!(values.iter().all(|&x| x == 0.0));
+            values.fill(1.0);
+            assert_eq!(values.as_ptr() as usize % align, 0);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use half::f16;
 
-use super::memory::{prefetch_row, zero_halves, zeros};
+use super::memory::{Values, prefetch_row, zero_halves};
 use super::room;
 use super::share::{Busy, share};
 use crate::kernel::dtype::{narrow, widen};
@@ -19,13 +19,13 @@ const BLOCK: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Shard {
     /// Values of a table of `f32`, else none.
-    pub(super) values: Vec<f32>,
+    pub(super) values: Values,
     /// Values of a table of binary16, else none.
     pub(super) halves: Vec<f16>,
     /// What rows are called wherever they lie, where random bits depend on it, else none.
     pub(super) names: Arc<[u32]>,
-    pub(super) first: Vec<f32>,
-    pub(super) second: Vec<f32>,
+    pub(super) first: Values,
+    pub(super) second: Values,
     /// Brings pushes to this shard together; made with the first of them.
     pub(super) merger: Merger,
     /// The same for large ones, by part of the shard.
@@ -219,9 +219,9 @@ impl Shard {
     pub(super) fn new(spec: &TableSpec, shard: usize) -> Shard {
         let range = spec.layout.range(shard);
         let (rows, half) = (range.len(), spec.dtype.is_half());
-        let column = |column: Column| zeros(rows * column.width(spec));
+        let column = |column: Column| Values::zeros(rows * column.width(spec));
         Shard {
-            values: zeros(if half { 0 } else { rows * spec.width }),
+            values: Values::zeros(if half { 0 } else { rows * spec.width }),
             halves: zero_halves(if half { rows * spec.width } else { 0 }),
             names: match spec.dtype.is_stochastic() {
                 true => range.map(|row| row as u32).collect(),
