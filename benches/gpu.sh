@@ -30,6 +30,11 @@ run() {
     export SHARDLOOM_DATA="$here/data" SHARDLOOM_REQUIRE_GPU=1
     "$here/shardloom" devices --json >"$out/devices.json"
     # A failed part must not keep the others from being measured.
+    local rows
+    for rows in 1000000 10000000; do
+        timeout 120 "$here/shardloom" bench --device gpu --rows "$rows" --output "$out/bench-$rows.jsonl" \
+            2>"$out/bench-$rows.log" || echo "bench of $rows rows FAILED"
+    done
     (cd "$out" && "$here/tests/parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
     [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" >"$out/peer.jsonl" 2>"$out/peer.log" || true
     local recipe
