@@ -48,7 +48,7 @@
 //! | 4 | [`server`] |
 //! | 5 | [`checkpoint`], [`collective`], [`elastic`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
-//! | 7 | [`bench`] |
+//! | 7 | [`bench`](mod@bench) |
 //! | 8 | the binary's command line |
 
 pub mod bench;
