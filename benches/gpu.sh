@@ -2,7 +2,7 @@
 # Measures Shardloom on a machine with a GPU that has no toolchain.
 #
 #   benches/gpu.sh pack DIR     here: builds, and collects binaries and data in DIR
-#   DIR/gpu.sh run OUT          there: parity tests, devices, recipes; everything goes to OUT
+#   DIR/gpu.sh run OUT          there: parity tests, devices, shard updates, recipes; everything goes to OUT
 #
 # pack takes data from $SHARDLOOM_DATA and, if $PEER names a script, takes it along; run gives that
 # script to python3 (it prints one JSON object a line). The figures belong, with the machine's
@@ -36,7 +36,19 @@ run() {
             2>"$out/bench-$rows.log" || echo "bench of $rows rows FAILED"
     done
     (cd "$out" && "$here/tests/parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
-    [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" >"$out/peer.jsonl" 2>"$out/peer.log" || true
+    # Updates beside the peer's, which come first and last: clocks change as a card warms up.
+    peer() { [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" "${@:2}" >"$out/$1.jsonl" 2>"$out/$1.log" || true; }
+    peer peer-updates-before --only copy,update
+    local rows batches
+    for rows in 1000000 10000000; do
+        for batches in 1 8; do
+            "$here/shardloom" bench --device gpu --rows "$rows" --batches "$batches" --json \
+                --output "$out/bench-$rows-$batches.jsonl" >/dev/null 2>"$out/bench-$rows-$batches.log" ||
+                echo "bench of $rows rows failed"
+        done
+    done
+    peer peer-updates-after --only copy,update
+    peer peer
     local recipe
     for recipe in umls fb15k-237-complex-n3-published fb15k-237-transe wn18rr-rotate; do
         timeout 150 "$here/shardloom" train --recipe "$recipe" --device gpu --epochs 10 \

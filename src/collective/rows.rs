@@ -9,7 +9,7 @@ pub(super) type Home = Option<gpu::GradientRows>;
 /// Brings rows to the host.
 pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError> {
     match rows {
-        GradientRows::Cpu(values) => Ok((values, None)),
+        GradientRows::Cpu(values) => Ok((values.into(), None)),
         GradientRows::Gpu(rows) => {
             let mut values = Vec::new();
             rows.read(&mut values)?;
@@ -21,7 +21,7 @@ pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError
 /// Brings values to the device where rows came from.
 pub(super) fn come_back(values: Vec<f32>, home: Home) -> Result<GradientRows, KernelError> {
     match home {
-        None => Ok(GradientRows::Cpu(values)),
+        None => Ok(GradientRows::Cpu(values.into())),
         Some(rows) => Ok(GradientRows::Gpu(rows.replaced(&values)?)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::push::{emptied, on_gpu};
+use super::push::{on_cpu, on_gpu};
 use super::{
     Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
     StepSpec, TableName, TableSpec, check, cpu, gpu,
@@ -284,8 +284,8 @@ impl Backend {
     ) -> Result<GradientRows, KernelError> {
         match (self, table, old) {
             (Backend::Cpu(engine), Table::Cpu(table), old) => {
-                let mut values = emptied(old);
-                engine.gradients_of(plan, name, table, shard, &mut values);
+                let mut values = on_cpu(old);
+                values.replace(engine.gradients_of(plan, name, table, shard));
                 Ok(GradientRows::Cpu(values))
             }
             (Backend::Gpu(engine), Table::Gpu(table), old) => {
@@ -312,7 +312,7 @@ impl Backend {
     ) -> Result<(), KernelError> {
         match (self, table) {
             (Backend::Cpu(engine), Table::Cpu(table)) => {
-                engine.gradients_of(plan, name, table, shard, out);
+                out.extend_from_slice(engine.gradients_of(plan, name, table, shard));
                 Ok(())
             }
             (Backend::Gpu(engine), Table::Gpu(table)) => {
@@ -323,7 +323,8 @@ impl Backend {
         }
     }
 
-    /// Copies gradient rows to the device, as [`Backend::upload`], and returns Σ g² over them, which is not finite if one of them is not.
+    /// Copies gradient rows to the device, as [`Backend::upload`], and returns Σ g² over them, which
+    /// is not finite if one of them is not.
     ///
     /// # Errors
     /// If the device is lost or full.
@@ -334,10 +335,7 @@ impl Backend {
     ) -> Result<(GradientRows, f64), KernelError> {
         match (self, old) {
             (Backend::Cpu(_), old) => {
-                let mut values = match old {
-                    Some(GradientRows::Cpu(values)) => values,
-                    _ => Vec::new(),
-                };
+                let mut values = on_cpu(old);
                 let squares = cpu::copy_square_sum(gradients, &mut values);
                 Ok((GradientRows::Cpu(values), squares))
             }

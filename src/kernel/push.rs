@@ -1,6 +1,6 @@
 //! Gradients on their way to a shard.
 
-use super::{Backend, KernelError, gpu};
+use super::{Backend, KernelError, cpu, gpu};
 
 /// The rows of a shard that gradient rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Places<'_> {
 #[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
-    Cpu(Vec<f32>),
+    Cpu(cpu::Values),
     /// In an adapter's memory.
     Gpu(gpu::GradientRows),
 }
@@ -85,8 +85,8 @@ impl Backend {
     ) -> Result<GradientRows, KernelError> {
         Ok(match self {
             Backend::Cpu(_) => {
-                let mut values = emptied(old);
-                values.extend_from_slice(gradients);
+                let mut values = on_cpu(old);
+                values.replace(gradients);
                 GradientRows::Cpu(values)
             }
             Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
@@ -119,10 +119,7 @@ impl Backend {
     ) -> Result<GradientRows, KernelError> {
         Ok(match self {
             Backend::Cpu(engine) => {
-                let mut sums = match old {
-                    Some(GradientRows::Cpu(values)) => values,
-                    _ => Vec::new(),
-                };
+                let mut sums = on_cpu(old);
                 engine.average(parts, divisor, &mut sums)?;
                 GradientRows::Cpu(sums)
             }
@@ -148,13 +145,10 @@ impl Backend {
 }
 
 /// The memory of gradient rows that are no longer needed.
-pub(super) fn emptied(old: Option<GradientRows>) -> Vec<f32> {
+pub(super) fn on_cpu(old: Option<GradientRows>) -> cpu::Values {
     match old {
-        Some(GradientRows::Cpu(mut values)) => {
-            values.clear();
-            values
-        }
-        _ => Vec::new(),
+        Some(GradientRows::Cpu(values)) => values,
+        _ => cpu::Values::default(),
     }
 }
 

@@ -235,7 +235,7 @@ fn what_does_not_fit_changes_nothing() {
         );
         let foreign = match engine {
             Backend::Cpu(_) => None,
-            Backend::Gpu(_) => Some(GradientRows::Cpu(vec![0.0; 3])),
+            Backend::Gpu(_) => Some(GradientRows::Cpu([0.0; 3][..].into())),
         };
         if let Some(gradients) = &foreign {
             let push = Push {

@@ -309,6 +309,7 @@ fn no_push_is_lost_while_shards_move() {
 /// Voted steps meet moving shards: they are made again where they must, and come out the same.
 #[test]
 fn voted_steps_come_through_while_shards_move() {
+    const STEPS: u64 = 60;
     for backend in backends() {
         let optimizer = OptimizerKind::Adam;
         let still = spread(&backend, optimizer, ShardingStrategy::Range, 4);
@@ -318,7 +319,7 @@ fn voted_steps_come_through_while_shards_move() {
             let mut engine = server.engine().unwrap();
             let mut plan = server.translate(plan(Objective::Negatives));
             let mut again = 0;
-            for step in 0..200 {
+            for step in 0..STEPS {
                 while let Err(error) = stage_new(server, &mut engine, step, &plan) {
                     assert!(matches!(error, ServerError::Moved), "{error}");
                     plan = server.renew(&plan);
@@ -346,7 +347,7 @@ fn voted_steps_come_through_while_shards_move() {
             println!("{} moves, {again} gradients again", mover.join().unwrap());
         });
         assert!(everything(&moving) == everything(&still));
-        assert!(moving.shard_steps().iter().all(|&step| step == 200));
+        assert!(moving.shard_steps().iter().all(|&step| step == STEPS));
     }
 }
 

@@ -196,7 +196,10 @@ impl Collective for Local {
         let fault = engine.check_rows(&rows).err().map(failed);
         let fault = fault.or_else(|| self.reduce_fault::<f32>(call, reduce));
         let rows = match rows {
-            GradientRows::Cpu(values) => GradientRows::Cpu(travelled(values, call.wire)),
+            GradientRows::Cpu(mut values) => {
+                travel(&mut values, call.wire);
+                GradientRows::Cpu(values)
+            },
             rows => rows,
         };
         let complete = |deposits: Vec<(GradientRows, f32)>| {
@@ -345,8 +348,12 @@ fn weight<T: Element>(kind: Reduce) -> T {
 
 /// Values as they are at the other end of the wire.
 fn travelled<T: Element>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
-    T::travel(&mut values, wire);
+    travel(&mut values, wire);
     values
+}
+
+fn travel<T: Element>(values: &mut [T], wire: Wire) {
+    T::travel(values, wire);
 }
 
 /// The same for every rank.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Engine;
+use super::{Engine, Values};
 use super::simd::simd;
 use crate::kernel::{GradientRows, KernelError};
 
@@ -20,7 +20,7 @@ impl Engine {
         &self,
         parts: &[(&GradientRows, f32)],
         divisor: f32,
-        sums: &mut Vec<f32>,
+        sums: &mut Values,
     ) -> Result<(), KernelError> {
         let parts = parts.iter().map(|&(rows, weight)| match rows {
             GradientRows::Cpu(values) => Ok((&values[..], weight)),
@@ -31,8 +31,7 @@ impl Engine {
         for (part, _) in &parts {
             KernelError::check_shape("averaged rows", values, part.len())?;
         }
-        sums.resize(values, 0.0);
-        (sums.par_chunks_mut(BLOCK).enumerate())
+        (sums.room(values).par_chunks_mut(BLOCK).enumerate())
             .for_each(|(block, sums)| average(&parts, divisor, block * BLOCK, sums));
         Ok(())
     }

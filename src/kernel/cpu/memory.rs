@@ -15,10 +15,10 @@ const LARGE: usize = 2 << 20;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Rows of a table. They begin where a cache line begins, so that no row of 16·n values shares one
-/// with its neighbours; if they are many, where a large page begins.
+/// Rows of a table, or gradients of some. They begin where a cache line begins, so that no row of
+/// 16·n values shares one with its neighbours; if they are many, where a large page begins.
 #[derive(Debug, Default)]
-pub(super) struct Values {
+pub struct Values {
     memory: Vec<f32>,
     start: usize,
     len: usize,
@@ -26,7 +26,7 @@ pub(super) struct Values {
 
 impl Values {
     /// So many zeros.
-    pub fn zeros(len: usize) -> Values {
+    pub(super) fn zeros(len: usize) -> Values {
         let bytes = len * size_of::<f32>();
         let (align, room) = match bytes < LARGE / 2 {
             true => (LINE, bytes),
@@ -42,6 +42,61 @@ impl Values {
             _ => (address.next_multiple_of(align) - address) / size_of::<f32>(),
         };
         Values { memory, start, len }
+    }
+
+    /// Makes room for `len` values; what they are is anybody's guess.
+    pub(super) fn room(&mut self, len: usize) -> &mut [f32] {
+        if self.memory.len() - self.start < len {
+            // Its memory first, so that both are never there at once.
+            *self = Values::default();
+            *self = Values::zeros(len);
+        }
+        self.len = len;
+        self
+    }
+
+    /// Replaces them all.
+    pub(crate) fn replace(&mut self, values: &[f32]) {
+        self.room(values.len()).copy_from_slice(values);
+    }
+}
+
+impl From<&[f32]> for Values {
+    fn from(values: &[f32]) -> Values {
+        let mut own = Values::default();
+        own.replace(values);
+        own
+    }
+}
+
+/// Values that have come from elsewhere stay where they are.
+impl From<Vec<f32>> for Values {
+    fn from(memory: Vec<f32>) -> Values {
+        let len = memory.len();
+        Values {
+            memory,
+            start: 0,
+            len,
+        }
+    }
+}
+
+impl From<Values> for Vec<f32> {
+    fn from(values: Values) -> Vec<f32> {
+        match values.start {
+            0 => {
+                let mut memory = values.memory;
+                memory.truncate(values.len);
+                memory
+            }
+            _ => values.to_vec(),
+        }
+    }
+}
+
+impl Clone for Values {
+    fn clone(&self) -> Values {
+        self[..].into()
     }
 }
 
@@ -213,10 +268,16 @@ impl<'a> SharedRows<'a> {
 #[inline(always)]
 fn prefetch<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..len).step_by(64 / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let end = start.wrapping_add(len);
+        let mut line = start.wrapping_byte_sub(start.addr() % LINE);
+        while line < end {
+            // Into the second cache: so many rows ahead would crowd the first.
+            // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+            line = line.wrapping_byte_add(LINE);
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, len);
@@ -241,5 +302,21 @@ mod tests {
             values.fill(1.0);
             assert_eq!(values.as_ptr() as usize % align, 0);
         }
+    }
+
+    #[test]
+    fn values_are_replaced_whatever_their_number() {
+        let mut own = Values::default();
+        assert!(own.is_empty());
+        for len in [3, 1_000_000, 0, 700_001, 5] {
+            let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
+            own.replace(&values);
+            assert_eq!(own[..], values[..]);
+        }
+        let memory = own.memory.as_ptr();
+        own.replace(&vec![1.0; 1_000_000]);
+        assert_eq!(own.memory.as_ptr(), memory, "there was room");
+        assert_eq!(own.as_ptr() as usize % LARGE, 0);
+        assert_eq!(own.clone()[..], own[..]);
     }
 }

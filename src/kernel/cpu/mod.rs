@@ -28,6 +28,7 @@ mod update;
 mod widen;
 mod write_rows;
 
+pub use memory::Values;
 pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::share::{Busy, share};
 use super::simd::simd;
 use super::update::INLINE;
-use super::{Engine, Table, update};
+use super::{Engine, Table, Values, update};
 use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
@@ -30,9 +30,8 @@ pub fn square_sum(values: &[f32]) -> f64 {
 }
 
 /// The same, and a copy in place of what `out` holds: values are read once.
-pub fn copy_square_sum(values: &[f32], out: &mut Vec<f32>) -> f64 {
-    out.truncate(values.len());
-    out.resize(values.len(), 0.0);
+pub fn copy_square_sum(values: &[f32], out: &mut Values) -> f64 {
+    let out = out.room(values.len());
     let parts: Vec<_> = values.chunks(PART).zip(out.chunks_mut(PART)).collect();
     let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
     part_sums(parts.len(), values.len(), |part, sum| {
@@ -156,20 +155,18 @@ impl Engine {
         name: TableName,
         table: &Table,
         shard: usize,
-        out: &mut Vec<f32>,
-    ) {
+    ) -> &[f32] {
         let (layout, width) = (&table.spec.layout, table.spec.width);
         let (rows, gradients) = match (name, &plan.candidates) {
             (TableName::Entities, Candidates::All { .. }) => {
                 let all = self.work.shard_gradients.get(shard);
-                out.extend_from_slice(all.map_or(&[], |gradients| gradients));
-                return;
+                return all.map_or(&[], |gradients| gradients);
             }
             (TableName::Entities, _) => (&plan.entities, &self.work.entity_gradients),
             (TableName::Relations, _) => (&plan.relations, &self.work.relation_gradients),
         };
         let stretch = layout.stretch(shard, &rows.ids);
-        out.extend_from_slice(&gradients[stretch.start * width..stretch.end * width]);
+        &gradients[stretch.start * width..stretch.end * width]
     }
 }
 
@@ -183,6 +180,13 @@ mod tests {
         fn squares_add_up(values in prop::collection::vec(-1e3f32..1e3, 0..10_000)) {
             let exact: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
             prop_assert!((square_sum(&values) - exact).abs() <= exact * 1e-5);
+        }
+
+        #[test]
+        fn a_copy_has_the_same_sum(values in prop::collection::vec(-1e3f32..1e3, 0..100_000)) {
+            let mut copy = Values::default();
+            prop_assert_eq!(copy_square_sum(&values, &mut copy), square_sum(&values));
+            prop_assert_eq!(&copy[..], &values[..]);
         }
 
         #[test]
