@@ -269,13 +269,12 @@ impl<'a> SharedRows<'a> {
 fn prefetch<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let end = start.wrapping_add(len);
         let mut line = start.wrapping_byte_sub(start.addr() % LINE);
         while line < end {
-            // Into the second cache: so many rows ahead would crowd the first.
             // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
             line = line.wrapping_byte_add(LINE);
         }
     }

@@ -21,7 +21,7 @@ const BLOCK: usize = 256;
 /// Parts of a shard that large pushes are cut into: enough to share evenly.
 const PARTS: usize = 8;
 /// Values of rows that are asked for ahead of their use.
-const AHEAD: usize = 32 * 128;
+const AHEAD: usize = 16 * 128;
 
 /// The rows that an update is for, each of them once.
 #[derive(Clone, Copy, Debug)]
@@ -98,11 +98,12 @@ impl Gradients<'_> {
         }
     }
 
-    /// Asks for what the gradient of the row at index `i` is made of.
+    /// Asks for what the gradient of the row at index `i` is made of, where the hardware does not
+    /// see it coming.
     #[inline(always)]
     fn prefetch(&self, i: usize, width: usize) {
         match *self {
-            Gradients::Rows(rows) => prefetch_row(&rows[i * width..][..width]),
+            Gradients::Rows(_) => {}
             Gradients::Average { merge, pushes } => match merge {
                 Some(merge) => {
                     for source in merge.sources_of(i) {
@@ -185,7 +186,7 @@ unsafe fn apply_some(
     gradients: Gradients<'_>,
     items: Range<usize>,
 ) {
-    let ahead = (AHEAD / width).clamp(1, 32);
+    let ahead = (AHEAD / width).clamp(1, 16);
     let mut sum = match gradients {
         Gradients::Rows(_) => Vec::new(),
         Gradients::Average { .. } => vec![0.0; width],
