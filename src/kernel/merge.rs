@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
+use super::cpu::prefetch_row;
 use super::{KernelError, Places};
+
+/// Sources whose place is asked for ahead of its use.
+const AHEAD: usize = 32;
 
 /// Where a part of a row's gradient lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,21 +110,32 @@ impl Merger {
     ) -> &Merge {
         self.begin(part.len());
         self.index.resize(part.len(), 0);
-        self.slots.clear();
+        let most = sources.clone().count();
+        self.slots.resize(most, 0);
         self.next.clear();
-        self.merge.places.clear();
-        // First which rows and how many sources each has, then the sources.
-        sources.clone().for_each(|(place, _)| {
-            let at = place - part.start;
-            if self.see(at) {
-                self.index[at as usize] = self.merge.places.len() as u32;
-                self.merge.places.push(place);
-                self.next.push(0);
+        self.next.resize(most, 0);
+        self.merge.places.resize(most, 0);
+        // First which rows and how many sources each has, then the sources. Whether a row is new is
+        // anybody's guess, so there is no branch that depends on it.
+        let mut distinct = 0u32;
+        let mut later = sources.clone().skip(AHEAD);
+        for ((place, _), slot) in sources.clone().zip(&mut self.slots) {
+            if let Some((place, _)) = later.next() {
+                prefetch_row(&self.index[(place - part.start) as usize..][..1]);
             }
-            let slot = self.index[at as usize];
-            self.next[slot as usize] += 1;
-            self.slots.push(slot);
-        });
+            let at = place - part.start;
+            let new = self.seen[at as usize / 64] >> (at % 64) & 1 == 0;
+            self.seen[at as usize / 64] |= 1 << (at % 64);
+            let index = &mut self.index[at as usize];
+            *index = std::hint::select_unpredictable(new, distinct, *index);
+            // Written again until the next new row is here.
+            self.merge.places[distinct as usize] = place;
+            *slot = *index;
+            self.next[*slot as usize] += 1;
+            distinct += u32::from(new);
+        }
+        self.next.truncate(distinct as usize);
+        self.merge.places.truncate(distinct as usize);
         let Merge {
             places,
             offsets,

@@ -199,7 +199,7 @@ impl Collective for Local {
             GradientRows::Cpu(mut values) => {
                 travel(&mut values, call.wire);
                 GradientRows::Cpu(values)
-            },
+            }
             rows => rows,
         };
         let complete = |deposits: Vec<(GradientRows, f32)>| {

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{Engine, Values};
 use super::simd::simd;
+use super::{Engine, Values};
 use crate::kernel::{GradientRows, KernelError};
 
 /// Values that a task takes: a block of sums stays in the nearest cache while parts are added.

@@ -284,7 +284,7 @@ fn prefetch<T>(start: *const T, len: usize) {
 
 /// Asks for the values of a row that is copied soon.
 #[inline(always)]
-pub(super) fn prefetch_row<T>(row: &[T]) {
+pub(in crate::kernel) fn prefetch_row<T>(row: &[T]) {
     prefetch(row.as_ptr(), row.len());
 }
 

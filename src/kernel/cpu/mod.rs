@@ -29,6 +29,7 @@ mod widen;
 mod write_rows;
 
 pub use memory::Values;
+pub(super) use memory::prefetch_row;
 pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 
