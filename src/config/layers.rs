@@ -282,7 +282,7 @@ mod tests {
         assert!(error("dim = \"wide\"").starts_with("my.toml: `dim`:"));
         assert!(error("dim = [").starts_with("my.toml: TOML parse error"));
         assert!(error("dim = 0").contains("at least 1"));
-        assert!(error("dim = 7").contains("odd"));
+        assert!(error("dim = 7").contains("multiple of 2"));
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
         assert!(error("model = \"transformer\"").contains("rotate"));

@@ -80,7 +80,7 @@ config! {
     dataset: String = "genealogy".to_owned(),
     /// Shares of train, valid and test when the dataset is a single file.
     split: Option<[f64; 3]> = None,
-    /// Model: complex, distmult, rotate, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, rotate, transe-l1, transe-l2.
     model: String = "complex".to_owned(),
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
@@ -330,11 +330,9 @@ impl Config {
                 ));
             }
         }
-        if !self.dim.is_multiple_of(model.values_per_lane()) {
-            let reason = format!(
-                "{} is odd, but {model} pairs values into complex numbers",
-                self.dim
-            );
+        let lane = model.values_per_lane();
+        if !self.dim.is_multiple_of(lane) {
+            let reason = format!("{} is not a multiple of {lane}, as {model} needs", self.dim);
             return Err(ConfigError::invalid("dim", reason));
         }
         if self.objective == Objective::KVsAll && !self.loss().takes_labels() {

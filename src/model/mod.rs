@@ -21,10 +21,18 @@ use std::str::FromStr;
 pub enum Lanes {
     /// One value a lane: `[x[k], 0]`.
     Real,
-    /// A complex number a lane: `[x[k], x[k + width/2]]`, real parts first.
+    /// A pair a lane, such as a complex number: `[x[k], x[k + width/2]]`, all real parts first.
     Complex,
-    /// One value a lane for every complex lane of an entity: a row of half the width.
-    Phase,
+}
+
+impl Lanes {
+    /// Values that make a lane.
+    pub const fn values(self) -> usize {
+        match self {
+            Lanes::Real => 1,
+            Lanes::Complex => 2,
+        }
+    }
 }
 
 /// A relation operator and the similarity it is used with.
@@ -38,8 +46,10 @@ pub trait Operator {
     const ABOUT: &'static str;
     /// Lanes of an entity's row.
     const ENTITY: Lanes;
-    /// Lanes of a relation's row.
+    /// Lanes of a relation's row, which has as many as an entity's.
     const RELATION: Lanes;
+    /// Whether a relation's values are angles.
+    const ANGLES: bool = false;
     /// What compares queries with candidates.
     const SIMILARITY: Similarity;
     /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` lanes.
@@ -86,6 +96,11 @@ macro_rules! models {
                 match self { $($(Model::$model => $module::$model::RELATION,)+)+ }
             }
 
+            /// Whether a relation's values are angles.
+            pub const fn relation_angles(self) -> bool {
+                match self { $($(Model::$model => $module::$model::ANGLES,)+)+ }
+            }
+
             /// What compares queries with candidates.
             pub const fn similarity(self) -> Similarity {
                 match self { $($(Model::$model => $module::$model::SIMILARITY,)+)+ }
@@ -116,6 +131,7 @@ pub trait Visitor {
 
 models! {
     complex::{ComplEx},
+    cp::{Cp},
     distmult::{DistMult},
     rotate::{RotatE},
     transe::{TransEL1, TransEL2},
@@ -124,18 +140,12 @@ models! {
 impl Model {
     /// Values in an entity's row that make one lane: 1 or 2.
     pub const fn values_per_lane(self) -> usize {
-        match self.entity_lanes() {
-            Lanes::Complex => 2,
-            Lanes::Real | Lanes::Phase => 1,
-        }
+        self.entity_lanes().values()
     }
 
     /// Width of a relation's row, given the width of an entity's.
     pub const fn relation_width(self, dim: usize) -> usize {
-        match self.relation_lanes() {
-            Lanes::Real | Lanes::Complex => dim,
-            Lanes::Phase => dim / 2,
-        }
+        lane_count(self.entity_lanes(), dim) * self.relation_lanes().values()
     }
 
     /// The query vector of `entity` and `relation`; `inverse` to query heads. All slices have the
@@ -183,17 +193,14 @@ impl Model {
 /// Lanes in a row of `width` values.
 #[inline(always)]
 pub const fn lane_count(lanes: Lanes, width: usize) -> usize {
-    match lanes {
-        Lanes::Real | Lanes::Phase => width,
-        Lanes::Complex => width / 2,
-    }
+    width / lanes.values()
 }
 
 /// Lane `k` of a row.
 #[inline(always)]
 pub fn lane<F: Real>(lanes: Lanes, row: &[F], k: usize) -> [F; 2] {
     match lanes {
-        Lanes::Real | Lanes::Phase => [row[k], F::ZERO],
+        Lanes::Real => [row[k], F::ZERO],
         Lanes::Complex => [row[k], row[k + row.len() / 2]],
     }
 }

@@ -9,7 +9,8 @@ impl Operator for RotatE {
     const NAME: &'static str = "rotate";
     const ABOUT: &'static str = "−Σ |h·e^{iθ} − t| over complex lanes (Sun et al. 2019)";
     const ENTITY: Lanes = Lanes::Complex;
-    const RELATION: Lanes = Lanes::Phase;
+    const RELATION: Lanes = Lanes::Real;
+    const ANGLES: bool = true;
     const SIMILARITY: Similarity = Similarity::NegativeModulus;
 
     /// A rotation keeps moduli, so |h·e^{iθ} − t| = |h − t·e^{−iθ}|: heads are queried backwards.

@@ -93,6 +93,8 @@ fn known_scores() {
     assert!((score(Model::TransEL2, &h, &r, false, &t) - l2).abs() < 1e-9);
     // (1+3i)(2−i)conj(0.5+2i) + (2+4i)(1+0.5i)conj(−1+i) = Re[(5+5i)(0.5−2i) + (0+5i)(−1−i)]
     assert_eq!(score(Model::ComplEx, &h, &r, false, &t), 12.5 + 5.0);
+    // 1·2·2 + 2·1·1: the head's first half, the tail's second.
+    assert_eq!(score(Model::Cp, &h, &r[..2], false, &t), 4.0 + 2.0);
     let quarter = [std::f64::consts::FRAC_PI_2, std::f64::consts::PI];
     // i·(1+3i) = −3+i; −(2+4i) = −2−4i
     let rotated = -(3.5f64.hypot(-1.0) + 1.0f64.hypot(-5.0));

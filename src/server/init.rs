@@ -4,7 +4,6 @@ use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{Shape, TableName};
-use crate::model::Lanes;
 use crate::rng::{Purpose, stream};
 
 /// How rows start out.
@@ -47,15 +46,15 @@ impl Initializer {
         rows: impl Iterator<Item = u32>,
         values: &mut [f32],
     ) {
-        let phases = table == TableName::Relations && shape.model.relation_lanes() == Lanes::Phase;
+        let angles = table == TableName::Relations && shape.model.relation_angles();
         let width = shape.width(table);
         for (row, number) in values.chunks_exact_mut(width).zip(rows) {
             let name = [table as u64, u64::from(number)];
             let mut rng = stream(self.seed, Purpose::Init, name);
             match self.spread {
                 Spread::Zero => row.fill(0.0),
-                // Phases are angles: only the whole circle is without a preferred direction.
-                _ if phases => {
+                // Only the whole circle is without a preferred direction.
+                _ if angles => {
                     row.fill_with(|| rng.random_range(-std::f32::consts::PI..std::f32::consts::PI))
                 }
                 Spread::Uniform(bound) => {

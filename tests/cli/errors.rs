@@ -80,7 +80,10 @@ fn graphs_without_anything_to_learn_or_to_rank() {
 #[test]
 fn numbers_out_of_range() {
     says(&quick("--dim 0"), &["`dim`", "0", "at least 1"]);
-    says(&quick("--dim 7"), &["`dim`", "7", "odd", "complex"]);
+    says(
+        &quick("--dim 7"),
+        &["`dim`", "7", "multiple of 2", "complex"],
+    );
     says(&quick("--dim 99999999999"), &["`dim`", "at most"]);
     says(&quick("--dim=-4"), &["dim", "-4"]);
     says(&quick("--lr=-0.1"), &["`lr`", "-0.1", "above 0"]);

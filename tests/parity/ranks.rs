@@ -166,7 +166,10 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
                         &mut vector,
                     );
                     let wanted = model.score(&vector, &row(&rows, e, dim));
-                    let exact = matches!(model, Model::DistMult | Model::ComplEx | Model::TransEL1);
+                    let exact = matches!(
+                        model,
+                        Model::ComplEx | Model::Cp | Model::DistMult | Model::TransEL1
+                    );
                     let allowed = if exact {
                         0.0
                     } else {

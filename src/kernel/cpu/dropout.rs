@@ -46,7 +46,7 @@ impl Mask {
     fn lane(self, lanes: Lanes, width: usize, seed: u32, query: u32, k: usize) -> [f32; 2] {
         let second = match lanes {
             Lanes::Complex => self.factor(seed, query, k + width / 2),
-            Lanes::Real | Lanes::Phase => 1.0,
+            Lanes::Real => 1.0,
         };
         [self.factor(seed, query, k), second]
     }
