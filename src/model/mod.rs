@@ -134,6 +134,7 @@ models! {
     cp::{Cp},
     distmult::{DistMult},
     rotate::{RotatE},
+    simple::{SimplE},
     transe::{TransEL1, TransEL2},
 }
 

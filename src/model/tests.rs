@@ -95,6 +95,8 @@ fn known_scores() {
     assert_eq!(score(Model::ComplEx, &h, &r, false, &t), 12.5 + 5.0);
     // 1·2·2 + 2·1·1: the head's first half, the tail's second.
     assert_eq!(score(Model::Cp, &h, &r[..2], false, &t), 4.0 + 2.0);
+    // ½·(1·2·2 + 3·(−1)·0.5 + 2·1·1 + 4·0.5·(−1))
+    assert_eq!(score(Model::SimplE, &h, &r, false, &t), 1.25);
     let quarter = [std::f64::consts::FRAC_PI_2, std::f64::consts::PI];
     // i·(1+3i) = −3+i; −(2+4i) = −2−4i
     let rotated = -(3.5f64.hypot(-1.0) + 1.0f64.hypot(-5.0));

@@ -168,7 +168,11 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
                     let wanted = model.score(&vector, &row(&rows, e, dim));
                     let exact = matches!(
                         model,
-                        Model::ComplEx | Model::Cp | Model::DistMult | Model::TransEL1
+                        Model::ComplEx
+                            | Model::Cp
+                            | Model::DistMult
+                            | Model::SimplE
+                            | Model::TransEL1
                     );
                     let allowed = if exact {
                         0.0
