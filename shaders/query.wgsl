@@ -21,8 +21,7 @@ fn query(
     let e = entity_lane(plan[at], k) * entity_factors(q, k);
     let r = relation_lane(plan[at + 1u], k) * relation_factors(q, k);
     let lane = operator_forward(e, r, plan[at + 2u] == 1u);
-    queries[q * params.width + k] = lane.x;
-    if ENTITY_COMPLEX {
-        queries[q * params.width + params.width / 2u + k] = lane.y;
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        queries[entity_value(q, k, v)] = lane[v];
     }
 }

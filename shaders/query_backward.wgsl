@@ -25,21 +25,17 @@ fn query_backward(
     let e = entity_lane(plan[at], k) * entity_kept;
     let r = relation_lane(plan[at + 1u], k) * relation_kept;
 
-    let x = q * params.width + k;
-    let y = x + params.width / 2u;
-    var dq = vec2f(d_queries[x], 0.0);
-    if ENTITY_COMPLEX {
-        dq.y = d_queries[y];
+    var dq = Lane();
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        dq[v] = d_queries[entity_value(q, k, v)];
     }
     let gradient = operator_backward(e, r, dq, plan[at + 2u] == 1u);
     let de = gradient.de * entity_kept;
     let dr = gradient.dr * relation_kept;
-    d_queries[x] = de.x;
-    if ENTITY_COMPLEX {
-        d_queries[y] = de.y;
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        d_queries[entity_value(q, k, v)] = de[v];
     }
-    d_relations[q * params.relation_width + k] = dr.x;
-    if RELATION_COMPLEX {
-        d_relations[q * params.relation_width + params.relation_width / 2u + k] = dr.y;
+    for (var v = 0u; v < RELATION_VALUES; v++) {
+        d_relations[relation_value(q, k, v)] = dr[v];
     }
 }

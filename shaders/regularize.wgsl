@@ -12,7 +12,7 @@ fn regularize(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = line(group, groups) * GROUP + local;
-    let lanes = select(params.cells, params.cells / 2u, COMPLEX);
+    let lanes = params.cells / VALUES;
     let item = i / lanes;
     if item >= params.items {
         return;
@@ -22,11 +22,12 @@ fn regularize(
         return;
     }
     let at = item * params.cells + i % lanes;
-    if COMPLEX {
-        let d = penalty_slope(vec2f(rows[at], rows[at + lanes]));
-        gradients[at] += strength * d.x;
-        gradients[at + lanes] += strength * d.y;
-    } else {
-        gradients[at] += strength * penalty_slope(vec2f(rows[at], 0.0)).x;
+    var lane = Lane();
+    for (var v = 0u; v < VALUES; v++) {
+        lane[v] = rows[at + v * lanes];
+    }
+    let slope = penalty_slope(lane);
+    for (var v = 0u; v < VALUES; v++) {
+        gradients[at + v * lanes] += strength * slope[v];
     }
 }

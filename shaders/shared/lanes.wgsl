@@ -1,39 +1,50 @@
-// Lanes of rows, as in model/mod.rs: [x, 0], or real and imaginary part.
+// Lanes of rows, as in model/lanes.rs: a value from each half or quarter of the row, and zeros.
 struct OperatorGradient {
-    de: vec2f,
-    dr: vec2f,
+    de: Lane,
+    dr: Lane,
 }
 
 fn lane_count() -> u32 {
-    return select(params.width, params.width / 2u, ENTITY_COMPLEX);
+    return params.width / ENTITY_VALUES;
 }
 
-fn entity_lane(row: u32, k: u32) -> vec2f {
-    let at = row * params.width + k;
-    if ENTITY_COMPLEX {
-        return vec2f(entities[at], entities[at + params.width / 2u]);
-    }
-    return vec2f(entities[at], 0.0);
+// Where value `v` of lane `k` of a row lies.
+fn entity_value(row: u32, k: u32, v: u32) -> u32 {
+    return row * params.width + v * lane_count() + k;
 }
 
-fn relation_lane(row: u32, k: u32) -> vec2f {
-    let at = row * params.relation_width + k;
-    if RELATION_COMPLEX {
-        return vec2f(relations[at], relations[at + params.relation_width / 2u]);
-    }
-    return vec2f(relations[at], 0.0);
+fn relation_value(row: u32, k: u32, v: u32) -> u32 {
+    return row * params.relation_width + v * lane_count() + k;
 }
 
-fn entity_factors(query: u32, k: u32) -> vec2f {
-    if ENTITY_COMPLEX {
-        return vec2f(entity_factor(query, k), entity_factor(query, k + params.width / 2u));
+fn entity_lane(row: u32, k: u32) -> Lane {
+    var lane = Lane();
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        lane[v] = entities[entity_value(row, k, v)];
     }
-    return vec2f(entity_factor(query, k));
+    return lane;
 }
 
-fn relation_factors(query: u32, k: u32) -> vec2f {
-    if RELATION_COMPLEX {
-        return vec2f(relation_factor(query, k), relation_factor(query, k + params.relation_width / 2u));
+fn relation_lane(row: u32, k: u32) -> Lane {
+    var lane = Lane();
+    for (var v = 0u; v < RELATION_VALUES; v++) {
+        lane[v] = relations[relation_value(row, k, v)];
     }
-    return vec2f(relation_factor(query, k));
+    return lane;
+}
+
+fn entity_factors(query: u32, k: u32) -> Lane {
+    var factors = Lane();
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        factors[v] = entity_factor(query, v * lane_count() + k);
+    }
+    return factors;
+}
+
+fn relation_factors(query: u32, k: u32) -> Lane {
+    var factors = Lane();
+    for (var v = 0u; v < RELATION_VALUES; v++) {
+        factors[v] = relation_factor(query, v * lane_count() + k);
+    }
+    return factors;
 }

@@ -1,4 +1,4 @@
 // The derivative of x².
-fn penalty_slope(x: vec2f) -> vec2f {
+fn penalty_slope(x: Lane) -> Lane {
     return 2.0 * x;
 }

@@ -1,4 +1,4 @@
 // The derivative of |x|³ of each value.
-fn penalty_slope(x: vec2f) -> vec2f {
+fn penalty_slope(x: Lane) -> Lane {
     return 3.0 * abs(x) * x;
 }

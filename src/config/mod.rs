@@ -80,7 +80,7 @@ config! {
     dataset: String = "genealogy".to_owned(),
     /// Shares of train, valid and test when the dataset is a single file.
     split: Option<[f64; 3]> = None,
-    /// Model: complex, cp, distmult, rotate, simple, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, quate, rotate, simple, transe-l1, transe-l2.
     model: String = "complex".to_owned(),
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,

@@ -14,6 +14,7 @@ impl Operator for Cp {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Real;
     const SIMILARITY: Similarity = Similarity::Dot;
+    type Lane<F: Real> = [F; 2];
 
     /// A head asks for tails, a tail for heads.
     #[inline(always)]

@@ -7,33 +7,16 @@
 //!
 //! To add a model, write `model/<name>.rs` with an [`Operator`] and add its line to `models!`.
 
+mod lanes;
 mod real;
 mod similarity;
 
+pub use lanes::{Lane, Lanes, lane, lane_count, set_lane};
 pub use real::{Real, exp, sin_cos};
 pub use similarity::{ROOT_EPSILON, Similarity};
 
 use std::fmt;
 use std::str::FromStr;
-
-/// How the values of a row are grouped into lanes of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
-    /// One value a lane: `[x[k], 0]`.
-    Real,
-    /// A pair a lane, such as a complex number: `[x[k], x[k + width/2]]`, all real parts first.
-    Complex,
-}
-
-impl Lanes {
-    /// Values that make a lane.
-    pub const fn values(self) -> usize {
-        match self {
-            Lanes::Real => 1,
-            Lanes::Complex => 2,
-        }
-    }
-}
 
 /// A relation operator and the similarity it is used with.
 ///
@@ -52,14 +35,21 @@ pub trait Operator {
     const ANGLES: bool = false;
     /// What compares queries with candidates.
     const SIMILARITY: Similarity;
-    /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` lanes.
+    /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` or `vec4f` lanes.
     const WGSL: &'static str;
+    /// `[F; 2]`, or `[F; 4]` where lanes are quaternions.
+    type Lane<F: Real>: Lane<F>;
 
     /// One lane of the query from one lane of the entity and of the relation.
-    fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2];
+    fn forward<F: Real>(e: Self::Lane<F>, r: Self::Lane<F>, inverse: bool) -> Self::Lane<F>;
 
     /// ∂loss/∂e and ∂loss/∂r of one lane, from ∂loss/∂q.
-    fn backward<F: Real>(e: [F; 2], r: [F; 2], dq: [F; 2], inverse: bool) -> ([F; 2], [F; 2]);
+    fn backward<F: Real>(
+        e: Self::Lane<F>,
+        r: Self::Lane<F>,
+        dq: Self::Lane<F>,
+        inverse: bool,
+    ) -> (Self::Lane<F>, Self::Lane<F>);
 }
 
 macro_rules! models {
@@ -133,13 +123,14 @@ models! {
     complex::{ComplEx},
     cp::{Cp},
     distmult::{DistMult},
+    quate::{QuatE},
     rotate::{RotatE},
     simple::{SimplE},
     transe::{TransEL1, TransEL2},
 }
 
 impl Model {
-    /// Values in an entity's row that make one lane: 1 or 2.
+    /// Values in an entity's row that make one lane: 1, 2 or 4.
     pub const fn values_per_lane(self) -> usize {
         self.entity_lanes().values()
     }
@@ -182,36 +173,12 @@ impl Model {
     /// The score of a query against a candidate row, in plain loops: the oracle.
     pub fn score<F: Real>(self, query: &[F], candidate: &[F]) -> F {
         let similarity = self.similarity();
-        let lanes = self.entity_lanes();
+        let lanes = similarity.lanes();
         let mut sum = F::ZERO;
         for k in 0..lane_count(lanes, query.len()) {
             sum += similarity.term(lane(lanes, query, k), lane(lanes, candidate, k));
         }
         similarity.finish(sum)
-    }
-}
-
-/// Lanes in a row of `width` values.
-#[inline(always)]
-pub const fn lane_count(lanes: Lanes, width: usize) -> usize {
-    width / lanes.values()
-}
-
-/// Lane `k` of a row.
-#[inline(always)]
-pub fn lane<F: Real>(lanes: Lanes, row: &[F], k: usize) -> [F; 2] {
-    match lanes {
-        Lanes::Real => [row[k], F::ZERO],
-        Lanes::Complex => [row[k], row[k + row.len() / 2]],
-    }
-}
-
-/// Writes lane `k` of a row.
-#[inline(always)]
-pub fn set_lane<F: Real>(lanes: Lanes, row: &mut [F], k: usize, value: [F; 2]) {
-    row[k] = value[0];
-    if lanes == Lanes::Complex {
-        row[k + row.len() / 2] = value[1];
     }
 }
 
@@ -230,7 +197,12 @@ impl<F: Real> Visitor for Forward<'_, F> {
         for k in 0..lane_count(O::ENTITY, self.entity.len()) {
             let e = lane(O::ENTITY, self.entity, k);
             let r = lane(O::RELATION, self.relation, k);
-            set_lane(O::ENTITY, self.query, k, O::forward(e, r, self.inverse));
+            set_lane(
+                O::ENTITY,
+                self.query,
+                k,
+                O::forward::<F>(e, r, self.inverse),
+            );
         }
     }
 }
@@ -253,7 +225,7 @@ impl<F: Real> Visitor for Backward<'_, F> {
             let e = lane(O::ENTITY, self.entity, k);
             let r = lane(O::RELATION, self.relation, k);
             let dq = lane(O::ENTITY, self.d_query, k);
-            let (de, dr) = O::backward(e, r, dq, self.inverse);
+            let (de, dr) = O::backward::<F>(e, r, dq, self.inverse);
             set_lane(O::ENTITY, self.d_entity, k, de);
             set_lane(O::RELATION, self.d_relation, k, dr);
         }

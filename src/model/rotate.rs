@@ -12,6 +12,7 @@ impl Operator for RotatE {
     const RELATION: Lanes = Lanes::Real;
     const ANGLES: bool = true;
     const SIMILARITY: Similarity = Similarity::NegativeModulus;
+    type Lane<F: Real> = [F; 2];
 
     /// A rotation keeps moduli, so |h·e^{iθ} − t| = |h − t·e^{−iθ}|: heads are queried backwards.
     #[inline(always)]

@@ -1,10 +1,10 @@
 //! Similarities: how a query vector is compared with a candidate row.
 //!
-//! A similarity works lane by lane. A lane is a pair of values: `[x[k], 0]` where rows are real,
-//! `[x[k], x[k + width/2]]` (real and imaginary part) where they are complex. The terms of all
-//! lanes are added up and `finish` turns the sum into the score.
+//! A similarity works lane by lane, on lanes of its own: all but the modulus take each value for
+//! itself, whatever the model's operator makes of it. The terms of all lanes are added up and
+//! `finish` turns the sum into the score.
 
-use super::Real;
+use super::{Lanes, Real};
 
 /// How a query is compared with a candidate; larger scores are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,14 @@ impl Similarity {
             Similarity::NegativeL1 => "negative_l1",
             Similarity::NegativeL2 => "negative_l2",
             Similarity::NegativeModulus => "negative_modulus",
+        }
+    }
+
+    /// What it takes rows apart into.
+    pub const fn lanes(self) -> Lanes {
+        match self {
+            Similarity::NegativeModulus => Lanes::Complex,
+            _ => Lanes::Real,
         }
     }
 

@@ -13,6 +13,7 @@ impl Operator for SimplE {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Complex;
     const SIMILARITY: Similarity = Similarity::Dot;
+    type Lane<F: Real> = [F; 2];
 
     /// Queries of heads exchange a relation and its inverse.
     #[inline(always)]

@@ -2,7 +2,7 @@ use super::*;
 use crate::rng::{Purpose, stream};
 use rand::RngExt;
 
-const DIM: usize = 10;
+const DIM: usize = 12;
 
 fn rows(seed: u64, width: usize) -> Vec<f64> {
     let mut rng = stream(seed, Purpose::Init, [0, 0]);
@@ -27,7 +27,7 @@ fn gradients_match_finite_differences() {
                 model.query(&e, &r, inverse, &mut q);
 
                 let similarity = model.similarity();
-                let lanes = model.entity_lanes();
+                let lanes = similarity.lanes();
                 let slope = similarity.slope(model.score(&q, &c));
                 let (mut dq, mut dc) = (vec![f64::NAN; DIM], vec![f64::NAN; DIM]);
                 for k in 0..lane_count(lanes, DIM) {
@@ -97,6 +97,9 @@ fn known_scores() {
     assert_eq!(score(Model::Cp, &h, &r[..2], false, &t), 4.0 + 2.0);
     // ½·(1·2·2 + 3·(−1)·0.5 + 2·1·1 + 4·0.5·(−1))
     assert_eq!(score(Model::SimplE, &h, &r, false, &t), 1.25);
+    // (1+2i+3j+4k)(2+i−j+½k) = 1 + 10.5i + 8j + 3.5k, over √6.25.
+    let turned = 0.5 - 10.5 + 16.0 + 3.5;
+    assert!((score(Model::QuatE, &h, &r, false, &t) - turned / 2.5).abs() < 1e-9);
     let quarter = [std::f64::consts::FRAC_PI_2, std::f64::consts::PI];
     // i·(1+3i) = −3+i; −(2+4i) = −2−4i
     let rotated = -(3.5f64.hypot(-1.0) + 1.0f64.hypot(-5.0));

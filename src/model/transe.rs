@@ -35,6 +35,7 @@ macro_rules! translation {
             const ENTITY: Lanes = Lanes::Real;
             const RELATION: Lanes = Lanes::Real;
             const SIMILARITY: Similarity = $similarity;
+            type Lane<F: Real> = [F; 2];
             const WGSL: &'static str = WGSL;
 
             #[inline(always)]

@@ -1,6 +1,6 @@
 //! Regularizers: a penalty on the rows a step touches.
 
-use crate::model::{Lanes, Real, lane, lane_count, set_lane};
+use crate::model::{Lane, Lanes, Real, lane, lane_count, set_lane};
 
 /// The regularizers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -8,7 +8,7 @@ use crate::model::{Lanes, Real, lane, lane_count, set_lane};
 pub enum RegularizerKind {
     /// No penalty.
     None,
-    /// λ·Σ |x|³ over lanes, |·| the modulus of complex lanes (Lacroix et al. 2018).
+    /// λ·Σ |x|³ over lanes, |·| the modulus of complex and quaternion lanes (Lacroix et al. 2018).
     N3,
     /// λ·Σ |x| over values.
     L1,
@@ -54,28 +54,33 @@ impl RegularizerKind {
     /// Adds `weight` · ∂penalty/∂row to the gradient.
     #[inline(always)]
     pub fn add_gradient<F: Real>(self, lanes: Lanes, row: &[F], weight: F, gradient: &mut [F]) {
+        match lanes {
+            Lanes::Real => self.add::<F, [F; 2]>(Lanes::Real, row, weight, gradient),
+            Lanes::Complex => self.add::<F, [F; 2]>(Lanes::Complex, row, weight, gradient),
+            Lanes::Quaternion => self.add::<F, [F; 4]>(Lanes::Quaternion, row, weight, gradient),
+        }
+    }
+
+    #[inline(always)]
+    fn add<F: Real, L: Lane<F>>(self, lanes: Lanes, row: &[F], weight: F, gradient: &mut [F]) {
         for k in 0..lane_count(lanes, row.len()) {
-            let x = lane(lanes, row, k);
-            let g = lane(lanes, gradient, k);
-            let d = self.slope(x);
-            set_lane(
-                lanes,
-                gradient,
-                k,
-                [g[0] + weight * d[0], g[1] + weight * d[1]],
-            );
+            let x: L = lane(lanes, row, k);
+            let g: L = lane(lanes, gradient, k);
+            let (g, d) = (g.values(), self.slope(x.values()));
+            let sum = |i: usize| g[i] + weight * d[i];
+            set_lane(lanes, gradient, k, L::of([sum(0), sum(1), sum(2), sum(3)]));
         }
     }
 
     /// ∂penalty/∂x of one lane, λ = 1.
     #[inline(always)]
-    fn slope<F: Real>(self, x: [F; 2]) -> [F; 2] {
-        let each = |f: &dyn Fn(F) -> F| [f(x[0]), f(x[1])];
+    fn slope<F: Real>(self, x: [F; 4]) -> [F; 4] {
+        let each = |f: &dyn Fn(F) -> F| [f(x[0]), f(x[1]), f(x[2]), f(x[3])];
         match self {
-            RegularizerKind::None => [F::ZERO; 2],
+            RegularizerKind::None => [F::ZERO; 4],
             RegularizerKind::N3 => {
-                let modulus = (x[0] * x[0] + x[1] * x[1]).sqrt() * F::of(3.0);
-                [modulus * x[0], modulus * x[1]]
+                let modulus = modulus(x) * F::of(3.0);
+                each(&|x| modulus * x)
             }
             RegularizerKind::L1 => each(&|x| x.sign()),
             RegularizerKind::L2 => each(&|x| F::of(2.0) * x),
@@ -89,8 +94,7 @@ impl RegularizerKind {
         match self {
             RegularizerKind::None => 0.0,
             RegularizerKind::N3 => (0..lane_count(lanes, row.len()))
-                .map(|k| lane(lanes, row, k))
-                .map(|x| x[0].hypot(x[1]).powi(3))
+                .map(|k| modulus(lane(lanes, row, k)).powi(3))
                 .sum(),
             RegularizerKind::L1 => power(1),
             RegularizerKind::L2 => power(2),
@@ -99,13 +103,18 @@ impl RegularizerKind {
     }
 }
 
+#[inline(always)]
+fn modulus<F: Real>(x: [F; 4]) -> F {
+    (x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3]).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn gradients_match_finite_differences() {
-        let row = [0.7, -1.3, 0.2, 0.9, -0.4, 1.1];
+        let row = [0.7, -1.3, 0.2, 0.9, -0.4, 1.1, -0.8, 0.3];
         for kind in [
             RegularizerKind::None,
             RegularizerKind::N3,
@@ -113,8 +122,8 @@ mod tests {
             RegularizerKind::L2,
             RegularizerKind::L3,
         ] {
-            for lanes in [Lanes::Real, Lanes::Complex] {
-                let mut analytic = [0.5; 6];
+            for lanes in [Lanes::Real, Lanes::Complex, Lanes::Quaternion] {
+                let mut analytic = [0.5; 8];
                 kind.add_gradient(lanes, &row, 2.0, &mut analytic);
                 for i in 0..row.len() {
                     let (mut up, mut down) = (row, row);

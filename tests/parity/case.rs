@@ -4,7 +4,7 @@ use rand::RngExt;
 use shardloom::dataset::Triple;
 use shardloom::kernel::{Backend, Column, Dtype, ShardLayout, StepSpec, Table, TableSpec};
 use shardloom::loss::{Loss, LossKind};
-use shardloom::model::Model;
+use shardloom::model::{Lanes, Model};
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer, RegularizerKind};
 use shardloom::rng::{Purpose, Stream, stream};
 use shardloom::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
@@ -132,11 +132,10 @@ impl Case {
         seed: u64,
     ) -> Case {
         let rng = &mut stream(seed, Purpose::Init, [0, 0]);
-        let real = model.values_per_lane() == 1;
-        let dims: &[usize] = if real {
-            &[1, 6, 10, 33, 50, 64]
-        } else {
-            &[2, 6, 10, 50, 64]
+        let dims: &[usize] = match model.entity_lanes() {
+            Lanes::Real => &[1, 6, 10, 33, 50, 64],
+            Lanes::Complex => &[2, 6, 10, 50, 64],
+            Lanes::Quaternion => &[4, 12, 20, 36, 64],
         };
         let loss = Loss {
             kind,

@@ -209,7 +209,7 @@ fn query(
     }
     let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
     model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
-    let stretch = 1.0 + largest(&entity) + largest(&relation);
+    let stretch = (1.0 + largest(&entity) + largest(&relation)) * steepness(model, &relation);
     let scale = largest(&entity_kept).max(largest(&relation_kept));
     out.entities.add(
         entity_row,
@@ -221,6 +221,20 @@ fn query(
         &times(&dr, &relation_kept),
         d_query_size * stretch * scale,
     );
+}
+
+/// How much a relation's gradient grows where the operator divides by its norm.
+fn steepness(model: Model, relation: &[f64]) -> f64 {
+    if model != Model::QuatE {
+        return 1.0;
+    }
+    let lanes = model.relation_lanes();
+    let norms = (0..lane_count(lanes, relation.len())).map(|k| {
+        let r: [f64; 4] = lane(lanes, relation, k);
+        r.iter().map(|x| x * x).sum::<f64>().sqrt()
+    });
+    let kept = norms.filter(|&norm| norm > 0.0);
+    1.0 + 1.0 / kept.fold(1.0, f64::min)
 }
 
 /// Entity rows of a query's candidates, which of them are masked, and which are right.
@@ -259,7 +273,8 @@ fn candidates(plan: &Plan, q: usize, entities: usize) -> (Vec<u32>, Vec<bool>, V
 
 /// ∂score/∂query and ∂score/∂candidate without the slope, and the size of their values.
 fn pair_gradient(model: Model, query: &[f64], candidate: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
-    let (lanes, similarity) = (model.entity_lanes(), model.similarity());
+    let similarity = model.similarity();
+    let lanes = similarity.lanes();
     let (mut dq, mut dc) = (vec![0.0; query.len()], vec![0.0; query.len()]);
     let mut size = 0.0f64;
     for k in 0..lane_count(lanes, query.len()) {

@@ -95,7 +95,7 @@ fn slices_add_up_to_the_whole() {
                 let (model, loss) = (pick(rng, Model::ALL), pick(rng, &LOSSES));
                 let seed = 7000 + seed;
                 let mut case = Case::draw(model, objective, loss, OptimizerKind::Sgd, seed);
-                case.dim = 6;
+                case.dim = 6usize.next_multiple_of(model.values_per_lane());
                 case.batch = case.batch.max(5);
                 check(&mut engine, &case);
             }

@@ -1,7 +1,7 @@
 //! Dropout masks, made from a hash of (step, query, column) where they are needed and never kept.
 
 use crate::kernel::StepSpec;
-use crate::model::Lanes;
+use crate::model::{Lane, Lanes, lane_count};
 use crate::rng::cell;
 use crate::sampler::Plan;
 
@@ -43,12 +43,19 @@ impl Mask {
     }
 
     #[inline(always)]
-    fn lane(self, lanes: Lanes, width: usize, seed: u32, query: u32, k: usize) -> [f32; 2] {
-        let second = match lanes {
-            Lanes::Complex => self.factor(seed, query, k + width / 2),
-            Lanes::Real => 1.0,
+    fn lane<L: Lane<f32>>(
+        self,
+        lanes: Lanes,
+        width: usize,
+        (seed, query): (u32, u32),
+        k: usize,
+    ) -> L {
+        let step = lane_count(lanes, width);
+        let factor = |i: usize| match i < lanes.values() {
+            true => self.factor(seed, query, k + i * step),
+            false => 1.0,
         };
-        [self.factor(seed, query, k), second]
+        L::of([factor(0), factor(1), factor(2), factor(3)])
     }
 }
 
@@ -77,15 +84,15 @@ impl Dropout {
     }
 
     #[inline(always)]
-    pub fn entity(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> [f32; 2] {
+    pub fn entity<L: Lane<f32>>(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> L {
         let query = self.first.wrapping_add(query);
-        self.entity.lane(lanes, width, self.seed, query, k)
+        self.entity.lane(lanes, width, (self.seed, query), k)
     }
 
     #[inline(always)]
-    pub fn relation(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> [f32; 2] {
+    pub fn relation<L: Lane<f32>>(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> L {
         let query = self.first.wrapping_add(query);
         self.relation
-            .lane(lanes, width, self.seed ^ RELATION, query, k)
+            .lane(lanes, width, (self.seed ^ RELATION, query), k)
     }
 }

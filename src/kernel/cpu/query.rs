@@ -1,7 +1,7 @@
 //! `query`: operator of entity and relation rows, with dropout.
 
 use super::dropout::Dropout;
-use crate::model::{Model, Operator, Visitor, lane, lane_count, set_lane};
+use crate::model::{Lane, Model, Operator, Visitor, lane, lane_count, set_lane};
 
 /// Writes the query vector of one query. `entity` and `relation` are the rows as stored; `query`
 /// is the number of the query, which names its dropout mask.
@@ -32,31 +32,47 @@ struct Forward<'a> {
     out: &'a mut [f32],
 }
 
+impl Forward<'_> {
+    /// The dropout masks of one lane of the entity and of the relation.
+    #[inline(always)]
+    fn masks<O: Operator>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
+        let (e, r) = (self.entity.len(), self.relation.len());
+        (
+            self.dropout.entity(O::ENTITY, e, self.query, k),
+            self.dropout.relation(O::RELATION, r, self.query, k),
+        )
+    }
+}
+
 impl Visitor for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn visit<O: Operator>(self) {
-        let width = self.entity.len();
-        let lanes = lane_count(O::ENTITY, width);
+        let lanes = lane_count(O::ENTITY, self.entity.len());
         if !self.dropout.is_active() {
             for k in 0..lanes {
                 let e = lane(O::ENTITY, self.entity, k);
                 let r = lane(O::RELATION, self.relation, k);
-                set_lane(O::ENTITY, self.out, k, O::forward(e, r, self.inverse));
+                set_lane(
+                    O::ENTITY,
+                    self.out,
+                    k,
+                    O::forward::<f32>(e, r, self.inverse),
+                );
             }
             return;
         }
         for k in 0..lanes {
-            let e = lane(O::ENTITY, self.entity, k);
-            let r = lane(O::RELATION, self.relation, k);
-            let me = self.dropout.entity(O::ENTITY, width, self.query, k);
-            let mr = self
-                .dropout
-                .relation(O::RELATION, self.relation.len(), self.query, k);
-            let e = [e[0] * me[0], e[1] * me[1]];
-            let r = [r[0] * mr[0], r[1] * mr[1]];
-            set_lane(O::ENTITY, self.out, k, O::forward(e, r, self.inverse));
+            let (me, mr) = self.masks::<O>(k);
+            let e = me.times(lane(O::ENTITY, self.entity, k));
+            let r = mr.times(lane(O::RELATION, self.relation, k));
+            set_lane(
+                O::ENTITY,
+                self.out,
+                k,
+                O::forward::<f32>(e, r, self.inverse),
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `query_backward`: ∂loss/∂query → contributions to the entity and the relation row.
 
 use super::dropout::Dropout;
-use crate::model::{Model, Operator, Visitor, lane, lane_count, set_lane};
+use crate::model::{Lane, Model, Operator, Visitor, lane, lane_count, set_lane};
 
 /// Overwrites `d_entity` and `d_relation` with one query's contributions.
 #[inline(always)]
@@ -37,42 +37,43 @@ struct Backward<'a> {
     d_relation: &'a mut [f32],
 }
 
+impl Backward<'_> {
+    /// The dropout masks of one lane of the entity and of the relation.
+    #[inline(always)]
+    fn masks<O: Operator>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
+        let (e, r) = (self.entity.len(), self.relation.len());
+        (
+            self.dropout.entity(O::ENTITY, e, self.query, k),
+            self.dropout.relation(O::RELATION, r, self.query, k),
+        )
+    }
+}
+
 impl Visitor for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn visit<O: Operator>(self) {
-        let width = self.entity.len();
-        let lanes = lane_count(O::ENTITY, width);
+        let lanes = lane_count(O::ENTITY, self.entity.len());
         if !self.dropout.is_active() {
             for k in 0..lanes {
                 let e = lane(O::ENTITY, self.entity, k);
                 let r = lane(O::RELATION, self.relation, k);
                 let dq = lane(O::ENTITY, self.d_query, k);
-                let (de, dr) = O::backward(e, r, dq, self.inverse);
+                let (de, dr) = O::backward::<f32>(e, r, dq, self.inverse);
                 set_lane(O::ENTITY, self.d_entity, k, de);
                 set_lane(O::RELATION, self.d_relation, k, dr);
             }
             return;
         }
         for k in 0..lanes {
-            let e = lane(O::ENTITY, self.entity, k);
-            let r = lane(O::RELATION, self.relation, k);
+            let (me, mr) = self.masks::<O>(k);
+            let e = me.times(lane(O::ENTITY, self.entity, k));
+            let r = mr.times(lane(O::RELATION, self.relation, k));
             let dq = lane(O::ENTITY, self.d_query, k);
-            let me = self.dropout.entity(O::ENTITY, width, self.query, k);
-            let mr = self
-                .dropout
-                .relation(O::RELATION, self.relation.len(), self.query, k);
-            let e = [e[0] * me[0], e[1] * me[1]];
-            let r = [r[0] * mr[0], r[1] * mr[1]];
-            let (de, dr) = O::backward(e, r, dq, self.inverse);
-            set_lane(O::ENTITY, self.d_entity, k, [de[0] * me[0], de[1] * me[1]]);
-            set_lane(
-                O::RELATION,
-                self.d_relation,
-                k,
-                [dr[0] * mr[0], dr[1] * mr[1]],
-            );
+            let (de, dr) = O::backward::<f32>(e, r, dq, self.inverse);
+            set_lane(O::ENTITY, self.d_entity, k, me.times(de));
+            set_lane(O::RELATION, self.d_relation, k, mr.times(dr));
         }
     }
 }

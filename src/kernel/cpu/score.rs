@@ -13,7 +13,7 @@ pub(super) fn score<O: Operator>(query: &[f32], candidate: &[f32]) -> f32 {
         let (c0, c1) = candidate[..query.len()].split_at(lanes);
         sum4([q0, q1], [c0, c1], |q, c| similarity.term(q, c))
     } else {
-        sum2(query, &candidate[..lanes], |q, c| {
+        sum2(query, &candidate[..query.len()], |q, c| {
             similarity.term([q, 0.0], [c, 0.0])
         })
     })
@@ -40,9 +40,9 @@ pub(super) fn add_gradient<O: Operator>(
             g1[k] += coefficient * d[1];
         }
     } else {
-        let candidate = &candidate[..lanes];
-        let gradient = &mut gradient[..lanes];
-        for k in 0..lanes {
+        let candidate = &candidate[..query.len()];
+        let gradient = &mut gradient[..query.len()];
+        for k in 0..query.len() {
             gradient[k] +=
                 coefficient * similarity.gradient([query[k], 0.0], [candidate[k], 0.0])[0];
         }

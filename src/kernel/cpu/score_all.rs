@@ -108,7 +108,7 @@ fn score_panel<O: Operator>(
     panel: &[[f32; CANDIDATES]],
 ) -> [[f32; CANDIDATES]; QUERIES] {
     let width = panel.len();
-    let lanes = lane_count(O::ENTITY, width);
+    let lanes = lane_count(O::SIMILARITY.lanes(), width);
     // A short last group repeats its last query.
     let last = queries.len() / width - 1;
     let query: [&[f32]; QUERIES] =
@@ -116,13 +116,13 @@ fn score_panel<O: Operator>(
     let mut sums = [[0.0f32; CANDIDATES]; QUERIES];
     for k in 0..lanes {
         let first = panel[k];
-        let second = if O::ENTITY == Lanes::Complex {
+        let second = if O::SIMILARITY.lanes() == Lanes::Complex {
             panel[k + lanes]
         } else {
             [0.0; CANDIDATES]
         };
         for i in 0..QUERIES {
-            let q = if O::ENTITY == Lanes::Complex {
+            let q = if O::SIMILARITY.lanes() == Lanes::Complex {
                 [query[i][k], query[i][k + lanes]]
             } else {
                 [query[i][k], 0.0]

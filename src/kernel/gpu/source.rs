@@ -150,7 +150,8 @@ impl Stage {
                 .add(shader!("grad_rows")),
             Stage::Regularize(kind, lanes) => s
                 .group(GROUP)
-                .constant("COMPLEX", format_args!("{}", lanes == Lanes::Complex))
+                .lanes("VALUES", lanes)
+                .alias(lanes)
                 .add(penalty_slope(kind))
                 .add(shader!("regularize")),
             Stage::Scatter(values) => s.group(GROUP).values(values).add(shader!("scatter")),
@@ -280,21 +281,28 @@ impl Source {
         })
     }
 
+    /// How many values make a lane.
+    fn lanes(&mut self, name: &str, lanes: Lanes) -> &mut Source {
+        self.constant(name, format_args!("{}u", lanes.values()))
+    }
+
+    /// A lane in registers.
+    fn alias(&mut self, lanes: Lanes) -> &mut Source {
+        self.add(match lanes {
+            Lanes::Real | Lanes::Complex => "alias Lane = vec2f;\n",
+            Lanes::Quaternion => "alias Lane = vec4f;\n",
+        })
+    }
+
     fn model(&mut self, model: Model) -> &mut Source {
-        let complex = |lanes| lanes == Lanes::Complex;
-        self.constant(
-            "ENTITY_COMPLEX",
-            format_args!("{}", complex(model.entity_lanes())),
-        )
-        .constant(
-            "RELATION_COMPLEX",
-            format_args!("{}", complex(model.relation_lanes())),
-        )
-        .add(shared!("trig"))
-        .add(shared!("hash"))
-        .add(shared!("dropout"))
-        .add(shared!("lanes"))
-        .add(model.wgsl())
+        self.lanes("ENTITY_VALUES", model.entity_lanes())
+            .lanes("RELATION_VALUES", model.relation_lanes())
+            .alias(model.entity_lanes())
+            .add(shared!("trig"))
+            .add(shared!("hash"))
+            .add(shared!("dropout"))
+            .add(shared!("lanes"))
+            .add(model.wgsl())
     }
 
     fn similarity(&mut self, similarity: Similarity) -> &mut Source {

@@ -104,7 +104,9 @@ fn wide_tiles_find_what_narrow_ones_do() {
     unlocked(&mut narrow.recorder).busy = u64::MAX;
     unlocked(&mut wide.recorder).busy = 0;
     for &model in Model::ALL {
-        for size in [(260, 100, 41), (500, 258, 66)] {
+        for (entities, width, facts) in [(260, 100, 41), (500, 258, 66)] {
+            let width = (width as usize).next_multiple_of(model.values_per_lane());
+            let size = (entities, width, facts);
             let (a, b) = (run(&mut narrow, model, size), run(&mut wide, model, size));
             assert_eq!(a.counts, b.counts, "{model} {size:?}");
             assert!(a == b, "{model} {size:?}: loss {} and {}", a.loss, b.loss);

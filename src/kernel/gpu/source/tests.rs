@@ -26,7 +26,10 @@ fn stages() -> Vec<Stage> {
         RegularizerKind::L2,
         RegularizerKind::L3,
     ] {
-        stages.extend([Lanes::Real, Lanes::Complex].map(|lanes| Stage::Regularize(kind, lanes)));
+        stages.extend(
+            [Lanes::Real, Lanes::Complex, Lanes::Quaternion]
+                .map(|lanes| Stage::Regularize(kind, lanes)),
+        );
     }
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
