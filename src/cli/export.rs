@@ -15,9 +15,10 @@ use super::common::RunArgs;
 ///
 /// safetensors writes one file and its vocabularies beside it; npy a directory of NumPy arrays;
 /// tsv a directory of text files, as word2vec and the embedding projector read them. Rows of
-/// complex models hold all real parts, then all imaginary parts; those of cp and simple all values as
-/// a head, then all as a tail; those of quate the four parts of quaternions likewise. With reciprocal relations, row r + R of the R relations is the reciprocal of
-/// row r, through which heads are asked for.
+/// complex models hold all real parts, then all imaginary parts; those of cp and simple all values
+/// as a head, then all as a tail; those of quate the four parts of quaternions likewise. A relation
+/// of rescal is a matrix, row by row. With reciprocal relations, row r + R of the R relations is the
+/// reciprocal of row r, through which heads are asked for.
 ///
 /// Example: `shardloom export runs/umls-complex-0 --format npy --output embeddings`
 #[derive(Debug, clap::Args)]

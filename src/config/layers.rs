@@ -283,6 +283,8 @@ mod tests {
         assert!(error("dim = [").starts_with("my.toml: TOML parse error"));
         assert!(error("dim = 0").contains("at least 1"));
         assert!(error("dim = 7").contains("multiple of 2"));
+        assert!(error("model = \"quate\"\ndim = 6").contains("multiple of 4"));
+        assert!(error("model = \"rescal\"\ndim = 5000").contains("5000 × 5000"));
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
         assert!(error("model = \"transformer\"").contains("rotate"));

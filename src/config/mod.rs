@@ -18,6 +18,9 @@ use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, Schedu
 use crate::sampler::{Objective, Sides};
 use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 
+/// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
+const MOST_MATRIX: usize = 4096;
+
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -80,7 +83,7 @@ config! {
     dataset: String = "genealogy".to_owned(),
     /// Shares of train, valid and test when the dataset is a single file.
     split: Option<[f64; 3]> = None,
-    /// Model: complex, cp, distmult, quate, rotate, simple, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2.
     model: String = "complex".to_owned(),
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
@@ -333,6 +336,13 @@ impl Config {
         let lane = model.values_per_lane();
         if !self.dim.is_multiple_of(lane) {
             let reason = format!("{} is not a multiple of {lane}, as {model} needs", self.dim);
+            return Err(ConfigError::invalid("dim", reason));
+        }
+        if model.has_matrices() && self.dim > MOST_MATRIX {
+            let reason = format!(
+                "{} is too large: every relation of {model} is a matrix of {0} × {0} values; expected at most {MOST_MATRIX}",
+                self.dim
+            );
             return Err(ConfigError::invalid("dim", reason));
         }
         if self.objective == Objective::KVsAll && !self.loss().takes_labels() {

@@ -17,6 +17,8 @@
 //! | `grad_query`, `grad_query_all` | ∂loss/∂query from ∂loss/∂score |
 //! | `grad_candidates_all` | ∂loss/∂row of a whole shard from a tile of ∂loss/∂score |
 //! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |
+//! | `query_matrix`, `query_matrix_backward` | the same where relations are matrices (CPU: `matrix`) |
+//! | `grad_matrix` | every unique matrix adds up the outer products of its queries, in order |
 //! | `grad_rows` | every unique row adds up its list of places, in order |
 //! | `regularize` | adds the regularizer's derivative to unique rows |
 //! | `scatter` | adds unique rows' gradients into a whole shard's gradient |

@@ -1,6 +1,6 @@
 //! ComplEx (Trouillon et al. 2016): the query is the complex product of entity and relation.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = Re Σ hₖ·rₖ·conj(tₖ).
 pub struct ComplEx;
@@ -11,6 +11,9 @@ impl Operator for ComplEx {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Complex;
     const SIMILARITY: Similarity = Similarity::Dot;
+}
+
+impl LaneWise for ComplEx {
     type Lane<F: Real> = [F; 2];
 
     /// `e·r` towards tails, `e·conj(r)` towards heads.

@@ -1,7 +1,7 @@
 //! CP (Hitchcock 1927; Lacroix et al. 2018): the canonical decomposition, in which an entity has
 //! values as a head and others as a tail.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = Σ headₖ(h)·rₖ·tailₖ(t). A lane of an entity is its value as a head and its
 /// value as a tail; queries are zero where candidates are not asked.
@@ -14,6 +14,9 @@ impl Operator for Cp {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Real;
     const SIMILARITY: Similarity = Similarity::Dot;
+}
+
+impl LaneWise for Cp {
     type Lane<F: Real> = [F; 2];
 
     /// A head asks for tails, a tail for heads.

@@ -1,6 +1,6 @@
 //! DistMult (Yang et al. 2015): the query is the entity scaled by the relation, lane by lane.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = Σ hₖ·rₖ·tₖ.
 pub struct DistMult;
@@ -11,6 +11,9 @@ impl Operator for DistMult {
     const ENTITY: Lanes = Lanes::Real;
     const RELATION: Lanes = Lanes::Real;
     const SIMILARITY: Similarity = Similarity::Dot;
+}
+
+impl LaneWise for DistMult {
     type Lane<F: Real> = [F; 2];
 
     #[inline(always)]

@@ -1,11 +1,12 @@
 //! Models, each one file: a relation operator × a similarity.
 //!
 //! score(h, r, t) = similarity(operatorᵣ(h), t). An operator and its inverse turn a known entity
-//! into a query vector; the similarity compares that vector with candidate rows. Both work lane by
-//! lane (see [`Lanes`]), so a model is a handful of formulas, written once here for `f32` and
-//! `f64` (the oracle) and once in WGSL.
+//! into a query vector; the similarity compares that vector with candidate rows. Most operators work
+//! lane by lane (see [`Lanes`]), so a model is a handful of formulas, written once here for `f32`
+//! and `f64` (the oracle) and once in WGSL. Others multiply by a matrix, in stages of their own.
 //!
-//! To add a model, write `model/<name>.rs` with an [`Operator`] and add its line to `models!`.
+//! To add a model, write `model/<name>.rs` with an [`Operator`] that is [`LaneWise`] and add its
+//! line to `models!`.
 
 mod lanes;
 mod real;
@@ -19,9 +20,6 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A relation operator and the similarity it is used with.
-///
-/// `inverse` asks for the operator that queries heads: similarity(operator⁻¹ᵣ(t), h) must equal
-/// similarity(operatorᵣ(h), t).
 pub trait Operator {
     /// The model's name on the command line.
     const NAME: &'static str;
@@ -29,12 +27,19 @@ pub trait Operator {
     const ABOUT: &'static str;
     /// Lanes of an entity's row.
     const ENTITY: Lanes;
-    /// Lanes of a relation's row, which has as many as an entity's.
+    /// Lanes of a relation's row.
     const RELATION: Lanes;
     /// Whether a relation's values are angles.
     const ANGLES: bool = false;
     /// What compares queries with candidates.
     const SIMILARITY: Similarity;
+}
+
+/// An operator that takes rows lane by lane. A relation has as many lanes as an entity.
+///
+/// `inverse` asks for the operator that queries heads: similarity(operator⁻¹ᵣ(t), h) must equal
+/// similarity(operatorᵣ(h), t).
+pub trait LaneWise: Operator {
     /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` or `vec4f` lanes.
     const WGSL: &'static str;
     /// `[F; 2]`, or `[F; 4]` where lanes are quaternions.
@@ -53,59 +58,89 @@ pub trait Operator {
 }
 
 macro_rules! models {
-    ($($module:ident :: {$($model:ident),+}),+ $(,)?) => {
+    (
+        lanes { $($module:ident :: {$($model:ident),+}),+ $(,)? }
+        matrices { $($matrix_module:ident :: {$($matrix:ident),+}),+ $(,)? }
+    ) => {
         $(mod $module;)+
+        $(mod $matrix_module;)+
 
+        models! {
+            @all
+            $($($module $model)+)+
+            $($($matrix_module $matrix)+)+
+        }
+
+        impl Model {
+            /// The lanes' operator in WGSL; none of models whose relations are matrices.
+            pub const fn wgsl(self) -> Option<&'static str> {
+                match self {
+                    $($(Model::$model => Some($module::$model::WGSL),)+)+
+                    $($(Model::$matrix)|+)|+ => None,
+                }
+            }
+
+            /// Whether a relation's row is a matrix of an entity's width squared, row-major.
+            pub const fn has_matrices(self) -> bool {
+                matches!(self, $($(Model::$matrix)|+)|+)
+            }
+
+            /// Calls `visitor` with the kind of this model's operator.
+            #[inline(always)]
+            pub fn visit_kind<V: KindVisitor>(self, visitor: V) -> V::Output {
+                match self {
+                    $($(Model::$model => visitor.lanes::<$module::$model>(),)+)+
+                    $($(Model::$matrix)|+)|+ => visitor.matrix(),
+                }
+            }
+        }
+    };
+    (@all $($module:ident $model:ident)+) => {
         /// The models there are.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Model {
-            $($(#[doc = concat!("See `model/", stringify!($module), ".rs`.")] $model,)+)+
+            $(#[doc = concat!("See `model/", stringify!($module), ".rs`.")] $model,)+
         }
 
         impl Model {
             /// Every model, in the order of the list in `model/mod.rs`.
-            pub const ALL: &'static [Model] = &[$($(Model::$model,)+)+];
+            pub const ALL: &'static [Model] = &[$(Model::$model,)+];
 
             /// The name on the command line and in files.
             pub const fn name(self) -> &'static str {
-                match self { $($(Model::$model => $module::$model::NAME,)+)+ }
+                match self { $(Model::$model => $module::$model::NAME,)+ }
             }
 
             /// One line about the score and its source.
             pub const fn about(self) -> &'static str {
-                match self { $($(Model::$model => $module::$model::ABOUT,)+)+ }
+                match self { $(Model::$model => $module::$model::ABOUT,)+ }
             }
 
             /// Lanes of an entity's row.
             pub const fn entity_lanes(self) -> Lanes {
-                match self { $($(Model::$model => $module::$model::ENTITY,)+)+ }
+                match self { $(Model::$model => $module::$model::ENTITY,)+ }
             }
 
             /// Lanes of a relation's row.
             pub const fn relation_lanes(self) -> Lanes {
-                match self { $($(Model::$model => $module::$model::RELATION,)+)+ }
+                match self { $(Model::$model => $module::$model::RELATION,)+ }
             }
 
             /// Whether a relation's values are angles.
             pub const fn relation_angles(self) -> bool {
-                match self { $($(Model::$model => $module::$model::ANGLES,)+)+ }
+                match self { $(Model::$model => $module::$model::ANGLES,)+ }
             }
 
             /// What compares queries with candidates.
             pub const fn similarity(self) -> Similarity {
-                match self { $($(Model::$model => $module::$model::SIMILARITY,)+)+ }
-            }
-
-            /// The operator in WGSL.
-            pub const fn wgsl(self) -> &'static str {
-                match self { $($(Model::$model => $module::$model::WGSL,)+)+ }
+                match self { $(Model::$model => $module::$model::SIMILARITY,)+ }
             }
 
             /// Calls `visitor` with this model's operator as a type, so that inner loops are
             /// compiled for it.
             #[inline(always)]
             pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
-                match self { $($(Model::$model => visitor.visit::<$module::$model>(),)+)+ }
+                match self { $(Model::$model => visitor.visit::<$module::$model>(),)+ }
             }
         }
     };
@@ -119,14 +154,29 @@ pub trait Visitor {
     fn visit<O: Operator>(self) -> Self::Output;
 }
 
+/// A computation that goes another way for matrices; see [`Model::visit_kind`].
+pub trait KindVisitor {
+    /// What it returns.
+    type Output;
+    /// The computation for an operator that takes rows lane by lane.
+    fn lanes<O: LaneWise>(self) -> Self::Output;
+    /// The computation for relations that are matrices.
+    fn matrix(self) -> Self::Output;
+}
+
 models! {
-    complex::{ComplEx},
-    cp::{Cp},
-    distmult::{DistMult},
-    quate::{QuatE},
-    rotate::{RotatE},
-    simple::{SimplE},
-    transe::{TransEL1, TransEL2},
+    lanes {
+        complex::{ComplEx},
+        cp::{Cp},
+        distmult::{DistMult},
+        quate::{QuatE},
+        rotate::{RotatE},
+        simple::{SimplE},
+        transe::{TransEL1, TransEL2},
+    }
+    matrices {
+        rescal::{Rescal},
+    }
 }
 
 impl Model {
@@ -137,13 +187,25 @@ impl Model {
 
     /// Width of a relation's row, given the width of an entity's.
     pub const fn relation_width(self, dim: usize) -> usize {
-        lane_count(self.entity_lanes(), dim) * self.relation_lanes().values()
+        match self.has_matrices() {
+            true => dim * dim,
+            false => lane_count(self.entity_lanes(), dim) * self.relation_lanes().values(),
+        }
+    }
+
+    /// Values that a query leaves for its relation's gradient: a row of it; or, where relations
+    /// are matrices, the entity's row, which with ∂loss/∂query makes up the query's share.
+    pub const fn contribution_width(self, dim: usize) -> usize {
+        match self.has_matrices() {
+            true => dim,
+            false => self.relation_width(dim),
+        }
     }
 
     /// The query vector of `entity` and `relation`; `inverse` to query heads. All slices have the
     /// widths of their rows.
     pub fn query<F: Real>(self, entity: &[F], relation: &[F], inverse: bool, query: &mut [F]) {
-        self.visit(Forward {
+        self.visit_kind(Forward {
             entity,
             relation,
             inverse,
@@ -160,7 +222,7 @@ impl Model {
         d_entity: &mut [F],
         d_relation: &mut [F],
     ) {
-        self.visit(Backward {
+        self.visit_kind(Backward {
             entity,
             relation,
             inverse,
@@ -189,11 +251,11 @@ struct Forward<'a, F> {
     query: &'a mut [F],
 }
 
-impl<F: Real> Visitor for Forward<'_, F> {
+impl<F: Real> KindVisitor for Forward<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn visit<O: Operator>(self) {
+    fn lanes<O: LaneWise>(self) {
         for k in 0..lane_count(O::ENTITY, self.entity.len()) {
             let e = lane(O::ENTITY, self.entity, k);
             let r = lane(O::RELATION, self.relation, k);
@@ -204,6 +266,10 @@ impl<F: Real> Visitor for Forward<'_, F> {
                 O::forward::<F>(e, r, self.inverse),
             );
         }
+    }
+
+    fn matrix(self) {
+        rescal::product(self.relation, self.inverse, self.entity, self.query);
     }
 }
 
@@ -216,11 +282,11 @@ struct Backward<'a, F> {
     d_relation: &'a mut [F],
 }
 
-impl<F: Real> Visitor for Backward<'_, F> {
+impl<F: Real> KindVisitor for Backward<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn visit<O: Operator>(self) {
+    fn lanes<O: LaneWise>(self) {
         for k in 0..lane_count(O::ENTITY, self.entity.len()) {
             let e = lane(O::ENTITY, self.entity, k);
             let r = lane(O::RELATION, self.relation, k);
@@ -228,6 +294,20 @@ impl<F: Real> Visitor for Backward<'_, F> {
             let (de, dr) = O::backward::<F>(e, r, dq, self.inverse);
             set_lane(O::ENTITY, self.d_entity, k, de);
             set_lane(O::RELATION, self.d_relation, k, dr);
+        }
+    }
+
+    fn matrix(self) {
+        rescal::product(self.relation, !self.inverse, self.d_query, self.d_entity);
+        let (left, right) = match self.inverse {
+            true => (self.d_query, self.entity),
+            false => (self.entity, self.d_query),
+        };
+        let rows = self.d_relation.chunks_exact_mut(right.len());
+        for (row, &x) in rows.zip(left) {
+            for (g, &y) in row.iter_mut().zip(right) {
+                *g = x * y;
+            }
         }
     }
 }

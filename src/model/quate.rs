@@ -1,7 +1,7 @@
 //! QuatE (Zhang et al. 2019): the query is the entity, each quaternion lane turned by a unit
 //! quaternion.
 
-use super::{Lanes, Operator, ROOT_EPSILON, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, ROOT_EPSILON, Real, Similarity};
 
 /// score(h, r, t) = Σ ⟨hₖ ⊗ rₖ/|rₖ|, tₖ⟩, ⊗ the Hamilton product.
 pub struct QuatE;
@@ -12,6 +12,9 @@ impl Operator for QuatE {
     const ENTITY: Lanes = Lanes::Quaternion;
     const RELATION: Lanes = Lanes::Quaternion;
     const SIMILARITY: Similarity = Similarity::Dot;
+}
+
+impl LaneWise for QuatE {
     type Lane<F: Real> = [F; 4];
 
     /// ⟨h ⊗ u, t⟩ = ⟨h, t ⊗ conj(u)⟩ for unit quaternions u: heads are queried backwards.

@@ -1,6 +1,6 @@
 //! RotatE (Sun et al. 2019): the query is the entity, each complex lane turned by a phase.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = −Σ |hₖ·e^{iθₖ} − tₖ|, θ the relation's phases in radians.
 pub struct RotatE;
@@ -12,6 +12,9 @@ impl Operator for RotatE {
     const RELATION: Lanes = Lanes::Real;
     const ANGLES: bool = true;
     const SIMILARITY: Similarity = Similarity::NegativeModulus;
+}
+
+impl LaneWise for RotatE {
     type Lane<F: Real> = [F; 2];
 
     /// A rotation keeps moduli, so |h·e^{iθ} − t| = |h − t·e^{−iθ}|: heads are queried backwards.

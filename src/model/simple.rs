@@ -1,6 +1,6 @@
 //! SimplE (Kazemi and Poole 2018): CP whose two roles are tied by an inverse of every relation.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = ½ Σ (headₖ(h)·rₖ·tailₖ(t) + tailₖ(h)·r⁻¹ₖ·headₖ(t)). A lane of an entity is its
 /// value as a head and as a tail, one of a relation its value and its inverse's.
@@ -13,6 +13,9 @@ impl Operator for SimplE {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Complex;
     const SIMILARITY: Similarity = Similarity::Dot;
+}
+
+impl LaneWise for SimplE {
     type Lane<F: Real> = [F; 2];
 
     /// Queries of heads exchange a relation and its inverse.

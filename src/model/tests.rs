@@ -100,6 +100,9 @@ fn known_scores() {
     // (1+2i+3j+4k)(2+i−j+½k) = 1 + 10.5i + 8j + 3.5k, over √6.25.
     let turned = 0.5 - 10.5 + 16.0 + 3.5;
     assert!((score(Model::QuatE, &h, &r, false, &t) - turned / 2.5).abs() < 1e-9);
+    // Σ hᵢ·(4i + j)·tⱼ
+    let matrix: Vec<f64> = (0..16).map(f64::from).collect();
+    assert_eq!(score(Model::Rescal, &h, &matrix, false, &t), 260.0);
     let quarter = [std::f64::consts::FRAC_PI_2, std::f64::consts::PI];
     // i·(1+3i) = −3+i; −(2+4i) = −2−4i
     let rotated = -(3.5f64.hypot(-1.0) + 1.0f64.hypot(-5.0));

@@ -1,6 +1,6 @@
 //! TransE (Bordes et al. 2013): the query is the entity moved by the relation.
 
-use super::{Lanes, Operator, Real, Similarity};
+use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
 /// score(h, r, t) = −‖h + r − t‖₁.
 pub struct TransEL1;
@@ -35,8 +35,11 @@ macro_rules! translation {
             const ENTITY: Lanes = Lanes::Real;
             const RELATION: Lanes = Lanes::Real;
             const SIMILARITY: Similarity = $similarity;
-            type Lane<F: Real> = [F; 2];
+        }
+
+        impl LaneWise for $model {
             const WGSL: &'static str = WGSL;
+            type Lane<F: Real> = [F; 2];
 
             #[inline(always)]
             fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2] {

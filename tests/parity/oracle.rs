@@ -160,6 +160,11 @@ fn query(
     let relation = times(relations.row(relation_row), &relation_kept);
     let mut vector = vec![0.0; entities.width];
     model.query(&entity, &relation, inverse, &mut vector);
+    let mut vector_size = absolute(&vector);
+    if model.has_matrices() {
+        let numbers = [absolute(&entity), absolute(&relation)];
+        model.query(&numbers[0], &numbers[1], inverse, &mut vector_size);
+    }
 
     let (rows, masked, positives) = candidates(plan, q, entities.rows());
     let mut scores: Vec<f64> = rows
@@ -182,7 +187,7 @@ fn query(
         let score_size = if masked[j] {
             0.0
         } else {
-            score_size(model, &vector, candidate, scores[j])
+            score_size(model, (&vector, &vector_size), candidate, scores[j])
         };
         out.loss_size += weight * (1.0 + score_size + scores[j].abs().min(1e3));
         if masked[j] {
@@ -192,7 +197,10 @@ fn query(
         let coefficient = derivatives[j] * slope;
         let off = derivatives[j].abs()
             + weight * (1.0 + score_size * f64::from(spec.loss.temperature.max(1.0)));
-        let (dq, dc, size) = pair_gradient(model, &vector, candidate);
+        let (dq, dc, mut size) = pair_gradient(model, &vector, candidate);
+        if model.has_matrices() {
+            size += largest(&vector_size);
+        }
         let off = off * slope
             + coefficient.abs()
                 * if slope == 1.0 {
@@ -211,10 +219,16 @@ fn query(
     model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
     let stretch = (1.0 + largest(&entity) + largest(&relation)) * steepness(model, &relation);
     let scale = largest(&entity_kept).max(largest(&relation_kept));
+    let mut entity_stretch = stretch;
+    if model.has_matrices() {
+        let (ones, mut sums) = (vec![1.0; entities.width], vec![0.0; entities.width]);
+        model.query(&ones, &absolute(&relation), !inverse, &mut sums);
+        entity_stretch += largest(&sums);
+    }
     out.entities.add(
         entity_row,
         &times(&de, &entity_kept),
-        d_query_size * stretch * scale,
+        d_query_size * entity_stretch * scale,
     );
     out.relations.add(
         relation_row,
@@ -293,10 +307,18 @@ fn pair_gradient(model: Model, query: &[f64], candidate: &[f64]) -> (Vec<f64>, V
 }
 
 /// The numbers that were added up to a score.
-fn score_size(model: Model, query: &[f64], candidate: &[f64], score: f64) -> f64 {
+fn score_size(
+    model: Model,
+    (query, query_size): (&[f64], &[f64]),
+    candidate: &[f64],
+    score: f64,
+) -> f64 {
     let pairs = query.iter().zip(candidate);
     match model.similarity() {
-        Similarity::Dot => pairs.map(|(q, e)| (q * e).abs()).sum(),
+        Similarity::Dot => {
+            let sizes = query_size.iter().zip(candidate);
+            sizes.map(|(q, e)| (q * e).abs()).sum()
+        }
         Similarity::NegativeL1 | Similarity::NegativeModulus => {
             pairs.map(|(q, e)| q.abs() + e.abs()).sum()
         }
@@ -305,6 +327,10 @@ fn score_size(model: Model, query: &[f64], candidate: &[f64], score: f64) -> f64
             squares.sum::<f64>() / score.abs()
         }
     }
+}
+
+fn absolute(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|x| x.abs()).collect()
 }
 
 fn times(a: &[f64], b: &[f64]) -> Vec<f64> {

@@ -171,6 +171,7 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
                         Model::ComplEx
                             | Model::Cp
                             | Model::DistMult
+                            | Model::Rescal
                             | Model::SimplE
                             | Model::TransEL1
                     );

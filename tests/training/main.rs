@@ -8,6 +8,7 @@ use shardloom::dataset::{Dataset, Genealogy};
 use shardloom::eval::{Breakdown, Evaluation, evaluate};
 use shardloom::kernel::{Backend, Column};
 use shardloom::loss::LossKind;
+use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, ScheduleKind};
 use shardloom::run::{Recorder, Run};
 use shardloom::sampler::Objective;
@@ -17,7 +18,9 @@ use shardloom::train::{
     rule, shape,
 };
 
-const MODELS: [&str; 5] = ["complex", "distmult", "rotate", "transe-l1", "transe-l2"];
+fn models() -> impl Iterator<Item = &'static str> {
+    Model::ALL.iter().map(|model| model.name())
+}
 
 fn family() -> Dataset {
     let people = 100;
@@ -128,7 +131,7 @@ fn negatives_of_their_own_train_every_model() {
         negatives: 8,
         ..Config::default()
     };
-    for model in MODELS {
+    for model in models() {
         learns(model, &PAIRED, &way);
     }
 }
@@ -143,7 +146,7 @@ fn shared_and_filtered_negatives_train_every_model() {
         reciprocal: false,
         ..Config::default()
     };
-    for model in MODELS {
+    for model in models() {
         learns(model, &PAIRED, &way);
     }
 }
@@ -154,7 +157,7 @@ fn one_against_all_trains_every_model() {
         objective: Objective::OneVsAll,
         ..Config::default()
     };
-    for model in MODELS {
+    for model in models() {
         learns(model, &PAIRED, &way);
     }
 }
@@ -166,7 +169,7 @@ fn many_against_all_with_smoothing_train_every_model() {
         label_smoothing: 0.1,
         ..Config::default()
     };
-    for model in MODELS {
+    for model in models() {
         learns(model, &PAIRED[..2], &way);
     }
 }
@@ -212,7 +215,7 @@ fn assert_coin_toss(config: &Config, dataset: &Dataset, server: &ParameterServer
 #[test]
 fn a_constant_scorer_gets_the_rank_of_a_coin_toss() {
     let dataset = family();
-    for model in MODELS {
+    for model in models() {
         for (shards, reciprocal) in [(1, true), (7, false)] {
             let config = Config {
                 model: model.to_owned(),

@@ -16,9 +16,10 @@ use crate::sampler::{Candidates, Plan, Query};
 pub(super) struct Geometry {
     pub spec: StepSpec,
     pub dropout: Dropout,
-    /// Widths of entity and relation rows.
+    /// Widths of entity and relation rows, and of what a query leaves for its relation's gradient.
     pub ew: usize,
     pub rw: usize,
+    pub cw: usize,
 }
 
 /// A block of consecutive queries and its slices of the step's buffers.
@@ -68,7 +69,7 @@ impl Geometry {
                 let outputs = block
                     .d_inputs
                     .chunks_exact_mut(self.ew)
-                    .zip(block.d_relations.chunks_exact_mut(self.rw));
+                    .zip(block.d_relations.chunks_exact_mut(self.cw));
                 for (i, (de, dr)) in outputs.enumerate() {
                     let q = block.first + i;
                     let rows = self.rows(&plan.queries[q], entities, relations);

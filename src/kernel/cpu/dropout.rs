@@ -1,5 +1,7 @@
 //! Dropout masks, made from a hash of (step, query, column) where they are needed and never kept.
 
+use std::borrow::Cow;
+
 use crate::kernel::StepSpec;
 use crate::model::{Lane, Lanes, lane_count};
 use crate::rng::cell;
@@ -77,6 +79,43 @@ impl Dropout {
             entity: Mask::new(0.0),
             relation: Mask::new(0.0),
         }
+    }
+
+    /// Whether it has to do with relations.
+    pub fn drops_relations(&self) -> bool {
+        self.relation.threshold > 0
+    }
+
+    /// The factor of one value of a relation's row.
+    #[inline(always)]
+    pub fn relation_factor(&self, query: u32, column: usize) -> f32 {
+        let query = self.first.wrapping_add(query);
+        self.relation.factor(self.seed ^ RELATION, query, column)
+    }
+
+    /// The factor of one value of an entity's row.
+    #[inline(always)]
+    pub fn entity_factor(&self, query: u32, column: usize) -> f32 {
+        let query = self.first.wrapping_add(query);
+        self.entity.factor(self.seed, query, column)
+    }
+
+    /// An entity's row, masked.
+    pub fn entity_row<'a>(&self, query: u32, row: &'a [f32]) -> Cow<'a, [f32]> {
+        if self.entity.threshold == 0 {
+            return Cow::Borrowed(row);
+        }
+        let kept = |(c, &x)| x * self.entity_factor(query, c);
+        row.iter().enumerate().map(kept).collect()
+    }
+
+    /// A relation's row, masked.
+    pub fn relation_row<'a>(&self, query: u32, row: &'a [f32]) -> Cow<'a, [f32]> {
+        if !self.drops_relations() {
+            return Cow::Borrowed(row);
+        }
+        let kept = |(c, &x)| x * self.relation_factor(query, c);
+        row.iter().enumerate().map(kept).collect()
     }
 
     pub fn is_active(&self) -> bool {

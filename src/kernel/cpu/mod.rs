@@ -5,9 +5,11 @@ mod average;
 mod block;
 mod dropout;
 mod grad_candidates_all;
+mod grad_matrix;
 mod grad_query_all;
 mod grad_rows;
 mod loss;
+mod matrix;
 mod memory;
 mod pull;
 mod push;
@@ -52,9 +54,10 @@ pub struct Engine {
 /// Buffers of a step. All are flat, row-major.
 #[derive(Debug, Default)]
 struct Workspace {
-    /// Widths of entity and relation rows.
+    /// Widths of entity and relation rows, and of what a query leaves for its relation's gradient.
     ew: usize,
     rw: usize,
+    cw: usize,
     /// Pulled rows: unique rows × width.
     entities: Vec<f32>,
     relations: Vec<f32>,
@@ -122,7 +125,7 @@ impl Engine {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         let view = entities.view();
-        work.pull(plan, &view, &relations.view());
+        work.pull(spec.model, plan, &view, &relations.view());
         if matches!(plan.candidates, Candidates::All { .. }) {
             work.all(spec, plan, &view);
             drop(view);
@@ -276,6 +279,7 @@ impl Engine {
         let Workspace {
             ew: _,
             rw: _,
+            cw: _,
             entities,
             relations,
             queries,

@@ -1,7 +1,8 @@
 //! `query`: operator of entity and relation rows, with dropout.
 
 use super::dropout::Dropout;
-use crate::model::{Lane, Model, Operator, Visitor, lane, lane_count, set_lane};
+use super::matrix::product;
+use crate::model::{KindVisitor, Lane, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Writes the query vector of one query. `entity` and `relation` are the rows as stored; `query`
 /// is the number of the query, which names its dropout mask.
@@ -13,7 +14,7 @@ pub(super) fn query(
     (entity, relation, inverse): (&[f32], &[f32], bool),
     out: &mut [f32],
 ) {
-    model.visit(Forward {
+    model.visit_kind(Forward {
         dropout,
         query,
         entity,
@@ -35,7 +36,7 @@ struct Forward<'a> {
 impl Forward<'_> {
     /// The dropout masks of one lane of the entity and of the relation.
     #[inline(always)]
-    fn masks<O: Operator>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
+    fn masks<O: LaneWise>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
         let (e, r) = (self.entity.len(), self.relation.len());
         (
             self.dropout.entity(O::ENTITY, e, self.query, k),
@@ -44,11 +45,11 @@ impl Forward<'_> {
     }
 }
 
-impl Visitor for Forward<'_> {
+impl KindVisitor for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn visit<O: Operator>(self) {
+    fn lanes<O: LaneWise>(self) {
         let lanes = lane_count(O::ENTITY, self.entity.len());
         if !self.dropout.is_active() {
             for k in 0..lanes {
@@ -74,5 +75,12 @@ impl Visitor for Forward<'_> {
                 O::forward::<f32>(e, r, self.inverse),
             );
         }
+    }
+
+    #[inline(always)]
+    fn matrix(self) {
+        let entity = self.dropout.entity_row(self.query, self.entity);
+        let relation = self.dropout.relation_row(self.query, self.relation);
+        product(&relation, self.inverse, &entity, self.out);
     }
 }

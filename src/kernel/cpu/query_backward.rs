@@ -1,9 +1,11 @@
 //! `query_backward`: ∂loss/∂query → contributions to the entity and the relation row.
 
 use super::dropout::Dropout;
-use crate::model::{Lane, Model, Operator, Visitor, lane, lane_count, set_lane};
+use super::matrix::product;
+use crate::model::{KindVisitor, Lane, LaneWise, Model, lane, lane_count, set_lane};
 
-/// Overwrites `d_entity` and `d_relation` with one query's contributions.
+/// Overwrites `d_entity` and `d_relation` with one query's contributions; see
+/// [`Model::contribution_width`] for what it leaves for a relation.
 #[inline(always)]
 pub(super) fn query_backward(
     model: Model,
@@ -14,7 +16,7 @@ pub(super) fn query_backward(
     d_entity: &mut [f32],
     d_relation: &mut [f32],
 ) {
-    model.visit(Backward {
+    model.visit_kind(Backward {
         dropout,
         query,
         entity,
@@ -40,7 +42,7 @@ struct Backward<'a> {
 impl Backward<'_> {
     /// The dropout masks of one lane of the entity and of the relation.
     #[inline(always)]
-    fn masks<O: Operator>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
+    fn masks<O: LaneWise>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
         let (e, r) = (self.entity.len(), self.relation.len());
         (
             self.dropout.entity(O::ENTITY, e, self.query, k),
@@ -49,11 +51,11 @@ impl Backward<'_> {
     }
 }
 
-impl Visitor for Backward<'_> {
+impl KindVisitor for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn visit<O: Operator>(self) {
+    fn lanes<O: LaneWise>(self) {
         let lanes = lane_count(O::ENTITY, self.entity.len());
         if !self.dropout.is_active() {
             for k in 0..lanes {
@@ -75,5 +77,19 @@ impl Visitor for Backward<'_> {
             set_lane(O::ENTITY, self.d_entity, k, me.times(de));
             set_lane(O::RELATION, self.d_relation, k, mr.times(dr));
         }
+    }
+
+    #[inline(always)]
+    fn matrix(self) {
+        let Backward { dropout, query, .. } = self;
+        let relation = dropout.relation_row(query, self.relation);
+        product(&relation, !self.inverse, self.d_query, self.d_entity);
+        if dropout.is_active() {
+            for (c, g) in self.d_entity.iter_mut().enumerate() {
+                *g *= dropout.entity_factor(query, c);
+            }
+        }
+        let entity = dropout.entity_row(query, self.entity);
+        self.d_relation.copy_from_slice(&entity);
     }
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::block::{Block, Geometry, ReduceBlock, SampledBlock};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
+use super::grad_matrix::{Factors, grad_matrix};
 use super::grad_query_all::grad_query_all;
 use super::grad_rows::{Contributions, grad_input_rows};
 use super::loss::loss;
@@ -37,9 +38,16 @@ pub(super) fn task(queries: usize) -> usize {
 }
 
 impl Workspace {
-    pub(super) fn pull(&mut self, plan: &Plan, entities: &View<'_>, relations: &View<'_>) {
+    pub(super) fn pull(
+        &mut self,
+        model: Model,
+        plan: &Plan,
+        entities: &View<'_>,
+        relations: &View<'_>,
+    ) {
         let (ew, rw) = (entities.spec.width, relations.spec.width);
-        (self.ew, self.rw) = (ew, rw);
+        let cw = model.contribution_width(ew);
+        (self.ew, self.rw, self.cw) = (ew, rw, cw);
         pull(
             entities,
             &plan.entities.ids,
@@ -54,7 +62,7 @@ impl Workspace {
         room(&mut self.queries, n * ew);
         room(&mut self.d_queries, n * ew);
         room(&mut self.d_inputs, n * ew);
-        room(&mut self.d_relations, n * rw);
+        room(&mut self.d_relations, n * cw);
         room(&mut self.losses, n);
         room(&mut self.entity_gradients, plan.entities.len() * ew);
         room(&mut self.relation_gradients, plan.relations.len() * rw);
@@ -73,7 +81,7 @@ impl Workspace {
             .par_chunks_mut(BLOCK * step.ew)
             .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
             .zip(self.d_inputs[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_relations[..n * step.rw].par_chunks_mut(BLOCK * step.rw))
+            .zip(self.d_relations[..n * step.cw].par_chunks_mut(BLOCK * step.cw))
             .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
             .zip(self.losses[..n].par_chunks_mut(BLOCK));
         let (entities, relations) = (&self.entities[..], &self.relations[..]);
@@ -118,12 +126,12 @@ impl Workspace {
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let task = task(end - first);
-            let (ew, rw) = (step.ew, step.rw);
+            let (ew, cw) = (step.ew, step.cw);
             let blocks = self.queries[first * ew..end * ew]
                 .par_chunks_mut(task * ew)
                 .zip(self.d_queries[first * ew..end * ew].par_chunks_mut(task * ew))
                 .zip(self.d_inputs[first * ew..end * ew].par_chunks_mut(task * ew))
-                .zip(self.d_relations[first * rw..end * rw].par_chunks_mut(task * rw))
+                .zip(self.d_relations[first * cw..end * cw].par_chunks_mut(task * cw))
                 .zip(self.scores[..(end - first) * entities].par_chunks_mut(task * entities))
                 .zip(self.losses[first..end].par_chunks_mut(task));
             let (pulled, relations) = (&self.entities[..], &self.relations[..]);
@@ -237,15 +245,27 @@ impl Workspace {
 
         let rows = &plan.relations;
         let (values, lanes) = (&self.relations[..], spec.model.relation_lanes());
-        let inputs = &self.d_relations[..n * step.rw];
+        let inputs = &self.d_relations[..n * step.cw];
+        let factors = Factors {
+            entities: inputs,
+            d_queries: &self.d_queries[..n * step.ew],
+            width: step.ew,
+        };
+        let matrices = spec.model.has_matrices();
         self.relation_gradients[..rows.len() * step.rw]
             .par_chunks_mut(step.rw)
             .enumerate()
             .for_each(|(i, gradient)| {
+                let places = rows.places_of(i);
+                if matrices {
+                    grad_matrix(plan, &step.dropout, &factors, places, gradient);
+                }
                 simd(
                     #[inline(always)]
                     || {
-                        grad_input_rows(inputs, rows.places_of(i), gradient);
+                        if !matrices {
+                            grad_input_rows(inputs, places, gradient);
+                        }
                         let strength = penalty.relation * rows.penalty[i];
                         regularize(
                             penalty.kind,
@@ -268,6 +288,7 @@ impl Workspace {
             dropout: Dropout::new(spec, plan),
             ew: self.ew,
             rw: self.rw,
+            cw: self.cw,
         })
     }
 }

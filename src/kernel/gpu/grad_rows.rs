@@ -1,23 +1,29 @@
 //! `grad_rows`: every unique row adds up its list of places.
 
 use super::params::Params;
+use super::query_matrix::grad_matrix;
 use super::recorder::{Recorder, workgroups};
 use super::shape::Cells;
 use super::source::{GROUP, Stage};
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
-use crate::model::Similarity;
+use crate::model::{Model, Similarity};
 use crate::sampler::Rows;
 
 /// Adds up the places of entity rows.
 pub(super) fn grad_entities(
     recorder: &mut Recorder,
     params: &Params,
-    similarity: Similarity,
+    model: Model,
     rows: &Rows,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    let [values, inputs] = [&work.entities, &work.d_queries].map(|s| s.buffer());
+    let similarity = model.similarity();
+    let inputs = match model.has_matrices() {
+        true => &work.d_inputs,
+        false => &work.d_queries,
+    };
+    let [values, inputs] = [&work.entities, inputs].map(|s| s.buffer());
     let gradients = work.entity_gradients.buffer();
     let cells = Cells::of(similarity, params.width);
     grad_rows(
@@ -31,13 +37,17 @@ pub(super) fn grad_entities(
     )
 }
 
-/// Adds up the places of relation rows, all of them inputs.
+/// Adds up the places of relation rows, all of them inputs; or has `grad_matrix` do it.
 pub(super) fn grad_relations(
     recorder: &mut Recorder,
     params: &Params,
+    model: Model,
     rows: &Rows,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
+    if model.has_matrices() {
+        return grad_matrix(recorder, params, work);
+    }
     let [values, inputs] = [&work.relations, &work.d_relations].map(|s| s.buffer());
     let gradients = work.relation_gradients.buffer();
     // Inputs are only added up, so that any similarity of single values will do.

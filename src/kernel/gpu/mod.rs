@@ -15,6 +15,7 @@ mod pull;
 mod push;
 mod query;
 mod query_backward;
+mod query_matrix;
 mod rank;
 mod rank_count;
 mod rearrange;

@@ -10,8 +10,10 @@ use super::{Engine, Table, unlocked, widen};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::Model;
 
-/// Queries whose vectors are made at a time.
-const BLOCK: usize = 1024;
+/// Queries whose vectors are made at a time, at most.
+const MOST_QUERIES: usize = 1024;
+/// Values of their relations' rows, at most.
+const MOST_VALUES: usize = 32 << 20;
 
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target. Targets and candidates
@@ -32,15 +34,16 @@ impl Engine {
         self.work.counts.room(&self.gpu, words)?;
         widen::make_room(&mut self.work, &self.gpu, entities)?;
         unlocked(&mut self.recorder).clear(self.work.counts.buffer());
-        for (b, queries) in batch.queries.chunks(BLOCK).enumerate() {
+        let block = self.block(relations);
+        for (b, queries) in batch.queries.chunks(block).enumerate() {
             let skip = |q: usize, out: &mut Vec<u32>| {
-                out.extend_from_slice(batch.known_of(b * BLOCK + q));
+                out.extend_from_slice(batch.known_of(b * block + q));
                 out.push(queries[q].target);
             };
             let tables = (entities, relations);
             let params = self.query_vectors(model, queries, tables, true, skip)?;
             let params = Params {
-                at_counts: (b * BLOCK) as u32,
+                at_counts: (b * block) as u32,
                 ..params
             };
             let similarity = model.similarity();
@@ -67,7 +70,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         let rows = entities.spec.layout.rows();
-        let tile = tile(&self.gpu, rows).min(BLOCK);
+        let tile = tile(&self.gpu, rows).min(self.block(relations));
         widen::make_room(&mut self.work, &self.gpu, entities)?;
         let mut scores = vec![0.0; queries.len() * rows];
         let found = scores.chunks_mut(tile * rows);
@@ -99,7 +102,8 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         let mut scores = vec![0.0; queries.len()];
-        for (queries, found) in queries.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)) {
+        let block = self.block(relations);
+        for (queries, found) in queries.chunks(block).zip(scores.chunks_mut(block)) {
             let tables = (entities, relations);
             let params = self.query_vectors(model, queries, tables, true, |_, _| ())?;
             let recorder = unlocked(&mut self.recorder);
@@ -109,6 +113,13 @@ impl Engine {
                 .read_into(self.work.thresholds.buffer(), 0, found)?;
         }
         Ok(scores)
+    }
+
+    /// Queries of a block: each has a relation's row of its own, which may be a whole matrix.
+    fn block(&self, relations: &Table) -> usize {
+        let width = relations.spec.width;
+        let most = self.most_rows(width).min(MOST_VALUES / width.max(1));
+        most.clamp(1, MOST_QUERIES)
     }
 
     /// Records what makes the query vectors and, if asked for, gathers the targets' rows.

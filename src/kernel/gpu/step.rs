@@ -48,7 +48,11 @@ impl Step<'_> {
             .room(gpu, relations * relation_width)?;
         work.queries.room(gpu, n * width)?;
         work.d_queries.room(gpu, n * width)?;
-        work.d_relations.room(gpu, n * relation_width)?;
+        if self.spec.model.has_matrices() {
+            work.d_inputs.room(gpu, n * width)?;
+        } else {
+            work.d_relations.room(gpu, n * relation_width)?;
+        }
         work.losses.room(gpu, n)?;
         match &plan.candidates {
             Candidates::Sampled { negatives, .. } => {
@@ -118,14 +122,8 @@ impl Step<'_> {
             Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
         }
         query_backward(recorder, params, model, work)?;
-        grad_entities(
-            recorder,
-            &entity_rows,
-            model.similarity(),
-            &plan.entities,
-            work,
-        )?;
-        grad_relations(recorder, &relation_rows, &plan.relations, work)?;
+        grad_entities(recorder, &entity_rows, model, &plan.entities, work)?;
+        grad_relations(recorder, &relation_rows, model, &plan.relations, work)?;
 
         let penalty = &self.spec.regularizer;
         let buffers = [words, entities, work.entity_gradients.buffer()];

@@ -65,8 +65,10 @@ workspace! {
     relations,
     /// Query vectors: queries × entity width.
     queries,
-    /// ∂loss/∂query, then contributions of queries to their entities.
+    /// ∂loss/∂query, then contributions of queries to their entities (but see `d_inputs`).
     d_queries,
+    /// Contributions of queries to their entities, where relations are matrices.
+    d_inputs,
     /// Contributions of queries to their relations: queries × relation width.
     d_relations,
     /// Scores, then coefficients: queries × candidates, or a tile × entities.

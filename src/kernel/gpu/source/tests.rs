@@ -17,7 +17,12 @@ const DTYPES: [Dtype; 3] = [
 
 fn stages() -> Vec<Stage> {
     let mut stages = vec![Stage::LossSum, Stage::SquareSum];
-    for &model in Model::ALL {
+    stages.extend([
+        Stage::QueryMatrix,
+        Stage::QueryMatrixBackward,
+        Stage::GradMatrix,
+    ]);
+    for &model in Model::ALL.iter().filter(|model| !model.has_matrices()) {
         stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
     }
     for kind in [
