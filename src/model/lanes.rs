@@ -26,7 +26,7 @@ impl Lanes {
 
 /// A lane in registers: `[F; 2]`, or `[F; 4]` where there are quaternions. Values that the row has
 /// not are zero.
-pub trait Lane<F: Real>: Copy {
+pub trait LaneValues<F: Real>: Copy {
     /// The first of these values.
     fn of(values: [F; 4]) -> Self;
     /// All values, and zeros.
@@ -40,7 +40,7 @@ pub trait Lane<F: Real>: Copy {
     }
 }
 
-impl<F: Real> Lane<F> for [F; 2] {
+impl<F: Real> LaneValues<F> for [F; 2] {
     #[inline(always)]
     fn of(values: [F; 4]) -> [F; 2] {
         [values[0], values[1]]
@@ -52,7 +52,7 @@ impl<F: Real> Lane<F> for [F; 2] {
     }
 }
 
-impl<F: Real> Lane<F> for [F; 4] {
+impl<F: Real> LaneValues<F> for [F; 4] {
     #[inline(always)]
     fn of(values: [F; 4]) -> [F; 4] {
         values
@@ -72,7 +72,7 @@ pub const fn lane_count(lanes: Lanes, width: usize) -> usize {
 
 /// Lane `k` of a row.
 #[inline(always)]
-pub fn lane<F: Real, L: Lane<F>>(lanes: Lanes, row: &[F], k: usize) -> L {
+pub fn lane<F: Real, L: LaneValues<F>>(lanes: Lanes, row: &[F], k: usize) -> L {
     let zero = F::ZERO;
     let step = lane_count(lanes, row.len());
     L::of(match lanes {
@@ -84,7 +84,7 @@ pub fn lane<F: Real, L: Lane<F>>(lanes: Lanes, row: &[F], k: usize) -> L {
 
 /// Writes lane `k` of a row.
 #[inline(always)]
-pub fn set_lane<F: Real, L: Lane<F>>(lanes: Lanes, row: &mut [F], k: usize, lane: L) {
+pub fn set_lane<F: Real, L: LaneValues<F>>(lanes: Lanes, row: &mut [F], k: usize, lane: L) {
     let (values, step) = (lane.values(), lane_count(lanes, row.len()));
     row[k] = values[0];
     if lanes != Lanes::Real {

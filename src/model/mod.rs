@@ -12,8 +12,8 @@ mod lanes;
 mod real;
 mod similarity;
 
-pub use lanes::{Lane, Lanes, lane, lane_count, set_lane};
-pub use real::{Real, exp, sin_cos};
+pub use lanes::{LaneValues, Lanes, lane, lane_count, set_lane};
+pub use real::{Lane, Real, exp, sin_cos};
 pub use similarity::{ROOT_EPSILON, Similarity};
 
 use std::fmt;
@@ -43,7 +43,7 @@ pub trait LaneWise: Operator {
     /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` or `vec4f` lanes.
     const WGSL: &'static str;
     /// `[F; 2]`, or `[F; 4]` where lanes are quaternions.
-    type Lane<F: Real>: Lane<F>;
+    type Lane<F: Real>: LaneValues<F>;
 
     /// One lane of the query from one lane of the entity and of the relation.
     fn forward<F: Real>(e: Self::Lane<F>, r: Self::Lane<F>, inverse: bool) -> Self::Lane<F>;

@@ -1,6 +1,6 @@
 //! Regularizers: a penalty on the rows a step touches.
 
-use crate::model::{Lane, Lanes, Real, lane, lane_count, set_lane};
+use crate::model::{LaneValues, Lanes, Real, lane, lane_count, set_lane};
 
 /// The regularizers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,7 +62,13 @@ impl RegularizerKind {
     }
 
     #[inline(always)]
-    fn add<F: Real, L: Lane<F>>(self, lanes: Lanes, row: &[F], weight: F, gradient: &mut [F]) {
+    fn add<F: Real, L: LaneValues<F>>(
+        self,
+        lanes: Lanes,
+        row: &[F],
+        weight: F,
+        gradient: &mut [F],
+    ) {
         for k in 0..lane_count(lanes, row.len()) {
             let x: L = lane(lanes, row, k);
             let g: L = lane(lanes, gradient, k);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::kernel::StepSpec;
-use crate::model::{Lane, Lanes, lane_count};
+use crate::model::{LaneValues, Lanes, lane_count};
 use crate::rng::cell;
 use crate::sampler::Plan;
 
@@ -45,7 +45,7 @@ impl Mask {
     }
 
     #[inline(always)]
-    fn lane<L: Lane<f32>>(
+    fn lane<L: LaneValues<f32>>(
         self,
         lanes: Lanes,
         width: usize,
@@ -123,13 +123,25 @@ impl Dropout {
     }
 
     #[inline(always)]
-    pub fn entity<L: Lane<f32>>(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> L {
+    pub fn entity<L: LaneValues<f32>>(
+        &self,
+        lanes: Lanes,
+        width: usize,
+        query: u32,
+        k: usize,
+    ) -> L {
         let query = self.first.wrapping_add(query);
         self.entity.lane(lanes, width, (self.seed, query), k)
     }
 
     #[inline(always)]
-    pub fn relation<L: Lane<f32>>(&self, lanes: Lanes, width: usize, query: u32, k: usize) -> L {
+    pub fn relation<L: LaneValues<f32>>(
+        &self,
+        lanes: Lanes,
+        width: usize,
+        query: u32,
+        k: usize,
+    ) -> L {
         let query = self.first.wrapping_add(query);
         self.relation
             .lane(lanes, width, (self.seed ^ RELATION, query), k)

@@ -11,6 +11,7 @@ mod grad_rows;
 mod loss;
 mod matrix;
 mod memory;
+mod pairs;
 mod pull;
 mod push;
 mod query;
@@ -19,14 +20,17 @@ mod rank;
 mod rank_count;
 mod rearrange;
 mod regularize;
+mod sampled;
 mod scatter;
 mod score;
 mod score_all;
+mod score_pairs;
 mod share;
 mod simd;
 mod step;
 mod table;
 mod update;
+mod vector;
 mod widen;
 mod write_rows;
 
@@ -58,6 +62,8 @@ struct Workspace {
     ew: usize,
     rw: usize,
     cw: usize,
+    /// Queries of the step.
+    count: usize,
     /// Pulled rows: unique rows × width.
     entities: Vec<f32>,
     relations: Vec<f32>,
@@ -67,8 +73,10 @@ struct Workspace {
     /// Contributions of queries to their inputs.
     d_inputs: Vec<f32>,
     d_relations: Vec<f32>,
-    /// Scores, then coefficients: queries × candidates, or a tile × entities.
+    /// Scores of all entities, then coefficients: a tile × entities.
     scores: Vec<f32>,
+    /// What steps with sampled candidates need.
+    sampled: sampled::Sampled,
     losses: Vec<f32>,
     /// Gradients of unique rows.
     entity_gradients: Vec<f32>,
@@ -280,6 +288,8 @@ impl Engine {
             ew: _,
             rw: _,
             cw: _,
+            count: _,
+            sampled,
             entities,
             relations,
             queries,
@@ -304,6 +314,7 @@ impl Engine {
             entity_gradients,
             relation_gradients,
         ];
+        sampled.poison();
         for buffer in buffers.into_iter().chain(shard_gradients) {
             buffer.fill(f32::NAN);
         }

@@ -2,7 +2,7 @@
 
 use super::dropout::Dropout;
 use super::matrix::product;
-use crate::model::{KindVisitor, Lane, LaneWise, Model, lane, lane_count, set_lane};
+use crate::model::{KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Writes the query vector of one query. `entity` and `relation` are the rows as stored; `query`
 /// is the number of the query, which names its dropout mask.

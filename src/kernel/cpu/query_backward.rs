@@ -2,7 +2,7 @@
 
 use super::dropout::Dropout;
 use super::matrix::product;
-use crate::model::{KindVisitor, Lane, LaneWise, Model, lane, lane_count, set_lane};
+use crate::model::{KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Overwrites `d_entity` and `d_relation` with one query's contributions; see
 /// [`Model::contribution_width`] for what it leaves for a relation.
