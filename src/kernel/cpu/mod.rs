@@ -10,6 +10,7 @@ mod grad_rows;
 mod loss;
 mod memory;
 mod pairs;
+mod product;
 mod pull;
 mod push;
 mod query;
@@ -25,6 +26,7 @@ mod score_all;
 mod score_pairs;
 mod share;
 mod simd;
+mod softmax_all;
 mod step;
 mod table;
 mod update;
@@ -74,6 +76,8 @@ struct Workspace {
     scores: Vec<f32>,
     /// What steps with sampled candidates need.
     sampled: sampled::Sampled,
+    /// What softmax steps over all entities need.
+    softmax_all: softmax_all::SoftmaxAll,
     losses: Vec<f32>,
     /// Gradients of unique rows.
     entity_gradients: Vec<f32>,
@@ -286,6 +290,7 @@ impl Engine {
             rw: _,
             count: _,
             sampled,
+            softmax_all,
             entities,
             relations,
             queries,
@@ -311,6 +316,7 @@ impl Engine {
             relation_gradients,
         ];
         sampled.poison();
+        softmax_all.poison();
         for buffer in buffers.into_iter().chain(shard_gradients) {
             buffer.fill(f32::NAN);
         }

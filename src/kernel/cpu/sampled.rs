@@ -90,7 +90,11 @@ impl Workspace {
     }
 
     /// Runs something for every block of queries.
-    fn blocks(&mut self, step: &Geometry, run: impl Fn(&mut Block<'_>, (&[f32], &[f32])) + Sync) {
+    pub(super) fn blocks(
+        &mut self,
+        step: &Geometry,
+        run: impl Fn(&mut Block<'_>, (&[f32], &[f32])) + Sync,
+    ) {
         let n = self.count;
         let rows = (&self.entities[..], &self.relations[..]);
         self.queries[..n * step.ew]

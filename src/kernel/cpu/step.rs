@@ -13,6 +13,7 @@ use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
 use super::simd::simd;
+use super::softmax_all;
 use super::table::View;
 use super::{BLOCK, Workspace, room};
 use crate::kernel::{RankQuery, StepSpec};
@@ -69,14 +70,36 @@ impl Workspace {
             return;
         };
         let entities = table.spec.layout.rows();
-        let tile = tile(entities);
-        room(&mut self.scores, tile * entities);
         self.shard_gradients
             .resize_with(table.shards.len(), Vec::new);
         for (s, gradient) in self.shard_gradients.iter_mut().enumerate() {
             gradient.resize(table.spec.layout.range(s).len() * self.ew, 0.0);
         }
         let n = plan.queries.len();
+        if softmax_all::takes(spec, step.ew) {
+            self.blocks(&step, |block, (pulled, relations)| {
+                step.forward(plan, pulled, relations, block);
+            });
+            let tile = softmax_all::tile(entities, n);
+            for first in (0..n).step_by(tile) {
+                let end = n.min(first + tile);
+                let values = first * step.ew..end * step.ew;
+                self.softmax_all.tile(
+                    plan,
+                    first,
+                    &self.queries[values.clone()],
+                    table,
+                    (&mut self.d_queries[values], &mut self.losses[first..end]),
+                    (&mut self.shard_gradients, first == 0),
+                );
+            }
+            self.blocks(&step, |block, (pulled, relations)| {
+                step.backward(plan, pulled, relations, block);
+            });
+            return;
+        }
+        let tile = tile(entities);
+        room(&mut self.scores, tile * entities);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let task = task(end - first);
