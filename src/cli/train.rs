@@ -4,13 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{
-    Dataset, FilterIndex, LoadOptions, PublicDataset, Split, parse_fractions,
-};
+use shardloom::dataset::{Dataset, FilterIndex, LoadOptions, Split, parse_fractions};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{
-    EvalResult, Recorder, Run, RunResult, TrainResult, peak_memory_bytes, write_report,
+    EvalResult, Recorder, Run, RunResult, TrainResult, WarmStart, peak_memory_bytes, write_report,
 };
 use shardloom::server::ParameterServer;
 use shardloom::train::{Ending, TrainState, Trainer, initializer, shape};
@@ -91,6 +89,10 @@ pub struct TrainArgs {
     /// One such event, as in --event 40:kill:2; may be repeated.
     #[arg(long, value_name = "STEP:ACTION[:WORKER]")]
     event: Vec<ScriptEvent>,
+    /// Run to start from: rows of entities and relations that it knows by name are taken over from
+    /// its best checkpoint, the others and the optimizer start fresh.
+    #[arg(long, value_name = "RUN")]
+    init_from: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<i64>,
@@ -100,7 +102,7 @@ pub struct TrainArgs {
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
-        "objective", "shards", "seed", "output", "set", "workers", "update_mode", "staleness",
+        "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
     ])]
     resume: Option<PathBuf>,
@@ -166,6 +168,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
             };
             let dataset = Dataset::load(&config.dataset, &options)?;
             announce(&dataset, &progress);
+            let warm = config.init_from.as_deref();
+            let warm = warm.map(|from| WarmStart::open(from, &config, &dataset));
+            let warm = warm.transpose()?;
             let backend = open_backend(&config.device)?;
             let device = backend.to_string();
             let server = ParameterServer::new(
@@ -174,6 +179,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 config.storage(),
                 &initializer(&config),
             )?;
+            if let Some(warm) = warm {
+                warm.apply(&server)?;
+                progress.say(&warm.to_string());
+            }
             let run = Run::create(config, &dataset)?;
             progress.say(&format!("training on {device}, into {}", shown(&run.path)));
             train(
@@ -212,12 +221,7 @@ impl TrainArgs {
             layers.text(recipe.name, recipe.text)?;
         }
         let mut config = layers.layers(flags).build()?;
-        // A run must find its graph again from any directory.
-        let path = PathBuf::from(&config.dataset);
-        let named = config.dataset == "genealogy" || PublicDataset::find(&config.dataset).is_some();
-        if !named && let Ok(absolute) = path.canonicalize() {
-            config.dataset = absolute.display().to_string();
-        }
+        config.anchor();
         Ok(config)
     }
 
@@ -239,7 +243,7 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 17] = [
+        let flags: [(&str, Option<toml::Value>); 18] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("model", self.model.clone().map(Into::into)),
@@ -259,6 +263,12 @@ impl TrainArgs {
                 self.staleness_policy.clone().map(Into::into),
             ),
             ("seed", self.seed.map(Into::into)),
+            (
+                "init_from",
+                self.init_from
+                    .as_ref()
+                    .map(|p| p.display().to_string().into()),
+            ),
             (
                 "output",
                 self.output.as_ref().map(|p| p.display().to_string().into()),

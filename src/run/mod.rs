@@ -13,11 +13,13 @@ mod memory;
 mod recorder;
 mod result;
 mod summary;
+mod warm;
 
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
 pub use result::{EvalResult, RunResult, TrainResult};
 pub use summary::write_report;
+pub use warm::{Overlap, WarmStart};
 
 use std::fs;
 use std::io;
@@ -55,6 +57,14 @@ pub enum RunError {
     NotARun {
         /// The directory.
         path: PathBuf,
+    },
+    /// A run whose rows do not fit another's.
+    #[error("{path} cannot be started from: {differences}", path = .path.display())]
+    Unlike {
+        /// The directory.
+        path: PathBuf,
+        /// What differs: keys, what was found and what was expected.
+        differences: String,
     },
     /// Its configuration is wrong.
     #[error("the run's configuration: {0}")]

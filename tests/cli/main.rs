@@ -10,4 +10,5 @@ mod query;
 #[cfg(unix)]
 mod resume;
 mod train;
+mod warm;
 mod workers;

@@ -1,6 +1,7 @@
 //! Training and ranking through the library.
 
 mod half;
+mod warm;
 
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
