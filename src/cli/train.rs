@@ -294,6 +294,7 @@ fn announce(dataset: &Dataset, progress: &Progress) {
         train,
         valid,
         test,
+        ..
     } = dataset;
     progress.say(&format!(
         "{name}: {} entities, {} relations, {} + {} + {} facts",
@@ -303,7 +304,11 @@ fn announce(dataset: &Dataset, progress: &Progress) {
         valid.len(),
         test.len()
     ));
-    for warning in dataset.report().warnings() {
+    let report = dataset.report();
+    if let Some(weights) = report.weights {
+        progress.say(&weights.to_string());
+    }
+    for warning in report.warnings() {
         progress.say(&format!("note: {warning}"));
     }
 }

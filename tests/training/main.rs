@@ -2,6 +2,7 @@
 
 mod half;
 mod warm;
+mod weights;
 
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};

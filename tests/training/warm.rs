@@ -14,17 +14,14 @@ fn neighbours() -> Dataset {
     let people = 130;
     let mut new = Genealogy { people, seed: 4 }.generate().unwrap();
     let old = family();
-    let renamed = |own: &Vocabulary, old: &Vocabulary, shared: usize| {
-        let mut names = Vocabulary::new();
-        for (i, name) in own.iter().enumerate() {
-            names.intern(match i % 2 {
-                0 if i < 2 * shared => old.name((shared - i / 2) as u32),
-                _ => name,
-            });
-        }
-        names
-    };
-    new.entities = renamed(&new.entities, &old.entities, 40);
+    let mut names = Vocabulary::new();
+    for (i, name) in new.entities.iter().enumerate() {
+        names.intern(match i % 2 {
+            0 if i < 80 => old.entities.name((40 - i / 2) as u32),
+            _ => name,
+        });
+    }
+    new.entities = names;
     assert_eq!(new.entities.len(), people);
     new
 }
@@ -56,7 +53,7 @@ fn old_run(config: &Config, home: &tempfile::TempDir) -> Run {
     run
 }
 
-fn row<'a>(values: &'a [f32], width: usize, row: u32) -> &'a [f32] {
+fn row(values: &[f32], width: usize, row: u32) -> &[f32] {
     &values[row as usize * width..][..width]
 }
 
