@@ -7,9 +7,7 @@ use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{Dataset, FilterIndex, LoadOptions, Split, parse_fractions};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
-use shardloom::run::{
-    EvalResult, Recorder, Run, RunResult, TrainResult, WarmStart, peak_memory_bytes, write_report,
-};
+use shardloom::run::{Recorder, Run, WarmStart};
 use shardloom::server::ParameterServer;
 use shardloom::train::{Ending, TrainState, Trainer, initializer, shape};
 
@@ -286,7 +284,8 @@ impl TrainArgs {
     }
 }
 
-fn announce(dataset: &Dataset, progress: &Progress) {
+/// Tells what a graph holds and what to beware of in it.
+pub fn announce(dataset: &Dataset, progress: &Progress) {
     let Dataset {
         name,
         entities,
@@ -327,49 +326,18 @@ fn train(
     trainer.script = script;
     let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
     let interrupted = || {
-        Box::new(Interrupted {
-            run: Some(run.path.clone()),
-        })
+        let resume = Some(format!("train --resume {}", shown(&run.path)));
+        Box::new(Interrupted { resume })
     };
     if trainer.train(&mut recorder)? == Ending::Interrupted {
         recorder.inner().clear();
         return Err(interrupted());
     }
-    // The best checkpoint is evaluated, on the same device, which still holds the last one.
-    let mut best_epoch = trainer.state.epoch;
-    if let Some(epoch) = run.best(&trainer.state)?
-        && epoch != best_epoch
-    {
-        run.restore(&trainer.server, epoch)?;
-        best_epoch = epoch;
-    }
-    let Some(valid) = trainer.evaluate(&dataset.valid, &mut recorder)? else {
-        return Err(interrupted());
-    };
-    let Some(test) = trainer.evaluate(&dataset.test, &mut recorder)? else {
-        return Err(interrupted());
-    };
+    let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
     recorder.inner().clear();
-    let state = &trainer.state;
-    let result = RunResult {
-        dataset: run.config.dataset.clone(),
-        model: run.config.model.clone(),
-        dim: run.config.dim,
-        device,
-        seed: run.config.seed,
-        eval: EvalResult::of(&test),
-        test,
-        valid,
-        train: TrainResult {
-            epochs: state.epoch,
-            best_epoch,
-            seconds: state.seconds,
-            triples_per_second: state.facts as f64 / state.seconds,
-        },
-        peak_memory_bytes: peak_memory_bytes(),
+    let Some(result) = result else {
+        return Err(interrupted());
     };
-    run.write_result(&result)?;
-    write_report(&run, &result, dataset, &trainer.server)?;
 
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nTest facts of {}, filtered ranks:", dataset.name)?;

@@ -9,6 +9,7 @@
 //! | `result.json` | what came out |
 //! | `report.html` | the same, to look at |
 
+mod conclude;
 mod memory;
 mod recorder;
 mod result;
@@ -31,7 +32,7 @@ use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyE
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
-use crate::train::TrainState;
+use crate::train::{TrainError, TrainState};
 
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,9 @@ pub enum RunError {
     /// The device failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Training or ranking failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// A file of the run that cannot be understood.
     #[error("{path}: {reason}", path = .path.display())]
     Damaged {
