@@ -269,13 +269,13 @@ fn weights_of_facts_are_told_of_and_change_what_is_learned() {
     let output = home.run(&words("train quick.toml --dataset mixed --epochs 1"));
     let (_, said) = texts(&output);
     assert!(
-        said.contains("training facts weigh 0 to 2; 55 weigh 0, the others 1.4"),
+        said.contains("training facts weigh 0 to 2; 56 weigh 0, the others 1.5000"),
         "{said}"
     );
     let info = home.ok(&words("dataset info mixed"));
     assert!(info.contains("training facts weigh 0 to 2; "), "{info}");
     let json: Value = serde_json::from_str(&home.ok(&words("dataset info mixed --json"))).unwrap();
-    assert_eq!(json["weights"]["zeros"], 55);
+    assert_eq!(json["weights"]["zeros"], 56);
     let json: Value = serde_json::from_str(&home.ok(&words("dataset info ring --json"))).unwrap();
     assert!(json["weights"].is_null());
 
