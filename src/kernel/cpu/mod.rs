@@ -9,6 +9,7 @@ mod grad_query_all;
 mod grad_rows;
 mod loss;
 mod memory;
+mod pairs;
 mod pull;
 mod push;
 mod query;
@@ -17,14 +18,17 @@ mod rank;
 mod rank_count;
 mod rearrange;
 mod regularize;
+mod sampled;
 mod scatter;
 mod score;
 mod score_all;
+mod score_pairs;
 mod share;
 mod simd;
 mod step;
 mod table;
 mod update;
+mod vector;
 mod widen;
 mod write_rows;
 
@@ -55,6 +59,8 @@ struct Workspace {
     /// Widths of entity and relation rows.
     ew: usize,
     rw: usize,
+    /// Queries of the step.
+    count: usize,
     /// Pulled rows: unique rows × width.
     entities: Vec<f32>,
     relations: Vec<f32>,
@@ -64,8 +70,10 @@ struct Workspace {
     /// Contributions of queries to their inputs.
     d_inputs: Vec<f32>,
     d_relations: Vec<f32>,
-    /// Scores, then coefficients: queries × candidates, or a tile × entities.
+    /// Scores of all entities, then coefficients: a tile × entities.
     scores: Vec<f32>,
+    /// What steps with sampled candidates need.
+    sampled: sampled::Sampled,
     losses: Vec<f32>,
     /// Gradients of unique rows.
     entity_gradients: Vec<f32>,
@@ -276,6 +284,8 @@ impl Engine {
         let Workspace {
             ew: _,
             rw: _,
+            count: _,
+            sampled,
             entities,
             relations,
             queries,
@@ -300,6 +310,7 @@ impl Engine {
             entity_gradients,
             relation_gradients,
         ];
+        sampled.poison();
         for buffer in buffers.into_iter().chain(shard_gradients) {
             buffer.fill(f32::NAN);
         }

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::block::{Block, Geometry, ReduceBlock, SampledBlock};
+use super::block::{Block, Geometry};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::{Contributions, grad_input_rows};
+use super::grad_rows::add_inputs;
 use super::loss::loss;
 use super::pull::pull;
 use super::query::query;
@@ -51,6 +51,7 @@ impl Workspace {
             room(&mut self.relations, plan.relations.len() * rw),
         );
         let n = plan.queries.len();
+        self.count = n;
         room(&mut self.queries, n * ew);
         room(&mut self.d_queries, n * ew);
         room(&mut self.d_inputs, n * ew);
@@ -58,45 +59,6 @@ impl Workspace {
         room(&mut self.losses, n);
         room(&mut self.entity_gradients, plan.entities.len() * ew);
         room(&mut self.relation_gradients, plan.relations.len() * rw);
-    }
-
-    /// Forward and backward with sampled candidates, a block of queries at a time, so that a
-    /// block's candidates are still in cache when their gradients are taken.
-    pub(super) fn sampled(&mut self, spec: &StepSpec, plan: &Plan) {
-        let Some(step) = self.geometry(spec, plan) else {
-            return;
-        };
-        let width = plan.sampled_width();
-        room(&mut self.scores, plan.queries.len() * width);
-        let n = plan.queries.len();
-        let blocks = self.queries[..n * step.ew]
-            .par_chunks_mut(BLOCK * step.ew)
-            .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_inputs[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_relations[..n * step.rw].par_chunks_mut(BLOCK * step.rw))
-            .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
-            .zip(self.losses[..n].par_chunks_mut(BLOCK));
-        let (entities, relations) = (&self.entities[..], &self.relations[..]);
-        blocks
-            .enumerate()
-            .for_each(|(b, (((((q, dq), de), dr), s), l))| {
-                let block = Block {
-                    first: b * BLOCK,
-                    queries: q,
-                    d_queries: dq,
-                    d_inputs: de,
-                    d_relations: dr,
-                    scores: s,
-                    losses: l,
-                };
-                spec.model.visit(SampledBlock {
-                    step: &step,
-                    plan,
-                    entities,
-                    relations,
-                    block,
-                });
-            });
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
@@ -185,51 +147,34 @@ impl Workspace {
         }
     }
 
-    /// Adds up the gradient of every unique row.
+    /// Adds up the gradient of every unique row: to what it has as a sampled candidate comes what it
+    /// is an input of.
     pub(super) fn reduce(&mut self, spec: &StepSpec, plan: &Plan) {
         let Some(step) = self.geometry(spec, plan) else {
             return;
         };
         let n = plan.queries.len();
-        let candidates = plan.sampled_width();
-        let from = Contributions {
-            inputs: &self.d_inputs[..n * step.ew],
-            queries: &self.queries[..n * step.ew],
-            coefficients: &self.scores[..n * candidates],
-            candidates,
-            chunk: match plan.candidates {
-                Candidates::Sampled { chunk, .. } => chunk,
-                Candidates::All { .. } => 1,
-            },
-        };
         let penalty = spec.regularizer;
         let rows = &plan.entities;
+        let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
         let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
+        let inputs = &self.d_inputs[..n * step.ew];
         self.entity_gradients[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
-                spec.model.visit(ReduceBlock {
-                    first: b * BLOCK,
-                    from: &from,
-                    plan,
-                    values,
-                    gradients,
-                    width: step.ew,
-                });
                 simd(
                     #[inline(always)]
                     || {
                         for (i, gradient) in gradients.chunks_exact_mut(step.ew).enumerate() {
                             let i = b * BLOCK + i;
+                            if !sampled {
+                                gradient.fill(0.0);
+                            }
+                            add_inputs(inputs, rows.places_of(i), gradient);
                             let strength = penalty.entity * rows.penalty[i];
-                            regularize(
-                                penalty.kind,
-                                lanes,
-                                strength,
-                                &values[i * step.ew..][..step.ew],
-                                gradient,
-                            );
+                            let row = &values[i * step.ew..][..step.ew];
+                            regularize(penalty.kind, lanes, strength, row, gradient);
                         }
                     },
                 );
@@ -245,7 +190,8 @@ impl Workspace {
                 simd(
                     #[inline(always)]
                     || {
-                        grad_input_rows(inputs, rows.places_of(i), gradient);
+                        gradient.fill(0.0);
+                        add_inputs(inputs, rows.places_of(i), gradient);
                         let strength = penalty.relation * rows.penalty[i];
                         regularize(
                             penalty.kind,
@@ -260,7 +206,7 @@ impl Workspace {
     }
 
     /// Widths and masks of a step; none if it has no queries.
-    fn geometry(&self, spec: &StepSpec, plan: &Plan) -> Option<Geometry> {
+    pub(super) fn geometry(&self, spec: &StepSpec, plan: &Plan) -> Option<Geometry> {
         let n = plan.queries.len();
         let relations = plan.relations.len();
         (n > 0 && relations > 0).then(|| Geometry {
