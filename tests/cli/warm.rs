@@ -76,7 +76,7 @@ fn workers_and_shards_start_from_the_same_rows() {
     };
     let one = train("one", "");
     assert!(one == train("two", "--workers 2"));
-    assert!(one == train("hash", "--workers 2 --shards 3 --set sharding=hash"));
+    assert!(one == train("three", "--workers 2 --shards 3"));
 }
 
 #[test]
