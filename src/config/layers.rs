@@ -70,7 +70,7 @@ impl ConfigError {
 }
 
 /// Builds a [`Config`] from layers; later layers win.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Layers {
     table: Table,
 }
@@ -185,17 +185,24 @@ impl Layers {
     /// # Errors
     /// [`ConfigError::Invalid`] if a value or a combination makes no sense.
     pub fn build(&self) -> Result<Config, ConfigError> {
-        let config: Config = self
-            .table
+        let config = self.unchecked()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration, for layers that are not complete yet: values may not go together.
+    ///
+    /// # Errors
+    /// None that single keys did not have.
+    pub fn unchecked(&self) -> Result<Config, ConfigError> {
+        self.table
             .clone()
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError::Value {
                 origin: "configuration".to_owned(),
                 key: String::new(),
                 message: e.message().to_owned(),
-            })?;
-        config.validate()?;
-        Ok(config)
+            })
     }
 }
 

@@ -6,11 +6,12 @@ mod recipes;
 pub use layers::{ConfigError, Layers};
 pub use recipes::{RECIPES, Recipe, find as find_recipe};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::PublicDataset;
 use crate::kernel::Dtype;
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
@@ -90,6 +91,9 @@ config! {
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
+    /// Run to start from: rows of the entities and relations that its best checkpoint knows by name
+    /// are taken over; the optimizer starts fresh.
+    init_from: Option<PathBuf> = None,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
     /// Loss: softmax, bce, margin or self-adversarial.
@@ -262,6 +266,17 @@ impl Config {
                 // Whoever holds others up has failed long before.
                 timeout: timeout.saturating_mul(4),
             },
+        }
+    }
+
+    /// Makes paths absolute, so that a run finds its graph again from any directory.
+    pub fn anchor(&mut self) {
+        let named = self.dataset == "genealogy" || PublicDataset::find(&self.dataset).is_some();
+        if !named && let Ok(absolute) = Path::new(&self.dataset).canonicalize() {
+            self.dataset = absolute.display().to_string();
+        }
+        if let Some(Ok(absolute)) = self.init_from.as_ref().map(|path| path.canonicalize()) {
+            self.init_from = Some(absolute);
         }
     }
 

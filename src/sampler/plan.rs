@@ -139,7 +139,7 @@ pub struct Plan {
     pub relations: Rows,
     /// The queries.
     pub queries: Vec<Query>,
-    /// Weight of each query's loss; they add up to one.
+    /// Weight of each query's loss; without weights of facts, they add up to one.
     pub weights: Vec<f32>,
     /// What the queries are scored against.
     pub candidates: Candidates,

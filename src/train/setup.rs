@@ -34,6 +34,7 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         config.objective,
         config.batch_size,
     );
+    sampler.weigh(&dataset.weights);
     sampler.sides = config.sides;
     sampler.negatives = Negatives {
         count: config.negatives,
