@@ -22,6 +22,10 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
             let coefficient = coefficients[number * params.candidates];
             return add_gradient(sum, coefficient, own, queries_cell(number, k));
         }
+        case 3u: {
+            // Contributions to right answers come after those to entities.
+            return add(sum, inputs_cell(params.queries + number, k));
+        }
         default: {
             let j = number % params.negatives + 1u;
             let first = number / params.negatives * params.chunk;

@@ -8,6 +8,7 @@ mod halves;
 mod oracle;
 mod pushes;
 mod ranks;
+mod relations;
 mod rows;
 mod slices;
 mod steps;

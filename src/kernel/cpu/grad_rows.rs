@@ -8,6 +8,8 @@ use crate::sampler::Place;
 pub(super) struct Contributions<'a> {
     /// ∂loss/∂input of every query: queries × width.
     pub inputs: &'a [f32],
+    /// ∂loss/∂(right answer) of every pair query: queries × width, if relations are predicted.
+    pub answers: &'a [f32],
     /// Query vectors: queries × entity width.
     pub queries: &'a [f32],
     /// Coefficients: queries × candidates.
@@ -32,6 +34,7 @@ pub(super) fn grad_rows<O: Operator>(
     for &word in places {
         match Place::unpack(word) {
             Place::Input(q) => add_input(from.inputs, q, gradient),
+            Place::Pair(q) => add_input(from.answers, q, gradient),
             Place::Positive(q) => {
                 let q = q as usize;
                 let coefficient = from.coefficients[q * from.candidates];

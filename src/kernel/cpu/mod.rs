@@ -9,6 +9,8 @@ mod grad_query_all;
 mod grad_rows;
 mod loss;
 mod memory;
+mod pair_query;
+mod pair_query_backward;
 mod pull;
 mod push;
 mod query;
@@ -17,6 +19,7 @@ mod rank;
 mod rank_count;
 mod rearrange;
 mod regularize;
+mod relations;
 mod scatter;
 mod score;
 mod score_all;
@@ -72,6 +75,8 @@ struct Workspace {
     relation_gradients: Vec<f32>,
     /// Gradients of whole shards (objectives over all entities).
     shard_gradients: Vec<Vec<f32>>,
+    /// What predicting relations needs.
+    pairs: relations::Pairs,
 }
 
 /// Applies one gradient row for each of the ascending rows `ids` of a table.
@@ -122,13 +127,18 @@ impl Engine {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         let view = entities.view();
-        work.pull(plan, &view, &relations.view());
+        let all_relations = relations.view();
+        work.pull(plan, &view, &all_relations);
         if matches!(plan.candidates, Candidates::All { .. }) {
             work.all(spec, plan, &view);
             drop(view);
+            if plan.predicts_relations {
+                work.relations(spec, plan, &all_relations);
+            }
+            drop(all_relations);
         } else {
             // All that is needed has been pulled: others may write to the table.
-            drop(view);
+            drop((view, all_relations));
             work.sampled(spec, plan);
         }
         work.reduce(spec, plan);
@@ -287,6 +297,7 @@ impl Engine {
             entity_gradients,
             relation_gradients,
             shard_gradients,
+            pairs,
         } = &mut self.work;
         let buffers = [
             entities,
@@ -300,7 +311,8 @@ impl Engine {
             entity_gradients,
             relation_gradients,
         ];
-        for buffer in buffers.into_iter().chain(shard_gradients) {
+        let buffers = buffers.into_iter().chain(shard_gradients);
+        for buffer in buffers.chain(pairs.buffers()) {
             buffer.fill(f32::NAN);
         }
     }

@@ -194,6 +194,7 @@ impl Workspace {
         let candidates = plan.sampled_width();
         let from = Contributions {
             inputs: &self.d_inputs[..n * step.ew],
+            answers: &self.pairs.d_answers,
             queries: &self.queries[..n * step.ew],
             coefficients: &self.scores[..n * candidates],
             candidates,
@@ -246,6 +247,9 @@ impl Workspace {
                     #[inline(always)]
                     || {
                         grad_input_rows(inputs, rows.places_of(i), gradient);
+                        if plan.predicts_relations {
+                            self.pairs.add_gradient(i, gradient);
+                        }
                         let strength = penalty.relation * rows.penalty[i];
                         regularize(
                             penalty.kind,
@@ -260,7 +264,7 @@ impl Workspace {
     }
 
     /// Widths and masks of a step; none if it has no queries.
-    fn geometry(&self, spec: &StepSpec, plan: &Plan) -> Option<Geometry> {
+    pub(super) fn geometry(&self, spec: &StepSpec, plan: &Plan) -> Option<Geometry> {
         let n = plan.queries.len();
         let relations = plan.relations.len();
         (n > 0 && relations > 0).then(|| Geometry {

@@ -8,7 +8,7 @@ use super::shape::Tile;
 use super::source::Stage;
 use super::widen::widen;
 use super::workspace::Workspace;
-use crate::device::DeviceError;
+use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
 
 /// Adds to (or, for the first tile of a step, overwrites) the gradients of whole shards.
@@ -32,10 +32,20 @@ pub(super) fn grad_candidates_all(
             work.scores.buffer(),
             gradients.buffer(),
         ];
-        let tile = Tile::of_gradients(recorder.busy, similarity, (params.rows, params.cells, 1));
-        let tiles = tile.covering(params.rows) * tile.covering(params.cells);
-        let stage = Stage::GradCandidatesAll(similarity, tile);
-        recorder.dispatch(stage, &params, &buffers, workgroups(tiles, 1))?;
+        grad_candidate_rows(recorder, &params, similarity, buffers)?;
     }
     Ok(())
+}
+
+/// The same for the rows of a shard, or others that lie together; adds if `params.extra` is not 0.
+pub(super) fn grad_candidate_rows(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    buffers: [&Buffer; 4],
+) -> Result<(), DeviceError> {
+    let tile = Tile::of_gradients(recorder.busy, similarity, (params.rows, params.cells, 1));
+    let tiles = tile.covering(params.rows) * tile.covering(params.cells);
+    let stage = Stage::GradCandidatesAll(similarity, tile);
+    recorder.dispatch(stage, params, &buffers, workgroups(tiles, 1))
 }

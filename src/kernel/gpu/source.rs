@@ -18,6 +18,8 @@ pub(super) enum Stage {
     Pull(Values, Dtype),
     Query(Model),
     QueryBackward(Model),
+    PairQuery(Model),
+    PairQueryBackward(Model),
     /// With the number of invocations that share a pair.
     Score(Similarity, Values, u32),
     /// With the number of invocations of a workgroup.
@@ -73,6 +75,8 @@ impl Stage {
             Stage::Pull(..) => "pull",
             Stage::Query(_) => "query",
             Stage::QueryBackward(_) => "query_backward",
+            Stage::PairQuery(_) => "pair_query",
+            Stage::PairQueryBackward(_) => "pair_query_backward",
             Stage::Score(..) => "score",
             Stage::Loss(..) => "loss",
             Stage::LossSum => "loss_sum",
@@ -108,6 +112,11 @@ impl Stage {
             Stage::QueryBackward(model) => {
                 s.group(GROUP).model(model).add(shader!("query_backward"))
             }
+            Stage::PairQuery(model) => s.group(GROUP).model(model).add(shader!("pair_query")),
+            Stage::PairQueryBackward(model) => s
+                .group(GROUP)
+                .model(model)
+                .add(shader!("pair_query_backward")),
             Stage::Score(similarity, values, span) => s
                 .group(GROUP)
                 .constant("SPAN", format_args!("{span}u"))

@@ -12,6 +12,7 @@ use super::query::query;
 use super::query_backward::query_backward;
 use super::recorder::Recorder;
 use super::regularize::regularize;
+use super::relations;
 use super::scatter::scatter;
 use super::score::score;
 use super::score_all::score_all;
@@ -47,7 +48,8 @@ impl Step<'_> {
         work.relation_gradients
             .room(gpu, relations * relation_width)?;
         work.queries.room(gpu, n * width)?;
-        work.d_queries.room(gpu, n * width)?;
+        let halves = if plan.predicts_relations { 2 } else { 1 };
+        work.d_queries.room(gpu, halves * n * width)?;
         work.d_relations.room(gpu, n * relation_width)?;
         work.losses.room(gpu, n)?;
         match &plan.candidates {
@@ -67,7 +69,10 @@ impl Step<'_> {
                 for s in 0..layout.shards() {
                     work.shard_room(gpu, s, layout.range(s).len() * width)?;
                 }
-                Ok(())
+                match plan.predicts_relations {
+                    true => relations::make_room(work, gpu, plan, relation_width),
+                    false => Ok(()),
+                }
             }
         }
     }
@@ -111,6 +116,7 @@ impl Step<'_> {
                     params,
                     self.spec.loss.kind,
                     model.similarity(),
+                    work.losses.buffer(),
                     work,
                 )?;
                 grad_query(recorder, params, model.similarity(), work)?;
@@ -118,6 +124,10 @@ impl Step<'_> {
             Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
         }
         query_backward(recorder, params, model, work)?;
+        grad_relations(recorder, &relation_rows, &plan.relations, work)?;
+        if plan.predicts_relations {
+            relations::record(recorder, gpu, uploaded, model, work)?;
+        }
         grad_entities(
             recorder,
             &entity_rows,
@@ -125,7 +135,6 @@ impl Step<'_> {
             &plan.entities,
             work,
         )?;
-        grad_relations(recorder, &relation_rows, &plan.relations, work)?;
 
         let penalty = &self.spec.regularizer;
         let buffers = [words, entities, work.entity_gradients.buffer()];
@@ -171,7 +180,9 @@ impl Step<'_> {
                 ..*params
             };
             score_all(recorder, params, similarity, table, work)?;
-            loss(recorder, params, self.spec.loss.kind, similarity, work)?;
+            let losses = work.losses.buffer();
+            let kind = self.spec.loss.kind;
+            loss(recorder, params, kind, similarity, losses, work)?;
             grad_query_all(recorder, params, similarity, table, work, slices)?;
             grad_candidates_all(recorder, params, similarity, table, work)?;
         }
@@ -186,7 +197,7 @@ pub(super) fn tile(gpu: &Gpu, entities: usize) -> usize {
 }
 
 /// Partial sums of a tile of queries that have room.
-fn most_slices(gpu: &Gpu, tile: usize, width: usize) -> usize {
+pub(super) fn most_slices(gpu: &Gpu, tile: usize, width: usize) -> usize {
     let one = tile * width * size_of::<f32>();
     (most_bytes(gpu) / one.max(1)).max(1)
 }

@@ -65,7 +65,8 @@ workspace! {
     relations,
     /// Query vectors: queries × entity width.
     queries,
-    /// ∂loss/∂query, then contributions of queries to their entities.
+    /// ∂loss/∂query, then contributions of queries to their entities; where relations are
+    /// predicted, those to their right answers come after them.
     d_queries,
     /// Contributions of queries to their relations: queries × relation width.
     d_relations,
@@ -73,6 +74,10 @@ workspace! {
     scores,
     /// The loss of every query.
     losses,
+    /// Pair queries, ∂loss/∂(pair query), and the loss of the relation of every query.
+    pair_queries,
+    d_pairs,
+    pair_losses,
     /// Slopes of right answers, see `loss`.
     slopes,
     /// Partial sums, see `grad_query_all`.

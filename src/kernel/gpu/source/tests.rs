@@ -19,6 +19,9 @@ fn stages() -> Vec<Stage> {
     let mut stages = vec![Stage::LossSum, Stage::SquareSum];
     for &model in Model::ALL {
         stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
+        if model.predicts_relations() {
+            stages.extend([Stage::PairQuery(model), Stage::PairQueryBackward(model)]);
+        }
     }
     for kind in [
         RegularizerKind::N3,
