@@ -127,18 +127,20 @@ impl Engine {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         let view = entities.view();
-        let all_relations = relations.view();
-        work.pull(plan, &view, &all_relations);
+        let pulled = relations.view();
+        work.pull(plan, &view, &pulled);
+        // Who needs no more of them lets others write.
+        let all_relations = plan.predicts_relations.then_some(pulled);
         if matches!(plan.candidates, Candidates::All { .. }) {
             work.all(spec, plan, &view);
             drop(view);
-            if plan.predicts_relations {
-                work.relations(spec, plan, &all_relations);
+            if let Some(table) = &all_relations {
+                work.relations(spec, plan, table);
             }
             drop(all_relations);
         } else {
             // All that is needed has been pulled: others may write to the table.
-            drop((view, all_relations));
+            drop(view);
             work.sampled(spec, plan);
         }
         work.reduce(spec, plan);
