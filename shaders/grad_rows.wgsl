@@ -40,6 +40,17 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
     }
 }
 
+// Which places count: all of them (0), those of candidates, or the others, which are added to what
+// is there.
+const CANDIDATES: u32 = 1u;
+const OTHERS: u32 = 2u;
+
+fn counts(place: u32) -> bool {
+    let kind = place >> 30u;
+    let candidate = kind == 1u || kind == 2u;
+    return params.extra == 0u || candidate == (params.extra == CANDIDATES);
+}
+
 @compute @workgroup_size(GROUP)
 fn grad_rows(
     @builtin(workgroup_id) group: vec3u,
@@ -60,7 +71,10 @@ fn grad_rows(
         let begin = min(slice * stretch, length);
         let end = min(begin + stretch, length);
         for (var p = start + begin; p < start + end; p++) {
-            sum = add_place(sum, own, plan[params.at_places + p], k);
+            let place = plan[params.at_places + p];
+            if counts(place) {
+                sum = add_place(sum, own, place, k);
+            }
         }
     }
     if SLICES > 1u {
@@ -73,6 +87,9 @@ fn grad_rows(
         }
     }
     if live && slice == 0u {
+        if params.extra == OTHERS {
+            sum = add(gradients_cell(item, k), sum);
+        }
         store_gradients(item, k, sum);
     }
 }

@@ -19,7 +19,7 @@ fn pair_query(
     let k = i % lane_count();
     let at = params.at_queries + 4u * q;
     let e = entity_lane(plan[at], k) * entity_factors(q, k);
-    let t = entity_lane(plan[at + 3u], k);
+    let t = entity_lane(plan[at + 3u], k) * candidate_factors(plan[at + 3u], k);
     let pair = operator_backward(e, vec2f(), t, plan[at + 2u] == 1u).dr;
     relations[q * params.relation_width + k] = pair.x;
     if RELATION_COMPLEX {

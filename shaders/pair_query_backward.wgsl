@@ -23,11 +23,12 @@ fn pair_query_backward(
     let at = params.at_queries + 4u * q;
     let kept = entity_factors(q, k);
     let e = entity_lane(plan[at], k) * kept;
-    let t = entity_lane(plan[at + 3u], k);
+    let target_kept = candidate_factors(plan[at + 3u], k);
+    let t = entity_lane(plan[at + 3u], k) * target_kept;
     let d_pair = relation_lane(q, k);
     let inverse = plan[at + 2u] == 1u;
     let de = operator_backward(e, d_pair, t, inverse).de * kept;
-    let dt = operator_forward(e, d_pair, inverse);
+    let dt = operator_forward(e, d_pair, inverse) * target_kept;
     let x = q * params.width + k;
     let x_target = x + params.queries * params.width;
     let y = params.width / 2u;

@@ -141,6 +141,9 @@ config! {
     entity_dropout: f64 = 0.0,
     /// Probability that a value of a query's relation is dropped.
     relation_dropout: f64 = 0.0,
+    /// Probability that a value of an entity is dropped where it is a candidate (an answer, right or
+    /// wrong): one mask a row and step.
+    candidate_dropout: f64 = 0.0,
     /// Epochs between validations; 0 for none before the end.
     validate_every: u32 = 5,
     /// Most facts to validate on, 0 for all; the first ones of a fixed shuffle.
@@ -314,6 +317,7 @@ impl Config {
             ),
             range("entity_dropout", self.entity_dropout, 0.0, 0.99),
             range("relation_dropout", self.relation_dropout, 0.0, 0.99),
+            range("candidate_dropout", self.candidate_dropout, 0.0, 0.99),
             range("shards", self.shards as f64, 1.0, 1e6),
             range("workers", self.workers as f64, 1.0, 1024.0),
             range("min_workers", self.min_workers as f64, 1.0, 1024.0),

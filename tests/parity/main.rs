@@ -4,6 +4,7 @@ mod averages;
 mod calls;
 mod case;
 mod compare;
+mod dropout;
 mod halves;
 mod oracle;
 mod pushes;

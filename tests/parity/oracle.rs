@@ -158,9 +158,13 @@ fn query(
     model.query(&entity, &relation, inverse, &mut vector);
 
     let (rows, masked, positives) = candidates(plan, q, entities.rows());
-    let mut scores: Vec<f64> = rows
-        .iter()
-        .map(|&row| model.score(&vector, entities.row(row)))
+    let masks = rows.iter().map(|&row| {
+        let mask = as_candidate(spec, plan, row, entities.width);
+        (times(entities.row(row), &mask), mask)
+    });
+    let (values, masks): (Vec<_>, Vec<_>) = masks.unzip();
+    let mut scores: Vec<f64> = (values.iter())
+        .map(|row| model.score(&vector, row))
         .collect();
     for (score, &masked) in scores.iter_mut().zip(&masked) {
         if masked {
@@ -174,7 +178,7 @@ fn query(
     let mut d_query = vec![0.0; entities.width];
     let mut d_query_size = 0.0;
     for (j, &row) in rows.iter().enumerate() {
-        let candidate = entities.row(row);
+        let candidate = &values[j][..];
         let score_size = if masked[j] {
             0.0
         } else {
@@ -201,7 +205,9 @@ fn query(
         }
         d_query_size += off * size;
         let dc: Vec<f64> = dc.iter().map(|g| g * coefficient).collect();
-        out.entities.add(row, &dc, off * size);
+        let scale = largest(&masks[j]).max(1.0);
+        out.entities
+            .add(row, &times(&dc, &masks[j]), off * size * scale);
     }
     let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
     model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
@@ -229,6 +235,12 @@ fn kept(p: f32, [seed, row]: [u32; 2], width: usize) -> Vec<f64> {
     (0..width as u32).map(factor).collect()
 }
 
+/// What dropout multiplies the values of an entity by where it is a candidate.
+fn as_candidate(spec: &StepSpec, plan: &Plan, row: u32, width: usize) -> Vec<f64> {
+    let seed = plan.dropout_seed ^ 0x27d4_eb2f;
+    kept(spec.candidate_dropout, [seed, row], width)
+}
+
 /// The relation of a query among all relations, given both entities.
 fn pair(
     spec: &StepSpec,
@@ -249,7 +261,8 @@ fn pair(
         entities.width,
     );
     let entity = times(entities.row(entity_row), &entity_kept);
-    let target = entities.row(target_row);
+    let target_kept = as_candidate(spec, plan, target_row, entities.width);
+    let target = &times(entities.row(target_row), &target_kept);
 
     // Straight from the definition: the fact with each relation in turn.
     let rows = 0..relations.rows() as u32;
@@ -270,7 +283,7 @@ fn pair(
     let right = plan.relations.ids[asked.relation as usize];
     out.loss += Loss::new(LossKind::Softmax).row(&mut derivatives, &[right], weight);
 
-    let scale = largest(&entity_kept);
+    let scale = largest(&entity_kept).max(largest(&target_kept));
     let both = largest(&entity) + largest(target);
     let score_sizes: Vec<f64> = (vectors.iter().zip(&scores))
         .map(|(vector, &score)| 2.0 + 3.0 * score_size(spec.model, vector, target, score))
@@ -293,6 +306,7 @@ fn pair(
             off * 2.0 * largest(&entity) * largest(target) + f64::from(plan.weights[q]);
         let de = times(&de, &entity_kept);
         out.entities.add(entity_row, &de, of_entities);
+        let dt = times(&dt, &target_kept);
         out.entities.add(target_row, &dt, of_entities);
         out.relations.add(r, &dr, of_relation);
     }

@@ -159,6 +159,7 @@ fn every_objective_can_be_shared() {
         },
         Config {
             relation_weight: 0.5,
+            candidate_dropout: 0.3,
             model: "distmult".to_owned(),
             reciprocal: false,
             frequency_weights: true,
@@ -167,6 +168,7 @@ fn every_objective_can_be_shared() {
         sampled.clone(),
         Config {
             chunk: 4,
+            candidate_dropout: 0.3,
             filtered_negatives: true,
             shards: 5,
             ..sampled.clone()

@@ -1,7 +1,7 @@
 //! A block of queries, or of unique rows, that one task works on.
 
 use super::dropout::Dropout;
-use super::grad_rows::{Contributions, grad_rows};
+use super::grad_rows::{Contributions, grad_masked_rows, grad_rows};
 use super::loss::loss;
 use super::query::query;
 use super::query_backward::query_backward;
@@ -84,6 +84,8 @@ pub(super) struct SampledBlock<'a> {
     pub step: &'a Geometry,
     pub plan: &'a Plan,
     pub entities: &'a [f32],
+    /// The same rows as candidates: with dropout.
+    pub candidates: &'a [f32],
     pub relations: &'a [f32],
     pub block: Block<'a>,
 }
@@ -104,7 +106,7 @@ impl Visitor for SampledBlock<'_> {
         };
         step.forward(plan, self.entities, self.relations, &mut self.block);
         let block = &mut self.block;
-        let row = |position: u32| &self.entities[position as usize * step.ew..][..step.ew];
+        let row = |position: u32| &self.candidates[position as usize * step.ew..][..step.ew];
         let words = negatives.div_ceil(32);
         let mut slopes = Vec::new();
         simd(
@@ -156,6 +158,8 @@ pub(super) struct ReduceBlock<'a> {
     pub first: usize,
     pub from: &'a Contributions<'a>,
     pub plan: &'a Plan,
+    pub dropout: &'a Dropout,
+    /// Rows as candidates.
     pub values: &'a [f32],
     pub gradients: &'a mut [f32],
     pub width: usize,
@@ -171,7 +175,13 @@ impl Visitor for ReduceBlock<'_> {
                 for (i, gradient) in self.gradients.chunks_exact_mut(self.width).enumerate() {
                     let i = self.first + i;
                     let row = &self.values[i * self.width..][..self.width];
-                    grad_rows::<O>(self.from, self.plan.entities.places_of(i), row, gradient);
+                    let (dropout, rows) = (self.dropout, &self.plan.entities);
+                    if dropout.drops_candidates() {
+                        let mask = |row: &mut [f32]| dropout.drop_candidate(rows.ids[i], row);
+                        grad_masked_rows::<O>(self.from, rows.places_of(i), row, mask, gradient);
+                        continue;
+                    }
+                    grad_rows::<O>(self.from, rows.places_of(i), row, gradient);
                 }
             },
         );

@@ -29,30 +29,64 @@ pub(super) fn grad_rows<O: Operator>(
     gradient: &mut [f32],
 ) {
     gradient.fill(0.0);
+    for &word in places {
+        add_place::<O>(from, word, row, gradient);
+    }
+}
+
+#[inline(always)]
+fn add_place<O: Operator>(from: &Contributions, word: u32, row: &[f32], gradient: &mut [f32]) {
     let width = gradient.len();
     let query = |q: usize| &from.queries[q * width..][..width];
-    for &word in places {
-        match Place::unpack(word) {
-            Place::Input(q) => add_input(from.inputs, q, gradient),
-            Place::Pair(q) => add_input(from.answers, q, gradient),
-            Place::Positive(q) => {
-                let q = q as usize;
-                let coefficient = from.coefficients[q * from.candidates];
-                add_gradient::<O>(coefficient, row, query(q), gradient);
-            }
-            Place::Slot(s) => {
-                let negatives = from.candidates - 1;
-                let (c, j) = (s as usize / negatives, s as usize % negatives);
-                let total = from.coefficients.len() / from.candidates;
-                for q in c * from.chunk..total.min((c + 1) * from.chunk) {
-                    let coefficient = from.coefficients[q * from.candidates + 1 + j];
-                    if coefficient != 0.0 {
-                        add_gradient::<O>(coefficient, row, query(q), gradient);
-                    }
+    match Place::unpack(word) {
+        Place::Input(q) => add_input(from.inputs, q, gradient),
+        Place::Pair(q) => add_input(from.answers, q, gradient),
+        Place::Positive(q) => {
+            let q = q as usize;
+            let coefficient = from.coefficients[q * from.candidates];
+            add_gradient::<O>(coefficient, row, query(q), gradient);
+        }
+        Place::Slot(s) => {
+            let negatives = from.candidates - 1;
+            let (c, j) = (s as usize / negatives, s as usize % negatives);
+            let total = from.coefficients.len() / from.candidates;
+            for q in c * from.chunk..total.min((c + 1) * from.chunk) {
+                let coefficient = from.coefficients[q * from.candidates + 1 + j];
+                if coefficient != 0.0 {
+                    add_gradient::<O>(coefficient, row, query(q), gradient);
                 }
             }
         }
     }
+}
+
+/// The same where candidates are dropped out: `row` is the masked value, and `mask` multiplies what
+/// a row gets as a candidate, before it gets the rest.
+#[inline(always)]
+pub(super) fn grad_masked_rows<O: Operator>(
+    from: &Contributions,
+    places: &[u32],
+    row: &[f32],
+    mask: impl Fn(&mut [f32]),
+    gradient: &mut [f32],
+) {
+    gradient.fill(0.0);
+    for &word in places {
+        if is_candidate(word) {
+            add_place::<O>(from, word, row, gradient);
+        }
+    }
+    mask(gradient);
+    for &word in places {
+        if !is_candidate(word) {
+            add_place::<O>(from, word, row, gradient);
+        }
+    }
+}
+
+#[inline(always)]
+fn is_candidate(word: u32) -> bool {
+    matches!(Place::unpack(word), Place::Positive(_) | Place::Slot(_))
 }
 
 /// Overwrites `gradient` with the sum over places that are all inputs.

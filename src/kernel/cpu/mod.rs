@@ -3,6 +3,7 @@
 
 mod average;
 mod block;
+mod candidate_dropout;
 mod dropout;
 mod grad_candidates_all;
 mod grad_query_all;
@@ -75,6 +76,9 @@ struct Workspace {
     relation_gradients: Vec<f32>,
     /// Gradients of whole shards (objectives over all entities).
     shard_gradients: Vec<Vec<f32>>,
+    /// Pulled rows as candidates, where those are dropped out; and whole tables of them.
+    candidates: Vec<f32>,
+    masked: Option<Table>,
     /// What predicting relations needs.
     pairs: relations::Pairs,
 }
@@ -299,6 +303,8 @@ impl Engine {
             entity_gradients,
             relation_gradients,
             shard_gradients,
+            candidates,
+            masked,
             pairs,
         } = &mut self.work;
         let buffers = [
@@ -312,10 +318,14 @@ impl Engine {
             losses,
             entity_gradients,
             relation_gradients,
+            candidates,
         ];
         let buffers = buffers.into_iter().chain(shard_gradients);
         for buffer in buffers.chain(pairs.buffers()) {
             buffer.fill(f32::NAN);
+        }
+        if let Some(table) = masked {
+            (0..table.shards.len()).for_each(|s| table.shard_mut(s).values.fill(f32::NAN));
         }
     }
 }

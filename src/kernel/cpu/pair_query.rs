@@ -3,8 +3,8 @@
 use super::dropout::Dropout;
 use crate::model::{Model, Operator, Visitor, lane, lane_count, pair_lane, set_lane};
 
-/// Writes the pair query of one query. `entity` and `target` are the rows as stored; `query` is the
-/// number of the query, which names the entity's dropout mask.
+/// Writes the pair query of one query. `entity` is the row as stored, `target` that of a candidate; `query`
+/// is the number of the query, which names the entity's dropout mask.
 #[inline(always)]
 pub(super) fn pair_query(
     model: Model,

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::candidate_dropout::pulled_candidate_dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
 use super::loss::loss;
@@ -65,6 +66,15 @@ impl Workspace {
         let (ew, rw) = (step.ew, step.rw);
         let tile = tile(relations);
         room(&mut self.scores, tile.min(n) * relations);
+        let pulled = &self.entities[..];
+        let targets = match step.dropout.drops_candidates() {
+            true => {
+                let (ids, out) = (&plan.entities.ids, &mut self.candidates);
+                pulled_candidate_dropout(&step.dropout, ids, &pulled[..ids.len() * ew], out);
+                &self.candidates[..]
+            }
+            false => pulled,
+        };
         let pairs = &mut self.pairs;
         room(&mut pairs.queries, n * rw);
         room(&mut pairs.d_queries, n * rw);
@@ -89,11 +99,11 @@ impl Workspace {
                 .zip(self.d_inputs[first * ew..end * ew].par_chunks_mut(task * ew))
                 .zip(self.scores[..(end - first) * relations].par_chunks_mut(task * relations))
                 .zip(self.losses[first..end].par_chunks_mut(task));
-            let pulled = &self.entities[..];
             let rows = |q: usize| {
                 let query = &plan.queries[q];
-                let row = |position: u32| &pulled[position as usize * ew..][..ew];
-                (row(query.entity), row(query.target), query.inverse == 1)
+                let [entity, target] = [query.entity, query.target].map(|p| p as usize * ew);
+                let inverse = query.inverse == 1;
+                (&pulled[entity..][..ew], &targets[target..][..ew], inverse)
             };
             blocks
                 .enumerate()
@@ -131,6 +141,10 @@ impl Workspace {
                             for (q, (dp, (de, dt))) in (first..).zip(gradients) {
                                 let (model, dropout) = (spec.model, &step.dropout);
                                 pair_query_backward(model, dropout, q as u32, rows(q), dp, de, dt);
+                                if dropout.drops_candidates() {
+                                    let target = plan.queries[q].target as usize;
+                                    dropout.drop_candidate(plan.entities.ids[target], dt);
+                                }
                             }
                         },
                     );

@@ -3,6 +3,9 @@
 use rayon::prelude::*;
 
 use super::block::{Block, Geometry, ReduceBlock, SampledBlock};
+use super::candidate_dropout::{
+    candidate_dropout, candidate_dropout_backward, pulled_candidate_dropout,
+};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
@@ -13,7 +16,7 @@ use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
 use super::simd::simd;
-use super::table::View;
+use super::table::{Table, View};
 use super::{BLOCK, Workspace, room};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::model::Model;
@@ -77,6 +80,15 @@ impl Workspace {
             .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
             .zip(self.losses[..n].par_chunks_mut(BLOCK));
         let (entities, relations) = (&self.entities[..], &self.relations[..]);
+        let candidates = match step.dropout.drops_candidates() {
+            true => {
+                let pulled = &entities[..plan.entities.len() * step.ew];
+                let out = &mut self.candidates;
+                pulled_candidate_dropout(&step.dropout, &plan.entities.ids, pulled, out);
+                &self.candidates[..]
+            }
+            false => entities,
+        };
         blocks
             .enumerate()
             .for_each(|(b, (((((q, dq), de), dr), s), l))| {
@@ -93,6 +105,7 @@ impl Workspace {
                     step: &step,
                     plan,
                     entities,
+                    candidates,
                     relations,
                     block,
                 });
@@ -106,6 +119,12 @@ impl Workspace {
         else {
             return;
         };
+        let masked = step.dropout.drops_candidates().then(|| {
+            let old = self.masked.take();
+            candidate_dropout(&step.dropout, table, old)
+        });
+        let masked_view = masked.as_ref().map(Table::view);
+        let table = masked_view.as_ref().unwrap_or(table);
         let entities = table.spec.layout.rows();
         let tile = tile(entities);
         room(&mut self.scores, tile * entities);
@@ -183,6 +202,12 @@ impl Workspace {
                 first == 0,
             );
         }
+        if masked.is_some() {
+            let (layout, gradients) = (&table.spec.layout, &mut self.shard_gradients);
+            candidate_dropout_backward(&step.dropout, layout, step.ew, gradients);
+        }
+        drop(masked_view);
+        self.masked = masked;
     }
 
     /// Adds up the gradient of every unique row.
@@ -206,6 +231,11 @@ impl Workspace {
         let penalty = spec.regularizer;
         let rows = &plan.entities;
         let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
+        let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
+        let candidates = match step.dropout.drops_candidates() && sampled {
+            true => &self.candidates[..],
+            false => values,
+        };
         self.entity_gradients[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
@@ -214,7 +244,8 @@ impl Workspace {
                     first: b * BLOCK,
                     from: &from,
                     plan,
-                    values,
+                    dropout: &step.dropout,
+                    values: candidates,
                     gradients,
                     width: step.ew,
                 });

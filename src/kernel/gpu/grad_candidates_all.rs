@@ -6,7 +6,7 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::Tile;
 use super::source::Stage;
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
@@ -21,7 +21,7 @@ pub(super) fn grad_candidates_all(
 ) -> Result<(), DeviceError> {
     let gradients = work.shard_gradients.iter().take(table.shards.len());
     for (s, gradients) in gradients.enumerate() {
-        let values = widen(recorder, table, s, work)?;
+        let values = candidate_rows(recorder, params, table, s, work)?;
         let params = Params {
             extra: u32::from(params.first > 0),
             ..shard_params(params, similarity, table, s)

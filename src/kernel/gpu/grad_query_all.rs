@@ -7,7 +7,7 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::{Tile, Values};
 use super::source::{GROUP, Stage};
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
@@ -28,7 +28,7 @@ pub(super) fn grad_query_all(
 ) -> Result<(), DeviceError> {
     let mut summed = 0;
     for s in 0..table.shards.len() {
-        let rows = widen(recorder, table, s, work)?;
+        let rows = candidate_rows(recorder, params, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let (scores, slices) = (work.scores.buffer(), work.slices.buffer());
         let buffers = [work.queries.buffer(), rows, scores, slices];

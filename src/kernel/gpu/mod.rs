@@ -5,6 +5,7 @@
 //! order, so a step gives the same bits every time on the same device.
 
 mod average;
+mod candidate_dropout;
 mod grad_candidates_all;
 mod grad_query;
 mod grad_query_all;

@@ -53,6 +53,8 @@ pub(super) fn record(
     let tile = tile(gpu, pairs.rows as usize) as u32;
     let most = most_slices(gpu, tile.min(pairs.queries) as usize, pairs.width as usize) as u32;
 
+    // Targets are candidates: their masks are named by their rows.
+    let params = &uploaded.entities.params(params);
     pair_query(recorder, params, model, work)?;
     for first in (0..pairs.queries).step_by(tile as usize) {
         let pairs = &Params {

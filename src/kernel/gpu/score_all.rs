@@ -5,7 +5,7 @@ use super::params::Params;
 use super::recorder::{Recorder, workgroups};
 use super::shape::{Cells, Tile};
 use super::source::Stage;
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
@@ -19,7 +19,7 @@ pub(super) fn score_all(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     for s in 0..table.shards.len() {
-        let values = widen(recorder, table, s, work)?;
+        let values = candidate_rows(recorder, params, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let buffers = [work.queries.buffer(), values, work.scores.buffer()];
         score_rows(recorder, &params, similarity, buffers)?;

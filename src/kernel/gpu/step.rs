@@ -1,6 +1,7 @@
 //! The order of the stages within a training step.
 
 use super::Table;
+use super::candidate_dropout::{mask_pulled, mask_shard_gradients, mask_shards};
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query::grad_query;
 use super::grad_query_all::{SLICE, grad_query_all};
@@ -54,6 +55,9 @@ impl Step<'_> {
         work.losses.room(gpu, n)?;
         match &plan.candidates {
             Candidates::Sampled { negatives, .. } => {
+                if self.spec.candidate_dropout > 0.0 {
+                    work.candidates.room(gpu, unique * width)?;
+                }
                 work.slopes.room(gpu, n)?;
                 work.scores.room(gpu, n * (negatives + 1))
             }
@@ -67,7 +71,11 @@ impl Step<'_> {
                 work.slices.room(gpu, slices * tile * width)?;
                 widen::make_room(work, gpu, self.entities)?;
                 for s in 0..layout.shards() {
-                    work.shard_room(gpu, s, layout.range(s).len() * width)?;
+                    let values = layout.range(s).len() * width;
+                    work.shard_room(gpu, s, values)?;
+                    if self.spec.candidate_dropout > 0.0 {
+                        work.masked_room(gpu, s, values)?;
+                    }
                 }
                 match plan.predicts_relations {
                     true => relations::make_room(work, gpu, plan, relation_width),
@@ -108,8 +116,12 @@ impl Step<'_> {
             relations,
         )?;
         query(recorder, params, model, work)?;
+        let masks = params.candidate_threshold > 0;
         match plan.candidates {
             Candidates::Sampled { .. } => {
+                if masks {
+                    mask_pulled(recorder, &entity_rows, work)?;
+                }
                 score(recorder, params, model.similarity(), work)?;
                 loss(
                     recorder,
@@ -120,6 +132,11 @@ impl Step<'_> {
                     work,
                 )?;
                 grad_query(recorder, params, model.similarity(), work)?;
+            }
+            Candidates::All { .. } if masks => {
+                mask_shards(recorder, params, self.entities, work)?;
+                self.record_tiles(recorder, gpu, params, work)?;
+                mask_shard_gradients(recorder, params, self.entities, work)?;
             }
             Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
         }

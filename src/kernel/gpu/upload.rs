@@ -94,6 +94,8 @@ impl Words {
             relation_threshold: threshold(spec.relation_dropout),
             entity_scale: 1.0 / (1.0 - spec.entity_dropout),
             relation_scale: 1.0 / (1.0 - spec.relation_dropout),
+            candidate_threshold: threshold(spec.candidate_dropout),
+            candidate_scale: 1.0 / (1.0 - spec.candidate_dropout),
             margin: spec.loss.margin,
             temperature: spec.loss.temperature,
             smoothing: spec.loss.smoothing,

@@ -34,6 +34,7 @@ fn stages() -> Vec<Stage> {
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
             Stage::Widen(values),
+            Stage::CandidateDropoutBackward(values),
             Stage::Rearrange(values),
             Stage::Scatter(values),
             Stage::Average(values),
@@ -41,6 +42,7 @@ fn stages() -> Vec<Stage> {
         ]);
         for dtype in DTYPES {
             stages.extend([Stage::Pull(values, dtype), Stage::WriteRows(values, dtype)]);
+            stages.push(Stage::CandidateDropout(values, dtype));
         }
         for kind in [
             OptimizerKind::Sgd,
