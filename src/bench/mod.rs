@@ -1,5 +1,5 @@
 //! Shard update throughput: how fast rows are read and written, beside what the device's memory
-//! can do.
+//! can do. And training: how fast whole steps and rankings are, see [`Training`].
 //!
 //! Every figure in GB/s counts the least bytes that the work must move, whatever is really moved,
 //! so that it compares with the copy bandwidth measured just before and after it on the same
@@ -40,6 +40,7 @@ mod options;
 mod push;
 mod record;
 mod sample;
+mod training;
 mod update;
 
 pub use chart::chart;
@@ -48,6 +49,7 @@ pub use error::BenchError;
 pub use options::{Op, Options};
 pub use record::{Measurement, Outputs};
 pub use sample::{SAMPLE, Samples};
+pub use training::{Training, TrainingBench, TrainingMeasurement};
 
 use self::copy::Copier;
 use crate::device::{self, Device};
@@ -109,13 +111,7 @@ impl Bench {
     /// then.
     pub fn new(device: Device, options: &Options) -> Result<Bench, BenchError> {
         options.check(&device)?;
-        let (name, backend) = match device {
-            Device::Cpu => {
-                let device::CpuDescription { cores, simd, .. } = device::cpu();
-                (format!("cpu ({cores} cores, {simd})"), Backend::cpu())
-            }
-            Device::Gpu(gpu) => (gpu.to_string(), Backend::gpu(gpu)?),
-        };
+        let (name, backend) = open(device)?;
         Ok(Bench {
             copier: Copier::new(&backend, options.copy_bytes)?,
             name,
@@ -208,6 +204,17 @@ impl Bench {
         }
         results
     }
+}
+
+/// An engine on a device, and what to call it in results.
+fn open(device: Device) -> Result<(String, Backend), BenchError> {
+    Ok(match device {
+        Device::Cpu => {
+            let device::CpuDescription { cores, simd, .. } = device::cpu();
+            (format!("cpu ({cores} cores, {simd})"), Backend::cpu())
+        }
+        Device::Gpu(gpu) => (gpu.to_string(), Backend::gpu(gpu)?),
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Bench, BenchError, Distribution, Op, Samples, Work};
+use super::{Bench, BenchError, Distribution, Op, Samples, TrainingMeasurement, Work};
 use crate::checkpoint::aside::Aside;
 use crate::optim::OptimizerKind;
 
@@ -103,23 +103,29 @@ impl Outputs {
     /// [`BenchError::Write`], [`BenchError::Chart`].
     pub fn write(self, results: &[Measurement]) -> Result<(), BenchError> {
         if let Some(file) = self.lines {
-            finish(file, &lines(results)?)?;
+            finish(file, &lines(results.iter().map(Measurement::json)))?;
         }
         if let Some(file) = self.chart {
             finish(file, &super::chart(results)?)?;
         }
         Ok(())
     }
+
+    /// Writes the results of the training suite; there is no chart of them.
+    ///
+    /// # Errors
+    /// [`BenchError::Write`].
+    pub fn write_training(self, results: &[TrainingMeasurement]) -> Result<(), BenchError> {
+        match self.lines {
+            Some(file) => finish(file, &lines(results.iter().map(TrainingMeasurement::json))),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Results as JSON, one object a line.
-fn lines(results: &[Measurement]) -> Result<String, BenchError> {
-    let mut text = String::new();
-    for result in results {
-        text += &result.json();
-        text.push('\n');
-    }
-    Ok(text)
+/// One object a line.
+fn lines(objects: impl Iterator<Item = String>) -> String {
+    objects.map(|object| object + "\n").collect()
 }
 
 impl Measurement {

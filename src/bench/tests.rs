@@ -152,3 +152,28 @@ fn charts_show_every_operation() {
     }
     assert!(chart(&[]).unwrap().starts_with("<svg"));
 }
+
+#[test]
+fn a_step_and_a_ranking_can_be_measured() {
+    let bench = TrainingBench::new(Device::Cpu, 0.0, 1).unwrap();
+    let smallest = |name: &str| {
+        let found = Training::ALL.iter().filter(|what| what.name == name);
+        *found.min_by_key(|what| what.dim * what.batch).unwrap()
+    };
+    for (name, rate) in [
+        ("complex_1vsall", "queries_s"),
+        ("negsamp_rotate", "triples_s"),
+        ("rank_complex", "queries_s"),
+    ] {
+        let what = Training {
+            dim: 8,
+            batch: 16,
+            ..smallest(name)
+        };
+        let result = bench.measure(&what).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&result.json()).unwrap();
+        assert_eq!(line["name"], name);
+        let expected = 16.0 / line["median_s"].as_f64().unwrap();
+        assert_eq!(line[rate].as_f64().unwrap(), expected);
+    }
+}

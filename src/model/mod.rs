@@ -10,7 +10,7 @@
 mod real;
 mod similarity;
 
-pub use real::{Real, exp, sin_cos};
+pub use real::{Lane, Real, exp, sin_cos};
 pub use similarity::{ROOT_EPSILON, Similarity};
 
 use std::fmt;

@@ -4,7 +4,7 @@
 //! `[x[k], x[k + width/2]]` (real and imaginary part) where they are complex. The terms of all
 //! lanes are added up and `finish` turns the sum into the score.
 
-use super::Real;
+use super::{Lane, Real};
 
 /// How a query is compared with a candidate; larger scores are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,13 +35,15 @@ impl Similarity {
 
     /// One lane's share of the sum.
     #[inline(always)]
-    pub fn term<F: Real>(self, q: [F; 2], e: [F; 2]) -> F {
+    pub fn term<F: Lane>(self, q: [F; 2], e: [F; 2]) -> F {
         let d = [q[0] - e[0], q[1] - e[1]];
         match self {
             Similarity::Dot => q[0] * e[0] + q[1] * e[1],
             Similarity::NegativeL1 => d[0].abs() + d[1].abs(),
             Similarity::NegativeL2 => d[0] * d[0] + d[1] * d[1],
-            Similarity::NegativeModulus => (d[0] * d[0] + d[1] * d[1] + F::of(ROOT_EPSILON)).sqrt(),
+            Similarity::NegativeModulus => {
+                (d[0] * d[0] + d[1] * d[1] + d[0].constant(ROOT_EPSILON)).root()
+            }
         }
     }
 
@@ -67,17 +69,27 @@ impl Similarity {
 
     /// ∂score/∂q of one lane, up to the factor [`Similarity::slope`].
     #[inline(always)]
-    pub fn gradient<F: Real>(self, q: [F; 2], e: [F; 2]) -> [F; 2] {
+    pub fn gradient<F: Lane>(self, q: [F; 2], e: [F; 2]) -> [F; 2] {
         let d = [e[0] - q[0], e[1] - q[1]];
         match self {
             Similarity::Dot => e,
             Similarity::NegativeL1 => [d[0].sign(), d[1].sign()],
             Similarity::NegativeL2 => d,
             Similarity::NegativeModulus => {
-                let inverse = F::ONE / (d[0] * d[0] + d[1] * d[1] + F::of(ROOT_EPSILON)).sqrt();
+                let square = d[0] * d[0] + d[1] * d[1] + d[0].constant(ROOT_EPSILON);
+                let inverse = square.inverse_sqrt();
                 [d[0] * inverse, d[1] * inverse]
             }
         }
     }
-    // ∂score/∂e is `gradient(e, q)` for every similarity here: all four are symmetric.
+    /// The same, and ∂score/∂e: every similarity here is symmetric, and distances depend on the
+    /// difference alone.
+    #[inline(always)]
+    pub fn gradients<F: Lane>(self, q: [F; 2], e: [F; 2]) -> ([F; 2], [F; 2]) {
+        let d = self.gradient(q, e);
+        match self {
+            Similarity::Dot => (d, q),
+            _ => (d, [-d[0], -d[1]]),
+        }
+    }
 }

@@ -44,14 +44,21 @@ pub(super) fn pulled_candidate_dropout(
     pulled: &[f32],
     out: &mut Vec<f32>,
 ) {
-    let width = pulled.len() / ids.len().max(1);
     let out = room(out, pulled.len());
-    let blocks = out.par_chunks_mut((BLOCK * width).max(1));
-    let pulled = pulled.par_chunks((BLOCK * width).max(1));
-    let blocks = blocks.zip(pulled).zip(ids.par_chunks(BLOCK));
-    blocks.for_each(|((out, pulled), ids)| {
-        out.copy_from_slice(pulled);
-        drop_rows(dropout, width, ids.iter().copied(), out);
+    out.copy_from_slice(pulled);
+    pulled_candidate_dropout_backward(dropout, ids, out);
+}
+
+/// Masks gradients of the rows `ids`.
+pub(super) fn pulled_candidate_dropout_backward(
+    dropout: &Dropout,
+    ids: &[u32],
+    gradients: &mut [f32],
+) {
+    let width = (gradients.len() / ids.len().max(1)).max(1);
+    let blocks = gradients.par_chunks_mut(BLOCK * width);
+    blocks.zip(ids.par_chunks(BLOCK)).for_each(|(rows, ids)| {
+        drop_rows(dropout, width, ids.iter().copied(), rows);
     });
 }
 

@@ -12,6 +12,7 @@ mod loss;
 mod memory;
 mod pair_query;
 mod pair_query_backward;
+mod pairs;
 mod pull;
 mod push;
 mod query;
@@ -21,14 +22,17 @@ mod rank_count;
 mod rearrange;
 mod regularize;
 mod relations;
+mod sampled;
 mod scatter;
 mod score;
 mod score_all;
+mod score_pairs;
 mod share;
 mod simd;
 mod step;
 mod table;
 mod update;
+mod vector;
 mod widen;
 mod write_rows;
 
@@ -59,6 +63,8 @@ struct Workspace {
     /// Widths of entity and relation rows.
     ew: usize,
     rw: usize,
+    /// Queries of the step.
+    count: usize,
     /// Pulled rows: unique rows × width.
     entities: Vec<f32>,
     relations: Vec<f32>,
@@ -68,8 +74,10 @@ struct Workspace {
     /// Contributions of queries to their inputs.
     d_inputs: Vec<f32>,
     d_relations: Vec<f32>,
-    /// Scores, then coefficients: queries × candidates, or a tile × entities.
+    /// Scores of all entities, then coefficients: a tile × entities.
     scores: Vec<f32>,
+    /// What steps with sampled candidates need.
+    sampled: sampled::Sampled,
     losses: Vec<f32>,
     /// Gradients of unique rows.
     entity_gradients: Vec<f32>,
@@ -80,7 +88,7 @@ struct Workspace {
     candidates: Vec<f32>,
     masked: Option<Table>,
     /// What predicting relations needs.
-    pairs: relations::Pairs,
+    prediction: relations::Pairs,
 }
 
 /// Applies one gradient row for each of the ascending rows `ids` of a table.
@@ -292,6 +300,8 @@ impl Engine {
         let Workspace {
             ew: _,
             rw: _,
+            count: _,
+            sampled,
             entities,
             relations,
             queries,
@@ -305,7 +315,7 @@ impl Engine {
             shard_gradients,
             candidates,
             masked,
-            pairs,
+            prediction,
         } = &mut self.work;
         let buffers = [
             entities,
@@ -320,8 +330,9 @@ impl Engine {
             relation_gradients,
             candidates,
         ];
+        sampled.poison();
         let buffers = buffers.into_iter().chain(shard_gradients);
-        for buffer in buffers.chain(pairs.buffers()) {
+        for buffer in buffers.chain(prediction.buffers()) {
             buffer.fill(f32::NAN);
         }
         if let Some(table) = masked {

@@ -75,7 +75,7 @@ impl Workspace {
             }
             false => pulled,
         };
-        let pairs = &mut self.pairs;
+        let pairs = &mut self.prediction;
         room(&mut pairs.queries, n * rw);
         room(&mut pairs.d_queries, n * rw);
         room(&mut pairs.d_answers, n * ew);

@@ -13,7 +13,7 @@ pub(super) const LANES: usize = 16;
 
 /// Adds up sums kept side by side, pairwise.
 #[inline(always)]
-fn fold(mut sums: [f32; LANES]) -> f32 {
+pub(super) fn fold(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {

@@ -2,14 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::block::{Block, Geometry, ReduceBlock, SampledBlock};
-use super::candidate_dropout::{
-    candidate_dropout, candidate_dropout_backward, pulled_candidate_dropout,
-};
+use super::block::{Block, Geometry};
+use super::candidate_dropout::{candidate_dropout, candidate_dropout_backward};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::{Contributions, grad_input_rows};
+use super::grad_rows::{add_answers, add_inputs};
 use super::loss::loss;
 use super::pull::pull;
 use super::query::query;
@@ -54,6 +52,7 @@ impl Workspace {
             room(&mut self.relations, plan.relations.len() * rw),
         );
         let n = plan.queries.len();
+        self.count = n;
         room(&mut self.queries, n * ew);
         room(&mut self.d_queries, n * ew);
         room(&mut self.d_inputs, n * ew);
@@ -61,55 +60,6 @@ impl Workspace {
         room(&mut self.losses, n);
         room(&mut self.entity_gradients, plan.entities.len() * ew);
         room(&mut self.relation_gradients, plan.relations.len() * rw);
-    }
-
-    /// Forward and backward with sampled candidates, a block of queries at a time, so that a
-    /// block's candidates are still in cache when their gradients are taken.
-    pub(super) fn sampled(&mut self, spec: &StepSpec, plan: &Plan) {
-        let Some(step) = self.geometry(spec, plan) else {
-            return;
-        };
-        let width = plan.sampled_width();
-        room(&mut self.scores, plan.queries.len() * width);
-        let n = plan.queries.len();
-        let blocks = self.queries[..n * step.ew]
-            .par_chunks_mut(BLOCK * step.ew)
-            .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_inputs[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_relations[..n * step.rw].par_chunks_mut(BLOCK * step.rw))
-            .zip(self.scores[..n * width].par_chunks_mut(BLOCK * width))
-            .zip(self.losses[..n].par_chunks_mut(BLOCK));
-        let (entities, relations) = (&self.entities[..], &self.relations[..]);
-        let candidates = match step.dropout.drops_candidates() {
-            true => {
-                let pulled = &entities[..plan.entities.len() * step.ew];
-                let out = &mut self.candidates;
-                pulled_candidate_dropout(&step.dropout, &plan.entities.ids, pulled, out);
-                &self.candidates[..]
-            }
-            false => entities,
-        };
-        blocks
-            .enumerate()
-            .for_each(|(b, (((((q, dq), de), dr), s), l))| {
-                let block = Block {
-                    first: b * BLOCK,
-                    queries: q,
-                    d_queries: dq,
-                    d_inputs: de,
-                    d_relations: dr,
-                    scores: s,
-                    losses: l,
-                };
-                spec.model.visit(SampledBlock {
-                    step: &step,
-                    plan,
-                    entities,
-                    candidates,
-                    relations,
-                    block,
-                });
-            });
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
@@ -210,58 +160,38 @@ impl Workspace {
         self.masked = masked;
     }
 
-    /// Adds up the gradient of every unique row.
+    /// Adds up the gradient of every unique row: to what it has as a sampled candidate comes what it
+    /// is an input of.
     pub(super) fn reduce(&mut self, spec: &StepSpec, plan: &Plan) {
         let Some(step) = self.geometry(spec, plan) else {
             return;
         };
         let n = plan.queries.len();
-        let candidates = plan.sampled_width();
-        let from = Contributions {
-            inputs: &self.d_inputs[..n * step.ew],
-            answers: &self.pairs.d_answers,
-            queries: &self.queries[..n * step.ew],
-            coefficients: &self.scores[..n * candidates],
-            candidates,
-            chunk: match plan.candidates {
-                Candidates::Sampled { chunk, .. } => chunk,
-                Candidates::All { .. } => 1,
-            },
-        };
         let penalty = spec.regularizer;
         let rows = &plan.entities;
-        let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
         let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
-        let candidates = match step.dropout.drops_candidates() && sampled {
-            true => &self.candidates[..],
-            false => values,
-        };
+        let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
+        let inputs = &self.d_inputs[..n * step.ew];
         self.entity_gradients[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
-                spec.model.visit(ReduceBlock {
-                    first: b * BLOCK,
-                    from: &from,
-                    plan,
-                    dropout: &step.dropout,
-                    values: candidates,
-                    gradients,
-                    width: step.ew,
-                });
                 simd(
                     #[inline(always)]
                     || {
                         for (i, gradient) in gradients.chunks_exact_mut(step.ew).enumerate() {
                             let i = b * BLOCK + i;
+                            if !sampled {
+                                gradient.fill(0.0);
+                            }
+                            add_inputs(inputs, rows.places_of(i), gradient);
+                            if plan.predicts_relations {
+                                let answers = &self.prediction.d_answers;
+                                add_answers(answers, rows.places_of(i), gradient);
+                            }
                             let strength = penalty.entity * rows.penalty[i];
-                            regularize(
-                                penalty.kind,
-                                lanes,
-                                strength,
-                                &values[i * step.ew..][..step.ew],
-                                gradient,
-                            );
+                            let row = &values[i * step.ew..][..step.ew];
+                            regularize(penalty.kind, lanes, strength, row, gradient);
                         }
                     },
                 );
@@ -277,9 +207,10 @@ impl Workspace {
                 simd(
                     #[inline(always)]
                     || {
-                        grad_input_rows(inputs, rows.places_of(i), gradient);
+                        gradient.fill(0.0);
+                        add_inputs(inputs, rows.places_of(i), gradient);
                         if plan.predicts_relations {
-                            self.pairs.add_gradient(i, gradient);
+                            self.prediction.add_gradient(i, gradient);
                         }
                         let strength = penalty.relation * rows.penalty[i];
                         regularize(

@@ -1,4 +1,6 @@
-//! `shardloom bench`: how fast shards are read and updated.
+//! `shardloom bench`: how fast shards are read and updated, and how fast training is.
+
+mod training;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -11,9 +13,11 @@ use shardloom::optim::OptimizerKind;
 
 use super::CommandResult;
 
-/// Measure how fast the shards of a table are read and updated
+/// Measure how fast the shards of a table are read and updated, or how fast training is
 ///
-/// Copies within the device's memory come first; everything else is measured beside them. GB/s
+/// With `--suite training`, whole training steps and rankings are timed at the sizes of FB15k-237:
+/// 1-vs-all steps in queries/s, steps with negatives in facts/s, filtered rankings in queries/s.
+/// Otherwise rows are read and updated. Copies within the device's memory come first; everything else is measured beside them. GB/s
 /// count the least bytes that the work must move, for a row of dim values: gather 8·dim; SGD
 /// 12·dim, Adagrad 20·dim, Adam 28·dim, row-Adagrad 12·dim + 8, the same for rows that workers
 /// push; pull 4·dim; all-reduce 8 for every value and rank. Values that are stored as f16 take two
@@ -22,12 +26,19 @@ use super::CommandResult;
 ///
 /// Every figure is a median; SPREAD is half the way from the shortest to the longest sample.
 ///
-/// Example: `shardloom bench --only copy,update_sgd,update_adagrad`
+/// Examples: `shardloom bench --only copy,update_sgd,update_adagrad`,
+/// `shardloom bench --suite training --device cpu --json`
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Where to compute: auto, cpu, gpu, gpu:N or all (see `shardloom devices`).
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What to measure.
+    #[arg(long, value_enum, default_value_t = Suite::Updates)]
+    suite: Suite,
+    /// Of the training suite, only lines with these names.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    name: Vec<String>,
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
@@ -81,8 +92,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Draw the figures as bars (SVG).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
     chart: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Rows of a table, read and updated.
+    Updates,
+    /// Training steps and rankings.
+    Training,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -172,6 +191,13 @@ impl BenchArgs {
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> CommandResult {
+    match args.suite {
+        Suite::Updates => updates(args),
+        Suite::Training => training::run(&args),
+    }
+}
+
+fn updates(args: BenchArgs) -> CommandResult {
     let options = args.options();
     let devices = args.devices()?;
     for device in &devices {

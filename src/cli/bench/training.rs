@@ -1,0 +1,84 @@
+//! `shardloom bench --suite training`.
+
+use std::io::{self, IsTerminal, Write};
+
+use shardloom::bench::{Outputs, Training, TrainingBench, TrainingMeasurement};
+
+use super::{BenchArgs, Style, time};
+use crate::cli::CommandResult;
+
+/// Times training steps and rankings on every device asked for.
+pub fn run(args: &BenchArgs) -> CommandResult {
+    let chosen = chosen(&args.name)?;
+    let devices = args.devices()?;
+    let outputs = Outputs::create(args.output.as_deref(), None)?;
+    let tells = io::stderr().is_terminal();
+    let mut out = io::stdout().lock();
+    let style = Style::of(&out);
+    let mut all = Vec::new();
+    for device in devices {
+        let bench = TrainingBench::new(device, args.seconds, args.repeat)?;
+        if !args.json {
+            headings(&mut out, style, bench.device())?;
+        }
+        for what in &chosen {
+            if tells {
+                let _ = write!(io::stderr(), "\r\x1b[Kmeasuring {}", what.name);
+            }
+            let result = bench.measure(what)?;
+            if tells {
+                let _ = write!(io::stderr(), "\r\x1b[K");
+            }
+            match args.json {
+                true => writeln!(out, "{}", result.json())?,
+                false => line(&mut out, &result)?,
+            }
+            out.flush()?;
+            all.push(result);
+        }
+    }
+    Ok(outputs.write_training(&all)?)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Training>, String> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !Training::ALL.iter().any(|t| t.name == *name))
+    {
+        let mut known: Vec<&str> = Training::ALL.iter().map(|t| t.name).collect();
+        known.dedup();
+        return Err(format!(
+            "--name {unknown}: there is no such line; there are {}",
+            known.join(", ")
+        ));
+    }
+    let wanted = |what: &&Training| names.is_empty() || names.iter().any(|name| name == what.name);
+    Ok(Training::ALL.iter().filter(wanted).copied().collect())
+}
+
+fn headings(out: &mut impl Write, style: Style, device: &str) -> io::Result<()> {
+    writeln!(out, "{}", style.paint("1", device))?;
+    let headings = format!(
+        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>7} {:>12} {:>9} {:>11}",
+        "NAME", "DIM", "BATCH", "NEGATIVES", "MEDIAN", "SPREAD", "PER SECOND", "GFLOP/S", "PLAN"
+    );
+    writeln!(out, "{}", style.paint("2", &headings))
+}
+
+fn line(out: &mut impl Write, result: &TrainingMeasurement) -> io::Result<()> {
+    let spread = (result.max_s - result.min_s) / 2.0 / result.median_s;
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    writeln!(
+        out,
+        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>6.0}% {:>12.0} {:>9} {:>11}",
+        result.name,
+        result.dim,
+        result.batch,
+        or_none(result.negatives.map(|n| n.to_string())),
+        time(result.median_s),
+        spread * 100.0,
+        result.batch as f64 / result.median_s,
+        or_none(result.gflop_s.map(|f| format!("{f:.0}"))),
+        or_none(result.plan_s.map(time)),
+    )
+}

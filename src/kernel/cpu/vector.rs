@@ -1,0 +1,122 @@
+//! Vectors of `f32` as numbers, so that formulas written once for [`Lane`]s run on whole registers.
+//! What the compiler makes of loops over plain values depends on its mood; this does not.
+
+use std::ops::{Add, Mul, Neg, Sub};
+
+use pulp::Simd;
+
+use crate::model::Lane;
+
+/// A register of values, and the instruction set that it is for.
+#[derive(Clone, Copy)]
+pub(super) struct Vector<S: Simd> {
+    simd: S,
+    pub values: S::f32s,
+}
+
+impl<S: Simd> Vector<S> {
+    #[inline(always)]
+    pub fn new(simd: S, values: S::f32s) -> Vector<S> {
+        Vector { simd, values }
+    }
+
+    #[inline(always)]
+    pub fn splat(simd: S, value: f32) -> Vector<S> {
+        Vector::new(simd, simd.splat_f32s(value))
+    }
+
+    /// `self` · `factor` + `summand`, rounded once where the processor does.
+    #[inline(always)]
+    pub fn times_plus(self, factor: Vector<S>, summand: Vector<S>) -> Vector<S> {
+        self.of(self
+            .simd
+            .mul_add_e_f32s(self.values, factor.values, summand.values))
+    }
+
+    #[inline(always)]
+    fn of(self, values: S::f32s) -> Vector<S> {
+        Vector { values, ..self }
+    }
+}
+
+impl<S: Simd> Add for Vector<S> {
+    type Output = Vector<S>;
+
+    #[inline(always)]
+    fn add(self, other: Vector<S>) -> Vector<S> {
+        self.of(self.simd.add_f32s(self.values, other.values))
+    }
+}
+
+impl<S: Simd> Sub for Vector<S> {
+    type Output = Vector<S>;
+
+    #[inline(always)]
+    fn sub(self, other: Vector<S>) -> Vector<S> {
+        self.of(self.simd.sub_f32s(self.values, other.values))
+    }
+}
+
+impl<S: Simd> Mul for Vector<S> {
+    type Output = Vector<S>;
+
+    #[inline(always)]
+    fn mul(self, other: Vector<S>) -> Vector<S> {
+        self.of(self.simd.mul_f32s(self.values, other.values))
+    }
+}
+
+impl<S: Simd> Neg for Vector<S> {
+    type Output = Vector<S>;
+
+    #[inline(always)]
+    fn neg(self) -> Vector<S> {
+        self.of(self.simd.neg_f32s(self.values))
+    }
+}
+
+impl<S: Simd> Lane for Vector<S> {
+    #[inline(always)]
+    fn constant(self, x: f64) -> Vector<S> {
+        Vector::splat(self.simd, x as f32)
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Vector<S> {
+        self.of(self.simd.abs_f32s(self.values))
+    }
+
+    #[inline(always)]
+    fn sign(self) -> Vector<S> {
+        let Vector { simd, values } = self;
+        let (zero, minus) = (simd.splat_f32s(0.0), simd.splat_f32s(-0.0));
+        let one = simd.or_f32s(simd.and_f32s(values, minus), simd.splat_f32s(1.0));
+        let is_zero = simd.equal_f32s(values, zero);
+        self.of(simd.select_f32s(is_zero, zero, one))
+    }
+
+    /// The same steps as [`f32`]'s, or one from the guess that AVX-512 has an instruction for.
+    #[inline(always)]
+    fn inverse_sqrt(self) -> Vector<S> {
+        let simd = self.simd;
+        let half = self * self.constant(0.5);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v4) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
+            // Here they are of one size.
+            let values: pulp::f32x16 = bytemuck::cast(self.values);
+            let guess = v4.avx512f._mm512_rsqrt14_ps(pulp::cast(values));
+            let guess: pulp::f32x16 = pulp::cast(guess);
+            let y = self.of(bytemuck::cast(guess));
+            return y * (-(half * y)).times_plus(y, self.constant(1.5));
+        }
+        let bits = simd.transmute_u32s_f32s(self.values);
+        let halved = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(1));
+        let guess = simd.sub_u32s(simd.splat_u32s(0x5f37_5a86), halved);
+        let mut y = self.of(simd.transmute_f32s_u32s(guess));
+        let three_halves = self.constant(1.5);
+        for _ in 0..3 {
+            y = y * (-(half * y)).times_plus(y, three_halves);
+        }
+        y
+    }
+}
