@@ -31,6 +31,15 @@ fn entity_factors(query: u32, k: u32) -> vec2f {
     return vec2f(entity_factor(query, k));
 }
 
+// `position` is that of a unique row.
+fn candidate_factors(position: u32, k: u32) -> vec2f {
+    let row = plan[params.at_ids + position];
+    if ENTITY_COMPLEX {
+        return vec2f(candidate_factor(row, k), candidate_factor(row, k + params.width / 2u));
+    }
+    return vec2f(candidate_factor(row, k));
+}
+
 fn relation_factors(query: u32, k: u32) -> vec2f {
     if RELATION_COMPLEX {
         return vec2f(relation_factor(query, k), relation_factor(query, k + params.relation_width / 2u));

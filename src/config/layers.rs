@@ -299,6 +299,12 @@ mod tests {
         assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
         assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
         assert!(error("stochastic_rounding = true").contains("f16"));
+        assert!(error("relation_weight = -1").contains("out of range"));
+        assert!(error("relation_weight = nan").contains("out of range"));
+        assert!(error("relation_weight = 1e-60").contains("too small"));
+        assert!(error("relation_weight = 1\nmodel = \"rotate\"").contains("complex, distmult"));
+        assert!(error("relation_weight = 1\nobjective = \"kvsall\"").contains("1vsall"));
+        assert!(error("relation_weight = 1\nloss = \"bce\"").contains("softmax"));
         assert!(error("dtype = \"f64\"").contains("f16"));
         let many =
             "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";

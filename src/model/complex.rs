@@ -11,6 +11,7 @@ impl Operator for ComplEx {
     const ENTITY: Lanes = Lanes::Complex;
     const RELATION: Lanes = Lanes::Complex;
     const SIMILARITY: Similarity = Similarity::Dot;
+    const LINEAR: bool = true;
 
     /// `e·r` towards tails, `e·conj(r)` towards heads.
     #[inline(always)]

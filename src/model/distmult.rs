@@ -11,6 +11,7 @@ impl Operator for DistMult {
     const ENTITY: Lanes = Lanes::Real;
     const RELATION: Lanes = Lanes::Real;
     const SIMILARITY: Similarity = Similarity::Dot;
+    const LINEAR: bool = true;
 
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], _inverse: bool) -> [F; 2] {

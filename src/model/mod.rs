@@ -44,6 +44,8 @@ pub trait Operator {
     const SIMILARITY: Similarity;
     /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` lanes.
     const WGSL: &'static str;
+    /// Whether the query is linear in the relation.
+    const LINEAR: bool = false;
 
     /// One lane of the query from one lane of the entity and of the relation.
     fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2];
@@ -89,6 +91,11 @@ macro_rules! models {
             /// What compares queries with candidates.
             pub const fn similarity(self) -> Similarity {
                 match self { $($(Model::$model => $module::$model::SIMILARITY,)+)+ }
+            }
+
+            /// Whether the query is linear in the relation.
+            const fn is_linear(self) -> bool {
+                match self { $($(Model::$model => $module::$model::LINEAR,)+)+ }
             }
 
             /// The operator in WGSL.
@@ -165,6 +172,42 @@ impl Model {
             d_query,
             d_entity,
             d_relation,
+        });
+    }
+
+    /// Whether relations can be scored against a pair of entities by dot products: where the
+    /// similarity is one and the query is linear in the relation, the score of (e, r, t) is ⟨p, r⟩
+    /// with a *pair query* p that depends on e and t alone.
+    pub const fn predicts_relations(self) -> bool {
+        self.is_linear() && matches!(self.similarity(), Similarity::Dot)
+    }
+
+    /// The pair query of two entities, `e` known and `t` the answer; only where
+    /// [`Model::predicts_relations`].
+    pub fn pair_query<F: Real>(self, (e, t, inverse): (&[F], &[F], bool), pair: &mut [F]) {
+        self.visit(PairForward {
+            e,
+            t,
+            inverse,
+            pair,
+        });
+    }
+
+    /// ∂loss/∂e and ∂loss/∂t from ∂loss/∂pair, overwriting `d_e` and `d_t`.
+    pub fn pair_query_backward<F: Real>(
+        self,
+        (e, t, inverse): (&[F], &[F], bool),
+        d_pair: &[F],
+        d_e: &mut [F],
+        d_t: &mut [F],
+    ) {
+        self.visit(PairBackward {
+            e,
+            t,
+            inverse,
+            d_pair,
+            d_e,
+            d_t,
         });
     }
 
@@ -248,6 +291,69 @@ impl<F: Real> Visitor for Backward<'_, F> {
             let (de, dr) = O::backward(e, r, dq, self.inverse);
             set_lane(O::ENTITY, self.d_entity, k, de);
             set_lane(O::RELATION, self.d_relation, k, dr);
+        }
+    }
+}
+
+/// One lane of the pair query: what ∂score/∂r is, whatever r.
+#[inline(always)]
+pub fn pair_lane<O: Operator, F: Real>(e: [F; 2], t: [F; 2], inverse: bool) -> [F; 2] {
+    O::backward(e, [F::ZERO; 2], t, inverse).1
+}
+
+/// ∂loss/∂e and ∂loss/∂t of one lane: the score with ∂loss/∂pair in the relation's place is what
+/// they are the derivatives of.
+#[inline(always)]
+pub fn pair_lane_backward<O: Operator, F: Real>(
+    e: [F; 2],
+    t: [F; 2],
+    d_pair: [F; 2],
+    inverse: bool,
+) -> ([F; 2], [F; 2]) {
+    let (d_e, _) = O::backward(e, d_pair, t, inverse);
+    (d_e, O::forward(e, d_pair, inverse))
+}
+
+struct PairForward<'a, F> {
+    e: &'a [F],
+    t: &'a [F],
+    inverse: bool,
+    pair: &'a mut [F],
+}
+
+impl<F: Real> Visitor for PairForward<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn visit<O: Operator>(self) {
+        for k in 0..lane_count(O::ENTITY, self.e.len()) {
+            let (e, t) = (lane(O::ENTITY, self.e, k), lane(O::ENTITY, self.t, k));
+            let pair = pair_lane::<O, F>(e, t, self.inverse);
+            set_lane(O::RELATION, self.pair, k, pair);
+        }
+    }
+}
+
+struct PairBackward<'a, F> {
+    e: &'a [F],
+    t: &'a [F],
+    inverse: bool,
+    d_pair: &'a [F],
+    d_e: &'a mut [F],
+    d_t: &'a mut [F],
+}
+
+impl<F: Real> Visitor for PairBackward<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn visit<O: Operator>(self) {
+        for k in 0..lane_count(O::ENTITY, self.e.len()) {
+            let (e, t) = (lane(O::ENTITY, self.e, k), lane(O::ENTITY, self.t, k));
+            let d_pair = lane(O::RELATION, self.d_pair, k);
+            let (d_e, d_t) = pair_lane_backward::<O, F>(e, t, d_pair, self.inverse);
+            set_lane(O::ENTITY, self.d_e, k, d_e);
+            set_lane(O::ENTITY, self.d_t, k, d_t);
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Sampler {
     pub weighted_penalty: bool,
     /// Whether rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
     pub frequency_weights: bool,
+    /// Whether relations are predicted, too (1-vs-all only).
+    pub predict_relations: bool,
     /// The run's seed.
     pub seed: u64,
     entities: u32,
@@ -78,6 +80,7 @@ impl Sampler {
             batch_size: batch_size.max(1),
             weighted_penalty: true,
             frequency_weights: false,
+            predict_relations: false,
             seed: 0,
             entities,
             head_probability: head_probabilities(&facts, rule.relations),
@@ -137,6 +140,10 @@ impl Sampler {
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
         relations.begin();
+        let predicts_relations = self.predict_relations && self.objective == Objective::OneVsAll;
+        if predicts_relations {
+            (0..self.rule.relation_rows() as u32).for_each(|row| relations.keep(row));
+        }
         for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
             let (row, _) = self.direction(query);
             entities.touch(query.known, Place::Input(q as u32));
@@ -144,7 +151,10 @@ impl Sampler {
             match self.objective {
                 Objective::Negatives => entities.touch(*target, Place::Positive(q as u32)),
                 // Right answers get their gradient with all other entities; they are needed here
-                // because the regularizer counts them.
+                // because the regularizer counts them, and for pairs.
+                Objective::OneVsAll if predicts_relations => {
+                    entities.touch(*target, Place::Pair(q as u32));
+                }
                 Objective::OneVsAll => entities.keep(*target),
                 Objective::KVsAll => query
                     .answers(&self.filter)
@@ -176,6 +186,7 @@ impl Sampler {
             },
             entities: entities.finish(),
             relations: relations.finish(),
+            predicts_relations,
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets, &relative),
             candidates: self.candidates(&asked, &targets, &entities, slots, masks),

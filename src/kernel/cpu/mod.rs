@@ -3,12 +3,15 @@
 
 mod average;
 mod block;
+mod candidate_dropout;
 mod dropout;
 mod grad_candidates_all;
 mod grad_query_all;
 mod grad_rows;
 mod loss;
 mod memory;
+mod pair_query;
+mod pair_query_backward;
 mod pairs;
 mod product;
 mod pull;
@@ -19,6 +22,7 @@ mod rank;
 mod rank_count;
 mod rearrange;
 mod regularize;
+mod relations;
 mod sampled;
 mod scatter;
 mod score;
@@ -84,6 +88,11 @@ struct Workspace {
     relation_gradients: Vec<f32>,
     /// Gradients of whole shards (objectives over all entities).
     shard_gradients: Vec<Vec<f32>>,
+    /// Pulled rows as candidates, where those are dropped out; and whole tables of them.
+    candidates: Vec<f32>,
+    masked: Option<Table>,
+    /// What predicting relations needs.
+    prediction: relations::Pairs,
 }
 
 /// Applies one gradient row for each of the ascending rows `ids` of a table.
@@ -134,10 +143,17 @@ impl Engine {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         let view = entities.view();
-        work.pull(plan, &view, &relations.view());
+        let pulled = relations.view();
+        work.pull(plan, &view, &pulled);
+        // Who needs no more of them lets others write.
+        let all_relations = plan.predicts_relations.then_some(pulled);
         if matches!(plan.candidates, Candidates::All { .. }) {
             work.all(spec, plan, &view);
             drop(view);
+            if let Some(table) = &all_relations {
+                work.relations(spec, plan, table);
+            }
+            drop(all_relations);
         } else {
             // All that is needed has been pulled: others may write to the table.
             drop(view);
@@ -302,6 +318,9 @@ impl Engine {
             entity_gradients,
             relation_gradients,
             shard_gradients,
+            candidates,
+            masked,
+            prediction,
         } = &mut self.work;
         let buffers = [
             entities,
@@ -314,11 +333,16 @@ impl Engine {
             losses,
             entity_gradients,
             relation_gradients,
+            candidates,
         ];
         sampled.poison();
         softmax_all.poison();
-        for buffer in buffers.into_iter().chain(shard_gradients) {
+        let buffers = buffers.into_iter().chain(shard_gradients);
+        for buffer in buffers.chain(prediction.buffers()) {
             buffer.fill(f32::NAN);
+        }
+        if let Some(table) = masked {
+            (0..table.shards.len()).for_each(|s| table.shard_mut(s).values.fill(f32::NAN));
         }
     }
 }

@@ -18,6 +18,10 @@ pub(super) enum Stage {
     Pull(Values, Dtype),
     Query(Model),
     QueryBackward(Model),
+    CandidateDropout(Values, Dtype),
+    CandidateDropoutBackward(Values),
+    PairQuery(Model),
+    PairQueryBackward(Model),
     /// With the number of invocations that share a pair.
     Score(Similarity, Values, u32),
     /// With the number of invocations of a workgroup.
@@ -73,6 +77,10 @@ impl Stage {
             Stage::Pull(..) => "pull",
             Stage::Query(_) => "query",
             Stage::QueryBackward(_) => "query_backward",
+            Stage::CandidateDropout(..) => "candidate_dropout",
+            Stage::CandidateDropoutBackward(_) => "candidate_dropout_backward",
+            Stage::PairQuery(_) => "pair_query",
+            Stage::PairQueryBackward(_) => "pair_query_backward",
             Stage::Score(..) => "score",
             Stage::Loss(..) => "loss",
             Stage::LossSum => "loss_sum",
@@ -108,6 +116,22 @@ impl Stage {
             Stage::QueryBackward(model) => {
                 s.group(GROUP).model(model).add(shader!("query_backward"))
             }
+            Stage::CandidateDropout(values, dtype) => s
+                .group(GROUP)
+                .values(values)
+                .load(values, dtype)
+                .candidate_factors(values)
+                .add(shader!("candidate_dropout")),
+            Stage::CandidateDropoutBackward(values) => s
+                .group(GROUP)
+                .values(values)
+                .candidate_factors(values)
+                .add(shader!("candidate_dropout_backward")),
+            Stage::PairQuery(model) => s.group(GROUP).model(model).add(shader!("pair_query")),
+            Stage::PairQueryBackward(model) => s
+                .group(GROUP)
+                .model(model)
+                .add(shader!("pair_query_backward")),
             Stage::Score(similarity, values, span) => s
                 .group(GROUP)
                 .constant("SPAN", format_args!("{span}u"))
@@ -146,6 +170,7 @@ impl Stage {
                 .values(values)
                 .similarity(similarity)
                 .access(similarity, Access::Load, &["rows", "inputs", "queries"])
+                .access(similarity, Access::Load, &["gradients"])
                 .access(similarity, Access::Store, &["gradients"])
                 .add(shader!("grad_rows")),
             Stage::Regularize(kind, lanes) => s
@@ -323,6 +348,17 @@ impl Source {
             self.add(&template.replace("NAME", buffer));
         }
         self
+    }
+
+    /// The masks of candidates.
+    fn candidate_factors(&mut self, values: Values) -> &mut Source {
+        self.add(shared!("hash"))
+            .add(shared!("dropout"))
+            .add(match values {
+                Values::Scalar => shared!("candidate_factors_scalar"),
+                Values::Quad => shared!("candidate_factors_quad"),
+            })
+            .add(shared!("candidate_row"))
     }
 
     /// Words of whatever type.

@@ -19,6 +19,9 @@ fn stages() -> Vec<Stage> {
     let mut stages = vec![Stage::LossSum, Stage::SquareSum];
     for &model in Model::ALL {
         stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
+        if model.predicts_relations() {
+            stages.extend([Stage::PairQuery(model), Stage::PairQueryBackward(model)]);
+        }
     }
     for kind in [
         RegularizerKind::N3,
@@ -31,6 +34,7 @@ fn stages() -> Vec<Stage> {
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
             Stage::Widen(values),
+            Stage::CandidateDropoutBackward(values),
             Stage::Rearrange(values),
             Stage::Scatter(values),
             Stage::Average(values),
@@ -38,6 +42,7 @@ fn stages() -> Vec<Stage> {
         ]);
         for dtype in DTYPES {
             stages.extend([Stage::Pull(values, dtype), Stage::WriteRows(values, dtype)]);
+            stages.push(Stage::CandidateDropout(values, dtype));
         }
         for kind in [
             OptimizerKind::Sgd,
