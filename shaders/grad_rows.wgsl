@@ -22,6 +22,10 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
             let coefficient = coefficients[number * params.candidates];
             return add_gradient(sum, coefficient, own, queries_cell(number, k));
         }
+        case 3u: {
+            // Contributions to right answers come after those to entities.
+            return add(sum, inputs_cell(params.queries + number, k));
+        }
         default: {
             let j = number % params.negatives + 1u;
             let first = number / params.negatives * params.chunk;
@@ -34,6 +38,17 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
             return more;
         }
     }
+}
+
+// Which places count: all of them (0), those of candidates, or the others, which are added to what
+// is there.
+const CANDIDATES: u32 = 1u;
+const OTHERS: u32 = 2u;
+
+fn counts(place: u32) -> bool {
+    let kind = place >> 30u;
+    let candidate = kind == 1u || kind == 2u;
+    return params.extra == 0u || candidate == (params.extra == CANDIDATES);
 }
 
 @compute @workgroup_size(GROUP)
@@ -56,7 +71,10 @@ fn grad_rows(
         let begin = min(slice * stretch, length);
         let end = min(begin + stretch, length);
         for (var p = start + begin; p < start + end; p++) {
-            sum = add_place(sum, own, plan[params.at_places + p], k);
+            let place = plan[params.at_places + p];
+            if counts(place) {
+                sum = add_place(sum, own, place, k);
+            }
         }
     }
     if SLICES > 1u {
@@ -69,6 +87,9 @@ fn grad_rows(
         }
     }
     if live && slice == 0u {
+        if params.extra == OTHERS {
+            sum = add(gradients_cell(item, k), sum);
+        }
         store_gradients(item, k, sum);
     }
 }

@@ -48,7 +48,7 @@
 //! | 4 | [`server`] |
 //! | 5 | [`checkpoint`], [`collective`], [`elastic`] |
 //! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
-//! | 7 | [`bench`](mod@bench) |
+//! | 7 | [`bench`](mod@bench), [`search`] |
 //! | 8 | the binary's command line |
 
 pub mod bench;
@@ -69,5 +69,6 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod sampler;
+pub mod search;
 pub mod server;
 pub mod train;

@@ -23,6 +23,8 @@ pub enum Purpose {
     Split = 5,
     /// Stochastic rounding of what a step updates; index: the step's number.
     Rounding = 6,
+    /// A trial of a hyper-parameter search; indices: trial, hash of the parameter's name.
+    Search = 7,
 }
 
 /// The random stream named by a seed, a purpose and indices.

@@ -454,3 +454,88 @@ fn published_datasets_have_their_published_counts() {
         }
     }
 }
+
+#[test]
+fn weights_of_training_facts_are_kept_and_those_of_held_out_ones_are_not() {
+    let train = "a\tr\tb\t2\nb\tr\tc\t0\na\tr\tb\t0.5\n";
+    let held_out = "c\tr\ta\t7\n";
+    let (_home, path) = directory(&[
+        ("train.txt", train),
+        ("valid.txt", held_out),
+        ("test.csv", "c,r,b\n"),
+    ]);
+    let dataset = load(&path).unwrap();
+    // A fact that is repeated keeps both weights.
+    assert_eq!(dataset.weights, [2.0, 0.0, 0.5]);
+    assert_eq!(dataset.train.len(), 3);
+    let weights = dataset.report().weights.unwrap();
+    assert_eq!((weights.min, weights.max), (0.0, 2.0));
+    assert_eq!((weights.mean, weights.zeros), (1.25, 1));
+
+    let written = path.join("written");
+    dataset.write_tsv(&written).unwrap();
+    assert_eq!(load(&written).unwrap().weights, dataset.weights);
+    assert_eq!(
+        fs::read_to_string(written.join("train.tsv")).unwrap(),
+        train
+    );
+
+    let (_home, path) = directory(&FILES);
+    let dataset = load(&path).unwrap();
+    assert!(dataset.weights.is_empty() && dataset.report().weights.is_none());
+}
+
+#[test]
+fn a_single_file_is_split_alike_with_weights_and_without() {
+    let home = tempfile::tempdir().unwrap();
+    let line = |i: u32| format!("e{}\tr{}\te{}", i % 7, i % 3, (i * i) % 11);
+    let write = |name: &str, text: String| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        load_split(&path, [0.6, 0.2, 0.2], 5).unwrap()
+    };
+    let plain = write("plain.tsv", (0..90).map(|i| line(i) + "\n").collect());
+    let weighted = |i: u32| format!("{}\t{}\n", line(i), i + 1);
+    let one = write("one.tsv", (0..90).map(weighted).collect());
+    let two = write("two.tsv", (0..90).rev().map(weighted).collect());
+    let names = |dataset: &Dataset, split| -> Vec<[String; 3]> {
+        let (e, r) = (&dataset.entities, &dataset.relations);
+        let named = dataset.split(split).iter();
+        named
+            .map(|t| [e.name(t.head), r.name(t.relation), e.name(t.tail)].map(str::to_owned))
+            .collect()
+    };
+    for split in Split::ALL {
+        assert_eq!(names(&plain, split), names(&one, split));
+        assert_eq!(names(&two, split), names(&one, split));
+    }
+    // Whatever the order of lines, and each with the fact that it stood with.
+    assert_eq!(one.weights, two.weights);
+    assert_eq!(one.weights.len(), one.train.len());
+    for (fact, weight) in names(&one, Split::Train).iter().zip(&one.weights) {
+        assert_eq!(fact.join("\t"), line(*weight as u32 - 1));
+    }
+}
+
+#[test]
+fn weights_that_make_no_sense_are_named_with_file_and_line() {
+    let fail = |train: &str, valid: &str| {
+        let files = [
+            ("train.txt", train),
+            ("valid.txt", valid),
+            ("test.txt", TEST),
+        ];
+        let (_home, path) = directory(&files);
+        failure(load(&path))
+    };
+    let error = fail("a\tr\tb\t1\nb\tr\tc\t-2\n", VALID);
+    assert!(error.contains("train.txt:2: found \"-2\""), "{error}");
+    assert!(error.contains("a finite number, 0 or more"), "{error}");
+    let error = fail("a\tr\tb\t1\nb\tr\tc\n", VALID);
+    assert!(error.contains("train.txt:2: found 3 fields"), "{error}");
+    // Nobody would learn from such weights, but a typing error is one all the same.
+    let error = fail(TRAIN, "a\tr\tb\tnan\n");
+    assert!(error.contains("valid.txt:1: found \"nan\""), "{error}");
+    let error = fail("a\tr\tb\t0\nb\tr\tc\t0\n", VALID);
+    assert!(error.contains("all 2 training facts weigh 0"), "{error}");
+}

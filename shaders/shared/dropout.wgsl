@@ -7,6 +7,16 @@ fn entity_factor(query: u32, column: u32) -> f32 {
     return select(0.0, params.entity_scale, kept);
 }
 
+// Of a row of the entity table as a candidate: the same for all queries of a step.
+fn candidate_factor(row: u32, column: u32) -> f32 {
+    if params.candidate_threshold == 0u {
+        return 1.0;
+    }
+    let seed = params.dropout_seed ^ 0x27d4eb2fu;
+    let kept = hash_cell(seed, row, column) >= params.candidate_threshold;
+    return select(0.0, params.candidate_scale, kept);
+}
+
 fn relation_factor(query: u32, column: u32) -> f32 {
     if params.relation_threshold == 0u {
         return 1.0;

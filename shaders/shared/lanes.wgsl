@@ -25,6 +25,16 @@ fn entity_lane(row: u32, k: u32) -> Lane {
     return lane;
 }
 
+// `position` is that of a unique row.
+fn candidate_factors(position: u32, k: u32) -> Lane {
+    let row = plan[params.at_ids + position];
+    var factors = Lane();
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        factors[v] = candidate_factor(row, v * lane_count() + k);
+    }
+    return factors;
+}
+
 fn relation_lane(row: u32, k: u32) -> Lane {
     var lane = Lane();
     for (var v = 0u; v < RELATION_VALUES; v++) {

@@ -261,6 +261,8 @@ fn step_spec(what: &Training) -> StepSpec {
         },
         entity_dropout: 0.0,
         relation_dropout: 0.0,
+        candidate_dropout: 0.0,
+        relation_weight: 0.0,
     }
 }
 

@@ -34,8 +34,9 @@ pub struct InfoArgs {
     /// A known name, a directory, a .zip or .tar.gz, or a single file with --split.
     ///
     /// `shardloom dataset list` shows the names. A directory or archive holds train, valid (or
-    /// dev) and test files, named .txt, .tsv or .csv for lines of head, relation and tail
-    /// separated by tabs or commas, or .nt or .ttl for N-Triples and Turtle; plain or with .gz.
+    /// dev) and test files, named .txt, .tsv or .csv for lines of head, relation, tail and, if you
+    /// like, weight, separated by tabs or commas, or .nt or .ttl for N-Triples and Turtle; plain
+    /// or with .gz.
     dataset: String,
     /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
@@ -202,6 +203,7 @@ impl Info {
                 "valid": serde_json::to_value(&self.report.valid)?,
                 "test": serde_json::to_value(&self.report.test)?,
             },
+            "weights": self.report.weights,
             "relation_profiles": serde_json::to_value(&self.relations)?,
             "inverse_relations": pairs.collect::<Vec<_>>(),
             "given_away": { "valid": self.leaks.valid, "test": self.leaks.test },
@@ -229,6 +231,9 @@ impl Info {
             ],
             self.splits(),
         );
+        if let Some(weights) = &self.report.weights {
+            text += &format!("{weights}\n");
+        }
         text.push('\n');
         text += &table(
             &["cardinality", "relations", "train triples"],

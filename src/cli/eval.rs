@@ -65,7 +65,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
     )?;
     progress.clear();
     let Some(evaluation) = evaluation else {
-        return Err(Box::new(Interrupted { run: None }));
+        return Err(Box::new(Interrupted { resume: None }));
     };
     let mut out = std::io::stdout().lock();
     if args.json {

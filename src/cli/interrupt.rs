@@ -1,27 +1,20 @@
 //! Ctrl-C: the first one asks the work to stop at the next step, the second one ends the process.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work that Ctrl-C ended, after saving what was done.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// The run that can be resumed, if one was saved.
-    pub run: Option<PathBuf>,
+    /// The arguments that go on with it, if something was saved.
+    pub resume: Option<String>,
 }
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.run {
-            Some(run) => {
-                let run = run.display();
-                write!(
-                    f,
-                    "interrupted; continue with: shardloom train --resume {run}"
-                )
-            }
+        match &self.resume {
+            Some(resume) => write!(f, "interrupted; continue with: shardloom {resume}"),
             None => f.write_str("interrupted"),
         }
     }

@@ -10,6 +10,7 @@ mod interrupt;
 mod predict;
 mod progress;
 mod recipes;
+mod search;
 mod train;
 
 use std::error::Error;
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::TrainArgs>),
+    Search(search::SearchArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Neighbors(predict::NeighborsArgs),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
     listen();
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(*args),
+        Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Neighbors(args) => predict::run_neighbors(args),

@@ -4,14 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{
-    Dataset, FilterIndex, LoadOptions, PublicDataset, Split, parse_fractions,
-};
+use shardloom::dataset::{Dataset, FilterIndex, LoadOptions, Split, parse_fractions};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
-use shardloom::run::{
-    EvalResult, Recorder, Run, RunResult, TrainResult, peak_memory_bytes, write_report,
-};
+use shardloom::run::{Recorder, Run, WarmStart};
 use shardloom::server::ParameterServer;
 use shardloom::train::{Ending, TrainState, Trainer, initializer, shape};
 
@@ -91,6 +87,10 @@ pub struct TrainArgs {
     /// One such event, as in --event 40:kill:2; may be repeated.
     #[arg(long, value_name = "STEP:ACTION[:WORKER]")]
     event: Vec<ScriptEvent>,
+    /// Run to start from: rows of entities and relations that it knows by name are taken over from
+    /// its best checkpoint, the others and the optimizer start fresh.
+    #[arg(long, value_name = "RUN")]
+    init_from: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<i64>,
@@ -100,7 +100,7 @@ pub struct TrainArgs {
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
-        "objective", "shards", "seed", "output", "set", "workers", "update_mode", "staleness",
+        "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
     ])]
     resume: Option<PathBuf>,
@@ -166,6 +166,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
             };
             let dataset = Dataset::load(&config.dataset, &options)?;
             announce(&dataset, &progress);
+            let warm = config.init_from.as_deref();
+            let warm = warm.map(|from| WarmStart::open(from, &config, &dataset));
+            let warm = warm.transpose()?;
             let backend = open_backend(&config.device)?;
             let device = backend.to_string();
             let server = ParameterServer::new(
@@ -174,6 +177,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 config.storage(),
                 &initializer(&config),
             )?;
+            if let Some(warm) = warm {
+                warm.apply(&server)?;
+                progress.say(&warm.to_string());
+            }
             let run = Run::create(config, &dataset)?;
             progress.say(&format!("training on {device}, into {}", shown(&run.path)));
             train(
@@ -212,12 +219,7 @@ impl TrainArgs {
             layers.text(recipe.name, recipe.text)?;
         }
         let mut config = layers.layers(flags).build()?;
-        // A run must find its graph again from any directory.
-        let path = PathBuf::from(&config.dataset);
-        let named = config.dataset == "genealogy" || PublicDataset::find(&config.dataset).is_some();
-        if !named && let Ok(absolute) = path.canonicalize() {
-            config.dataset = absolute.display().to_string();
-        }
+        config.anchor();
         Ok(config)
     }
 
@@ -239,7 +241,7 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 17] = [
+        let flags: [(&str, Option<toml::Value>); 18] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("model", self.model.clone().map(Into::into)),
@@ -260,6 +262,12 @@ impl TrainArgs {
             ),
             ("seed", self.seed.map(Into::into)),
             (
+                "init_from",
+                self.init_from
+                    .as_ref()
+                    .map(|p| p.display().to_string().into()),
+            ),
+            (
                 "output",
                 self.output.as_ref().map(|p| p.display().to_string().into()),
             ),
@@ -276,7 +284,8 @@ impl TrainArgs {
     }
 }
 
-fn announce(dataset: &Dataset, progress: &Progress) {
+/// Tells what a graph holds and what to beware of in it.
+pub fn announce(dataset: &Dataset, progress: &Progress) {
     let Dataset {
         name,
         entities,
@@ -284,6 +293,7 @@ fn announce(dataset: &Dataset, progress: &Progress) {
         train,
         valid,
         test,
+        ..
     } = dataset;
     progress.say(&format!(
         "{name}: {} entities, {} relations, {} + {} + {} facts",
@@ -293,7 +303,11 @@ fn announce(dataset: &Dataset, progress: &Progress) {
         valid.len(),
         test.len()
     ));
-    for warning in dataset.report().warnings() {
+    let report = dataset.report();
+    if let Some(weights) = report.weights {
+        progress.say(&weights.to_string());
+    }
+    for warning in report.warnings() {
         progress.say(&format!("note: {warning}"));
     }
 }
@@ -312,49 +326,18 @@ fn train(
     trainer.script = script;
     let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
     let interrupted = || {
-        Box::new(Interrupted {
-            run: Some(run.path.clone()),
-        })
+        let resume = Some(format!("train --resume {}", shown(&run.path)));
+        Box::new(Interrupted { resume })
     };
     if trainer.train(&mut recorder)? == Ending::Interrupted {
         recorder.inner().clear();
         return Err(interrupted());
     }
-    // The best checkpoint is evaluated, on the same device, which still holds the last one.
-    let mut best_epoch = trainer.state.epoch;
-    if let Some(epoch) = run.best(&trainer.state)?
-        && epoch != best_epoch
-    {
-        run.restore(&trainer.server, epoch)?;
-        best_epoch = epoch;
-    }
-    let Some(valid) = trainer.evaluate(&dataset.valid, &mut recorder)? else {
-        return Err(interrupted());
-    };
-    let Some(test) = trainer.evaluate(&dataset.test, &mut recorder)? else {
-        return Err(interrupted());
-    };
+    let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
     recorder.inner().clear();
-    let state = &trainer.state;
-    let result = RunResult {
-        dataset: run.config.dataset.clone(),
-        model: run.config.model.clone(),
-        dim: run.config.dim,
-        device,
-        seed: run.config.seed,
-        eval: EvalResult::of(&test),
-        test,
-        valid,
-        train: TrainResult {
-            epochs: state.epoch,
-            best_epoch,
-            seconds: state.seconds,
-            triples_per_second: state.facts as f64 / state.seconds,
-        },
-        peak_memory_bytes: peak_memory_bytes(),
+    let Some(result) = result else {
+        return Err(interrupted());
     };
-    run.write_result(&result)?;
-    write_report(&run, &result, dataset, &trainer.server)?;
 
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nTest facts of {}, filtered ranks:", dataset.name)?;

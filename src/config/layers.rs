@@ -70,7 +70,7 @@ impl ConfigError {
 }
 
 /// Builds a [`Config`] from layers; later layers win.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Layers {
     table: Table,
 }
@@ -185,17 +185,24 @@ impl Layers {
     /// # Errors
     /// [`ConfigError::Invalid`] if a value or a combination makes no sense.
     pub fn build(&self) -> Result<Config, ConfigError> {
-        let config: Config = self
-            .table
+        let config = self.unchecked()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration, for layers that are not complete yet: values may not go together.
+    ///
+    /// # Errors
+    /// None that single keys did not have.
+    pub fn unchecked(&self) -> Result<Config, ConfigError> {
+        self.table
             .clone()
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError::Value {
                 origin: "configuration".to_owned(),
                 key: String::new(),
                 message: e.message().to_owned(),
-            })?;
-        config.validate()?;
-        Ok(config)
+            })
     }
 }
 
@@ -294,6 +301,12 @@ mod tests {
         assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
         assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
         assert!(error("stochastic_rounding = true").contains("f16"));
+        assert!(error("relation_weight = -1").contains("out of range"));
+        assert!(error("relation_weight = nan").contains("out of range"));
+        assert!(error("relation_weight = 1e-60").contains("too small"));
+        assert!(error("relation_weight = 1\nmodel = \"rotate\"").contains("complex, distmult"));
+        assert!(error("relation_weight = 1\nobjective = \"kvsall\"").contains("1vsall"));
+        assert!(error("relation_weight = 1\nloss = \"bce\"").contains("softmax"));
         assert!(error("dtype = \"f64\"").contains("f16"));
         let many =
             "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";

@@ -6,11 +6,12 @@ mod recipes;
 pub use layers::{ConfigError, Layers};
 pub use recipes::{RECIPES, Recipe, find as find_recipe};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::PublicDataset;
 use crate::kernel::Dtype;
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
@@ -93,6 +94,9 @@ config! {
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
+    /// Run to start from: rows of the entities and relations that its best checkpoint knows by name
+    /// are taken over; the optimizer starts fresh.
+    init_from: Option<PathBuf> = None,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
     /// Loss: softmax, bce, margin or self-adversarial.
@@ -103,6 +107,9 @@ config! {
     temperature: f64 = 1.0,
     /// Label smoothing of 1vsall and kvsall.
     label_smoothing: f64 = 0.0,
+    /// 1vsall with softmax: weight of predicting the relation, too, among all relations, given both
+    /// entities (Chen et al. 2021); 0: not predicted.
+    relation_weight: f64 = 0.0,
     /// Training facts a step (distinct queries for kvsall).
     batch_size: usize = 500,
     /// Passes over the training facts.
@@ -141,6 +148,9 @@ config! {
     entity_dropout: f64 = 0.0,
     /// Probability that a value of a query's relation is dropped.
     relation_dropout: f64 = 0.0,
+    /// Probability that a value of an entity is dropped where it is a candidate (an answer, right or
+    /// wrong): one mask a row and step.
+    candidate_dropout: f64 = 0.0,
     /// Epochs between validations; 0 for none before the end.
     validate_every: u32 = 5,
     /// Most facts to validate on, 0 for all; the first ones of a fixed shuffle.
@@ -268,6 +278,17 @@ impl Config {
         }
     }
 
+    /// Makes paths absolute, so that a run finds its graph again from any directory.
+    pub fn anchor(&mut self) {
+        let named = self.dataset == "genealogy" || PublicDataset::find(&self.dataset).is_some();
+        if !named && let Ok(absolute) = Path::new(&self.dataset).canonicalize() {
+            self.dataset = absolute.display().to_string();
+        }
+        if let Some(Ok(absolute)) = self.init_from.as_ref().map(|path| path.canonicalize()) {
+            self.init_from = Some(absolute);
+        }
+    }
+
     /// Checks every number and combination.
     ///
     /// # Errors
@@ -302,6 +323,7 @@ impl Config {
             range("margin", self.margin, -1e6, 1e6),
             range("temperature", self.temperature, 0.0, 1e6),
             range("label_smoothing", self.label_smoothing, 0.0, 0.999),
+            range("relation_weight", self.relation_weight, 0.0, 1e6),
             range("schedule_factor", self.schedule_factor, 1e-6, 1.0),
             range("schedule_every", f64::from(self.schedule_every), 1.0, most),
             range("lambda", self.lambda, 0.0, 1e6),
@@ -313,6 +335,7 @@ impl Config {
             ),
             range("entity_dropout", self.entity_dropout, 0.0, 0.99),
             range("relation_dropout", self.relation_dropout, 0.0, 0.99),
+            range("candidate_dropout", self.candidate_dropout, 0.0, 0.99),
             range("shards", self.shards as f64, 1.0, 1e6),
             range("workers", self.workers as f64, 1.0, 1024.0),
             range("min_workers", self.min_workers as f64, 1.0, 1024.0),
@@ -369,8 +392,30 @@ impl Config {
             let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
             return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }
+        self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
+    }
+
+    /// Checks that relations can be predicted if they are to be.
+    fn validate_relation_weight(&self, model: Model) -> Result<(), ConfigError> {
+        // What the engines compute with: smaller weights vanish.
+        let weight = self.relation_weight as f32;
+        let reason = match (self.objective, self.loss) {
+            _ if self.relation_weight == 0.0 => return Ok(()),
+            _ if weight == 0.0 => format!("{} is too small for f32", self.relation_weight),
+            (Objective::OneVsAll, LossKind::Softmax) if model.predicts_relations() => return Ok(()),
+            (Objective::OneVsAll, LossKind::Softmax) => {
+                let models = Model::ALL.iter().filter(|model| model.predicts_relations());
+                let names: Vec<&str> = models.map(|model| model.name()).collect();
+                format!(
+                    "{model} cannot score all relations at once: expected one of {}",
+                    names.join(", ")
+                )
+            }
+            _ => "relations are predicted with 1vsall and softmax only".to_owned(),
+        };
+        Err(ConfigError::invalid("relation_weight", reason))
     }
 
     /// Checks that the numbers of workers go together.

@@ -26,6 +26,14 @@ pub enum DatasetError {
         /// The split that is empty.
         split: Split,
     },
+    /// Training facts that all weigh nothing.
+    #[error("{dataset}: all {facts} training facts weigh 0; expected one that weighs more")]
+    Weightless {
+        /// The dataset's name.
+        dataset: String,
+        /// How many they are.
+        facts: usize,
+    },
     /// Nothing can be ranked against a lone entity.
     #[error("{dataset}: its only entity is {entity:?}; a graph to learn from has at least two")]
     SingleEntity {

@@ -5,6 +5,9 @@
 //! from 0 in order of first appearance over train, valid and test, so a vocabulary spans all three.
 //! Every line is kept, as published results have it: repeated triples and entities unseen in
 //! training are counted in a [`LoadReport`], never dropped.
+//!
+//! Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
+//! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
 
 mod error;
 mod filter;
@@ -29,7 +32,7 @@ pub use genealogy::Genealogy;
 pub use inverse::{InverseLeaks, InversePair};
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
-pub use report::{LoadReport, SplitReport};
+pub use report::{LoadReport, SplitReport, WeightReport};
 pub use split::{FractionsError, ParseSplitError, Split, parse_fractions};
 pub use vocabulary::Vocabulary;
 
@@ -61,7 +64,7 @@ pub struct Triple {
 }
 
 /// A graph in three splits, with the names behind its ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// What to call it: its public name, or its file's name without extensions.
     pub name: String,
@@ -71,6 +74,8 @@ pub struct Dataset {
     pub relations: Vocabulary,
     /// What to learn from.
     pub train: Vec<Triple>,
+    /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
+    pub weights: Vec<f32>,
     /// What to choose settings by.
     pub valid: Vec<Triple>,
     /// What to judge the result by.
@@ -178,12 +183,13 @@ impl Dataset {
         let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
         let mut read = |file| read(file, &mut entities, &mut relations);
         let [train, valid, test] = files;
-        let (train, valid, test) = (read(train)?, read(valid)?, read(test)?);
+        let ((train, weights), (valid, _), (test, _)) = (read(train)?, read(valid)?, read(test)?);
         Self {
             name,
             entities,
             relations,
             train,
+            weights,
             valid,
             test,
         }
@@ -197,20 +203,32 @@ impl Dataset {
         seed: u64,
     ) -> Result<Self, DatasetError> {
         let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let mut triples = read(file, &mut entities, &mut relations)?;
+        let (mut triples, weights) = read(file, &mut entities, &mut relations)?;
         // The same facts are shared out alike, whatever the order of their lines.
         let (entity, relation) = (entities.alphabetical(), relations.alphabetical());
-        let place = |id: u32, places: &[u32]| places[id as usize];
-        triples.sort_unstable_by_key(|t| {
-            let (head, tail) = (place(t.head, &entity), place(t.tail, &entity));
-            (head, place(t.relation, &relation), tail)
-        });
-        let [train, valid, test] = split::share_out(triples, fractions, seed);
+        let place = |t: &Triple| {
+            let (head, tail) = (entity[t.head as usize], entity[t.tail as usize]);
+            (head, relation[t.relation as usize], tail)
+        };
+        let (train, weights, valid, test) = if weights.is_empty() {
+            triples.sort_unstable_by_key(place);
+            let [train, valid, test] = split::share_out(triples, fractions, seed);
+            (train, weights, valid, test)
+        } else {
+            let mut facts: Vec<(Triple, f32)> = triples.into_iter().zip(weights).collect();
+            // Weights are not negative, so that their bits have their order.
+            facts.sort_unstable_by_key(|(t, weight)| (place(t), weight.to_bits()));
+            let [train, valid, test] = split::share_out(facts, fractions, seed);
+            let (train, weights) = train.into_iter().unzip();
+            let names = |facts: Vec<(Triple, f32)>| facts.into_iter().map(|(t, _)| t).collect();
+            (train, weights, names(valid), names(test))
+        };
         Self {
             name,
             entities,
             relations,
             train,
+            weights,
             valid,
             test,
         }
@@ -226,6 +244,12 @@ impl Dataset {
                     split,
                 });
             }
+        }
+        if !self.weights.is_empty() && self.weights.iter().all(|&weight| weight == 0.0) {
+            return Err(DatasetError::Weightless {
+                dataset: self.name,
+                facts: self.weights.len(),
+            });
         }
         if self.entities.len() < 2 {
             let entity = self.entities.iter().next().unwrap_or_default().to_owned();
@@ -270,25 +294,27 @@ impl Dataset {
     }
 }
 
+/// The triples of a file, and their weights if it has any.
 fn read(
     file: &SourceFile,
     entities: &mut Vocabulary,
     relations: &mut Vocabulary,
-) -> Result<Vec<Triple>, ParseError> {
-    let mut triples = Vec::new();
+) -> Result<(Vec<Triple>, Vec<f32>), ParseError> {
+    let (mut triples, mut weights) = (Vec::new(), Vec::new());
     parse::parse(
         file.format,
         &file.label,
         &file.bytes,
-        |head, relation, tail| {
+        |head, relation, tail, weight| {
             triples.push(Triple {
                 head: entities.intern(head),
                 relation: relations.intern(relation),
                 tail: entities.intern(tail),
             });
+            weights.extend(weight);
         },
     )?;
-    Ok(triples)
+    Ok((triples, weights))
 }
 
 fn unknown(spec: &str) -> SourceError {

@@ -17,12 +17,13 @@ pub(super) enum Format {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Hands each triple's head, relation and tail to `sink`; `file` names the content in errors.
+/// Hands each triple's head, relation and tail to `sink`, and its weight: of all triples of a file or
+/// of none. `file` names the content in errors.
 pub(super) fn parse(
     format: Format,
     file: &str,
     bytes: &[u8],
-    sink: impl FnMut(&str, &str, &str),
+    sink: impl FnMut(&str, &str, &str, Option<f32>),
 ) -> Result<(), ParseError> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     match format {
@@ -32,65 +33,108 @@ pub(super) fn parse(
     }
 }
 
-/// One triple a line. The first line that is not blank decides for the file: with a tab in it the
-/// fields are separated by tabs, else by commas. White space around a field is not part of it.
+/// How the lines of a file are made up; the first one that is not blank decides.
+#[derive(Clone, Copy)]
+struct Columns {
+    separator: char,
+    weighted: bool,
+}
+
+impl Columns {
+    /// With a tab in the line, fields are separated by tabs, else by commas. A fourth one is a
+    /// weight.
+    fn of(line: &str) -> Columns {
+        let separator = if line.contains('\t') { '\t' } else { ',' };
+        Columns {
+            separator,
+            weighted: line.split(separator).count() == 4,
+        }
+    }
+
+    /// What a line of so many fields should have had.
+    fn expected(self, count: usize) -> &'static str {
+        match (self.separator, self.weighted) {
+            ('\t', true) => {
+                "head, relation, tail and weight, separated by tabs, as in the first line"
+            }
+            (_, true) => {
+                "head, relation, tail and weight, separated by commas, as in the first line"
+            }
+            (_, false) if count == 4 => {
+                "head, relation and tail alone, as in the first line: weights stand in all lines or none"
+            }
+            ('\t', false) => "head, relation and tail, separated by tabs",
+            (_, false) if count == 1 => "head, relation and tail, separated by tabs or commas",
+            (_, false) => "head, relation and tail, separated by commas",
+        }
+    }
+}
+
+/// One triple a line. White space around a field is not part of it.
 fn parse_text(
     file: &str,
     bytes: &[u8],
-    mut sink: impl FnMut(&str, &str, &str),
+    mut sink: impl FnMut(&str, &str, &str, Option<f32>),
 ) -> Result<(), ParseError> {
     let text = std::str::from_utf8(bytes).map_err(|error| ParseError::NotUtf8 {
         file: file.to_owned(),
         line: 1 + count_lines(&bytes[..error.valid_up_to()]),
     })?;
-    let mut separator = None;
+    let mut columns = None;
     for (index, line) in text.split('\n').enumerate() {
         if line.trim().is_empty() {
             continue;
         }
-        let separator = *separator.get_or_insert(if line.contains('\t') { '\t' } else { ',' });
-        let (head, relation, tail) =
-            fields(line, separator).map_err(|(found, expected)| ParseError::Malformed {
+        let columns = *columns.get_or_insert_with(|| Columns::of(line));
+        let ([head, relation, tail], weight) =
+            fields(line, columns).map_err(|(found, expected)| ParseError::Malformed {
                 file: file.to_owned(),
                 line: index as u64 + 1,
                 found,
                 expected,
             })?;
-        sink(head, relation, tail);
+        sink(head, relation, tail, weight);
     }
     Ok(())
 }
 
-/// The three fields of a line, or what was found and what was expected.
-fn fields(line: &str, separator: char) -> Result<(&str, &str, &str), (String, &'static str)> {
-    let mut parts = line.split(separator).map(str::trim);
-    let triple = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(head), Some(relation), Some(tail), None) => (head, relation, tail),
+/// What was found in a line and what was expected.
+type Wrong = (String, &'static str);
+
+/// The names and the weight of a line.
+fn fields(line: &str, columns: Columns) -> Result<([&str; 3], Option<f32>), Wrong> {
+    let mut parts = line.split(columns.separator).map(str::trim);
+    let four = [parts.next(), parts.next(), parts.next(), parts.next()];
+    let (names, weight) = match (four, parts.next()) {
+        ([Some(h), Some(r), Some(t), None], _) if !columns.weighted => ([h, r, t], None),
+        ([Some(h), Some(r), Some(t), Some(w)], None) if columns.weighted => ([h, r, t], Some(w)),
         _ => {
-            let count = line.split(separator).count();
+            let count = line.split(columns.separator).count();
             let plural = if count == 1 { "" } else { "s" };
-            let expected = match (separator, count) {
-                ('\t', _) => "head, relation and tail, separated by tabs",
-                (_, 1) => "head, relation and tail, separated by tabs or commas",
-                _ => "head, relation and tail, separated by commas",
-            };
-            return Err((
-                format!("{count} field{plural} in {}", excerpt(line)),
-                expected,
-            ));
+            let found = format!("{count} field{plural} in {}", excerpt(line));
+            return Err((found, columns.expected(count)));
         }
     };
-    let fields = [triple.0, triple.1, triple.2];
-    if fields.contains(&"") {
+    if names.contains(&"") {
         let found = format!("an empty field in {}", excerpt(line));
         return Err((found, "a head, a relation and a tail"));
     }
     // Taking the quotes as part of the name would be a silent surprise.
-    if separator == ',' && fields.iter().any(|field| field.starts_with('"')) {
+    if columns.separator == ',' && names.iter().any(|field| field.starts_with('"')) {
         let found = format!("a quoted field in {}", excerpt(line));
         return Err((found, "unquoted fields, or tabs for names with commas"));
     }
-    Ok(triple)
+    let Some(written) = weight else {
+        return Ok((names, None));
+    };
+    match written.parse::<f32>() {
+        // Minus zero is zero.
+        Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok((names, Some(weight + 0.0))),
+        _ => {
+            let found = format!("{written:?} as the fourth field of {}", excerpt(line));
+            Err((found, "a weight: a finite number, 0 or more"))
+        }
+    }
 }
 
 /// The start of a line, quoted for an error message.
@@ -107,7 +151,7 @@ fn parse_rdf(
     format: RdfFormat,
     file: &str,
     bytes: &[u8],
-    mut sink: impl FnMut(&str, &str, &str),
+    mut sink: impl FnMut(&str, &str, &str, Option<f32>),
 ) -> Result<(), ParseError> {
     for quad in RdfParser::from_format(format).for_slice(bytes) {
         let quad = quad.map_err(|error| ParseError::Rdf {
@@ -120,6 +164,7 @@ fn parse_rdf(
             &rdf_name(&quad.subject),
             quad.predicate.as_str(),
             &rdf_name(&quad.object),
+            None,
         );
     }
     Ok(())
@@ -149,7 +194,7 @@ mod tests {
 
     fn read(format: Format, bytes: &[u8]) -> Result<Names, ParseError> {
         let mut triples = Vec::new();
-        parse(format, "f", bytes, |h, r, t| {
+        parse(format, "f", bytes, |h, r, t, _| {
             triples.push((h.to_owned(), r.to_owned(), t.to_owned()));
         })?;
         Ok(triples)
@@ -188,12 +233,55 @@ mod tests {
             message(Format::Text, b"a r b\n"),
             r#"f:1: found 1 field in "a r b", expected head, relation and tail, separated by tabs or commas"#
         );
-        assert!(message(Format::Text, b"a,r,b,c").contains("f:1: found 4 fields"));
+        assert!(message(Format::Text, b"a,r,b,c,d").contains("f:1: found 5 fields"));
         assert!(message(Format::Text, b"a\tr\tb\na\t\tb\n").contains("f:2: found an empty field"));
         assert!(message(Format::Text, b"\"a\",r,b").contains("f:1: found a quoted field"));
         assert!(message(Format::Text, b"a\tr\tb\n\xff\tr\tb").starts_with("f:2: "));
         let long = format!("{}\n", "é".repeat(1000));
         assert!(message(Format::Text, long.as_bytes()).len() < 300);
+    }
+
+    fn weights(bytes: &[u8]) -> Vec<Option<f32>> {
+        let mut weights = Vec::new();
+        parse(Format::Text, "f", bytes, |_, _, _, w| weights.push(w)).unwrap();
+        weights
+    }
+
+    #[test]
+    fn reads_weights() {
+        let tabs = b"a\tr\tb\t2.5\nb\tr\tc\t 0 \r\n\nc\tr\ta\t1e-3\n";
+        assert_eq!(weights(tabs), [Some(2.5), Some(0.0), Some(1e-3)]);
+        let zero = weights(b"a,r,b,-0")[0].unwrap();
+        assert!(zero == 0.0 && zero.is_sign_positive());
+        assert_eq!(weights(b"a,r,b\nb,r,c"), [None, None]);
+    }
+
+    #[test]
+    fn weights_are_finite_not_negative_and_in_all_lines_or_none() {
+        for bad in ["NaN", "-1", "inf", "1e39", "soon", ""] {
+            assert_eq!(
+                message(
+                    Format::Text,
+                    format!("a\tr\tb\t1\na\tr\tb\t{bad}\n").as_bytes()
+                ),
+                format!(
+                    "f:2: found {bad:?} as the fourth field of {:?}, expected a weight: a finite \
+                     number, 0 or more",
+                    format!("a\tr\tb\t{bad}").trim_end()
+                )
+            );
+        }
+        let message = |text: &str| message(Format::Text, text.as_bytes());
+        assert_eq!(
+            message("a\tr\tb\t1\n\nb\tr\tc\n"),
+            "f:3: found 3 fields in \"b\\tr\\tc\", expected head, relation, tail and weight, \
+             separated by tabs, as in the first line"
+        );
+        assert_eq!(
+            message("a,r,b\nb,r,c,2\n"),
+            "f:2: found 4 fields in \"b,r,c,2\", expected head, relation and tail alone, as in the \
+             first line: weights stand in all lines or none"
+        );
     }
 
     #[test]

@@ -150,6 +150,7 @@ mod tests {
             entities: Vocabulary::from_names(["a", "b", "c", "d"]).unwrap(),
             relations: Vocabulary::from_names(["p", "q", "r", "s", "unused"]).unwrap(),
             train,
+            weights: Vec::new(),
             valid: Vec::new(),
             test: Vec::new(),
         };

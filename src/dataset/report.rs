@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Dataset, Split, Triple};
 
 /// What loading a dataset found worth knowing. Nothing counted here was dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadReport {
     /// Distinct entities over all splits.
     pub entities: usize,
@@ -18,6 +18,52 @@ pub struct LoadReport {
     pub valid: SplitReport,
     /// The test split.
     pub test: SplitReport,
+    /// The weights of training facts, if they have any.
+    pub weights: Option<WeightReport>,
+}
+
+/// The weights of training facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct WeightReport {
+    /// The least.
+    pub min: f32,
+    /// The largest.
+    pub max: f32,
+    /// The mean of those above 0.
+    pub mean: f64,
+    /// Facts that weigh 0: known, but not learned from.
+    pub zeros: usize,
+}
+
+impl WeightReport {
+    /// None for no weights.
+    fn new(weights: &[f32]) -> Option<Self> {
+        let first = *weights.first()?;
+        let zeros = weights.iter().filter(|&&weight| weight == 0.0).count();
+        let sum: f64 = weights.iter().copied().map(f64::from).sum();
+        Some(Self {
+            min: weights.iter().copied().fold(first, f32::min),
+            max: weights.iter().copied().fold(first, f32::max),
+            mean: sum / (weights.len() - zeros).max(1) as f64,
+            zeros,
+        })
+    }
+}
+
+impl fmt::Display for WeightReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            min,
+            max,
+            mean,
+            zeros,
+        } = self;
+        write!(f, "training facts weigh {min} to {max}")?;
+        match zeros {
+            0 => write!(f, ", {mean:.4} on average"),
+            _ => write!(f, "; {zeros} weigh 0, the others {mean:.4} on average"),
+        }
+    }
 }
 
 /// What one split holds, and what of it needs care.
@@ -96,6 +142,7 @@ impl LoadReport {
             train: report(Split::Train),
             valid: report(Split::Valid),
             test: report(Split::Test),
+            weights: WeightReport::new(&dataset.weights),
         }
     }
 

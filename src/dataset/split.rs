@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetError, Triple};
+use super::DatasetError;
 
 /// One of the three parts of a dataset.
 #[derive(
@@ -100,12 +100,9 @@ pub(super) fn check(fractions: &[f64; 3]) -> Result<(), DatasetError> {
     }
 }
 
-/// Shuffles the triples and cuts them at the fractions, valid and test rounded to the nearest.
-pub(super) fn share_out(
-    mut triples: Vec<Triple>,
-    fractions: &[f64; 3],
-    seed: u64,
-) -> [Vec<Triple>; 3] {
+/// Shuffles triples and cuts them at the fractions, valid and test rounded to the nearest. The order
+/// does not depend on what comes with a triple.
+pub(super) fn share_out<T>(mut triples: Vec<T>, fractions: &[f64; 3], seed: u64) -> [Vec<T>; 3] {
     triples.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
     let count = triples.len() as f64;
     let share = |fraction: f64| (fraction * count).round() as usize;
@@ -120,6 +117,7 @@ pub(super) fn share_out(
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Triple;
     use super::*;
 
     #[test]

@@ -2,11 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use super::source::io_error;
-use super::{Dataset, DatasetError, SourceError, Split, Triple};
+use super::{Dataset, DatasetError, SourceError, Split};
 
 impl Dataset {
     /// Writes `train.tsv`, `valid.tsv` and `test.tsv` into `directory`, which is made if need be:
-    /// one triple a line, head, relation and tail separated by tabs.
+    /// one triple a line, head, relation and tail separated by tabs, and weights of training facts.
     ///
     /// # Errors
     /// If one of the files exists already, a name holds a tab or line break, or the system refuses.
@@ -39,18 +39,18 @@ impl Dataset {
     /// A split as tab-separated text.
     fn to_tsv(&self, split: Split) -> String {
         let mut text = String::new();
-        for &Triple {
-            head,
-            relation,
-            tail,
-        } in self.split(split)
-        {
+        for (index, triple) in self.split(split).iter().enumerate() {
             let names = [
-                self.entities.name(head),
-                self.relations.name(relation),
-                self.entities.name(tail),
+                self.entities.name(triple.head),
+                self.relations.name(triple.relation),
+                self.entities.name(triple.tail),
             ];
             text.push_str(&names.join("\t"));
+            if split == Split::Train
+                && let Some(weight) = self.weights.get(index)
+            {
+                text.push_str(&format!("\t{weight}"));
+            }
             text.push('\n');
         }
         text

@@ -2,7 +2,7 @@
 
 use super::{KernelError, RankBatch, RankQuery, StepSpec, TableSpec};
 use crate::model::Model;
-use crate::sampler::Plan;
+use crate::sampler::{Candidates, Plan};
 
 /// Checks that tables, model and plan belong together.
 pub(super) fn step(
@@ -14,7 +14,34 @@ pub(super) fn step(
     widths(spec.model, entities, relations)?;
     // Ids ascend, so the last is the largest.
     rows(entities, plan.entities.ids.last().copied())?;
-    rows(relations, plan.relations.ids.last().copied())
+    rows(relations, plan.relations.ids.last().copied())?;
+    relation_prediction(spec, plan, relations)
+}
+
+/// Checks that a step predicts relations if, and only if, its plan is made for it.
+fn relation_prediction(
+    spec: &StepSpec,
+    plan: &Plan,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
+    let weight = spec.relation_weight;
+    let answers = match &plan.candidates {
+        Candidates::All { positives, .. } => positives.len(),
+        Candidates::Sampled { .. } => 0,
+    };
+    let why = match plan.predicts_relations {
+        false if weight == 0.0 => return Ok(()),
+        false => "the plan is not made for it",
+        true if !(weight > 0.0 && weight.is_finite()) => "expected a finite weight above 0",
+        true if !spec.model.predicts_relations() => "the model is not linear in the relation",
+        true if answers != plan.queries.len() => "expected one right answer a query, of all",
+        // Ids ascend, so these are all.
+        true if !plan.queries.is_empty() && plan.relations.len() != relations.layout.rows() => {
+            "the plan does not have all relations"
+        }
+        true => return Ok(()),
+    };
+    Err(KernelError::RelationPrediction { why })
 }
 
 /// Checks that queries name rows that the tables have.

@@ -34,6 +34,12 @@ pub enum KernelError {
         /// The row.
         row: u32,
     },
+    /// A step that cannot predict relations, or a plan that is not made for what the step predicts.
+    #[error("relations cannot be predicted: {why}")]
+    RelationPrediction {
+        /// What is missing.
+        why: &'static str,
+    },
     /// Gradient rows of one device given to the engine of another.
     #[error("gradient rows of another device were given to the {engine} engine")]
     ForeignRows {

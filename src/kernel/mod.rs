@@ -19,6 +19,10 @@
 //! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |
 //! | `query_matrix`, `query_matrix_backward` | the same where relations are matrices (CPU: `matrix`) |
 //! | `grad_matrix` | every unique matrix adds up the outer products of its queries, in order |
+//! | `candidate_dropout` | rows as candidates, with dropout |
+//! | `candidate_dropout_backward` | the same mask on the gradients of candidates |
+//! | `pair_query` | entity and target rows → what scores relations by dot products |
+//! | `pair_query_backward` | ∂loss/∂pair query → contributions to entity and target rows |
 //! | `grad_rows` | every unique row adds up its list of places, in order |
 //! | `regularize` | adds the regularizer's derivative to unique rows |
 //! | `scatter` | adds unique rows' gradients into a whole shard's gradient |
@@ -66,6 +70,12 @@ pub struct StepSpec {
     pub entity_dropout: f32,
     /// Probability that a value of a query's relation row is dropped.
     pub relation_dropout: f32,
+    /// Probability that a value of a row is dropped where the row is scored as a candidate: for all
+    /// queries of a step alike.
+    pub candidate_dropout: f32,
+    /// Weight of the relation's own cross-entropy, given both entities; 0 where the plan does not
+    /// predict relations.
+    pub relation_weight: f32,
 }
 
 /// A query to be ranked or scored, in rows of the tables.

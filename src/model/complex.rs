@@ -15,6 +15,7 @@ impl Operator for ComplEx {
 
 impl LaneWise for ComplEx {
     type Lane<F: Real> = [F; 2];
+    const LINEAR: bool = true;
 
     /// `e·r` towards tails, `e·conj(r)` towards heads.
     #[inline(always)]

@@ -15,6 +15,7 @@ impl Operator for DistMult {
 
 impl LaneWise for DistMult {
     type Lane<F: Real> = [F; 2];
+    const LINEAR: bool = true;
 
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], _inverse: bool) -> [F; 2] {

@@ -77,6 +77,45 @@ fn both_directions_score_a_triple_alike() {
 }
 
 #[test]
+fn pair_queries_score_relations_and_match_finite_differences() {
+    for &model in Model::ALL.iter().filter(|model| model.predicts_relations()) {
+        for inverse in [false, true] {
+            for seed in 0..8 {
+                let (e, t) = (rows(seed, DIM), rows(seed + 50, DIM));
+                let r = rows(seed + 100, model.relation_width(DIM));
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let paired = |e: &[f64], t: &[f64]| {
+                    let mut pair = vec![f64::NAN; r.len()];
+                    model.pair_query((e, t, inverse), &mut pair);
+                    dot(&pair, &r)
+                };
+                let direct = score(model, &e, &r, inverse, &t);
+                assert!((paired(&e, &t) - direct).abs() < 1e-9, "{model} {inverse}");
+
+                // The loss is ⟨pair, r⟩, so that ∂loss/∂pair is r.
+                let (mut de, mut dt) = (vec![f64::NAN; DIM], vec![f64::NAN; DIM]);
+                model.pair_query_backward((&e, &t, inverse), &r, &mut de, &mut dt);
+                for i in 0..DIM {
+                    let moved = |row: &[f64], by: f64| {
+                        let mut row = row.to_vec();
+                        row[i] += by;
+                        row
+                    };
+                    let slope = |f: &dyn Fn(f64) -> f64| (f(1e-6) - f(-1e-6)) / 2e-6;
+                    let numeric = slope(&|by| paired(&moved(&e, by), &t));
+                    assert!((numeric - de[i]).abs() < 1e-6, "{model} {inverse} {i}");
+                    let numeric = slope(&|by| paired(&e, &moved(&t, by)));
+                    assert!((numeric - dt[i]).abs() < 1e-6, "{model} {inverse} {i}");
+                }
+            }
+        }
+    }
+    let predict = |model: Model| model.predicts_relations();
+    assert!(predict(Model::ComplEx) && predict(Model::DistMult));
+    assert!(!predict(Model::RotatE) && !predict(Model::TransEL2));
+}
+
+#[test]
 fn known_scores() {
     // Worked by hand from the papers' formulas.
     let (h, t) = ([1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 1.0]);

@@ -9,15 +9,18 @@
 //! | `result.json` | what came out |
 //! | `report.html` | the same, to look at |
 
+mod conclude;
 mod memory;
 mod recorder;
 mod result;
 mod summary;
+mod warm;
 
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
 pub use result::{EvalResult, RunResult, TrainResult};
 pub use summary::write_report;
+pub use warm::{Overlap, WarmStart};
 
 use std::fs;
 use std::io;
@@ -29,7 +32,7 @@ use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyE
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
-use crate::train::TrainState;
+use crate::train::{TrainError, TrainState};
 
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,14 @@ pub enum RunError {
         /// The directory.
         path: PathBuf,
     },
+    /// A run whose rows do not fit another's.
+    #[error("{path} cannot be started from: {differences}", path = .path.display())]
+    Unlike {
+        /// The directory.
+        path: PathBuf,
+        /// What differs: keys, what was found and what was expected.
+        differences: String,
+    },
     /// Its configuration is wrong.
     #[error("the run's configuration: {0}")]
     Config(#[from] ConfigError),
@@ -79,6 +90,9 @@ pub enum RunError {
     /// The device failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Training or ranking failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// A file of the run that cannot be understood.
     #[error("{path}: {reason}", path = .path.display())]
     Damaged {

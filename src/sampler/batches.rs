@@ -26,15 +26,19 @@ pub struct Sampler {
     pub weighted_penalty: bool,
     /// Whether rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
     pub frequency_weights: bool,
+    /// Whether relations are predicted, too (1-vs-all only).
+    pub predict_relations: bool,
     /// The run's seed.
     pub seed: u64,
     entities: u32,
-    facts: Vec<Triple>,
-    filter: FilterIndex,
+    pub(super) facts: Vec<Triple>,
+    /// Relative weights of what an epoch visits; empty where all weigh the same.
+    pub(super) item_weights: Vec<f32>,
+    pub(super) filter: FilterIndex,
     /// Probability that the head is asked for, by relation (Bernoulli only).
     head_probability: Vec<f64>,
     /// Distinct queries of the training facts (K-vs-all only).
-    distinct: Vec<Asked>,
+    pub(super) distinct: Vec<Asked>,
 }
 
 /// The order in which an epoch visits its items.
@@ -76,10 +80,12 @@ impl Sampler {
             batch_size: batch_size.max(1),
             weighted_penalty: true,
             frequency_weights: false,
+            predict_relations: false,
             seed: 0,
             entities,
             head_probability: head_probabilities(&facts, rule.relations),
             distinct: Vec::new(),
+            item_weights: Vec::new(),
             facts,
             filter,
         };
@@ -129,11 +135,15 @@ impl Sampler {
 
         // Steps are counted through, so that an epoch of one step alternates, too.
         let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
-        let (asked, targets) = self.queries(batch, turn, &mut rng);
+        let (asked, targets, relative) = self.queries(batch, turn, &mut rng);
         let mut entities = std::mem::take(&mut scratch.entities);
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
         relations.begin();
+        let predicts_relations = self.predict_relations && self.objective == Objective::OneVsAll;
+        if predicts_relations {
+            (0..self.rule.relation_rows() as u32).for_each(|row| relations.keep(row));
+        }
         for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
             let (row, _) = self.direction(query);
             entities.touch(query.known, Place::Input(q as u32));
@@ -141,7 +151,10 @@ impl Sampler {
             match self.objective {
                 Objective::Negatives => entities.touch(*target, Place::Positive(q as u32)),
                 // Right answers get their gradient with all other entities; they are needed here
-                // because the regularizer counts them.
+                // because the regularizer counts them, and for pairs.
+                Objective::OneVsAll if predicts_relations => {
+                    entities.touch(*target, Place::Pair(q as u32));
+                }
                 Objective::OneVsAll => entities.keep(*target),
                 Objective::KVsAll => query
                     .answers(&self.filter)
@@ -173,8 +186,9 @@ impl Sampler {
             },
             entities: entities.finish(),
             relations: relations.finish(),
+            predicts_relations,
             queries: Vec::with_capacity(asked.len()),
-            weights: self.weights(&asked, &targets),
+            weights: self.weights(&asked, &targets, &relative),
             candidates: self.candidates(&asked, &targets, &entities, slots, masks),
         };
         plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
@@ -187,7 +201,7 @@ impl Sampler {
                 target: entities.position(target),
             });
         }
-        self.penalties(&mut plan, &entities);
+        self.penalties(&mut plan, &entities, &relative);
         scratch.entities = entities;
         scratch.relations = relations;
         plan
@@ -201,20 +215,24 @@ impl Sampler {
         }
     }
 
-    /// The queries of a batch and, for each, a right answer (the first one for K-vs-all).
+    /// The queries of a batch and, for each, a right answer (the first one for K-vs-all) and its
+    /// relative weight (none, where all weigh the same).
     fn queries(
         &self,
         batch: &[u32],
         turn: u64,
         rng: &mut crate::rng::Stream,
-    ) -> (Vec<Asked>, Vec<u32>) {
+    ) -> (Vec<Asked>, Vec<u32>, Vec<f32>) {
+        let weight = |i: u32| self.item_weights.get(i as usize).copied();
         if self.objective == Objective::KVsAll {
             let asked: Vec<Asked> = batch.iter().map(|&i| self.distinct[i as usize]).collect();
             let targets = asked.iter().map(|q| q.answers(&self.filter)[0]).collect();
-            return (asked, targets);
+            let relative = batch.iter().filter_map(|&i| weight(i)).collect();
+            return (asked, targets, relative);
         }
         let mut asked = Vec::with_capacity(batch.len() * 2);
         let mut targets = Vec::with_capacity(batch.len() * 2);
+        let mut relative = Vec::new();
         for &i in batch {
             let Triple {
                 head,
@@ -238,6 +256,7 @@ impl Sampler {
                     head: false,
                 });
                 targets.push(tail);
+                relative.extend(weight(i));
             }
             if ask_head {
                 asked.push(Asked {
@@ -246,31 +265,10 @@ impl Sampler {
                     head: true,
                 });
                 targets.push(head);
+                relative.extend(weight(i));
             }
         }
-        (asked, targets)
-    }
-
-    fn weights(&self, asked: &[Asked], targets: &[u32]) -> Vec<f32> {
-        if !self.frequency_weights {
-            return vec![1.0 / asked.len() as f32; asked.len()];
-        }
-        let raw: Vec<f64> = asked
-            .iter()
-            .zip(targets)
-            .map(|(query, &target)| {
-                let (head, tail) = if query.head {
-                    (target, query.known)
-                } else {
-                    (query.known, target)
-                };
-                let count = self.filter.tails(head, query.relation).len()
-                    + self.filter.heads(query.relation, tail).len();
-                1.0 / (count.max(1) as f64).sqrt()
-            })
-            .collect();
-        let total: f64 = raw.iter().sum();
-        raw.into_iter().map(|w| (w / total) as f32).collect()
+        (asked, targets, relative)
     }
 
     fn candidates(
@@ -317,41 +315,6 @@ impl Sampler {
             _ => 1,
         };
         asked.iter().map(count).collect()
-    }
-
-    /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every
-    /// query, as in the mean over a batch of queries of Lacroix et al. 2018.
-    fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder) {
-        let Plan {
-            entities: rows,
-            relations,
-            queries,
-            candidates,
-            ..
-        } = plan;
-        for (q, query) in queries.iter().enumerate() {
-            let mut facts = 1;
-            match (&*candidates, self.objective) {
-                (Candidates::All { offsets, positives }, Objective::KVsAll) => {
-                    let answers = &positives[offsets[q] as usize..offsets[q + 1] as usize];
-                    facts = answers.len() as u32;
-                    for &row in answers {
-                        rows.occurrences[entities.position(row) as usize] += 1;
-                    }
-                }
-                _ => rows.occurrences[query.target as usize] += 1,
-            }
-            rows.occurrences[query.entity as usize] += facts;
-            relations.occurrences[query.relation as usize] += facts;
-        }
-        for rows in [rows, relations] {
-            for (penalty, &times) in rows.penalty.iter_mut().zip(&rows.occurrences) {
-                *penalty = match self.weighted_penalty {
-                    true => times as f32 / queries.len() as f32,
-                    false => f32::from(u8::from(times > 0)),
-                };
-            }
-        }
     }
 }
 

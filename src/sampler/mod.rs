@@ -8,6 +8,7 @@ mod negatives;
 mod plan;
 mod rename;
 mod slice;
+mod weights;
 
 pub use batches::{EpochOrder, Sampler, Scratch};
 pub use negatives::Negatives;

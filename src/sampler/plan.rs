@@ -29,6 +29,8 @@ pub enum Place {
     Positive(u32),
     /// The row is slot `s` of the negatives: candidate `s % negatives` of chunk `s / negatives`.
     Slot(u32),
+    /// The row is the right answer of query `q`, whose relation is predicted from both.
+    Pair(u32),
 }
 
 impl Place {
@@ -42,6 +44,7 @@ impl Place {
             Place::Input(q) => q,
             Place::Positive(q) => (1 << Self::TAG) | q,
             Place::Slot(s) => (2 << Self::TAG) | s,
+            Place::Pair(q) => (3 << Self::TAG) | q,
         }
     }
 
@@ -52,7 +55,8 @@ impl Place {
         match word >> Self::TAG {
             0 => Place::Input(number),
             1 => Place::Positive(number),
-            _ => Place::Slot(number),
+            2 => Place::Slot(number),
+            _ => Place::Pair(number),
         }
     }
 }
@@ -135,11 +139,13 @@ pub struct Plan {
     pub queries_per_fact: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,
-    /// Relation rows.
+    /// Relation rows: those of the queries, or all of the table where relations are predicted.
     pub relations: Rows,
+    /// Whether the relation of each query is predicted, too, from its entity and its target.
+    pub predicts_relations: bool,
     /// The queries.
     pub queries: Vec<Query>,
-    /// Weight of each query's loss; they add up to one.
+    /// Weight of each query's loss; without weights of facts, they add up to one.
     pub weights: Vec<f32>,
     /// What the queries are scored against.
     pub candidates: Candidates,
@@ -245,8 +251,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_survive_packing(n in 0..Place::LIMIT, kind in 0..3) {
-            let place = match kind { 0 => Place::Input(n), 1 => Place::Positive(n), _ => Place::Slot(n) };
+        fn places_survive_packing(n in 0..Place::LIMIT, kind in 0..4) {
+            let place = match kind {
+                0 => Place::Input(n),
+                1 => Place::Positive(n),
+                2 => Place::Slot(n),
+                _ => Place::Pair(n),
+            };
             prop_assert_eq!(Place::unpack(place.pack()), place);
         }
 

@@ -22,7 +22,8 @@ impl Plan {
         }
     }
 
-    /// The part of a step that has these queries: with the rows that they touch, and no others.
+    /// The part of a step that has these queries: with the rows that they touch, and no others
+    /// (but all relations where they are predicted).
     /// Lists keep their order, dropout masks stay those of the whole step, and weights and
     /// penalties are scaled as if the slice were the whole; `queries` may be empty.
     ///
@@ -37,6 +38,9 @@ impl Plan {
         );
         let mut entities = Part::new(&self.entities);
         let mut relations = Part::new(&self.relations);
+        if self.predicts_relations && n > 0 {
+            (0..self.relations.len() as u32).for_each(|row| relations.keep(row));
+        }
         for (q, query) in queries.clone().zip(&self.queries[queries.clone()]) {
             entities.keep(query.target);
             let facts = match &self.candidates {
@@ -87,6 +91,7 @@ impl Plan {
             candidates: self.candidates.slice(&queries, slots, &entities),
             entities: entity_rows,
             relations: relation_rows,
+            predicts_relations: self.predicts_relations,
         }
     }
 
@@ -151,6 +156,7 @@ fn place(word: u32, queries: &Range<usize>, slots: &Range<usize>) -> Option<u32>
         Place::Input(q) => Place::Input(within(q, queries)?),
         Place::Positive(q) => Place::Positive(within(q, queries)?),
         Place::Slot(s) => Place::Slot(within(s, slots)?),
+        Place::Pair(q) => Place::Pair(within(q, queries)?),
     };
     Some(place.pack())
 }

@@ -34,6 +34,7 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         config.objective,
         config.batch_size,
     );
+    sampler.weigh(&dataset.weights);
     sampler.sides = config.sides;
     sampler.negatives = Negatives {
         count: config.negatives,
@@ -42,6 +43,7 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
     };
     sampler.weighted_penalty = config.weighted;
     sampler.frequency_weights = config.frequency_weights;
+    sampler.predict_relations = config.relation_weight > 0.0;
     sampler.seed = config.seed;
     Ok(Prepared {
         sampler,
@@ -113,6 +115,8 @@ pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
         regularizer: config.regularizer(),
         entity_dropout: config.entity_dropout as f32,
         relation_dropout: config.relation_dropout as f32,
+        candidate_dropout: config.candidate_dropout as f32,
+        relation_weight: config.relation_weight as f32,
     })
 }
 

@@ -14,6 +14,7 @@ fn help_says_what_dim_counts() {
     assert!(flat.contains("ComplEx of rank 100 has dim 200"), "{help}");
     for command in [
         "train",
+        "search",
         "eval",
         "predict",
         "neighbors",

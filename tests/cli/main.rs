@@ -9,5 +9,7 @@ mod home;
 mod query;
 #[cfg(unix)]
 mod resume;
+mod search;
 mod train;
+mod warm;
 mod workers;

@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::home::{Home, QUICK, words};
+use crate::home::{Home, QUICK, texts, words};
 
 /// The number at a path of keys such as `test.head.mrr`.
 fn number(value: &Value, path: &str) -> f64 {
@@ -253,4 +253,41 @@ fn the_best_epoch_is_what_counts() {
     assert_eq!(Some(last), best["epoch"].as_u64().map(|epoch| epoch + 2));
     assert_eq!(last as usize, metrics.len());
     assert!(last < 60);
+}
+
+#[test]
+fn weights_of_facts_are_told_of_and_change_what_is_learned() {
+    let home = Home::with_ring();
+    for split in ["train", "valid", "test"] {
+        let text = home.read(format!("ring/{split}.tsv"));
+        let weighted = |weight: fn(usize) -> usize| -> String {
+            let lines = text.lines().enumerate();
+            lines
+                .map(|(i, line)| format!("{line}\t{}\n", weight(i)))
+                .collect()
+        };
+        home.write(format!("threes/{split}.tsv"), &weighted(|_| 3));
+        home.write(format!("mixed/{split}.tsv"), &weighted(|i| i % 3));
+    }
+    home.train("plain", "");
+    home.train("same", "--dataset threes");
+    home.train("other", "--dataset mixed");
+    assert!(home.tables("plain", 2) == home.tables("same", 2));
+    assert!(home.tables("plain", 2) != home.tables("other", 2));
+    let output = home.run(&words("train quick.toml --dataset mixed --epochs 1"));
+    let (_, said) = texts(&output);
+    assert!(
+        said.contains("training facts weigh 0 to 2; 56 weigh 0, the others 1.5000"),
+        "{said}"
+    );
+    let info = home.ok(&words("dataset info mixed"));
+    assert!(info.contains("training facts weigh 0 to 2; "), "{info}");
+    let json: Value = serde_json::from_str(&home.ok(&words("dataset info mixed --json"))).unwrap();
+    assert_eq!(json["weights"]["zeros"], 56);
+    let json: Value = serde_json::from_str(&home.ok(&words("dataset info ring --json"))).unwrap();
+    assert!(json["weights"].is_null());
+
+    home.write("threes/train.tsv", "e1\tnext\te2\t1\ne2\tnext\te3\tNaN\n");
+    let error = home.fails(&words("train quick.toml --dataset threes"));
+    assert!(error.contains("train.tsv:2: found \"NaN\""), "{error}");
 }

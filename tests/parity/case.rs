@@ -117,6 +117,7 @@ pub struct Case {
     pub relations: usize,
     pub dim: usize,
     pub shards: usize,
+    pub relation_shards: usize,
     pub batch: usize,
     pub negatives: Negatives,
     pub seed: u64,
@@ -161,6 +162,8 @@ impl Case {
                 regularizer,
                 entity_dropout: pick(rng, &[0.0, 0.3]),
                 relation_dropout: pick(rng, &[0.0, 0.2]),
+                candidate_dropout: 0.0,
+                relation_weight: 0.0,
             },
             objective,
             optimizer,
@@ -169,6 +172,7 @@ impl Case {
             relations: pick(rng, &[1, 5]),
             dim: pick(rng, dims),
             shards: pick(rng, &[1, 3]),
+            relation_shards: 1,
             batch: pick(rng, &[1, 13, 40]),
             negatives: Negatives {
                 count: pick(rng, &[1, 3, 34]),
@@ -204,6 +208,7 @@ impl Case {
         sampler.sides = pick(rng, &[Sides::Both, Sides::Alternate, Sides::Bernoulli]);
         sampler.weighted_penalty = self.spec.regularizer.weighted;
         sampler.frequency_weights = rng.random_bool(0.5);
+        sampler.predict_relations = self.spec.relation_weight > 0.0;
         sampler.seed = self.seed;
         sampler
     }
@@ -236,7 +241,7 @@ impl Case {
             "relations",
             relation_rows,
             model.relation_width(self.dim),
-            1,
+            self.relation_shards,
         );
         let mut relations = Pair::new(engine, rng, &spec);
 
@@ -359,6 +364,8 @@ pub fn plain(model: Model, objective: Objective) -> Case {
             regularizer: Regularizer::NONE,
             entity_dropout: 0.0,
             relation_dropout: 0.0,
+            candidate_dropout: 0.0,
+            relation_weight: 0.0,
         },
         objective,
         optimizer: OptimizerKind::Adagrad,
@@ -367,6 +374,7 @@ pub fn plain(model: Model, objective: Objective) -> Case {
         relations: 3,
         dim: 12,
         shards: 1,
+        relation_shards: 1,
         batch: 10,
         negatives: Negatives {
             count: 3,

@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 use shardloom::kernel::{Dtype, StepSpec};
-use shardloom::loss::MASKED;
+use shardloom::loss::{Loss, LossKind, MASKED};
 use shardloom::model::{Model, Similarity, lane, lane_count, set_lane};
 use shardloom::optim::OptimizerStep;
 use shardloom::rng::cell;
@@ -96,6 +96,9 @@ pub fn step(spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) -
     };
     for q in 0..plan.queries.len() {
         query(spec, plan, q, entities, relations, &mut out);
+        if plan.predicts_relations {
+            pair(spec, plan, q, entities, relations, &mut out);
+        }
     }
     let penalty = spec.regularizer;
     let add = |rows: &Rows, table: &Table, lanes, strength: f32, out: &mut Gradients| {
@@ -138,22 +141,15 @@ fn query(
     let entity_row = plan.entities.ids[asked.entity as usize];
     let relation_row = plan.relations.ids[asked.relation as usize];
     let inverse = asked.inverse == 1;
-    let kept = |p: f32, seed: u32, width: usize| -> Vec<f64> {
-        let threshold = (f64::from(p) * 4_294_967_296.0) as u32;
-        (0..width as u32)
-            .map(|c| {
-                if cell(seed, plan.first_query + q as u32, c) >= threshold {
-                    1.0 / (1.0 - f64::from(p))
-                } else {
-                    0.0
-                }
-            })
-            .collect()
-    };
-    let entity_kept = kept(spec.entity_dropout, plan.dropout_seed, entities.width);
+    let number = plan.first_query + q as u32;
+    let entity_kept = kept(
+        spec.entity_dropout,
+        [plan.dropout_seed, number],
+        entities.width,
+    );
     let relation_kept = kept(
         spec.relation_dropout,
-        plan.dropout_seed ^ 0x5bd1_e995,
+        [plan.dropout_seed ^ 0x5bd1_e995, number],
         relations.width,
     );
     let entity = times(entities.row(entity_row), &entity_kept);
@@ -167,9 +163,13 @@ fn query(
     }
 
     let (rows, masked, positives) = candidates(plan, q, entities.rows());
-    let mut scores: Vec<f64> = rows
-        .iter()
-        .map(|&row| model.score(&vector, entities.row(row)))
+    let masks = rows.iter().map(|&row| {
+        let mask = as_candidate(spec, plan, row, entities.width);
+        (times(entities.row(row), &mask), mask)
+    });
+    let (values, masks): (Vec<_>, Vec<_>) = masks.unzip();
+    let mut scores: Vec<f64> = (values.iter())
+        .map(|row| model.score(&vector, row))
         .collect();
     for (score, &masked) in scores.iter_mut().zip(&masked) {
         if masked {
@@ -183,7 +183,7 @@ fn query(
     let mut d_query = vec![0.0; entities.width];
     let mut d_query_size = 0.0;
     for (j, &row) in rows.iter().enumerate() {
-        let candidate = entities.row(row);
+        let candidate = &values[j][..];
         let score_size = if masked[j] {
             0.0
         } else {
@@ -213,7 +213,9 @@ fn query(
         }
         d_query_size += off * size;
         let dc: Vec<f64> = dc.iter().map(|g| g * coefficient).collect();
-        out.entities.add(row, &dc, off * size);
+        let scale = largest(&masks[j]).max(1.0);
+        out.entities
+            .add(row, &times(&dc, &masks[j]), off * size * scale);
     }
     let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
     model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
@@ -249,6 +251,93 @@ fn steepness(model: Model, relation: &[f64]) -> f64 {
     });
     let kept = norms.filter(|&norm| norm > 0.0);
     1.0 + 1.0 / kept.fold(1.0, f64::min)
+}
+
+/// What dropout multiplies the values of a row by.
+fn kept(p: f32, [seed, row]: [u32; 2], width: usize) -> Vec<f64> {
+    let threshold = (f64::from(p) * 4_294_967_296.0) as u32;
+    let factor = |column| match cell(seed, row, column) >= threshold {
+        true => 1.0 / (1.0 - f64::from(p)),
+        false => 0.0,
+    };
+    (0..width as u32).map(factor).collect()
+}
+
+/// What dropout multiplies the values of an entity by where it is a candidate.
+fn as_candidate(spec: &StepSpec, plan: &Plan, row: u32, width: usize) -> Vec<f64> {
+    let seed = plan.dropout_seed ^ 0x27d4_eb2f;
+    kept(spec.candidate_dropout, [seed, row], width)
+}
+
+/// The relation of a query among all relations, given both entities.
+fn pair(
+    spec: &StepSpec,
+    plan: &Plan,
+    q: usize,
+    entities: &Table,
+    relations: &Table,
+    out: &mut Step,
+) {
+    let asked = plan.queries[q];
+    let row = |position: u32| plan.entities.ids[position as usize];
+    let (entity_row, target_row) = (row(asked.entity), row(asked.target));
+    let inverse = asked.inverse == 1;
+    let number = plan.first_query + q as u32;
+    let entity_kept = kept(
+        spec.entity_dropout,
+        [plan.dropout_seed, number],
+        entities.width,
+    );
+    let entity = times(entities.row(entity_row), &entity_kept);
+    let target_kept = as_candidate(spec, plan, target_row, entities.width);
+    let target = &times(entities.row(target_row), &target_kept);
+
+    // Straight from the definition: the fact with each relation in turn.
+    let rows = 0..relations.rows() as u32;
+    let vectors: Vec<Vec<f64>> = rows
+        .clone()
+        .map(|r| {
+            let mut vector = vec![0.0; entities.width];
+            let relation = relations.row(r);
+            spec.model.query(&entity, relation, inverse, &mut vector);
+            vector
+        })
+        .collect();
+    let scores: Vec<f64> = (vectors.iter())
+        .map(|vector| spec.model.score(vector, target))
+        .collect();
+    let weight = f64::from(spec.relation_weight) * f64::from(plan.weights[q]);
+    let mut derivatives = scores.clone();
+    let right = plan.relations.ids[asked.relation as usize];
+    out.loss += Loss::new(LossKind::Softmax).row(&mut derivatives, &[right], weight);
+
+    let scale = largest(&entity_kept).max(largest(&target_kept));
+    let both = largest(&entity) + largest(target);
+    let score_sizes: Vec<f64> = (vectors.iter().zip(&scores))
+        .map(|(vector, &score)| 2.0 + 3.0 * score_size(spec.model, (vector, vector), target, score))
+        .collect();
+    let score_size = largest(&score_sizes);
+    out.loss_size += weight * score_size;
+    for (r, derivative) in rows.zip(derivatives) {
+        // A softmax is off in proportion to itself.
+        let label = if r == right { weight } else { 0.0 };
+        let off = label + (derivative + label) * score_size;
+        let relation = relations.row(r);
+        let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
+        let d_query: Vec<f64> = target.iter().map(|t| derivative * t).collect();
+        let query = (&entity[..], relation, inverse);
+        spec.model.query_backward(query, &d_query, &mut de, &mut dr);
+        let dt: Vec<f64> = vectors[r as usize].iter().map(|x| derivative * x).collect();
+        let of_entities = off * 2.0 * largest(relation) * both * scale;
+        // The optimizer's own roundings are measured by gradients, too: none may be tiny.
+        let of_relation =
+            off * 2.0 * largest(&entity) * largest(target) + f64::from(plan.weights[q]);
+        let de = times(&de, &entity_kept);
+        out.entities.add(entity_row, &de, of_entities);
+        let dt = times(&dt, &target_kept);
+        out.entities.add(target_row, &dt, of_entities);
+        out.relations.add(r, &dr, of_relation);
+    }
 }
 
 /// Entity rows of a query's candidates, which of them are masked, and which are right.

@@ -42,7 +42,7 @@ fn gradients(
     out
 }
 
-fn check(engine: &mut Backend, case: &Case) {
+pub fn check(engine: &mut Backend, case: &Case) {
     let sampler = case.sampler();
     let rng = &mut stream(case.seed, Purpose::Init, [0, 3]);
     let width = case.spec.model.relation_width(case.dim);
@@ -54,7 +54,12 @@ fn check(engine: &mut Backend, case: &Case) {
     let mut relations = Pair::new(
         engine,
         rng,
-        &case.table("relations", sampler.rule.relation_rows(), width, 1),
+        &case.table(
+            "relations",
+            sampler.rule.relation_rows(),
+            width,
+            case.relation_shards,
+        ),
     );
     let whole = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
     let wanted = gradients(engine, case, &whole, &mut entities, &mut relations);

@@ -21,6 +21,8 @@ pub const SPEC: StepSpec = StepSpec {
     regularizer: Regularizer::NONE,
     entity_dropout: 0.0,
     relation_dropout: 0.0,
+    candidate_dropout: 0.0,
+    relation_weight: 0.0,
 };
 
 pub fn plan(objective: Objective) -> Plan {

@@ -1,6 +1,8 @@
 //! Training and ranking through the library.
 
 mod half;
+mod warm;
+mod weights;
 
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};

@@ -8,7 +8,7 @@ use shardloom::sampler::Objective;
 use shardloom::server::ShardingStrategy;
 use shardloom::train::{Silent, Trainer};
 
-use crate::{family, tables, trained, trainer};
+use crate::{distance, family, tables, trained, trainer};
 
 /// However rows are spread, the same is learned, and ranked the same.
 #[test]
@@ -37,13 +37,13 @@ fn sharding_makes_no_difference_to_quality() {
         assert!(wanted.mrr > 0.1, "{}", wanted.mrr);
         for sharding in [ShardingStrategy::EntityHash, ShardingStrategy::RoundRobin] {
             let (found, other) = outcome(sharding);
+            // Sums over rows run in another order.
+            let off = (found.mrr - wanted.mrr).abs();
+            assert!(off < 1e-3, "{sharding}: {} {}", found.mrr, wanted.mrr);
             if objective == Objective::Negatives {
-                assert!(other == tables, "{sharding}");
-                assert_eq!(found.mrr, wanted.mrr, "{sharding}");
-            } else {
-                // Sums over entities run in another order.
-                let off = (found.mrr - wanted.mrr).abs();
-                assert!(off < 1e-3, "{sharding}: {} {}", found.mrr, wanted.mrr);
+                // Adagrad makes a whole step of a first gradient, however small.
+                let off = distance(&other, &tables);
+                assert!(off < 1e-4, "{sharding}: {off}");
             }
         }
     }
@@ -85,6 +85,8 @@ fn a_run_goes_on_with_other_shards() {
         let mut trainer = Trainer::new(run.config.clone(), &dataset, server).unwrap();
         trainer.state = state;
         trainer.train(&mut Silent).unwrap();
-        assert!(tables(&trainer.server) == wanted, "{sharding}");
+        // Sums over rows run in another order.
+        let off = distance(&tables(&trainer.server), &wanted);
+        assert!(off < 1e-5, "{sharding}: {off}");
     }
 }

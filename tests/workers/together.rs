@@ -41,6 +41,26 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
     assert!(trained(&three, &dataset, "5:kill:1") == alone);
 }
 
+/// All rows of relations are pushed then.
+#[test]
+fn c_dp_002_predicted_relations_are_the_same_to_the_bit() {
+    let dataset = family();
+    let one = Config {
+        dim: 12,
+        batch_size: 60,
+        epochs: 2,
+        relation_weight: 4.0,
+        validate_every: 0,
+        lanes: 4,
+        ..Config::default()
+    };
+    let alone = trained(&one, &dataset, "");
+    let three = Config { workers: 3, ..one };
+    for script in ["", SCRIPT] {
+        assert!(trained(&three, &dataset, script) == alone, "{script}");
+    }
+}
+
 /// Without lanes, sums are taken in another order, which rounds differently.
 ///
 /// Adagrad makes ± the learning rate of a first gradient, however small, so that a sum which
@@ -131,9 +151,24 @@ fn every_objective_can_be_shared() {
             shards: 3,
             ..base.clone()
         },
+        Config {
+            relation_weight: 4.0,
+            entity_dropout: 0.3,
+            shards: 3,
+            ..base.clone()
+        },
+        Config {
+            relation_weight: 0.5,
+            candidate_dropout: 0.3,
+            model: "distmult".to_owned(),
+            reciprocal: false,
+            frequency_weights: true,
+            ..base.clone()
+        },
         sampled.clone(),
         Config {
             chunk: 4,
+            candidate_dropout: 0.3,
             filtered_negatives: true,
             shards: 5,
             ..sampled.clone()
@@ -195,13 +230,18 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
         return;
     }
     let dataset = family();
-    for objective in [Objective::Negatives, Objective::OneVsAll] {
+    for (objective, relation_weight) in [
+        (Objective::Negatives, 0.0),
+        (Objective::OneVsAll, 0.0),
+        (Objective::OneVsAll, 4.0),
+    ] {
         let one = Config {
             dim: 12,
             batch_size: 100,
             epochs: 1,
             shards: 3,
             objective,
+            relation_weight,
             optimizer: OptimizerKind::Sgd,
             lr: 1.0,
             init_scale: 0.3,

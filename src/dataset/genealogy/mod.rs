@@ -106,6 +106,7 @@ impl Genealogy {
             entities,
             relations,
             train,
+            weights: Vec::new(),
             valid,
             test,
         })

@@ -9,6 +9,8 @@ use crate::sampler::Plan;
 
 /// Distinguishes the masks of relations from those of entities.
 const RELATION: u32 = 0x5bd1_e995;
+/// Distinguishes the masks of candidates, which are named by rows.
+const CANDIDATE: u32 = 0x27d4_eb2f;
 
 /// The masks of one step.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,7 @@ pub(super) struct Dropout {
     first: u32,
     entity: Mask,
     relation: Mask,
+    candidate: Mask,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,7 @@ impl Dropout {
             first: plan.first_query,
             entity: Mask::new(spec.entity_dropout),
             relation: Mask::new(spec.relation_dropout),
+            candidate: Mask::new(spec.candidate_dropout),
         }
     }
 
@@ -78,6 +82,7 @@ impl Dropout {
             first: 0,
             entity: Mask::new(0.0),
             relation: Mask::new(0.0),
+            candidate: Mask::new(0.0),
         }
     }
 
@@ -120,6 +125,20 @@ impl Dropout {
 
     pub fn is_active(&self) -> bool {
         self.entity.threshold > 0 || self.relation.threshold > 0
+    }
+
+    /// Whether values of candidates are dropped.
+    pub fn drops_candidates(&self) -> bool {
+        self.candidate.threshold > 0
+    }
+
+    /// Multiplies a row of the entity table, or its gradient, by its mask as a candidate.
+    #[inline(always)]
+    pub fn drop_candidate(&self, row: u32, values: &mut [f32]) {
+        let seed = self.seed ^ CANDIDATE;
+        for (column, value) in values.iter_mut().enumerate() {
+            *value *= self.candidate.factor(seed, row, column);
+        }
     }
 
     #[inline(always)]

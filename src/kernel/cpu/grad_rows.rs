@@ -8,10 +8,25 @@ use crate::sampler::Place;
 pub(super) fn add_inputs(inputs: &[f32], places: &[u32], gradient: &mut [f32]) {
     for &word in places {
         if let Place::Input(q) = Place::unpack(word) {
-            let input = &inputs[q as usize * gradient.len()..][..gradient.len()];
-            for (g, x) in gradient.iter_mut().zip(input) {
-                *g += x;
-            }
+            add(inputs, q, gradient);
         }
+    }
+}
+
+/// Adds the contributions of those places that are answers of pair queries.
+#[inline(always)]
+pub(super) fn add_answers(answers: &[f32], places: &[u32], gradient: &mut [f32]) {
+    for &word in places {
+        if let Place::Pair(q) = Place::unpack(word) {
+            add(answers, q, gradient);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(rows: &[f32], q: u32, gradient: &mut [f32]) {
+    let row = &rows[q as usize * gradient.len()..][..gradient.len()];
+    for (g, x) in gradient.iter_mut().zip(row) {
+        *g += x;
     }
 }

@@ -3,6 +3,7 @@
 
 mod average;
 mod block;
+mod candidate_dropout;
 mod dropout;
 mod grad_candidates_all;
 mod grad_matrix;
@@ -11,7 +12,10 @@ mod grad_rows;
 mod loss;
 mod matrix;
 mod memory;
+mod pair_query;
+mod pair_query_backward;
 mod pairs;
+mod product;
 mod pull;
 mod push;
 mod query;
@@ -20,6 +24,7 @@ mod rank;
 mod rank_count;
 mod rearrange;
 mod regularize;
+mod relations;
 mod sampled;
 mod scatter;
 mod score;
@@ -27,6 +32,7 @@ mod score_all;
 mod score_pairs;
 mod share;
 mod simd;
+mod softmax_all;
 mod step;
 mod table;
 mod update;
@@ -77,12 +83,19 @@ struct Workspace {
     scores: Vec<f32>,
     /// What steps with sampled candidates need.
     sampled: sampled::Sampled,
+    /// What softmax steps over all entities need.
+    softmax_all: softmax_all::SoftmaxAll,
     losses: Vec<f32>,
     /// Gradients of unique rows.
     entity_gradients: Vec<f32>,
     relation_gradients: Vec<f32>,
     /// Gradients of whole shards (objectives over all entities).
     shard_gradients: Vec<Vec<f32>>,
+    /// Pulled rows as candidates, where those are dropped out; and whole tables of them.
+    candidates: Vec<f32>,
+    masked: Option<Table>,
+    /// What predicting relations needs.
+    prediction: relations::Pairs,
 }
 
 /// Applies one gradient row for each of the ascending rows `ids` of a table.
@@ -133,10 +146,17 @@ impl Engine {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let work = &mut self.work;
         let view = entities.view();
-        work.pull(spec.model, plan, &view, &relations.view());
+        let pulled = relations.view();
+        work.pull(spec.model, plan, &view, &pulled);
+        // Who needs no more of them lets others write.
+        let all_relations = plan.predicts_relations.then_some(pulled);
         if matches!(plan.candidates, Candidates::All { .. }) {
             work.all(spec, plan, &view);
             drop(view);
+            if let Some(table) = &all_relations {
+                work.relations(spec, plan, table);
+            }
+            drop(all_relations);
         } else {
             // All that is needed has been pulled: others may write to the table.
             drop(view);
@@ -290,6 +310,7 @@ impl Engine {
             cw: _,
             count: _,
             sampled,
+            softmax_all,
             entities,
             relations,
             queries,
@@ -301,6 +322,9 @@ impl Engine {
             entity_gradients,
             relation_gradients,
             shard_gradients,
+            candidates,
+            masked,
+            prediction,
         } = &mut self.work;
         let buffers = [
             entities,
@@ -313,10 +337,16 @@ impl Engine {
             losses,
             entity_gradients,
             relation_gradients,
+            candidates,
         ];
         sampled.poison();
-        for buffer in buffers.into_iter().chain(shard_gradients) {
+        softmax_all.poison();
+        let buffers = buffers.into_iter().chain(shard_gradients);
+        for buffer in buffers.chain(prediction.buffers()) {
             buffer.fill(f32::NAN);
+        }
+        if let Some(table) = masked {
+            (0..table.shards.len()).for_each(|s| table.shard_mut(s).values.fill(f32::NAN));
         }
     }
 }

@@ -82,7 +82,7 @@ impl Group {
             };
             for &word in plan.entities.places_of(row) {
                 match Place::unpack(word) {
-                    Place::Input(_) => {}
+                    Place::Input(_) | Place::Pair(_) => {}
                     Place::Positive(q) => add(q as usize, 0),
                     Place::Slot(s) => {
                         let (c, j) = (s as usize / negatives, s as usize % negatives);

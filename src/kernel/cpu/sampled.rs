@@ -6,6 +6,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::block::{Block, Geometry};
+use super::candidate_dropout::{pulled_candidate_dropout, pulled_candidate_dropout_backward};
 use super::loss::loss;
 use super::pairs::{self, AHEAD, Group, Segment, Segments};
 use super::score_pairs::{Compare, Compared, grad_pairs, score_pairs, visit};
@@ -80,9 +81,22 @@ impl Workspace {
                 )
             },
         );
+        let (ids, values) = (&plan.entities.ids, plan.entities.len() * step.ew);
+        let masks = step.dropout.drops_candidates();
+        if masks {
+            let pulled = &self.entities[..values];
+            pulled_candidate_dropout(&step.dropout, ids, pulled, &mut self.candidates);
+            // What candidates are until their gradients are there.
+            std::mem::swap(&mut self.entities, &mut self.candidates);
+        }
         self.score(spec, &segments);
         self.losses(spec, plan);
         self.grad_pairs(spec, plan, &segments);
+        if masks {
+            std::mem::swap(&mut self.entities, &mut self.candidates);
+            let gradients = &mut self.entity_gradients[..values];
+            pulled_candidate_dropout_backward(&step.dropout, ids, gradients);
+        }
         self.sum_queries(plan, &segments);
         self.blocks(&step, |block, (pulled, relations)| {
             step.backward(plan, pulled, relations, block)
@@ -90,7 +104,11 @@ impl Workspace {
     }
 
     /// Runs something for every block of queries.
-    fn blocks(&mut self, step: &Geometry, run: impl Fn(&mut Block<'_>, (&[f32], &[f32])) + Sync) {
+    pub(super) fn blocks(
+        &mut self,
+        step: &Geometry,
+        run: impl Fn(&mut Block<'_>, (&[f32], &[f32])) + Sync,
+    ) {
         let n = self.count;
         let rows = (&self.entities[..], &self.relations[..]);
         self.queries[..n * step.ew]

@@ -3,18 +3,20 @@
 use rayon::prelude::*;
 
 use super::block::{Block, Geometry};
+use super::candidate_dropout::{candidate_dropout, candidate_dropout_backward};
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_matrix::{Factors, grad_matrix};
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::add_inputs;
+use super::grad_rows::{add_answers, add_inputs};
 use super::loss::loss;
 use super::pull::pull;
 use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
 use super::simd::simd;
-use super::table::View;
+use super::softmax_all;
+use super::table::{Table, View};
 use super::{BLOCK, Workspace, room};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::model::Model;
@@ -71,20 +73,65 @@ impl Workspace {
 
     /// Forward and backward against all entities, a tile of queries at a time.
     pub(super) fn all(&mut self, spec: &StepSpec, plan: &Plan, table: &View<'_>) {
-        let (Some(step), Candidates::All { offsets, positives }) =
-            (self.geometry(spec, plan), &plan.candidates)
-        else {
+        let Some(step) = self.geometry(spec, plan) else {
             return;
         };
-        let entities = table.spec.layout.rows();
-        let tile = tile(entities);
-        room(&mut self.scores, tile * entities);
+        let masked = step.dropout.drops_candidates().then(|| {
+            let old = self.masked.take();
+            candidate_dropout(&step.dropout, table, old)
+        });
+        let masked_view = masked.as_ref().map(Table::view);
+        let table = masked_view.as_ref().unwrap_or(table);
         self.shard_gradients
             .resize_with(table.shards.len(), Vec::new);
         for (s, gradient) in self.shard_gradients.iter_mut().enumerate() {
             gradient.resize(table.spec.layout.range(s).len() * self.ew, 0.0);
         }
+        match softmax_all::takes(spec, step.ew) {
+            true => self.softmax(&step, plan, table),
+            false => self.tiles(&step, plan, table),
+        }
+        if masked.is_some() {
+            let (layout, gradients) = (&table.spec.layout, &mut self.shard_gradients);
+            candidate_dropout_backward(&step.dropout, layout, step.ew, gradients);
+        }
+        drop(masked_view);
+        self.masked = masked;
+    }
+
+    /// Models that score by a dot product, with a softmax.
+    fn softmax(&mut self, step: &Geometry, plan: &Plan, table: &View<'_>) {
+        self.blocks(step, |block, (pulled, relations)| {
+            step.forward(plan, pulled, relations, block);
+        });
         let n = plan.queries.len();
+        let tile = softmax_all::tile(table.spec.layout.rows(), n);
+        for first in (0..n).step_by(tile) {
+            let end = n.min(first + tile);
+            let values = first * step.ew..end * step.ew;
+            self.softmax_all.tile(
+                plan,
+                first,
+                &self.queries[values.clone()],
+                table,
+                (&mut self.d_queries[values], &mut self.losses[first..end]),
+                (&mut self.shard_gradients, first == 0),
+            );
+        }
+        self.blocks(step, |block, (pulled, relations)| {
+            step.backward(plan, pulled, relations, block);
+        });
+    }
+
+    /// All others.
+    fn tiles(&mut self, step: &Geometry, plan: &Plan, table: &View<'_>) {
+        let Candidates::All { offsets, positives } = &plan.candidates else {
+            return;
+        };
+        let (spec, n) = (&step.spec, plan.queries.len());
+        let entities = table.spec.layout.rows();
+        let tile = tile(entities);
+        room(&mut self.scores, tile * entities);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let task = task(end - first);
@@ -180,6 +227,10 @@ impl Workspace {
                                 gradient.fill(0.0);
                             }
                             add_inputs(inputs, rows.places_of(i), gradient);
+                            if plan.predicts_relations {
+                                let answers = &self.prediction.d_answers;
+                                add_answers(answers, rows.places_of(i), gradient);
+                            }
                             let strength = penalty.entity * rows.penalty[i];
                             let row = &values[i * step.ew..][..step.ew];
                             regularize(penalty.kind, lanes, strength, row, gradient);
@@ -211,6 +262,9 @@ impl Workspace {
                         if !matrices {
                             gradient.fill(0.0);
                             add_inputs(inputs, places, gradient);
+                        }
+                        if plan.predicts_relations {
+                            self.prediction.add_gradient(i, gradient);
                         }
                         let strength = penalty.relation * rows.penalty[i];
                         regularize(

@@ -6,9 +6,9 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::Tile;
 use super::source::Stage;
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
-use crate::device::DeviceError;
+use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
 
 /// Adds to (or, for the first tile of a step, overwrites) the gradients of whole shards.
@@ -21,7 +21,7 @@ pub(super) fn grad_candidates_all(
 ) -> Result<(), DeviceError> {
     let gradients = work.shard_gradients.iter().take(table.shards.len());
     for (s, gradients) in gradients.enumerate() {
-        let values = widen(recorder, table, s, work)?;
+        let values = candidate_rows(recorder, params, table, s, work)?;
         let params = Params {
             extra: u32::from(params.first > 0),
             ..shard_params(params, similarity, table, s)
@@ -32,10 +32,20 @@ pub(super) fn grad_candidates_all(
             work.scores.buffer(),
             gradients.buffer(),
         ];
-        let tile = Tile::of_gradients(recorder.busy, similarity, (params.rows, params.cells, 1));
-        let tiles = tile.covering(params.rows) * tile.covering(params.cells);
-        let stage = Stage::GradCandidatesAll(similarity, tile);
-        recorder.dispatch(stage, &params, &buffers, workgroups(tiles, 1))?;
+        grad_candidate_rows(recorder, &params, similarity, buffers)?;
     }
     Ok(())
+}
+
+/// The same for the rows of a shard, or others that lie together; adds if `params.extra` is not 0.
+pub(super) fn grad_candidate_rows(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    buffers: [&Buffer; 4],
+) -> Result<(), DeviceError> {
+    let tile = Tile::of_gradients(recorder.busy, similarity, (params.rows, params.cells, 1));
+    let tiles = tile.covering(params.rows) * tile.covering(params.cells);
+    let stage = Stage::GradCandidatesAll(similarity, tile);
+    recorder.dispatch(stage, params, &buffers, workgroups(tiles, 1))
 }

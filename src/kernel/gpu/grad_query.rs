@@ -21,7 +21,7 @@ pub(super) fn grad_query(
         &Params { cells, ..*params },
         &[
             work.plan.buffer(),
-            work.entities.buffer(),
+            work.pulled_candidates(params),
             work.queries.buffer(),
             work.scores.buffer(),
             work.d_queries.buffer(),

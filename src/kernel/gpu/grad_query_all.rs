@@ -7,9 +7,9 @@ use super::recorder::{Recorder, workgroups};
 use super::score_all::shard_params;
 use super::shape::{Tile, Values};
 use super::source::{GROUP, Stage};
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
-use crate::device::DeviceError;
+use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
 
 /// Rows of a slice: a sum over all entities would leave most of a large GPU idle, so each slice
@@ -26,48 +26,60 @@ pub(super) fn grad_query_all(
     work: &Workspace,
     most_slices: u32,
 ) -> Result<(), DeviceError> {
-    let values = Values::of(params.width as usize);
     let mut summed = 0;
     for s in 0..table.shards.len() {
-        let rows = widen(recorder, table, s, work)?;
+        let rows = candidate_rows(recorder, params, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
-        let slices = params.rows.div_ceil(SLICE);
-        for first in (0..slices).step_by(most_slices as usize) {
-            let slices = most_slices.min(slices - first);
-            let part = Params {
-                item_first: first * SLICE,
-                items: SLICE,
-                extra: slices,
-                ..params
-            };
-            let buffers = [
-                work.queries.buffer(),
-                rows,
-                work.scores.buffer(),
-                work.slices.buffer(),
-            ];
-            let tile = Tile::of_gradients(
-                recorder.busy,
-                similarity,
-                (params.count, params.cells, slices),
-            );
-            let tiles = tile.covering(params.count) * tile.covering(params.cells);
-            let stage = Stage::GradQueryAll(similarity, tile);
-            let tiles = workgroups(tiles * u64::from(slices), 1);
-            recorder.dispatch(stage, &part, &buffers, tiles)?;
-
-            let sum = Params {
-                cells: values.count(params.width as usize),
-                item_first: summed,
-                extra: slices,
-                ..params
-            };
-            let invocations = u64::from(sum.count) * u64::from(sum.cells);
-            let buffers = [work.slices.buffer(), work.d_queries.buffer()];
-            let workgroups = workgroups(invocations, GROUP);
-            recorder.dispatch(Stage::GradQuerySum(values), &sum, &buffers, workgroups)?;
-            summed += slices;
-        }
+        let (scores, slices) = (work.scores.buffer(), work.slices.buffer());
+        let buffers = [work.queries.buffer(), rows, scores, slices];
+        let sums = work.d_queries.buffer();
+        let slices = (summed, most_slices);
+        summed = grad_query_rows(recorder, &params, similarity, buffers, sums, slices)?;
     }
     Ok(())
+}
+
+/// The same for the rows of a shard, or others that lie together: adds to the first `summed` slices
+/// that there were, and returns how many there are then.
+pub(super) fn grad_query_rows(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    buffers: [&Buffer; 4],
+    sums: &Buffer,
+    (mut summed, most_slices): (u32, u32),
+) -> Result<u32, DeviceError> {
+    let values = Values::of(params.width as usize);
+    let slices = params.rows.div_ceil(SLICE);
+    for first in (0..slices).step_by(most_slices as usize) {
+        let slices = most_slices.min(slices - first);
+        let part = Params {
+            item_first: first * SLICE,
+            items: SLICE,
+            extra: slices,
+            ..*params
+        };
+        let tile = Tile::of_gradients(
+            recorder.busy,
+            similarity,
+            (params.count, params.cells, slices),
+        );
+        let tiles = tile.covering(params.count) * tile.covering(params.cells);
+        let stage = Stage::GradQueryAll(similarity, tile);
+        let tiles = workgroups(tiles * u64::from(slices), 1);
+        recorder.dispatch(stage, &part, &buffers, tiles)?;
+
+        let sum = Params {
+            cells: values.count(params.width as usize),
+            item_first: summed,
+            extra: slices,
+            ..*params
+        };
+        let invocations = u64::from(sum.count) * u64::from(sum.cells);
+        let buffers = [buffers[3], sums];
+        let workgroups = workgroups(invocations, GROUP);
+        recorder.dispatch(Stage::GradQuerySum(values), &sum, &buffers, workgroups)?;
+        summed += slices;
+    }
+    Ok(summed)
 }

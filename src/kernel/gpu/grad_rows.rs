@@ -1,6 +1,7 @@
 //! `grad_rows`: every unique row adds up its list of places.
 
-use super::params::Params;
+use super::candidate_dropout::mask_gradients;
+use super::params::{NONE, Params};
 use super::query_matrix::grad_matrix;
 use super::recorder::{Recorder, workgroups};
 use super::shape::Cells;
@@ -9,6 +10,11 @@ use super::workspace::Workspace;
 use crate::device::{Buffer, DeviceError};
 use crate::model::{Model, Similarity};
 use crate::sampler::Rows;
+
+/// Which places count: all of them (0), those of candidates, or the others, which are added to what
+/// is there.
+const CANDIDATES: u32 = 1;
+const OTHERS: u32 = 2;
 
 /// Adds up the places of entity rows.
 pub(super) fn grad_entities(
@@ -23,18 +29,20 @@ pub(super) fn grad_entities(
         true => &work.d_inputs,
         false => &work.d_queries,
     };
-    let [values, inputs] = [&work.entities, inputs].map(|s| s.buffer());
-    let gradients = work.entity_gradients.buffer();
+    let [inputs, gradients] = [inputs, &work.entity_gradients].map(|s| s.buffer());
     let cells = Cells::of(similarity, params.width);
-    grad_rows(
-        recorder,
-        params,
-        similarity,
-        cells,
-        rows,
-        [values, inputs, gradients],
-        work,
-    )
+    // Only where candidates are sampled do rows have places as such.
+    if params.candidate_threshold > 0 && params.at_slots != NONE {
+        let buffers = [work.candidates.buffer(), inputs, gradients];
+        let part = |extra| Params { extra, ..*params };
+        let candidates = &part(CANDIDATES);
+        grad_rows(recorder, candidates, similarity, cells, rows, buffers, work)?;
+        mask_gradients(recorder, params, work)?;
+        let others = &part(OTHERS);
+        return grad_rows(recorder, others, similarity, cells, rows, buffers, work);
+    }
+    let buffers = [work.entities.buffer(), inputs, gradients];
+    grad_rows(recorder, params, similarity, cells, rows, buffers, work)
 }
 
 /// Adds up the places of relation rows, all of them inputs; or has `grad_matrix` do it.

@@ -8,12 +8,13 @@ use crate::device::{Buffer, DeviceError};
 use crate::loss::LossKind;
 use crate::model::Similarity;
 
-/// Turns the scores of a tile of queries into coefficients.
+/// Turns the scores of a tile of queries into coefficients and writes their `losses`.
 pub(super) fn loss(
     recorder: &mut Recorder,
     params: &Params,
     kind: LossKind,
     similarity: Similarity,
+    losses: &Buffer,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     let group = params.candidates.div_ceil(4).next_power_of_two();
@@ -23,24 +24,23 @@ pub(super) fn loss(
         &[
             work.plan.buffer(),
             work.scores.buffer(),
-            work.losses.buffer(),
+            losses,
             work.slopes.buffer(),
         ],
         params.count,
     )
 }
 
-/// Adds up the losses of the step's queries and keeps the sum as number `slot` of `steps`.
+/// Adds up losses of the step's queries and keeps the sum as number `slot` of `steps`.
 pub(super) fn loss_sum(
     recorder: &mut Recorder,
     params: &Params,
     slot: u32,
-    work: &Workspace,
-    steps: &Buffer,
+    [losses, steps]: [&Buffer; 2],
 ) -> Result<(), DeviceError> {
     let params = Params {
         extra: slot,
         ..*params
     };
-    recorder.dispatch(Stage::LossSum, &params, &[work.losses.buffer(), steps], 1)
+    recorder.dispatch(Stage::LossSum, &params, &[losses, steps], 1)
 }

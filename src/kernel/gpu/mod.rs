@@ -5,11 +5,14 @@
 //! order, so a step gives the same bits every time on the same device.
 
 mod average;
+mod candidate_dropout;
 mod grad_candidates_all;
 mod grad_query;
 mod grad_query_all;
 mod grad_rows;
 mod loss;
+mod pair_query;
+mod pair_query_backward;
 mod params;
 mod pull;
 mod push;
@@ -21,6 +24,7 @@ mod rank_count;
 mod rearrange;
 mod recorder;
 mod regularize;
+mod relations;
 mod repeat;
 mod rows;
 mod scatter;
@@ -52,7 +56,7 @@ use crate::device::{Buffer, DeviceError, Gpu};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
-/// Steps whose losses the device keeps; then they are read back.
+/// Losses of steps that the device keeps; then they are read back.
 const LOSSES: usize = 1024;
 /// Runs training steps and rankings on one GPU. Its buffers grow to the largest step and are
 /// reused.
@@ -65,7 +69,7 @@ pub struct Engine {
     words: Words,
     /// What the last call of [`Engine::gradients`] uploaded.
     uploaded: Uploaded,
-    /// Losses of the steps since they were last read, and how many they are.
+    /// Losses of the steps since they were last read, and how many losses they are.
     step_losses: Buffer,
     steps: usize,
     /// Losses that were read already.
@@ -160,7 +164,8 @@ impl Engine {
     ) -> Result<(), KernelError> {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         self.flush()?;
-        if self.steps == LOSSES {
+        // A step may leave two: its queries' loss and that of their relations.
+        if self.steps + 2 > LOSSES {
             self.read_losses()?;
         }
         let step = Step {
@@ -179,15 +184,12 @@ impl Engine {
 
         let recorder = unlocked(&mut self.recorder);
         step.record(recorder, &self.gpu, &self.uploaded, &self.work)?;
-        let slot = self.steps as u32;
-        loss::loss_sum(
-            recorder,
-            &self.uploaded.params,
-            slot,
-            &self.work,
-            &self.step_losses,
-        )?;
-        self.steps += 1;
+        let pairs = plan.predicts_relations.then_some(&self.work.pair_losses);
+        for losses in [&self.work.losses].into_iter().chain(pairs) {
+            let (slot, buffers) = (self.steps as u32, [losses.buffer(), &self.step_losses]);
+            loss::loss_sum(recorder, &self.uploaded.params, slot, buffers)?;
+            self.steps += 1;
+        }
         Ok(())
     }
 

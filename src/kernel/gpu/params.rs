@@ -66,6 +66,9 @@ params! {
     /// What is kept is multiplied by this.
     entity_scale: f32,
     relation_scale: f32,
+    /// The same for rows as candidates.
+    candidate_threshold: u32,
+    candidate_scale: f32,
     /// See [`crate::loss::Loss`].
     margin: f32,
     temperature: f32,

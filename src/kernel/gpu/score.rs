@@ -24,7 +24,7 @@ pub(super) fn score(
         &Params { cells, ..*params },
         &[
             work.plan.buffer(),
-            work.entities.buffer(),
+            work.pulled_candidates(params),
             work.queries.buffer(),
             work.scores.buffer(),
         ],

@@ -5,9 +5,9 @@ use super::params::Params;
 use super::recorder::{Recorder, workgroups};
 use super::shape::{Cells, Tile};
 use super::source::Stage;
-use super::widen::widen;
+use super::widen::candidate_rows;
 use super::workspace::Workspace;
-use crate::device::DeviceError;
+use crate::device::{Buffer, DeviceError};
 use crate::model::Similarity;
 
 /// Writes the scores of the tile of queries that `params` says, shard by shard.
@@ -19,18 +19,25 @@ pub(super) fn score_all(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     for s in 0..table.shards.len() {
-        let values = widen(recorder, table, s, work)?;
+        let values = candidate_rows(recorder, params, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
-        let tile = Tile::of_scores(recorder.busy, similarity, params.count, params.rows);
-        let tiles = tile.covering(params.count) * tile.covering(params.rows);
-        recorder.dispatch(
-            Stage::ScoreAll(similarity, tile),
-            &params,
-            &[work.queries.buffer(), values, work.scores.buffer()],
-            workgroups(tiles, 1),
-        )?;
+        let buffers = [work.queries.buffer(), values, work.scores.buffer()];
+        score_rows(recorder, &params, similarity, buffers)?;
     }
     Ok(())
+}
+
+/// Writes the scores of a tile of queries against rows: of a shard, or others that lie together.
+pub(super) fn score_rows(
+    recorder: &mut Recorder,
+    params: &Params,
+    similarity: Similarity,
+    buffers: [&Buffer; 3],
+) -> Result<(), DeviceError> {
+    let tile = Tile::of_scores(recorder.busy, similarity, params.count, params.rows);
+    let tiles = tile.covering(params.count) * tile.covering(params.rows);
+    let stage = Stage::ScoreAll(similarity, tile);
+    recorder.dispatch(stage, params, &buffers, workgroups(tiles, 1))
 }
 
 /// The parameters of a tiled stage for one shard: rows are read value by value.

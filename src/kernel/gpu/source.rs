@@ -30,6 +30,10 @@ pub(super) enum Stage {
     Pull(Values, Dtype),
     Query(Model),
     QueryBackward(Model),
+    CandidateDropout(Values, Dtype),
+    CandidateDropoutBackward(Values),
+    PairQuery(Model),
+    PairQueryBackward(Model),
     QueryMatrix,
     QueryMatrixBackward,
     GradMatrix,
@@ -76,6 +80,10 @@ impl Stage {
             Stage::Pull(..) => "pull",
             Stage::Query(_) => "query",
             Stage::QueryBackward(_) => "query_backward",
+            Stage::CandidateDropout(..) => "candidate_dropout",
+            Stage::CandidateDropoutBackward(_) => "candidate_dropout_backward",
+            Stage::PairQuery(_) => "pair_query",
+            Stage::PairQueryBackward(_) => "pair_query_backward",
             Stage::QueryMatrix => "query_matrix",
             Stage::QueryMatrixBackward => "query_matrix_backward",
             Stage::GradMatrix => "grad_matrix",
@@ -114,6 +122,22 @@ impl Stage {
             Stage::QueryBackward(model) => {
                 s.group(GROUP).model(model).add(shader!("query_backward"))
             }
+            Stage::CandidateDropout(values, dtype) => s
+                .group(GROUP)
+                .values(values)
+                .load(values, dtype)
+                .candidate_factors(values)
+                .add(shader!("candidate_dropout")),
+            Stage::CandidateDropoutBackward(values) => s
+                .group(GROUP)
+                .values(values)
+                .candidate_factors(values)
+                .add(shader!("candidate_dropout_backward")),
+            Stage::PairQuery(model) => s.group(GROUP).model(model).add(shader!("pair_query")),
+            Stage::PairQueryBackward(model) => s
+                .group(GROUP)
+                .model(model)
+                .add(shader!("pair_query_backward")),
             Stage::QueryMatrix => s
                 .group(GROUP)
                 .dropout()
@@ -163,6 +187,7 @@ impl Stage {
                 .values(values)
                 .similarity(similarity)
                 .access(similarity, Access::Load, &["rows", "inputs", "queries"])
+                .access(similarity, Access::Load, &["gradients"])
                 .access(similarity, Access::Store, &["gradients"])
                 .add(shader!("grad_rows")),
             Stage::Regularize(kind, lanes) => s

@@ -1,6 +1,7 @@
 //! The order of the stages within a training step.
 
 use super::Table;
+use super::candidate_dropout::{mask_pulled, mask_shard_gradients, mask_shards};
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query::grad_query;
 use super::grad_query_all::{SLICE, grad_query_all};
@@ -12,6 +13,7 @@ use super::query::query;
 use super::query_backward::query_backward;
 use super::recorder::Recorder;
 use super::regularize::regularize;
+use super::relations;
 use super::scatter::scatter;
 use super::score::score;
 use super::score_all::score_all;
@@ -47,7 +49,8 @@ impl Step<'_> {
         work.relation_gradients
             .room(gpu, relations * relation_width)?;
         work.queries.room(gpu, n * width)?;
-        work.d_queries.room(gpu, n * width)?;
+        let halves = if plan.predicts_relations { 2 } else { 1 };
+        work.d_queries.room(gpu, halves * n * width)?;
         if self.spec.model.has_matrices() {
             work.d_inputs.room(gpu, n * width)?;
         } else {
@@ -56,6 +59,9 @@ impl Step<'_> {
         work.losses.room(gpu, n)?;
         match &plan.candidates {
             Candidates::Sampled { negatives, .. } => {
+                if self.spec.candidate_dropout > 0.0 {
+                    work.candidates.room(gpu, unique * width)?;
+                }
                 work.slopes.room(gpu, n)?;
                 work.scores.room(gpu, n * (negatives + 1))
             }
@@ -69,9 +75,16 @@ impl Step<'_> {
                 work.slices.room(gpu, slices * tile * width)?;
                 widen::make_room(work, gpu, self.entities)?;
                 for s in 0..layout.shards() {
-                    work.shard_room(gpu, s, layout.range(s).len() * width)?;
+                    let values = layout.range(s).len() * width;
+                    work.shard_room(gpu, s, values)?;
+                    if self.spec.candidate_dropout > 0.0 {
+                        work.masked_room(gpu, s, values)?;
+                    }
                 }
-                Ok(())
+                match plan.predicts_relations {
+                    true => relations::make_room(work, gpu, plan, relation_width),
+                    false => Ok(()),
+                }
             }
         }
     }
@@ -107,23 +120,36 @@ impl Step<'_> {
             relations,
         )?;
         query(recorder, params, model, work)?;
+        let masks = params.candidate_threshold > 0;
         match plan.candidates {
             Candidates::Sampled { .. } => {
+                if masks {
+                    mask_pulled(recorder, &entity_rows, work)?;
+                }
                 score(recorder, params, model.similarity(), work)?;
                 loss(
                     recorder,
                     params,
                     self.spec.loss.kind,
                     model.similarity(),
+                    work.losses.buffer(),
                     work,
                 )?;
                 grad_query(recorder, params, model.similarity(), work)?;
             }
+            Candidates::All { .. } if masks => {
+                mask_shards(recorder, params, self.entities, work)?;
+                self.record_tiles(recorder, gpu, params, work)?;
+                mask_shard_gradients(recorder, params, self.entities, work)?;
+            }
             Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
         }
         query_backward(recorder, params, model, work)?;
-        grad_entities(recorder, &entity_rows, model, &plan.entities, work)?;
         grad_relations(recorder, &relation_rows, model, &plan.relations, work)?;
+        if plan.predicts_relations {
+            relations::record(recorder, gpu, uploaded, model, work)?;
+        }
+        grad_entities(recorder, &entity_rows, model, &plan.entities, work)?;
 
         let penalty = &self.spec.regularizer;
         let buffers = [words, entities, work.entity_gradients.buffer()];
@@ -169,7 +195,9 @@ impl Step<'_> {
                 ..*params
             };
             score_all(recorder, params, similarity, table, work)?;
-            loss(recorder, params, self.spec.loss.kind, similarity, work)?;
+            let losses = work.losses.buffer();
+            let kind = self.spec.loss.kind;
+            loss(recorder, params, kind, similarity, losses, work)?;
             grad_query_all(recorder, params, similarity, table, work, slices)?;
             grad_candidates_all(recorder, params, similarity, table, work)?;
         }
@@ -184,7 +212,7 @@ pub(super) fn tile(gpu: &Gpu, entities: usize) -> usize {
 }
 
 /// Partial sums of a tile of queries that have room.
-fn most_slices(gpu: &Gpu, tile: usize, width: usize) -> usize {
+pub(super) fn most_slices(gpu: &Gpu, tile: usize, width: usize) -> usize {
     let one = tile * width * size_of::<f32>();
     (most_bytes(gpu) / one.max(1)).max(1)
 }

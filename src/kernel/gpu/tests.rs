@@ -73,6 +73,8 @@ fn run(
         regularizer: Regularizer::NONE,
         entity_dropout: 0.0,
         relation_dropout: 0.0,
+        candidate_dropout: 0.0,
+        relation_weight: 0.0,
     };
     let step = OptimizerStep {
         kind: OptimizerKind::Sgd,

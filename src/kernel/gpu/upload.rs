@@ -25,6 +25,8 @@ pub(super) struct Uploaded {
     pub params: Params,
     pub entities: RowsAt,
     pub relations: RowsAt,
+    /// What the stages share that score pair queries against all relations.
+    pub pairs: Params,
 }
 
 impl RowsAt {
@@ -92,6 +94,8 @@ impl Words {
             relation_threshold: threshold(spec.relation_dropout),
             entity_scale: 1.0 / (1.0 - spec.entity_dropout),
             relation_scale: 1.0 / (1.0 - spec.relation_dropout),
+            candidate_threshold: threshold(spec.candidate_dropout),
+            candidate_scale: 1.0 / (1.0 - spec.candidate_dropout),
             margin: spec.loss.margin,
             temperature: spec.loss.temperature,
             smoothing: spec.loss.smoothing,
@@ -122,6 +126,29 @@ impl Words {
             params,
             entities: self.add_rows(&plan.entities),
             relations: self.add_rows(&plan.relations),
+            pairs: match plan.predicts_relations {
+                true => self.pairs(spec.relation_weight, plan, &params),
+                false => Params::default(),
+            },
+        }
+    }
+
+    /// Lays out what predicting relations takes: the plan has all of them.
+    fn pairs(&mut self, weight: f32, plan: &Plan, params: &Params) -> Params {
+        let weights: Vec<f32> = plan.weights.iter().map(|w| weight * w).collect();
+        let offsets: Vec<u32> = (0..=params.queries).collect();
+        let relations: Vec<u32> = plan.queries.iter().map(|query| query.relation).collect();
+        let rows = plan.relations.len() as u32;
+        Params {
+            width: params.relation_width,
+            cells: params.relation_width,
+            candidates: rows,
+            rows,
+            at_weights: self.add(bytemuck::cast_slice(&weights)),
+            at_offsets: self.add(&offsets),
+            at_positives: self.add(&relations),
+            smoothing: 0.0,
+            ..*params
         }
     }
 

@@ -47,3 +47,17 @@ pub(super) fn widen<'a>(
     )?;
     Ok(wide)
 }
+
+/// All rows of a shard as candidates: with dropout if there is any, which is made once a step.
+pub(super) fn candidate_rows<'a>(
+    recorder: &mut Recorder,
+    params: &Params,
+    table: &'a Table,
+    shard: usize,
+    work: &'a Workspace,
+) -> Result<&'a Buffer, DeviceError> {
+    match params.candidate_threshold {
+        0 => widen(recorder, table, shard, work),
+        _ => Ok(work.masked[shard].buffer()),
+    }
+}

@@ -1,5 +1,6 @@
 //! The buffers that the stages of a step hand each other.
 
+use super::params::Params;
 use crate::device::{Buffer, DeviceError, Gpu};
 
 /// A storage buffer that grows with the demand and is reused from step to step. Growing loses the
@@ -40,6 +41,8 @@ macro_rules! workspace {
             $($(#[doc = $doc])* pub $field: Scratch,)+
             /// Gradients of whole shards (objectives over all entities).
             pub shard_gradients: Vec<Scratch>,
+            /// Whole shards as candidates, where those are dropped out; else none.
+            pub masked: Vec<Scratch>,
         }
 
         impl Workspace {
@@ -47,11 +50,15 @@ macro_rules! workspace {
                 Ok(Workspace {
                     $($field: Scratch::new(gpu, stringify!($field))?,)+
                     shard_gradients: Vec::new(),
+                    masked: Vec::new(),
                 })
             }
 
             fn all(&self) -> impl Iterator<Item = &Scratch> {
-                [$(&self.$field,)+].into_iter().chain(&self.shard_gradients)
+                [$(&self.$field,)+]
+                    .into_iter()
+                    .chain(&self.shard_gradients)
+                    .chain(&self.masked)
             }
         }
     };
@@ -65,7 +72,8 @@ workspace! {
     relations,
     /// Query vectors: queries × entity width.
     queries,
-    /// ∂loss/∂query, then contributions of queries to their entities (but see `d_inputs`).
+    /// ∂loss/∂query, then contributions of queries to their entities (but see `d_inputs`); where
+    /// relations are predicted, those to their right answers come after them.
     d_queries,
     /// Contributions of queries to their entities, where relations are matrices.
     d_inputs,
@@ -75,6 +83,10 @@ workspace! {
     scores,
     /// The loss of every query.
     losses,
+    /// Pair queries, ∂loss/∂(pair query), and the loss of the relation of every query.
+    pair_queries,
+    d_pairs,
+    pair_losses,
     /// Slopes of right answers, see `loss`.
     slopes,
     /// Partial sums, see `grad_query_all`.
@@ -89,6 +101,8 @@ workspace! {
     counts,
     /// Partial sums, see `square_sum`.
     square_sums,
+    /// Pulled entity rows as candidates, where those are dropped out.
+    candidates,
     /// A shard, see `widen`.
     widened,
 }
@@ -106,6 +120,27 @@ impl Workspace {
                 .push(Scratch::new(gpu, "shard_gradients")?);
         }
         self.shard_gradients[shard].room(gpu, values)
+    }
+
+    /// Makes room for a shard as candidates.
+    pub fn masked_room(
+        &mut self,
+        gpu: &Gpu,
+        shard: usize,
+        values: usize,
+    ) -> Result<(), DeviceError> {
+        while self.masked.len() <= shard {
+            self.masked.push(Scratch::new(gpu, "masked")?);
+        }
+        self.masked[shard].room(gpu, values)
+    }
+
+    /// The pulled entity rows as candidates.
+    pub fn pulled_candidates(&self, params: &Params) -> &Buffer {
+        match params.candidate_threshold {
+            0 => self.entities.buffer(),
+            _ => self.candidates.buffer(),
+        }
     }
 
     /// Fills every buffer with NaN, so that tests see what reads before it writes.

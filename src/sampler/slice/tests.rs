@@ -14,10 +14,17 @@ fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
     let objective = prop::sample::select(vec![Drawn, Drawn, OneVsAll, KVsAll]);
     let sides = prop::sample::select(vec![Sides::Both, Sides::Tail, Sides::Bernoulli]);
     let chunk = prop::sample::select(vec![1usize, 2, 3, 8]);
-    let flags = any::<[bool; 4]>();
+    let flags = any::<[bool; 5]>();
     let cuts = prop::collection::vec(0.0..1.0, 0..6);
     (objective, sides, chunk, flags, 0u64..1000, cuts).prop_map(
-        |(objective, sides, chunk, [reciprocal, filtered, weighted, frequency], seed, cuts)| {
+        |(
+            objective,
+            sides,
+            chunk,
+            [reciprocal, filtered, weighted, frequency, predict],
+            seed,
+            cuts,
+        )| {
             let rng = &mut stream(seed, Purpose::Split, [0, 0]);
             let facts = (0..rng.random_range(1..60)).map(|_| Triple {
                 head: rng.random_range(0..20),
@@ -39,6 +46,7 @@ fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
             sampler.sides = sides;
             sampler.weighted_penalty = weighted;
             sampler.frequency_weights = frequency;
+            sampler.predict_relations = predict;
             let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
             let n = plan.queries.len();
             let units = n.div_ceil(plan.unit());
@@ -99,6 +107,7 @@ fn places(plan: &Plan, rows: &Rows, i: usize, slots: usize) -> Vec<Place> {
         Place::Input(q) => Place::Input(first + q),
         Place::Positive(q) => Place::Positive(first + q),
         Place::Slot(s) => Place::Slot(slots as u32 + s),
+        Place::Pair(q) => Place::Pair(first + q),
     };
     rows.places_of(i).iter().map(name).collect()
 }
@@ -146,7 +155,8 @@ proptest! {
                 union.extend(rows.ids.iter().copied());
                 for (i, id) in rows.ids.iter().enumerate() {
                     let list = places(slice, rows, i, slots);
-                    prop_assert!(!list.is_empty() || rows.occurrences[i] > 0);
+                    let needed = !list.is_empty() || rows.occurrences[i] > 0;
+                    prop_assert!(needed || plan.predicts_relations);
                     lists[whole.ids.binary_search(id).unwrap()].extend(list);
                 }
                 if let Candidates::Sampled { slots: own, .. } = &slice.candidates {

@@ -139,6 +139,16 @@ impl Source {
         self
     }
 
+    /// The masks of candidates.
+    pub fn candidate_factors(&mut self, values: Values) -> &mut Source {
+        self.dropout()
+            .add(match values {
+                Values::Scalar => shared!("candidate_factors_scalar"),
+                Values::Quad => shared!("candidate_factors_quad"),
+            })
+            .add(shared!("candidate_row"))
+    }
+
     /// Words of whatever type.
     pub fn words(&mut self, values: Values) -> &mut Source {
         self.add(match values {

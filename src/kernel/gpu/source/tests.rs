@@ -24,6 +24,9 @@ fn stages() -> Vec<Stage> {
     ]);
     for &model in Model::ALL.iter().filter(|model| !model.has_matrices()) {
         stages.extend([Stage::Query(model), Stage::QueryBackward(model)]);
+        if model.predicts_relations() {
+            stages.extend([Stage::PairQuery(model), Stage::PairQueryBackward(model)]);
+        }
     }
     for kind in [
         RegularizerKind::N3,
@@ -39,6 +42,7 @@ fn stages() -> Vec<Stage> {
     for values in [Values::Scalar, Values::Quad] {
         stages.extend([
             Stage::Widen(values),
+            Stage::CandidateDropoutBackward(values),
             Stage::Rearrange(values),
             Stage::Scatter(values),
             Stage::Average(values),
@@ -46,6 +50,7 @@ fn stages() -> Vec<Stage> {
         ]);
         for dtype in DTYPES {
             stages.extend([Stage::Pull(values, dtype), Stage::WriteRows(values, dtype)]);
+            stages.push(Stage::CandidateDropout(values, dtype));
         }
         for kind in [
             OptimizerKind::Sgd,

@@ -1,0 +1,37 @@
+// ∂loss/∂pair query → contributions to the entity, added to those that are there, and to the target
+// row, which come after those of all entities: the derivatives of the score with ∂loss/∂pair in the
+// relation's place. One invocation a lane.
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> plan: array<u32>;
+@group(0) @binding(2) var<storage, read> entities: array<f32>;
+// ∂loss/∂pair query: rows like those of relations.
+@group(0) @binding(3) var<storage, read> relations: array<f32>;
+@group(0) @binding(4) var<storage, read_write> d_queries: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn pair_query_backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = line(group, groups) * GROUP + local;
+    let q = i / lane_count();
+    if q >= params.queries {
+        return;
+    }
+    let k = i % lane_count();
+    let at = params.at_queries + 4u * q;
+    let kept = entity_factors(q, k);
+    let e = entity_lane(plan[at], k) * kept;
+    let target_kept = candidate_factors(plan[at + 3u], k);
+    let t = entity_lane(plan[at + 3u], k) * target_kept;
+    let d_pair = relation_lane(q, k);
+    let inverse = plan[at + 2u] == 1u;
+    let de = operator_backward(e, d_pair, t, inverse).de * kept;
+    let dt = operator_forward(e, d_pair, inverse) * target_kept;
+    for (var v = 0u; v < ENTITY_VALUES; v++) {
+        let x = entity_value(q, k, v);
+        d_queries[x] += de[v];
+        d_queries[x + params.queries * params.width] = dt[v];
+    }
+}

@@ -1,0 +1,504 @@
+//! 1-vs-all and K-vs-all steps of models that score by a dot product, with a softmax: three matrix
+//! products with the softmax between them.
+//!
+//! Entities are cut into strips, queries into tiles and panels. Scores lie by entity, so that the
+//! softmax of a panel runs across queries, without horizontal sums, while a strip's scores are still
+//! in the second-level cache. A strip's exponentials are relative to its own largest scores; what
+//! they lack to probabilities is one factor for each query and strip, which the two products that
+//! follow apply to a row of queries or to a sum, never to the scores. Right answers are subtracted
+//! at the end. Strips, tiles and panels depend on sizes alone, so sums keep their order whatever the
+//! number of threads.
+
+use std::ops::Range;
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::memory::Values;
+use super::product::{
+    MOST_COLUMNS, MOST_ROWS, Tiled, add_columns, add_rows, load, panel, store, tiled, zeros,
+};
+use super::simd::{simd, sum2};
+use super::table::View;
+use crate::kernel::StepSpec;
+use crate::loss::LossKind;
+use crate::model::{Similarity, exp};
+use crate::sampler::{Candidates, Plan};
+
+/// Entities of a strip: with a tile's scores of it in the second-level cache.
+const STRIP: usize = 512;
+/// Bytes that the scores of a tile may take.
+const TILE_BYTES: usize = 16 << 20;
+/// Queries of a tile, at most.
+const TILE_QUERIES: usize = 512;
+/// Rows of a panel that are multiplied before the next ones: so many stay in the nearest cache.
+const DEPTH: usize = 128;
+/// The same where rows of the left side lie far apart, and fill it as well.
+const NARROW_DEPTH: usize = 64;
+/// Values of a query's gradient that one task works out: as many as leave a strip's share of them in
+/// the second-level cache.
+const COLUMNS: usize = 48;
+/// Tasks that queries not much wider are cut into.
+const TASKS: usize = 8;
+
+/// Whether a step goes this way.
+pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
+    width >= MOST_ROWS
+        && spec.model.similarity() == Similarity::Dot
+        && spec.loss.kind == LossKind::Softmax
+        && spec.loss.smoothing == 0.0
+}
+
+/// Queries of a tile, of so many: as even as can be.
+pub(super) fn tile(entities: usize, queries: usize) -> usize {
+    let most = (TILE_BYTES / (4 * entities.max(1))).clamp(4, TILE_QUERIES);
+    queries.div_ceil(queries.div_ceil(most).max(1))
+}
+
+/// Buffers of a tile.
+#[derive(Debug, Default)]
+pub(super) struct SoftmaxAll {
+    /// Queries in panels: panels × width × the panel's columns.
+    queries: Values,
+    /// Scores, then their exponentials: strip after strip, panels × rows × columns.
+    scores: Values,
+    /// For every strip and query the largest score and the sum of exponentials, then the factor
+    /// between exponentials and weighted probabilities.
+    strips: Vec<StripSums>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct StripSums {
+    largest: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+/// Some consecutive rows of a shard.
+#[derive(Clone, Debug)]
+struct Strip {
+    shard: usize,
+    rows: Range<usize>,
+    /// Rows of the table before it.
+    before: usize,
+}
+
+impl SoftmaxAll {
+    /// Fills every buffer with values that are not numbers.
+    pub fn poison(&mut self) {
+        self.queries.fill(f32::NAN);
+        self.scores.fill(f32::NAN);
+        for strip in &mut self.strips {
+            strip.largest.fill(f32::NAN);
+            strip.sum.fill(f32::NAN);
+        }
+    }
+
+    /// Losses and gradients of a tile of queries, of which `first` is the first in the plan.
+    /// Overwrites `d_queries` and `losses`; adds to `gradients`, one slice a shard, or overwrites
+    /// them.
+    pub fn tile(
+        &mut self,
+        plan: &Plan,
+        first: usize,
+        queries: &[f32],
+        table: &View<'_>,
+        (d_queries, losses): (&mut [f32], &mut [f32]),
+        (gradients, overwrite): (&mut [Vec<f32>], bool),
+    ) {
+        let strips = strips(table);
+        let (n, width, columns) = (losses.len(), table.spec.width, panel());
+        self.pack(queries, width, columns);
+        self.score(&strips, table, n, columns);
+        self.normalise(plan, first, losses);
+        self.grad_candidates(&strips, (queries, n), table, gradients, overwrite);
+        self.grad_queries(&strips, table, d_queries);
+        right_answers(plan, first, queries, table, (d_queries, losses), gradients);
+    }
+
+    /// Turns queries into panels, filled up with zeros.
+    fn pack(&mut self, queries: &[f32], width: usize, columns: usize) {
+        let panels = (queries.len() / width).div_ceil(columns);
+        let packed = self.queries.room(panels * width * columns);
+        let panels = packed.par_chunks_mut(width * columns);
+        let queries = queries.par_chunks(columns * width);
+        panels.zip(queries).for_each(|(panel, queries)| {
+            for (k, out) in panel.chunks_exact_mut(columns).enumerate() {
+                out.fill(0.0);
+                for (out, query) in out.iter_mut().zip(queries.chunks_exact(width)) {
+                    *out = query[k];
+                }
+            }
+        });
+    }
+
+    /// Scores, largest scores and exponentials of every strip.
+    fn score(&mut self, strips: &[Strip], table: &View<'_>, n: usize, columns: usize) {
+        let padded = n.next_multiple_of(columns);
+        let entities = table.spec.layout.rows();
+        self.strips.resize(strips.len(), StripSums::default());
+        let mut rest = self.scores.room(entities * padded);
+        let mut tasks = Vec::new();
+        for (strip, sums) in strips.iter().zip(&mut self.strips) {
+            sums.largest.resize(padded, 0.0);
+            sums.sum.resize(padded, 0.0);
+            let (own, after) = rest.split_at_mut(strip.rows.len() * padded);
+            rest = after;
+            tasks.push((strip, own, sums));
+        }
+        let queries = &self.queries[..];
+        tasks.into_par_iter().for_each(|(strip, scores, sums)| {
+            let mut wide = Vec::new();
+            tiled(ScoreStrip {
+                rows: table.rows(strip.shard, strip.rows.clone(), &mut wide),
+                width: table.spec.width,
+                queries,
+                scores,
+                sums,
+            });
+        });
+    }
+
+    /// Losses, right answers aside, and factors.
+    fn normalise(&mut self, plan: &Plan, first: usize, losses: &mut [f32]) {
+        for (q, loss) in losses.iter_mut().enumerate() {
+            let weight = plan.weights[first + q];
+            let largest = |top: f32, strip: &StripSums| top.max(strip.largest[q]);
+            let top = self.strips.iter().fold(f32::MIN, largest);
+            let mut total = 0.0;
+            for strip in &mut self.strips {
+                let scale = exp(strip.largest[q] - top);
+                total += f64::from(strip.sum[q]) * f64::from(scale);
+                strip.sum[q] = scale;
+            }
+            let share = weight / total as f32;
+            self.strips
+                .iter_mut()
+                .for_each(|strip| strip.sum[q] *= share);
+            *loss = weight * (top + total.ln() as f32);
+        }
+        let n = losses.len();
+        // Queries that only fill a panel up.
+        self.strips
+            .iter_mut()
+            .for_each(|strip| strip.sum[n..].fill(0.0));
+    }
+
+    /// ∂loss/∂row of every entity, right answers aside.
+    fn grad_candidates(
+        &self,
+        strips: &[Strip],
+        (queries, n): (&[f32], usize),
+        table: &View<'_>,
+        gradients: &mut [Vec<f32>],
+        overwrite: bool,
+    ) {
+        let width = table.spec.width;
+        let padded = self.padded();
+        let mut rest = &self.scores[..];
+        let own = gradients
+            .iter_mut()
+            .flat_map(|shard| shard.chunks_mut(STRIP * width));
+        let mut tasks = Vec::new();
+        for ((strip, sums), gradient) in strips.iter().zip(&self.strips).zip(own) {
+            let (scores, after) = rest.split_at(strip.rows.len() * padded);
+            rest = after;
+            tasks.push((scores, &sums.sum[..n], gradient));
+        }
+        tasks
+            .into_par_iter()
+            .for_each(|(scores, factors, gradient)| {
+                tiled(GradStrip {
+                    scores,
+                    factors,
+                    queries,
+                    width,
+                    gradient,
+                    overwrite,
+                });
+            });
+    }
+
+    /// ∂loss/∂query of every query, right answers aside: some values of all queries at a time.
+    fn grad_queries(&self, strips: &[Strip], table: &View<'_>, d_queries: &mut [f32]) {
+        let (width, padded, columns) = (table.spec.width, self.padded(), panel());
+        // Narrow queries are cut by panels: every task reads whole rows, one after another. Wide ones
+        // are not, as parts of rows come slowly.
+        let (some, together) = match width <= MOST_COLUMNS {
+            true => (width, columns),
+            false => {
+                let some = (width / TASKS).next_multiple_of(MOST_ROWS);
+                (some.clamp(COLUMNS / 2, COLUMNS), padded)
+            }
+        };
+        let starts = (0..padded).step_by(together);
+        let tasks =
+            starts.flat_map(|query| (0..width).step_by(some).map(move |column| (query, column)));
+        let tasks: Vec<(usize, usize)> = tasks.collect();
+        let parts = tasks.into_par_iter().map(|(query, column)| {
+            let count = some.min(width - column);
+            let mut sums = Values::zeros(count * together);
+            tiled(GradQueries {
+                tile: self,
+                strips,
+                table,
+                queries: query..query + together,
+                column,
+                count,
+                sums: &mut sums,
+            });
+            (query, column, count, sums)
+        });
+        let parts: Vec<_> = parts.collect();
+        let queries = d_queries.par_chunks_mut(width).enumerate();
+        queries.with_min_len(16).for_each(|(q, out)| {
+            for (query, column, count, sums) in &parts {
+                if (*query..query + together).contains(&q) {
+                    for (i, x) in out[*column..column + count].iter_mut().enumerate() {
+                        *x = sums[i * together + q - query];
+                    }
+                }
+            }
+        });
+    }
+
+    fn padded(&self) -> usize {
+        self.strips.first().map_or(0, |strip| strip.sum.len())
+    }
+}
+
+/// All rows of a table, strip by strip.
+fn strips(table: &View<'_>) -> Vec<Strip> {
+    let shards = 0..table.shards.len();
+    let strips = shards.flat_map(|shard| {
+        let start = table.spec.layout.range(shard).start;
+        table.strips(shard, STRIP).map(move |rows| Strip {
+            before: start + rows.start,
+            shard,
+            rows,
+        })
+    });
+    strips.collect()
+}
+
+/// Subtracts the right answers' labels from what the softmax gave.
+fn right_answers(
+    plan: &Plan,
+    first: usize,
+    queries: &[f32],
+    table: &View<'_>,
+    (d_queries, losses): (&mut [f32], &mut [f32]),
+    gradients: &mut [Vec<f32>],
+) {
+    let Candidates::All { offsets, positives } = &plan.candidates else {
+        return;
+    };
+    let width = table.spec.width;
+    let mut wide = Vec::new();
+    simd(
+        #[inline(always)]
+        || {
+            let queries = queries
+                .chunks_exact(width)
+                .zip(d_queries.chunks_exact_mut(width));
+            for (q, ((query, d_query), loss)) in queries.zip(losses.iter_mut()).enumerate() {
+                let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
+                let label = plan.weights[first + q] / right.len().max(1) as f32;
+                for &row in &positives[right] {
+                    let (shard, place) = table.spec.layout.locate(row);
+                    let gradient = &mut gradients[shard][place * width..][..width];
+                    let row = table.row(row, &mut wide);
+                    *loss -= label * sum2(query, row, |q, e| q * e);
+                    for k in 0..width {
+                        d_query[k] -= label * row[k];
+                        gradient[k] -= label * query[k];
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Scores of a strip, replaced by their exponentials.
+struct ScoreStrip<'a> {
+    rows: &'a [f32],
+    width: usize,
+    queries: &'a [f32],
+    scores: &'a mut [f32],
+    sums: &'a mut StripSums,
+}
+
+impl Tiled for ScoreStrip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let (width, columns) = (self.width, VECTORS * S::F32_LANES);
+        let count = self.rows.len() / width;
+        let panels = self.scores.chunks_exact_mut(count * columns);
+        let queries = self.queries.chunks_exact(width * columns);
+        let sums = self.sums.largest.chunks_exact_mut(columns);
+        let sums = sums.zip(self.sums.sum.chunks_exact_mut(columns));
+        for ((scores, queries), (largest, sum)) in panels.zip(queries).zip(sums) {
+            for depth in (0..width).step_by(DEPTH) {
+                let end = width.min(depth + DEPTH);
+                let right = &queries[depth * columns..end * columns];
+                for i in (0..count).step_by(ROWS) {
+                    // Rows beyond the last are the last again, and are not kept.
+                    let row = |k: usize| (i + k).min(count - 1);
+                    let left = std::array::from_fn(|k| &self.rows[row(k) * width..][depth..end]);
+                    let mut tile = zeros::<S, ROWS, VECTORS>(simd);
+                    if depth > 0 {
+                        tile = std::array::from_fn(|k| {
+                            load::<S, VECTORS>(&scores[row(k) * columns..])
+                        });
+                    }
+                    let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
+                    for (k, sums) in tile.into_iter().enumerate().take(count - i) {
+                        store::<S, VECTORS>(sums, &mut scores[(i + k) * columns..]);
+                    }
+                }
+            }
+            exponentials(columns, scores, largest, sum);
+        }
+    }
+}
+
+/// Replaces scores by exponentials relative to the largest of their column.
+#[inline(always)]
+fn exponentials(columns: usize, scores: &mut [f32], largest: &mut [f32], sum: &mut [f32]) {
+    largest.fill(f32::MIN);
+    for row in scores.chunks_exact(columns) {
+        for (top, &x) in largest.iter_mut().zip(row) {
+            *top = if *top < x { x } else { *top };
+        }
+    }
+    sum.fill(0.0);
+    for row in scores.chunks_exact_mut(columns) {
+        for ((x, top), sum) in row.iter_mut().zip(&*largest).zip(sum.iter_mut()) {
+            *x = exp(*x - top);
+            *sum += *x;
+        }
+    }
+}
+
+/// Gradients of a strip's rows.
+struct GradStrip<'a> {
+    scores: &'a [f32],
+    factors: &'a [f32],
+    queries: &'a [f32],
+    width: usize,
+    gradient: &'a mut [f32],
+    overwrite: bool,
+}
+
+impl Tiled for GradStrip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let (width, columns) = (self.width, VECTORS * S::F32_LANES);
+        let count = self.gradient.len() / width;
+        let mut right = Values::zeros(self.factors.len() * columns);
+        let mut sums = Values::zeros(count * columns);
+        for column in (0..width).step_by(columns) {
+            let some = columns.min(width - column);
+            let rows = right
+                .chunks_exact_mut(columns)
+                .zip(self.queries.chunks_exact(width));
+            for ((out, query), &factor) in rows.zip(self.factors) {
+                let query = &query[column..column + some];
+                for (out, x) in out.iter_mut().zip(query) {
+                    *out = factor * x;
+                }
+            }
+            let near = (DEPTH / columns).max(1);
+            let panels = self.scores.chunks(near * count * columns);
+            for (p, (scores, right)) in panels
+                .zip(right.chunks(near * columns * columns))
+                .enumerate()
+            {
+                for i in (0..count).step_by(ROWS) {
+                    let row = |k: usize| (i + k).min(count - 1);
+                    let mut tile = zeros::<S, ROWS, VECTORS>(simd);
+                    if p > 0 {
+                        tile =
+                            std::array::from_fn(|k| load::<S, VECTORS>(&sums[row(k) * columns..]));
+                    }
+                    let panels = scores.chunks_exact(count * columns);
+                    for (scores, right) in panels.zip(right.chunks(columns * columns)) {
+                        let left = std::array::from_fn(|k| &scores[row(k) * columns..][..columns]);
+                        tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
+                    }
+                    for (k, tile) in tile.into_iter().enumerate().take(count - i) {
+                        store::<S, VECTORS>(tile, &mut sums[(i + k) * columns..]);
+                    }
+                }
+            }
+            let rows = self
+                .gradient
+                .chunks_exact_mut(width)
+                .zip(sums.chunks_exact(columns));
+            for (gradient, sums) in rows {
+                let out = &mut gradient[column..column + some];
+                match self.overwrite {
+                    true => out.copy_from_slice(&sums[..some]),
+                    false => out.iter_mut().zip(sums).for_each(|(out, x)| *out += x),
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of some values of all queries, by value.
+struct GradQueries<'a> {
+    tile: &'a SoftmaxAll,
+    strips: &'a [Strip],
+    table: &'a View<'a>,
+    queries: Range<usize>,
+    column: usize,
+    count: usize,
+    sums: &'a mut [f32],
+}
+
+impl Tiled for GradQueries<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let (width, columns) = (self.table.spec.width, VECTORS * S::F32_LANES);
+        let padded = self.tile.padded();
+        let mut wide = Vec::new();
+        for (strip, sums) in self.strips.iter().zip(&self.tile.strips) {
+            let count = strip.rows.len();
+            let rows = self.table.rows(strip.shard, strip.rows.clone(), &mut wide);
+            let scores = &self.tile.scores[strip.before * padded..][..count * padded];
+            let panels = scores.chunks_exact(count * columns).enumerate();
+            let own = self.queries.start / columns..self.queries.end / columns;
+            for (p, right) in panels.skip(own.start).take(own.len()) {
+                let factors = load::<S, VECTORS>(&sums.sum[p * columns..]);
+                let before = (p - own.start) * columns;
+                let parts = rows.chunks(NARROW_DEPTH * width);
+                for (rows, right) in parts.zip(right.chunks(NARROW_DEPTH * columns)) {
+                    for i in (0..self.count).step_by(ROWS) {
+                        // The last tile may begin earlier, so that it does not end beyond the row.
+                        let at = (self.column + i).min(width - ROWS);
+                        let tile = zeros::<S, ROWS, VECTORS>(simd);
+                        let left = (rows, width, at);
+                        let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
+                        let skipped = self.column + i - at;
+                        let kept = tile.into_iter().skip(skipped).take(self.count - i);
+                        for (k, sums) in kept.enumerate() {
+                            let out = (i + k) * self.queries.len() + before;
+                            let out = &mut self.sums[out..][..columns];
+                            let others = load::<S, VECTORS>(out);
+                            let sums = std::array::from_fn(|v| {
+                                simd.mul_add_e_f32s(factors[v], sums[v], others[v])
+                            });
+                            store::<S, VECTORS>(sums, out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The end of a run: its best checkpoint is judged.
+
+use super::{EvalResult, Run, RunError, RunResult, TrainResult, peak_memory_bytes, write_report};
+use crate::dataset::Dataset;
+use crate::train::{Observer, Trainer};
+
+impl Run {
+    /// Ranks validation and test facts with the best checkpoint of a training that has ended, whose
+    /// tables it puts on the trainer's device, and writes result and report; `None` if the observer
+    /// stopped it.
+    ///
+    /// # Errors
+    /// If a checkpoint is damaged, the device fails or the disk refuses.
+    pub fn conclude(
+        &self,
+        dataset: &Dataset,
+        trainer: &mut Trainer,
+        device: String,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<RunResult>, RunError> {
+        // The device still holds the last one.
+        let mut best_epoch = trainer.state.epoch;
+        if let Some(epoch) = self.best(&trainer.state)?
+            && epoch != best_epoch
+        {
+            self.restore(&trainer.server, epoch)?;
+            best_epoch = epoch;
+        }
+        let Some(valid) = trainer.evaluate(&dataset.valid, observer)? else {
+            return Ok(None);
+        };
+        let Some(test) = trainer.evaluate(&dataset.test, observer)? else {
+            return Ok(None);
+        };
+        let state = &trainer.state;
+        let result = RunResult {
+            dataset: self.config.dataset.clone(),
+            model: self.config.model.clone(),
+            dim: self.config.dim,
+            device,
+            seed: self.config.seed,
+            eval: EvalResult::of(&test),
+            test,
+            valid,
+            train: TrainResult {
+                epochs: state.epoch,
+                best_epoch,
+                seconds: state.seconds,
+                triples_per_second: state.facts as f64 / state.seconds,
+            },
+            peak_memory_bytes: peak_memory_bytes(),
+        };
+        self.write_result(&result)?;
+        write_report(self, &result, dataset, &trainer.server)?;
+        Ok(Some(result))
+    }
+}

@@ -1,0 +1,189 @@
+//! Warm starts: rows that another run has learned already.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{Run, RunError};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::dataset::{Dataset, Vocabulary};
+use crate::kernel::Column;
+use crate::server::{ParameterServer, TableName};
+use crate::train::TrainState;
+
+/// How many names of a vocabulary a warm start knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlap {
+    /// Known to both runs: their rows are taken over.
+    pub kept: usize,
+    /// Known to the new run alone: their rows are initialised as usual.
+    pub new: usize,
+    /// Known to the old run alone.
+    pub unused: usize,
+}
+
+/// The rows of a run's best checkpoint, matched to a new run's by name.
+///
+/// Only values are taken over: the optimizer starts fresh, and so does everything else.
+#[derive(Debug)]
+pub struct WarmStart {
+    /// The run that the rows come from.
+    pub from: PathBuf,
+    /// The epoch of its checkpoint.
+    pub epoch: u32,
+    /// Entities.
+    pub entities: Overlap,
+    /// Relations; with reciprocal ones, each stands for two rows.
+    pub relations: Overlap,
+    /// For each table: the new row, and the values of the old one.
+    rows: [Matched; 2],
+}
+
+#[derive(Debug)]
+struct Matched {
+    table: TableName,
+    /// New row and old row, ascending by new row.
+    pairs: Vec<(u32, u32)>,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl WarmStart {
+    /// Reads the best checkpoint (the latest, if none was validated) of the run in `from`, to start
+    /// a run with this configuration on this graph.
+    ///
+    /// # Errors
+    /// [`RunError::NotARun`]; [`RunError::Unlike`] if model, dim or reciprocal differ; and if the
+    /// run or its checkpoint is damaged.
+    pub fn open(from: &Path, config: &Config, dataset: &Dataset) -> Result<WarmStart, RunError> {
+        let run = Run::open(from)?;
+        let old = &run.config;
+        let differences: Vec<String> = [
+            ("model", old.model.clone(), config.model.clone()),
+            ("dim", old.dim.to_string(), config.dim.to_string()),
+            (
+                "reciprocal",
+                old.reciprocal.to_string(),
+                config.reciprocal.to_string(),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, found, expected)| found != expected)
+        .map(|(key, found, expected)| format!("`{key}`: found {found} there, expected {expected}"))
+        .collect();
+        if !differences.is_empty() {
+            return Err(RunError::Unlike {
+                path: from.to_owned(),
+                differences: differences.join("; "),
+            });
+        }
+        let latest = checkpoint::read_latest::<TrainState>(from)?;
+        let mut checkpoint = match run.best(&latest.state)? {
+            Some(epoch) if epoch != latest.epoch => checkpoint::read(from, epoch)?,
+            _ => latest,
+        };
+        let (entity_pairs, entities) = matched(&dataset.entities, &run.entities);
+        let (mut relation_pairs, relations) = matched(&dataset.relations, &run.relations);
+        if config.reciprocal {
+            let [new, old] = [&dataset.relations, &run.relations].map(|v| v.len() as u32);
+            let more: Vec<_> = relation_pairs
+                .iter()
+                .map(|&(n, o)| (n + new, o + old))
+                .collect();
+            relation_pairs.extend(more);
+        }
+        let mut rows = |table, pairs| run.matched(&mut checkpoint, table, pairs);
+        Ok(WarmStart {
+            rows: [
+                rows(TableName::Entities, entity_pairs)?,
+                rows(TableName::Relations, relation_pairs)?,
+            ],
+            from: from.to_owned(),
+            epoch: checkpoint.epoch,
+            entities,
+            relations,
+        })
+    }
+
+    /// Writes the rows that are taken over into new tables, wherever their shards keep them. Other
+    /// rows, and the optimizer's state, stay as they are.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn apply(&self, server: &ParameterServer) -> Result<(), RunError> {
+        for matched in self.rows.iter().filter(|rows| !rows.pairs.is_empty()) {
+            let width = matched.width;
+            let mut values = server.read(matched.table, Column::Values)?;
+            for &(new, old) in &matched.pairs {
+                let old = &matched.values[old as usize * width..][..width];
+                values[new as usize * width..][..width].copy_from_slice(old);
+            }
+            server.write(matched.table, Column::Values, &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is kept, in a line.
+impl fmt::Display for WarmStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (e, r) = (self.entities, self.relations);
+        write!(
+            f,
+            "starting from {}, epoch {}: entities: {} kept, {} new, {} of the old ones unused; \
+             relations: {} kept, {} new, {} unused",
+            self.from.display(),
+            self.epoch,
+            e.kept,
+            e.new,
+            e.unused,
+            r.kept,
+            r.new,
+            r.unused
+        )
+    }
+}
+
+impl Run {
+    /// The values of a table, checked against the run's own shape.
+    fn matched(
+        &self,
+        checkpoint: &mut Checkpoint<TrainState>,
+        table: TableName,
+        pairs: Vec<(u32, u32)>,
+    ) -> Result<Matched, RunError> {
+        let shape = self.shape()?;
+        let found = checkpoint.take_table(table.name())?;
+        let (rows, width) = (shape.rows(table), shape.width(table));
+        if (found.rows, found.width) != (rows, width) {
+            let reason = format!(
+                "table {} of epoch {} is {} × {}, expected {rows} × {width}",
+                table.name(),
+                checkpoint.epoch,
+                found.rows,
+                found.width
+            );
+            return Err(self.damaged("checkpoints", reason));
+        }
+        Ok(Matched {
+            table,
+            pairs,
+            width,
+            values: found.data,
+        })
+    }
+}
+
+/// The new and the old number of every name that both know.
+fn matched(new: &Vocabulary, old: &Vocabulary) -> (Vec<(u32, u32)>, Overlap) {
+    let pairs: Vec<(u32, u32)> = (0..)
+        .zip(new.iter())
+        .filter_map(|(row, name)| Some((row, old.id(name)?)))
+        .collect();
+    let overlap = Overlap {
+        kept: pairs.len(),
+        new: new.len() - pairs.len(),
+        unused: old.len() - pairs.len(),
+    };
+    (pairs, overlap)
+}

@@ -1,0 +1,234 @@
+//! How much facts, queries and rows count.
+
+use super::negatives::Asked;
+use super::plan::{Candidates, Plan, Rows, RowsBuilder};
+use super::{Objective, Sampler};
+use crate::dataset::Triple;
+
+impl Sampler {
+    /// Gives the facts weights, as many as there are facts; none for weights that are all the same.
+    ///
+    /// They are relative: each is divided by the mean of those above 0, then multiplies its fact's
+    /// part in the mean over a batch, and with it what the regularizer counts. A fact that weighs 0
+    /// is known, to filters too, but not visited. A K-vs-all query has the mean weight of its
+    /// facts, and is left out if that is 0; its answers are targets alike.
+    pub fn weigh(&mut self, weights: &[f32]) {
+        let above: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
+        let count = above.iter().filter(|&&weight| weight > 0.0).count();
+        if count == 0 {
+            return;
+        }
+        let mean = above.iter().sum::<f64>() / count as f64;
+        let facts = self.facts.iter().zip(above.iter().map(|w| w / mean));
+        if self.objective == Objective::KVsAll {
+            let (distinct, weights) = weighted_queries(&self.distinct, facts);
+            (self.distinct, self.item_weights) = (distinct, weights);
+        } else {
+            let visited = facts.filter(|&(_, weight)| weight > 0.0);
+            (self.facts, self.item_weights) =
+                visited.map(|(&fact, weight)| (fact, weight as f32)).unzip();
+        }
+    }
+
+    /// What each query's loss is multiplied by: its share in the batch's mean times its relative
+    /// weight.
+    pub(super) fn weights(&self, asked: &[Asked], targets: &[u32], relative: &[f32]) -> Vec<f32> {
+        let mut shares = self.shares(asked, targets);
+        for (share, weight) in shares.iter_mut().zip(relative) {
+            *share *= weight;
+        }
+        shares
+    }
+
+    fn shares(&self, asked: &[Asked], targets: &[u32]) -> Vec<f32> {
+        if !self.frequency_weights {
+            return vec![1.0 / asked.len() as f32; asked.len()];
+        }
+        let raw: Vec<f64> = asked
+            .iter()
+            .zip(targets)
+            .map(|(query, &target)| {
+                let (head, tail) = if query.head {
+                    (target, query.known)
+                } else {
+                    (query.known, target)
+                };
+                let count = self.filter.tails(head, query.relation).len()
+                    + self.filter.heads(query.relation, tail).len();
+                1.0 / (count.max(1) as f64).sqrt()
+            })
+            .collect();
+        let total: f64 = raw.iter().sum();
+        raw.into_iter().map(|w| (w / total) as f32).collect()
+    }
+
+    /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every
+    /// query, as in the mean over a batch of queries of Lacroix et al. 2018. Facts with weights
+    /// count as much as they weigh.
+    pub(super) fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder, relative: &[f32]) {
+        let Plan {
+            entities: rows,
+            relations,
+            queries,
+            candidates,
+            ..
+        } = plan;
+        let mut weighed = [vec![0.0; rows.len()], vec![0.0; relations.len()]];
+        for (q, query) in queries.iter().enumerate() {
+            let weight = f64::from(relative.get(q).copied().unwrap_or(1.0));
+            let mut count = |rows: &mut Rows, table: usize, position: u32, facts: u32| {
+                rows.occurrences[position as usize] += facts;
+                weighed[table][position as usize] += f64::from(facts) * weight;
+            };
+            let mut facts = 1;
+            match (&*candidates, self.objective) {
+                (Candidates::All { offsets, positives }, Objective::KVsAll) => {
+                    let answers = &positives[offsets[q] as usize..offsets[q + 1] as usize];
+                    facts = answers.len() as u32;
+                    for &row in answers {
+                        count(rows, 0, entities.position(row), 1);
+                    }
+                }
+                _ => count(rows, 0, query.target, 1),
+            }
+            count(rows, 0, query.entity, facts);
+            count(relations, 1, query.relation, facts);
+        }
+        for (rows, weighed) in [rows, relations].into_iter().zip(&weighed) {
+            for (penalty, &weight) in rows.penalty.iter_mut().zip(weighed) {
+                *penalty = match self.weighted_penalty {
+                    true => weight as f32 / queries.len() as f32,
+                    false => f32::from(u8::from(weight > 0.0)),
+                };
+            }
+        }
+    }
+}
+
+/// The queries whose facts weigh anything on average, and how much.
+fn weighted_queries<'a>(
+    queries: &[Asked],
+    facts: impl Iterator<Item = (&'a Triple, f64)>,
+) -> (Vec<Asked>, Vec<f32>) {
+    let mut sums = vec![(0.0, 0u32); queries.len()];
+    let place = |query: &Asked| (query.head, query.relation, query.known);
+    for (fact, weight) in facts {
+        for asked in [
+            (false, fact.relation, fact.head),
+            (true, fact.relation, fact.tail),
+        ] {
+            if let Ok(at) = queries.binary_search_by_key(&asked, place) {
+                sums[at].0 += weight;
+                sums[at].1 += 1;
+            }
+        }
+    }
+    let weighed = queries.iter().zip(sums).filter(|(_, (sum, _))| *sum > 0.0);
+    weighed
+        .map(|(&query, (sum, facts))| (query, (sum / f64::from(facts)) as f32))
+        .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::{QueryRule, Sides};
+
+    fn fact((head, relation, tail): (u32, u32, u32)) -> Triple {
+        Triple {
+            head,
+            relation,
+            tail,
+        }
+    }
+
+    fn sampler(facts: &[(u32, u32, u32)], objective: Objective) -> Sampler {
+        let rule = QueryRule {
+            relations: 2,
+            reciprocal: true,
+        };
+        let facts = facts.iter().copied().map(fact).collect();
+        Sampler::new(facts, 5, rule, objective, 100)
+    }
+
+    fn plan(sampler: &Sampler) -> Plan {
+        sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
+    }
+
+    const FACTS: [(u32, u32, u32); 5] = [(0, 0, 1), (0, 0, 2), (1, 1, 2), (3, 1, 4), (3, 1, 4)];
+    const ALL: [Objective; 3] = [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll];
+
+    /// Weight and, by table row, known entity and relation of every query, in order of the latter.
+    fn weighed(plan: &Plan) -> Vec<((u32, u32), f32)> {
+        let name = |q: &crate::sampler::Query| {
+            let relation = plan.relations.ids[q.relation as usize];
+            (relation, plan.entities.ids[q.entity as usize])
+        };
+        let mut weighed: Vec<_> = plan
+            .queries
+            .iter()
+            .map(name)
+            .zip(plan.weights.clone())
+            .collect();
+        weighed.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        weighed
+    }
+
+    #[test]
+    fn weights_that_are_all_the_same_change_nothing() {
+        for objective in ALL {
+            for frequency in [false, true] {
+                let mut plain = sampler(&FACTS, objective);
+                plain.frequency_weights = frequency && objective != Objective::KVsAll;
+                let mut same = sampler(&FACTS, objective);
+                same.frequency_weights = plain.frequency_weights;
+                same.weigh(&[0.3; 5]);
+                assert_eq!(plan(&plain), plan(&same), "{objective:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fact_counts_as_much_as_it_weighs() {
+        let mut sampler = sampler(&FACTS, Objective::OneVsAll);
+        sampler.sides = Sides::Tail;
+        // Relative to a mean of 2.
+        sampler.weigh(&[1.0, 2.0, 5.0, 0.5, 1.5]);
+        let plan = plan(&sampler);
+        let want = [
+            ((0, 0), 0.5),
+            ((0, 0), 1.0),
+            ((1, 1), 2.5),
+            ((1, 3), 0.25),
+            ((1, 3), 0.75),
+        ];
+        assert_eq!(weighed(&plan), want.map(|(name, w)| (name, w / 5.0)));
+        // Rows of what weighs more are regularized more: entity 2 stands in facts of 2 and 5.
+        assert_eq!(plan.entities.ids, [0, 1, 2, 3, 4]);
+        let want = [1.5, 3.0, 3.5, 1.0, 1.0].map(|weight: f32| weight / 5.0);
+        assert_eq!(plan.entities.penalty, want);
+        assert_eq!(plan.entities.occurrences, [2, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn what_weighs_nothing_is_known_but_not_visited() {
+        for objective in [Objective::Negatives, Objective::OneVsAll] {
+            let mut weighed = sampler(&FACTS, objective);
+            weighed.weigh(&[0.0, 4.0, 0.0, 4.0, 4.0]);
+            let plan = plan(&weighed);
+            assert_eq!(plan.facts, 3);
+            assert!(plan.weights.iter().all(|&w| w == 1.0 / 6.0), "{plan:?}");
+            assert!(weighed.filter.contains(fact(FACTS[0])));
+        }
+    }
+
+    #[test]
+    fn a_query_for_many_answers_has_the_mean_weight_of_its_facts() {
+        let mut sampler = sampler(&FACTS, Objective::KVsAll);
+        sampler.weigh(&[0.0, 2.0, 0.0, 1.0, 3.0]);
+        let plan = plan(&sampler);
+        // (1, 1, ?) has no fact that weighs anything; (?, 1, 2), as row 3, neither, nor (?, 0, 1).
+        let want = [((0, 0), 0.5), ((1, 3), 1.0), ((2, 2), 1.0), ((3, 4), 1.0)];
+        assert_eq!(weighed(&plan), want.map(|(name, w)| (name, w / 4.0)));
+    }
+}

@@ -1,0 +1,176 @@
+//! Which trial trains next, and for how long: a pure function of what trials have scored.
+//!
+//! Trials climb a ladder. On each rung all that are there train to the same epoch, and the best of
+//! them climb on. That is successive halving (Jamieson and Talwalkar 2016), as used within
+//! Hyperband (Li et al. 2018); random search is a ladder of one rung. Since the next job follows
+//! from the scores alone, a search that was stopped needs nothing else to go on.
+
+/// How trials are given epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// All trials train for as long as their configuration says.
+    Random,
+    /// Successive halving: all train a little, the best 1/eta go on for eta times as long.
+    Halving {
+        /// How many trials there are to one that climbs, 2 or more.
+        eta: u32,
+        /// The fewest epochs that a trial is judged by.
+        min_epochs: u32,
+    },
+}
+
+/// A rung of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// The most trials that reach it.
+    pub trials: usize,
+    /// The epoch that they train to; `None`: as far as their configuration says.
+    pub epochs: Option<u32>,
+}
+
+/// The rungs that the trials of a search climb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    rungs: Vec<Rung>,
+    validate_every: u32,
+}
+
+/// How a trial has done so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Its validation MRR on each rung that it has finished.
+    pub scores: Vec<f64>,
+    /// Whether it failed after those.
+    pub failed: bool,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The trial to train.
+    pub trial: usize,
+    /// On this rung, from 0.
+    pub rung: usize,
+    /// To this epoch; `None`: as far as its configuration says.
+    pub epochs: Option<u32>,
+}
+
+impl Ladder {
+    /// The ladder of a search with so many trials (at least one), where a whole training has
+    /// `epochs` and is validated every so many (0: never).
+    ///
+    /// Halving has as many rungs as trials and epochs allow, the last one with all epochs. Epochs
+    /// of rungs are rounded up to whole validations.
+    pub fn new(strategy: Strategy, trials: usize, epochs: u32, validate_every: u32) -> Ladder {
+        let Strategy::Halving { eta, min_epochs } = strategy else {
+            return Ladder {
+                rungs: vec![Rung {
+                    trials,
+                    epochs: None,
+                }],
+                validate_every,
+            };
+        };
+        let epochs = epochs.max(1);
+        let (eta, min_epochs) = (eta.max(2), min_epochs.clamp(1, epochs));
+        let (mut most, mut parts) = (0, 1u64);
+        while trials as u64 >= parts * u64::from(eta)
+            && u64::from(epochs) >= parts * u64::from(eta) * u64::from(min_epochs)
+        {
+            parts *= u64::from(eta);
+            most += 1;
+        }
+        // No more than `epochs`, so that it fits.
+        let share = |rung: u32, of: u32| {
+            let share = u64::from(epochs).div_ceil(u64::from(eta).pow(most - rung));
+            let whole = share.max(min_epochs.into()).next_multiple_of(of.into());
+            whole.min(epochs.into()) as u32
+        };
+        let validate_every = validations(validate_every, share(0, 1), epochs);
+        let mut rungs: Vec<Rung> = Vec::new();
+        for rung in 0..=most {
+            let here = Rung {
+                trials: (trials as u64 / u64::from(eta).pow(rung)).max(1) as usize,
+                epochs: Some(share(rung, validate_every)),
+            };
+            // Rounded up, a rung may be no higher than the one before.
+            if rungs.last().is_none_or(|last| last.epochs < here.epochs) {
+                rungs.push(here);
+            }
+        }
+        Ladder {
+            rungs,
+            validate_every,
+        }
+    }
+
+    /// The rungs, lowest first.
+    pub fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
+    /// How often a trial with so many epochs in all is validated, so that there is a score on every
+    /// rung.
+    pub fn validate_every(&self, epochs: u32) -> u32 {
+        match self.validate_every {
+            every if every == 0 || every > epochs => epochs,
+            every => every,
+        }
+    }
+
+    /// What is to be done next; `None` when all is done. There is a standing for every trial.
+    pub fn next(&self, standings: &[Standing]) -> Option<Job> {
+        self.climb(standings).0
+    }
+
+    /// The trials that others have been preferred to, by number.
+    pub fn dropped(&self, standings: &[Standing]) -> Vec<usize> {
+        self.climb(standings).1
+    }
+
+    fn climb(&self, standings: &[Standing]) -> (Option<Job>, Vec<usize>) {
+        let mut dropped = Vec::new();
+        let mut here: Vec<usize> = (0..standings.len()).collect();
+        for (rung, next) in (0..).zip(self.rungs.iter().skip(1).map(Some).chain([None])) {
+            let scored = |trial: usize| standings[trial].scores.len() > rung;
+            here.retain(|&trial| scored(trial) || !standings[trial].failed);
+            if let Some(&trial) = here.iter().find(|&&trial| !scored(trial)) {
+                let epochs = self.rungs[rung].epochs;
+                let job = Job {
+                    trial,
+                    rung,
+                    epochs,
+                };
+                return (Some(job), dropped);
+            }
+            if let Some(next) = next {
+                // The sort is stable: among equals, the first one climbs.
+                here.sort_by(|&a, &b| {
+                    let score = |trial: usize| standings[trial].scores[rung];
+                    score(b).total_cmp(&score(a))
+                });
+                dropped.extend(here.drain(next.trials.min(here.len())..));
+                here.sort_unstable();
+            }
+        }
+        (None, dropped)
+    }
+}
+
+/// How often to validate, so that the first rung has a validation and, if that takes no more than
+/// twice as many, the last epoch is one.
+fn validations(every: u32, first: u32, epochs: u32) -> u32 {
+    let most = match every {
+        0 => first,
+        every => every.min(first),
+    };
+    let fitting = (most.div_ceil(2)..=most).rev();
+    fitting
+        .into_iter()
+        .find(|&every| epochs.is_multiple_of(every))
+        .unwrap_or(most)
+}
+
+#[cfg(test)]
+#[path = "ladder_tests.rs"]
+mod tests;

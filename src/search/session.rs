@@ -1,0 +1,359 @@
+//! A search on disk: its trials are run directories, its state is what is known of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::record::{Status, TrialRecord, best, table};
+use super::watch::{Watch, Within};
+use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
+use crate::checkpoint::{self, aside};
+use crate::config::{Config, ConfigError};
+use crate::dataset::{Dataset, LoadOptions};
+use crate::kernel::{Backend, KernelError};
+use crate::run::{Run, RunError, RunResult};
+
+/// Times that the program may end while a trial trains before the trial is taken for the reason.
+const CRASHES: u32 = 3;
+const RECORDS: &str = "trials.jsonl";
+const TABLE: &str = "trials.tsv";
+const BEST: &str = "best.toml";
+
+/// A search and the directory that it is kept in.
+#[derive(Debug)]
+pub struct Search {
+    pub(super) directory: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) space: Space,
+    pub(super) ladder: Ladder,
+    pub(super) dataset: Dataset,
+    pub(super) trials: Vec<TrialRecord>,
+    /// The device, and what there is to say about its choice.
+    device: (String, Option<String>),
+}
+
+/// The best trial of a search that has ended.
+#[derive(Debug)]
+pub struct Winner {
+    /// What is known of it.
+    pub trial: TrialRecord,
+    /// Its run.
+    pub run: Run,
+    /// Its metrics, those on test facts too.
+    pub result: RunResult,
+    /// Where its configuration was written.
+    pub config: PathBuf,
+}
+
+impl Search {
+    /// Begins a search in a directory, which is made, or goes on with the one that it holds.
+    /// `origin` names the space's text in errors.
+    ///
+    /// # Errors
+    /// A space, settings or a graph that make no sense, before anything is made;
+    /// [`SearchError::Another`] if the directory holds another search.
+    pub fn begin(
+        directory: &Path,
+        origin: &str,
+        text: &str,
+        mut settings: Settings,
+    ) -> Result<Search, SearchError> {
+        settings.check()?;
+        let space = Space::parse(origin, text, &settings.set)?;
+        // The directory says it all, from wherever the search is gone on with.
+        let base = space.base().map_err(super::SpaceError::from)?;
+        let mut anchored = base.clone();
+        anchored.anchor();
+        if anchored.dataset != base.dataset {
+            settings.set.push(format!("dataset={}", anchored.dataset));
+        }
+        if let Some(from) = anchored
+            .init_from
+            .filter(|from| Some(from) != base.init_from.as_ref())
+        {
+            settings.set.push(format!("init_from={}", from.display()));
+        }
+        if let Some((begun, other)) = Settings::read(directory)? {
+            let mut differences = settings.differences(&begun);
+            if other != text {
+                differences.push(format!("its space.toml is not {origin}"));
+            }
+            if !differences.is_empty() {
+                return Err(SearchError::Another {
+                    path: directory.to_owned(),
+                    differences: differences.join("; "),
+                });
+            }
+        } else if fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(SearchError::Occupied {
+                path: directory.to_owned(),
+            });
+        }
+        let search = Search::new(directory, origin, text, settings)?;
+        fs::create_dir_all(directory.join("trials")).map_err(SearchError::io("make", directory))?;
+        search.settings.write(directory, text)?;
+        search.write()?;
+        Ok(search)
+    }
+
+    /// Goes on with the search in a directory.
+    ///
+    /// # Errors
+    /// [`SearchError::NotASearch`], and if its files are damaged.
+    pub fn resume(directory: &Path) -> Result<Search, SearchError> {
+        let Some((settings, text)) = Settings::read(directory)? else {
+            return Err(SearchError::NotASearch {
+                path: directory.to_owned(),
+            });
+        };
+        let origin = directory.join("space.toml").display().to_string();
+        Search::new(directory, &origin, &text, settings)
+    }
+
+    fn new(
+        directory: &Path,
+        origin: &str,
+        text: &str,
+        settings: Settings,
+    ) -> Result<Search, SearchError> {
+        settings.check()?;
+        let space = Space::parse(origin, text, &settings.set)?;
+        let base = space.base().map_err(super::SpaceError::from)?;
+        if settings.strategy() != Strategy::Random && space.searches("epochs") {
+            let reason = "is decided by halving: search it with --strategy random".to_owned();
+            return Err(super::SpaceError::at(origin.to_owned(), "epochs", reason).into());
+        }
+        let ladder = Ladder::new(
+            settings.strategy(),
+            settings.trials,
+            base.epochs,
+            base.validate_every,
+        );
+        let drawn: Vec<_> = (0..settings.trials)
+            .map(|trial| space.draw(settings.seed, trial))
+            .collect();
+        let configs: Vec<Result<Config, ConfigError>> =
+            drawn.iter().map(|values| space.config(values)).collect();
+        let none = configs.iter().all(Result::is_err);
+        if none && let Some(Err(first)) = configs.into_iter().next() {
+            return Err(SearchError::NoTrial {
+                trials: settings.trials,
+                first,
+            });
+        }
+        let options = LoadOptions {
+            split: base.split,
+            ..LoadOptions::default()
+        };
+        let dataset = Dataset::load(&base.dataset, &options)?;
+        // A device that does not open is not the trials' fault.
+        let choice = base.device.parse().map_err(KernelError::from);
+        let device = choice.and_then(Backend::open).map_err(RunError::from)?;
+        let device = (device.0.to_string(), device.1);
+        let mut trials = read(directory)?;
+        trials.truncate(settings.trials);
+        for (trial, parameters) in drawn.into_iter().enumerate() {
+            match trials.get(trial) {
+                Some(kept) if kept.trial == trial && kept.parameters == parameters => {}
+                None => trials.push(TrialRecord {
+                    trial,
+                    parameters,
+                    ..TrialRecord::default()
+                }),
+                Some(_) => {
+                    return Err(SearchError::Damaged {
+                        path: directory.join(RECORDS),
+                        reason: format!("line {} is not that of trial {trial}", trial + 1),
+                    });
+                }
+            }
+        }
+        Ok(Search {
+            directory: directory.to_owned(),
+            settings,
+            space,
+            ladder,
+            dataset,
+            trials,
+            device,
+        })
+    }
+
+    /// What is known of all trials.
+    pub fn trials(&self) -> &[TrialRecord] {
+        &self.trials
+    }
+
+    /// The rungs that they climb.
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// The graph that they are trained on.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The device that they are trained on.
+    pub fn device(&self) -> &str {
+        &self.device.0
+    }
+
+    /// Trains all that is to be trained, then judges the best trial on test facts and writes its
+    /// configuration; `None` if the observer stopped it, to go on later. Trials that fail are noted
+    /// with the cause.
+    ///
+    /// # Errors
+    /// [`SearchError::AllFailed`]; and if the disk refuses, or the best trial cannot be judged.
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
+        if let Some(note) = &self.device.1 {
+            watch.note(note);
+        }
+        while let Some(job) = self.next() {
+            if watch.stop() {
+                return Ok(None);
+            }
+            let begins_at = checkpoint::list(&self.trial_directory(job.trial));
+            let begins_at = begins_at.map_err(RunError::from)?.last().copied();
+            let trial = &mut self.trials[job.trial];
+            // What trained and has no end was killed. It may have been the reason, if it came to
+            // nothing new.
+            trial.crashes = match trial.status == Status::Running && trial.began_at == begins_at {
+                true => trial.crashes + 1,
+                false => 0,
+            };
+            trial.began_at = begins_at;
+            trial.status = Status::Running;
+            watch.trial(trial, &job);
+            let ending = match trial.crashes {
+                CRASHES.. => Err(format!(
+                    "the program ended {CRASHES} times while it trained"
+                )),
+                _ => {
+                    self.write()?;
+                    let trained = self.train(&job, watch);
+                    if trained.is_err() {
+                        // It is no fault of the trial's, which may go on another time.
+                        self.trials[job.trial].status = Status::Stopped;
+                        let _ = self.write();
+                    }
+                    trained?
+                }
+            };
+            let trial = &mut self.trials[job.trial];
+            match ending {
+                Ok(Some(score)) => {
+                    trial.status = Status::Done;
+                    trial.scores.push(score);
+                }
+                Ok(None) => trial.status = Status::Stopped,
+                Err(cause) => {
+                    trial.status = Status::Failed;
+                    trial.cause = Some(cause);
+                }
+            }
+            let stopped = trial.status == Status::Stopped;
+            for trial in self.ladder.dropped(&self.standings()) {
+                self.trials[trial].status = Status::Dropped;
+            }
+            self.write()?;
+            if stopped {
+                return Ok(None);
+            }
+            watch.judged(&self.trials[job.trial], best(&self.trials));
+        }
+        self.conclude(watch)
+    }
+
+    fn standings(&self) -> Vec<Standing> {
+        self.trials.iter().map(TrialRecord::standing).collect()
+    }
+
+    fn next(&self) -> Option<Job> {
+        self.ladder.next(&self.standings())
+    }
+
+    /// Where a trial's run is.
+    pub fn trial_directory(&self, trial: usize) -> PathBuf {
+        self.directory.join(format!("trials/{trial:03}"))
+    }
+
+    /// Judges the best trial and writes down how to have it again.
+    fn conclude(&self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
+        let Some(trial) = best(&self.trials) else {
+            let first = self.trials.iter().find_map(|trial| trial.cause.clone());
+            return Err(SearchError::AllFailed {
+                trials: self.trials.len(),
+                first: first.unwrap_or_default(),
+            });
+        };
+        let rungs = self.ladder.rungs();
+        let rung = trial.scores.len().max(1) - 1;
+        let job = Job {
+            trial: trial.trial,
+            rung,
+            epochs: rungs[rung.min(rungs.len() - 1)].epochs,
+        };
+        let config = self.config(&job).map_err(RunError::from)?;
+        let (run, mut trainer) = self.open(config)?;
+        let device = self.device().to_owned();
+        let result = run.conclude(&self.dataset, &mut trainer, device, &mut Within(watch))?;
+        let Some(result) = result else {
+            return Ok(None);
+        };
+        let path = self.directory.join(BEST);
+        let config = Config {
+            output: None,
+            ..run.config.clone()
+        };
+        let text = toml::to_string(&config).map_err(|error| SearchError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let head = format!(
+            "# The best of {} trials by validation MRR, {:.4}: trial {:03}, {}.\n",
+            self.trials.len(),
+            trial.valid_mrr.unwrap_or_default(),
+            trial.trial,
+            trial.shown()
+        );
+        aside::write(&path, (head + &text).as_bytes()).map_err(SearchError::io("write", &path))?;
+        Ok(Some(Winner {
+            trial: trial.clone(),
+            run,
+            result,
+            config: path,
+        }))
+    }
+
+    /// Writes what is known of all trials.
+    fn write(&self) -> Result<(), SearchError> {
+        let path = self.directory.join(RECORDS);
+        let mut lines = Vec::new();
+        for trial in &self.trials {
+            serde_json::to_writer(&mut lines, trial).map_err(|error| SearchError::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+            lines.push(b'\n');
+        }
+        aside::write(&path, &lines).map_err(SearchError::io("write", &path))?;
+        let path = self.directory.join(TABLE);
+        aside::write(&path, table(&self.trials).as_bytes()).map_err(SearchError::io("write", &path))
+    }
+}
+
+/// The trials in a directory; none before it holds a search.
+fn read(directory: &Path) -> Result<Vec<TrialRecord>, SearchError> {
+    let path = directory.join(RECORDS);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(&path).map_err(SearchError::io("read", &path))?;
+    let parse = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| SearchError::Damaged {
+            path: path.clone(),
+            reason: format!("line {}: {error}", index + 1),
+        })
+    };
+    text.lines().enumerate().map(parse).collect()
+}

@@ -1,0 +1,115 @@
+//! Training one trial, from where it is to the end of a rung.
+
+use std::fs;
+
+use super::watch::{Watch, Within};
+use super::{Job, Search, SearchError};
+use crate::checkpoint;
+use crate::config::{Config, ConfigError};
+use crate::kernel::{Backend, KernelError};
+use crate::run::{Recorder, Run, RunError, WarmStart};
+use crate::server::ParameterServer;
+use crate::train::{Ending, TrainError, TrainState, Trainer, initializer, shape};
+
+impl Search {
+    /// The configuration of a trial on a rung.
+    pub(super) fn config(&self, job: &Job) -> Result<Config, ConfigError> {
+        let mut config = self.space.config(&self.trials[job.trial].parameters)?;
+        config.validate_every = self.ladder.validate_every(config.epochs);
+        config.epochs = job.epochs.unwrap_or(config.epochs);
+        config.output = Some(self.trial_directory(job.trial));
+        Ok(config)
+    }
+
+    /// Trains a trial to the end of its rung: its best validation MRR, or why it failed; `Ok(None)`
+    /// if it was stopped.
+    pub(super) fn train(
+        &mut self,
+        job: &Job,
+        watch: &mut dyn Watch,
+    ) -> Result<Result<Option<f64>, String>, SearchError> {
+        let mut state = None;
+        let ending = self.train_from(job, watch, &mut state);
+        if let Some(TrainState {
+            epoch,
+            seconds,
+            best,
+            ..
+        }) = state
+        {
+            let trial = &mut self.trials[job.trial];
+            trial.epochs = epoch;
+            trial.seconds = seconds;
+            (trial.valid_mrr, trial.best_epoch) = best.unzip();
+        }
+        match ending {
+            Ok(Ending::Interrupted) => Ok(Ok(None)),
+            Ok(Ending::Finished) => Ok(match self.trials[job.trial].valid_mrr {
+                Some(mrr) => Ok(Some(mrr)),
+                None => Err("it was never validated".to_owned()),
+            }),
+            // The next trial would fare no better.
+            Err(
+                error @ (RunError::Io { .. }
+                | RunError::Occupied { .. }
+                | RunError::Train(TrainError::Save(_))),
+            ) => Err(error.into()),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn train_from(
+        &self,
+        job: &Job,
+        watch: &mut dyn Watch,
+        reached: &mut Option<TrainState>,
+    ) -> Result<Ending, RunError> {
+        let config = self.config(job)?;
+        let (run, mut trainer) = self.open(config)?;
+        let mut recorder = Recorder::new(&run, &trainer.state, Within(watch))?;
+        let ending = trainer.train(&mut recorder);
+        *reached = Some(trainer.state);
+        Ok(ending?)
+    }
+
+    /// The run of a trial where it has come to, or a new one.
+    pub(super) fn open(&self, config: Config) -> Result<(Run, Trainer), RunError> {
+        let path = config.output.clone().unwrap_or_default();
+        let choice = config.device.parse().map_err(KernelError::from)?;
+        let (backend, _) = Backend::open(choice)?;
+        let dataset = &self.dataset;
+        if path.exists() && !checkpoint::list(&path)?.is_empty() {
+            let mut run = Run::open(&path)?;
+            run.config = config;
+            run.write_config()?;
+            let (server, state) = run.load(backend, None)?;
+            let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
+            trainer.state = state;
+            return Ok((run, trainer));
+        }
+        if path.exists() {
+            // The program was killed before it had anything to go on from.
+            fs::remove_dir_all(&path).map_err(|source| RunError::Io {
+                action: "remove",
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let warm = config.init_from.as_deref();
+        let warm = warm
+            .map(|from| WarmStart::open(from, &config, dataset))
+            .transpose()?;
+        let server = ParameterServer::new(
+            backend,
+            shape(&config, dataset)?,
+            config.storage(),
+            &initializer(&config),
+        )?;
+        if let Some(warm) = warm {
+            warm.apply(&server)?;
+        }
+        let run = Run::create(config, dataset)?;
+        let trainer = Trainer::new(run.config.clone(), dataset, server)?;
+        Ok((run, trainer))
+    }
+}
