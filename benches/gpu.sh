@@ -30,11 +30,6 @@ run() {
     export SHARDLOOM_DATA="$here/data" SHARDLOOM_REQUIRE_GPU=1
     "$here/shardloom" devices --json >"$out/devices.json"
     # A failed part must not keep the others from being measured.
-    local rows
-    for rows in 1000000 10000000; do
-        timeout 120 "$here/shardloom" bench --device gpu --rows "$rows" --output "$out/bench-$rows.jsonl" \
-            2>"$out/bench-$rows.log" || echo "bench of $rows rows FAILED"
-    done
     (cd "$out" && "$here/tests/parity") >"$out/parity.log" 2>&1 || echo "parity tests FAILED"
     # Updates beside the peer's, which come first and last: clocks change as a card warms up.
     peer() { [ ! -f "$here/peer.py" ] || python3 "$here/peer.py" "${@:2}" >"$out/$1.jsonl" 2>"$out/$1.log" || true; }
@@ -42,12 +37,14 @@ run() {
     local rows batches
     for rows in 1000000 10000000; do
         for batches in 1 8; do
-            "$here/shardloom" bench --device gpu --rows "$rows" --batches "$batches" --json \
+            timeout 120 "$here/shardloom" bench --device gpu --rows "$rows" --batches "$batches" --json \
                 --output "$out/bench-$rows-$batches.jsonl" >/dev/null 2>"$out/bench-$rows-$batches.log" ||
-                echo "bench of $rows rows failed"
+                echo "bench of $rows rows FAILED"
         done
     done
     peer peer-updates-after --only copy,update
+    timeout 120 "$here/shardloom" bench --suite training --device gpu --output "$out/training.jsonl" \
+        >"$out/training.log" 2>&1 || echo "bench of training FAILED"
     peer peer
     local recipe
     for recipe in umls fb15k-237-complex-n3-published fb15k-237-transe wn18rr-rotate; do

@@ -193,8 +193,8 @@ fn threads_and_shards_change_nothing() {
             ("turns", "--shards 3 --set sharding=round-robin"),
         ] {
             let sharded = train(name, "2", shards);
-            // Sums over all entities run in the order in which they are stored.
-            let other_order = name != "shards" && !way.contains("negatives");
+            // Sums over entities run in the order in which they are stored.
+            let other_order = name != "shards";
             if *products || other_order {
                 assert_near(&tables, &sharded);
             } else {

@@ -54,11 +54,8 @@ fn c_elastic_001_resharding_changes_no_weight() {
                     assert_eq!(moving.spec(TableName::Entities).layout.shards(), shards);
                     assert!(everything(&moving) == before, "{sharding} {shards}");
                 }
-                let (found, wanted) = (everything(&moving), everything(&still));
-                match objective {
-                    Objective::Negatives => assert!(found == wanted, "{sharding}"),
-                    _ => assert_near(&found, &wanted),
-                }
+                // Sums over rows run in the order in which they are stored.
+                assert_near(&everything(&moving), &everything(&still));
             }
         }
     }

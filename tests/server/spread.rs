@@ -149,8 +149,8 @@ fn ranks_and_scores_are_the_same() {
     }
 }
 
-/// Steps of one worker, of voted ones and of pushes of rows. Where nothing is scored against whole
-/// shards, not one bit is different.
+/// Steps of one worker, of voted ones and of pushes of rows: only sums run in another order, that in
+/// which rows are stored.
 #[test]
 fn training_is_the_same() {
     for backend in backends() {
@@ -177,11 +177,7 @@ fn training_is_the_same() {
             };
             let wanted = trained(ShardingStrategy::Range);
             for sharding in OTHERS {
-                let found = trained(sharding);
-                match objective {
-                    Objective::Negatives => assert!(found == wanted, "{sharding} {optimizer:?}"),
-                    _ => assert_near(&found, &wanted),
-                }
+                assert_near(&trained(sharding), &wanted);
             }
         }
     }

@@ -285,7 +285,7 @@ fn mistakes_are_named_before_anything_is_made() {
         (
             "[search]\ndim = { choice = [3, 5] }",
             "",
-            vec!["none of the 27 trials", "is odd"],
+            vec!["none of the 27 trials", "not a multiple of 2"],
         ),
         (
             "[search]\nepochs = { int = [3, 5] }",
