@@ -21,6 +21,7 @@ mod push;
 mod query;
 mod query_backward;
 mod rank;
+mod rank_all;
 mod rank_count;
 mod rearrange;
 mod regularize;

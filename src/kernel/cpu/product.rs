@@ -7,11 +7,18 @@
 //! product writes the scores out, and packs the entities once for every few queries.
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::memory::Values;
 
 /// Rows of a tile, at most.
 pub(super) const MOST_ROWS: usize = 6;
 /// Columns of a panel, at most.
 pub(super) const MOST_COLUMNS: usize = 64;
+
+/// Values of rows that are multiplied before the next ones: so much of a panel stays in the
+/// second-level cache.
+const DEPTH: usize = 512;
 
 /// A computation in tiles of `ROWS` × `VECTORS` registers.
 pub(super) trait Tiled {
@@ -85,6 +92,52 @@ pub(super) fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
         }
     }
     tile
+}
+
+/// Overwrites `scores` (rows × the panel's columns) with the products of rows, of `width` values, and
+/// a panel of queries. Each is a sum over the values in order, whatever its neighbours.
+#[inline(always)]
+pub(super) fn score_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    (rows, width): (&[f32], usize),
+    queries: &[f32],
+    scores: &mut [f32],
+) {
+    let (count, columns) = (rows.len() / width, VECTORS * S::F32_LANES);
+    for depth in (0..width).step_by(DEPTH) {
+        let end = width.min(depth + DEPTH);
+        let right = &queries[depth * columns..end * columns];
+        for i in (0..count).step_by(ROWS) {
+            // Rows beyond the last are the last again, and are not kept.
+            let row = |k: usize| (i + k).min(count - 1);
+            let left = std::array::from_fn(|k| &rows[row(k) * width..][depth..end]);
+            let mut tile = zeros::<S, ROWS, VECTORS>(simd);
+            if depth > 0 {
+                tile = std::array::from_fn(|k| load::<S, VECTORS>(&scores[row(k) * columns..]));
+            }
+            let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
+            for (k, sums) in tile.into_iter().enumerate().take(count - i) {
+                store::<S, VECTORS>(sums, &mut scores[(i + k) * columns..]);
+            }
+        }
+    }
+}
+
+/// Turns queries of `width` values into panels: panels × width × columns, filled up with zeros.
+pub(super) fn pack_panels(queries: &[f32], width: usize, packed: &mut Values) {
+    let columns = panel();
+    let panels = (queries.len() / width).div_ceil(columns);
+    let packed = packed.room(panels * width * columns);
+    let panels = packed.par_chunks_mut(width * columns);
+    let queries = queries.par_chunks(columns * width);
+    panels.zip(queries).for_each(|(panel, queries)| {
+        for (k, out) in panel.chunks_exact_mut(columns).enumerate() {
+            out.fill(0.0);
+            for (out, query) in out.iter_mut().zip(queries.chunks_exact(width)) {
+                *out = query[k];
+            }
+        }
+    });
 }
 
 /// Adds the product of columns and rows of a panel: of every row of `left`, of so many `width`

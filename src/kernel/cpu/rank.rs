@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::score::score;
 use super::score_all::score_all;
 use super::step::{rank_queries, task, tile};
-use super::{Engine, Table, rank_count, room};
+use super::{BLOCK, Engine, Table, rank_all, rank_count, room};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
-use crate::model::{Model, Operator, Visitor};
+use crate::model::{Model, Operator, Similarity, Visitor};
 
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target.
@@ -29,6 +29,20 @@ impl Engine {
         let task = task(tile.min(batch.queries.len()));
         let mut counts = vec![RankCounts::default(); batch.queries.len()];
         let width = entities.spec.width;
+        if model.similarity() == Similarity::Dot {
+            let asked = batch.queries.chunks(rank_all::TILE);
+            for (t, (asked, counts)) in asked.zip(counts.chunks_mut(rank_all::TILE)).enumerate() {
+                let queries = room(&mut self.work.queries, asked.len() * width);
+                let parts = asked
+                    .par_chunks(BLOCK)
+                    .zip(queries.par_chunks_mut(BLOCK * width));
+                parts.for_each(|(asked, queries)| {
+                    rank_queries(model, asked, entities, relations, queries);
+                });
+                rank_all::rank_all(batch, t * rank_all::TILE, queries, entities, counts);
+            }
+            return Ok(counts);
+        }
         let queries = room(&mut self.work.queries, tile * width);
         let scores = room(&mut self.work.scores, tile * rows);
         for (t, (asked, counts)) in batch

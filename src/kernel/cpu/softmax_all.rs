@@ -16,7 +16,8 @@ use rayon::prelude::*;
 
 use super::memory::Values;
 use super::product::{
-    MOST_COLUMNS, MOST_ROWS, Tiled, add_columns, add_rows, load, panel, store, tiled, zeros,
+    MOST_COLUMNS, MOST_ROWS, Tiled, add_columns, add_rows, load, pack_panels, panel, score_rows,
+    store, tiled, zeros,
 };
 use super::simd::{simd, sum2};
 use super::table::View;
@@ -31,13 +32,11 @@ const STRIP: usize = 512;
 const TILE_BYTES: usize = 16 << 20;
 /// Queries of a tile, at most.
 const TILE_QUERIES: usize = 512;
-/// Rows of a panel that are multiplied before the next ones: so many stay in the nearest cache.
-const DEPTH: usize = 128;
-/// The same where rows of the left side lie far apart, and fill it as well.
-const NARROW_DEPTH: usize = 64;
 /// Values of a query's gradient that one task works out: as many as leave a strip's share of them in
 /// the second-level cache.
 const COLUMNS: usize = 48;
+/// Queries that are multiplied before the next ones.
+const DEPTH: usize = 256;
 /// Tasks that queries not much wider are cut into.
 const TASKS: usize = 8;
 
@@ -107,28 +106,12 @@ impl SoftmaxAll {
     ) {
         let strips = strips(table);
         let (n, width, columns) = (losses.len(), table.spec.width, panel());
-        self.pack(queries, width, columns);
+        pack_panels(queries, width, &mut self.queries);
         self.score(&strips, table, n, columns);
         self.normalise(plan, first, losses);
         self.grad_candidates(&strips, (queries, n), table, gradients, overwrite);
         self.grad_queries(&strips, table, d_queries);
         right_answers(plan, first, queries, table, (d_queries, losses), gradients);
-    }
-
-    /// Turns queries into panels, filled up with zeros.
-    fn pack(&mut self, queries: &[f32], width: usize, columns: usize) {
-        let panels = (queries.len() / width).div_ceil(columns);
-        let packed = self.queries.room(panels * width * columns);
-        let panels = packed.par_chunks_mut(width * columns);
-        let queries = queries.par_chunks(columns * width);
-        panels.zip(queries).for_each(|(panel, queries)| {
-            for (k, out) in panel.chunks_exact_mut(columns).enumerate() {
-                out.fill(0.0);
-                for (out, query) in out.iter_mut().zip(queries.chunks_exact(width)) {
-                    *out = query[k];
-                }
-            }
-        });
     }
 
     /// Scores, largest scores and exponentials of every strip.
@@ -339,25 +322,8 @@ impl Tiled for ScoreStrip<'_> {
         let sums = self.sums.largest.chunks_exact_mut(columns);
         let sums = sums.zip(self.sums.sum.chunks_exact_mut(columns));
         for ((scores, queries), (largest, sum)) in panels.zip(queries).zip(sums) {
-            for depth in (0..width).step_by(DEPTH) {
-                let end = width.min(depth + DEPTH);
-                let right = &queries[depth * columns..end * columns];
-                for i in (0..count).step_by(ROWS) {
-                    // Rows beyond the last are the last again, and are not kept.
-                    let row = |k: usize| (i + k).min(count - 1);
-                    let left = std::array::from_fn(|k| &self.rows[row(k) * width..][depth..end]);
-                    let mut tile = zeros::<S, ROWS, VECTORS>(simd);
-                    if depth > 0 {
-                        tile = std::array::from_fn(|k| {
-                            load::<S, VECTORS>(&scores[row(k) * columns..])
-                        });
-                    }
-                    let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
-                    for (k, sums) in tile.into_iter().enumerate().take(count - i) {
-                        store::<S, VECTORS>(sums, &mut scores[(i + k) * columns..]);
-                    }
-                }
-            }
+            let rows = (self.rows, width);
+            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, scores);
             exponentials(columns, scores, largest, sum);
         }
     }
@@ -477,25 +443,22 @@ impl Tiled for GradQueries<'_> {
             for (p, right) in panels.skip(own.start).take(own.len()) {
                 let factors = load::<S, VECTORS>(&sums.sum[p * columns..]);
                 let before = (p - own.start) * columns;
-                let parts = rows.chunks(NARROW_DEPTH * width);
-                for (rows, right) in parts.zip(right.chunks(NARROW_DEPTH * columns)) {
-                    for i in (0..self.count).step_by(ROWS) {
-                        // The last tile may begin earlier, so that it does not end beyond the row.
-                        let at = (self.column + i).min(width - ROWS);
-                        let tile = zeros::<S, ROWS, VECTORS>(simd);
-                        let left = (rows, width, at);
-                        let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
-                        let skipped = self.column + i - at;
-                        let kept = tile.into_iter().skip(skipped).take(self.count - i);
-                        for (k, sums) in kept.enumerate() {
-                            let out = (i + k) * self.queries.len() + before;
-                            let out = &mut self.sums[out..][..columns];
-                            let others = load::<S, VECTORS>(out);
-                            let sums = std::array::from_fn(|v| {
-                                simd.mul_add_e_f32s(factors[v], sums[v], others[v])
-                            });
-                            store::<S, VECTORS>(sums, out);
-                        }
+                for i in (0..self.count).step_by(ROWS) {
+                    // The last tile may begin earlier, so that it does not end beyond the row.
+                    let at = (self.column + i).min(width - ROWS);
+                    let tile = zeros::<S, ROWS, VECTORS>(simd);
+                    let left = (rows, width, at);
+                    let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
+                    let skipped = self.column + i - at;
+                    let kept = tile.into_iter().skip(skipped).take(self.count - i);
+                    for (k, sums) in kept.enumerate() {
+                        let out = (i + k) * self.queries.len() + before;
+                        let out = &mut self.sums[out..][..columns];
+                        let others = load::<S, VECTORS>(out);
+                        let sums = std::array::from_fn(|v| {
+                            simd.mul_add_e_f32s(factors[v], sums[v], others[v])
+                        });
+                        store::<S, VECTORS>(sums, out);
                     }
                 }
             }

@@ -1,0 +1,180 @@
+//! Rankings of models that score by a dot product: products in tiles, counted a strip of entities at a
+//! time, so that scores are never written out.
+//!
+//! The target's score comes first, from a product of the targets' rows with the queries: each score
+//! is the same sum in the same order wherever it stands, so ties are exact.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::memory::Values;
+use super::product::{MOST_COLUMNS, Tiled, pack_panels, panel, score_rows, tiled};
+use super::table::View;
+use crate::kernel::{RankBatch, RankCounts};
+
+/// Entities of a strip: its scores by a panel of queries stay in the second-level cache.
+const STRIP: usize = 256;
+/// Queries of a tile.
+pub(super) const TILE: usize = 512;
+
+/// Consecutive rows of a shard, and which of their scores are not to count.
+struct Strip {
+    shard: usize,
+    rows: std::ops::Range<usize>,
+    /// Row of the strip and query, by query.
+    left_out: Vec<(u32, u32)>,
+}
+
+/// Counts of a tile of queries, of which `first` is the first of the batch. `queries` are their
+/// vectors.
+pub(super) fn rank_all(
+    batch: &RankBatch,
+    first: usize,
+    queries: &[f32],
+    entities: &View<'_>,
+    counts: &mut [RankCounts],
+) {
+    let (width, n, columns) = (entities.spec.width, counts.len(), panel());
+    let mut packed = Values::default();
+    pack_panels(queries, width, &mut packed);
+    let targets: Vec<u32> = batch.queries[first..first + n]
+        .iter()
+        .map(|q| q.target)
+        .collect();
+    let mut thresholds = vec![0.0; n.next_multiple_of(columns)];
+    thresholds
+        .par_chunks_mut(columns)
+        .zip(packed.par_chunks(columns * width))
+        .zip(targets.par_chunks(columns))
+        .for_each(|((thresholds, queries), targets)| {
+            let mut rows = vec![0.0; targets.len() * width];
+            for (row, &target) in rows.chunks_exact_mut(width).zip(targets) {
+                entities.copy_row(target, row);
+            }
+            let mut scores = Values::zeros(targets.len() * columns);
+            tiled(Scores {
+                rows: &rows,
+                width,
+                queries,
+                scores: &mut scores,
+            });
+            for (q, threshold) in thresholds.iter_mut().enumerate().take(targets.len()) {
+                *threshold = scores[q * columns + q];
+            }
+        });
+    let strips = strips(batch, first, n, entities);
+    let found: Vec<Vec<RankCounts>> = strips
+        .par_iter()
+        .map(|strip| {
+            let mut wide = Vec::new();
+            tiled(CountStrip {
+                rows: entities.rows(strip.shard, strip.rows.clone(), &mut wide),
+                width,
+                queries: &packed,
+                thresholds: &thresholds,
+                left_out: &strip.left_out,
+            })
+        })
+        .collect();
+    for strip in found {
+        for (count, part) in counts.iter_mut().zip(strip) {
+            count.better += part.better;
+            count.equal += part.equal;
+        }
+    }
+}
+
+/// All rows of a table, strip by strip, with the targets and known answers among them.
+fn strips(batch: &RankBatch, first: usize, n: usize, entities: &View<'_>) -> Vec<Strip> {
+    let layout = &entities.spec.layout;
+    let mut strips: Vec<Strip> = Vec::new();
+    let mut first_of = Vec::new();
+    for shard in 0..entities.shards.len() {
+        first_of.push(strips.len());
+        strips.extend(entities.strips(shard, STRIP).map(|rows| Strip {
+            shard,
+            rows,
+            left_out: Vec::new(),
+        }));
+    }
+    for q in 0..n {
+        let query = &batch.queries[first + q];
+        for &row in batch.known_of(first + q).iter().chain([&query.target]) {
+            let (shard, place) = layout.locate(row);
+            let strip = &mut strips[first_of[shard] + place / STRIP];
+            strip.left_out.push(((place % STRIP) as u32, q as u32));
+        }
+    }
+    strips
+}
+
+/// Scores of rows by one panel.
+struct Scores<'a> {
+    rows: &'a [f32],
+    width: usize,
+    queries: &'a [f32],
+    scores: &'a mut [f32],
+}
+
+impl Tiled for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let rows = (self.rows, self.width);
+        score_rows::<S, ROWS, VECTORS>(simd, rows, self.queries, self.scores);
+    }
+}
+
+/// Counts of a strip, for all queries.
+struct CountStrip<'a> {
+    rows: &'a [f32],
+    width: usize,
+    queries: &'a [f32],
+    thresholds: &'a [f32],
+    left_out: &'a [(u32, u32)],
+}
+
+impl Tiled for CountStrip<'_> {
+    type Output = Vec<RankCounts>;
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) -> Vec<RankCounts> {
+        let (width, columns) = (self.width, VECTORS * S::F32_LANES);
+        let count = self.rows.len() / width;
+        let mut scores = Values::zeros(count * columns);
+        let mut counts = Vec::with_capacity(self.thresholds.len());
+        let mut left_out = self.left_out;
+        let panels = self.queries.chunks_exact(width * columns);
+        for (p, (queries, thresholds)) in panels
+            .zip(self.thresholds.chunks_exact(columns))
+            .enumerate()
+        {
+            score_rows::<S, ROWS, VECTORS>(simd, (self.rows, width), queries, &mut scores);
+            let (mut at_most, mut equal) = ([0u32; MOST_COLUMNS], [0u32; MOST_COLUMNS]);
+            let (at_most, equal) = (&mut at_most[..columns], &mut equal[..columns]);
+            for row in scores.chunks_exact(columns) {
+                let sums = at_most.iter_mut().zip(equal.iter_mut());
+                for ((&score, &threshold), (at_most, equal)) in row.iter().zip(thresholds).zip(sums)
+                {
+                    *at_most += u32::from(score <= threshold);
+                    *equal += u32::from(score == threshold);
+                }
+            }
+            // "Not at most" rather than "above": a score that is not a number counts as better.
+            let better = |&at_most: &u32| count as u32 - at_most;
+            let found = at_most.iter().map(better).zip(&*equal);
+            counts.extend(found.map(|(better, &equal)| RankCounts { better, equal }));
+            // The target counted itself, and every known answer counted where it stands.
+            let own = left_out.partition_point(|&(_, q)| (q as usize) < (p + 1) * columns);
+            for &(row, q) in &left_out[..own] {
+                let column = q as usize - p * columns;
+                let score = scores[row as usize * columns + column];
+                counts[q as usize].better -= u32::from(!(score <= thresholds[column]));
+                counts[q as usize].equal -= u32::from(score == thresholds[column]);
+            }
+            left_out = &left_out[own..];
+        }
+        counts
+    }
+}
