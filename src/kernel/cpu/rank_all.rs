@@ -170,7 +170,8 @@ impl Tiled for CountStrip<'_> {
             for &(row, q) in &left_out[..own] {
                 let column = q as usize - p * columns;
                 let score = scores[row as usize * columns + column];
-                counts[q as usize].better -= u32::from(!(score <= thresholds[column]));
+                let at_most = score <= thresholds[column];
+                counts[q as usize].better -= u32::from(!at_most);
                 counts[q as usize].equal -= u32::from(score == thresholds[column]);
             }
             left_out = &left_out[own..];
