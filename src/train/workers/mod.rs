@@ -22,8 +22,8 @@ use super::{Observer, TrainError};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
 use crate::elastic::{
-    Action, Coordinator, Devices, ElasticConfig, ElasticError, Failure, Phase, Place, Script,
-    ScriptAction, Speeds, Status, StopReason, Vote, slices,
+    Action, Coordinator, Devices, ElasticConfig, ElasticError, Failure, Member, Phase, Place,
+    Script, ScriptAction, Speeds, State, Status, StopReason, Vote, slices,
 };
 use crate::kernel::StepSpec;
 use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
@@ -458,7 +458,7 @@ impl Workers {
     }
 
     /// A worker's gradients are not finite: its fault, unless another worker has found the same of
-    /// the same step. Then it is the model.
+    /// the same step, or all others of theirs. Then it is the model.
     fn not_finite(
         &mut self,
         worker: WorkerId,
@@ -468,7 +468,12 @@ impl Workers {
     ) -> Result<(), ElasticError> {
         let now = self.now();
         let again = self.coordinator.attempts() > 1 || self.asynchronous();
-        if round.accuse(worker) && again {
+        // In async mode workers have plans of their own: nobody is left to find another one finite.
+        let is_other =
+            |(id, member): (WorkerId, &Member)| id != worker && member.state == State::Active;
+        let alone = !self.coordinator.workers().any(is_other);
+        let last = self.asynchronous() && round.has_accused() && alone;
+        if (round.accuse(worker) && again) || last {
             return self
                 .coordinator
                 .stop(now, StopReason::Diverged { step, what });

@@ -124,6 +124,11 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Whether a worker has found its part not finite.
+    pub fn has_accused(&self) -> bool {
+        !self.accused.is_empty()
+    }
+
     /// A worker found its part not finite; true if another one had found so before.
     pub fn accuse(&mut self, worker: WorkerId) -> bool {
         let number = self.under_way.get(&worker).copied().unwrap_or(0);
