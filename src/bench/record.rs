@@ -131,8 +131,14 @@ fn lines(objects: impl Iterator<Item = String>) -> String {
 impl Measurement {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("names and numbers always serialise")
+        json(self)
     }
+}
+
+/// A result as one line of JSON.
+pub(super) fn json(result: &impl Serialize) -> String {
+    // Only maps with keys that are no text, and types of one's own, can fail.
+    serde_json::to_string(result).expect("names and numbers always serialise")
 }
 
 fn create(path: &Path) -> Result<Aside, BenchError> {

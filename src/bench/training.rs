@@ -167,7 +167,7 @@ impl TrainingMeasurement {
 
     /// One line of JSON.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("names and numbers always serialise")
+        super::record::json(self)
     }
 }
 

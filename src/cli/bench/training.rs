@@ -46,6 +46,7 @@ fn chosen(names: &[String]) -> Result<Vec<Training>, String> {
         .find(|name| !Training::ALL.iter().any(|t| t.name == *name))
     {
         let mut known: Vec<&str> = Training::ALL.iter().map(|t| t.name).collect();
+        known.sort_unstable();
         known.dedup();
         return Err(format!(
             "--name {unknown}: there is no such line; there are {}",

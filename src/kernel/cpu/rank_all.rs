@@ -9,21 +9,13 @@ use rayon::prelude::*;
 
 use super::memory::Values;
 use super::product::{MOST_COLUMNS, Tiled, pack_panels, panel, score_rows, tiled};
-use super::table::View;
+use super::table::{Strip, View};
 use crate::kernel::{RankBatch, RankCounts};
 
 /// Entities of a strip: its scores by a panel of queries stay in the second-level cache.
 const STRIP: usize = 256;
 /// Queries of a tile.
 pub(super) const TILE: usize = 512;
-
-/// Consecutive rows of a shard, and which of their scores are not to count.
-struct Strip {
-    shard: usize,
-    rows: std::ops::Range<usize>,
-    /// Row of the strip and query, by query.
-    left_out: Vec<(u32, u32)>,
-}
 
 /// Counts of a tile of queries, of which `first` is the first of the batch. `queries` are their
 /// vectors.
@@ -62,17 +54,19 @@ pub(super) fn rank_all(
                 *threshold = scores[q * columns + q];
             }
         });
-    let strips = strips(batch, first, n, entities);
+    let strips = entities.all_strips(STRIP);
+    let left_out = left_out(batch, first, n, (&strips, entities));
     let found: Vec<Vec<RankCounts>> = strips
         .par_iter()
-        .map(|strip| {
+        .zip(&left_out)
+        .map(|(strip, left_out)| {
             let mut wide = Vec::new();
             tiled(CountStrip {
                 rows: entities.rows(strip.shard, strip.rows.clone(), &mut wide),
                 width,
                 queries: &packed,
                 thresholds: &thresholds,
-                left_out: &strip.left_out,
+                left_out,
             })
         })
         .collect();
@@ -84,28 +78,25 @@ pub(super) fn rank_all(
     }
 }
 
-/// All rows of a table, strip by strip, with the targets and known answers among them.
-fn strips(batch: &RankBatch, first: usize, n: usize, entities: &View<'_>) -> Vec<Strip> {
-    let layout = &entities.spec.layout;
-    let mut strips: Vec<Strip> = Vec::new();
-    let mut first_of = Vec::new();
-    for shard in 0..entities.shards.len() {
-        first_of.push(strips.len());
-        strips.extend(entities.strips(shard, STRIP).map(|rows| Strip {
-            shard,
-            rows,
-            left_out: Vec::new(),
-        }));
-    }
+/// For every strip the targets and known answers among its rows: row of the strip and query, by query.
+fn left_out(
+    batch: &RankBatch,
+    first: usize,
+    n: usize,
+    (strips, entities): (&[Strip], &View<'_>),
+) -> Vec<Vec<(u32, u32)>> {
+    let mut left_out = vec![Vec::new(); strips.len()];
     for q in 0..n {
         let query = &batch.queries[first + q];
         for &row in batch.known_of(first + q).iter().chain([&query.target]) {
-            let (shard, place) = layout.locate(row);
-            let strip = &mut strips[first_of[shard] + place / STRIP];
-            strip.left_out.push(((place % STRIP) as u32, q as u32));
+            let (shard, place) = entities.spec.layout.locate(row);
+            let at =
+                strips.partition_point(|strip| (strip.shard, strip.rows.end) <= (shard, place));
+            let place = place - strips[at].rows.start;
+            left_out[at].push((place as u32, q as u32));
         }
     }
-    strips
+    left_out
 }
 
 /// Scores of rows by one panel.

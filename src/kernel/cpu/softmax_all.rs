@@ -20,7 +20,7 @@ use super::product::{
     store, tiled, zeros,
 };
 use super::simd::{simd, sum2};
-use super::table::View;
+use super::table::{Strip, View};
 use crate::kernel::StepSpec;
 use crate::loss::LossKind;
 use crate::model::{Similarity, exp};
@@ -72,15 +72,6 @@ struct StripSums {
     sum: Vec<f32>,
 }
 
-/// Some consecutive rows of a shard.
-#[derive(Clone, Debug)]
-struct Strip {
-    shard: usize,
-    rows: Range<usize>,
-    /// Rows of the table before it.
-    before: usize,
-}
-
 impl SoftmaxAll {
     /// Fills every buffer with values that are not numbers.
     pub fn poison(&mut self) {
@@ -104,7 +95,7 @@ impl SoftmaxAll {
         (d_queries, losses): (&mut [f32], &mut [f32]),
         (gradients, overwrite): (&mut [Vec<f32>], bool),
     ) {
-        let strips = strips(table);
+        let strips = table.all_strips(STRIP);
         let (n, width, columns) = (losses.len(), table.spec.width, panel());
         pack_panels(queries, width, &mut self.queries);
         self.score(&strips, table, n, columns);
@@ -247,20 +238,6 @@ impl SoftmaxAll {
     fn padded(&self) -> usize {
         self.strips.first().map_or(0, |strip| strip.sum.len())
     }
-}
-
-/// All rows of a table, strip by strip.
-fn strips(table: &View<'_>) -> Vec<Strip> {
-    let shards = 0..table.shards.len();
-    let strips = shards.flat_map(|shard| {
-        let start = table.spec.layout.range(shard).start;
-        table.strips(shard, STRIP).map(move |rows| Strip {
-            before: start + rows.start,
-            shard,
-            rows,
-        })
-    });
-    strips.collect()
 }
 
 /// Subtracts the right answers' labels from what the softmax gave.

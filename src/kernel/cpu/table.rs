@@ -55,6 +55,15 @@ pub(super) struct View<'a> {
     pub shards: Vec<RwLockReadGuard<'a, Shard>>,
 }
 
+/// Some consecutive rows of a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Strip {
+    pub shard: usize,
+    pub rows: Range<usize>,
+    /// Rows of the table before it.
+    pub before: usize,
+}
+
 impl Table {
     /// A table whose rows `fill` writes, block by block; optimizer states start at zero.
     pub fn new(spec: &TableSpec, fill: &mut dyn FnMut(usize, &mut [f32])) -> Table {
@@ -173,6 +182,19 @@ impl View<'_> {
         (0..rows)
             .step_by(most)
             .map(move |first| first..rows.min(first + most))
+    }
+
+    /// All rows, in strips of at most so many.
+    pub fn all_strips(&self, most: usize) -> Vec<Strip> {
+        let strips = (0..self.shards.len()).flat_map(|shard| {
+            let start = self.spec.layout.range(shard).start;
+            self.strips(shard, most).map(move |rows| Strip {
+                before: start + rows.start,
+                shard,
+                rows,
+            })
+        });
+        strips.collect()
     }
 
     /// Copies a row.
