@@ -12,7 +12,7 @@ use super::workspace::Scratch;
 use super::write_rows::write_rows;
 use super::{Engine, GradientRows, Recorder, Table, unlocked};
 use crate::device::{Buffer, DeviceError, Gpu};
-use crate::kernel::{KernelError, Places, Push, TableName};
+use crate::kernel::{self, KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
@@ -23,6 +23,8 @@ pub(super) struct PushWork {
     words: Scratch,
     /// Gradients of one push, or of several in a row.
     gradients: Scratch,
+    /// Partial sums, see `square_sum`.
+    sums: Scratch,
 }
 
 /// Workgroups of `square_sum`, at most, and the room that each buffer's sums have.
@@ -33,6 +35,7 @@ impl PushWork {
         Ok(PushWork {
             words: Scratch::new(gpu, "pushed places")?,
             gradients: Scratch::new(gpu, "pushed gradients")?,
+            sums: Scratch::new(gpu, "square sums")?,
         })
     }
 
@@ -172,13 +175,26 @@ impl Engine {
                 }
             }
         }
-        self.work
-            .square_sums
-            .room(&self.gpu, buffers.len() * PARTS)?;
-        let sums = self.work.square_sums.buffer();
-        let recorder = unlocked(&mut self.recorder);
+        self.square_sums(&buffers)
+    }
+
+    /// Σ g² over gradient rows. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn square_sum(&self, rows: &kernel::GradientRows) -> Result<f64, KernelError> {
+        let rows = self.own_rows(rows)?;
+        self.square_sums(&[(rows.buffer().clone(), rows.len())])
+    }
+
+    /// Σ x² over the first values of buffers.
+    fn square_sums(&self, buffers: &[(Buffer, usize)]) -> Result<f64, KernelError> {
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        work.sums.room(&self.gpu, buffers.len() * PARTS)?;
+        let sums = work.sums.buffer();
+        let mut recorder = self.recorder();
         let mut used = 0;
-        for (buffer, values) in &buffers {
+        for (buffer, values) in buffers {
             let groups = values.div_ceil(GROUP as usize * 4).min(PARTS);
             let params = Params {
                 items: *values as u32,
