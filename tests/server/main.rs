@@ -3,6 +3,7 @@
 mod bounded;
 mod faults;
 mod reshard;
+mod resident;
 mod schedules;
 mod soak;
 mod spread;
