@@ -105,7 +105,7 @@ impl Workspace {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
-        let tile = softmax_all::tile(table.spec.layout.rows(), n);
+        let tile = softmax_all::tile((table.spec.layout.rows(), table.spec.width), n);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let values = first * step.ew..end * step.ew;
