@@ -96,7 +96,7 @@ impl SoftmaxAll {
         queries: &[f32],
         table: &View<'_>,
         (d_queries, losses): (&mut [f32], &mut [f32]),
-        (gradients, overwrite): (&mut [Vec<f32>], bool),
+        (gradients, overwrite): (&mut [Values], bool),
     ) {
         let strips = table.all_strips(STRIP);
         let (n, width, columns) = (losses.len(), table.spec.width, panel());
@@ -166,7 +166,7 @@ impl SoftmaxAll {
         strips: &[Strip],
         (queries, n): (&[f32], usize),
         table: &View<'_>,
-        gradients: &mut [Vec<f32>],
+        gradients: &mut [Values],
         overwrite: bool,
     ) {
         let width = table.spec.width;
@@ -264,7 +264,7 @@ fn right_answers(
     queries: &[f32],
     table: &View<'_>,
     (d_queries, losses): (&mut [f32], &mut [f32]),
-    gradients: &mut [Vec<f32>],
+    gradients: &mut [Values],
 ) {
     let Candidates::All { offsets, positives } = &plan.candidates else {
         return;
