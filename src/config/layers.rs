@@ -292,6 +292,9 @@ mod tests {
         assert!(error("dim = 7").contains("multiple of 2"));
         assert!(error("model = \"quate\"\ndim = 6").contains("multiple of 4"));
         assert!(error("model = \"rescal\"\ndim = 5000").contains("5000 × 5000"));
+        assert!(error("model = \"tucker\"\ndim = 1000").contains("1000 × 1000 × 1000"));
+        assert!(error("relation_dim = 0\nmodel = \"tucker\"").contains("at least 1"));
+        assert!(error("relation_dim = 9\nmodel = \"rescal\"").contains("4096 values for dim 64"));
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
         assert!(error("model = \"transformer\"").contains("rotate"));

@@ -21,6 +21,8 @@ use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 
 /// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
 const MOST_MATRIX: usize = 4096;
+/// The most values of a core: 1 GiB of them.
+const MOST_CORE: usize = 1 << 28;
 
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,13 +86,17 @@ config! {
     dataset: String = "genealogy".to_owned(),
     /// Shares of train, valid and test when the dataset is a single file.
     split: Option<[f64; 3]> = None,
-    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
+    /// tucker.
     model: String = "complex".to_owned(),
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
+    /// tucker: values in a relation's row; unset: as many as in an entity's.
+    relation_dim: Option<usize> = None,
     /// Ask for heads through a relation of their own.
     reciprocal: bool = true,
-    /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π.
+    /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π, TuckER's
+    /// core in ±1.
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
@@ -310,6 +316,12 @@ impl Config {
         } in [
             range("dim", self.dim as f64, 1.0, 65_536.0),
             range(
+                "relation_dim",
+                self.relation_dim.unwrap_or(1) as f64,
+                1.0,
+                65_536.0,
+            ),
+            range(
                 "batch_size",
                 self.batch_size as f64,
                 1.0,
@@ -363,11 +375,12 @@ impl Config {
         }
         if model.has_matrices() && self.dim > MOST_MATRIX {
             let reason = format!(
-                "{} is too large: every relation of {model} is a matrix of {0} × {0} values; expected at most {MOST_MATRIX}",
+                "{} is too large: every relation of {model} makes a matrix of {0} × {0} values; expected at most {MOST_MATRIX}",
                 self.dim
             );
             return Err(ConfigError::invalid("dim", reason));
         }
+        self.validate_core(model)?;
         if self.objective == Objective::KVsAll && !self.loss().takes_labels() {
             let reason =
                 "kvsall has many right answers a query: it takes softmax or bce".to_owned();
@@ -395,6 +408,24 @@ impl Config {
         self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
+    }
+
+    /// Checks the width of relations, which only a core leaves open.
+    fn validate_core(&self, model: Model) -> Result<(), ConfigError> {
+        let width = self.relation_dim.unwrap_or(self.dim);
+        let reason = match model.has_core() {
+            true if width.saturating_mul(model.core_rows(self.dim)) > MOST_CORE => format!(
+                "{width} is too large: the core of {model} has {0} × {0} × {width} values; expected at most {MOST_CORE}",
+                self.dim
+            ),
+            false if self.relation_dim.is_some() => format!(
+                "a relation of {model} has {} values for dim {}: only tucker leaves them open",
+                model.relation_width(self.dim),
+                self.dim
+            ),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::invalid("relation_dim", reason))
     }
 
     /// Checks that relations can be predicted if they are to be.

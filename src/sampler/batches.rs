@@ -28,6 +28,8 @@ pub struct Sampler {
     pub frequency_weights: bool,
     /// Whether relations are predicted, too (1-vs-all only).
     pub predict_relations: bool,
+    /// Rows after those of the relations that every step touches: see [`Plan::core_rows`].
+    pub core_rows: usize,
     /// The run's seed.
     pub seed: u64,
     entities: u32,
@@ -81,6 +83,7 @@ impl Sampler {
             weighted_penalty: true,
             frequency_weights: false,
             predict_relations: false,
+            core_rows: 0,
             seed: 0,
             entities,
             head_probability: head_probabilities(&facts, rule.relations),
@@ -99,7 +102,7 @@ impl Sampler {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             entities: RowsBuilder::new(self.entities as usize),
-            relations: RowsBuilder::new(self.rule.relation_rows()),
+            relations: RowsBuilder::new(self.rule.relation_rows() + self.core_rows),
         }
     }
 
@@ -144,6 +147,8 @@ impl Sampler {
         if predicts_relations {
             (0..self.rule.relation_rows() as u32).for_each(|row| relations.keep(row));
         }
+        let core = self.rule.relation_rows()..self.rule.relation_rows() + self.core_rows;
+        core.for_each(|row| relations.keep(row as u32));
         for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
             let (row, _) = self.direction(query);
             entities.touch(query.known, Place::Input(q as u32));
@@ -186,6 +191,7 @@ impl Sampler {
             },
             entities: entities.finish(),
             relations: relations.finish(),
+            core_rows: self.core_rows,
             predicts_relations,
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets, &relative),

@@ -139,8 +139,12 @@ pub struct Plan {
     pub queries_per_fact: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,
-    /// Relation rows: those of the queries, or all of the table where relations are predicted.
+    /// Relation rows: those of the queries, or all of the table where relations are predicted; then
+    /// those of the model's core.
     pub relations: Rows,
+    /// Rows of the core: the last ones of [`Plan::relations`], and of their table. Every query uses
+    /// them, and none names them.
+    pub core_rows: usize,
     /// Whether the relation of each query is predicted, too, from its entity and its target.
     pub predicts_relations: bool,
     /// The queries.

@@ -44,6 +44,7 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
     sampler.weighted_penalty = config.weighted;
     sampler.frequency_weights = config.frequency_weights;
     sampler.predict_relations = config.relation_weight > 0.0;
+    sampler.core_rows = config.model()?.core_rows(config.dim);
     sampler.seed = config.seed;
     Ok(Prepared {
         sampler,
@@ -90,6 +91,7 @@ pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
         dim: config.dim,
         entities: dataset.entities.len(),
         relations: rule(config, dataset).relation_rows(),
+        relation_dim: config.relation_dim,
     })
 }
 

@@ -153,6 +153,10 @@ const WAYS: [(&str, bool); 8] = [
         true,
     ),
     (
+        "--model tucker --objective kvsall --set loss=bce --set relation_dim=5",
+        true,
+    ),
+    (
         "--model quate --objective negatives --set loss=bce --set relation_dropout=0.1",
         false,
     ),
