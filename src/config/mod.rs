@@ -100,6 +100,8 @@ config! {
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
+    /// uniform: the least value, where `init_scale` is the largest; unset: as far below 0.
+    init_low: Option<f64> = None,
     /// Run to start from: rows of the entities and relations that its best checkpoint knows by name
     /// are taken over; the optimizer starts fresh.
     init_from: Option<PathBuf> = None,
@@ -122,6 +124,8 @@ config! {
     epochs: u32 = 50,
     /// Negatives of a query.
     negatives: usize = 64,
+    /// Negatives of a query for a head; unset: as many as those for tails have.
+    head_negatives: Option<usize> = None,
     /// Queries that share one draw of negatives.
     chunk: usize = 1,
     /// Ends to ask for: both, tail, head, alternate or bernoulli.
@@ -329,9 +333,21 @@ impl Config {
             ),
             range("epochs", f64::from(self.epochs), 1.0, most),
             range("negatives", self.negatives as f64, 1.0, 1e6),
+            range(
+                "head_negatives",
+                self.head_negatives.unwrap_or(1) as f64,
+                1.0,
+                1e6,
+            ),
             range("chunk", self.chunk as f64, 1.0, most),
             range("lr", self.lr, f64::MIN_POSITIVE, 1e6),
             range("init_scale", self.init_scale, 0.0, 1e6),
+            range(
+                "init_low",
+                self.init_low.unwrap_or(-self.init_scale),
+                -1e6,
+                self.init_scale,
+            ),
             range("margin", self.margin, -1e6, 1e6),
             range("temperature", self.temperature, 0.0, 1e6),
             range("label_smoothing", self.label_smoothing, 0.0, 0.999),
@@ -393,7 +409,8 @@ impl Config {
         }
         if self.objective == Objective::Negatives {
             let queries = self.batch_size as u64 * 2;
-            let scores = queries * (self.negatives as u64 + 1);
+            let negatives = self.negatives.max(self.head_negatives.unwrap_or(0));
+            let scores = queries * (negatives as u64 + 1);
             if scores >= 1 << 30 {
                 let reason = format!(
                     "{scores} scores a step are too many: expected fewer than 2³⁰; lower batch_size or negatives"
@@ -405,9 +422,30 @@ impl Config {
             let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
             return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }
+        if self.init_low.is_some() && self.init != Init::Uniform {
+            let reason = "only uniform values have a least one: set init = \"uniform\"";
+            return Err(ConfigError::invalid("init_low", reason.into()));
+        }
+        self.validate_head_negatives()?;
         self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
+    }
+
+    /// Checks that heads can have negatives of their own.
+    fn validate_head_negatives(&self) -> Result<(), ConfigError> {
+        let reason = match self.head_negatives {
+            None => return Ok(()),
+            Some(_) if self.objective != Objective::Negatives => {
+                "1vsall and kvsall draw no negatives: it needs objective = \"negatives\""
+            }
+            Some(_) if self.sides == Sides::Tail => "no heads are asked for: sides is tail",
+            Some(heads) if heads != self.negatives && self.loss == LossKind::Margin => {
+                "the margin loss is a mean over negatives: heads and tails must have as many"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(ConfigError::invalid("head_negatives", reason.to_owned()))
     }
 
     /// Checks the width of relations, which only a core leaves open.

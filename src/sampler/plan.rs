@@ -104,10 +104,12 @@ pub enum Candidates {
         chunk: usize,
         /// Negatives of a chunk.
         negatives: usize,
-        /// Positions in [`Plan::entities`]: `negatives` for every chunk.
+        /// Positions in [`Plan::entities`]: `negatives` for every chunk. Those that all queries of
+        /// a chunk mask are no places of their rows.
         slots: Vec<u32>,
         /// One bit per query and negative, `negatives.div_ceil(32)` words a query: set where the
-        /// negative is a known fact and must not count. Empty if nothing is masked.
+        /// negative must not count: it is a known fact, or one more than the query has. Empty if
+        /// nothing is masked.
         masks: Vec<u32>,
     },
     /// All entities.

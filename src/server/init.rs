@@ -9,8 +9,8 @@ use crate::rng::{Purpose, stream};
 /// How rows start out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Spread {
-    /// Uniform in ±bound.
-    Uniform(f32),
+    /// Uniform from the first to the second.
+    Uniform(f32, f32),
     /// Normal with this standard deviation.
     Normal(f32),
     /// All zero: the values will be written over.
@@ -60,8 +60,9 @@ impl Initializer {
                 }
                 // As in the paper's code: a relation's matrix is small if its row is.
                 _ if in_core(number) => row.fill_with(|| rng.random::<f32>() * 2.0 - 1.0),
-                Spread::Uniform(bound) => {
-                    row.fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound)
+                Spread::Uniform(low, high) => {
+                    let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
+                    row.fill_with(|| middle + (rng.random::<f32>() * 2.0 - 1.0) * half)
                 }
                 Spread::Normal(deviation) => row.fill_with(|| {
                     let value: f32 = StandardNormal.sample(&mut rng);
@@ -98,9 +99,13 @@ mod tests {
         };
         let normal = filled(Spread::Normal(0.5), TableName::Entities);
         assert!((deviation(&normal) - 0.5).abs() < 0.01);
-        let uniform = filled(Spread::Uniform(0.3), TableName::Entities);
+        let uniform = filled(Spread::Uniform(-0.3, 0.3), TableName::Entities);
         assert!((deviation(&uniform) - 0.3 / 3f64.sqrt()).abs() < 0.01);
         assert!(uniform.iter().all(|x| x.abs() <= 0.3));
+        let above = filled(Spread::Uniform(-0.25, 1.0), TableName::Entities);
+        let mean = above.iter().map(|&x| f64::from(x)).sum::<f64>() / above.len() as f64;
+        assert!((mean - 0.375).abs() < 0.01, "{mean}");
+        assert!(above.iter().all(|x| (-0.25..=1.0).contains(x)));
         let phases = filled(Spread::Normal(0.5), TableName::Relations);
         assert!((deviation(&phases) - std::f64::consts::PI / 3f64.sqrt()).abs() < 0.1);
     }
