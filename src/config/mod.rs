@@ -156,7 +156,8 @@ config! {
     weighted: bool = true,
     /// Probability that a value of a query's entity is dropped.
     entity_dropout: f64 = 0.0,
-    /// Probability that a value of a query's relation is dropped.
+    /// Probability that a value of a query's relation is dropped; of its matrix, if it is one or makes
+    /// one.
     relation_dropout: f64 = 0.0,
     /// Probability that a value of an entity is dropped where it is a candidate (an answer, right or
     /// wrong): one mask a row and step.

@@ -24,6 +24,7 @@ macro_rules! recipes {
 recipes![
     "genealogy",
     "umls",
+    "umls-tucker",
     "kinship",
     "nations",
     "fb15k-237-complex-n3",
