@@ -26,6 +26,7 @@ recipes![
     "umls",
     "umls-tucker",
     "kinship",
+    "kinship-rescal",
     "nations",
     "fb15k-237-complex-n3",
     "fb15k-237-complex-n3-published",
