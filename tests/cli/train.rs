@@ -153,7 +153,7 @@ const WAYS: [(&str, bool); 9] = [
         true,
     ),
     (
-        "--model tucker --objective kvsall --set loss=bce --set relation_dim=5",
+        "--model tucker --objective kvsall --set optimizer=sgd --set relation_dim=5",
         true,
     ),
     (

@@ -157,7 +157,9 @@ proptest! {
                 for (i, id) in rows.ids.iter().enumerate() {
                     let list = places(slice, rows, i, slots);
                     let needed = !list.is_empty() || rows.occurrences[i] > 0;
-                    prop_assert!(needed || plan.predicts_relations);
+                    let core = std::ptr::eq(rows, &slice.relations)
+                        && i >= rows.len() - slice.core_rows;
+                    prop_assert!(needed || plan.predicts_relations || core);
                     lists[whole.ids.binary_search(id).unwrap()].extend(list);
                 }
                 if let Candidates::Sampled { slots: own, .. } = &slice.candidates {
@@ -177,7 +179,7 @@ proptest! {
     #[test]
     fn weights_and_penalties_add_up((plan, ends) in plans()) {
         let n = plan.queries.len() as f64;
-        let (mut entities, mut relations) = (vec![0.0; 20], vec![0.0; 8]);
+        let (mut entities, mut relations) = (vec![0.0; 20], vec![0.0; 8 + 3]);
         let mut at = 0;
         for slice in slices(&plan, &ends) {
             let share = slice.queries.len() as f64 / n;
