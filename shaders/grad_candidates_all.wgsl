@@ -18,7 +18,7 @@ fn row_count() -> u32 {
 }
 
 fn own_at(row: u32) -> u32 {
-    return row * params.width;
+    return (params.at_rows + row) * params.width;
 }
 
 fn own_gather(at: vec4u) -> Cell {
@@ -50,5 +50,5 @@ fn grad_candidates_all(
     if m >= params.rows {
         return;
     }
-    put_tile(gradient_tile(m, k, 0u, params.count, local), 0u, m, k, local);
+    put_tile(gradient_tile(m, k, 0u, params.count, local), own_at(0u), m, k, local);
 }

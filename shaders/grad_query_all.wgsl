@@ -27,7 +27,7 @@ fn own_gather(at: vec4u) -> Cell {
 }
 
 fn other_at(row: u32) -> u32 {
-    return row * params.width;
+    return (params.at_rows + row) * params.width;
 }
 
 fn other_gather(at: vec4u) -> Cell {

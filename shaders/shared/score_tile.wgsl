@@ -29,7 +29,7 @@ fn score_tile(m: u32, n: u32, local: u32) -> Scores {
     let slot = step * PITCH + local / DEPTH;
     let loads = local / DEPTH < FOURS;
     let q_at = (params.first + four(m + local / DEPTH * 4u, params.count)) * params.width + step;
-    let e_at = four(n + local / DEPTH * 4u, params.rows) * params.width + step;
+    let e_at = (params.at_rows + four(n + local / DEPTH * 4u, params.rows)) * params.width + step;
 
     var sums = Scores();
     var q_next = Cell();

@@ -115,6 +115,7 @@ fn server(
         dim: options.dim,
         entities: options.rows,
         relations: 1,
+        relation_dim: None,
     };
     let backend = bench.backend.another()?;
     let storage = Storage {

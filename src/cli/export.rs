@@ -17,7 +17,8 @@ use super::common::RunArgs;
 /// tsv a directory of text files, as word2vec and the embedding projector read them. Rows of
 /// complex models hold all real parts, then all imaginary parts; those of cp and simple all values
 /// as a head, then all as a tail; those of quate the four parts of quaternions likewise. A relation
-/// of rescal is a matrix, row by row. With reciprocal relations, row r + R of the R relations is the
+/// of rescal is a matrix, row by row. Tucker's core is a table of its own: row i·dim + j has what
+/// multiplies value i of a head and j of a tail, for each value of a relation. With reciprocal relations, row r + R of the R relations is the
 /// reciprocal of row r, through which heads are asked for.
 ///
 /// Example: `shardloom export runs/umls-complex-0 --format npy --output embeddings`
@@ -62,17 +63,29 @@ pub fn run(args: ExportArgs) -> CommandResult {
     let values = TableName::ALL.map(|table| server.read(table, Column::Values));
     let [entity_values, relation_values] = values;
     let (entity_values, relation_values) = (entity_values?, relation_values?);
-    let table = |name: TableName, data, names| ExportTable {
-        name: name.name(),
-        rows: shape.rows(name),
-        width: shape.width(name),
-        data,
-        names,
-    };
-    let tables = [
-        table(TableName::Entities, &entity_values[..], &entities[..]),
-        table(TableName::Relations, &relation_values[..], &relations[..]),
+    fn table<'a>(
+        name: &'a str,
+        data: &'a [f32],
+        width: usize,
+        names: Option<&'a [&'a str]>,
+    ) -> ExportTable<'a> {
+        ExportTable {
+            name,
+            rows: data.len() / width,
+            width,
+            data,
+            names,
+        }
+    }
+    let [dim, relation_dim] = TableName::ALL.map(|table| shape.width(table));
+    let (own, core) = relation_values.split_at(shape.relations * relation_dim);
+    let mut tables = vec![
+        table("entities", &entity_values, dim, Some(&entities[..])),
+        table("relations", own, relation_dim, Some(&relations[..])),
     ];
+    if !core.is_empty() {
+        tables.push(table("core", core, relation_dim, None));
+    }
     let paths = export(
         &args.output,
         args.format,

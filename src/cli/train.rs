@@ -38,7 +38,8 @@ pub struct TrainArgs {
     /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
-    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
+    /// tucker.
     #[arg(long)]
     model: Option<String>,
     /// f32 values in an entity's row, for every model: ComplEx of rank 100 has dim 200.

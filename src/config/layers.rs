@@ -209,6 +209,7 @@ impl Layers {
 fn is_float(key: &str) -> bool {
     let default = Table::try_from(Config {
         lambda_relation: Some(0.0),
+        init_low: Some(0.0),
         ..Config::default()
     });
     default.is_ok_and(|t| matches!(t.get(key), Some(Value::Float(_))))
@@ -292,6 +293,17 @@ mod tests {
         assert!(error("dim = 7").contains("multiple of 2"));
         assert!(error("model = \"quate\"\ndim = 6").contains("multiple of 4"));
         assert!(error("model = \"rescal\"\ndim = 5000").contains("5000 × 5000"));
+        assert!(error("model = \"tucker\"\ndim = 1000").contains("1000 × 1000 × 1000"));
+        assert!(error("relation_dim = 0\nmodel = \"tucker\"").contains("at least 1"));
+        assert!(error("relation_dim = 9\nmodel = \"rescal\"").contains("4096 values for dim 64"));
+        assert!(error("init_low = -1").contains("init = \"uniform\""));
+        assert!(error("init = \"uniform\"\ninit_low = 1").contains("at most 0.001"));
+        assert!(error("head_negatives = 3").contains("objective = \"negatives\""));
+        let drawn = "objective = \"negatives\"\nhead_negatives = 3\n";
+        assert!(error(&format!("{drawn}loss = \"margin\"")).contains("mean over negatives"));
+        assert!(
+            error(&format!("{drawn}reciprocal = false\nsides = \"tail\"")).contains("no heads")
+        );
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
         assert!(error("model = \"transformer\"").contains("rotate"));

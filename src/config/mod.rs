@@ -21,6 +21,8 @@ use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 
 /// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
 const MOST_MATRIX: usize = 4096;
+/// The most values of a core: 1 GiB of them.
+const MOST_CORE: usize = 1 << 28;
 
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,16 +86,22 @@ config! {
     dataset: String = "genealogy".to_owned(),
     /// Shares of train, valid and test when the dataset is a single file.
     split: Option<[f64; 3]> = None,
-    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2.
+    /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
+    /// tucker.
     model: String = "complex".to_owned(),
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
+    /// tucker: values in a relation's row; unset: as many as in an entity's.
+    relation_dim: Option<usize> = None,
     /// Ask for heads through a relation of their own.
     reciprocal: bool = true,
-    /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π.
+    /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π, TuckER's
+    /// core in ±1.
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
+    /// uniform: the least value, where `init_scale` is the largest; unset: as far below 0.
+    init_low: Option<f64> = None,
     /// Run to start from: rows of the entities and relations that its best checkpoint knows by name
     /// are taken over; the optimizer starts fresh.
     init_from: Option<PathBuf> = None,
@@ -116,6 +124,8 @@ config! {
     epochs: u32 = 50,
     /// Negatives of a query.
     negatives: usize = 64,
+    /// Negatives of a query for a head; unset: as many as those for tails have.
+    head_negatives: Option<usize> = None,
     /// Queries that share one draw of negatives.
     chunk: usize = 1,
     /// Ends to ask for: both, tail, head, alternate or bernoulli.
@@ -149,7 +159,8 @@ config! {
     weighted: bool = true,
     /// Probability that a value of a query's entity is dropped.
     entity_dropout: f64 = 0.0,
-    /// Probability that a value of a query's relation is dropped.
+    /// Probability that a value of a query's relation is dropped; of its matrix, if it is one or makes
+    /// one.
     relation_dropout: f64 = 0.0,
     /// Probability that a value of an entity is dropped where it is a candidate (an answer, right or
     /// wrong): one mask a row and step.
@@ -313,6 +324,12 @@ impl Config {
         } in [
             range("dim", self.dim as f64, 1.0, 65_536.0),
             range(
+                "relation_dim",
+                self.relation_dim.unwrap_or(1) as f64,
+                1.0,
+                65_536.0,
+            ),
+            range(
                 "batch_size",
                 self.batch_size as f64,
                 1.0,
@@ -320,9 +337,21 @@ impl Config {
             ),
             range("epochs", f64::from(self.epochs), 1.0, most),
             range("negatives", self.negatives as f64, 1.0, 1e6),
+            range(
+                "head_negatives",
+                self.head_negatives.unwrap_or(1) as f64,
+                1.0,
+                1e6,
+            ),
             range("chunk", self.chunk as f64, 1.0, most),
             range("lr", self.lr, f64::MIN_POSITIVE, 1e6),
             range("init_scale", self.init_scale, 0.0, 1e6),
+            range(
+                "init_low",
+                self.init_low.unwrap_or(-self.init_scale),
+                -1e6,
+                self.init_scale,
+            ),
             range("margin", self.margin, -1e6, 1e6),
             range("temperature", self.temperature, 0.0, 1e6),
             range("label_smoothing", self.label_smoothing, 0.0, 0.999),
@@ -366,11 +395,12 @@ impl Config {
         }
         if model.has_matrices() && self.dim > MOST_MATRIX {
             let reason = format!(
-                "{} is too large: every relation of {model} is a matrix of {0} × {0} values; expected at most {MOST_MATRIX}",
+                "{} is too large: every relation of {model} makes a matrix of {0} × {0} values; expected at most {MOST_MATRIX}",
                 self.dim
             );
             return Err(ConfigError::invalid("dim", reason));
         }
+        self.validate_core(model)?;
         if self.objective == Objective::KVsAll && !self.loss().takes_labels() {
             let reason =
                 "kvsall has many right answers a query: it takes softmax or bce".to_owned();
@@ -383,7 +413,8 @@ impl Config {
         }
         if self.objective == Objective::Negatives {
             let queries = self.batch_size as u64 * 2;
-            let scores = queries * (self.negatives as u64 + 1);
+            let negatives = self.negatives.max(self.head_negatives.unwrap_or(0));
+            let scores = queries * (negatives as u64 + 1);
             if scores >= 1 << 30 {
                 let reason = format!(
                     "{scores} scores a step are too many: expected fewer than 2³⁰; lower batch_size or negatives"
@@ -395,9 +426,48 @@ impl Config {
             let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
             return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }
+        if self.init_low.is_some() && self.init != Init::Uniform {
+            let reason = "only uniform values have a least one: set init = \"uniform\"";
+            return Err(ConfigError::invalid("init_low", reason.into()));
+        }
+        self.validate_head_negatives()?;
         self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
+    }
+
+    /// Checks that heads can have negatives of their own.
+    fn validate_head_negatives(&self) -> Result<(), ConfigError> {
+        let reason = match self.head_negatives {
+            None => return Ok(()),
+            Some(_) if self.objective != Objective::Negatives => {
+                "1vsall and kvsall draw no negatives: it needs objective = \"negatives\""
+            }
+            Some(_) if self.sides == Sides::Tail => "no heads are asked for: sides is tail",
+            Some(heads) if heads != self.negatives && self.loss == LossKind::Margin => {
+                "the margin loss is a mean over negatives: heads and tails must have as many"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(ConfigError::invalid("head_negatives", reason.to_owned()))
+    }
+
+    /// Checks the width of relations, which only a core leaves open.
+    fn validate_core(&self, model: Model) -> Result<(), ConfigError> {
+        let width = self.relation_dim.unwrap_or(self.dim);
+        let reason = match model.has_core() {
+            true if width.saturating_mul(model.core_rows(self.dim)) > MOST_CORE => format!(
+                "{width} is too large: the core of {model} has {0} × {0} × {width} values; expected at most {MOST_CORE}",
+                self.dim
+            ),
+            false if self.relation_dim.is_some() => format!(
+                "a relation of {model} has {} values for dim {}: only tucker leaves them open",
+                model.relation_width(self.dim),
+                self.dim
+            ),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::invalid("relation_dim", reason))
     }
 
     /// Checks that relations can be predicted if they are to be.

@@ -24,7 +24,9 @@ macro_rules! recipes {
 recipes![
     "genealogy",
     "umls",
+    "umls-tucker",
     "kinship",
+    "kinship-rescal",
     "nations",
     "fb15k-237-complex-n3",
     "fb15k-237-complex-n3-published",
@@ -33,12 +35,18 @@ recipes![
     "fb15k-237-distmult",
     "fb15k-237-transe",
     "fb15k-237-rotate",
+    "fb15k-237-complex-libkge",
+    "fb15k-237-distmult-libkge",
+    "fb15k-237-transe-libkge",
     "wn18rr-complex-n3",
     "wn18rr-complex-n3-published",
     "wn18rr-complex-n3-rp-published",
     "wn18rr-distmult",
     "wn18rr-transe",
     "wn18rr-rotate",
+    "wn18rr-complex-libkge",
+    "wn18rr-distmult-libkge",
+    "wn18rr-transe-libkge",
 ];
 
 impl Recipe {

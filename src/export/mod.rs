@@ -6,7 +6,8 @@
 //! | npy | a folder | `entities.npy`, `entities.txt`, `metadata.json` |
 //! | tsv | a folder | `entities.tsv`, `entities.metadata.tsv`, `entities.w2v.txt`, `metadata.json` |
 //!
-//! and the same for relations. A `.txt` has one name a line, in the order of the rows. The `.tsv`
+//! and the same for relations, and for a core, whose rows have no names: without the files of such.
+//! A `.txt` has one name a line, in the order of the rows. The `.tsv`
 //! pair is what embedding projectors read: vectors, and names without a heading. `.w2v.txt` is
 //! word2vec's text format, which separates by spaces: white space within a name becomes `_`.
 
@@ -71,10 +72,10 @@ macro_rules! by_name {
 
 by_name!(Format, Precision);
 
-/// A table to export: `rows` × `width` values, row by row, and a name for each row.
+/// A table to export: `rows` × `width` values, row by row, and perhaps a name for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportTable<'a> {
-    /// "entities" or "relations": the name of the tensor or the stem of the files.
+    /// "entities", "relations" or "core": the name of the tensor or the stem of the files.
     pub name: &'a str,
     /// Rows.
     pub rows: usize,
@@ -82,8 +83,8 @@ pub struct ExportTable<'a> {
     pub width: usize,
     /// `rows` × `width` values.
     pub data: &'a [f32],
-    /// `rows` names, without line breaks.
-    pub names: &'a [&'a str],
+    /// `rows` names, without line breaks, if rows have any.
+    pub names: Option<&'a [&'a str]>,
 }
 
 /// Why an export failed. Files that were there stay as they were, unless it was the last step,
@@ -154,25 +155,29 @@ pub fn export(
                 let mut tables = tables.iter();
                 tables.try_for_each(|table| values(file, precision, table.data))
             })?;
-            for table in tables {
+            for (table, names) in named(tables) {
                 let mut name = path.file_stem().unwrap_or_default().to_owned();
                 name.push(format!(".{}.txt", table.name));
-                files.add(path.with_file_name(name), |file| text::names(file, table))?;
+                files.add(path.with_file_name(name), |file| text::names(file, names))?;
             }
         }
         Format::Npy => {
             for table in tables {
                 let at = |extension| path.join(format!("{}.{extension}", table.name));
                 files.add(at("npy"), |file| npy(file, precision, table))?;
-                files.add(at("txt"), |file| text::names(file, table))?;
+                if let Some(names) = table.names {
+                    files.add(at("txt"), |file| text::names(file, names))?;
+                }
             }
         }
         Format::Tsv => {
             for table in tables {
                 let at = |extension| path.join(format!("{}.{extension}", table.name));
                 files.add(at("tsv"), |file| text::vectors(file, table))?;
-                files.add(at("metadata.tsv"), |file| text::labels(file, table))?;
-                files.add(at("w2v.txt"), |file| text::word2vec(file, table))?;
+                if let Some(names) = table.names {
+                    files.add(at("metadata.tsv"), |file| text::labels(file, names))?;
+                    files.add(at("w2v.txt"), |file| text::word2vec(file, table, names))?;
+                }
             }
         }
     }
@@ -183,6 +188,15 @@ pub fn export(
         })?;
     }
     files.commit()
+}
+
+/// The tables whose rows have names.
+fn named<'a>(
+    tables: &'a [ExportTable<'a>],
+) -> impl Iterator<Item = (&'a ExportTable<'a>, &'a [&'a str])> {
+    tables
+        .iter()
+        .filter_map(|table| Some((table, table.names?)))
 }
 
 /// Files under way, all synced.
@@ -232,7 +246,6 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
         let (rows, width) = (table.rows, table.width);
         // The name becomes part of file names.
         let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
-        let broken = |name: &&str| name.contains(['\n', '\r']);
         // Halfway between the largest f16 and the next power of two, from where on it rounds up.
         let beyond = |value: &f32| value.is_finite() && value.abs() >= 65520.0;
         let reason =
@@ -240,13 +253,12 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
                 "its name is taken or has odd characters".to_owned()
             } else if rows.checked_mul(width) != Some(table.data.len()) {
                 format!("it is {rows} × {width} but has {} values", table.data.len())
-            } else if table.names.len() != rows {
-                format!("it has {rows} rows but {} names", table.names.len())
-            } else if let Some(row) = table.names.iter().position(broken) {
-                format!(
-                    "the name of row {row} holds a line break: {:?}",
-                    table.names[row]
-                )
+            } else if let Some(names) = table.names.filter(|names| names.len() != rows) {
+                format!("it has {rows} rows but {} names", names.len())
+            } else if let Some((row, name)) = (table.names.unwrap_or_default().iter().enumerate())
+                .find(|(_, name)| name.contains(['\n', '\r']))
+            {
+                format!("the name of row {row} holds a line break: {name:?}")
             } else if precision == Precision::F16
                 && let Some(at) = table.data.iter().position(beyond)
             {

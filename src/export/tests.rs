@@ -16,14 +16,14 @@ fn tables() -> [ExportTable<'static>; 2] {
         rows: 3,
         width: 2,
         data: VALUES,
-        names: ENTITIES,
+        names: Some(ENTITIES),
     };
     let relations = ExportTable {
         name: "relations",
         rows: 1,
         width: 3,
         data: &[1.0, 2.5, -3.0],
-        names: &["knows"],
+        names: Some(&["knows"]),
     };
     [entities, relations]
 }
@@ -129,7 +129,7 @@ proptest! {
     fn text_reads_back_to_the_bit(bits in proptest::collection::vec(any::<u32>(), 1..20)) {
         let data: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         let names = vec!["x"; data.len()];
-        let table = ExportTable { name: "t", rows: data.len(), width: 1, data: &data, names: &names };
+        let table = ExportTable { name: "t", rows: data.len(), width: 1, data: &data, names: Some(&names) };
         let mut text = Vec::new();
         text::vectors(&mut text, &table).unwrap();
         for (line, value) in String::from_utf8(text).unwrap().lines().zip(&data) {
@@ -187,14 +187,14 @@ fn misfits_are_refused_before_anything_is_written() {
         ),
         (
             ExportTable {
-                names: &ENTITIES[1..],
+                names: Some(&ENTITIES[1..]),
                 ..good
             },
             "3 rows but 2 names",
         ),
         (
             ExportTable {
-                names: &["a", "b\nc", ""],
+                names: Some(&["a", "b\nc", ""]),
                 ..good
             },
             "row 1 holds a line break",
@@ -239,14 +239,14 @@ fn empty_tables_are_tables() {
         rows: 0,
         width: 8,
         data: &[],
-        names: &[],
+        names: Some(&[]),
     };
     let narrow = ExportTable {
         name: "relations",
         rows: 1,
         width: 0,
         data: &[],
-        names: &[""],
+        names: Some(&[""]),
     };
     for format in Format::value_variants() {
         let path = dir.path().join(format.to_string());

@@ -5,15 +5,14 @@ use std::io::{self, Write};
 use super::ExportTable;
 
 /// A name a line.
-pub(super) fn names(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
-    let mut names = table.names.iter();
-    names.try_for_each(|name| writeln!(file, "{name}"))
+pub(super) fn names(file: &mut impl Write, names: &[&str]) -> io::Result<()> {
+    names.iter().try_for_each(|name| writeln!(file, "{name}"))
 }
 
 /// A name a line, for projectors: a tab would begin another column, so it becomes a space.
-pub(super) fn labels(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
-    let mut names = table.names.iter();
-    names.try_for_each(|name| writeln!(file, "{}", name.replace('\t', " ")))
+pub(super) fn labels(file: &mut impl Write, names: &[&str]) -> io::Result<()> {
+    let mut labels = names.iter().map(|name| name.replace('\t', " "));
+    labels.try_for_each(|label| writeln!(file, "{label}"))
 }
 
 /// A vector a line, values separated by tabs.
@@ -25,9 +24,13 @@ pub(super) fn vectors(file: &mut impl Write, table: &ExportTable) -> io::Result<
 }
 
 /// word2vec's text format: "rows width", then each name with its vector, separated by spaces.
-pub(super) fn word2vec(file: &mut impl Write, table: &ExportTable) -> io::Result<()> {
+pub(super) fn word2vec(
+    file: &mut impl Write,
+    table: &ExportTable,
+    names: &[&str],
+) -> io::Result<()> {
     writeln!(file, "{} {}", table.rows, table.width)?;
-    for (name, row) in table.names.iter().zip(rows(table)) {
+    for (name, row) in names.iter().zip(rows(table)) {
         let mut name = name.replace(char::is_whitespace, "_");
         if name.is_empty() {
             name.push('_');

@@ -15,7 +15,27 @@ pub(super) fn step(
     // Ids ascend, so the last is the largest.
     rows(entities, plan.entities.ids.last().copied())?;
     rows(relations, plan.relations.ids.last().copied())?;
+    core(spec.model, plan, entities, relations)?;
     relation_prediction(spec, plan, relations)
+}
+
+/// Checks that a plan touches the whole core, if there is one.
+fn core(
+    model: Model,
+    plan: &Plan,
+    entities: &TableSpec,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
+    let expected = match plan.queries.is_empty() {
+        true => 0,
+        false => model.core_rows(entities.width),
+    };
+    KernelError::check_shape("core rows of the plan", expected, plan.core_rows)?;
+    let first = relations.layout.rows() - expected;
+    // Ids ascend, so if as many come from there on, these are all.
+    let found =
+        plan.relations.len() - (plan.relations.ids).partition_point(|&id| (id as usize) < first);
+    KernelError::check_shape("core rows of the plan", expected, found)
 }
 
 /// Checks that a step predicts relations if, and only if, its plan is made for it.
@@ -53,7 +73,8 @@ pub(super) fn queries(
 ) -> Result<(), KernelError> {
     widths(model, entities, relations)?;
     rows(entities, queries.iter().flat_map(|q| [q.entity, q.target]))?;
-    rows(relations, queries.iter().map(|q| q.relation))
+    let end = relations.layout.rows() - model.core_rows(entities.width);
+    below(end, relations, queries.iter().map(|q| q.relation))
 }
 
 /// Checks that a batch of rankings names rows that the tables have.
@@ -71,6 +92,10 @@ pub(super) fn ranking(
 fn widths(model: Model, entities: &TableSpec, relations: &TableSpec) -> Result<(), KernelError> {
     let whole = entities.width.next_multiple_of(model.values_per_lane());
     KernelError::check_shape("width of entities", whole, entities.width)?;
+    if model.has_core() {
+        let (rows, core) = (relations.layout.rows(), model.core_rows(entities.width));
+        return KernelError::check_shape("rows of relations", rows.max(core), rows);
+    }
     let relation_width = model.relation_width(entities.width);
     KernelError::check_shape("width of relations", relation_width, relations.width)
 }
@@ -80,7 +105,15 @@ pub(super) fn rows(
     table: &TableSpec,
     rows: impl IntoIterator<Item = u32>,
 ) -> Result<(), KernelError> {
-    let end = table.layout.rows();
+    below(table.layout.rows(), table, rows)
+}
+
+/// Checks that rows come before the end of those that may be named.
+fn below(
+    end: usize,
+    table: &TableSpec,
+    rows: impl IntoIterator<Item = u32>,
+) -> Result<(), KernelError> {
     match rows.into_iter().find(|&row| row as usize >= end) {
         None => Ok(()),
         Some(row) => Err(KernelError::Row {

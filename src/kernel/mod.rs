@@ -18,6 +18,7 @@
 //! | `grad_candidates_all` | ∂loss/∂row of a whole shard from a tile of ∂loss/∂score |
 //! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |
 //! | `query_matrix`, `query_matrix_backward` | the same where relations are matrices (CPU: `matrix`) |
+//! | `core_matrix`, `core_matrix_backward` | rows of relations and of a core → matrices, and back (GPU: `score_all` and its gradients) |
 //! | `grad_matrix` | every unique matrix adds up the outer products of its queries, in order |
 //! | `candidate_dropout` | rows as candidates, with dropout |
 //! | `candidate_dropout_backward` | the same mask on the gradients of candidates |
@@ -126,7 +127,7 @@ pub struct RankCounts {
 pub enum TableName {
     /// One row an entity.
     Entities,
-    /// One row a relation (and one for its reciprocal).
+    /// One row a relation (and one for its reciprocal), then those of the core if the model has one.
     Relations,
 }
 

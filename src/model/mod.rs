@@ -3,7 +3,8 @@
 //! score(h, r, t) = similarity(operatorᵣ(h), t). An operator and its inverse turn a known entity
 //! into a query vector; the similarity compares that vector with candidate rows. Most operators work
 //! lane by lane (see [`Lanes`]), so a model is a handful of formulas, written once here for `f32`
-//! and `f64` (the oracle) and once in WGSL. Others multiply by a matrix, in stages of their own.
+//! and `f64` (the oracle) and once in WGSL. Others multiply by a matrix, in stages of their own: the relation's row, or what
+//! it and a core that all relations share make together.
 //!
 //! To add a model, write `model/<name>.rs` with an [`Operator`] that is [`LaneWise`] and add its
 //! line to `models!`.
@@ -15,6 +16,7 @@ mod similarity;
 pub use lanes::{LaneValues, Lanes, lane, lane_count, set_lane};
 pub use real::{Lane, Real, exp, sin_cos};
 pub use similarity::{ROOT_EPSILON, Similarity};
+pub use tucker::{core_matrix, core_matrix_backward};
 
 use std::fmt;
 use std::str::FromStr;
@@ -63,14 +65,17 @@ macro_rules! models {
     (
         lanes { $($module:ident :: {$($model:ident),+}),+ $(,)? }
         matrices { $($matrix_module:ident :: {$($matrix:ident),+}),+ $(,)? }
+        cores { $($core_module:ident :: {$($core:ident),+}),+ $(,)? }
     ) => {
         $(mod $module;)+
         $(mod $matrix_module;)+
+        $(mod $core_module;)+
 
         models! {
             @all
             $($($module $model)+)+
             $($($matrix_module $matrix)+)+
+            $($($core_module $core)+)+
         }
 
         impl Model {
@@ -78,7 +83,7 @@ macro_rules! models {
             pub const fn wgsl(self) -> Option<&'static str> {
                 match self {
                     $($(Model::$model => Some($module::$model::WGSL),)+)+
-                    $($(Model::$matrix)|+)|+ => None,
+                    _ => None,
                 }
             }
 
@@ -86,13 +91,19 @@ macro_rules! models {
             const fn is_linear(self) -> bool {
                 match self {
                     $($(Model::$model => $module::$model::LINEAR,)+)+
-                    $($(Model::$matrix)|+)|+ => false,
+                    _ => false,
                 }
             }
 
-            /// Whether a relation's row is a matrix of an entity's width squared, row-major.
+            /// Whether the operator takes a relation as a matrix of an entity's width squared,
+            /// row-major: its row or, with a core, what [`core_matrix`] makes of it.
             pub const fn has_matrices(self) -> bool {
-                matches!(self, $($(Model::$matrix)|+)|+)
+                matches!(self, $($(Model::$matrix)|+)|+) || self.has_core()
+            }
+
+            /// Whether relations share a core.
+            pub const fn has_core(self) -> bool {
+                matches!(self, $($(Model::$core)|+)|+)
             }
 
             /// Calls `visitor` with the kind of this model's operator.
@@ -100,7 +111,7 @@ macro_rules! models {
             pub fn visit_kind<V: KindVisitor>(self, visitor: V) -> V::Output {
                 match self {
                     $($(Model::$model => visitor.lanes::<$module::$model>(),)+)+
-                    $($(Model::$matrix)|+)|+ => visitor.matrix(),
+                    _ => visitor.matrix(),
                 }
             }
         }
@@ -187,6 +198,9 @@ models! {
     matrices {
         rescal::{Rescal},
     }
+    cores {
+        tucker::{TuckER},
+    }
 }
 
 impl Model {
@@ -195,11 +209,21 @@ impl Model {
         self.entity_lanes().values()
     }
 
-    /// Width of a relation's row, given the width of an entity's.
+    /// Values of a relation as the operator takes it, given the width of an entity's row: those of
+    /// the relation's row, unless it has a core.
     pub const fn relation_width(self, dim: usize) -> usize {
         match self.has_matrices() {
             true => dim * dim,
             false => lane_count(self.entity_lanes(), dim) * self.relation_lanes().values(),
+        }
+    }
+
+    /// Rows of the core, given the width of an entity's row: the last ones of the relation table, and
+    /// as wide. 0 where there is no core.
+    pub const fn core_rows(self, dim: usize) -> usize {
+        match self.has_core() {
+            true => dim * dim,
+            false => 0,
         }
     }
 
@@ -212,8 +236,8 @@ impl Model {
         }
     }
 
-    /// The query vector of `entity` and `relation`; `inverse` to query heads. All slices have the
-    /// widths of their rows.
+    /// The query vector of `entity` and `relation`; `inverse` to query heads. Slices are as wide as an
+    /// entity's row, `relation` is [`Model::relation_width`].
     pub fn query<F: Real>(self, entity: &[F], relation: &[F], inverse: bool, query: &mut [F]) {
         self.visit_kind(Forward {
             entity,

@@ -149,6 +149,51 @@ fn known_scores() {
 }
 
 #[test]
+fn a_core_makes_matrices_of_relations() {
+    let (width, dim) = (2, 3);
+    let core = rows(1, Model::TuckER.core_rows(dim) * width);
+    let (r, d_matrix) = (rows(2, width), rows(3, dim * dim));
+    // Σ Wᵢⱼₖ·hᵢ·rₖ·tⱼ, from the definition.
+    let (h, t) = (rows(4, dim), rows(5, dim));
+    let mut wanted = 0.0;
+    for (i, h) in h.iter().enumerate() {
+        for (j, t) in t.iter().enumerate() {
+            for (k, r) in r.iter().enumerate() {
+                wanted += core[(i * dim + j) * width + k] * h * r * t;
+            }
+        }
+    }
+    let made = |r: &[f64], core: &[f64]| {
+        let mut matrix = vec![f64::NAN; dim * dim];
+        core_matrix(r, core, &mut matrix);
+        matrix
+    };
+    let matrix = made(&r, &core);
+    let found = score(Model::TuckER, &h, &matrix, false, &t);
+    assert!((found - wanted).abs() < 1e-9, "{found} {wanted}");
+
+    let (mut d_relation, mut d_core) = (vec![f64::NAN; width], vec![1.0; core.len()]);
+    core_matrix_backward((&r, &core), &d_matrix, &mut d_relation, &mut d_core);
+    let loss = |r: &[f64], core: &[f64]| -> f64 {
+        let cells = made(r, core);
+        cells.iter().zip(&d_matrix).map(|(x, d)| x * d).sum()
+    };
+    let moved = |row: &[f64], i: usize, by: f64| {
+        let mut row = row.to_vec();
+        row[i] += by;
+        row
+    };
+    for (i, found) in d_relation.iter().enumerate() {
+        let [up, down] = [1e-6, -1e-6].map(|by| loss(&moved(&r, i, by), &core));
+        assert!(((up - down) / 2e-6 - found).abs() < 1e-6);
+    }
+    for (i, found) in d_core.iter().enumerate() {
+        let [up, down] = [1e-6, -1e-6].map(|by| loss(&r, &moved(&core, i, by)));
+        assert!(((up - down) / 2e-6 + 1.0 - found).abs() < 1e-6);
+    }
+}
+
+#[test]
 fn names_round_trip() {
     for &model in Model::ALL {
         assert_eq!(model.name().parse(), Ok(model));

@@ -234,6 +234,7 @@ impl Run {
             dim: self.config.dim,
             entities: self.entities.len(),
             relations: self.rule().relation_rows(),
+            relation_dim: self.config.relation_dim,
         })
     }
 

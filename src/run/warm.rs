@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::dataset::{Dataset, Vocabulary};
 use crate::kernel::Column;
 use crate::server::{ParameterServer, TableName};
-use crate::train::TrainState;
+use crate::train::{TrainState, rule};
 
 /// How many names of a vocabulary a warm start knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct WarmStart {
     pub epoch: u32,
     /// Entities.
     pub entities: Overlap,
-    /// Relations; with reciprocal ones, each stands for two rows.
+    /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
     pub relations: Overlap,
     /// For each table: the new row, and the values of the old one.
     rows: [Matched; 2],
@@ -53,14 +53,15 @@ impl WarmStart {
     /// a run with this configuration on this graph.
     ///
     /// # Errors
-    /// [`RunError::NotARun`]; [`RunError::Unlike`] if model, dim or reciprocal differ; and if the
-    /// run or its checkpoint is damaged.
+    /// [`RunError::NotARun`]; [`RunError::Unlike`] if model, dim, `relation_dim` or reciprocal differ;
+    /// and if the run or its checkpoint is damaged.
     pub fn open(from: &Path, config: &Config, dataset: &Dataset) -> Result<WarmStart, RunError> {
         let run = Run::open(from)?;
         let old = &run.config;
         let differences: Vec<String> = [
             ("model", old.model.clone(), config.model.clone()),
             ("dim", old.dim.to_string(), config.dim.to_string()),
+            ("relation_dim", relation_dim(old), relation_dim(config)),
             (
                 "reciprocal",
                 old.reciprocal.to_string(),
@@ -92,6 +93,10 @@ impl WarmStart {
                 .collect();
             relation_pairs.extend(more);
         }
+        // Relations share a core, whatever their names.
+        let core = run.shape()?.core_rows() as u32;
+        let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
+        relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
         let mut rows = |table, pairs| run.matched(&mut checkpoint, table, pairs);
         Ok(WarmStart {
             rows: [
@@ -172,6 +177,12 @@ impl Run {
             values: found.data,
         })
     }
+}
+
+/// As wide as an entity's row is the same whether it is said or not.
+fn relation_dim(config: &Config) -> String {
+    let other = config.relation_dim.filter(|&width| width != config.dim);
+    other.map_or_else(|| "dim".to_owned(), |width| width.to_string())
 }
 
 /// The new and the old number of every name that both know.

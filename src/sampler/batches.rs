@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::negatives::Asked;
+use super::negatives::{Asked, Drawn, NONE};
 use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
 use super::{Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, Triple};
@@ -20,6 +20,8 @@ pub struct Sampler {
     pub sides: Sides,
     /// How negatives are drawn.
     pub negatives: Negatives,
+    /// Negatives of queries for heads; unset: as many as those for tails have.
+    pub head_negatives: Option<usize>,
     /// Facts a step (queries a step for K-vs-all).
     pub batch_size: usize,
     /// Whether the regularizer weighs rows by their occurrences.
@@ -28,6 +30,8 @@ pub struct Sampler {
     pub frequency_weights: bool,
     /// Whether relations are predicted, too (1-vs-all only).
     pub predict_relations: bool,
+    /// Rows after those of the relations that every step touches: see [`Plan::core_rows`].
+    pub core_rows: usize,
     /// The run's seed.
     pub seed: u64,
     entities: u32,
@@ -79,10 +83,12 @@ impl Sampler {
                 chunk: 1,
                 filtered: false,
             },
+            head_negatives: None,
             batch_size: batch_size.max(1),
             weighted_penalty: true,
             frequency_weights: false,
             predict_relations: false,
+            core_rows: 0,
             seed: 0,
             entities,
             head_probability: head_probabilities(&facts, rule.relations),
@@ -102,7 +108,7 @@ impl Sampler {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             entities: RowsBuilder::new(self.entities as usize),
-            relations: RowsBuilder::new(self.rule.relation_rows()),
+            relations: RowsBuilder::new(self.rule.relation_rows() + self.core_rows),
         }
     }
 
@@ -147,6 +153,8 @@ impl Sampler {
         if predicts_relations {
             (0..self.rule.relation_rows() as u32).for_each(|row| relations.keep(row));
         }
+        let core = self.rule.relation_rows()..self.rule.relation_rows() + self.core_rows;
+        core.for_each(|row| relations.keep(row as u32));
         for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
             let (row, _) = self.direction(query);
             entities.touch(query.known, Place::Input(q as u32));
@@ -165,14 +173,18 @@ impl Sampler {
                     .for_each(|&e| entities.keep(e)),
             }
         }
-        let (slots, masks) = match self.objective {
-            Objective::Negatives => {
-                self.negatives
-                    .draw(&mut rng, self.entities, &asked, &self.filter)
-            }
-            _ => Default::default(),
+        let drawn = match self.objective {
+            Objective::Negatives => self.negatives.draw(
+                self.head_negatives,
+                &mut rng,
+                self.entities,
+                &asked,
+                &self.filter,
+            ),
+            _ => Drawn::default(),
         };
-        for (s, &row) in slots.iter().enumerate() {
+        let slots = drawn.slots.iter().enumerate();
+        for (s, &row) in slots.filter(|&(_, &row)| row != NONE) {
             entities.touch(row, Place::Slot(s as u32));
         }
 
@@ -189,10 +201,11 @@ impl Sampler {
             },
             entities: entities.finish(),
             relations: relations.finish(),
+            core_rows: self.core_rows,
             predicts_relations,
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets, &relative),
-            candidates: self.candidates(&asked, &targets, &entities, slots, masks),
+            candidates: self.candidates(&asked, &targets, &entities, drawn),
         };
         plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
         for (query, &target) in asked.iter().zip(&targets) {
@@ -279,19 +292,24 @@ impl Sampler {
         asked: &[Asked],
         targets: &[u32],
         entities: &RowsBuilder,
-        slots: Vec<u32>,
-        masks: Vec<u32>,
+        drawn: Drawn,
     ) -> Candidates {
         match self.objective {
-            Objective::Negatives => Candidates::Sampled {
-                chunk: self.negatives.chunk,
-                negatives: self.negatives.count,
-                slots: slots
-                    .into_iter()
-                    .map(|row| entities.position(row))
-                    .collect(),
-                masks,
-            },
+            Objective::Negatives => {
+                let (chunk, negatives) = (self.negatives.chunk, drawn.negatives);
+                // What all queries mask must be a row, too, but gets nothing.
+                let row = |(s, &row): (usize, &u32)| match row {
+                    NONE => targets[s / negatives * chunk],
+                    row => row,
+                };
+                let rows = drawn.slots.iter().enumerate().map(row);
+                Candidates::Sampled {
+                    chunk,
+                    negatives,
+                    slots: rows.map(|row| entities.position(row)).collect(),
+                    masks: drawn.masks,
+                }
+            }
             Objective::OneVsAll => Candidates::All {
                 offsets: (0..=asked.len() as u32).collect(),
                 positives: targets.to_vec(),

@@ -38,26 +38,52 @@ impl Asked {
     }
 }
 
+/// What was drawn for a batch of queries.
+#[derive(Debug, Default)]
+pub(super) struct Drawn {
+    /// Negatives of a chunk: as many as the query that has most.
+    pub negatives: usize,
+    /// Entities, `negatives` a chunk; [`NONE`] where no query of the chunk has so many.
+    pub slots: Vec<u32>,
+    /// See [`super::Candidates::Sampled`].
+    pub masks: Vec<u32>,
+}
+
+/// No entity.
+pub(super) const NONE: u32 = u32::MAX;
+
 impl Negatives {
-    /// Draws entities for every chunk of queries, uniformly, and the bits that mask known facts.
+    /// Draws entities for every chunk of queries, uniformly, and the bits that mask known facts and
+    /// what a query has not. `heads` are the negatives of queries for heads, if not as many.
     pub(super) fn draw(
         &self,
+        heads: Option<usize>,
         rng: &mut Stream,
         entities: u32,
         queries: &[Asked],
         filter: &FilterIndex,
-    ) -> (Vec<u32>, Vec<u32>) {
+    ) -> Drawn {
         let chunks = queries.len().div_ceil(self.chunk);
-        let mut slots: Vec<u32> = Vec::with_capacity(chunks * self.count);
-        if !self.filtered {
-            slots.extend((0..chunks * self.count).map(|_| rng.random_range(0..entities)));
-            return (slots, Vec::new());
+        if !self.filtered && heads.is_none_or(|heads| heads == self.count) {
+            let slots = (0..chunks * self.count).map(|_| rng.random_range(0..entities));
+            return Drawn {
+                negatives: self.count,
+                slots: slots.collect(),
+                masks: Vec::new(),
+            };
         }
-        let words = self.count.div_ceil(32);
+        let own = |query: &Asked| match heads {
+            Some(heads) if query.head => heads,
+            _ => self.count,
+        };
+        let most = |queries: &[Asked]| queries.iter().map(own).max().unwrap_or(self.count);
+        let negatives = most(queries);
+        let words = negatives.div_ceil(32);
+        let mut slots: Vec<u32> = Vec::with_capacity(chunks * negatives);
         let mut masks = vec![0u32; queries.len() * words];
         for (c, sharing) in queries.chunks(self.chunk).enumerate() {
-            let alone = (sharing.len() == 1).then(|| sharing[0].answers(filter));
-            for _ in 0..self.count {
+            let alone = (self.filtered && sharing.len() == 1).then(|| sharing[0].answers(filter));
+            for _ in 0..most(sharing) {
                 let mut drawn = rng.random_range(0..entities);
                 if let Some(known) = alone {
                     for _ in 0..REDRAWS {
@@ -69,11 +95,15 @@ impl Negatives {
                 }
                 slots.push(drawn);
             }
+            slots.resize((c + 1) * negatives, NONE);
             for (i, query) in sharing.iter().enumerate() {
-                let known = query.answers(filter);
+                let known = match self.filtered {
+                    true => query.answers(filter),
+                    false => &[],
+                };
                 let mask = &mut masks[(c * self.chunk + i) * words..][..words];
-                for (j, drawn) in slots[c * self.count..].iter().enumerate() {
-                    if known.binary_search(drawn).is_ok() {
+                for (j, drawn) in slots[c * negatives..].iter().enumerate() {
+                    if j >= own(query) || known.binary_search(drawn).is_ok() {
                         mask[j / 32] |= 1 << (j % 32);
                     }
                 }
@@ -82,6 +112,10 @@ impl Negatives {
         if masks.iter().all(|&word| word == 0) {
             masks.clear();
         }
-        (slots, masks)
+        Drawn {
+            negatives,
+            slots,
+            masks,
+        }
     }
 }

@@ -104,10 +104,12 @@ pub enum Candidates {
         chunk: usize,
         /// Negatives of a chunk.
         negatives: usize,
-        /// Positions in [`Plan::entities`]: `negatives` for every chunk.
+        /// Positions in [`Plan::entities`]: `negatives` for every chunk. Those that all queries of
+        /// a chunk mask are no places of their rows.
         slots: Vec<u32>,
         /// One bit per query and negative, `negatives.div_ceil(32)` words a query: set where the
-        /// negative is a known fact and must not count. Empty if nothing is masked.
+        /// negative must not count: it is a known fact, or one more than the query has. Empty if
+        /// nothing is masked.
         masks: Vec<u32>,
     },
     /// All entities.
@@ -139,8 +141,12 @@ pub struct Plan {
     pub queries_per_fact: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,
-    /// Relation rows: those of the queries, or all of the table where relations are predicted.
+    /// Relation rows: those of the queries, or all of the table where relations are predicted; then
+    /// those of the model's core.
     pub relations: Rows,
+    /// Rows of the core: the last ones of [`Plan::relations`], and of their table. Every query uses
+    /// them, and none names them.
+    pub core_rows: usize,
     /// Whether the relation of each query is predicted, too, from its entity and its target.
     pub predicts_relations: bool,
     /// The queries.

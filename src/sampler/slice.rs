@@ -23,7 +23,7 @@ impl Plan {
     }
 
     /// The part of a step that has these queries: with the rows that they touch, and no others
-    /// (but all relations where they are predicted).
+    /// (but all relations where they are predicted, and the core).
     /// Lists keep their order, dropout masks stay those of the whole step, and weights and
     /// penalties are scaled as if the slice were the whole; `queries` may be empty.
     ///
@@ -38,8 +38,10 @@ impl Plan {
         );
         let mut entities = Part::new(&self.entities);
         let mut relations = Part::new(&self.relations);
-        if self.predicts_relations && n > 0 {
-            (0..self.relations.len() as u32).for_each(|row| relations.keep(row));
+        if n > 0 {
+            let (len, core) = (self.relations.len(), self.relations.len() - self.core_rows);
+            let first = if self.predicts_relations { 0 } else { core };
+            (first..len).for_each(|row| relations.keep(row as u32));
         }
         for (q, query) in queries.clone().zip(&self.queries[queries.clone()]) {
             entities.keep(query.target);
@@ -91,6 +93,7 @@ impl Plan {
             candidates: self.candidates.slice(&queries, slots, &entities),
             entities: entity_rows,
             relations: relation_rows,
+            core_rows: if n > 0 { self.core_rows } else { 0 },
             predicts_relations: self.predicts_relations,
         }
     }

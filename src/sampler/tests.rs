@@ -110,6 +110,64 @@ fn k_vs_all_lists_every_training_answer() {
 }
 
 #[test]
+fn heads_may_have_other_negatives_than_tails() {
+    for (chunk, heads, filtered) in [(1, 3, false), (1, 12, true), (4, 3, true), (3, 40, false)] {
+        let mut sampler = sampler(Objective::Negatives, false, 50);
+        sampler.head_negatives = Some(heads);
+        (sampler.negatives.chunk, sampler.negatives.filtered) = (chunk, filtered);
+        let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+        let Candidates::Sampled {
+            negatives,
+            slots,
+            masks,
+            ..
+        } = &plan.candidates
+        else {
+            panic!("negatives are sampled");
+        };
+        assert_eq!(*negatives, heads.max(7));
+        let words = negatives.div_ceil(32);
+        let masked = |q: usize, j: usize| masks[q * words + j / 32] >> (j % 32) & 1 == 1;
+        let spelled = spelled(&plan);
+        for (q, &(known, relation, inverse, _)) in spelled.iter().enumerate() {
+            let (own, answers) = match inverse {
+                1 => (heads, sampler.filter.heads(relation, known)),
+                _ => (7, sampler.filter.tails(known, relation)),
+            };
+            for j in 0..*negatives {
+                let row = plan.entities.ids[slots[q / chunk * negatives + j] as usize];
+                let excluded = filtered && answers.contains(&row);
+                assert_eq!(
+                    masked(q, j),
+                    j >= own || excluded,
+                    "query {q}, negative {j}"
+                );
+            }
+        }
+        // Only what some query counts is a place.
+        let chunks = 0..plan.queries.len().div_ceil(chunk);
+        let live: usize = chunks
+            .map(|c| {
+                let sharing = &spelled[c * chunk..plan.queries.len().min((c + 1) * chunk)];
+                let own = sharing.iter().map(|q| if q.2 == 1 { heads } else { 7 });
+                own.max().unwrap()
+            })
+            .sum();
+        let places = plan.entities.places.iter();
+        let slots = places.filter(|&&word| matches!(Place::unpack(word), Place::Slot(_)));
+        assert_eq!(slots.count(), live);
+    }
+    // A step that asks for heads alone has no room for more.
+    let mut sampler = sampler(Objective::Negatives, false, 1000);
+    (sampler.sides, sampler.head_negatives) = (Sides::Alternate, Some(3));
+    let widths = [1, 2].map(|epoch| {
+        let plan = sampler.plan(&sampler.order(epoch), 0, &mut sampler.scratch());
+        plan.sampled_width()
+    });
+    assert!(widths.contains(&4) && widths.contains(&8), "{widths:?}");
+}
+
+#[test]
 fn bernoulli_asks_for_the_head_of_many_to_one_relations_less_often() {
     // Relation 0 is N-1: every head has one tail, tails have many heads.
     let facts: Vec<Triple> = (0..90)

@@ -9,8 +9,8 @@ use crate::rng::{Purpose, stream};
 /// How rows start out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Spread {
-    /// Uniform in ±bound.
-    Uniform(f32),
+    /// Uniform from the first to the second.
+    Uniform(f32, f32),
     /// Normal with this standard deviation.
     Normal(f32),
     /// All zero: the values will be written over.
@@ -48,6 +48,7 @@ impl Initializer {
     ) {
         let angles = table == TableName::Relations && shape.model.relation_angles();
         let width = shape.width(table);
+        let in_core = |row: u32| table == TableName::Relations && row as usize >= shape.relations;
         for (row, number) in values.chunks_exact_mut(width).zip(rows) {
             let name = [table as u64, u64::from(number)];
             let mut rng = stream(self.seed, Purpose::Init, name);
@@ -57,8 +58,11 @@ impl Initializer {
                 _ if angles => {
                     row.fill_with(|| rng.random_range(-std::f32::consts::PI..std::f32::consts::PI))
                 }
-                Spread::Uniform(bound) => {
-                    row.fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound)
+                // As in the paper's code: a relation's matrix is small if its row is.
+                _ if in_core(number) => row.fill_with(|| rng.random::<f32>() * 2.0 - 1.0),
+                Spread::Uniform(low, high) => {
+                    let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
+                    row.fill_with(|| middle + (rng.random::<f32>() * 2.0 - 1.0) * half)
                 }
                 Spread::Normal(deviation) => row.fill_with(|| {
                     let value: f32 = StandardNormal.sample(&mut rng);
@@ -79,6 +83,7 @@ mod tests {
         dim: 100,
         entities: 300,
         relations: 50,
+        relation_dim: None,
     };
 
     fn filled(spread: Spread, table: TableName) -> Vec<f32> {
@@ -94,11 +99,31 @@ mod tests {
         };
         let normal = filled(Spread::Normal(0.5), TableName::Entities);
         assert!((deviation(&normal) - 0.5).abs() < 0.01);
-        let uniform = filled(Spread::Uniform(0.3), TableName::Entities);
+        let uniform = filled(Spread::Uniform(-0.3, 0.3), TableName::Entities);
         assert!((deviation(&uniform) - 0.3 / 3f64.sqrt()).abs() < 0.01);
         assert!(uniform.iter().all(|x| x.abs() <= 0.3));
+        let above = filled(Spread::Uniform(-0.25, 1.0), TableName::Entities);
+        let mean = above.iter().map(|&x| f64::from(x)).sum::<f64>() / above.len() as f64;
+        assert!((mean - 0.375).abs() < 0.01, "{mean}");
+        assert!(above.iter().all(|x| (-0.25..=1.0).contains(x)));
         let phases = filled(Spread::Normal(0.5), TableName::Relations);
         assert!((deviation(&phases) - std::f64::consts::PI / 3f64.sqrt()).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_core_fills_its_range_whatever_the_spread() {
+        let shape = Shape {
+            model: Model::TuckER,
+            relation_dim: Some(30),
+            ..SHAPE
+        };
+        let mut rows = vec![f32::NAN; shape.rows(TableName::Relations) * 30];
+        let init = Initializer::new(5, Spread::Normal(1e-3));
+        init.fill(&shape, TableName::Relations, 0.., &mut rows);
+        let largest = |rows: &[f32]| rows.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let (relations, core) = rows.split_at(50 * 30);
+        assert_eq!(core.len(), 100 * 100 * 30);
+        assert!(largest(relations) < 0.01 && (0.99..=1.0).contains(&largest(core)));
     }
 
     #[test]

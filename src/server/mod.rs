@@ -75,8 +75,10 @@ pub struct Shape {
     pub dim: usize,
     /// Rows of the entity table.
     pub entities: usize,
-    /// Rows of the relation table: twice the relations where they are reciprocal.
+    /// Rows of relations: twice the relations where they are reciprocal.
     pub relations: usize,
+    /// Values in a relation's row where the model has a core; unset: as many as in an entity's.
+    pub relation_dim: Option<usize>,
 }
 
 impl Shape {
@@ -84,16 +86,22 @@ impl Shape {
     pub fn width(&self, table: TableName) -> usize {
         match table {
             TableName::Entities => self.dim,
+            TableName::Relations if self.model.has_core() => self.relation_dim.unwrap_or(self.dim),
             TableName::Relations => self.model.relation_width(self.dim),
         }
     }
 
-    /// Rows of a table.
+    /// Rows of a table; those of a core come after the relations'.
     pub fn rows(&self, table: TableName) -> usize {
         match table {
             TableName::Entities => self.entities,
-            TableName::Relations => self.relations,
+            TableName::Relations => self.relations + self.core_rows(),
         }
+    }
+
+    /// Rows of the core: 0 where the model has none.
+    pub fn core_rows(&self) -> usize {
+        self.model.core_rows(self.dim)
     }
 }
 

@@ -80,7 +80,11 @@ impl ParameterServer {
             dtype,
         };
         let entities = spec(TableName::Entities, assignment.layout());
-        let relations = ShardLayout::new(shape.relations, 1, most_rows(TableName::Relations));
+        let relations = ShardLayout::new(
+            shape.rows(TableName::Relations),
+            1,
+            most_rows(TableName::Relations),
+        );
         let relations = spec(TableName::Relations, relations);
         let entities = backend.create_table(&entities, &mut |first, values| {
             let rows = &assignment.rows_in_storage()[first..];

@@ -41,12 +41,14 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         chunk: config.chunk,
         filtered: config.filtered_negatives,
     };
+    sampler.head_negatives = config.head_negatives;
     sampler.weighted_penalty = config.weighted;
     sampler.frequency_weights = config.frequency_weights;
     if config.weigh_answers {
         sampler.weigh_answers();
     }
     sampler.predict_relations = config.relation_weight > 0.0;
+    sampler.core_rows = config.model()?.core_rows(config.dim);
     sampler.seed = config.seed;
     Ok(Prepared {
         sampler,
@@ -93,6 +95,7 @@ pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
         dim: config.dim,
         entities: dataset.entities.len(),
         relations: rule(config, dataset).relation_rows(),
+        relation_dim: config.relation_dim,
     })
 }
 
@@ -100,9 +103,12 @@ pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
 pub fn initializer(config: &Config) -> Initializer {
     let scale = config.init_scale as f32;
     let spread = match config.init {
-        Init::Uniform => Spread::Uniform(scale),
+        Init::Uniform => Spread::Uniform(config.init_low.map_or(-scale, |low| low as f32), scale),
         Init::Normal => Spread::Normal(scale),
-        Init::Xavier => Spread::Uniform(scale * (3.0 / config.dim as f32).sqrt()),
+        Init::Xavier => {
+            let bound = scale * (3.0 / config.dim as f32).sqrt();
+            Spread::Uniform(-bound, bound)
+        }
     };
     Initializer::new(config.seed, spread)
 }

@@ -93,6 +93,28 @@ fn npy_holds_a_header_and_the_same_values() {
 }
 
 #[test]
+fn a_core_is_a_table_of_its_own() {
+    let home = Home::with_ring();
+    home.train("run", "--model tucker --set relation_dim=5");
+    export(&home, "--format npy --output arrays");
+    let shape = |name: &str| npy(&fs::read(home.path(name)).unwrap()).0;
+    let header = shape("arrays/relations.npy");
+    assert!(header.contains("'shape': (6, 5"), "{header}");
+    let header = shape("arrays/core.npy");
+    assert!(header.contains("'shape': (64, 5"), "{header}");
+    let names = home.names("arrays");
+    assert!(!names.contains(&"core.txt".to_owned()), "{names:?}");
+    // Tables of another width are refused.
+    let error = home.fails(&words(
+        "train quick.toml --model tucker --init-from run --output other",
+    ));
+    assert!(
+        error.contains("`relation_dim`: found 5 there, expected dim"),
+        "{error}"
+    );
+}
+
+#[test]
 fn text_holds_vectors_labels_and_word2vec() {
     let home = trained();
     export(&home, "--format tsv --output text");

@@ -126,7 +126,7 @@ fn the_config_of_a_run_trains_it_again_to_the_bit() {
 /// A few ways to train that share little arithmetic, and whether they score all entities by matrix
 /// products. A product of a shard sums in another order than one of the whole table, so that
 /// shards change the last bits there, and only there.
-const WAYS: [(&str, bool); 8] = [
+const WAYS: [(&str, bool); 9] = [
     (
         "--model complex --objective 1vsall --set regularizer=n3 --set lambda=0.01",
         true,
@@ -150,6 +150,10 @@ const WAYS: [(&str, bool); 8] = [
     ),
     (
         "--model rescal --objective 1vsall --set regularizer=l2 --set lambda=0.01",
+        true,
+    ),
+    (
+        "--model tucker --objective kvsall --set optimizer=sgd --set relation_dim=5",
         true,
     ),
     (

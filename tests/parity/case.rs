@@ -10,6 +10,7 @@ use shardloom::rng::{Purpose, Stream, stream};
 use shardloom::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
 use crate::compare::{Columns, compare};
+use crate::cores;
 use crate::halves;
 use crate::oracle;
 
@@ -209,6 +210,7 @@ impl Case {
         sampler.weighted_penalty = self.spec.regularizer.weighted;
         sampler.frequency_weights = rng.random_bool(0.5);
         sampler.predict_relations = self.spec.relation_weight > 0.0;
+        sampler.core_rows = self.spec.model.core_rows(self.dim);
         sampler.seed = self.seed;
         sampler
     }
@@ -223,12 +225,16 @@ impl Case {
         }
     }
 
+    pub fn relation_table(&self, sampler: &Sampler) -> TableSpec {
+        let rows = sampler.rule.relation_rows();
+        let (rows, width) = cores::relation_shape(self.spec.model, rows, self.dim);
+        self.table("relations", rows, width, self.relation_shards)
+    }
+
     /// Runs two steps on the device and in the oracle. Returns the worst number of roundings.
     pub fn run(&self, engine: &mut Backend) -> f64 {
         let sampler = self.sampler();
         let rng = &mut stream(self.seed, Purpose::Init, [0, 2]);
-        let model = self.spec.model;
-        let relation_rows = sampler.rule.relation_rows();
         // More shards than asked for, if the bindings are small.
         let most = engine.most_rows(self.dim);
         let layout = layout(self.entities, self.shards, most);
@@ -237,12 +243,7 @@ impl Case {
             ..self.table("entities", self.entities, self.dim, 1)
         };
         let mut entities = Pair::new(engine, rng, &spec);
-        let spec = self.table(
-            "relations",
-            relation_rows,
-            model.relation_width(self.dim),
-            self.relation_shards,
-        );
+        let spec = self.relation_table(&sampler);
         let mut relations = Pair::new(engine, rng, &spec);
 
         let mut scratch = sampler.scratch();

@@ -99,26 +99,26 @@ fn the_oracles_gradients_match_finite_differences() {
             case.spec.regularizer = Regularizer::NONE;
             let sampler = case.sampler();
             let rng = &mut stream(seed, Purpose::Init, [0, 3]);
-            let rows = sampler.rule.relation_rows();
-            let width = model.relation_width(6);
             let engine = Backend::cpu();
             let entities = Pair::new(&engine, rng, &case.table("entities", 9, 6, 1)).oracle;
-            let relations = case.table("relations", rows, width, 1);
+            let relations = case.relation_table(&sampler);
             let relations = Pair::new(&engine, rng, &relations).oracle;
             let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
             let wanted = oracle::step(&case.spec, &plan, &entities, &relations);
-            for at in 0..entities.values.len() {
-                let moved = |by: f64| {
-                    let mut entities = entities.clone();
-                    entities.values[at] += by;
-                    oracle::step(&case.spec, &plan, &entities, &relations).loss
-                };
-                let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-                let gradient = wanted.entities.values[at];
-                assert!(
-                    (numeric - gradient).abs() < 1e-6 * (1.0 + gradient.abs()),
-                    "{case:?} {at}: {numeric} {gradient}"
-                );
+            let gradients = [&wanted.entities.values, &wanted.relations.values];
+            for (table, gradients) in gradients.into_iter().enumerate() {
+                for (at, &gradient) in gradients.iter().enumerate() {
+                    let moved = |by: f64| {
+                        let mut tables = [entities.clone(), relations.clone()];
+                        tables[table].values[at] += by;
+                        oracle::step(&case.spec, &plan, &tables[0], &tables[1]).loss
+                    };
+                    let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                    assert!(
+                        (numeric - gradient).abs() < 1e-6 * (1.0 + gradient.abs()),
+                        "{case:?} table {table} {at}: {numeric} {gradient}"
+                    );
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod averages;
 mod calls;
 mod case;
 mod compare;
+mod cores;
 mod dropout;
 mod halves;
 mod oracle;

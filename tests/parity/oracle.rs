@@ -13,6 +13,8 @@ use shardloom::optim::OptimizerStep;
 use shardloom::rng::cell;
 use shardloom::sampler::{Candidates, Plan, Rows};
 
+use crate::cores;
+
 /// A table and its optimizer states, row-major.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -88,18 +90,21 @@ impl Gradients {
 
 /// Loss and gradients of a step.
 pub fn step(spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) -> Step {
+    let operands = cores::operands(spec.model, relations, entities.width);
+    let sizes = cores::operand_sizes(spec.model, relations, entities.width);
     let mut out = Step {
         loss: 0.0,
         loss_size: 0.0,
         entities: Gradients::zero(entities),
-        relations: Gradients::zero(relations),
+        relations: Gradients::zero(&operands),
     };
     for q in 0..plan.queries.len() {
-        query(spec, plan, q, entities, relations, &mut out);
+        query(spec, plan, q, entities, (&operands, &sizes), &mut out);
         if plan.predicts_relations {
             pair(spec, plan, q, entities, relations, &mut out);
         }
     }
+    out.relations = cores::to_rows(spec.model, relations, entities.width, out.relations);
     let penalty = spec.regularizer;
     let add = |rows: &Rows, table: &Table, lanes, strength: f32, out: &mut Gradients| {
         for (&row, &weight) in rows.ids.iter().zip(&rows.penalty) {
@@ -133,7 +138,7 @@ fn query(
     plan: &Plan,
     q: usize,
     entities: &Table,
-    relations: &Table,
+    (relations, relation_sizes): (&Table, &Table),
     out: &mut Step,
 ) {
     let model = spec.model;
@@ -158,7 +163,8 @@ fn query(
     model.query(&entity, &relation, inverse, &mut vector);
     let mut vector_size = absolute(&vector);
     if model.has_matrices() {
-        let numbers = [absolute(&entity), absolute(&relation)];
+        let sizes = times(relation_sizes.row(relation_row), &relation_kept);
+        let numbers = [absolute(&entity), sizes];
         model.query(&numbers[0], &numbers[1], inverse, &mut vector_size);
     }
 
@@ -418,7 +424,7 @@ fn score_size(
     }
 }
 
-fn absolute(values: &[f64]) -> Vec<f64> {
+pub fn absolute(values: &[f64]) -> Vec<f64> {
     values.iter().map(|x| x.abs()).collect()
 }
 

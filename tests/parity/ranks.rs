@@ -9,7 +9,8 @@ use shardloom::optim::OptimizerKind;
 use shardloom::rng::{Purpose, Stream, stream};
 
 use crate::case::{layout, pick, values};
-use crate::{backends, halves};
+use crate::cores::{operands, relation_shape};
+use crate::{backends, halves, oracle};
 
 /// Tables of whole numbers below 4: their scores by product and by sum are exact.
 fn whole_numbers(
@@ -104,8 +105,15 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
             let dim = pick(rng, &[2usize, 6, 16, 34, 50]).next_multiple_of(model.values_per_lane());
             let (entity_table, mut rows) =
                 whole_numbers(engine, rng, entities, dim, (shards, dtype));
+            let (relation_count, width) = relation_shape(model, 4, dim);
             let (relation_table, relation_rows) =
-                whole_numbers(engine, rng, 4, model.relation_width(dim), (1, dtype));
+                whole_numbers(engine, rng, relation_count, width, (1, dtype));
+            let relations = oracle::Table {
+                width,
+                values: relation_rows.iter().map(|&x| f64::from(x)).collect(),
+                ..oracle::Table::default()
+            };
+            let operands = operands(model, &relations, dim);
             // Copies of rows, far from their originals, and rows that are not numbers.
             for copy in 0..entities / 3 {
                 let (to, original) = (rng.random_range(0..entities), copy % entities);
@@ -154,14 +162,9 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
                             .collect()
                     };
                     let mut vector = vec![0.0; dim];
-                    let relation = row(
-                        &relation_rows,
-                        query.relation as usize,
-                        model.relation_width(dim),
-                    );
                     model.query(
                         &row(&rows, query.entity as usize, dim),
-                        &relation,
+                        operands.row(query.relation),
                         query.inverse == 1,
                         &mut vector,
                     );
@@ -174,6 +177,7 @@ pub fn check_rankings(engine: &mut Backend, sizes: &[(usize, usize, usize)], dty
                             | Model::Rescal
                             | Model::SimplE
                             | Model::TransEL1
+                            | Model::TuckER
                     );
                     let products = vector.iter().zip(row(&rows, e, dim)).map(|(q, e)| q * e);
                     let allowed = match (exact, model.similarity()) {
@@ -205,9 +209,9 @@ fn equal_rows_tie_exactly() {
                 engine
                     .write(&table, Column::Values, &row.repeat(entities))
                     .unwrap();
-                let width = model.relation_width(dim);
-                let (relations, _) = whole_numbers(&engine, rng, 2, width, (1, dtype));
-                let relation_rows = values(rng, 2 * model.relation_width(dim), -1.0, 1.0);
+                let (rows, width) = relation_shape(model, 2, dim);
+                let (relations, _) = whole_numbers(&engine, rng, rows, width, (1, dtype));
+                let relation_rows = values(rng, rows * width, -1.0, 1.0);
                 engine
                     .write(&relations, Column::Values, &relation_rows)
                     .unwrap();

@@ -45,22 +45,12 @@ fn gradients(
 pub fn check(engine: &mut Backend, case: &Case) {
     let sampler = case.sampler();
     let rng = &mut stream(case.seed, Purpose::Init, [0, 3]);
-    let width = case.spec.model.relation_width(case.dim);
     let mut entities = Pair::new(
         engine,
         rng,
         &case.table("entities", case.entities, case.dim, case.shards),
     );
-    let mut relations = Pair::new(
-        engine,
-        rng,
-        &case.table(
-            "relations",
-            sampler.rule.relation_rows(),
-            width,
-            case.relation_shards,
-        ),
-    );
+    let mut relations = Pair::new(engine, rng, &case.relation_table(&sampler));
     let whole = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
     let wanted = gradients(engine, case, &whole, &mut entities, &mut relations);
 

@@ -55,7 +55,11 @@ fn small_bindings_make_shards_and_tiles() {
         for objective in [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll] {
             let case = Case {
                 entities: 300,
-                dim: 30 / model.values_per_lane() * model.values_per_lane(),
+                // A core must fit into one.
+                dim: match model.has_core() {
+                    true => 9,
+                    false => 30 / model.values_per_lane() * model.values_per_lane(),
+                },
                 batch: 40,
                 ..plain(model, objective)
             };

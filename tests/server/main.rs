@@ -25,6 +25,7 @@ const SHAPE: Shape = Shape {
     dim: 4,
     entities: 20,
     relations: 3,
+    relation_dim: None,
 };
 const RATE: f64 = 0.5;
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Training and ranking through the library.
 
 mod half;
+mod recipes;
 mod warm;
 mod weights;
 

@@ -134,6 +134,38 @@ fn rows_are_taken_over_by_name_wherever_they_lie() {
 }
 
 #[test]
+fn a_core_is_taken_over_however_many_relations_there_are() {
+    let home = tempfile::tempdir().unwrap();
+    let config = Config {
+        model: "tucker".to_owned(),
+        relation_dim: Some(5),
+        lr: 0.05,
+        ..plain()
+    };
+    let run = old_run(&config, &home);
+    let (best, _) = run.load_best(crate::backend()).unwrap();
+    let mut new = neighbours();
+    let mut names = Vocabulary::new();
+    names.intern("one more, before all others");
+    new.relations.iter().for_each(|name| {
+        names.intern(name);
+    });
+    new.relations = names;
+    let warm = WarmStart::open(&run.path, &config, &new).unwrap();
+    let warmed = server(&config, &new, &initializer(&config));
+    warm.apply(&warmed).unwrap();
+    let core = |server: &ParameterServer| {
+        values(server, TableName::Relations).split_off(server.shape().relations * 5)
+    };
+    assert_eq!(core(&warmed).len(), 12 * 12 * 5);
+    assert!(core(&warmed) == core(&best));
+    let row = |server: &ParameterServer, row: usize| {
+        values(server, TableName::Relations)[row * 5..][..5].to_vec()
+    };
+    assert_eq!(row(&warmed, 1), row(&best, 0));
+}
+
+#[test]
 fn a_warm_start_learns_sooner_and_the_same_again() {
     let home = tempfile::tempdir().unwrap();
     let config = Config {

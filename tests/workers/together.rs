@@ -1,6 +1,6 @@
 //! Several workers do what one does (C-DP-002), and the same every time (C-DETERM-001).
 
-use shardloom::config::Config;
+use shardloom::config::{Config, UpdateKind};
 use shardloom::kernel::Backend;
 use shardloom::loss::LossKind;
 use shardloom::optim::{OptimizerKind, RegularizerKind};
@@ -39,6 +39,40 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
         ..one
     };
     assert!(trained(&three, &dataset, "5:kill:1") == alone);
+}
+
+/// Every slice touches the whole core, and every push has it.
+#[test]
+fn c_dp_002_a_core_is_the_same_to_the_bit() {
+    let dataset = family();
+    let one = Config {
+        model: "tucker".to_owned(),
+        dim: 8,
+        relation_dim: Some(5),
+        batch_size: 60,
+        epochs: 2,
+        relation_dropout: 0.2,
+        init_scale: 0.1,
+        validate_every: 0,
+        lanes: 4,
+        ..Config::default()
+    };
+    let alone = trained(&one, &dataset, "");
+    let three = Config {
+        workers: 3,
+        ..one.clone()
+    };
+    for script in ["", SCRIPT] {
+        assert!(trained(&three, &dataset, script) == alone, "{script}");
+    }
+    let apart = Config {
+        workers: 2,
+        lanes: 0,
+        update_mode: UpdateKind::Async,
+        ..one
+    };
+    let found = trained(&apart, &dataset, "");
+    assert!(found.iter().all(|x| x.is_finite()) && found != alone);
 }
 
 /// All rows of relations are pushed then.
@@ -230,12 +264,14 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
         return;
     }
     let dataset = family();
-    for (objective, relation_weight) in [
-        (Objective::Negatives, 0.0),
-        (Objective::OneVsAll, 0.0),
-        (Objective::OneVsAll, 4.0),
+    for (model, objective, relation_weight) in [
+        ("complex", Objective::Negatives, 0.0),
+        ("complex", Objective::OneVsAll, 0.0),
+        ("complex", Objective::OneVsAll, 4.0),
+        ("tucker", Objective::OneVsAll, 0.0),
     ] {
         let one = Config {
+            model: model.to_owned(),
             dim: 12,
             batch_size: 100,
             epochs: 1,

@@ -11,7 +11,8 @@ use crate::sampler::{Plan, Query};
 pub(super) struct Geometry {
     pub spec: StepSpec,
     pub dropout: Dropout,
-    /// Widths of entity and relation rows, and of what a query leaves for its relation's gradient.
+    /// Widths of entity rows, of relations as the operator takes them, and of what a query leaves for
+    /// its relation's gradient.
     pub ew: usize,
     pub rw: usize,
     pub cw: usize,

@@ -4,6 +4,7 @@
 mod average;
 mod block;
 mod candidate_dropout;
+mod core_matrix;
 mod dropout;
 mod grad_candidates_all;
 mod grad_matrix;
@@ -23,6 +24,7 @@ mod query_backward;
 mod rank;
 mod rank_all;
 mod rank_count;
+mod rank_queries;
 mod rearrange;
 mod regularize;
 mod relations;
@@ -66,15 +68,20 @@ pub struct Engine {
 /// Buffers of a step. All are flat, row-major.
 #[derive(Debug, Default)]
 struct Workspace {
-    /// Widths of entity and relation rows, and of what a query leaves for its relation's gradient.
+    /// Widths of entity rows, of relations as the operator takes them, and of what a query leaves for
+    /// its relation's gradient.
     ew: usize,
     rw: usize,
     cw: usize,
+    /// Width of relation rows.
+    relation_width: usize,
     /// Queries of the step.
     count: usize,
-    /// Pulled rows: unique rows × width.
+    /// Pulled rows: unique rows × width. Where there is a core, the relations' matrices instead.
     entities: Values,
     relations: Values,
+    /// What a core needs.
+    core: core_matrix::Core,
     /// Query vectors and their gradients: queries × entity width.
     queries: Values,
     d_queries: Values,
@@ -314,6 +321,7 @@ impl Engine {
             ew: _,
             rw: _,
             cw: _,
+            relation_width: _,
             count: _,
             sampled,
             walks: _,
@@ -321,6 +329,7 @@ impl Engine {
             softmax_all,
             entities,
             relations,
+            core,
             queries,
             d_queries,
             d_inputs,
@@ -337,6 +346,8 @@ impl Engine {
         let buffers = [
             entities,
             relations,
+            &mut core.rows,
+            &mut core.gradients,
             queries,
             d_queries,
             d_inputs,

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::rank_queries::{rank_block, rank_queries};
 use super::score::score;
 use super::score_all::score_all;
-use super::step::{rank_queries, task, tile};
-use super::{BLOCK, Engine, Table, rank_all, rank_count};
+use super::step::{task, tile};
+use super::{Engine, Table, rank_all, rank_count};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Similarity, Visitor};
 
@@ -33,12 +34,7 @@ impl Engine {
             let asked = batch.queries.chunks(rank_all::TILE);
             for (t, (asked, counts)) in asked.zip(counts.chunks_mut(rank_all::TILE)).enumerate() {
                 let queries = self.work.queries.room(asked.len() * width);
-                let parts = asked
-                    .par_chunks(BLOCK)
-                    .zip(queries.par_chunks_mut(BLOCK * width));
-                parts.for_each(|(asked, queries)| {
-                    rank_queries(model, asked, entities, relations, queries);
-                });
+                rank_queries(model, asked, entities, relations, queries);
                 rank_all::rank_all(batch, t * rank_all::TILE, queries, entities, counts);
             }
             return Ok(counts);
@@ -59,7 +55,7 @@ impl Engine {
                 .enumerate()
                 .for_each(|(b, (((asked, counts), queries), scores))| {
                     let queries = &mut queries[..asked.len() * width];
-                    rank_queries(model, asked, entities, relations, queries);
+                    rank_block(model, asked, entities, relations, queries);
                     score_all(model, queries, entities, &mut scores[..asked.len() * rows]);
                     for (i, (query, count)) in asked.iter().zip(counts).enumerate() {
                         let known = batch.known_of(t * tile + b * task + i);

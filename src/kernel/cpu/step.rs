@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::block::{Block, Geometry};
 use super::candidate_dropout::{candidate_dropout, candidate_dropout_backward};
+use super::core_matrix::core_matrix_backward;
 use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_matrix::{Factors, grad_matrix};
@@ -11,7 +12,6 @@ use super::grad_query_all::grad_query_all;
 use super::grad_rows::{add_answers, add_inputs};
 use super::loss::loss;
 use super::pull::pull;
-use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
 use super::score_pairs::visit;
@@ -20,7 +20,7 @@ use super::softmax_all;
 use super::table::{Table, View};
 use super::walks::RowWalk;
 use super::{BLOCK, Values, Workspace};
-use crate::kernel::{RankQuery, StepSpec};
+use crate::kernel::StepSpec;
 use crate::model::Model;
 use crate::sampler::{Candidates, Plan};
 
@@ -49,19 +49,20 @@ impl Workspace {
         entities: &View<'_>,
         relations: &View<'_>,
     ) {
-        let (ew, rw) = (entities.spec.width, relations.spec.width);
-        let cw = model.contribution_width(ew);
+        let ew = entities.spec.width;
+        let (rw, cw) = (model.relation_width(ew), model.contribution_width(ew));
         (self.ew, self.rw, self.cw) = (ew, rw, cw);
+        self.relation_width = relations.spec.width;
         pull(
             entities,
             &plan.entities.ids,
             self.entities.room(plan.entities.len() * ew),
         );
-        pull(
-            relations,
-            &plan.relations.ids,
-            self.relations.room(plan.relations.len() * rw),
-        );
+        let (ids, matrices) = (&plan.relations.ids, &mut self.relations);
+        match plan.core_rows {
+            0 => pull(relations, ids, matrices.room(ids.len() * rw)),
+            core => self.core.matrices(relations, ids, core, matrices),
+        }
         let n = plan.queries.len();
         self.count = n;
         self.queries.room(n * ew);
@@ -70,7 +71,11 @@ impl Workspace {
         self.d_relations.room(n * cw);
         self.losses.room(n);
         self.entity_gradients.room(plan.entities.len() * ew);
-        self.relation_gradients.room(plan.relations.len() * rw);
+        self.relation_gradients
+            .room(ids.len() * relations.spec.width);
+        if plan.core_rows > 0 {
+            self.core.gradients.room((ids.len() - plan.core_rows) * rw);
+        }
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
@@ -255,8 +260,14 @@ impl Workspace {
                 );
             });
 
+        self.reduce_relations(&step, plan);
+    }
+
+    /// The same for the rows of relations, and of the core if there is one.
+    fn reduce_relations(&mut self, step: &Geometry, plan: &Plan) {
+        let (spec, n, width) = (&step.spec, plan.queries.len(), self.relation_width);
         let rows = &plan.relations;
-        let (values, lanes) = (&self.relations[..], spec.model.relation_lanes());
+        let own = rows.len() - plan.core_rows;
         let inputs = &self.d_relations[..n * step.cw];
         let factors = Factors {
             entities: inputs,
@@ -264,33 +275,50 @@ impl Workspace {
             width: step.ew,
         };
         let matrices = spec.model.has_matrices();
-        self.relation_gradients[..rows.len() * step.rw]
+        let sums = match plan.core_rows {
+            0 => &mut self.relation_gradients,
+            _ => &mut self.core.gradients,
+        };
+        sums[..own * step.rw]
             .par_chunks_mut(step.rw)
             .enumerate()
             .for_each(|(i, gradient)| {
                 let places = rows.places_of(i);
                 if matrices {
-                    grad_matrix(plan, &step.dropout, &factors, places, gradient);
+                    return grad_matrix(plan, &step.dropout, &factors, places, gradient);
                 }
                 simd(
                     #[inline(always)]
                     || {
-                        if !matrices {
-                            gradient.fill(0.0);
-                            add_inputs(inputs, places, gradient);
-                        }
+                        gradient.fill(0.0);
+                        add_inputs(inputs, places, gradient);
                         if plan.predicts_relations {
                             self.prediction.add_gradient(i, gradient);
                         }
-                        let strength = penalty.relation * rows.penalty[i];
-                        regularize(
-                            penalty.kind,
-                            lanes,
-                            strength,
-                            &values[i * step.rw..][..step.rw],
-                            gradient,
-                        );
                     },
+                );
+            });
+        let gradients = &mut self.relation_gradients[..rows.len() * width];
+        let values = match plan.core_rows {
+            0 => &self.relations[..],
+            core => {
+                let values = &self.core.rows[..rows.len() * width];
+                let d_matrices = &self.core.gradients[..own * step.rw];
+                core_matrix_backward(values, d_matrices, (width, core), gradients);
+                values
+            }
+        };
+        let (penalty, lanes) = (spec.regularizer, spec.model.relation_lanes());
+        // The core has none.
+        gradients[..own * width]
+            .par_chunks_mut(width)
+            .enumerate()
+            .for_each(|(i, gradient)| {
+                let strength = penalty.relation * rows.penalty[i];
+                let row = &values[i * width..][..width];
+                simd(
+                    #[inline(always)]
+                    || regularize(penalty.kind, lanes, strength, row, gradient),
                 );
             });
     }
@@ -307,32 +335,4 @@ impl Workspace {
             cw: self.cw,
         })
     }
-}
-
-/// Query vectors of rankings: rows of the tables, no dropout.
-pub(super) fn rank_queries(
-    model: Model,
-    queries: &[RankQuery],
-    entities: &View<'_>,
-    relations: &View<'_>,
-    out: &mut [f32],
-) {
-    let dropout = Dropout::none();
-    let (mut wide_entity, mut wide_relation) = (Vec::new(), Vec::new());
-    simd(
-        #[inline(always)]
-        || {
-            for (q, out) in queries
-                .iter()
-                .zip(out.chunks_exact_mut(entities.spec.width))
-            {
-                let rows = (
-                    entities.row(q.entity, &mut wide_entity),
-                    relations.row(q.relation, &mut wide_relation),
-                    q.inverse == 1,
-                );
-                query(model, &dropout, 0, rows, out);
-            }
-        },
-    );
 }

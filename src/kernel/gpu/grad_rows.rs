@@ -54,7 +54,7 @@ pub(super) fn grad_relations(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     if model.has_matrices() {
-        return grad_matrix(recorder, params, work);
+        return grad_matrix(recorder, params, model, work);
     }
     let [values, inputs] = [&work.relations, &work.d_relations].map(|s| s.buffer());
     let gradients = work.relation_gradients.buffer();

@@ -6,6 +6,7 @@
 
 mod average;
 mod candidate_dropout;
+mod core_matrix;
 mod grad_candidates_all;
 mod grad_query;
 mod grad_query_all;
@@ -175,7 +176,8 @@ impl Engine {
             relations,
         };
         step.make_room(&mut self.work, &self.gpu)?;
-        let widths = (entities.spec.width, relations.spec.width);
+        let width = entities.spec.width;
+        let widths = (width, spec.model.relation_width(width));
         let rows = entities.spec.layout.rows();
         self.uploaded = self.words.plan(spec, plan, widths, rows);
         let words = self.words.as_slice();

@@ -40,6 +40,8 @@ params! {
     /// The shard: the table row that it starts with, and its rows.
     base: u32,
     rows: u32,
+    /// The row of the buffer that it starts with, where others lie before it.
+    at_rows: u32,
     /// Where in the plan lie its parts. `NONE` where there is none.
     at_queries: u32,
     at_weights: u32,

@@ -16,7 +16,7 @@ pub(super) fn query(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     if model.has_matrices() {
-        return query_matrix(recorder, params, work);
+        return query_matrix(recorder, params, model, work);
     }
     recorder.dispatch(
         Stage::Query(model),

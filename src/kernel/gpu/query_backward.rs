@@ -18,7 +18,7 @@ pub(super) fn query_backward(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     if model.has_matrices() {
-        return query_matrix_backward(recorder, params, work);
+        return query_matrix_backward(recorder, params, model, work);
     }
     recorder.dispatch(
         Stage::QueryBackward(model),

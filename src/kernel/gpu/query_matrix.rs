@@ -6,16 +6,18 @@ use super::recorder::{Recorder, workgroups};
 use super::source::Stage;
 use super::workspace::Workspace;
 use crate::device::DeviceError;
+use crate::model::Model;
 
 /// Values of a query that a workgroup makes, and rows and columns of a tile of a matrix: see the
 /// shaders.
 const OUTPUTS: u32 = 64;
 const TILE: u32 = 64;
 
-/// Makes the step's query vectors from pulled rows.
+/// Makes the step's query vectors from pulled rows and matrices.
 pub(super) fn query_matrix(
     recorder: &mut Recorder,
     params: &Params,
+    model: Model,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     recorder.dispatch(
@@ -23,7 +25,7 @@ pub(super) fn query_matrix(
         params,
         &[
             work.plan.buffer(),
-            work.relations.buffer(),
+            work.operands(model),
             work.entities.buffer(),
             work.queries.buffer(),
         ],
@@ -35,6 +37,7 @@ pub(super) fn query_matrix(
 pub(super) fn query_matrix_backward(
     recorder: &mut Recorder,
     params: &Params,
+    model: Model,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     recorder.dispatch(
@@ -42,7 +45,7 @@ pub(super) fn query_matrix_backward(
         params,
         &[
             work.plan.buffer(),
-            work.relations.buffer(),
+            work.operands(model),
             work.d_queries.buffer(),
             work.d_inputs.buffer(),
         ],
@@ -59,6 +62,7 @@ fn products(params: &Params) -> u32 {
 pub(super) fn grad_matrix(
     recorder: &mut Recorder,
     params: &Params,
+    model: Model,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     let blocks = u64::from(params.width.div_ceil(TILE));
@@ -69,7 +73,7 @@ pub(super) fn grad_matrix(
             work.plan.buffer(),
             work.entities.buffer(),
             work.d_queries.buffer(),
-            work.relation_gradients.buffer(),
+            work.operand_gradients(model),
         ],
         workgroups(u64::from(params.items) * blocks * blocks, 1),
     )

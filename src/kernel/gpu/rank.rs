@@ -1,5 +1,6 @@
 //! Rankings and scores outside training.
 
+use super::core_matrix::{Core, core_matrix};
 use super::params::Params;
 use super::pull::pull;
 use super::query::query;
@@ -34,7 +35,7 @@ impl Engine {
         self.work.counts.room(&self.gpu, words)?;
         widen::make_room(&mut self.work, &self.gpu, entities)?;
         unlocked(&mut self.recorder).clear(self.work.counts.buffer());
-        let block = self.block(relations);
+        let block = self.block(model, entities);
         for (b, queries) in batch.queries.chunks(block).enumerate() {
             let skip = |q: usize, out: &mut Vec<u32>| {
                 out.extend_from_slice(batch.known_of(b * block + q));
@@ -70,7 +71,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         let rows = entities.spec.layout.rows();
-        let tile = tile(&self.gpu, rows).min(self.block(relations));
+        let tile = tile(&self.gpu, rows).min(self.block(model, entities));
         widen::make_room(&mut self.work, &self.gpu, entities)?;
         let mut scores = vec![0.0; queries.len() * rows];
         let found = scores.chunks_mut(tile * rows);
@@ -102,7 +103,7 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         let mut scores = vec![0.0; queries.len()];
-        let block = self.block(relations);
+        let block = self.block(model, entities);
         for (queries, found) in queries.chunks(block).zip(scores.chunks_mut(block)) {
             let tables = (entities, relations);
             let params = self.query_vectors(model, queries, tables, true, |_, _| ())?;
@@ -115,9 +116,9 @@ impl Engine {
         Ok(scores)
     }
 
-    /// Queries of a block: each has a relation's row of its own, which may be a whole matrix.
-    fn block(&self, relations: &Table) -> usize {
-        let width = relations.spec.width;
+    /// Queries of a block: each may have a relation of its own, and that may be a whole matrix.
+    fn block(&self, model: Model, entities: &Table) -> usize {
+        let width = model.relation_width(entities.spec.width);
         let most = self.most_rows(width).min(MOST_VALUES / width.max(1));
         most.clamp(1, MOST_QUERIES)
     }
@@ -134,14 +135,27 @@ impl Engine {
     ) -> Result<Params, KernelError> {
         check::queries(model, queries, &entities.spec, &relations.spec)?;
         let (gpu, n) = (&self.gpu, queries.len());
-        let (width, relation_width) = (entities.spec.width, relations.spec.width);
+        let width = entities.spec.width;
+        // Each relation once, then the core if there is one.
+        let mut asked: Vec<u32> = queries.iter().map(|query| query.relation).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let core = Core {
+            relations: asked.len(),
+            rows: model.core_rows(width),
+            width: relations.spec.width,
+        };
+        let end = relations.spec.layout.rows() as u32;
+        asked.extend(end - core.rows as u32..end);
         self.work.entities.room(gpu, n * width)?;
-        self.work.relations.room(gpu, n * relation_width)?;
+        self.work.relations.room(gpu, asked.len() * core.width)?;
+        core.make_room(&mut self.work, gpu, false)?;
         self.work.queries.room(gpu, n * width)?;
         self.work.targets.room(gpu, n * width)?;
         self.work.thresholds.room(gpu, n)?;
 
-        let (params, at_ids) = self.words.ranking(queries, skip, (width, relation_width));
+        let widths = (width, model.relation_width(width));
+        let (params, at_ids) = self.words.ranking(queries, &asked, skip, widths);
         let words = self.words.as_slice();
         self.work.plan.room(gpu, words.len())?;
         // What was recorded still reads the words of the block before.
@@ -156,10 +170,20 @@ impl Engine {
             (entities, work.targets.buffer()),
         ];
         let stages = if targets { 3 } else { 2 };
-        for ((table, into), at_ids) in gathered.into_iter().zip(at_ids).take(stages) {
-            let ids = &words[at_ids as usize..][..n];
+        for ((table, into), ids) in gathered.into_iter().zip(at_ids).take(stages) {
+            let at_ids = ids.start as u32;
             let params = Params { at_ids, ..params };
-            pull(recorder, &params, table, ids, work.plan.buffer(), into)?;
+            pull(
+                recorder,
+                &params,
+                table,
+                &words[ids],
+                work.plan.buffer(),
+                into,
+            )?;
+        }
+        if core.rows > 0 {
+            core_matrix(recorder, core, work)?;
         }
         query(recorder, &params, model, work)?;
         Ok(params)

@@ -2,6 +2,7 @@
 
 use super::Table;
 use super::candidate_dropout::{mask_pulled, mask_shard_gradients, mask_shards};
+use super::core_matrix::{Core, core_matrix, core_matrix_backward};
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query::grad_query;
 use super::grad_query_all::{SLICE, grad_query_all};
@@ -38,6 +39,16 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// The core that the plan has pulled, if the model has one.
+    fn core(&self) -> Option<Core> {
+        let (plan, rows) = (self.plan, self.plan.core_rows);
+        (rows > 0).then(|| Core {
+            relations: plan.relations.len() - rows,
+            rows,
+            width: self.relations.spec.width,
+        })
+    }
+
     /// Makes room for what the stages write.
     pub fn make_room(&self, work: &mut Workspace, gpu: &Gpu) -> Result<(), DeviceError> {
         let (plan, n) = (self.plan, self.plan.queries.len());
@@ -48,6 +59,9 @@ impl Step<'_> {
         work.relations.room(gpu, relations * relation_width)?;
         work.relation_gradients
             .room(gpu, relations * relation_width)?;
+        if let Some(core) = self.core() {
+            core.make_room(work, gpu, true)?;
+        }
         work.queries.room(gpu, n * width)?;
         let halves = if plan.predicts_relations { 2 } else { 1 };
         work.d_queries.room(gpu, halves * n * width)?;
@@ -99,7 +113,10 @@ impl Step<'_> {
     ) -> Result<(), DeviceError> {
         let (plan, params, model) = (self.plan, &uploaded.params, self.spec.model);
         let entity_rows = uploaded.entities.params(params);
-        let relation_rows = uploaded.relations.params(params);
+        let relation_rows = Params {
+            items: (plan.relations.len() - plan.core_rows) as u32,
+            ..uploaded.relations.params(params)
+        };
         let words = work.plan.buffer();
         let [entities, relations] = [&work.entities, &work.relations].map(|s| s.buffer());
 
@@ -119,6 +136,9 @@ impl Step<'_> {
             words,
             relations,
         )?;
+        if let Some(core) = self.core() {
+            core_matrix(recorder, core, work)?;
+        }
         query(recorder, params, model, work)?;
         let masks = params.candidate_threshold > 0;
         match plan.candidates {
@@ -146,6 +166,9 @@ impl Step<'_> {
         }
         query_backward(recorder, params, model, work)?;
         grad_relations(recorder, &relation_rows, model, &plan.relations, work)?;
+        if let Some(core) = self.core() {
+            core_matrix_backward(recorder, gpu, core, work)?;
+        }
         if plan.predicts_relations {
             relations::record(recorder, gpu, uploaded, model, work)?;
         }
@@ -161,7 +184,7 @@ impl Step<'_> {
             recorder,
             &relation_rows,
             how,
-            params.relation_width,
+            self.relations.spec.width as u32,
             buffers,
         )?;
 

@@ -57,7 +57,11 @@ fn run(
         let fill = &mut |_, values: &mut [f32]| values.fill_with(|| rng.random_range(-1.0..1.0));
         engine.create_table(&spec, fill).unwrap()
     };
-    let relations = table("relations", 3, model.relation_width(width), 1);
+    let (core, relation_width) = match model.core_rows(width) {
+        0 => (0, model.relation_width(width)),
+        core => (core, 7),
+    };
+    let relations = table("relations", 3 + core, relation_width, 1);
     let entities_table = table("entities", entities, width, 2);
 
     let rule = QueryRule {
@@ -65,7 +69,8 @@ fn run(
         reciprocal: false,
     };
     let size = facts.len();
-    let sampler = Sampler::new(facts, entities as u32, rule, Objective::OneVsAll, size);
+    let mut sampler = Sampler::new(facts, entities as u32, rule, Objective::OneVsAll, size);
+    sampler.core_rows = core;
     let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
     let spec = StepSpec {
         model,

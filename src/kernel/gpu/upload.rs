@@ -1,5 +1,7 @@
 //! A plan as the device sees it: one buffer of words, and where in it the parts begin.
 
+use std::ops::Range;
+
 use super::params::{NONE, Params};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::sampler::{Candidates, Plan, Query, Rows};
@@ -66,8 +68,8 @@ impl Words {
         }
     }
 
-    /// Lays out the plan of a training step. `width` and `relation_width` are those of the rows,
-    /// `entities` is the number of rows of the entity table.
+    /// Lays out the plan of a training step. `width` is that of entity rows, `relation_width`
+    /// that of relations as the operator takes them, `entities` is the number of rows of the entity table.
     pub fn plan(
         &mut self,
         spec: &StepSpec,
@@ -152,27 +154,27 @@ impl Words {
         }
     }
 
-    /// Lays out a block of rankings: one entity, relation and target row a query, and the
-    /// candidates that each must skip, ascending. Returns the parameters and where the ids of
-    /// entities, relations and targets begin.
+    /// Lays out a block of rankings: one entity and one target row a query, the rows of `relations`,
+    /// ascending, which begin with all that are asked for, and the candidates that each must skip,
+    /// ascending. Returns the parameters and where the ids of entities, relations and targets lie.
     pub fn ranking(
         &mut self,
         queries: &[RankQuery],
+        relations: &[u32],
         skipped: impl Fn(usize, &mut Vec<u32>),
         (width, relation_width): (usize, usize),
-    ) -> (Params, [u32; 3]) {
+    ) -> (Params, [Range<usize>; 3]) {
         self.0.clear();
-        let ids: [fn(&RankQuery) -> u32; 3] = [|q| q.entity, |q| q.relation, |q| q.target];
-        let at_ids = ids.map(|id| {
-            let at = self.0.len() as u32;
-            self.0.extend(queries.iter().map(id));
-            at
+        let ids = |id: fn(&RankQuery) -> u32| queries.iter().map(id).collect::<Vec<u32>>();
+        let at_ids = [&ids(|q| q.entity)[..], relations, &ids(|q| q.target)].map(|ids| {
+            let at = self.add(ids) as usize;
+            at..at + ids.len()
         });
         let at_queries = self.0.len() as u32;
         for (i, query) in (0..).zip(queries) {
             let query = Query {
                 entity: i,
-                relation: i,
+                relation: relations.partition_point(|&id| id < query.relation) as u32,
                 inverse: query.inverse,
                 target: i,
             };

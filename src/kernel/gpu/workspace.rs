@@ -2,6 +2,7 @@
 
 use super::params::Params;
 use crate::device::{Buffer, DeviceError, Gpu};
+use crate::model::Model;
 
 /// A storage buffer that grows with the demand and is reused from step to step. Growing loses the
 /// contents.
@@ -70,6 +71,9 @@ workspace! {
     /// Pulled rows: unique rows × width (rankings: one row a query).
     entities,
     relations,
+    /// What a core makes of relations, and ∂loss/∂that: unique relations × rows of the core.
+    matrices,
+    matrix_gradients,
     /// Query vectors: queries × entity width.
     queries,
     /// ∂loss/∂query, then contributions of queries to their entities (but see `d_inputs`); where
@@ -138,6 +142,22 @@ impl Workspace {
         match params.candidate_threshold {
             0 => self.entities.buffer(),
             _ => self.candidates.buffer(),
+        }
+    }
+
+    /// Relations as the operator takes them: rows, or what a core makes of them.
+    pub fn operands(&self, model: Model) -> &Buffer {
+        match model.has_core() {
+            true => self.matrices.buffer(),
+            false => self.relations.buffer(),
+        }
+    }
+
+    /// Where their gradients go.
+    pub fn operand_gradients(&self, model: Model) -> &Buffer {
+        match model.has_core() {
+            true => self.matrix_gradients.buffer(),
+            false => self.relation_gradients.buffer(),
         }
     }
 

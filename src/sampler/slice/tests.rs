@@ -14,14 +14,14 @@ fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
     let objective = prop::sample::select(vec![Drawn, Drawn, OneVsAll, KVsAll]);
     let sides = prop::sample::select(vec![Sides::Both, Sides::Tail, Sides::Bernoulli]);
     let chunk = prop::sample::select(vec![1usize, 2, 3, 8]);
-    let flags = any::<[bool; 5]>();
+    let flags = any::<[bool; 6]>();
     let cuts = prop::collection::vec(0.0..1.0, 0..6);
     (objective, sides, chunk, flags, 0u64..1000, cuts).prop_map(
         |(
             objective,
             sides,
             chunk,
-            [reciprocal, filtered, weighted, frequency, predict],
+            [reciprocal, filtered, weighted, frequency, predict, core],
             seed,
             cuts,
         )| {
@@ -47,6 +47,7 @@ fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
             sampler.weighted_penalty = weighted;
             sampler.frequency_weights = frequency;
             sampler.predict_relations = predict;
+            sampler.core_rows = if core { 3 } else { 0 };
             let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
             let n = plan.queries.len();
             let units = n.div_ceil(plan.unit());
@@ -156,7 +157,9 @@ proptest! {
                 for (i, id) in rows.ids.iter().enumerate() {
                     let list = places(slice, rows, i, slots);
                     let needed = !list.is_empty() || rows.occurrences[i] > 0;
-                    prop_assert!(needed || plan.predicts_relations);
+                    let core = std::ptr::eq(rows, &slice.relations)
+                        && i >= rows.len() - slice.core_rows;
+                    prop_assert!(needed || plan.predicts_relations || core);
                     lists[whole.ids.binary_search(id).unwrap()].extend(list);
                 }
                 if let Candidates::Sampled { slots: own, .. } = &slice.candidates {
@@ -176,7 +179,7 @@ proptest! {
     #[test]
     fn weights_and_penalties_add_up((plan, ends) in plans()) {
         let n = plan.queries.len() as f64;
-        let (mut entities, mut relations) = (vec![0.0; 20], vec![0.0; 8]);
+        let (mut entities, mut relations) = (vec![0.0; 20], vec![0.0; 8 + 3]);
         let mut at = 0;
         for slice in slices(&plan, &ends) {
             let share = slice.queries.len() as f64 / n;

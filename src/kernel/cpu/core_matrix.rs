@@ -1,0 +1,132 @@
+//! `core_matrix`, `core_matrix_backward`: relations and a core → the relations' matrices, and back.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use super::Values;
+use super::pull::pull;
+use super::table::View;
+
+/// Rows of the core, and relations, that one task works on; fixed, so that no sum depends on the
+/// number of threads.
+const ROWS: usize = 512;
+const RELATIONS: usize = 16;
+
+/// What a core needs beside the buffers of a step.
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    /// Pulled rows: relations, then the core.
+    pub rows: Values,
+    /// ∂loss/∂matrix of every relation.
+    pub gradients: Values,
+}
+
+impl Core {
+    /// Pulls relations and core rows, `ids`, and makes the relations' matrices.
+    pub fn matrices(
+        &mut self,
+        table: &View<'_>,
+        ids: &[u32],
+        core_rows: usize,
+        matrices: &mut Values,
+    ) {
+        let (width, own) = (table.spec.width, ids.len() - core_rows);
+        let rows = self.rows.room(ids.len() * width);
+        pull(table, ids, rows);
+        let (relations, core) = rows.split_at(own * width);
+        core_matrix(relations, core, width, matrices.room(own * core_rows));
+    }
+}
+
+/// Overwrites `matrices`, relations × rows of the core, with their dot products.
+pub(super) fn core_matrix(relations: &[f32], core: &[f32], width: usize, matrices: &mut [f32]) {
+    let (n, cells) = (relations.len() / width, core.len() / width);
+    scores(
+        MatRef::from_row_major_slice(relations, n, width),
+        MatRef::from_row_major_slice(core, cells, width),
+        MatMut::from_row_major_slice_mut(matrices, n, cells),
+    );
+}
+
+/// Products with strips of the core, side by side.
+fn scores(relations: MatRef<'_, f32>, core: MatRef<'_, f32>, out: MatMut<'_, f32>) {
+    let rows = core.nrows();
+    if rows <= ROWS {
+        let core = core.transpose();
+        matmul(out, Accum::Replace, relations, core, 1.0, Par::Seq);
+        return;
+    }
+    let middle = (rows / 2).next_multiple_of(ROWS);
+    let (upper, lower) = core.split_at_row(middle);
+    let (left, right) = out.split_at_col_mut(middle);
+    rayon::join(
+        || scores(relations, upper, left),
+        || scores(relations, lower, right),
+    );
+}
+
+/// Overwrites `gradients`, of relations and then the core as `rows` are, given ∂loss/∂matrix.
+pub(super) fn core_matrix_backward(
+    rows: &[f32],
+    d_matrices: &[f32],
+    (width, core_rows): (usize, usize),
+    gradients: &mut [f32],
+) {
+    let own = rows.len() / width - core_rows;
+    let (relations, core) = rows.split_at(own * width);
+    let (d_relations, d_core) = gradients.split_at_mut(own * width);
+    let whole = MatRef::from_row_major_slice(core, core_rows, width);
+    let blocks = d_relations.par_chunks_mut(RELATIONS * width);
+    blocks
+        .zip(d_matrices.par_chunks(RELATIONS * core_rows))
+        .for_each(|(out, d_matrices)| {
+            let n = out.len() / width;
+            let d_matrices = MatRef::from_row_major_slice(d_matrices, n, core_rows);
+            let out = MatMut::from_row_major_slice_mut(out, n, width);
+            matmul(out, Accum::Replace, d_matrices, whole, 1.0, Par::Seq);
+        });
+    let d_matrices = MatRef::from_row_major_slice(d_matrices, own, core_rows);
+    let relations = MatRef::from_row_major_slice(relations, own, width);
+    let strips = d_core.par_chunks_mut(ROWS * width).enumerate();
+    strips.for_each(|(b, out)| {
+        let n = out.len() / width;
+        let strip = d_matrices.subcols(b * ROWS, n).transpose();
+        let out = MatMut::from_row_major_slice_mut(out, n, width);
+        matmul(out, Accum::Replace, strip, relations, 1.0, Par::Seq);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    #[test]
+    fn products_are_those_of_the_oracle() {
+        // Whole numbers, so that sums are exact in any order; strips and blocks of all kinds.
+        for (n, width, cells) in [(1, 1, 1), (3, 7, 25), (17, 5, 1030), (33, 2, 2500)] {
+            let number = |i: usize| (i * 7 % 11) as f32 - 5.0;
+            let rows: Vec<f32> = (0..(n + cells) * width).map(number).collect();
+            let d_matrices: Vec<f32> = (3..n * cells + 3).map(number).collect();
+            let (relations, core) = rows.split_at(n * width);
+            let mut matrices = vec![f32::NAN; n * cells];
+            core_matrix(relations, core, width, &mut matrices);
+            let mut gradients = vec![f32::NAN; rows.len()];
+            core_matrix_backward(&rows, &d_matrices, (width, cells), &mut gradients);
+
+            let mut wanted = vec![0.0; rows.len()];
+            let (d_relations, d_core) = wanted.split_at_mut(n * width);
+            let each = relations.chunks(width).zip(d_relations.chunks_mut(width));
+            for (i, (relation, d_relation)) in each.enumerate() {
+                let range = i * cells..(i + 1) * cells;
+                let mut matrix = vec![f32::NAN; cells];
+                model::core_matrix(relation, core, &mut matrix);
+                assert_eq!(matrices[range.clone()], matrix);
+                let d_matrix = &d_matrices[range];
+                model::core_matrix_backward((relation, core), d_matrix, d_relation, d_core);
+            }
+            assert_eq!(gradients, wanted, "{n} {width} {cells}");
+        }
+    }
+}
