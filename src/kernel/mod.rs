@@ -42,6 +42,7 @@ mod layout;
 mod merge;
 mod push;
 mod repeat;
+mod times;
 
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;
@@ -50,6 +51,7 @@ pub use layout::{ShardLayout, TableSpec};
 use merge::Merger;
 pub use push::{GradientRows, Places, Push};
 pub use repeat::RowBatch;
+pub use times::{StageTime, Timed};
 
 use bytemuck::{Pod, Zeroable};
 
