@@ -125,7 +125,10 @@ mod tests {
             })
             .unwrap()
         };
-        assert_eq!((of(1e-3).median, of(1e-3).timed_by), (1e-3, TimedBy::Device));
+        assert_eq!(
+            (of(1e-3).median, of(1e-3).timed_by),
+            (1e-3, TimedBy::Device)
+        );
         for wrong in [0.0, 1e9, f64::NAN] {
             assert_eq!(of(wrong).timed_by, TimedBy::Host);
             assert!(of(wrong).median >= SAMPLE.as_secs_f64());

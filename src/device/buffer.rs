@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytemuck::Pod;
-use wgpu::{Buffer, BufferUsages, COPY_BUFFER_ALIGNMENT as WORD, MapMode};
+use wgpu::{Buffer, BufferSize, BufferUsages, COPY_BUFFER_ALIGNMENT as WORD, MapMode};
 
 use super::{
     DeviceError, Gpu,
@@ -154,6 +154,43 @@ impl Gpu {
             let mut word = [0; WORD as usize];
             word[..rest.len()].copy_from_slice(rest);
             self.put(buffer, at, &word);
+        }
+        self.known_loss()
+    }
+
+    /// [Writes](Self::write) words that lie in several places one after the other, from the start of
+    /// the buffer on. They are copied once, to where the device takes them from.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_parts(
+        &self,
+        buffer: &Buffer,
+        parts: &[impl AsRef<[u32]>],
+    ) -> Result<(), DeviceError> {
+        let parts = parts.iter().map(|part| bytemuck::cast_slice(part.as_ref()));
+        let bytes: usize = parts.clone().map(<[u8]>::len).sum();
+        in_range(buffer, 0, bytes as u64)?;
+        let mut at = 0;
+        match BufferSize::new(bytes as u64) {
+            Some(size) if size.get() <= CHUNK => {
+                // Why there is none, if so, the next check tells.
+                if let Some(mut view) = self.queue().write_buffer_with(buffer, 0, size) {
+                    for part in parts {
+                        view.slice(at..at + part.len()).copy_from_slice(part);
+                        at += part.len();
+                    }
+                }
+                self.0.tally.writes.add(1);
+                self.0.tally.written_bytes.add(size.get());
+                self.bound_writes(size.get())?;
+            }
+            _ => {
+                for part in parts {
+                    self.write(buffer, at as u64, part)?;
+                    at += part.len();
+                }
+            }
         }
         self.known_loss()
     }

@@ -51,7 +51,7 @@ use std::sync::{Mutex, PoisonError};
 use self::push::PushWork;
 use self::recorder::Recorder;
 use self::step::Step;
-use self::upload::{Uploaded, Words};
+use self::upload::{Parts, Uploaded, Words};
 use self::workspace::Workspace;
 use super::{Column, KernelError, StepSpec, TableSpec, check};
 use crate::device::{Buffer, DeviceError, Gpu};
@@ -179,10 +179,11 @@ impl Engine {
         step.make_room(&mut self.work, &self.gpu)?;
         let widths = (entities.spec.width, relations.spec.width);
         let rows = entities.spec.layout.rows();
-        self.uploaded = self.words.plan(spec, plan, widths, rows);
-        let words = self.words.as_slice();
-        self.work.plan.room(&self.gpu, words.len())?;
-        self.gpu.write(self.work.plan.buffer(), 0, words)?;
+        let (uploaded, parts) = Parts::plan(spec, plan, widths, rows);
+        self.uploaded = uploaded;
+        self.work.plan.room(&self.gpu, parts.len())?;
+        let words = self.work.plan.buffer();
+        self.gpu.write_parts(words, parts.as_slice())?;
 
         let recorder = unlocked(&mut self.recorder);
         step.record(recorder, &self.gpu, &self.uploaded, &self.work)?;
