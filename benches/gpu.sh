@@ -42,16 +42,22 @@ attempt() {
     timeout "$seconds" "$@" >"$out/$name.log" 2>&1 || echo "$name FAILED or took over $seconds s"
 }
 
-bench() {
-    # shellcheck disable=SC2086 # several flags
-    attempt "$1" "$2" "$here/shardloom" bench --device gpu --output "$out/$2.jsonl" "${@:3}" ${BENCH:-}
+# The lines of results in OUT/NAME.log, without what is said beside them: what there is when time is
+# up counts.
+results() {
+    grep '^{' "$out/$1.log" >"$out/$1.jsonl" || true
 }
 
-# The peer's lines of results, without what it says beside them.
+bench() {
+    # shellcheck disable=SC2086 # several flags
+    attempt "$1" "$2" "$here/shardloom" bench --device gpu --json "${@:3}" ${BENCH:-}
+    results "$2"
+}
+
 peer() {
     [ -f "$here/peer.py" ] || return 0
     attempt "$1" "$2" python3 "$here/peer.py" "${@:3}"
-    grep '^{' "$out/$2.log" >"$out/$2.jsonl" || true
+    results "$2"
 }
 
 # At most 5 minutes.
@@ -62,12 +68,15 @@ part_parity() {
 
 # At most 7 minutes.
 part_updates() {
-    local rows batches
+    local rows batches few
     # The peer comes first and last: clocks change as a card warms up.
     peer 30 peer-updates-before --only copy,gemm,update
     for rows in ${ROWS:-1000000 10000000}; do
+        # Filling larger tables takes its time.
+        few=$([ "$rows" -le 1000000 ] || echo "--only copy,gather,update_sgd,update_adagrad --dtype f32")
         for batches in 1 8; do
-            bench 90 "updates-$rows-$batches" --rows "$rows" --batches "$batches"
+            # shellcheck disable=SC2086 # several flags
+            bench 90 "updates-$rows-$batches" --rows "$rows" --batches "$batches" $few
         done
     done
     peer 30 peer-updates-after --only copy,gemm,update
@@ -76,7 +85,6 @@ part_updates() {
 # At most 5 minutes.
 part_training() {
     bench 200 training --suite training --stages ${NAMES:+--name "$NAMES"}
-    cat "$out/training.log"
     peer 100 peer-training --only onevsall,negsamp,rank
 }
 
