@@ -124,6 +124,9 @@ config! {
     filtered_negatives: bool = false,
     /// Weigh facts by 1/√(occurrences of their pairs).
     frequency_weights: bool = false,
+    /// kvsall: weigh queries by the number of their answers, instead of all alike. That is the objective
+    /// of 1vsall, with all answers of a query in one step.
+    weigh_answers: bool = false,
     /// Optimizer: sgd, adagrad, row-adagrad or adam.
     optimizer: OptimizerKind = OptimizerKind::Adagrad,
     /// Learning rate.
@@ -447,6 +450,10 @@ impl Config {
         if all && self.frequency_weights {
             let reason = "kvsall has many facts a query and weighs queries alike".to_owned();
             return Err(ConfigError::invalid("frequency_weights", reason));
+        }
+        if self.weigh_answers && !all {
+            let reason = "only kvsall asks queries with several answers".to_owned();
+            return Err(ConfigError::invalid("weigh_answers", reason));
         }
         if self.reciprocal && matches!(self.sides, Sides::Tail | Sides::Head) {
             let reason = "with reciprocal relations, one end leaves half of the relations untrained; set reciprocal = false or both ends".to_owned();

@@ -37,6 +37,8 @@ pub struct Sampler {
     pub(super) filter: FilterIndex,
     /// Probability that the head is asked for, by relation (Bernoulli only).
     head_probability: Vec<f64>,
+    /// Answers of a query on average, where queries weigh by the number of theirs (K-vs-all only).
+    pub(super) mean_answers: Option<f64>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
 }
@@ -84,6 +86,7 @@ impl Sampler {
             seed: 0,
             entities,
             head_probability: head_probabilities(&facts, rule.relations),
+            mean_answers: None,
             distinct: Vec::new(),
             item_weights: Vec::new(),
             facts,

@@ -30,6 +30,16 @@ impl Sampler {
         }
     }
 
+    /// Weighs K-vs-all queries by the number of their answers, relative to the mean: an epoch's losses
+    /// and penalties are then those of 1-vs-all, with the answers of a query taken together (and a
+    /// fact that is repeated taken once).
+    pub fn weigh_answers(&mut self) {
+        let answers = |query: &Asked| query.answers(&self.filter).len();
+        let total: usize = self.distinct.iter().map(answers).sum();
+        self.mean_answers =
+            (!self.distinct.is_empty()).then(|| total as f64 / self.distinct.len() as f64);
+    }
+
     /// What each query's loss is multiplied by: its share in the batch's mean times its relative
     /// weight.
     pub(super) fn weights(&self, asked: &[Asked], targets: &[u32], relative: &[f32]) -> Vec<f32> {
@@ -41,6 +51,11 @@ impl Sampler {
     }
 
     fn shares(&self, asked: &[Asked], targets: &[u32]) -> Vec<f32> {
+        if let Some(mean) = self.mean_answers {
+            let answers = |query: &Asked| query.answers(&self.filter).len() as f64;
+            let share = |query| (answers(query) / mean / asked.len() as f64) as f32;
+            return asked.iter().map(share).collect();
+        }
         if !self.frequency_weights {
             return vec![1.0 / asked.len() as f32; asked.len()];
         }
@@ -94,10 +109,11 @@ impl Sampler {
             count(rows, 0, query.entity, facts);
             count(relations, 1, query.relation, facts);
         }
+        let items = queries.len() as f32 * self.mean_answers.unwrap_or(1.0) as f32;
         for (rows, weighed) in [rows, relations].into_iter().zip(&weighed) {
             for (penalty, &weight) in rows.penalty.iter_mut().zip(weighed) {
                 *penalty = match self.weighted_penalty {
-                    true => weight as f32 / queries.len() as f32,
+                    true => weight as f32 / items,
                     false => f32::from(u8::from(weight > 0.0)),
                 };
             }
@@ -219,6 +235,40 @@ mod tests {
             assert_eq!(plan.facts, 3);
             assert!(plan.weights.iter().all(|&w| w == 1.0 / 6.0), "{plan:?}");
             assert!(weighed.filter.contains(fact(FACTS[0])));
+        }
+    }
+
+    #[test]
+    fn answers_that_weigh_add_up_to_what_their_facts_do_one_by_one() {
+        let (mut together, alone) = (
+            sampler(&FACTS[..4], Objective::KVsAll),
+            sampler(&FACTS[..4], Objective::OneVsAll),
+        );
+        together.weigh_answers();
+        // One step is an epoch: sums over its queries are those over all facts.
+        let (together, alone) = (plan(&together), plan(&alone));
+        assert!(together.queries.len() < alone.queries.len());
+        let by_query = |plan: &Plan| {
+            let mut sums = std::collections::BTreeMap::new();
+            for (name, weight) in weighed(plan) {
+                *sums.entry(name).or_insert(0.0) += weight;
+            }
+            sums
+        };
+        for ((name, found), (other, wanted)) in
+            by_query(&together).into_iter().zip(by_query(&alone))
+        {
+            assert_eq!(name, other);
+            assert!((found - wanted).abs() < 1e-6, "{name:?} {found} {wanted}");
+        }
+        assert_eq!(together.entities.ids, alone.entities.ids);
+        let pairs = together
+            .entities
+            .penalty
+            .iter()
+            .zip(&alone.entities.penalty);
+        for (found, wanted) in pairs {
+            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
         }
     }
 

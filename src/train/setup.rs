@@ -43,6 +43,9 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
     };
     sampler.weighted_penalty = config.weighted;
     sampler.frequency_weights = config.frequency_weights;
+    if config.weigh_answers {
+        sampler.weigh_answers();
+    }
     sampler.predict_relations = config.relation_weight > 0.0;
     sampler.seed = config.seed;
     Ok(Prepared {

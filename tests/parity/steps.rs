@@ -84,6 +84,35 @@ fn sums_over_many_rows_are_cut_in_slices() {
     }
 }
 
+/// On the CPU, candidates that a cache holds are walked by query, and others by row in segments.
+#[test]
+fn candidates_near_and_far_match_the_oracle() {
+    for mut engine in backends() {
+        for model in [
+            Model::TransEL1,
+            Model::TransEL2,
+            Model::DistMult,
+            Model::RotatE,
+        ] {
+            for (dim, count) in [(150, 6), (530, 130)] {
+                for (chunk, filtered) in [(1, true), (3, false)] {
+                    let case = Case {
+                        dim,
+                        batch: 7,
+                        negatives: Negatives {
+                            count,
+                            chunk,
+                            filtered,
+                        },
+                        ..plain(model, Objective::Negatives)
+                    };
+                    case.run(&mut engine);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn lines_of_workgroups_fold() {
     let Some(gpu) = testing::gpu() else { return };

@@ -3,10 +3,11 @@
 
 use rayon::prelude::*;
 
+use super::BLOCK;
+use super::Values;
 use super::dropout::Dropout;
 use super::simd::simd;
 use super::table::{Table, View};
-use super::{BLOCK, room};
 use crate::kernel::{Dtype, ShardLayout, TableSpec};
 use crate::optim::OptimizerKind;
 
@@ -42,9 +43,9 @@ pub(super) fn pulled_candidate_dropout(
     dropout: &Dropout,
     ids: &[u32],
     pulled: &[f32],
-    out: &mut Vec<f32>,
+    out: &mut Values,
 ) {
-    let out = room(out, pulled.len());
+    let out = out.room(pulled.len());
     out.copy_from_slice(pulled);
     pulled_candidate_dropout_backward(dropout, ids, out);
 }
@@ -67,7 +68,7 @@ pub(super) fn candidate_dropout_backward(
     dropout: &Dropout,
     layout: &ShardLayout,
     width: usize,
-    gradients: &mut [Vec<f32>],
+    gradients: &mut [Values],
 ) {
     for (s, gradient) in gradients.iter_mut().enumerate() {
         let first = layout.range(s).start;

@@ -4,6 +4,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use super::Values;
 use super::score::add_gradient;
 use super::simd::simd;
 use super::table::View;
@@ -19,7 +20,7 @@ pub(super) fn grad_candidates_all(
     coefficients: &[f32],
     queries: &[f32],
     table: &View<'_>,
-    gradients: &mut [Vec<f32>],
+    gradients: &mut [Values],
     overwrite: bool,
 ) {
     let width = table.spec.width;

@@ -38,6 +38,7 @@ mod step;
 mod table;
 mod update;
 mod vector;
+mod walks;
 mod widen;
 mod write_rows;
 
@@ -72,28 +73,32 @@ struct Workspace {
     /// Queries of the step.
     count: usize,
     /// Pulled rows: unique rows × width.
-    entities: Vec<f32>,
-    relations: Vec<f32>,
+    entities: Values,
+    relations: Values,
     /// Query vectors and their gradients: queries × entity width.
-    queries: Vec<f32>,
-    d_queries: Vec<f32>,
+    queries: Values,
+    d_queries: Values,
     /// Contributions of queries to their inputs.
-    d_inputs: Vec<f32>,
-    d_relations: Vec<f32>,
+    d_inputs: Values,
+    d_relations: Values,
     /// Scores of all entities, then coefficients: a tile × entities.
-    scores: Vec<f32>,
+    scores: Values,
     /// What steps with sampled candidates need.
     sampled: sampled::Sampled,
+    /// Whether candidates are sampled and each row walks its queries, and the coefficients of their
+    /// pairs: queries × candidates.
+    walks: bool,
+    coefficients: Values,
     /// What softmax steps over all entities need.
     softmax_all: softmax_all::SoftmaxAll,
-    losses: Vec<f32>,
+    losses: Values,
     /// Gradients of unique rows.
-    entity_gradients: Vec<f32>,
-    relation_gradients: Vec<f32>,
+    entity_gradients: Values,
+    relation_gradients: Values,
     /// Gradients of whole shards (objectives over all entities).
-    shard_gradients: Vec<Vec<f32>>,
+    shard_gradients: Vec<Values>,
     /// Pulled rows as candidates, where those are dropped out; and whole tables of them.
-    candidates: Vec<f32>,
+    candidates: Values,
     masked: Option<Table>,
     /// What predicting relations needs.
     prediction: relations::Pairs,
@@ -311,6 +316,8 @@ impl Engine {
             cw: _,
             count: _,
             sampled,
+            walks: _,
+            coefficients,
             softmax_all,
             entities,
             relations,
@@ -335,6 +342,7 @@ impl Engine {
             d_inputs,
             d_relations,
             scores,
+            coefficients,
             losses,
             entity_gradients,
             relation_gradients,

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::score::score;
 use super::score_all::score_all;
 use super::step::{rank_queries, task, tile};
-use super::{BLOCK, Engine, Table, rank_all, rank_count, room};
+use super::{BLOCK, Engine, Table, rank_all, rank_count};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Similarity, Visitor};
 
@@ -32,7 +32,7 @@ impl Engine {
         if model.similarity() == Similarity::Dot {
             let asked = batch.queries.chunks(rank_all::TILE);
             for (t, (asked, counts)) in asked.zip(counts.chunks_mut(rank_all::TILE)).enumerate() {
-                let queries = room(&mut self.work.queries, asked.len() * width);
+                let queries = self.work.queries.room(asked.len() * width);
                 let parts = asked
                     .par_chunks(BLOCK)
                     .zip(queries.par_chunks_mut(BLOCK * width));
@@ -43,8 +43,8 @@ impl Engine {
             }
             return Ok(counts);
         }
-        let queries = room(&mut self.work.queries, tile * width);
-        let scores = room(&mut self.work.scores, tile * rows);
+        let queries = self.work.queries.room(tile * width);
+        let scores = self.work.scores.room(tile * rows);
         for (t, (asked, counts)) in batch
             .queries
             .chunks(tile)

@@ -3,6 +3,8 @@
 
 use rayon::prelude::*;
 
+use super::Values;
+use super::Workspace;
 use super::candidate_dropout::pulled_candidate_dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_query_all::grad_query_all;
@@ -13,7 +15,6 @@ use super::score_all::score_all;
 use super::simd::simd;
 use super::step::{task, tile};
 use super::table::View;
-use super::{Workspace, room};
 use crate::kernel::StepSpec;
 use crate::loss::{Loss, LossKind};
 use crate::sampler::Plan;
@@ -22,12 +23,12 @@ use crate::sampler::Plan;
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     /// Pair queries and their gradients: queries × relation width.
-    queries: Vec<f32>,
-    d_queries: Vec<f32>,
+    queries: Values,
+    d_queries: Values,
     /// Contributions to right answers: queries × entity width.
-    pub d_answers: Vec<f32>,
+    pub d_answers: Values,
     /// Gradients of whole shards of relations, and the first row of each.
-    gradients: Vec<Vec<f32>>,
+    gradients: Vec<Values>,
     firsts: Vec<usize>,
 }
 
@@ -42,7 +43,7 @@ impl Pairs {
         }
     }
 
-    pub fn buffers(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+    pub fn buffers(&mut self) -> impl Iterator<Item = &mut Values> {
         let Pairs {
             queries,
             d_queries,
@@ -65,7 +66,7 @@ impl Workspace {
         let (n, relations) = (plan.queries.len(), table.spec.layout.rows());
         let (ew, rw) = (step.ew, step.rw);
         let tile = tile(relations);
-        room(&mut self.scores, tile.min(n) * relations);
+        self.scores.room(tile.min(n) * relations);
         let pulled = &self.entities[..];
         let targets = match step.dropout.drops_candidates() {
             true => {
@@ -76,16 +77,16 @@ impl Workspace {
             false => pulled,
         };
         let pairs = &mut self.prediction;
-        room(&mut pairs.queries, n * rw);
-        room(&mut pairs.d_queries, n * rw);
-        room(&mut pairs.d_answers, n * ew);
+        pairs.queries.room(n * rw);
+        pairs.d_queries.room(n * rw);
+        pairs.d_answers.room(n * ew);
         let shards = table.shards.len();
         let ranges = || (0..shards).map(|s| table.spec.layout.range(s));
         pairs.firsts.clear();
         pairs.firsts.extend(ranges().map(|range| range.start));
-        pairs.gradients.resize_with(shards, Vec::new);
+        pairs.gradients.resize_with(shards, Values::default);
         for (range, gradient) in ranges().zip(&mut pairs.gradients) {
-            gradient.resize(range.len() * rw, 0.0);
+            gradient.room(range.len() * rw);
         }
         let cost = Loss::new(LossKind::Softmax);
         let similarity = spec.model.similarity();

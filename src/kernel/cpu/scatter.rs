@@ -1,5 +1,6 @@
 //! `scatter`: adds unique rows' gradients into the gradients of whole shards.
 
+use super::Values;
 use crate::kernel::ShardLayout;
 
 /// Adds `rows[i]` to the gradient of table row `ids[i]`; ids are distinct.
@@ -8,7 +9,7 @@ pub(super) fn scatter(
     width: usize,
     ids: &[u32],
     rows: &[f32],
-    gradients: &mut [Vec<f32>],
+    gradients: &mut [Values],
 ) {
     for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
         let (shard, place) = layout.locate(id);

@@ -14,10 +14,12 @@ use super::pull::pull;
 use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
+use super::score_pairs::visit;
 use super::simd::simd;
 use super::softmax_all;
 use super::table::{Table, View};
-use super::{BLOCK, Workspace, room};
+use super::walks::RowWalk;
+use super::{BLOCK, Values, Workspace};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::model::Model;
 use crate::sampler::{Candidates, Plan};
@@ -53,22 +55,22 @@ impl Workspace {
         pull(
             entities,
             &plan.entities.ids,
-            room(&mut self.entities, plan.entities.len() * ew),
+            self.entities.room(plan.entities.len() * ew),
         );
         pull(
             relations,
             &plan.relations.ids,
-            room(&mut self.relations, plan.relations.len() * rw),
+            self.relations.room(plan.relations.len() * rw),
         );
         let n = plan.queries.len();
         self.count = n;
-        room(&mut self.queries, n * ew);
-        room(&mut self.d_queries, n * ew);
-        room(&mut self.d_inputs, n * ew);
-        room(&mut self.d_relations, n * cw);
-        room(&mut self.losses, n);
-        room(&mut self.entity_gradients, plan.entities.len() * ew);
-        room(&mut self.relation_gradients, plan.relations.len() * rw);
+        self.queries.room(n * ew);
+        self.d_queries.room(n * ew);
+        self.d_inputs.room(n * ew);
+        self.d_relations.room(n * cw);
+        self.losses.room(n);
+        self.entity_gradients.room(plan.entities.len() * ew);
+        self.relation_gradients.room(plan.relations.len() * rw);
     }
 
     /// Forward and backward against all entities, a tile of queries at a time.
@@ -83,9 +85,9 @@ impl Workspace {
         let masked_view = masked.as_ref().map(Table::view);
         let table = masked_view.as_ref().unwrap_or(table);
         self.shard_gradients
-            .resize_with(table.shards.len(), Vec::new);
+            .resize_with(table.shards.len(), Values::default);
         for (s, gradient) in self.shard_gradients.iter_mut().enumerate() {
-            gradient.resize(table.spec.layout.range(s).len() * self.ew, 0.0);
+            gradient.room(table.spec.layout.range(s).len() * self.ew);
         }
         match softmax_all::takes(spec, step.ew) {
             true => self.softmax(&step, plan, table),
@@ -105,7 +107,7 @@ impl Workspace {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
-        let tile = softmax_all::tile(table.spec.layout.rows(), n);
+        let tile = softmax_all::tile((table.spec.layout.rows(), table.spec.width), n);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let values = first * step.ew..end * step.ew;
@@ -131,7 +133,7 @@ impl Workspace {
         let (spec, n) = (&step.spec, plan.queries.len());
         let entities = table.spec.layout.rows();
         let tile = tile(entities);
-        room(&mut self.scores, tile * entities);
+        self.scores.room(tile * entities);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let task = task(end - first);
@@ -212,12 +214,26 @@ impl Workspace {
         let penalty = spec.regularizer;
         let rows = &plan.entities;
         let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
+        let walks = sampled && self.walks;
+        let (queries, coefficients) = (&self.queries[..], &self.coefficients[..]);
         let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
         let inputs = &self.d_inputs[..n * step.ew];
         self.entity_gradients[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
+                if walks {
+                    let walk = RowWalk {
+                        plan,
+                        first: b * BLOCK,
+                        rows: values,
+                        width: step.ew,
+                        queries,
+                        coefficients,
+                        gradients,
+                    };
+                    visit(spec.model.similarity(), 1, walk);
+                }
                 simd(
                     #[inline(always)]
                     || {
