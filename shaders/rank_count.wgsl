@@ -24,8 +24,8 @@ fn rank_count(
     let place = line(group, groups);
     let tall = (params.count + TILE - 1u) / TILE;
     let m = place % tall * TILE;
-    let x = local % 16u;
-    let y = local / 16u;
+    let x = tile_x(local);
+    let y = tile_y(local);
     let counting = params.extra > 0u;
     let strip = max(params.extra, 1u) * TILE;
     let start = select(m, params.item_first + place / tall * strip, counting);

@@ -18,8 +18,8 @@ fn score_all(
         return;
     }
     let scores_found = score_tile(m, n, local);
-    let q = m + local / 16u * 4u;
-    let e = n + local % 16u * 4u;
+    let q = m + tile_y(local) * 4u;
+    let e = n + tile_x(local) * 4u;
     put_block(q, e, scores_found.a);
     if WIDE {
         put_block(q, e + 64u, scores_found.b);

@@ -52,8 +52,8 @@ fn load_shares(m: vec4u, n: u32, end: u32) -> vec4f {
 
 // The gradients of rows from m on in cells from k on; n runs from `begin` to `end`.
 fn gradient_tile(m: u32, k: u32, begin: u32, end: u32, local: u32) -> Gradients {
-    let x = local % 16u;
-    let y = local / 16u;
+    let x = tile_x(local);
+    let y = tile_y(local);
     // Who loads what: invocations side by side read what lies side by side.
     let share_step = select(local / FOURS, local % DEPTH, N_SIDE_BY_SIDE);
     let share_four = select(local % FOURS, local / DEPTH, N_SIDE_BY_SIDE);
@@ -100,8 +100,8 @@ fn gradient_tile(m: u32, k: u32, begin: u32, end: u32, local: u32) -> Gradients 
 // Hands the gradients of invocation `local` to the stage's `put`, of rows below `row_count`; `at`
 // is where the values of row m = 0 would go.
 fn put_tile(sums: Gradients, at: u32, m: u32, k: u32, local: u32) {
-    let row = m + local / 16u * 4u;
-    let column = k + local % 16u * 4u;
+    let row = m + tile_y(local) * 4u;
+    let column = k + tile_x(local) * 4u;
     put_block(sums.a, at, row, column);
     if WIDE {
         put_block(sums.b, at, row, column + 64u);

@@ -23,8 +23,8 @@ fn add_block(s: mat4x4f, q: Cell, e: Cell) -> mat4x4f {
 
 // The scores of queries from m on against rows from n on.
 fn score_tile(m: u32, n: u32, local: u32) -> Scores {
-    let x = local % 16u;
-    let y = local / 16u;
+    let x = tile_x(local);
+    let y = tile_y(local);
     let step = local % DEPTH;
     let slot = step * PITCH + local / DEPTH;
     let loads = local / DEPTH < FOURS;

@@ -35,7 +35,7 @@ pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchE
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }
             }
-            Ok(())
+            Ok(None)
         })
     };
     Ok(Prepared {

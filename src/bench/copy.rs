@@ -37,7 +37,7 @@ impl Copier {
             (Copier::Cpu(pair), _) => {
                 let (from, to) = &mut *lock(pair);
                 (0..times).for_each(|_| copy(from, to));
-                Ok(())
+                Ok(None)
             }
             (Copier::Gpu(pair), Backend::Gpu(engine)) => engine.repeat_copy(pair, times),
             (Copier::Gpu(_), Backend::Cpu(_)) => Err(KernelError::ForeignTable { engine: "CPU" }),

@@ -29,7 +29,10 @@
 //! Pushes and pulls go through the public methods of
 //! [`ParameterServer`](crate::server::ParameterServer), with all their checks and locks.
 //!
-//! A sample is as many repetitions as take [`SAMPLE`]; a figure is the median of the samples.
+//! A sample is as many repetitions as take [`SAMPLE`]; a figure is the median of the samples. Copies,
+//! gathers and updates on a GPU are timed by the device's own clock, where it has one
+//! ([`TimedBy::Device`]); everything else, and whole training steps, by the host's, with all that
+//! the host does.
 
 mod all_reduce;
 mod chart;
@@ -48,8 +51,8 @@ pub use draw::{Distribution, draw};
 pub use error::BenchError;
 pub use options::{Op, Options};
 pub use record::{Measurement, Outputs};
-pub use sample::{SAMPLE, Samples};
-pub use training::{Training, TrainingBench, TrainingMeasurement};
+pub use sample::{SAMPLE, Samples, TimedBy};
+pub use training::{OnDevice, Stage, Training, TrainingBench, TrainingMeasurement};
 
 use self::copy::Copier;
 use crate::device::{self, Device};
@@ -76,7 +79,7 @@ struct Work {
 /// An operation that is ready to be repeated.
 pub struct Prepared {
     work: Work,
-    repeat: Box<dyn FnMut(usize) -> Result<(), BenchError>>,
+    repeat: Box<dyn FnMut(usize) -> Result<Option<f64>, BenchError>>,
 }
 
 impl Prepared {
@@ -85,11 +88,12 @@ impl Prepared {
         (self.work.items * self.work.calls) as usize
     }
 
-    /// Repeats the operation, and waits for the last repetition.
+    /// Repeats the operation, and waits for the last repetition. Returns the seconds that it took by
+    /// the device's own clock, if that has been asked.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn repeat(&mut self, times: usize) -> Result<(), BenchError> {
+    pub fn repeat(&mut self, times: usize) -> Result<Option<f64>, BenchError> {
         (self.repeat)(times)
     }
 }

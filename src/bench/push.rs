@@ -66,7 +66,10 @@ pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, 
             items: pushed,
             bytes: pushed * row_bytes(options.push_optimizer, options.dim, Dtype::F32),
         },
-        repeat: Box::new(move |times| rounds(&server, &runtime, &batches, times)),
+        repeat: Box::new(move |times| {
+            rounds(&server, &runtime, &batches, times)?;
+            Ok(None)
+        }),
     })
 }
 
@@ -83,7 +86,7 @@ pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
                 let shard = ShardId::entities(0);
                 server.pull(WORKER, shard, &mut rows).await?;
             }
-            Ok(())
+            Ok(None)
         })
     };
     Ok(Prepared {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Bench, BenchError, Distribution, Op, Samples, TrainingMeasurement, Work};
+use super::{Bench, BenchError, Distribution, Op, Samples, TimedBy, TrainingMeasurement, Work};
 use crate::checkpoint::aside::Aside;
 use crate::optim::OptimizerKind;
 
@@ -42,6 +42,8 @@ pub struct Measurement {
     pub max_s: f64,
     /// How many samples there were.
     pub samples: usize,
+    /// Whose clock the seconds are from.
+    pub timed_by: TimedBy,
     /// The optimizer, where there is one.
     pub optimizer: Option<OptimizerKind>,
     /// How rows were chosen.
@@ -70,6 +72,7 @@ impl Measurement {
             min_s: samples.min,
             max_s: samples.max,
             samples: samples.count,
+            timed_by: samples.timed_by,
             optimizer: work.optimizer,
             distribution: bench.options.distribution,
             batches: bench.options.disjoint(),

@@ -2,8 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 /// The least time that a sample takes; shorter work is repeated within it.
 pub const SAMPLE: Duration = Duration::from_millis(10);
+
+/// Whose clock a figure is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimedBy {
+    /// The machine's: the time until the device was done.
+    Host,
+    /// The GPU's own: the time in which it worked.
+    Device,
+}
 
 /// Seconds of one repetition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,31 +28,41 @@ pub struct Samples {
     pub max: f64,
     /// How many there are.
     pub count: usize,
+    /// Who took the time of them all.
+    pub timed_by: TimedBy,
 }
 
 impl Samples {
     /// Takes samples for at least `seconds` and at least `repeat` of them, after finding out how
-    /// often `work` is to repeat itself within one; that also warms it up.
+    /// often `work` is to repeat itself within one; that also warms it up. `work` tells how many
+    /// seconds it took where it knows better than a clock around it.
     pub fn take<E>(
         (seconds, repeat): (f64, usize),
-        mut work: impl FnMut(usize) -> Result<(), E>,
+        mut work: impl FnMut(usize) -> Result<Option<f64>, E>,
     ) -> Result<Samples, E> {
         let mut timed = |times: usize| {
             let start = Instant::now();
-            work(times)?;
-            Ok(start.elapsed())
+            let own = work(times)?;
+            Ok((start.elapsed().as_secs_f64(), own))
         };
         timed(1)?;
         let mut times = 1;
-        while times < 1 << 20 && timed(times)? < SAMPLE {
+        while times < 1 << 20 && timed(times)?.0 < SAMPLE.as_secs_f64() {
             times *= 2;
         }
         let start = Instant::now();
-        let mut samples = Vec::new();
-        while samples.len() < repeat.max(1) || start.elapsed().as_secs_f64() < seconds {
-            samples.push(timed(times)?.as_secs_f64() / times as f64);
+        let mut taken = Vec::new();
+        while taken.len() < repeat.max(1) || start.elapsed().as_secs_f64() < seconds {
+            taken.push(timed(times)?);
         }
-        Ok(Samples::of(samples))
+        // A device that was not at work, or longer than it took altogether, has no clock to go by.
+        let own = |&(around, own): &(f64, Option<f64>)| own.filter(|s| *s > 0.0 && *s <= around);
+        let (seconds, timed_by): (Vec<f64>, _) = match taken.iter().map(own).collect() {
+            Some(seconds) => (seconds, TimedBy::Device),
+            None => (taken.iter().map(|t| t.0).collect(), TimedBy::Host),
+        };
+        let each = seconds.iter().map(|s| s / times as f64);
+        Ok(Samples::of(each.collect(), timed_by))
     }
 
     /// The seconds of a part, where a repetition had so many.
@@ -49,11 +71,11 @@ impl Samples {
             median: self.median / parts,
             min: self.min / parts,
             max: self.max / parts,
-            count: self.count,
+            ..self
         }
     }
 
-    fn of(mut samples: Vec<f64>) -> Samples {
+    fn of(mut samples: Vec<f64>, timed_by: TimedBy) -> Samples {
         samples.sort_by(f64::total_cmp);
         let count = samples.len();
         let at = |i: usize| samples.get(i).copied().unwrap_or(f64::NAN);
@@ -62,6 +84,7 @@ impl Samples {
             min: at(0),
             max: at(count.saturating_sub(1)),
             count,
+            timed_by,
         }
     }
 }
@@ -72,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle() {
-        let of = |samples: &[f64]| Samples::of(samples.to_vec());
+        let of = |samples: &[f64]| Samples::of(samples.to_vec(), TimedBy::Host);
         assert_eq!(of(&[9.0, 1.0, 2.0]).median, 2.0);
         let even = of(&[1.0, 9.0, 2.0, 4.0]);
         assert_eq!(
@@ -86,9 +109,29 @@ mod tests {
         let mut most = 0;
         let samples = Samples::take((0.0, 3), |times| {
             most = most.max(times);
-            Ok::<(), ()>(())
+            Ok::<_, ()>(None)
         });
-        assert_eq!(samples.unwrap().count, 3);
+        let samples = samples.unwrap();
+        assert_eq!((samples.count, samples.timed_by), (3, TimedBy::Host));
         assert!(most >= 4, "{most}");
+    }
+
+    #[test]
+    fn a_device_that_can_be_right_is_believed() {
+        let of = |own: f64| {
+            Samples::take((0.0, 2), |_| {
+                std::thread::sleep(SAMPLE);
+                Ok::<_, ()>(Some(own))
+            })
+            .unwrap()
+        };
+        assert_eq!(
+            (of(1e-3).median, of(1e-3).timed_by),
+            (1e-3, TimedBy::Device)
+        );
+        for wrong in [0.0, 1e9, f64::NAN] {
+            assert_eq!(of(wrong).timed_by, TimedBy::Host);
+            assert!(of(wrong).median >= SAMPLE.as_secs_f64());
+        }
     }
 }

@@ -177,3 +177,47 @@ fn a_step_and_a_ranking_can_be_measured() {
         assert_eq!(line[rate].as_f64().unwrap(), expected);
     }
 }
+
+/// What a step takes of the host, whatever the device: one submission, nothing made anew, nothing
+/// read.
+#[test]
+fn steps_that_follow_each_other_make_nothing_anew() {
+    // Counts are the device's, so it is nobody else's.
+    let Some(gpu) = device::testing::gpu_with(&device::GpuOptions::default()) else {
+        return;
+    };
+    if !gpu.description().timestamps {
+        return;
+    }
+    let bench = TrainingBench::new(Device::Gpu(gpu), 0.0, 1).unwrap();
+    let bench = bench.with_stages(true);
+    for (negatives, stages) in [
+        (0, ["score_all", "grad_candidates_all"]),
+        (4, ["score", "grad_query"]),
+    ] {
+        let what = Training {
+            dim: 16,
+            batch: 16,
+            negatives,
+            ..Training::ALL[0]
+        };
+        let result = bench.measure(&what).unwrap();
+        let found = result.on_device.as_ref().unwrap();
+        assert!(found.device_busy > 0.0 && found.device_busy <= 1.0);
+        for name in stages {
+            let stage = found.stages.iter().find(|s| s.stage == name).unwrap();
+            assert_eq!(stage.runs, 1.0);
+        }
+        let per_step = |name: &str| found.per_step[name];
+        assert!(per_step("dispatches") >= found.stages.len() as f64 - 1.0);
+        // The losses are read at the end, in a submission of their own.
+        let submissions = per_step("submissions") - per_step("reads");
+        assert!((submissions - 1.0).abs() < 1e-9, "{found:?}");
+        assert!(per_step("reads") <= 1.0, "{found:?}");
+        assert_eq!(per_step("buffers"), 0.0, "{found:?}");
+        assert!(per_step("bind_groups") < 1.0, "{found:?}");
+        let line: serde_json::Value = serde_json::from_str(&result.json()).unwrap();
+        assert_eq!(line["device_busy"].as_f64().unwrap(), found.device_busy);
+        assert_eq!(line["stages"].as_array().unwrap().len(), found.stages.len());
+    }
+}

@@ -7,20 +7,24 @@
 //! | `rank_complex` | filtered ranking of 1024 queries among 14,541 entities |
 //!
 //! Plans are made before, as they are on threads of their own while a run trains; how long one takes
-//! to make is measured beside the step. On a GPU a sample ends when the device is done.
+//! to make is measured beside the step. On a GPU a sample ends when the device is done; how much of
+//! the time it works, and on what, its own clock says, in steps of their own ([`OnDevice`]).
+
+mod on_device;
+mod tables;
 
 use rand::RngExt;
 use serde::Serialize;
 
+pub use self::on_device::{OnDevice, Stage};
+use self::tables::Tables;
 use super::{BenchError, Samples, open};
 use crate::dataset::Triple;
 use crate::device::Device;
-use crate::kernel::{
-    Backend, Dtype, RankBatch, RankQuery, ShardLayout, StepSpec, Table, TableSpec,
-};
+use crate::kernel::{Backend, RankBatch, RankQuery, StepSpec};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
-use crate::optim::{OptimizerKind, OptimizerStep, Regularizer, RegularizerKind};
+use crate::optim::{Regularizer, RegularizerKind};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
@@ -132,6 +136,9 @@ pub struct TrainingMeasurement {
     pub max_s: f64,
     /// How many samples there were.
     pub samples: usize,
+    /// What the device says, if it has a clock.
+    #[serde(flatten)]
+    pub on_device: Option<OnDevice>,
 }
 
 impl TrainingMeasurement {
@@ -140,6 +147,7 @@ impl TrainingMeasurement {
         what: &Training,
         samples: &Samples,
         plan_s: Option<f64>,
+        on_device: Option<OnDevice>,
     ) -> TrainingMeasurement {
         let rate = what.batch as f64 / samples.median;
         let all = what.negatives == 0;
@@ -162,6 +170,7 @@ impl TrainingMeasurement {
             min_s: samples.min,
             max_s: samples.max,
             samples: samples.count,
+            on_device,
         }
     }
 
@@ -177,6 +186,7 @@ pub struct TrainingBench {
     name: String,
     backend: Backend,
     limits: (f64, usize),
+    stages: bool,
 }
 
 impl TrainingBench {
@@ -190,7 +200,13 @@ impl TrainingBench {
             name,
             backend,
             limits: (seconds, repeat),
+            stages: false,
         })
+    }
+
+    /// Has a GPU time every stage, too.
+    pub fn with_stages(self, stages: bool) -> TrainingBench {
+        TrainingBench { stages, ..self }
     }
 
     /// The device.
@@ -207,8 +223,12 @@ impl TrainingBench {
         let mut tables = Tables::new(self.backend.another()?, what)?;
         if what.ranks() {
             let batch = rank_batch(what.batch);
-            let samples = Samples::take(limits, |times| tables.rank(what.model, &batch, times))?;
-            return Ok(TrainingMeasurement::new(self, what, &samples, None));
+            let work =
+                &mut |tables: &mut Tables, times: usize| tables.rank(what.model, &batch, times);
+            let (samples, on_device) = self.watch(&mut tables, work)?;
+            return Ok(TrainingMeasurement::new(
+                self, what, &samples, None, on_device,
+            ));
         }
         let sampler = sampler(what);
         let mut scratch = sampler.scratch();
@@ -216,23 +236,38 @@ impl TrainingBench {
         let plans: Vec<Plan> = (0..PLANS as u32)
             .map(|step| sampler.plan(&order, step, &mut scratch))
             .collect();
-        let samples = Samples::take(limits, |times| {
-            tables.steps(&step_spec(what), &plans, times)
-        })?;
+        let spec = step_spec(what);
+        let work = &mut |tables: &mut Tables, times: usize| tables.steps(&spec, &plans, times);
+        let (samples, on_device) = self.watch(&mut tables, work)?;
         let mut step = 0;
         let planning = Samples::take(limits, |times| {
             for _ in 0..times {
                 std::hint::black_box(sampler.plan(&order, step % PLANS as u32, &mut scratch));
                 step += 1;
             }
-            Ok::<(), BenchError>(())
+            Ok::<_, BenchError>(None)
         })?;
         Ok(TrainingMeasurement::new(
             self,
             what,
             &samples,
             Some(planning.median),
+            on_device,
         ))
+    }
+
+    /// Times some work by the host's clock, then looks at it by the device's.
+    fn watch(
+        &self,
+        tables: &mut Tables,
+        work: &mut dyn FnMut(&mut Tables, usize) -> Result<(), BenchError>,
+    ) -> Result<(Samples, Option<OnDevice>), BenchError> {
+        let samples = Samples::take(self.limits, |times| {
+            work(tables, times)?;
+            Ok::<_, BenchError>(None)
+        })?;
+        let on_device = OnDevice::find(tables, work, samples.median, self.stages)?;
+        Ok((samples, on_device))
     }
 }
 
@@ -324,68 +359,4 @@ fn rank_batch(queries: usize) -> RankBatch {
 
 fn random() -> Stream {
     stream(0, Purpose::Init, [0, 0])
-}
-
-/// A model's tables on the device.
-struct Tables {
-    backend: Backend,
-    optimizer: OptimizerKind,
-    entities: Table,
-    relations: Table,
-    step: u64,
-}
-
-impl Tables {
-    fn new(backend: Backend, what: &Training) -> Result<Tables, BenchError> {
-        let optimizer = match what.negatives {
-            0 => OptimizerKind::Adagrad,
-            _ => OptimizerKind::Adam,
-        };
-        let mut rng = random();
-        let mut table = |name, rows, width| {
-            let spec = TableSpec {
-                name,
-                width,
-                layout: ShardLayout::new(rows, 1, backend.most_rows(width)),
-                optimizer,
-                dtype: Dtype::F32,
-            };
-            backend.create_table(&spec, &mut |_, rows| {
-                rows.iter_mut()
-                    .for_each(|x| *x = rng.random_range(-0.01..0.01));
-            })
-        };
-        Ok(Tables {
-            entities: table("entities", ENTITIES, what.dim)?,
-            relations: table("relations", RELATIONS, what.model.relation_width(what.dim))?,
-            optimizer,
-            step: 0,
-            backend,
-        })
-    }
-
-    /// Steps from plans taken in turn; waits for the last.
-    fn steps(&mut self, spec: &StepSpec, plans: &[Plan], times: usize) -> Result<(), BenchError> {
-        for _ in 0..times {
-            let plan = &plans[self.step as usize % plans.len()];
-            self.step += 1;
-            let optimizer = OptimizerStep::new(self.optimizer, 1e-4, self.step);
-            self.backend
-                .gradients(spec, plan, &self.entities, &self.relations)?;
-            self.backend
-                .update(optimizer, plan, &self.entities, &self.relations)?;
-        }
-        self.backend.take_loss()?;
-        Ok(())
-    }
-
-    fn rank(&mut self, model: Model, batch: &RankBatch, times: usize) -> Result<(), BenchError> {
-        for _ in 0..times {
-            let counts = self
-                .backend
-                .rank(model, batch, &self.entities, &self.relations)?;
-            std::hint::black_box(counts);
-        }
-        Ok(())
-    }
 }

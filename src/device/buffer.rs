@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytemuck::Pod;
-use wgpu::{Buffer, BufferUsages, COPY_BUFFER_ALIGNMENT as WORD, MapMode};
+use wgpu::{Buffer, BufferSize, BufferUsages, COPY_BUFFER_ALIGNMENT as WORD, MapMode};
 
 use super::{
     DeviceError, Gpu,
@@ -61,6 +61,7 @@ impl Gpu {
         if bytes > limit {
             return Err(never_fits(label, bytes, limit, "the largest buffer"));
         }
+        self.0.tally.buffers.add(1);
         let made = self.guarded(|| {
             self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -145,16 +146,60 @@ impl Gpu {
         let (whole, rest) = bytes.split_at(bytes.len() / WORD as usize * WORD as usize);
         let mut at = offset;
         for chunk in whole.chunks(CHUNK as usize) {
-            self.queue().write_buffer(buffer, at, chunk);
+            self.put(buffer, at, chunk);
             at += chunk.len() as u64;
             self.bound_writes(chunk.len() as u64)?;
         }
         if !rest.is_empty() {
             let mut word = [0; WORD as usize];
             word[..rest.len()].copy_from_slice(rest);
-            self.queue().write_buffer(buffer, at, &word);
+            self.put(buffer, at, &word);
         }
         self.known_loss()
+    }
+
+    /// [Writes](Self::write) words that lie in several places one after the other, from the start of
+    /// the buffer on. They are copied once, to where the device takes them from.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_parts(
+        &self,
+        buffer: &Buffer,
+        parts: &[impl AsRef<[u32]>],
+    ) -> Result<(), DeviceError> {
+        let parts = parts.iter().map(|part| bytemuck::cast_slice(part.as_ref()));
+        let bytes: usize = parts.clone().map(<[u8]>::len).sum();
+        in_range(buffer, 0, bytes as u64)?;
+        let mut at = 0;
+        match BufferSize::new(bytes as u64) {
+            Some(size) if size.get() <= CHUNK => {
+                // Why there is none, if so, the next check tells.
+                if let Some(mut view) = self.queue().write_buffer_with(buffer, 0, size) {
+                    for part in parts {
+                        view.slice(at..at + part.len()).copy_from_slice(part);
+                        at += part.len();
+                    }
+                }
+                self.0.tally.writes.add(1);
+                self.0.tally.written_bytes.add(size.get());
+                self.bound_writes(size.get())?;
+            }
+            _ => {
+                for part in parts {
+                    self.write(buffer, at as u64, part)?;
+                    at += part.len();
+                }
+            }
+        }
+        self.known_loss()
+    }
+
+    /// Writes whole words, unchecked.
+    pub(super) fn put(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        self.0.tally.writes.add(1);
+        self.0.tally.written_bytes.add(bytes.len() as u64);
+        self.queue().write_buffer(buffer, offset, bytes);
     }
 
     /// Sends writes on their way once they add up to a chunk, and waits when too many are.
@@ -165,6 +210,7 @@ impl Gpu {
             return Ok(());
         }
         written.bytes = 0;
+        self.0.tally.submissions.add(1);
         written.under_way.push_back(self.queue().submit([]));
         let oldest = (written.under_way.len() > IN_FLIGHT)
             .then(|| written.under_way.pop_front())
@@ -225,6 +271,7 @@ impl Gpu {
     }
 
     fn ask(&self, buffer: &Buffer, offset: u64, bytes: usize) -> Result<Piece, DeviceError> {
+        self.0.tally.reads.add(1);
         let start = offset / WORD * WORD;
         let skip = (offset - start) as usize;
         let length = (skip as u64 + bytes as u64).next_multiple_of(WORD);

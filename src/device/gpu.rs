@@ -16,6 +16,7 @@ use wgpu::{
 use super::{
     AdapterDescription, DeviceError, ParamsArena,
     buffer::Staging,
+    counts::{Counts, Tally},
     pipeline::{Pipeline, PipelineKey},
 };
 
@@ -70,6 +71,7 @@ pub(super) struct Inner {
     faults: Arc<Faults>,
     pub pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
     pub staging: Staging,
+    pub tally: Tally,
 }
 
 /// What the driver reported outside of any call.
@@ -151,6 +153,7 @@ impl Gpu {
             faults,
             pipelines: Mutex::default(),
             staging: Staging::default(),
+            tally: Tally::default(),
         })))
     }
 
@@ -174,7 +177,12 @@ impl Gpu {
         self.0.features
     }
 
-    /// The raw device, for what this wrapper does not cover (query sets).
+    /// What was asked of it so far.
+    pub fn counts(&self) -> Counts {
+        self.0.tally.counts()
+    }
+
+    /// The raw device, for what this wrapper does not cover.
     pub fn device(&self) -> &wgpu::Device {
         &self.0.device
     }
@@ -193,6 +201,7 @@ impl Gpu {
     /// Hands commands to the device and returns at once. Mistakes in them surface at the next
     /// [`check`](Self::check) or [`read`](Self::read).
     pub fn submit(&self, encoder: CommandEncoder) -> SubmissionIndex {
+        self.0.tally.submissions.add(1);
         self.0.queue.submit([encoder.finish()])
     }
 

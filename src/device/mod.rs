@@ -6,6 +6,8 @@
 mod adapter;
 mod buffer;
 mod choice;
+mod clock;
+mod counts;
 mod cpu;
 mod error;
 mod gpu;
@@ -21,6 +23,8 @@ use std::fmt;
 use adapter::adapters;
 pub use adapter::{AdapterDescription, AdapterKind, list};
 pub use choice::DeviceChoice;
+pub use clock::{Clock, Span};
+pub use counts::Counts;
 pub use cpu::{CpuDescription, cpu};
 pub use error::DeviceError;
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};

@@ -28,7 +28,7 @@ struct Page {
 }
 
 /// Where a value lies until the next flush; binds as a uniform or as read-only storage.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
     pub(super) buffer: Buffer,
     pub(super) offset: u64,
@@ -83,7 +83,7 @@ impl ParamsArena {
     pub fn flush(&mut self) {
         for page in &mut self.pages {
             if !page.bytes.is_empty() {
-                self.gpu.queue().write_buffer(&page.buffer, 0, &page.bytes);
+                self.gpu.put(&page.buffer, 0, &page.bytes);
                 page.bytes.clear();
             }
         }

@@ -154,6 +154,7 @@ impl Gpu {
                 }),
             })
             .collect();
+        self.0.tally.bind_groups.add(1);
         self.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.layout,
@@ -174,6 +175,7 @@ impl Gpu {
             return;
         }
         let (x, y, z) = fold(workgroups);
+        self.0.tally.dispatches.add(1);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);

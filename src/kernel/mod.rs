@@ -43,6 +43,7 @@ mod layout;
 mod merge;
 mod push;
 mod repeat;
+mod times;
 
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;
@@ -51,6 +52,7 @@ pub use layout::{ShardLayout, TableSpec};
 use merge::Merger;
 pub use push::{GradientRows, Places, Push};
 pub use repeat::RowBatch;
+pub use times::{StageTime, Timed};
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,7 +1,7 @@
 //! Work that is prepared once, repeated, and waited for at the end: what benchmarks time.
 //!
-//! On a GPU all repetitions go into one submission, so that the device is timed and not the host
-//! that feeds it.
+//! On a GPU all repetitions go into one submission, and the device's own clock says how long they
+//! took, if it has one: the device is timed and not the host that feeds it.
 
 use std::ops::Range;
 
@@ -58,7 +58,8 @@ impl Backend {
         }
     }
 
-    /// Applies the optimizer to the rows of `times` batches, taken in turn, and waits.
+    /// Applies the optimizer to the rows of `times` batches, taken in turn, and waits. Returns the
+    /// seconds that it took by the device's own clock, if it has one.
     ///
     /// # Errors
     /// [`KernelError::ForeignTable`]; if the device is lost or full.
@@ -68,7 +69,7 @@ impl Backend {
         table: &Table,
         batches: &[RowBatch],
         times: usize,
-    ) -> Result<(), KernelError> {
+    ) -> Result<Option<f64>, KernelError> {
         let engine = match (self, table) {
             (Backend::Gpu(engine), Table::Gpu(table)) => {
                 return engine.repeat_update(step, table, &on_gpu(batches)?, times);
@@ -96,10 +97,11 @@ impl Backend {
                 engine.push_rows(step, table, shard, places, gradients)?;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Gathers the rows of `times` batches, taken in turn, on the device, and waits.
+    /// Gathers the rows of `times` batches, taken in turn, on the device, and waits. Returns seconds
+    /// as [`Backend::repeat_update`] does.
     ///
     /// # Errors
     /// [`KernelError::ForeignTable`]; if the device is lost or full.
@@ -108,7 +110,7 @@ impl Backend {
         table: &Table,
         batches: &mut [RowBatch],
         times: usize,
-    ) -> Result<(), KernelError> {
+    ) -> Result<Option<f64>, KernelError> {
         match (self, table) {
             (Backend::Gpu(engine), Table::Gpu(table)) => {
                 return engine.repeat_gather(table, &on_gpu(batches)?, times);
@@ -128,7 +130,7 @@ impl Backend {
                 None => {}
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -6,6 +6,11 @@ use crate::optim::OptimizerStep;
 use crate::sampler::Candidates;
 
 impl ParameterServer {
+    /// Whether the tables are in the memory of a GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        matches!(self.inner.keeper, Backend::Gpu(_))
+    }
+
     /// Another engine on the server's device, for a worker.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Training: epochs of plans through the parameter server, validation, early stopping,
 //! checkpoints.
 
+mod ahead;
 mod observer;
 mod setup;
 mod state;
@@ -10,7 +11,6 @@ pub use observer::{EpochRecord, Observer, Silent};
 pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
 pub use state::TrainState;
 
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use crate::config::{Config, ConfigError, UpdateKind};
@@ -20,12 +20,10 @@ use crate::eval::{Evaluation, evaluate};
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
 use crate::sampler::QueryRule;
-use crate::server::{ParameterServer, ServerError, StoragePlan};
+use crate::server::{ParameterServer, ServerError};
 
+use self::ahead::{Plans, planners};
 use self::workers::{Stepped, Workers};
-
-/// Plans made ahead of the device.
-const AHEAD: usize = 4;
 
 /// What can go wrong in training.
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +210,7 @@ impl Trainer {
         Ok(Some(record))
     }
 
-    /// Runs the steps of an epoch that are left, while another thread makes their plans.
+    /// Runs the steps of an epoch that are left, while other threads make their plans.
     fn steps(
         &mut self,
         epoch: u32,
@@ -227,21 +225,12 @@ impl Trainer {
         let first = self.state.step;
         let (server, state, workers) = (&self.server, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let (send, plans) = sync_channel::<StoragePlan>(AHEAD);
-            scope.spawn(move || {
-                let mut scratch = sampler.scratch();
-                for step in first..steps {
-                    let plan = server.translate(sampler.plan(&order, step, &mut scratch));
-                    // The receiver leaves when training stops early.
-                    if send.send(plan).is_err() {
-                        break;
-                    }
-                }
-            });
+            let threads = planners(server);
+            let plans = Plans::make(scope, (sampler, &order), server, first..steps, threads);
             if let Some(workers) = workers {
                 return steps_of_workers(workers, &plans, (steps, lr), state, observer);
             }
-            for plan in plans {
+            while let Some(plan) = plans.next() {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
                 server.step(&spec, &plan, optimizer)?;
                 state.updates += 1;
@@ -260,7 +249,7 @@ impl Trainer {
 /// Runs plans on several workers, a step or (async) a round at a time.
 fn steps_of_workers(
     workers: &mut Workers,
-    plans: &Receiver<StoragePlan>,
+    plans: &Plans,
     (steps, lr): (u32, f64),
     state: &mut TrainState,
     observer: &mut dyn Observer,

@@ -110,6 +110,7 @@ fn mistakes_are_told_before_anything_is_measured() {
         ("--output nowhere/bench.jsonl", "nowhere/bench.jsonl"),
         ("--chart .", "cannot write ."),
         ("--only copy,paste", "paste"),
+        ("--stages", "--stages goes with --suite training"),
     ] {
         let line = format!("{TINY} {more}");
         // Later flags do not override earlier ones: those that are repeated are left out.

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs};
+use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs, TimedBy};
 use shardloom::device::{self, Device, DeviceChoice};
 use shardloom::kernel::Dtype;
 use shardloom::optim::OptimizerKind;
@@ -24,6 +24,10 @@ use super::CommandResult;
 /// bytes less each time that they are read or written. SHARE is that over the copy's bytes (read
 /// and written) a second, measured just before or after, whichever is larger.
 ///
+/// On a GPU, copies, gathers and updates are timed by the device's own clock, where it has one, and
+/// everything else by the host's; BUSY is the share of a training step that the device works, and
+/// `--stages` says on what.
+///
 /// Every figure is a median; SPREAD is half the way from the shortest to the longest sample.
 ///
 /// Examples: `shardloom bench --only copy,update_sgd,update_adagrad`,
@@ -39,6 +43,9 @@ pub struct BenchArgs {
     /// Of the training suite, only lines with these names.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     name: Vec<String>,
+    /// Of the training suite, list the time of every stage, too (on GPUs that can time them).
+    #[arg(long)]
+    stages: bool,
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
@@ -192,6 +199,9 @@ impl BenchArgs {
 /// Runs the command.
 pub fn run(args: BenchArgs) -> CommandResult {
     match args.suite {
+        Suite::Updates if args.stages => {
+            Err("--stages goes with --suite training: updates are single stages".into())
+        }
         Suite::Updates => updates(args),
         Suite::Training => training::run(&args),
     }
@@ -289,7 +299,25 @@ fn table(
             style.paint(colour, &share),
         )?;
     }
-    Ok(())
+    clocks(out, style, results)
+}
+
+/// Says whose clock which times are from, where it is not always the host's.
+fn clocks(out: &mut impl Write, style: Style, results: &[Measurement]) -> io::Result<()> {
+    let of = |clock: TimedBy| {
+        let mut ops: Vec<_> = (results.iter().filter(|r| r.timed_by == clock))
+            .map(|result| result.op.name())
+            .collect();
+        ops.dedup();
+        ops.join(", ")
+    };
+    let (device, host) = (of(TimedBy::Device), of(TimedBy::Host));
+    let line = match (device.is_empty(), host.is_empty()) {
+        (true, _) => return Ok(()),
+        (_, true) => "by the device's clock".to_owned(),
+        _ => format!("by the device's clock: {device}; by the host's: {host}"),
+    };
+    writeln!(out, "{}", style.paint("2", &line))
 }
 
 fn time(seconds: f64) -> String {

@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use shardloom::bench::{Outputs, Training, TrainingBench, TrainingMeasurement};
+use shardloom::bench::{OnDevice, Outputs, Training, TrainingBench, TrainingMeasurement};
+use shardloom::device::Device;
 
 use super::{BenchArgs, Style, time};
 use crate::cli::CommandResult;
@@ -17,7 +18,10 @@ pub fn run(args: &BenchArgs) -> CommandResult {
     let style = Style::of(&out);
     let mut all = Vec::new();
     for device in devices {
-        let bench = TrainingBench::new(device, args.seconds, args.repeat)?;
+        if args.stages && matches!(device, Device::Cpu) {
+            crate::cli::tell("the CPU: stages are timed on GPUs only");
+        }
+        let bench = TrainingBench::new(device, args.seconds, args.repeat)?.with_stages(args.stages);
         if !args.json {
             headings(&mut out, style, bench.device())?;
         }
@@ -32,6 +36,9 @@ pub fn run(args: &BenchArgs) -> CommandResult {
             match args.json {
                 true => writeln!(out, "{}", result.json())?,
                 false => line(&mut out, &result)?,
+            }
+            if let (true, false, Some(found)) = (args.stages, args.json, &result.on_device) {
+                stages(&mut out, style, found)?;
             }
             out.flush()?;
             all.push(result);
@@ -60,8 +67,17 @@ fn chosen(names: &[String]) -> Result<Vec<Training>, String> {
 fn headings(out: &mut impl Write, style: Style, device: &str) -> io::Result<()> {
     writeln!(out, "{}", style.paint("1", device))?;
     let headings = format!(
-        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>7} {:>12} {:>9} {:>11}",
-        "NAME", "DIM", "BATCH", "NEGATIVES", "MEDIAN", "SPREAD", "PER SECOND", "GFLOP/S", "PLAN"
+        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>7} {:>12} {:>9} {:>11} {:>5}",
+        "NAME",
+        "DIM",
+        "BATCH",
+        "NEGATIVES",
+        "MEDIAN",
+        "SPREAD",
+        "PER SECOND",
+        "GFLOP/S",
+        "PLAN",
+        "BUSY"
     );
     writeln!(out, "{}", style.paint("2", &headings))
 }
@@ -71,7 +87,7 @@ fn line(out: &mut impl Write, result: &TrainingMeasurement) -> io::Result<()> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     writeln!(
         out,
-        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>6.0}% {:>12.0} {:>9} {:>11}",
+        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>6.0}% {:>12.0} {:>9} {:>11} {:>5}",
         result.name,
         result.dim,
         result.batch,
@@ -81,5 +97,41 @@ fn line(out: &mut impl Write, result: &TrainingMeasurement) -> io::Result<()> {
         result.batch as f64 / result.median_s,
         or_none(result.gflop_s.map(|f| format!("{f:.0}"))),
         or_none(result.plan_s.map(time)),
+        or_none((result.on_device.as_ref()).map(|d| format!("{:.0}%", d.device_busy * 100.0))),
     )
+}
+
+/// What a step has the device do, stage by stage, and what it asks of it.
+fn stages(out: &mut impl Write, style: Style, found: &OnDevice) -> io::Result<()> {
+    let all: f64 = found.stages.iter().map(|stage| stage.seconds).sum();
+    let headings = format!(
+        "  {:<28} {:>6} {:>11} {:>6}",
+        "STAGE", "RUNS", "TIME", "SHARE"
+    );
+    writeln!(out, "{}", style.paint("2", &headings))?;
+    for stage in &found.stages {
+        writeln!(
+            out,
+            "  {:<28} {:>6} {:>11} {:>5.0}%",
+            stage.stage,
+            round(stage.runs),
+            time(stage.seconds),
+            100.0 * stage.seconds / all,
+        )?;
+    }
+    let asked: Vec<String> = (found.per_step.iter())
+        .map(|(name, count)| format!("{} {}", name.replace('_', " "), round(*count)))
+        .collect();
+    writeln!(out, "  {:<28} {:>6} {:>11}", "all stages", "", time(all))?;
+    writeln!(out, "  a step asks of the device: {}", asked.join(", "))
+}
+
+/// A count of a step: whole, unless it is an average.
+fn round(count: f64) -> String {
+    let places = if (count - count.round()).abs() < 0.005 {
+        0
+    } else {
+        2
+    };
+    format!("{count:.places$}")
 }

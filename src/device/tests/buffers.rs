@@ -36,6 +36,30 @@ fn large_transfers_go_in_pieces() {
 }
 
 #[test]
+fn parts_lie_one_after_the_other() {
+    let Some(gpu) = testing::gpu() else { return };
+    let large = 40 * (1 << 20) / 4;
+    for sizes in [&[][..], &[0, 3, 0, 1, 5], &[2, large, 1]] {
+        let words: usize = sizes.iter().sum();
+        if gpu.binding_limit() < words as u64 * 4 {
+            continue;
+        }
+        let all: Vec<u32> = (1..=words as u32).collect();
+        let mut rest = &all[..];
+        let parts: Vec<&[u32]> = (sizes.iter())
+            .map(|&size| rest.split_off(..size).unwrap())
+            .collect();
+        let buffer = gpu.upload("parts", &vec![0u32; words + 2]).unwrap();
+        gpu.write_parts(&buffer, &parts).unwrap();
+        let read = gpu.read::<u32>(&buffer, 0, words + 2).unwrap();
+        assert!(read[..words] == all && read[words..] == [0, 0], "{sizes:?}");
+    }
+    let two = gpu.storage("two", 8).unwrap();
+    let refused = gpu.write_parts(&two, &[[1u32, 2], [3, 4]]);
+    assert!(matches!(refused, Err(DeviceError::Range { .. })));
+}
+
+#[test]
 fn accesses_outside_of_a_buffer_are_refused() {
     let Some(gpu) = testing::gpu() else { return };
     let buffer = gpu.storage("ten", 10).unwrap();

@@ -96,7 +96,7 @@ impl Engine {
         let rows = GradientRows::room(&self.gpu, values, old)?;
         let from = from.clone();
         let recorder = unlocked(&mut self.recorder);
-        recorder.copy((&from, start), (rows.buffer(), 0), values);
+        recorder.copy((&from, start), (rows.buffer(), 0), values)?;
         recorder.submit()?;
         Ok(rows)
     }
@@ -246,7 +246,7 @@ impl Engine {
                 let mut at = 0;
                 for rows in &rows {
                     let to = (work.gradients.buffer(), at);
-                    recorder.copy((rows.buffer(), 0), to, rows.len());
+                    recorder.copy((rows.buffer(), 0), to, rows.len())?;
                     at += rows.len();
                 }
                 &work.gradients.buffer().clone()

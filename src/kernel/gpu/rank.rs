@@ -34,7 +34,7 @@ impl Engine {
         let words = 2 * batch.queries.len();
         self.work.counts.room(&self.gpu, words)?;
         widen::make_room(&mut self.work, &self.gpu, entities)?;
-        unlocked(&mut self.recorder).clear(self.work.counts.buffer());
+        unlocked(&mut self.recorder).clear(self.work.counts.buffer())?;
         let block = self.block(model, entities);
         for (b, queries) in batch.queries.chunks(block).enumerate() {
             let skip = |q: usize, out: &mut Vec<u32>| {

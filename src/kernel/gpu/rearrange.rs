@@ -37,6 +37,8 @@ impl Engine {
                 None => self.gathered(table, (&spec, s), from, &mut words)?,
             });
         }
+        // The old table may be dropped now.
+        self.recorder().forget();
         Ok(Table { spec, shards })
     }
 

@@ -1,14 +1,17 @@
-//! Records dispatches and submits them, with their parameters, in one go.
+//! Records dispatches and submits them, with their parameters, in one go; takes their times, if
+//! asked to.
 
 use std::collections::VecDeque;
 
+use super::groups::Groups;
 use super::params::Params;
 use super::shape::Tile;
 use super::source::Stage;
 use crate::device::{
-    Binding, Buffer, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
-    ParamsArena, Pipeline, SubmissionIndex,
+    Buffer, Clock, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
+    ParamsArena, Pipeline, Span, SubmissionIndex,
 };
+use crate::kernel::Timed;
 
 /// Submissions that may wait for the device; plans of more would fill the memory.
 const IN_FLIGHT: usize = 3;
@@ -19,6 +22,9 @@ pub(super) struct Recorder {
     gpu: Gpu,
     arena: ParamsArena,
     pipelines: Vec<(Stage, Pipeline)>,
+    groups: Groups,
+    /// What is timed, if anything.
+    clock: Option<(Clock, Timed)>,
     // Dropped first: a pass must end before its encoder.
     pass: Option<ComputePass<'static>>,
     encoder: Option<CommandEncoder>,
@@ -33,6 +39,8 @@ impl Recorder {
             gpu: gpu.clone(),
             arena: ParamsArena::new(gpu),
             pipelines: Vec::new(),
+            groups: Groups::default(),
+            clock: None,
             pass: None,
             encoder: None,
             in_flight: VecDeque::new(),
@@ -52,38 +60,97 @@ impl Recorder {
         if workgroups == 0 {
             return Ok(());
         }
-        let pipeline = self.pipeline(stage)?;
+        let number = self.pipeline(stage)?;
         let slot = self.arena.push(params)?;
-        let mut bindings = Vec::with_capacity(1 + buffers.len());
-        bindings.push(Binding::from(&slot));
-        bindings.extend(buffers.iter().map(|&buffer| Binding::from(buffer)));
-        let group = self.gpu.bind(&pipeline, &bindings);
-
-        let encoder = self.encoder.get_or_insert_with(|| self.gpu.encoder("step"));
-        let pass = self.pass.get_or_insert_with(|| {
-            let descriptor = ComputePassDescriptor::default();
-            encoder.begin_compute_pass(&descriptor).forget_lifetime()
-        });
-        self.gpu.dispatch(pass, &pipeline, &group, workgroups);
+        self.open_pass(stage.name())?;
+        let pipeline = &self.pipelines[number].1;
+        let group = (self.groups).bind(&self.gpu, (number, pipeline), slot, buffers);
+        if let Some(pass) = &mut self.pass {
+            self.gpu.dispatch(pass, pipeline, group, workgroups);
+        }
         Ok(())
     }
 
     /// Records that a buffer is filled with zeros.
-    pub fn clear(&mut self, buffer: &Buffer) {
-        self.pass = None;
-        let encoder = self.encoder.get_or_insert_with(|| self.gpu.encoder("step"));
-        encoder.clear_buffer(buffer, 0, None);
+    pub fn clear(&mut self, buffer: &Buffer) -> Result<(), DeviceError> {
+        self.outside("clear", |encoder| encoder.clear_buffer(buffer, 0, None))
     }
 
     /// Records a copy of `values` values from one buffer to another, from and to these values on.
-    pub fn copy(&mut self, from: (&Buffer, usize), to: (&Buffer, usize), values: usize) {
+    pub fn copy(
+        &mut self,
+        from: (&Buffer, usize),
+        to: (&Buffer, usize),
+        values: usize,
+    ) -> Result<(), DeviceError> {
         if values == 0 {
-            return;
+            return Ok(());
+        }
+        let bytes = |values: usize| (values * size_of::<f32>()) as u64;
+        self.outside("copy", |encoder| {
+            encoder.copy_buffer_to_buffer(from.0, bytes(from.1), to.0, bytes(to.1), bytes(values));
+        })
+    }
+
+    /// Begins a pass, unless one is open that the stage may be part of.
+    fn open_pass(&mut self, stage: &'static str) -> Result<(), DeviceError> {
+        let alone = matches!(self.clock, Some((_, Timed::Stages)));
+        if self.pass.is_some() && !alone {
+            return Ok(());
         }
         self.pass = None;
+        let timestamp_writes = match &mut self.clock {
+            Some((clock, Timed::Stages)) => Some(clock.pass(stage)?),
+            Some((clock, Timed::Passes)) => Some(clock.pass("pass")?),
+            None => None,
+        };
         let encoder = self.encoder.get_or_insert_with(|| self.gpu.encoder("step"));
-        let bytes = |values: usize| (values * size_of::<f32>()) as u64;
-        encoder.copy_buffer_to_buffer(from.0, bytes(from.1), to.0, bytes(to.1), bytes(values));
+        let descriptor = ComputePassDescriptor {
+            label: None,
+            timestamp_writes,
+        };
+        let pass = encoder.begin_compute_pass(&descriptor);
+        self.pass = Some(pass.forget_lifetime());
+        Ok(())
+    }
+
+    /// Records what can be in no pass.
+    fn outside(
+        &mut self,
+        name: &'static str,
+        record: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<(), DeviceError> {
+        self.pass = None;
+        let encoder = self.encoder.get_or_insert_with(|| self.gpu.encoder("step"));
+        match &mut self.clock {
+            Some((clock, _)) => clock.around(name, encoder, record),
+            None => {
+                record(encoder);
+                Ok(())
+            }
+        }
+    }
+
+    /// Times what is recorded from now on; false if the device has no clock.
+    pub fn start_clock(&mut self, timed: Timed) -> Result<bool, DeviceError> {
+        self.submit()?;
+        self.clock = Clock::of(&self.gpu).map(|clock| (clock, timed));
+        Ok(self.clock.is_some())
+    }
+
+    /// Submits what was recorded and tells the times since [`Recorder::start_clock`]. Waits for
+    /// the device, if it has a clock.
+    pub fn stop_clock(&mut self) -> Result<Vec<Span>, DeviceError> {
+        self.submit()?;
+        match self.clock.take() {
+            Some((mut clock, _)) => clock.read(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Lets go of buffers that were bound.
+    pub fn forget(&mut self) {
+        self.groups.clear();
     }
 
     /// Submits what was recorded, if anything, and waits while too much is under way.
@@ -92,6 +159,7 @@ impl Recorder {
         if let Some(encoder) = self.encoder.take() {
             let submission = self.gpu.submit_with(encoder, &mut self.arena);
             self.in_flight.push_back(submission);
+            self.groups.submitted();
         }
         while self.in_flight.len() > IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
@@ -101,14 +169,15 @@ impl Recorder {
         self.gpu.check()
     }
 
-    fn pipeline(&mut self, stage: Stage) -> Result<Pipeline, DeviceError> {
-        if let Some((_, pipeline)) = self.pipelines.iter().find(|(made, _)| *made == stage) {
-            return Ok(pipeline.clone());
+    /// The number of a stage's pipeline, which is made if it is not there.
+    fn pipeline(&mut self, stage: Stage) -> Result<usize, DeviceError> {
+        if let Some(number) = self.pipelines.iter().position(|(made, _)| *made == stage) {
+            return Ok(number);
         }
         let name = stage.name();
         let pipeline = self.gpu.pipeline(name, &stage.source(), name, &[])?;
-        self.pipelines.push((stage, pipeline.clone()));
-        Ok(pipeline)
+        self.pipelines.push((stage, pipeline));
+        Ok(self.pipelines.len() - 1)
     }
 }
 

@@ -1,14 +1,13 @@
 //! Copies, gathers and updates that are recorded many times and submitted once.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 
 use super::params::Params;
 use super::pull::pull_stretch;
 use super::source::Pushed;
 use super::update::update;
-use super::{Engine, Table};
-use crate::device::{Buffer, Gpu};
+use super::{Engine, Recorder, Table};
+use crate::device::{Buffer, DeviceError, Gpu};
 use crate::kernel::{KernelError, TableSpec};
 use crate::optim::OptimizerStep;
 
@@ -81,17 +80,20 @@ impl Engine {
         Ok(batch)
     }
 
-    /// Applies the optimizer to `times` batches, taken in turn, and waits.
+    /// Applies the optimizer to `times` batches, taken in turn, and waits. Returns the seconds that
+    /// it took by the device's clock, if it has one.
     pub(crate) fn repeat_update(
         &self,
         step: OptimizerStep,
         table: &Table,
         batches: &[&RowBatch],
         times: usize,
-    ) -> Result<(), KernelError> {
-        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<Option<f64>, KernelError> {
         let spec = &table.spec;
-        for (i, batch) in batches.iter().cycle().take(times).enumerate() {
+        self.repeat(times, |recorder, i| {
+            let Some(batch) = batches.get(i % batches.len().max(1)) else {
+                return Ok(());
+            };
             for (s, stretch) in batch.stretches.iter().enumerate() {
                 let params = Params {
                     base: spec.layout.range(s).start as u32,
@@ -103,50 +105,56 @@ impl Engine {
                 let shard = &table.shards[s];
                 update(recorder, params, step, spec.width, shard, buffers)?;
             }
-            if (i + 1) % SUBMITTED == 0 {
-                recorder.submit()?;
-            }
-        }
-        recorder.submit()?;
-        Ok(self.gpu.finish()?)
+            Ok(())
+        })
     }
 
-    /// Gathers `times` batches, taken in turn, and waits.
+    /// Gathers `times` batches, taken in turn, and waits. Returns seconds as
+    /// [`Engine::repeat_update`] does.
     pub(crate) fn repeat_gather(
         &self,
         table: &Table,
         batches: &[&RowBatch],
         times: usize,
-    ) -> Result<(), KernelError> {
-        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<Option<f64>, KernelError> {
         let params = &Params::default();
-        for (i, batch) in batches.iter().cycle().take(times).enumerate() {
+        self.repeat(times, |recorder, i| {
+            let Some(batch) = batches.get(i % batches.len().max(1)) else {
+                return Ok(());
+            };
             for (s, stretch) in batch.stretches.iter().enumerate() {
                 let buffers = [&batch.words, &batch.gathered];
                 pull_stretch(recorder, params, table, s, stretch.clone(), buffers)?;
             }
-            if (i + 1) % SUBMITTED == 0 {
-                recorder.submit()?;
-            }
-        }
-        recorder.submit()?;
-        Ok(self.gpu.finish()?)
+            Ok(())
+        })
     }
 
-    /// Copies one buffer to the other `times` times, and waits.
+    /// Copies one buffer to the other `times` times, and waits. Returns the seconds that it took
+    /// by the device's clock, if it has one for copies.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn repeat_copy(&self, pair: &CopyPair, times: usize) -> Result<(), KernelError> {
-        let recorder = &mut *self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn repeat_copy(&self, pair: &CopyPair, times: usize) -> Result<Option<f64>, KernelError> {
         let values = (pair.bytes() / 4) as usize;
-        for i in 0..times {
-            recorder.copy((&pair.from, 0), (&pair.to, 0), values);
-            if (i + 1) % SUBMITTED == 0 {
-                recorder.submit()?;
-            }
-        }
-        recorder.submit()?;
-        Ok(self.gpu.finish()?)
+        self.repeat(times, |recorder, _| {
+            recorder.copy((&pair.from, 0), (&pair.to, 0), values)
+        })
+    }
+
+    fn repeat(
+        &self,
+        times: usize,
+        mut record: impl FnMut(&mut Recorder, usize) -> Result<(), DeviceError>,
+    ) -> Result<Option<f64>, KernelError> {
+        self.timed(|recorder| {
+            (0..times).try_for_each(|i| {
+                record(recorder, i)?;
+                match (i + 1) % SUBMITTED {
+                    0 => recorder.submit(),
+                    _ => Ok(()),
+                }
+            })
+        })
     }
 }

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
-use crate::kernel::{Dtype, RankBatch, RankCounts, RankQuery, ShardLayout};
+use crate::kernel::{Dtype, RankBatch, RankCounts, RankQuery, ShardLayout, Timed};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};
@@ -118,5 +118,53 @@ fn wide_tiles_find_what_narrow_ones_do() {
             assert_eq!(a.counts, b.counts, "{model} {size:?}");
             assert!(a == b, "{model} {size:?}: loss {} and {}", a.loss, b.loss);
         }
+    }
+}
+
+#[test]
+fn taking_times_changes_nothing() {
+    let Some(gpu) = testing::gpu().filter(|gpu| gpu.description().timestamps) else {
+        return;
+    };
+    let mut engine = Engine::new(gpu).unwrap();
+    let size = (260, 100, 41);
+    let plain = run(&mut engine, Model::ComplEx, size);
+    for (timed, expected) in [
+        (Timed::Passes, &["pass", "clear"][..]),
+        (
+            Timed::Stages,
+            &["pull", "score_all", "loss", "update", "clear", "rank_count"],
+        ),
+    ] {
+        assert!(engine.start_clock(timed).unwrap());
+        assert!(run(&mut engine, Model::ComplEx, size) == plain);
+        let times = engine.stop_clock().unwrap();
+        for name in expected {
+            let found = times.iter().find(|time| time.stage == *name).unwrap();
+            assert!(found.runs > 0 && found.seconds >= 0.0, "{found:?}");
+        }
+        assert_eq!(times.len() == 2, timed == Timed::Passes);
+        let all: f64 = times.iter().map(|time| time.seconds).sum();
+        assert!(all > 0.0 && all.is_finite());
+    }
+    assert!(run(&mut engine, Model::ComplEx, size) == plain);
+    assert_eq!(engine.stop_clock().unwrap(), []);
+}
+
+/// More spans than a query set has room for.
+#[test]
+fn many_times_are_taken() {
+    let Some(gpu) = testing::gpu().filter(|gpu| gpu.description().timestamps) else {
+        return;
+    };
+    let engine = Engine::new(gpu.clone()).unwrap();
+    let buffer = gpu.storage("zeros", 64).unwrap();
+    for fills in [5000, 3] {
+        engine.start_clock(Timed::Stages).unwrap();
+        for _ in 0..fills {
+            engine.recorder().clear(&buffer).unwrap();
+        }
+        let times = engine.stop_clock().unwrap();
+        assert_eq!((times.len(), times[0].runs), (1, fills));
     }
 }

@@ -1,12 +1,23 @@
 //! A plan as the device sees it: one buffer of words, and where in it the parts begin.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use bytemuck::Pod;
 
 use super::params::{NONE, Params};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::sampler::{Candidates, Plan, Query, Rows};
 
-/// Words to upload; reused from step to step.
+/// The words of a training step's plan, where they lie: they are put together only in the memory
+/// that goes up.
+#[derive(Debug, Default)]
+pub(super) struct Parts<'a> {
+    parts: Vec<Cow<'a, [u32]>>,
+    words: usize,
+}
+
+/// Words of a ranking to upload; reused from block to block.
 #[derive(Debug, Default)]
 pub(super) struct Words(Vec<u32>);
 
@@ -46,24 +57,30 @@ impl RowsAt {
     }
 }
 
-impl Words {
-    /// The words since the last [`Words::clear`].
-    pub fn as_slice(&self) -> &[u32] {
-        &self.0
+impl<'a> Parts<'a> {
+    /// One after the other, from the plan's start on.
+    pub fn as_slice(&self) -> &[Cow<'a, [u32]>] {
+        &self.parts
     }
 
-    fn add(&mut self, part: &[u32]) -> u32 {
-        let at = self.0.len() as u32;
-        self.0.extend_from_slice(part);
+    /// All words.
+    pub fn len(&self) -> usize {
+        self.words
+    }
+
+    fn add(&mut self, part: impl Into<Cow<'a, [u32]>>) -> u32 {
+        let (at, part) = (self.words as u32, part.into());
+        self.words += part.len();
+        self.parts.push(part);
         at
     }
 
-    fn add_rows(&mut self, rows: &Rows) -> RowsAt {
+    fn add_rows(&mut self, rows: &'a Rows) -> RowsAt {
         RowsAt {
             ids: self.add(&rows.ids),
             lists: self.add(&rows.offsets),
             places: self.add(&rows.places),
-            penalty: self.add(bytemuck::cast_slice(&rows.penalty)),
+            penalty: self.add(words(&rows.penalty)),
             items: rows.len() as u32,
         }
     }
@@ -71,21 +88,20 @@ impl Words {
     /// Lays out the plan of a training step. `width` is that of entity rows, `relation_width`
     /// that of relations as the operator takes them, `entities` is the number of rows of the entity table.
     pub fn plan(
-        &mut self,
         spec: &StepSpec,
-        plan: &Plan,
+        plan: &'a Plan,
         (width, relation_width): (usize, usize),
         entities: usize,
-    ) -> Uploaded {
-        self.0.clear();
+    ) -> (Uploaded, Parts<'a>) {
+        let mut parts = Parts::default();
         let threshold = |p: f32| (f64::from(p) * 4_294_967_296.0) as u32;
         let mut params = Params {
             width: width as u32,
             relation_width: relation_width as u32,
             queries: plan.queries.len() as u32,
             count: plan.queries.len() as u32,
-            at_queries: self.add(bytemuck::cast_slice(&plan.queries)),
-            at_weights: self.add(bytemuck::cast_slice(&plan.weights)),
+            at_queries: parts.add(words(&plan.queries)),
+            at_weights: parts.add(words(&plan.weights)),
             at_slots: NONE,
             at_masks: NONE,
             at_offsets: NONE,
@@ -113,31 +129,34 @@ impl Words {
                 params.candidates = *negatives as u32 + 1;
                 params.negatives = *negatives as u32;
                 params.chunk = *chunk as u32;
-                params.at_slots = self.add(slots);
+                params.at_slots = parts.add(slots);
                 if !masks.is_empty() {
-                    params.at_masks = self.add(masks);
+                    params.at_masks = parts.add(masks);
                 }
             }
             Candidates::All { offsets, positives } => {
                 params.candidates = entities as u32;
-                params.at_offsets = self.add(offsets);
-                params.at_positives = self.add(positives);
+                params.at_offsets = parts.add(offsets);
+                params.at_positives = parts.add(positives);
             }
         }
-        Uploaded {
+        let uploaded = Uploaded {
             params,
-            entities: self.add_rows(&plan.entities),
-            relations: self.add_rows(&plan.relations),
+            entities: parts.add_rows(&plan.entities),
+            relations: parts.add_rows(&plan.relations),
             pairs: match plan.predicts_relations {
-                true => self.pairs(spec.relation_weight, plan, &params),
+                true => parts.pairs(spec.relation_weight, plan, &params),
                 false => Params::default(),
             },
-        }
+        };
+        (uploaded, parts)
     }
 
     /// Lays out what predicting relations takes: the plan has all of them.
     fn pairs(&mut self, weight: f32, plan: &Plan, params: &Params) -> Params {
-        let weights: Vec<f32> = plan.weights.iter().map(|w| weight * w).collect();
+        let weights: Vec<u32> = (plan.weights.iter())
+            .map(|w| (weight * w).to_bits())
+            .collect();
         let offsets: Vec<u32> = (0..=params.queries).collect();
         let relations: Vec<u32> = plan.queries.iter().map(|query| query.relation).collect();
         let rows = plan.relations.len() as u32;
@@ -146,12 +165,29 @@ impl Words {
             cells: params.relation_width,
             candidates: rows,
             rows,
-            at_weights: self.add(bytemuck::cast_slice(&weights)),
-            at_offsets: self.add(&offsets),
-            at_positives: self.add(&relations),
+            at_weights: self.add(weights),
+            at_offsets: self.add(offsets),
+            at_positives: self.add(relations),
             smoothing: 0.0,
             ..*params
         }
+    }
+}
+
+fn words<T: Pod>(values: &[T]) -> &[u32] {
+    bytemuck::cast_slice(values)
+}
+
+impl Words {
+    /// The words of the last block.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
+
+    fn add(&mut self, part: &[u32]) -> u32 {
+        let at = self.0.len() as u32;
+        self.0.extend_from_slice(part);
+        at
     }
 
     /// Lays out a block of rankings: one entity and one target row a query, the rows of `relations`,

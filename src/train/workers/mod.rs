@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use self::hand::{Hand, Kit, Message, Task};
 use self::rounds::Round;
+use super::ahead::Plans;
 use super::{Observer, TrainError};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
@@ -166,7 +167,7 @@ impl Workers {
     pub fn run(
         &mut self,
         updates: u64,
-        plans: &Receiver<StoragePlan>,
+        plans: &Plans,
         rate: f64,
         observer: &mut dyn Observer,
     ) -> Result<Stepped, TrainError> {

@@ -1,14 +1,14 @@
 //! The training steps of one step of the coordinator: what is left, under way and done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::mpsc::Receiver;
 
 use crate::server::{StoragePlan, WorkerId};
+use crate::train::ahead::Plans;
 
 /// One plan whose slices workers share (sync), or several plans for one worker each (async).
 #[derive(Debug)]
 pub(super) struct Round<'a> {
-    source: &'a Receiver<StoragePlan>,
+    source: &'a Plans,
     plans: Vec<StoragePlan>,
     /// How many plans there may be.
     most: usize,
@@ -24,16 +24,16 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Of one plan that workers share.
-    pub fn shared(source: &'a Receiver<StoragePlan>) -> Round<'a> {
+    pub fn shared(source: &'a Plans) -> Round<'a> {
         Round::new(source, 1, true)
     }
 
     /// Of so many plans, each for one worker.
-    pub fn dealt(source: &'a Receiver<StoragePlan>, most: usize) -> Round<'a> {
+    pub fn dealt(source: &'a Plans, most: usize) -> Round<'a> {
         Round::new(source, most, false)
     }
 
-    fn new(source: &'a Receiver<StoragePlan>, most: usize, sync: bool) -> Round<'a> {
+    fn new(source: &'a Plans, most: usize, sync: bool) -> Round<'a> {
         let mut round = Round {
             source,
             plans: Vec::new(),
@@ -52,7 +52,7 @@ impl<'a> Round<'a> {
     /// Takes in the next plan, as soon as it is made.
     fn fetch(&mut self) {
         if self.plans.len() < self.most
-            && let Ok(plan) = self.source.recv()
+            && let Some(plan) = self.source.next()
         {
             self.left.push_back(self.plans.len() as u32);
             self.plans.push(plan);
