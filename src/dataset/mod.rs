@@ -23,11 +23,13 @@ mod vocabulary;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
 pub use filter::FilterIndex;
+pub(crate) use filter::RelationCounts;
 pub use genealogy::Genealogy;
 pub use inverse::{InverseLeaks, InversePair};
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
@@ -72,8 +74,8 @@ pub struct Dataset {
     pub entities: Vocabulary,
     /// The relations of all splits.
     pub relations: Vocabulary,
-    /// What to learn from.
-    pub train: Vec<Triple>,
+    /// What to learn from. A sampler shares it, so that it is in memory once.
+    pub train: Arc<Vec<Triple>>,
     /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
     pub weights: Vec<f32>,
     /// What to choose settings by.
@@ -175,8 +177,9 @@ impl Dataset {
 
     /// An index of the known triples of all three splits, for filtered ranking.
     pub fn filter_index(&self) -> FilterIndex {
-        let splits = [&self.train[..], &self.valid, &self.test];
-        FilterIndex::new(self.entities.len(), self.relations.len(), &splits)
+        let (entities, relations) = (self.entities.len(), self.relations.len());
+        let held_out = [&self.valid[..], &self.test];
+        FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
     fn from_splits(name: String, files: &[SourceFile; 3]) -> Result<Self, DatasetError> {
@@ -188,7 +191,7 @@ impl Dataset {
             name,
             entities,
             relations,
-            train,
+            train: train.into(),
             weights,
             valid,
             test,
@@ -227,7 +230,7 @@ impl Dataset {
             name,
             entities,
             relations,
-            train,
+            train: train.into(),
             weights,
             valid,
             test,
@@ -274,8 +277,7 @@ impl Dataset {
         else {
             return Err(unknown_names(self, &entity_ids, &relation_ids));
         };
-        for triple in self
-            .train
+        for triple in Arc::make_mut(&mut self.train)
             .iter_mut()
             .chain(&mut self.valid)
             .chain(&mut self.test)

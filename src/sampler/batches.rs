@@ -1,12 +1,14 @@
 //! From the training facts to the plan of every step.
 
+use std::sync::{Arc, OnceLock};
+
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::negatives::Asked;
 use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
 use super::{Negatives, Objective, QueryRule, Sides};
-use crate::dataset::{FilterIndex, Triple};
+use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
 
 /// Makes the plans of a training run.
@@ -31,12 +33,12 @@ pub struct Sampler {
     /// The run's seed.
     pub seed: u64,
     entities: u32,
-    pub(super) facts: Vec<Triple>,
+    pub(super) facts: Arc<Vec<Triple>>,
     /// Relative weights of what an epoch visits; empty where all weigh the same.
     pub(super) item_weights: Vec<f32>,
-    pub(super) filter: FilterIndex,
-    /// Probability that the head is asked for, by relation (Bernoulli only).
-    head_probability: Vec<f64>,
+    pub(super) filter: Arc<FilterIndex>,
+    /// Probability that the head is asked for, by relation; found out when first asked for.
+    head_probability: OnceLock<Vec<f64>>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
 }
@@ -68,6 +70,19 @@ impl Sampler {
         batch_size: usize,
     ) -> Sampler {
         let filter = FilterIndex::new(entities as usize, rule.relations as usize, &[&facts]);
+        let facts = Arc::new(facts);
+        Sampler::with_filter(facts, filter.into(), entities, rule, objective, batch_size)
+    }
+
+    /// The same with an index that is there already, of these facts and held-out ones.
+    pub fn with_filter(
+        facts: Arc<Vec<Triple>>,
+        filter: Arc<FilterIndex>,
+        entities: u32,
+        rule: QueryRule,
+        objective: Objective,
+        batch_size: usize,
+    ) -> Sampler {
         let mut sampler = Sampler {
             rule,
             objective,
@@ -83,14 +98,14 @@ impl Sampler {
             predict_relations: false,
             seed: 0,
             entities,
-            head_probability: head_probabilities(&facts, rule.relations),
+            head_probability: OnceLock::new(),
             distinct: Vec::new(),
             item_weights: Vec::new(),
             facts,
             filter,
         };
         if objective == Objective::KVsAll {
-            sampler.distinct = distinct_queries(&sampler.facts);
+            sampler.distinct = distinct_queries(&sampler.filter);
         }
         sampler
     }
@@ -245,7 +260,9 @@ impl Sampler {
                 Sides::Head => (false, true),
                 Sides::Alternate => (turn.is_multiple_of(2), !turn.is_multiple_of(2)),
                 Sides::Bernoulli => {
-                    let head = rng.random_bool(self.head_probability[relation as usize]);
+                    let probabilities = || head_probabilities(&self.filter);
+                    let of = self.head_probability.get_or_init(probabilities);
+                    let head = rng.random_bool(of[relation as usize]);
                     (!head, head)
                 }
             };
@@ -319,42 +336,26 @@ impl Sampler {
 }
 
 /// tph/(tph + hpt) of every relation: average tails per head over that plus heads per tail.
-fn head_probabilities(facts: &[Triple], relations: u32) -> Vec<f64> {
-    let distinct = |end: fn(&Triple) -> u32| {
-        let mut seen: Vec<(u32, u32)> = facts.iter().map(|f| (f.relation, end(f))).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        let mut counts = vec![0u32; relations as usize];
-        for (relation, _) in seen {
-            counts[relation as usize] += 1;
-        }
-        counts
-    };
+fn head_probabilities(filter: &FilterIndex) -> Vec<f64> {
     // tph = facts/heads and hpt = facts/tails, so the facts cancel.
-    distinct(|f| f.head)
-        .into_iter()
-        .zip(distinct(|f| f.tail))
-        .map(|(heads, tails)| match heads + tails {
-            0 => 0.5,
-            all => f64::from(tails) / f64::from(all),
-        })
-        .collect()
+    let of = |counts: RelationCounts| match counts.heads + counts.tails {
+        0 => 0.5,
+        all => counts.tails as f64 / all as f64,
+    };
+    filter.relation_counts().into_iter().map(of).collect()
 }
 
-fn distinct_queries(facts: &[Triple]) -> Vec<Asked> {
-    let mut seen: Vec<(bool, u32, u32)> = facts
-        .iter()
-        .flat_map(|f| [(false, f.relation, f.head), (true, f.relation, f.tail)])
-        .collect();
-    seen.sort_unstable();
-    seen.dedup();
-    seen.into_iter()
-        .map(|(head, relation, known)| Asked {
+fn distinct_queries(filter: &FilterIndex) -> Vec<Asked> {
+    let mut distinct = Vec::new();
+    filter.trained_queries(|head, relation, known| {
+        distinct.push(Asked {
             known,
             relation,
             head,
-        })
-        .collect()
+        });
+    });
+    distinct.sort_unstable_by_key(|query| (query.head, query.relation, query.known));
+    distinct
 }
 
 #[cfg(test)]
