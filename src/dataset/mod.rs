@@ -14,6 +14,7 @@ mod filter;
 mod genealogy;
 mod inverse;
 mod parse;
+mod power_law;
 mod profile;
 mod public;
 mod report;
@@ -32,6 +33,7 @@ pub use filter::FilterIndex;
 pub(crate) use filter::RelationCounts;
 pub use genealogy::Genealogy;
 pub use inverse::{InverseLeaks, InversePair};
+pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
 pub use report::{LoadReport, SplitReport, WeightReport};
@@ -301,22 +303,22 @@ fn read(
     file: &SourceFile,
     entities: &mut Vocabulary,
     relations: &mut Vocabulary,
-) -> Result<(Vec<Triple>, Vec<f32>), ParseError> {
+) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
     let (mut triples, mut weights) = (Vec::new(), Vec::new());
-    parse::parse(
-        file.format,
-        &file.label,
-        &file.bytes,
-        |head, relation, tail, weight| {
-            triples.push(Triple {
-                head: entities.intern(head),
-                relation: relations.intern(relation),
-                tail: entities.intern(tail),
-            });
-            weights.extend(weight);
-        },
-    )?;
-    Ok((triples, weights))
+    let sink = |head: &str, relation: &str, tail: &str, weight| {
+        triples.push(Triple {
+            head: entities.intern(head),
+            relation: relations.intern(relation),
+            tail: entities.intern(tail),
+        });
+        weights.extend(weight);
+    };
+    let content = file.open().map_err(|error| file.unreadable(error))?;
+    match parse::parse(file.format, &file.label, content, sink) {
+        Ok(()) => Ok((triples, weights)),
+        Err(parse::Fault::Parse(error)) => Err(error.into()),
+        Err(parse::Fault::Read(error)) => Err(file.unreadable(error).into()),
+    }
 }
 
 fn unknown(spec: &str) -> SourceError {
