@@ -76,7 +76,7 @@ pub struct Dataset {
     pub entities: Vocabulary,
     /// The relations of all splits.
     pub relations: Vocabulary,
-    /// What to learn from. A sampler shares it, so that it is in memory once.
+    /// What to learn from; a sampler shares it, so that it is in memory once.
     pub train: Arc<Vec<Triple>>,
     /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
     pub weights: Vec<f32>,

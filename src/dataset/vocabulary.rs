@@ -269,6 +269,24 @@ mod tests {
     }
 
     #[test]
+    fn clones_share_until_one_learns() {
+        let vocabulary = Vocabulary::from_names(["a", "b"]).unwrap();
+        let mut other = vocabulary.clone();
+        assert!(Arc::ptr_eq(&vocabulary.names, &other.names));
+        assert_eq!(other.intern("c"), 2);
+        assert_eq!((vocabulary.len(), vocabulary.id("c")), (2, None));
+        assert_ne!(vocabulary, other);
+    }
+
+    #[test]
+    fn bytes_are_text_ends_and_slots() {
+        let vocabulary = Vocabulary::from_names((0..1000).map(|i| format!("e{i:03}"))).unwrap();
+        assert_eq!(vocabulary.bytes(), 4 * 1000 + 8 * 1000 + 8 * 2048);
+        let slots = vocabulary.names.slots.len();
+        assert!(3 * slots >= 4 * 1000, "at most three quarters are taken");
+    }
+
+    #[test]
     fn empty_knows_nothing() {
         let vocabulary = Vocabulary::new();
         assert!(vocabulary.is_empty());

@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
 
 use super::negatives::Asked;
+use super::order::EpochOrder;
 use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
 use super::{Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
@@ -41,13 +41,6 @@ pub struct Sampler {
     head_probability: OnceLock<Vec<f64>>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
-}
-
-/// The order in which an epoch visits its items.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochOrder {
-    epoch: u32,
-    items: Vec<u32>,
 }
 
 /// Room that a thread making plans reuses from step to step.
@@ -132,25 +125,18 @@ impl Sampler {
 
     /// The order of an epoch (from 1).
     pub fn order(&self, epoch: u32) -> EpochOrder {
-        let mut items: Vec<u32> = (0..self.items() as u32).collect();
-        items.shuffle(&mut stream(
-            self.seed,
-            Purpose::Shuffle,
-            [u64::from(epoch), 0],
-        ));
-        EpochOrder { epoch, items }
+        EpochOrder::new(self.seed, epoch, self.items() as u32)
     }
 
     /// The plan of one step (from 0) of an epoch.
     pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
-        let first = step as usize * self.batch_size;
-        let batch = &order.items[first..order.items.len().min(first + self.batch_size)];
+        let batch = order.step(step, self.batch_size);
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
 
         // Steps are counted through, so that an epoch of one step alternates, too.
         let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
-        let (asked, targets, relative) = self.queries(batch, turn, &mut rng);
+        let (asked, targets, relative) = self.queries(&batch, turn, &mut rng);
         let mut entities = std::mem::take(&mut scratch.entities);
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();

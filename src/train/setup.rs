@@ -130,3 +130,17 @@ pub(super) fn validation_facts(config: &Config, dataset: &Dataset) -> Vec<Triple
     }
     facts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::PowerLaw;
+
+    #[test]
+    fn facts_and_filter_are_in_memory_once() {
+        let dataset = PowerLaw::sized(50).generate().unwrap();
+        let prepared = prepare(&Config::default(), &dataset).unwrap();
+        assert_eq!(Arc::strong_count(&dataset.train), 2);
+        assert_eq!(Arc::strong_count(&prepared.filter), 2);
+    }
+}
