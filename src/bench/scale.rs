@@ -98,8 +98,8 @@ pub struct ScaleMeasurement {
     pub negatives: usize,
     /// Facts of a step.
     pub batch: usize,
-    /// Seconds for a million facts: those timed, and the share that they have in the shuffle of
-    /// their epoch.
+    /// Seconds for a million facts: the median of those timed, and the share that they have in the
+    /// order of their epoch.
     pub seconds_per_million: f64,
     /// The peak over the entities.
     pub bytes_per_entity: f64,
@@ -124,7 +124,7 @@ pub struct ScaleMeasurement {
     pub tables_s: f64,
     /// Seconds to index the facts.
     pub index_s: f64,
-    /// Seconds to shuffle an epoch and make its first step.
+    /// Seconds to order the first epoch and make its first step.
     pub order_s: f64,
 }
 
@@ -223,17 +223,7 @@ impl Scale {
         let index_s = clock.lap();
         let mut watch = Watch::new(self.facts);
         trainer.train(&mut watch)?;
-        let Timed {
-            facts,
-            seconds,
-            order_s,
-        } = watch.timed();
         let triples = dataset.train.len() as u64;
-        // Where several epochs were timed, so were their shuffles.
-        let order_share = match triples > watch.total() {
-            true => order_s / triples as f64,
-            false => 0.0,
-        };
         let parts = Parts {
             filter_bytes: trainer.prepared().filter.bytes() as u64,
             ..parts
@@ -249,7 +239,7 @@ impl Scale {
             dim: self.dim,
             negatives: NEGATIVES,
             batch: BATCH,
-            seconds_per_million: (seconds / facts as f64 + order_share) * 1e6,
+            seconds_per_million: (watch.seconds() + watch.order_s() / triples as f64) * 1e6,
             bytes_per_entity: peak_bytes as f64 / entities.len() as f64,
             peak_bytes,
             formula_bytes,
@@ -257,11 +247,11 @@ impl Scale {
             parts,
             vocabulary_bytes: (entities.bytes() + relations.bytes()) as u64,
             program_bytes,
-            facts,
+            facts: watch.facts(),
             generate_s,
             tables_s,
             index_s,
-            order_s,
+            order_s: watch.order_s(),
         })
     }
 }
@@ -276,7 +266,7 @@ impl Clock {
     }
 }
 
-/// Lets training warm up, times so many facts, then stops it.
+/// Lets training warm up, times so many facts in windows, then stops it.
 struct Watch {
     warm: u64,
     wanted: u64,
@@ -285,17 +275,12 @@ struct Watch {
     now: u64,
     begun: Option<Instant>,
     first: Option<Instant>,
-    /// When so many facts were done: after warming up, and last.
-    from: Option<(u64, Instant)>,
-    to: Option<(u64, Instant)>,
+    /// Facts done, and when: after warming up, and after every window.
+    marks: Vec<(u64, Instant)>,
 }
 
-/// What was timed.
-struct Timed {
-    facts: u64,
-    seconds: f64,
-    order_s: f64,
-}
+/// Parts that the time is taken of; the one in the middle counts, since others may use the machine.
+const WINDOWS: u64 = 15;
 
 impl Watch {
     fn new(facts: u64) -> Watch {
@@ -306,28 +291,33 @@ impl Watch {
             now: 0,
             begun: None,
             first: None,
-            from: None,
-            to: None,
+            marks: Vec::new(),
         }
     }
 
-    fn total(&self) -> u64 {
-        self.before + self.now
+    /// Facts that were timed.
+    fn facts(&self) -> u64 {
+        match (self.marks.first(), self.marks.last()) {
+            (Some(first), Some(last)) => last.0 - first.0,
+            _ => 0,
+        }
     }
 
-    fn timed(&self) -> Timed {
-        let since = |a: Option<Instant>, b: Option<Instant>| {
-            let (Some(a), Some(b)) = (a, b) else {
-                return f64::NAN;
-            };
-            (b - a).as_secs_f64()
-        };
-        let (from, to) = (self.from.unzip(), self.to.unzip());
-        Timed {
-            facts: to.0.unwrap_or(0) - from.0.unwrap_or(0),
-            seconds: since(from.1, to.1),
-            order_s: since(self.begun, self.first),
-        }
+    /// Seconds for a fact: the median of the windows.
+    fn seconds(&self) -> f64 {
+        let window =
+            |w: &[(u64, Instant)]| (w[1].1 - w[0].1).as_secs_f64() / (w[1].0 - w[0].0) as f64;
+        let mut seconds: Vec<f64> = self.marks.windows(2).map(window).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Seconds to the end of the first step: to order an epoch, above all.
+    fn order_s(&self) -> f64 {
+        let (begun, first) = (self.begun, self.first);
+        begun
+            .zip(first)
+            .map_or(f64::NAN, |(begun, first)| (first - begun).as_secs_f64())
     }
 }
 
@@ -339,18 +329,19 @@ impl Observer for Watch {
 
     fn step(&mut self, _: u32, facts: u64) {
         self.now = facts;
-        let at = (self.total(), Instant::now());
-        self.first.get_or_insert(at.1);
-        match self.from {
-            None if at.0 >= self.warm => self.from = Some(at),
-            None => {}
-            Some(_) => self.to = Some(at),
+        let (total, now) = (self.before + facts, Instant::now());
+        self.first.get_or_insert(now);
+        let due = match self.marks.last() {
+            None => self.warm,
+            Some((at, _)) => at + (self.wanted / WINDOWS).max(1),
+        };
+        if total >= due {
+            self.marks.push((total, now));
         }
     }
 
     fn stop(&self) -> bool {
-        let done = |(from, to): ((u64, Instant), (u64, Instant))| to.0 - from.0 >= self.wanted;
-        self.from.zip(self.to).is_some_and(done)
+        self.facts() >= self.wanted
     }
 }
 
