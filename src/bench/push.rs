@@ -1,5 +1,7 @@
 //! Pushes and pulls of workers, through the public methods of the parameter server.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::update::row_bytes;
 use super::{Bench, BenchError, Distribution, Op, Options, Prepared, Work, draw};
-use crate::kernel::Dtype;
+use crate::kernel::{Dtype, GradientRows};
 use crate::model::Model;
 use crate::server::{
     Initializer, ParameterServer, Push, ServerError, Shape, ShardId, StalenessPolicy, Storage,
@@ -27,8 +29,9 @@ struct Batches {
     worker: WorkerId,
     /// By shard.
     rows: Vec<Vec<u32>>,
-    /// Of any shard: they are where a worker's step leaves them, in a buffer that it uses again.
-    gradients: Vec<f32>,
+    /// By shard: they are where a worker's step leaves them, on the device, in a buffer that it
+    /// uses again.
+    gradients: Vec<GradientRows>,
     /// The shard that it begins with.
     first: usize,
     /// Pushes of this worker to each shard so far.
@@ -47,7 +50,7 @@ pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, 
     };
     let ids: Vec<WorkerId> = (0..workers as u32).map(WorkerId).collect();
     let server = server(bench, mode, &ids)?;
-    let batches = batches(&server, options, op, &ids);
+    let batches = batches(&server, options, op, &ids)?;
     let pushed = (workers * options.push_batch) as f64;
     Ok(Prepared {
         work: Work {
@@ -137,7 +140,7 @@ fn batches(
     options: &Options,
     op: Op,
     workers: &[WorkerId],
-) -> Arc<[Batches]> {
+) -> Result<Arc<[Batches]>, BenchError> {
     let layout = server.spec(TableName::Entities).layout;
     let gradient = |i: usize| ((i * 37 % 1024) as f32 - 511.5) / 1024.0;
     let batches = workers.iter().map(|&worker| {
@@ -157,10 +160,19 @@ fn batches(
                 drawn.into_iter().map(row).collect()
             })
             .collect();
-        let most = rows.iter().map(Vec::len).max().unwrap_or(0);
-        Batches {
+        let mut by_length = BTreeMap::new();
+        for rows in &rows {
+            if let Entry::Vacant(vacant) = by_length.entry(rows.len()) {
+                let values: Vec<f32> = (0..rows.len() * options.dim).map(gradient).collect();
+                vacant.insert(server.upload(&values, None)?);
+            }
+        }
+        Ok(Batches {
             worker,
-            gradients: (0..most * options.dim).map(gradient).collect(),
+            gradients: rows
+                .iter()
+                .map(|rows| by_length[&rows.len()].clone())
+                .collect(),
             // At a barrier they meet; otherwise they keep out of each other's way.
             first: match op {
                 Op::SyncPush => 0,
@@ -168,7 +180,7 @@ fn batches(
             },
             rows,
             step: AtomicU64::new(0),
-        }
+        })
     });
     batches.collect()
 }
@@ -187,7 +199,6 @@ fn rounds(
                 tokio::spawn(async move {
                     let mine = &batches[w];
                     let shards = mine.rows.len();
-                    let width = server.shape().dim;
                     for _ in 0..times {
                         let step = mine.step.fetch_add(1, Ordering::Relaxed);
                         for i in 0..shards {
@@ -199,7 +210,7 @@ fn rounds(
                                 shard: ShardId::entities(shard),
                                 samples: 1.0,
                                 rows: &mine.rows[shard],
-                                gradients: &mine.gradients[..mine.rows[shard].len() * width],
+                                gradients: (&mine.gradients[shard]).into(),
                             };
                             server.push(push).await?;
                         }

@@ -1,5 +1,7 @@
 //! Gradient rows on their way through the host.
 
+use std::sync::Arc;
+
 use super::{Call, CollectiveError};
 use crate::kernel::{GradientRows, KernelError, gpu};
 
@@ -9,7 +11,7 @@ pub(super) type Home = Option<gpu::GradientRows>;
 /// Brings rows to the host.
 pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError> {
     match rows {
-        GradientRows::Cpu(values) => Ok((values.into(), None)),
+        GradientRows::Cpu(values) => Ok((Arc::unwrap_or_clone(values).into(), None)),
         GradientRows::Gpu(rows) => {
             let mut values = Vec::new();
             rows.read(&mut values)?;
@@ -21,7 +23,7 @@ pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError
 /// Brings values to the device where rows came from.
 pub(super) fn come_back(values: Vec<f32>, home: Home) -> Result<GradientRows, KernelError> {
     match home {
-        None => Ok(GradientRows::Cpu(values.into())),
+        None => Ok(values.into()),
         Some(rows) => Ok(GradientRows::Gpu(rows.replaced(&values)?)),
     }
 }

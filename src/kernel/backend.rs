@@ -286,7 +286,7 @@ impl Backend {
             (Backend::Cpu(engine), Table::Cpu(table), old) => {
                 let mut values = on_cpu(old);
                 values.replace(engine.gradients_of(plan, name, table, shard));
-                Ok(GradientRows::Cpu(values))
+                Ok(values.into())
             }
             (Backend::Gpu(engine), Table::Gpu(table), old) => {
                 let rows = engine.keep_gradients(plan, name, table, shard, on_gpu(old))?;
@@ -337,7 +337,7 @@ impl Backend {
             (Backend::Cpu(_), old) => {
                 let mut values = on_cpu(old);
                 let squares = cpu::copy_square_sum(gradients, &mut values);
-                Ok((GradientRows::Cpu(values), squares))
+                Ok((values.into(), squares))
             }
             (Backend::Gpu(_), old) => {
                 let squares = cpu::square_sum(gradients);

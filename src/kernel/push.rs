@@ -1,5 +1,7 @@
 //! Gradients on their way to a shard.
 
+use std::sync::Arc;
+
 use super::{Backend, KernelError, cpu, gpu};
 
 /// The rows of a shard that gradient rows are for.
@@ -22,12 +24,12 @@ impl Places<'_> {
     }
 }
 
-/// Gradient rows in the memory of a device, flat and row-major. Clones of those in an adapter's
-/// memory share it.
+/// Gradient rows in the memory of a device, flat and row-major. Clones share that memory: they cost
+/// nothing, and nothing is written to it until only one of them is left.
 #[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
-    Cpu(cpu::Values),
+    Cpu(Arc<cpu::Values>),
     /// In an adapter's memory.
     Gpu(gpu::GradientRows),
 }
@@ -46,6 +48,14 @@ impl GradientRows {
         self.len() == 0
     }
 
+    /// Whether clones share the memory.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            GradientRows::Cpu(values) => Arc::strong_count(values) > 1,
+            GradientRows::Gpu(rows) => rows.is_shared(),
+        }
+    }
+
     /// Copies the values to the host, in place of what `out` holds. Waits for the device.
     ///
     /// # Errors
@@ -59,6 +69,19 @@ impl GradientRows {
             }
             GradientRows::Gpu(rows) => Ok(rows.read(out)?),
         }
+    }
+}
+
+impl From<cpu::Values> for GradientRows {
+    fn from(values: cpu::Values) -> GradientRows {
+        GradientRows::Cpu(Arc::new(values))
+    }
+}
+
+/// Rows in main memory, where they are.
+impl From<Vec<f32>> for GradientRows {
+    fn from(values: Vec<f32>) -> GradientRows {
+        cpu::Values::from(values).into()
     }
 }
 
@@ -87,7 +110,7 @@ impl Backend {
             Backend::Cpu(_) => {
                 let mut values = on_cpu(old);
                 values.replace(gradients);
-                GradientRows::Cpu(values)
+                GradientRows::from(values)
             }
             Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
         })
@@ -121,12 +144,24 @@ impl Backend {
             Backend::Cpu(engine) => {
                 let mut sums = on_cpu(old);
                 engine.average(parts, divisor, &mut sums)?;
-                GradientRows::Cpu(sums)
+                GradientRows::from(sums)
             }
             Backend::Gpu(engine) => {
                 GradientRows::Gpu(engine.average(parts, divisor, on_gpu(old))?)
             }
         })
+    }
+
+    /// Σ g² over gradient rows, not finite if one of them is not. Waits for the device.
+    ///
+    /// # Errors
+    /// [`KernelError::ForeignRows`] if they lie on another device; if the device is lost or full.
+    pub fn square_sum(&self, rows: &GradientRows) -> Result<f64, KernelError> {
+        match (self, rows) {
+            (Backend::Cpu(_), GradientRows::Cpu(values)) => Ok(cpu::square_sum(values)),
+            (Backend::Gpu(engine), rows) => engine.square_sum(rows),
+            (Backend::Cpu(_), _) => Err(self.foreign_rows()),
+        }
     }
 
     /// Whether gradient rows lie on this engine's device. Two openings of one adapter are two
@@ -138,16 +173,23 @@ impl Backend {
         match (self, rows) {
             (Backend::Cpu(_), GradientRows::Cpu(_)) => Ok(()),
             (Backend::Gpu(engine), GradientRows::Gpu(rows)) if rows.are_on(engine.gpu()) => Ok(()),
-            (Backend::Cpu(_), _) => Err(KernelError::ForeignRows { engine: "CPU" }),
-            (Backend::Gpu(_), _) => Err(KernelError::ForeignRows { engine: "GPU" }),
+            _ => Err(self.foreign_rows()),
         }
+    }
+
+    fn foreign_rows(&self) -> KernelError {
+        let engine = match self {
+            Backend::Cpu(_) => "CPU",
+            Backend::Gpu(_) => "GPU",
+        };
+        KernelError::ForeignRows { engine }
     }
 }
 
-/// The memory of gradient rows that are no longer needed.
+/// The memory of gradient rows that are no longer needed, unless clones of them are.
 pub(super) fn on_cpu(old: Option<GradientRows>) -> cpu::Values {
     match old {
-        Some(GradientRows::Cpu(values)) => values,
+        Some(GradientRows::Cpu(values)) => Arc::into_inner(values).unwrap_or_default(),
         _ => cpu::Values::default(),
     }
 }

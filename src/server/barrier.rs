@@ -43,6 +43,8 @@ pub(super) enum Refused {
     },
     /// It is being applied at this moment, from an earlier call.
     Applying,
+    /// The step is voted on and this push is not, or the other way around.
+    Mixed,
 }
 
 /// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
@@ -109,19 +111,28 @@ impl<P, W> Barrier<P, W> {
         self.clear()
     }
 
-    /// Whether a push of this worker and step would be taken, without taking it.
-    pub fn check(&self, worker: WorkerId, step: u64) -> Result<(), Refused> {
+    /// Whether a push of this worker and step would be taken, without taking it. `voted` says whether
+    /// it waits for a vote.
+    pub fn check(&self, worker: WorkerId, step: u64, voted: bool) -> Result<(), Refused> {
         if self.expected.binary_search(&worker).is_err() {
             return Err(Refused::Unknown);
         }
         let expected = self.step;
         match step.cmp(&expected) {
+            std::cmp::Ordering::Equal if self.is_mixed(voted) => Err(Refused::Mixed),
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Less if self.applied.get(&worker) == Some(&step) => Ok(()),
             std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::Applying),
             std::cmp::Ordering::Less => Err(Refused::Late { expected }),
             std::cmp::Ordering::Greater => Err(Refused::Early { expected }),
         }
+    }
+
+    /// Whether what has arrived is voted on and this is not, or the other way around. Nobody waits
+    /// for the outcome of a push that is voted on.
+    fn is_mixed(&self, voted: bool) -> bool {
+        let mut arrived = self.arrived.values();
+        arrived.any(|arrival| arrival.waiters.is_empty() != voted)
     }
 
     fn is_applying(&self, worker: WorkerId, step: u64) -> bool {
@@ -149,7 +160,7 @@ impl<P, W> Barrier<P, W> {
         payload: P,
         waiter: Option<W>,
     ) -> Result<Arrived, Refused> {
-        self.check(worker, step)?;
+        self.check(worker, step, waiter.is_none())?;
         if step < self.step {
             return Ok(Arrived::Applied);
         }
@@ -318,6 +329,21 @@ mod tests {
         barrier.applied(false);
         let again = barrier.arrive(at(0), T, (A, 0), "a", Some(4));
         assert_eq!(again, Err(Refused::Late { expected: 1 }));
+    }
+
+    #[test]
+    fn a_step_is_voted_on_by_all_or_by_none() {
+        let mut barrier = barrier();
+        barrier.arrive(at(0), T, (A, 0), "a", None).unwrap();
+        let pushed = barrier.arrive(at(0), T, (B, 0), "b", Some(1));
+        assert_eq!(pushed, Err(Refused::Mixed));
+        assert_eq!(barrier.missing(), [B]);
+        barrier.arrive(at(0), T, (B, 0), "b", None).unwrap();
+        assert_eq!(barrier.take(at(0)).unwrap().arrivals.len(), 2);
+        barrier.applied(true);
+        barrier.arrive(at(0), T, (A, 1), "a", Some(1)).unwrap();
+        let staged = barrier.arrive(at(0), T, (B, 1), "b", None);
+        assert_eq!(staged, Err(Refused::Mixed));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use tokio::time::timeout_at;
 
 use super::desk::Desk;
 use super::guard::{Settling, Waits};
-use super::push::finite;
 use super::tables::Tables;
-use super::{ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId};
-use crate::kernel::{Places, cpu};
+use super::{
+    Gradients, ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId,
+};
+use crate::kernel::{self, Places};
 use crate::optim::OptimizerStep;
 
 impl ParameterServer {
@@ -22,8 +23,7 @@ impl ParameterServer {
         places: &[u32],
         limits: (u64, StalenessPolicy, Duration),
     ) -> Result<Pushed, ServerError> {
-        let squares = cpu::square_sum(push.gradients);
-        finite(tables, &push, squares)?;
+        let squares = self.finite(tables, &push)?;
         let admitted = self
             .admit(
                 tables,
@@ -38,7 +38,19 @@ impl ParameterServer {
         let optimizer = admitted.optimizer(tables);
         let keeper = &self.inner.keeper;
         let settling = Settling::new(self, index);
-        let applied = keeper.push_rows(optimizer, table, push.shard.shard, places, push.gradients);
+        let shard = push.shard.shard;
+        let applied = match push.gradients {
+            Gradients::Host(values) => keeper.push_rows(optimizer, table, shard, places, values),
+            Gradients::Device(gradients) => {
+                let weight = 1.0;
+                let push = kernel::Push {
+                    places,
+                    gradients,
+                    weight,
+                };
+                keeper.push(optimizer, table, shard, &[push])
+            }
+        };
         let values = (push.gradients.len(), squares);
         applied?;
         self.settle(index, admitted, values, start.elapsed());

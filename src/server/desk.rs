@@ -90,6 +90,11 @@ impl ShardDesk {
                 expected,
             },
             Refused::Applying => ServerError::Busy { shard, step },
+            Refused::Mixed => ServerError::Mixed {
+                worker,
+                shard,
+                step,
+            },
             Refused::Early { expected } => ServerError::Early {
                 worker,
                 shard,
@@ -148,7 +153,7 @@ impl Desk {
     ) -> Result<(), ServerError> {
         let group = (self.generation, self.workers.len());
         let shard = self.shard(tables, index)?;
-        let checked = shard.barrier.check(who.0, who.1);
+        let checked = shard.barrier.check(who.0, who.1, false);
         checked.map_err(|why| shard.refusal(why, group, who))
     }
 

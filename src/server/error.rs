@@ -140,6 +140,19 @@ pub enum ServerError {
         /// The shard's step.
         expected: u64,
     },
+    /// A push to a step that others have staged to be voted on, or the other way around.
+    #[error(
+        "{worker} brought step {step} of {shard} one way (pushed or staged) and others the other way: \
+         expected all alike"
+    )]
+    Mixed {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The push's step.
+        step: u64,
+    },
     /// A push of gradients that are too old.
     #[error("{worker} is {staleness} steps behind {shard}, expected at most {bound}: pull again")]
     Stale {

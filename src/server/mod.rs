@@ -43,7 +43,7 @@ pub use init::{Initializer, Spread};
 pub use manager::{Reshard, ShardError, ShardManager};
 pub use mode::{ShardId, StalenessPolicy, UpdateMode};
 pub use placement::{DeviceCapacity, PlacementError, place};
-pub use push::{Push, Pushed};
+pub use push::{Gradients, Push, Pushed};
 pub use reshard::Moved;
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
 pub use storage::Storage;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
-use crate::kernel::{GradientRows, TableName};
+use crate::kernel::{GradientRows, KernelError, TableName, cpu};
 
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,39 @@ pub struct Push<'a> {
     /// Rows of the table, all of them in the shard; gradients of repeated rows are added up.
     pub rows: &'a [u32],
     /// A gradient row for each, row-major.
-    pub gradients: &'a [f32],
+    pub gradients: Gradients<'a>,
+}
+
+/// Where pushed gradients lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Gradients<'a> {
+    /// In the pusher's memory, flat: a push that has to wait for others copies them to the shard's
+    /// device.
+    Host(&'a [f32]),
+    /// On the shard's device (see [`ParameterServer::upload`]): nothing is copied.
+    Device(&'a GradientRows),
+}
+
+impl Gradients<'_> {
+    /// How many values they are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Gradients::Host(values) => values.len(),
+            Gradients::Device(rows) => rows.len(),
+        }
+    }
+}
+
+impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Gradients<'a> {
+    fn from(values: &'a T) -> Gradients<'a> {
+        Gradients::Host(values.as_ref())
+    }
+}
+
+impl<'a> From<&'a GradientRows> for Gradients<'a> {
+    fn from(rows: &'a GradientRows) -> Gradients<'a> {
+        Gradients::Device(rows)
+    }
 }
 
 /// What became of a push.
@@ -69,6 +101,19 @@ impl ParameterServer {
         result
     }
 
+    /// Copies gradient rows to the device of the shards, where pushes take them from without another
+    /// copy. What `old` had is used again.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn upload(
+        &self,
+        gradients: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        self.inner.keeper.upload(gradients, old)
+    }
+
     async fn try_push(&self, tables: &Tables, push: Push<'_>) -> Result<Pushed, ServerError> {
         let index = tables.index(push.shard)?;
         let mode = {
@@ -101,11 +146,24 @@ impl ParameterServer {
     }
 
     pub(super) fn recycle(&self, rows: GradientRows) {
+        if rows.is_shared() {
+            return;
+        }
         let mut pool = self.pool();
         // More than a push of every worker to every shard is never in use.
         if pool.len() < POOL {
             pool.push(rows);
         }
+    }
+
+    /// Checks that gradients are finite, and gives the sum of their squares.
+    pub(super) fn finite(&self, tables: &Tables, push: &Push<'_>) -> Result<f64, ServerError> {
+        let squares = match push.gradients {
+            Gradients::Host(values) => cpu::square_sum(values),
+            Gradients::Device(rows) => self.inner.keeper.square_sum(rows)?,
+        };
+        finite(tables, push, squares)?;
+        Ok(squares)
     }
 }
 
@@ -139,17 +197,26 @@ fn places(tables: &Tables, push: &Push<'_>) -> Result<Vec<u32>, ServerError> {
 
 /// Checks that gradients are finite, given the sum of their squares.
 pub(super) fn finite(tables: &Tables, push: &Push<'_>, squares: f64) -> Result<(), ServerError> {
+    if squares.is_finite() {
+        return Ok(());
+    }
+    let mut copy = Vec::new();
+    let values = match push.gradients {
+        Gradients::Host(values) => values,
+        Gradients::Device(rows) => {
+            rows.read(&mut copy)?;
+            &copy
+        }
+    };
     // A square may overflow where the value itself is finite.
-    if !squares.is_finite()
-        && let Some(at) = push.gradients.iter().position(|g| !g.is_finite())
-    {
+    if let Some(at) = values.iter().position(|g| !g.is_finite()) {
         let width = tables.width(push.shard.table);
         return Err(ServerError::NotFinite {
             worker: push.worker,
             shard: push.shard,
             row: push.rows[at / width],
             column: at % width,
-            value: push.gradients[at],
+            value: values[at],
         });
     }
     Ok(())

@@ -172,6 +172,7 @@ impl ShardStats {
             ServerError::NoShard { .. }
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
+            | ServerError::Mixed { .. }
             | ServerError::Abandoned { .. }
             | ServerError::Moved
             | ServerError::Shards(_)

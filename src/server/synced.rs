@@ -11,7 +11,7 @@ use super::desk::{Desk, Outcome, ShardDesk, Staged};
 use super::guard::Applying;
 use super::push::finite;
 use super::tables::Tables;
-use super::{ParameterServer, Push, Pushed, ServerError, WorkerId};
+use super::{Gradients, ParameterServer, Push, Pushed, ServerError, WorkerId};
 use crate::kernel::{self, Places};
 use crate::optim::OptimizerStep;
 
@@ -70,11 +70,17 @@ impl ParameterServer {
     ) -> Result<Pushed, ServerError> {
         let keeper = &self.inner.keeper;
         // Nobody sees them before they are known to be finite.
-        let (gradients, squares) = keeper.upload_summed(push.gradients, self.reuse())?;
-        if let Err(error) = finite(tables, &push, squares) {
-            self.recycle(gradients);
-            return Err(error);
-        }
+        let (gradients, squares) = match push.gradients {
+            Gradients::Host(values) => {
+                let (gradients, squares) = keeper.upload_summed(values, self.reuse())?;
+                if let Err(error) = finite(tables, &push, squares) {
+                    self.recycle(gradients);
+                    return Err(error);
+                }
+                (gradients, squares)
+            }
+            Gradients::Device(rows) => (rows.clone(), self.finite(tables, &push)?),
+        };
         let staged = Staged {
             places: Some(places),
             gradients,

@@ -56,7 +56,7 @@ impl ParameterServer {
             let group = (desk.generation, desk.workers.len());
             let who = (share.worker, share.step);
             desk.shards.iter().try_for_each(|shard| {
-                let checked = shard.barrier.check(share.worker, share.step);
+                let checked = shard.barrier.check(share.worker, share.step, true);
                 checked.map_err(|why| shard.refusal(why, group, who))
             })
         });

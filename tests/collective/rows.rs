@@ -173,7 +173,7 @@ async fn both<F: Future<Output = Result<usize, CollectiveError>> + Send + 'stati
 }
 
 async fn reduce(c: &Local, engine: &Backend, values: Vec<f32>) -> Result<usize, CollectiveError> {
-    let rows = GradientRows::Cpu(values.into());
+    let rows = GradientRows::from(values);
     let sum = c.all_reduce_rows(long(), engine, rows, Reduce::Sum).await;
     sum.map(|rows| rows.len())
 }

@@ -235,7 +235,7 @@ fn what_does_not_fit_changes_nothing() {
         );
         let foreign = match engine {
             Backend::Cpu(_) => None,
-            Backend::Gpu(_) => Some(GradientRows::Cpu([0.0; 3][..].into())),
+            Backend::Gpu(_) => Some(GradientRows::from(vec![0.0; 3])),
         };
         if let Some(gradients) = &foreign {
             let push = Push {

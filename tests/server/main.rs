@@ -3,6 +3,7 @@
 mod bounded;
 mod faults;
 mod reshard;
+mod resident;
 mod schedules;
 mod soak;
 mod spread;
@@ -75,6 +76,6 @@ fn push(worker: u32, step: u64, gradients: &[f32]) -> Push<'_> {
         shard: ShardId::entities(1),
         samples: 1.0,
         rows: &[5, 7],
-        gradients,
+        gradients: gradients.into(),
     }
 }

@@ -169,7 +169,7 @@ async fn who_was_stale_stays_stale() {
         shard: ShardId::entities(server.assignment().shard_of(row)),
         samples: 1.0,
         rows: if row == 0 { &[0] } else { &[19] },
-        gradients: &[1.0; 4],
+        gradients: (&[1.0; 4]).into(),
     };
     for _ in 0..3 {
         server.push(push(1, 0)).await.unwrap();
@@ -243,7 +243,7 @@ fn no_push_is_lost_while_shards_move() {
                             shard,
                             samples: 1.0,
                             rows: &[if row < 20 { row } else { row - 20 }],
-                            gradients: &[-1.0; 4],
+                            gradients: (&[-1.0; 4]).into(),
                         };
                         match server.push(push).await {
                             Ok(pushed) => {

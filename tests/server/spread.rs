@@ -202,7 +202,7 @@ async fn pushed_rows_find_their_shards() {
                     shard: ShardId::entities(shard),
                     samples: 1.0,
                     rows: &rows,
-                    gradients: &gradients,
+                    gradients: (&gradients).into(),
                 };
                 server.push(push).await.unwrap();
             }
@@ -227,7 +227,7 @@ async fn pushed_rows_find_their_shards() {
                 shard: ShardId::entities(0),
                 samples: 1.0,
                 rows: &rows,
-                gradients: &gradients,
+                gradients: (&gradients).into(),
             };
             alone.push(push).await.unwrap();
             assert!(everything(&server) == everything(&alone), "{sharding}");
@@ -237,7 +237,7 @@ async fn pushed_rows_find_their_shards() {
                 step: 1,
                 shard: ShardId::entities((home + 1) % 4),
                 rows: &[13],
-                gradients: &[0.0; 4],
+                gradients: (&[0.0; 4]).into(),
                 ..push
             };
             let error = server.push(push).await.unwrap_err();

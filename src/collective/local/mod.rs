@@ -196,9 +196,10 @@ impl Collective for Local {
         let fault = engine.check_rows(&rows).err().map(failed);
         let fault = fault.or_else(|| self.reduce_fault::<f32>(call, reduce));
         let rows = match rows {
-            GradientRows::Cpu(mut values) => {
+            GradientRows::Cpu(values) => {
+                let mut values = Arc::unwrap_or_clone(values);
                 travel(&mut values, call.wire);
-                GradientRows::Cpu(values)
+                values.into()
             }
             rows => rows,
         };

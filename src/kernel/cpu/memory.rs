@@ -282,6 +282,12 @@ fn prefetch<T>(start: *const T, len: usize) {
     let _ = (start, len);
 }
 
+/// Asks for the cache line of an address, be it valid or not.
+#[inline(always)]
+pub(super) fn prefetch_line<T>(address: *const T) {
+    prefetch(address, 1);
+}
+
 /// Asks for the values of a row that is copied soon.
 #[inline(always)]
 pub(in crate::kernel) fn prefetch_row<T>(row: &[T]) {

@@ -38,6 +38,7 @@ mod step;
 mod table;
 mod update;
 mod vector;
+mod walks;
 mod widen;
 mod write_rows;
 
@@ -84,6 +85,10 @@ struct Workspace {
     scores: Vec<f32>,
     /// What steps with sampled candidates need.
     sampled: sampled::Sampled,
+    /// Whether candidates are sampled and each row walks its queries, and the coefficients of their
+    /// pairs: queries × candidates.
+    walks: bool,
+    coefficients: Vec<f32>,
     /// What softmax steps over all entities need.
     softmax_all: softmax_all::SoftmaxAll,
     losses: Vec<f32>,
@@ -311,6 +316,8 @@ impl Engine {
             cw: _,
             count: _,
             sampled,
+            walks: _,
+            coefficients,
             softmax_all,
             entities,
             relations,
@@ -335,6 +342,7 @@ impl Engine {
             d_inputs,
             d_relations,
             scores,
+            coefficients,
             losses,
             entity_gradients,
             relation_gradients,

@@ -9,7 +9,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::memory::Values;
+use super::memory::{Values, prefetch_line};
 
 /// Rows of a tile, at most.
 pub(super) const MOST_ROWS: usize = 6;
@@ -19,6 +19,9 @@ pub(super) const MOST_COLUMNS: usize = 64;
 /// Values of rows that are multiplied before the next ones: so much of a panel stays in the
 /// second-level cache.
 const DEPTH: usize = 512;
+
+/// Rows that are asked for ahead of their use.
+const AHEAD: usize = 8;
 
 /// A computation in tiles of `ROWS` × `VECTORS` registers.
 pub(super) trait Tiled {
@@ -95,20 +98,21 @@ pub(super) fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
 }
 
 /// Overwrites `scores` (rows × the panel's columns) with the products of rows, of `width` values, and
-/// a panel of queries. Each is a sum over the values in order, whatever its neighbours.
+/// a panel of queries, and shows every tile of them to `seen`, rows beyond the last being the last
+/// again. Each score is a sum over the values in order, whatever its neighbours.
 #[inline(always)]
 pub(super) fn score_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     (rows, width): (&[f32], usize),
     queries: &[f32],
     scores: &mut [f32],
+    mut seen: impl FnMut(&Tile<S, ROWS, VECTORS>),
 ) {
     let (count, columns) = (rows.len() / width, VECTORS * S::F32_LANES);
     for depth in (0..width).step_by(DEPTH) {
         let end = width.min(depth + DEPTH);
         let right = &queries[depth * columns..end * columns];
         for i in (0..count).step_by(ROWS) {
-            // Rows beyond the last are the last again, and are not kept.
             let row = |k: usize| (i + k).min(count - 1);
             let left = std::array::from_fn(|k| &rows[row(k) * width..][depth..end]);
             let mut tile = zeros::<S, ROWS, VECTORS>(simd);
@@ -116,6 +120,9 @@ pub(super) fn score_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 tile = std::array::from_fn(|k| load::<S, VECTORS>(&scores[row(k) * columns..]));
             }
             let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
+            if end == width {
+                seen(&tile);
+            }
             for (k, sums) in tile.into_iter().enumerate().take(count - i) {
                 store::<S, VECTORS>(sums, &mut scores[(i + k) * columns..]);
             }
@@ -152,6 +159,11 @@ pub(super) fn add_columns<S: Simd, const ROWS: usize, const VECTORS: usize>(
     let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
     for (row, right) in left.chunks_exact(width).zip(right) {
         let left = &row[column..column + ROWS];
+        // Rows lie too far apart for the processor to see them coming.
+        prefetch_line(left.as_ptr().wrapping_add(AHEAD * width));
+        for v in 0..VECTORS {
+            prefetch_line(right.as_ptr().wrapping_add(AHEAD * VECTORS + v));
+        }
         for i in 0..ROWS {
             let factor = simd.splat_f32s(left[i]);
             for v in 0..VECTORS {

@@ -113,7 +113,7 @@ impl Tiled for Scores<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
         let rows = (self.rows, self.width);
-        score_rows::<S, ROWS, VECTORS>(simd, rows, self.queries, self.scores);
+        score_rows::<S, ROWS, VECTORS>(simd, rows, self.queries, self.scores, |_| ());
     }
 }
 
@@ -141,7 +141,8 @@ impl Tiled for CountStrip<'_> {
             .zip(self.thresholds.chunks_exact(columns))
             .enumerate()
         {
-            score_rows::<S, ROWS, VECTORS>(simd, (self.rows, width), queries, &mut scores);
+            let rows = (self.rows, width);
+            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, &mut scores, |_| ());
             let (mut at_most, mut equal) = ([0u32; MOST_COLUMNS], [0u32; MOST_COLUMNS]);
             let (at_most, equal) = (&mut at_most[..columns], &mut equal[..columns]);
             for row in scores.chunks_exact(columns) {

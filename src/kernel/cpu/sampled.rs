@@ -11,7 +11,7 @@ use super::loss::loss;
 use super::pairs::{self, AHEAD, Group, Segment, Segments};
 use super::score_pairs::{Compare, Compared, grad_pairs, score_pairs, visit};
 use super::simd::simd;
-use super::{BLOCK, Values, Workspace, room};
+use super::{BLOCK, Values, Workspace, room, walks};
 use crate::kernel::StepSpec;
 use crate::loss::MASKED;
 use crate::model::Similarity;
@@ -61,6 +61,11 @@ impl Workspace {
         let Some(step) = self.geometry(spec, plan) else {
             return;
         };
+        self.walks = walks::takes(spec, plan, step.ew);
+        if self.walks {
+            self.walk_candidates(spec, plan, &step);
+            return;
+        }
         let segments = Segments::new(spec.model, step.ew);
         let cells = plan.queries.len() * plan.sampled_width();
         let all = &mut self.sampled.cells;

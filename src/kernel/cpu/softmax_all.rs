@@ -16,11 +16,12 @@ use rayon::prelude::*;
 
 use super::memory::Values;
 use super::product::{
-    MOST_COLUMNS, MOST_ROWS, Tiled, add_columns, add_rows, load, pack_panels, panel, score_rows,
-    store, tiled, zeros,
+    MOST_ROWS, Tiled, add_columns, add_rows, load, pack_panels, panel, score_rows, store, tiled,
+    zeros,
 };
 use super::simd::{simd, sum2};
 use super::table::{Strip, View};
+use super::vector::exp_lanes;
 use crate::kernel::StepSpec;
 use crate::loss::LossKind;
 use crate::model::{Similarity, exp};
@@ -28,17 +29,18 @@ use crate::sampler::{Candidates, Plan};
 
 /// Entities of a strip: with a tile's scores of it in the second-level cache.
 const STRIP: usize = 512;
-/// Bytes that the scores of a tile may take.
+/// Bytes that the scores of a tile may take; those of wide entities may take a quarter of what these
+/// do themselves.
 const TILE_BYTES: usize = 16 << 20;
 /// Queries of a tile, at most.
 const TILE_QUERIES: usize = 512;
-/// Values of a query's gradient that one task works out: as many as leave a strip's share of them in
-/// the second-level cache.
-const COLUMNS: usize = 48;
 /// Queries that are multiplied before the next ones.
 const DEPTH: usize = 256;
-/// Tasks that queries not much wider are cut into.
-const TASKS: usize = 8;
+/// Entities that are multiplied before the next ones: their scores by a panel of queries stay in the
+/// nearest cache.
+const NEAR: usize = 128;
+/// Sums of queries' gradients that a task keeps in the second-level cache.
+const SUMS: usize = 192 << 10;
 
 /// Whether a step goes this way.
 pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
@@ -49,8 +51,9 @@ pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
 }
 
 /// Queries of a tile, of so many: as even as can be.
-pub(super) fn tile(entities: usize, queries: usize) -> usize {
-    let most = (TILE_BYTES / (4 * entities.max(1))).clamp(4, TILE_QUERIES);
+pub(super) fn tile((entities, width): (usize, usize), queries: usize) -> usize {
+    let most = TILE_BYTES / (4 * entities.max(1));
+    let most = most.max(width / 4).clamp(4, TILE_QUERIES);
     queries.div_ceil(queries.div_ceil(most).max(1))
 }
 
@@ -195,40 +198,33 @@ impl SoftmaxAll {
     /// ∂loss/∂query of every query, right answers aside: some values of all queries at a time.
     fn grad_queries(&self, strips: &[Strip], table: &View<'_>, d_queries: &mut [f32]) {
         let (width, padded, columns) = (table.spec.width, self.padded(), panel());
-        // Narrow queries are cut by panels: every task reads whole rows, one after another. Wide ones
-        // are not, as parts of rows come slowly.
-        let (some, together) = match width <= MOST_COLUMNS {
-            true => (width, columns),
-            false => {
-                let some = (width / TASKS).next_multiple_of(MOST_ROWS);
-                (some.clamp(COLUMNS / 2, COLUMNS), padded)
-            }
-        };
+        let (some, together) = cut(width, padded, columns);
         let starts = (0..padded).step_by(together);
         let tasks =
             starts.flat_map(|query| (0..width).step_by(some).map(move |column| (query, column)));
         let tasks: Vec<(usize, usize)> = tasks.collect();
         let parts = tasks.into_par_iter().map(|(query, column)| {
             let count = some.min(width - column);
-            let mut sums = Values::zeros(count * together);
+            let end = padded.min(query + together);
+            let mut sums = Values::zeros(count * (end - query));
             tiled(GradQueries {
                 tile: self,
                 strips,
                 table,
-                queries: query..query + together,
+                queries: query..end,
                 column,
                 count,
                 sums: &mut sums,
             });
-            (query, column, count, sums)
+            (query..end, column, count, sums)
         });
         let parts: Vec<_> = parts.collect();
         let queries = d_queries.par_chunks_mut(width).enumerate();
         queries.with_min_len(16).for_each(|(q, out)| {
-            for (query, column, count, sums) in &parts {
-                if (*query..query + together).contains(&q) {
+            for (queries, column, count, sums) in &parts {
+                if queries.contains(&q) {
                     for (i, x) in out[*column..column + count].iter_mut().enumerate() {
-                        *x = sums[i * together + q - query];
+                        *x = sums[i * queries.len() + q - queries.start];
                     }
                 }
             }
@@ -238,6 +234,27 @@ impl SoftmaxAll {
     fn padded(&self) -> usize {
         self.strips.first().map_or(0, |strip| strip.sum.len())
     }
+}
+
+/// How many values of how many queries, in panels, one task works out: such that there are some tasks
+/// for every thread, sums fit, and the least is read. Sums do not depend on it.
+fn cut(width: usize, queries: usize, columns: usize) -> (usize, usize) {
+    let tasks = 2 * rayon::current_num_threads();
+    let wide = width.div_ceil(MOST_ROWS);
+    let cuts = (1..=queries / columns).flat_map(|across| {
+        let together = queries.div_ceil(across).next_multiple_of(columns);
+        (1..=wide).map(move |along| (wide.div_ceil(along) * MOST_ROWS, together))
+    });
+    let fits = |&(some, together): &(usize, usize)| {
+        let found = width.div_ceil(some) * queries.div_ceil(together);
+        found >= tasks && some * together <= SUMS
+    };
+    let read = |&(some, together): &(usize, usize)| {
+        width * queries.div_ceil(together) + queries * width.div_ceil(some)
+    };
+    let smallest = (MOST_ROWS, columns);
+    let (some, together) = cuts.filter(fits).min_by_key(read).unwrap_or(smallest);
+    (some.min(width), together)
 }
 
 /// Subtracts the right answers' labels from what the softmax gave.
@@ -299,29 +316,34 @@ impl Tiled for ScoreStrip<'_> {
         let sums = self.sums.largest.chunks_exact_mut(columns);
         let sums = sums.zip(self.sums.sum.chunks_exact_mut(columns));
         for ((scores, queries), (largest, sum)) in panels.zip(queries).zip(sums) {
+            let mut top = [simd.splat_f32s(f32::MIN); VECTORS];
             let rows = (self.rows, width);
-            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, scores);
-            exponentials(columns, scores, largest, sum);
+            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, scores, |tile| {
+                for row in tile {
+                    top = std::array::from_fn(|v| simd.max_f32s(row[v], top[v]));
+                }
+            });
+            store::<S, VECTORS>(top, largest);
+            store::<S, VECTORS>(exponentials(simd, scores, top), sum);
         }
     }
 }
 
-/// Replaces scores by exponentials relative to the largest of their column.
+/// Replaces scores by exponentials relative to the largest of their column, and adds them up.
 #[inline(always)]
-fn exponentials(columns: usize, scores: &mut [f32], largest: &mut [f32], sum: &mut [f32]) {
-    largest.fill(f32::MIN);
-    for row in scores.chunks_exact(columns) {
-        for (top, &x) in largest.iter_mut().zip(row) {
-            *top = if *top < x { x } else { *top };
+fn exponentials<S: Simd, const VECTORS: usize>(
+    simd: S,
+    scores: &mut [f32],
+    largest: [S::f32s; VECTORS],
+) -> [S::f32s; VECTORS] {
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
+    for row in S::as_mut_simd_f32s(scores).0.as_chunks_mut::<VECTORS>().0 {
+        for v in 0..VECTORS {
+            row[v] = exp_lanes(simd, simd.sub_f32s(row[v], largest[v]));
+            sums[v] = simd.add_f32s(sums[v], row[v]);
         }
     }
-    sum.fill(0.0);
-    for row in scores.chunks_exact_mut(columns) {
-        for ((x, top), sum) in row.iter_mut().zip(&*largest).zip(sum.iter_mut()) {
-            *x = exp(*x - top);
-            *sum += *x;
-        }
-    }
+    sums
 }
 
 /// Gradients of a strip's rows.
@@ -338,57 +360,79 @@ impl Tiled for GradStrip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
+        // As many whole panels as it takes, some of them a register narrower so that as little as
+        // possible is left empty.
+        let registers = self.width.div_ceil(S::F32_LANES);
+        let panels = registers.div_ceil(VECTORS);
+        let narrow = panels * VECTORS - registers;
+        let left = VECTORS * S::F32_LANES;
+        let mut buffers = (
+            Values::zeros(self.factors.len() * left),
+            Values::zeros(self.gradient.len() / self.width * left),
+        );
+        let mut column = 0;
+        for panel in 0..panels {
+            let buffers = (&mut buffers.0[..], &mut buffers.1[..]);
+            column += match (panel < narrow, VECTORS) {
+                (true, 4) => self.panel::<S, ROWS, 3>(simd, left, column, buffers),
+                (true, 3) => self.panel::<S, ROWS, 2>(simd, left, column, buffers),
+                _ => self.panel::<S, ROWS, VECTORS>(simd, left, column, buffers),
+            };
+        }
+    }
+}
+
+impl GradStrip<'_> {
+    /// The values from `column` on, as many as `VECTORS` registers hold, for scores in panels of
+    /// `left` columns.
+    #[inline(always)]
+    fn panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        left: usize,
+        column: usize,
+        (right, sums): (&mut [f32], &mut [f32]),
+    ) -> usize {
         let (width, columns) = (self.width, VECTORS * S::F32_LANES);
         let count = self.gradient.len() / width;
-        let mut right = Values::zeros(self.factors.len() * columns);
-        let mut sums = Values::zeros(count * columns);
-        for column in (0..width).step_by(columns) {
-            let some = columns.min(width - column);
-            let rows = right
-                .chunks_exact_mut(columns)
-                .zip(self.queries.chunks_exact(width));
-            for ((out, query), &factor) in rows.zip(self.factors) {
-                let query = &query[column..column + some];
-                for (out, x) in out.iter_mut().zip(query) {
-                    *out = factor * x;
-                }
+        let some = columns.min(width.saturating_sub(column));
+        let rows = (right.chunks_exact_mut(columns)).zip(self.queries.chunks_exact(width));
+        for ((out, query), &factor) in rows.zip(self.factors) {
+            for (out, x) in out.iter_mut().zip(&query[column..column + some]) {
+                *out = factor * x;
             }
-            let near = (DEPTH / columns).max(1);
-            let panels = self.scores.chunks(near * count * columns);
-            for (p, (scores, right)) in panels
-                .zip(right.chunks(near * columns * columns))
-                .enumerate()
-            {
-                for i in (0..count).step_by(ROWS) {
-                    let row = |k: usize| (i + k).min(count - 1);
-                    let mut tile = zeros::<S, ROWS, VECTORS>(simd);
-                    if p > 0 {
-                        tile =
-                            std::array::from_fn(|k| load::<S, VECTORS>(&sums[row(k) * columns..]));
-                    }
-                    let panels = scores.chunks_exact(count * columns);
-                    for (scores, right) in panels.zip(right.chunks(columns * columns)) {
-                        let left = std::array::from_fn(|k| &scores[row(k) * columns..][..columns]);
-                        tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
-                    }
-                    for (k, tile) in tile.into_iter().enumerate().take(count - i) {
-                        store::<S, VECTORS>(tile, &mut sums[(i + k) * columns..]);
-                    }
+        }
+        let right = &right[..self.factors.len() * columns];
+        let near = DEPTH / left;
+        let panels = self.scores.chunks(near * count * left);
+        let deep = panels.zip(right.chunks(near * left * columns));
+        for (p, (scores, right)) in deep.enumerate() {
+            for i in (0..count).step_by(ROWS) {
+                let row = |k: usize| (i + k).min(count - 1);
+                let mut tile = zeros::<S, ROWS, VECTORS>(simd);
+                if p > 0 {
+                    tile = std::array::from_fn(|k| load::<S, VECTORS>(&sums[row(k) * columns..]));
                 }
-            }
-            let rows = self
-                .gradient
-                .chunks_exact_mut(width)
-                .zip(sums.chunks_exact(columns));
-            for (gradient, sums) in rows {
-                let out = &mut gradient[column..column + some];
-                match self.overwrite {
-                    true => out.copy_from_slice(&sums[..some]),
-                    false => out.iter_mut().zip(sums).for_each(|(out, x)| *out += x),
+                let panels = scores.chunks_exact(count * left);
+                for (scores, right) in panels.zip(right.chunks(left * columns)) {
+                    let rows = std::array::from_fn(|k| &scores[row(k) * left..][..left]);
+                    tile = add_rows::<S, ROWS, VECTORS>(simd, tile, rows, right);
+                }
+                for (k, tile) in tile.into_iter().enumerate().take(count - i) {
+                    store::<S, VECTORS>(tile, &mut sums[(i + k) * columns..]);
                 }
             }
         }
+        let rows = (self.gradient.chunks_exact_mut(width)).zip(sums.chunks_exact(columns));
+        for (gradient, sums) in rows {
+            let out = &mut gradient[column..column + some];
+            match self.overwrite {
+                true => out.copy_from_slice(&sums[..some]),
+                false => out.iter_mut().zip(sums).for_each(|(out, x)| *out += x),
+            }
+        }
+        some
     }
 }
 
@@ -415,16 +459,18 @@ impl Tiled for GradQueries<'_> {
             let count = strip.rows.len();
             let rows = self.table.rows(strip.shard, strip.rows.clone(), &mut wide);
             let scores = &self.tile.scores[strip.before * padded..][..count * padded];
-            let panels = scores.chunks_exact(count * columns).enumerate();
             let own = self.queries.start / columns..self.queries.end / columns;
-            for (p, right) in panels.skip(own.start).take(own.len()) {
+            let deep = (0..count).step_by(NEAR);
+            for (first, p) in deep.flat_map(|first| own.clone().map(move |p| (first, p))) {
+                let end = count.min(first + NEAR);
+                let right = &scores[(p * count + first) * columns..(p * count + end) * columns];
                 let factors = load::<S, VECTORS>(&sums.sum[p * columns..]);
                 let before = (p - own.start) * columns;
                 for i in (0..self.count).step_by(ROWS) {
                     // The last tile may begin earlier, so that it does not end beyond the row.
                     let at = (self.column + i).min(width - ROWS);
                     let tile = zeros::<S, ROWS, VECTORS>(simd);
-                    let left = (rows, width, at);
+                    let left = (&rows[first * width..end * width], width, at);
                     let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
                     let skipped = self.column + i - at;
                     let kept = tile.into_iter().skip(skipped).take(self.count - i);

@@ -14,9 +14,11 @@ use super::pull::pull;
 use super::query::query;
 use super::regularize::regularize;
 use super::score_all::score_all;
+use super::score_pairs::visit;
 use super::simd::simd;
 use super::softmax_all;
 use super::table::{Table, View};
+use super::walks::RowWalk;
 use super::{BLOCK, Workspace, room};
 use crate::kernel::{RankQuery, StepSpec};
 use crate::model::Model;
@@ -105,7 +107,7 @@ impl Workspace {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
-        let tile = softmax_all::tile(table.spec.layout.rows(), n);
+        let tile = softmax_all::tile((table.spec.layout.rows(), table.spec.width), n);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let values = first * step.ew..end * step.ew;
@@ -212,12 +214,26 @@ impl Workspace {
         let penalty = spec.regularizer;
         let rows = &plan.entities;
         let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
+        let walks = sampled && self.walks;
+        let (queries, coefficients) = (&self.queries[..], &self.coefficients[..]);
         let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
         let inputs = &self.d_inputs[..n * step.ew];
         self.entity_gradients[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
+                if walks {
+                    let walk = RowWalk {
+                        plan,
+                        first: b * BLOCK,
+                        rows: values,
+                        width: step.ew,
+                        queries,
+                        coefficients,
+                        gradients,
+                    };
+                    visit(spec.model.similarity(), 1, walk);
+                }
                 simd(
                     #[inline(always)]
                     || {

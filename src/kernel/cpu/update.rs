@@ -239,6 +239,9 @@ pub(super) fn push(
         let expected = places.count(rows) * spec.width;
         KernelError::check_shape("gradients", expected, gradients.len())?;
     }
+    if pushes.is_empty() {
+        return Ok(());
+    }
     let shard = &mut *table.shard_mut(shard);
     let busy = Busy::enter();
     if let [(places, gradients, 1.0)] = *pushes {

@@ -39,6 +39,35 @@ impl<S: Simd> Vector<S> {
     }
 }
 
+/// `eˣ` for arguments up to 0, by the polynomial of [`exp`](crate::model::exp): 0 below −87.3.
+#[inline(always)]
+pub(super) fn exp_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let splat = |x: f32| simd.splat_f32s(x);
+    // Rounds to the nearest integer n, and leaves n + 127 in the low bits.
+    let round = splat(12_582_912.0 + 127.0);
+    let rounded = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), round);
+    let n = simd.sub_f32s(rounded, round);
+    let r = simd.mul_add_e_f32s(n, splat(-0.693_359_4), x);
+    let r = simd.mul_add_e_f32s(n, splat(2.121_944_4e-4), r);
+    let mut p = splat(1.987_569_1e-4);
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_6e-1,
+        5e-1,
+    ] {
+        p = simd.mul_add_e_f32s(p, r, splat(c));
+    }
+    let value = simd.mul_add_e_f32s(p, simd.mul_f32s(r, r), simd.add_f32s(r, splat(1.0)));
+    // In the exponent's place n + 127 is 2ⁿ.
+    let bits = simd.transmute_u32s_f32s(rounded);
+    let scale = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
+    let value = simd.mul_f32s(value, simd.transmute_f32s_u32s(scale));
+    let nothing = simd.less_than_f32s(x, splat(-87.336_54));
+    simd.select_f32s(nothing, splat(0.0), value)
+}
+
 impl<S: Simd> Add for Vector<S> {
     type Output = Vector<S>;
 
@@ -118,5 +147,46 @@ impl<S: Simd> Lane for Vector<S> {
             y = y * (-(half * y)).times_plus(y, three_halves);
         }
         y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::cpu::product::{Tiled, tiled};
+
+    struct Exponentials<'a>(&'a mut [f32]);
+
+    impl Tiled for Exponentials<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+            for x in S::as_mut_simd_f32s(self.0).0 {
+                *x = exp_lanes(simd, *x);
+            }
+        }
+    }
+
+    #[test]
+    fn exponentials_are_those_of_the_library() {
+        let arguments: Vec<f32> = (0..1 << 16).map(|i| i as f32 * -100.0 / 65536.0).collect();
+        let mut found = arguments.clone();
+        tiled(Exponentials(&mut found));
+        for (x, found) in arguments.into_iter().zip(found) {
+            let wanted = f64::from(x).exp();
+            match x < -87.336_54 {
+                true => assert_eq!(found, 0.0),
+                false => assert!(
+                    (f64::from(found) / wanted - 1.0).abs() < 3e-7,
+                    "{x} {found}"
+                ),
+            }
+        }
+        let mut special = [f32::NAN; 64];
+        special[..32].fill(f32::NEG_INFINITY);
+        tiled(Exponentials(&mut special));
+        assert_eq!(special[..32], [0.0; 32]);
+        assert!(special[32..].iter().all(|x| x.is_nan()));
     }
 }

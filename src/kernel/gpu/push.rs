@@ -12,7 +12,7 @@ use super::workspace::Scratch;
 use super::write_rows::write_rows;
 use super::{Engine, GradientRows, Recorder, Table, unlocked};
 use crate::device::{Buffer, DeviceError, Gpu};
-use crate::kernel::{KernelError, Places, Push, TableName};
+use crate::kernel::{self, KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
@@ -23,6 +23,10 @@ pub(super) struct PushWork {
     words: Scratch,
     /// Gradients of one push, or of several in a row.
     gradients: Scratch,
+    /// Partial sums, see `square_sum`.
+    sums: Scratch,
+    /// The average of pushes of all rows, once there was one.
+    average: Option<GradientRows>,
 }
 
 /// Workgroups of `square_sum`, at most, and the room that each buffer's sums have.
@@ -33,6 +37,8 @@ impl PushWork {
         Ok(PushWork {
             words: Scratch::new(gpu, "pushed places")?,
             gradients: Scratch::new(gpu, "pushed gradients")?,
+            sums: Scratch::new(gpu, "square sums")?,
+            average: None,
         })
     }
 
@@ -172,13 +178,26 @@ impl Engine {
                 }
             }
         }
-        self.work
-            .square_sums
-            .room(&self.gpu, buffers.len() * PARTS)?;
-        let sums = self.work.square_sums.buffer();
-        let recorder = unlocked(&mut self.recorder);
+        self.square_sums(&buffers)
+    }
+
+    /// Σ g² over gradient rows. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn square_sum(&self, rows: &kernel::GradientRows) -> Result<f64, KernelError> {
+        let rows = self.own_rows(rows)?;
+        self.square_sums(&[(rows.buffer().clone(), rows.len())])
+    }
+
+    /// Σ x² over the first values of buffers.
+    fn square_sums(&self, buffers: &[(Buffer, usize)]) -> Result<f64, KernelError> {
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        work.sums.room(&self.gpu, buffers.len() * PARTS)?;
+        let sums = work.sums.buffer();
+        let mut recorder = self.recorder();
         let mut used = 0;
-        for (buffer, values) in &buffers {
+        for (buffer, values) in buffers {
             let groups = values.div_ceil(GROUP as usize * 4).min(PARTS);
             let params = Params {
                 items: *values as u32,
@@ -206,6 +225,10 @@ impl Engine {
         shard: usize,
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
+        let dense = pushes.iter().all(|push| push.places == Places::All);
+        if dense && !matches!(pushes, [Push { weight: 1.0, .. }]) {
+            return self.push_dense(step, table, shard, pushes);
+        }
         let rows = pushes.iter().map(|push| self.own_rows(push.gradients));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<_> = (pushes.iter())
@@ -234,6 +257,40 @@ impl Engine {
         let (width, shard) = (table.spec.width, &table.shards[shard]);
         update(&mut recorder, lists.params, step, width, shard, buffers)?;
         Ok(recorder.submit()?)
+    }
+
+    /// The same for pushes of all rows: they are averaged first, so that none is copied and each may
+    /// fill a binding of its own.
+    fn push_dense(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        pushes: &[Push<'_>],
+    ) -> Result<(), KernelError> {
+        let expected = table.spec.layout.range(shard).len() * table.spec.width;
+        for push in pushes {
+            KernelError::check_shape("gradients", expected, push.gradients.len())?;
+        }
+        if pushes.is_empty() {
+            return Ok(());
+        }
+        let parts: Vec<_> = (pushes.iter())
+            .map(|push| (push.gradients, push.weight))
+            .collect();
+        let work = || self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = work().average.take();
+        let average = kernel::GradientRows::Gpu(self.average(&parts, 1.0, old)?);
+        let push = Push {
+            places: Places::All,
+            gradients: &average,
+            weight: 1.0,
+        };
+        let pushed = self.push(step, table, shard, &[push]);
+        if let kernel::GradientRows::Gpu(average) = average {
+            work().average = Some(average);
+        }
+        pushed
     }
 
     /// Copies the values of a shard's rows to the host. Waits for the device.
@@ -350,17 +407,12 @@ fn lists(
         pushed: Pushed::Rows,
     };
     let (words, params) = (&mut lists.words, &mut lists.params);
-    let all = pushes.iter().all(|push| push.0 == Places::All);
     match *pushes {
         [(Places::All, _, 1.0)] => {}
         [(Places::Listed(places), _, 1.0)] if merger.distinct(spec.name, rows, places)? => {
             words.extend_from_slice(places);
             params.at_ids = 0;
             params.items = places.len() as u32;
-        }
-        _ if all => {
-            words.extend(pushes.iter().map(|push| push.2.to_bits()));
-            lists.pushed = Pushed::All;
         }
         _ => {
             let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();

@@ -24,6 +24,11 @@ impl GradientRows {
         self.gpu == *gpu
     }
 
+    /// Whether clones share the memory.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.buffer) > 1
+    }
+
     /// Whether both are the same memory.
     pub fn share_memory(&self, other: &GradientRows) -> bool {
         Arc::ptr_eq(&self.buffer, &other.buffer)

@@ -69,8 +69,6 @@ pub(super) enum Pushed {
     Rows,
     /// A list of weighted rows each.
     Lists,
-    /// Weighted, all rows from every push.
-    All,
 }
 
 impl Stage {
@@ -222,7 +220,6 @@ impl Stage {
                 let s = s.add(match pushed {
                     Pushed::Rows => shared!("pushed_rows"),
                     Pushed::Lists => shared!("pushed_lists"),
-                    Pushed::All => shared!("pushed_all"),
                 });
                 match kind {
                     OptimizerKind::Sgd => s.add(shared!("optimizer_sgd")).add(shader!("update")),

@@ -99,8 +99,6 @@ workspace! {
     thresholds,
     /// Better and equal candidates of every query of a ranking.
     counts,
-    /// Partial sums, see `square_sum`.
-    square_sums,
     /// Pulled entity rows as candidates, where those are dropped out.
     candidates,
     /// A shard, see `widen`.

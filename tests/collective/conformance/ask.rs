@@ -44,7 +44,7 @@ impl Ask {
         match self.operation {
             Operation::AllReduce => c.all_reduce(call, values, self.reduce).await.map(drop),
             Operation::AllReduceRows => {
-                let rows = GradientRows::Cpu(vec![0.0; self.length].into());
+                let rows = GradientRows::from(vec![0.0; self.length]);
                 let engine = &Backend::cpu();
                 let sum = c.all_reduce_rows(call, engine, rows, self.reduce).await;
                 sum.map(drop)

@@ -58,7 +58,7 @@ fn stages() -> Vec<Stage> {
             OptimizerKind::RowAdagrad,
             OptimizerKind::Adam,
         ] {
-            for pushed in [Pushed::Rows, Pushed::Lists, Pushed::All] {
+            for pushed in [Pushed::Rows, Pushed::Lists] {
                 for dtype in DTYPES {
                     let stage = |group| Stage::Update(kind, values, group, pushed, dtype);
                     stages.extend([32, 256].map(stage));
