@@ -220,9 +220,9 @@ mod tests {
         assert_eq!(of(Split::Valid, 0), VALID);
         assert_eq!(of(Split::Test, 0), TEST);
     }
-    const TRAIN: [(u32, u32, u32); 3] = [(0, 0, 0); 3];
-    const VALID: (u32, u32, u32) = (0, 0, 0);
-    const TEST: (u32, u32, u32) = (0, 0, 0);
+    const TRAIN: [(u32, u32, u32); 3] = [(0, 0, 8234543), (1, 16, 5642554), (3064087, 0, 4029686)];
+    const VALID: (u32, u32, u32) = (8509164, 9, 4469225);
+    const TEST: (u32, u32, u32) = (9447106, 9, 1043140);
 
     #[test]
     fn settings_make_the_graph() {
