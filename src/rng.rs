@@ -25,6 +25,8 @@ pub enum Purpose {
     Rounding = 6,
     /// A trial of a hyper-parameter search; indices: trial, hash of the parameter's name.
     Search = 7,
+    /// A triple of a generated graph; indices: split, triple.
+    Graph = 8,
 }
 
 /// The random stream named by a seed, a purpose and indices.

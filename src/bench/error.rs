@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use crate::collective::CollectiveError;
+use crate::config::ConfigError;
+use crate::dataset::DatasetError;
 use crate::device::DeviceError;
 use crate::kernel::KernelError;
 use crate::server::ServerError;
+use crate::train::TrainError;
 
 /// A benchmark that makes no sense, does not fit, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,7 @@ pub enum BenchError {
     Seconds(f64),
     /// More than fits into main memory.
     #[error(
-        "this takes {} ({what}) and only {} of main memory are free: choose fewer --rows or a smaller --dim",
+        "this takes {} ({what}) and only {} of main memory are free: choose fewer rows or entities, or a smaller --dim",
         HumanBytes(*.needed), HumanBytes(*.free)
     )]
     Memory {
@@ -73,6 +76,18 @@ pub enum BenchError {
     /// The chart could not be drawn.
     #[error("cannot draw the chart: {0}")]
     Chart(String),
+    /// What a process measured could not be understood.
+    #[error("not a line of results: {0}")]
+    Line(String),
+    /// The graph cannot be generated.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The sizes make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -1,5 +1,6 @@
 //! Shard update throughput: how fast rows are read and written, beside what the device's memory
 //! can do. And training: how fast whole steps and rankings are, see [`Training`].
+//! And growth: what time and memory become on larger graphs, see [`Scale`].
 //!
 //! Every figure in GB/s counts the least bytes that the work must move, whatever is really moved,
 //! so that it compares with the copy bandwidth measured just before and after it on the same
@@ -39,19 +40,23 @@ mod chart;
 mod copy;
 mod draw;
 mod error;
+mod growth;
 mod options;
 mod push;
 mod record;
 mod sample;
+mod scale;
 mod training;
 mod update;
 
 pub use chart::chart;
 pub use draw::{Distribution, draw};
 pub use error::BenchError;
+pub use growth::growth;
 pub use options::{Op, Options};
 pub use record::{Measurement, Outputs};
 pub use sample::{SAMPLE, Samples, TimedBy};
+pub use scale::{Parts, Scale, ScaleMeasurement};
 pub use training::{OnDevice, Stage, Training, TrainingBench, TrainingMeasurement};
 
 use self::copy::Copier;

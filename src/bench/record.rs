@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Bench, BenchError, Distribution, Op, Samples, TimedBy, TrainingMeasurement, Work};
+use super::{
+    Bench, BenchError, Distribution, Op, Samples, ScaleMeasurement, TimedBy, TrainingMeasurement,
+    Work,
+};
 use crate::checkpoint::aside::Aside;
 use crate::optim::OptimizerKind;
 
@@ -123,6 +126,22 @@ impl Outputs {
             Some(file) => finish(file, &lines(results.iter().map(TrainingMeasurement::json))),
             None => Ok(()),
         }
+    }
+}
+
+impl Outputs {
+    /// Writes the results of the scale suite.
+    ///
+    /// # Errors
+    /// [`BenchError::Write`], [`BenchError::Chart`].
+    pub fn write_scale(self, results: &[ScaleMeasurement]) -> Result<(), BenchError> {
+        if let Some(file) = self.lines {
+            finish(file, &lines(results.iter().map(ScaleMeasurement::json)))?;
+        }
+        if let Some(file) = self.chart {
+            finish(file, &super::growth(results)?)?;
+        }
+        Ok(())
     }
 }
 

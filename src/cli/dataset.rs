@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use shardloom::dataset::{
     Cardinality, Dataset, Genealogy, InverseLeaks, LoadOptions, LoadReport, PUBLIC_DATASETS,
-    RelationProfile, Split, parse_fractions, relation_profiles,
+    PowerLaw, RelationProfile, Split, parse_fractions, relation_profiles,
 };
 
 /// Look at graphs, list the known ones, or generate one.
@@ -58,10 +58,19 @@ pub struct GenerateArgs {
     /// The directory for train.tsv, valid.tsv and test.tsv; made if need be, never overwritten.
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
-    /// How many people the families have together, over six generations.
+    /// genealogy: how many people the families have together, over six generations.
     #[arg(long, default_value_t = Genealogy::default().people)]
     people: usize,
-    /// Another seed makes other families. The built-in `genealogy` has the default seed.
+    /// power-law: how many entities.
+    #[arg(long, default_value_t = PowerLaw::default().entities)]
+    entities: u32,
+    /// power-law: how many relations [default: one for a thousand triples, 1 to 1000].
+    #[arg(long)]
+    relations: Option<u32>,
+    /// power-law: how many training triples [default: ten for each entity].
+    #[arg(long)]
+    triples: Option<u32>,
+    /// Another seed makes other facts. The built-in `genealogy` has the default seed.
     #[arg(long, default_value_t = Genealogy::default().seed)]
     seed: u64,
 }
@@ -71,6 +80,8 @@ pub struct GenerateArgs {
 pub enum Generator {
     /// Families over six generations, with relations that follow from one another.
     Genealogy,
+    /// A graph of any size whose degrees follow a power law; never held in memory.
+    PowerLaw,
 }
 
 /// Runs the command.
@@ -119,15 +130,41 @@ fn list() -> Result<String, Box<dyn Error>> {
 }
 
 fn generate(args: &GenerateArgs) -> Result<String, Box<dyn Error>> {
-    let dataset = match args.graph {
-        Generator::Genealogy => Genealogy {
-            people: args.people,
-            seed: args.seed,
+    let place = args.output.display();
+    match args.graph {
+        Generator::Genealogy => {
+            let families = Genealogy {
+                people: args.people,
+                seed: args.seed,
+            };
+            let dataset = families.generate()?;
+            dataset.write_tsv(&args.output)?;
+            Ok(format!("{place}: {}\n", dataset.report()))
         }
-        .generate()?,
-    };
-    dataset.write_tsv(&args.output)?;
-    Ok(format!("{}: {}\n", args.output.display(), dataset.report()))
+        Generator::PowerLaw => {
+            let graph = args.power_law();
+            graph.write_tsv(&args.output)?;
+            let [train, valid, test] = Split::ALL.map(|split| graph.len(split));
+            Ok(format!(
+                "{place}: {} entities, {} relations, {train} train, {valid} valid, {test} test triples\n",
+                graph.entities, graph.relations
+            ))
+        }
+    }
+}
+
+impl GenerateArgs {
+    fn power_law(&self) -> PowerLaw {
+        let sized = PowerLaw::sized(self.entities);
+        let triples = self.triples.unwrap_or(sized.triples);
+        let usual = PowerLaw::relations_for(triples);
+        PowerLaw {
+            relations: self.relations.unwrap_or(usual),
+            triples,
+            seed: self.seed,
+            ..sized
+        }
+    }
 }
 
 /// Everything `dataset info` tells.

@@ -52,12 +52,13 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let mut progress = Progress::new(StopFlag::listen(), args.json);
     let facts = dataset.split(args.split);
     let total = facts.len() * 2;
+    let filter = dataset.filter_index();
     let evaluation = shardloom::eval::evaluate(
         &server,
         &run.rule(),
-        &dataset.filter_index(),
+        &filter,
         facts,
-        &breakdown(&dataset),
+        &breakdown(&dataset, &filter),
         |done| {
             progress.ranking(done, total);
             !progress.stop()

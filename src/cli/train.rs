@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{Dataset, FilterIndex, LoadOptions, Split, parse_fractions};
+use shardloom::dataset::{Dataset, LoadOptions, Split, parse_fractions};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, WarmStart};
@@ -369,8 +369,6 @@ fn show_predictions(
     )?;
     let test = dataset.split(Split::Test);
     let rule = run.rule();
-    let (entities, relations) = (dataset.entities.len(), dataset.relations.len());
-    let trained = FilterIndex::new(entities, relations, &[&dataset.train]);
     for fact in test.iter().step_by(test.len().div_ceil(SHOWN).max(1)) {
         let (head, relation) = (fact.head, fact.relation);
         writeln!(
@@ -387,7 +385,7 @@ fn show_predictions(
             |_| false,
         )?;
         let right = trainer.prepared().filter.tails(head, relation);
-        let trained = trained.tails(head, relation);
+        let trained = trainer.prepared().filter.trained_tails(head, relation);
         for answer in answers {
             let mark = match answer.id {
                 id if trained.contains(&id) => "·",

@@ -65,6 +65,18 @@ pub enum DatasetError {
         /// The first few of them.
         examples: Vec<String>,
     },
+    /// A generated graph without something to make facts of, or with more than can be numbered.
+    #[error("{found} {what} are outside {least}..={most}")]
+    Size {
+        /// What there is too little or too much of.
+        what: &'static str,
+        /// The number asked for.
+        found: u32,
+        /// The fewest there can be.
+        least: u32,
+        /// The most there can be.
+        most: u32,
+    },
     /// A genealogy too small to have cousins in, or too large to be made.
     #[error("a genealogy of {people} people is outside {minimum}..={maximum}")]
     People {

@@ -2,112 +2,243 @@ use super::Triple;
 
 /// Which tails go with a head and a relation, and which heads with a relation and a tail.
 ///
-/// Filtered ranking leaves the other known answers out, and samplers avoid false negatives.
+/// Filtered ranking leaves the other known answers out, and samplers avoid false negatives. One
+/// index serves both: it tells the answers that training shows from those that are held out.
+///
+/// It takes [`bytes`](Self::bytes): 16 for a distinct triple and 8 for an entity. While it is made
+/// it takes no more than that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterIndex {
+    relations: usize,
     by_head: Rows,
     by_tail: Rows,
 }
 
-/// For each entity its (relation, other entity) pairs, sorted and unique.
+/// For each entity its (relation, other entity) pairs, unique, and sorted by relation, then by
+/// whether they are held out, then by the other entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rows {
     /// Row `e` spans `starts[e]..starts[e + 1]`.
-    starts: Vec<usize>,
-    relations: Vec<u32>,
-    others: Vec<u32>,
+    starts: Vec<u32>,
+    /// As words of 32 bits: a row's relations, each twice itself and one more where the pair is
+    /// held out, then its other entities.
+    pairs: Vec<u64>,
 }
 
+/// What training says of a relation, every triple counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RelationCounts {
+    pub triples: usize,
+    /// Entities that are its head somewhere, and its tail.
+    pub heads: usize,
+    pub tails: usize,
+}
+
+/// Marks a held-out pair.
+const HELD_OUT: u32 = 1;
+/// Relations are below, to leave room for the mark.
+const MOST_RELATIONS: usize = 1 << 31;
+
 impl FilterIndex {
-    /// Indexes the triples of all `splits`, whose ids must lie below `entities` and `relations`.
+    /// Indexes the triples of all `splits`, whose ids must lie below `entities` and `relations`;
+    /// none of them counts as held out.
     ///
     /// # Panics
-    /// If an id does not.
+    /// If an id does not, or there are 2³² triples.
     pub fn new(entities: usize, relations: usize, splits: &[&[Triple]]) -> Self {
-        let triples = || splits.iter().copied().flatten();
-        let known = |t: &Triple| (t.relation as usize) < relations;
+        Self::with_held_out(entities, relations, splits, &[])
+    }
+
+    /// Indexes the triples of training and held-out ones. What is both counts as the former.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn with_held_out(
+        entities: usize,
+        relations: usize,
+        train: &[&[Triple]],
+        held_out: &[&[Triple]],
+    ) -> Self {
+        fn marked(splits: &[&[Triple]], mark: u32) -> impl Iterator<Item = (Triple, u32)> {
+            splits.iter().copied().flatten().map(move |&t| (t, mark))
+        }
+        let triples = || marked(train, 0).chain(marked(held_out, HELD_OUT));
+        let known = |(t, _): (Triple, u32)| (t.relation as usize) < relations.min(MOST_RELATIONS);
         assert!(triples().all(known), "a relation's id is out of range");
+        let key = |t: Triple, mark| t.relation << 1 | mark;
+        let (by_head, by_tail) = rayon::join(
+            || {
+                Rows::new(entities, || {
+                    triples().map(|(t, m)| (t.head, key(t, m), t.tail))
+                })
+            },
+            || {
+                Rows::new(entities, || {
+                    triples().map(|(t, m)| (t.tail, key(t, m), t.head))
+                })
+            },
+        );
         Self {
-            by_head: Rows::new(entities, || triples().map(|t| (t.head, t.relation, t.tail))),
-            by_tail: Rows::new(entities, || triples().map(|t| (t.tail, t.relation, t.head))),
+            relations,
+            by_head,
+            by_tail,
         }
     }
 
-    /// The known tails of `(head, relation, ?)`, sorted and unique; empty for unknown ids.
+    /// The known tails of `(head, relation, ?)`: unique, those of training first, either part
+    /// sorted; empty for unknown ids.
     pub fn tails(&self, head: u32, relation: u32) -> &[u32] {
-        self.by_head.others(head, relation)
+        self.by_head.others(head, relation).0
     }
 
-    /// The known heads of `(?, relation, tail)`, sorted and unique; empty for unknown ids.
+    /// The known heads of `(?, relation, tail)`, in the same order; empty for unknown ids.
     pub fn heads(&self, relation: u32, tail: u32) -> &[u32] {
-        self.by_tail.others(tail, relation)
+        self.by_tail.others(tail, relation).0
+    }
+
+    /// Those of the [`tails`](Self::tails) that training shows, sorted.
+    pub fn trained_tails(&self, head: u32, relation: u32) -> &[u32] {
+        let (others, trained) = self.by_head.others(head, relation);
+        &others[..trained]
+    }
+
+    /// Those of the [`heads`](Self::heads) that training shows, sorted.
+    pub fn trained_heads(&self, relation: u32, tail: u32) -> &[u32] {
+        let (others, trained) = self.by_tail.others(tail, relation);
+        &others[..trained]
     }
 
     /// Whether the triple is a known one.
     pub fn contains(&self, triple: Triple) -> bool {
-        self.tails(triple.head, triple.relation)
-            .binary_search(&triple.tail)
-            .is_ok()
+        let (tails, trained) = self.by_head.others(triple.head, triple.relation);
+        let (trained, held_out) = tails.split_at(trained);
+        [trained, held_out]
+            .iter()
+            .any(|tails| tails.binary_search(&triple.tail).is_ok())
     }
 
     /// How many distinct triples are known.
     pub fn len(&self) -> usize {
-        self.by_head.others.len()
+        self.by_head.pairs.len()
     }
 
     /// Whether no triple is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.by_head.bytes() + self.by_tail.bytes()
+    }
+
+    /// What training says of every relation.
+    pub(crate) fn relation_counts(&self) -> Vec<RelationCounts> {
+        let mut counts = vec![RelationCounts::default(); self.relations];
+        self.by_head.trained(|relation, _, triples| {
+            counts[relation as usize].triples += triples;
+            counts[relation as usize].heads += 1;
+        });
+        self.by_tail
+            .trained(|relation, _, _| counts[relation as usize].tails += 1);
+        counts
+    }
+
+    /// Visits the distinct (relation, head) and then (relation, tail) of training; whether it is a
+    /// tail comes first.
+    pub(crate) fn trained_queries(&self, mut visit: impl FnMut(bool, u32, u32)) {
+        self.by_head
+            .trained(|relation, head, _| visit(false, relation, head));
+        self.by_tail
+            .trained(|relation, tail, _| visit(true, relation, tail));
+    }
 }
 
 impl Rows {
     fn new<I: Iterator<Item = (u32, u32, u32)>>(entities: usize, triples: impl Fn() -> I) -> Self {
-        // A counting sort by entity, then a short sort within each row.
-        let mut starts = vec![0; entities + 1];
+        // A counting sort by entity, then a short sort within each row, all in one place.
+        let mut starts = vec![0u32; entities + 1];
+        let mut total = 0u64;
         for (entity, ..) in triples() {
-            starts[entity as usize + 1] += 1;
+            starts[..entities][entity as usize] += 1;
+            total += 1;
         }
-        for entity in 0..entities {
-            starts[entity + 1] += starts[entity];
+        assert!(total <= u64::from(u32::MAX), "an index of 2^32 triples");
+        let mut before = 0;
+        for start in &mut starts {
+            before += std::mem::replace(start, before);
         }
-        let mut next = starts.clone();
-        let mut keys = vec![0u64; starts[entities]];
+        let mut pairs = vec![0u64; total as usize];
         for (entity, relation, other) in triples() {
-            let place = &mut next[entity as usize];
-            keys[*place] = u64::from(relation) << 32 | u64::from(other);
+            let place = &mut starts[entity as usize];
+            pairs[*place as usize] = u64::from(relation) << 32 | u64::from(other);
             *place += 1;
         }
-        let mut rows = Self {
-            starts: Vec::with_capacity(entities + 1),
-            relations: Vec::with_capacity(keys.len()),
-            others: Vec::with_capacity(keys.len()),
-        };
-        rows.starts.push(0);
-        for row in starts.windows(2) {
-            let row = &mut keys[row[0]..row[1]];
+        // Now every start is where its row ends.
+        let (mut from, mut to) = (0, 0);
+        let mut kept = Vec::new();
+        for start in &mut starts[..entities] {
+            let end = std::mem::replace(start, to as u32) as usize;
+            let row = &mut pairs[from..end];
             row.sort_unstable();
-            for (index, &key) in row.iter().enumerate() {
-                if index == 0 || row[index - 1] != key {
-                    rows.relations.push((key >> 32) as u32);
-                    rows.others.push(key as u32);
+            kept.clear();
+            for &key in row.iter() {
+                const MARK: u64 = (HELD_OUT as u64) << 32;
+                let again = kept.last() == Some(&key)
+                    || key & MARK != 0 && row.binary_search(&(key ^ MARK)).is_ok();
+                if !again {
+                    kept.push(key);
                 }
             }
-            rows.starts.push(rows.others.len());
+            let words = &mut pairs[to..to + kept.len()];
+            let words: &mut [u32] = bytemuck::cast_slice_mut(words);
+            let (relations, others) = words.split_at_mut(kept.len());
+            for ((relation, other), key) in relations.iter_mut().zip(others).zip(&kept) {
+                (*relation, *other) = ((key >> 32) as u32, *key as u32);
+            }
+            (from, to) = (end, to + kept.len());
         }
-        rows
+        starts[entities] = to as u32;
+        pairs.truncate(to);
+        pairs.shrink_to_fit();
+        Self { starts, pairs }
     }
 
-    fn others(&self, entity: u32, relation: u32) -> &[u32] {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.starts[..]) + size_of_val(&self.pairs[..])
+    }
+
+    /// The relations of a row, marked, and its other entities.
+    fn row(&self, entity: usize) -> (&[u32], &[u32]) {
+        let row = &self.pairs[self.starts[entity] as usize..self.starts[entity + 1] as usize];
+        bytemuck::cast_slice(row).split_at(row.len())
+    }
+
+    /// The other entities of a row and a relation, and how many of them, the first ones, training
+    /// shows.
+    fn others(&self, entity: u32, relation: u32) -> (&[u32], usize) {
         let entity = entity as usize;
-        if entity + 1 >= self.starts.len() {
-            return &[];
+        if entity + 1 >= self.starts.len() || relation as usize >= MOST_RELATIONS {
+            return (&[], 0);
         }
-        let (start, end) = (self.starts[entity], self.starts[entity + 1]);
-        let row = &self.relations[start..end];
-        let first = row.partition_point(|&r| r < relation);
-        let count = row[first..].partition_point(|&r| r == relation);
-        &self.others[start + first..start + first + count]
+        let (relations, others) = self.row(entity);
+        let key = relation << 1;
+        let first = relations.partition_point(|&r| r < key);
+        let trained = relations[first..].partition_point(|&r| r == key);
+        let held_out = relations[first + trained..].partition_point(|&r| r == key | HELD_OUT);
+        (&others[first..first + trained + held_out], trained)
+    }
+
+    /// Visits every relation of every row in training: the relation, the entity, and how many
+    /// pairs there are.
+    fn trained(&self, mut visit: impl FnMut(u32, u32, usize)) {
+        for entity in 0..self.starts.len() - 1 {
+            for alike in self.row(entity).0.chunk_by(|a, b| a == b) {
+                if alike[0] & HELD_OUT == 0 {
+                    visit(alike[0] >> 1, entity as u32, alike.len());
+                }
+            }
+        }
     }
 }
 
@@ -144,6 +275,32 @@ mod tests {
         FilterIndex::new(2, 1, &[&[triple((0, 1, 1))]]);
     }
 
+    #[test]
+    fn takes_16_bytes_for_a_triple_and_8_for_an_entity() {
+        let known = [(0, 0, 1), (0, 0, 2), (1, 0, 1), (0, 0, 1)].map(triple);
+        let index = FilterIndex::new(10, 1, &[&known]);
+        assert_eq!(index.bytes(), 3 * 16 + 2 * 11 * 4);
+        assert_eq!(index.by_head.pairs.capacity(), 3, "repeats leave no room");
+    }
+
+    #[test]
+    fn counts_what_training_shows() {
+        let train = [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 0, 1), (3, 2, 3)].map(triple);
+        let held_out = [(2, 1, 0), (2, 0, 0)].map(triple);
+        let index = FilterIndex::with_held_out(4, 4, &[&train], &[&held_out]);
+        let counts = index.relation_counts();
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|c| (c.triples, c.heads, c.tails))
+            .collect();
+        assert_eq!(counts, [(3, 2, 2), (0, 0, 0), (1, 1, 1), (0, 0, 0)]);
+        let mut queries = Vec::new();
+        index.trained_queries(|tail, relation, entity| queries.push((tail, relation, entity)));
+        let heads = [(false, 0, 0), (false, 0, 1), (false, 2, 3)];
+        let tails = [(true, 0, 1), (true, 0, 2), (true, 2, 3)];
+        assert_eq!(queries, [heads, tails].concat());
+    }
+
     proptest! {
         #[test]
         fn agrees_with_a_set(
@@ -153,7 +310,7 @@ mod tests {
             let a: Vec<Triple> = a.into_iter().map(triple).collect();
             let b: Vec<Triple> = b.into_iter().map(triple).collect();
             let known: BTreeSet<Triple> = a.iter().chain(&b).copied().collect();
-            let index = FilterIndex::new(8, 3, &[&a, &b]);
+            let index = FilterIndex::with_held_out(8, 3, &[&a], &[&b]);
             prop_assert_eq!(index.len(), known.len());
             for (entity, relation) in (0..8).flat_map(|e| (0..3).map(move |r| (e, r))) {
                 let tails: Vec<u32> = known.iter()
@@ -162,8 +319,16 @@ mod tests {
                 let heads: Vec<u32> = known.iter()
                     .filter(|t| t.tail == entity && t.relation == relation)
                     .map(|t| t.head).collect();
-                prop_assert_eq!(index.tails(entity, relation), &tails[..]);
-                prop_assert_eq!(index.heads(relation, entity), &heads[..]);
+                let sorted = |others: &[u32]| {
+                    let mut sorted = others.to_vec();
+                    sorted.sort_unstable();
+                    sorted
+                };
+                prop_assert_eq!(sorted(index.tails(entity, relation)), &tails[..]);
+                prop_assert_eq!(sorted(index.heads(relation, entity)), &heads[..]);
+                let trained = FilterIndex::new(8, 3, &[&a]);
+                prop_assert_eq!(index.trained_tails(entity, relation), trained.tails(entity, relation));
+                prop_assert_eq!(index.trained_heads(relation, entity), trained.heads(relation, entity));
                 for other in 0..8 {
                     let t = triple((entity, relation, other));
                     prop_assert_eq!(index.contains(t), known.contains(&t));

@@ -223,7 +223,7 @@ mod tests {
             name: "test".into(),
             entities: Vocabulary::from_names((0..60).map(|i| i.to_string())).unwrap(),
             relations: Vocabulary::from_names(["parent", "child", "spouse", "likes"]).unwrap(),
-            train,
+            train: train.into(),
             weights: Vec::new(),
             valid: vec![moved(0, CHILD), triple(5, LIKES, 9)],
             test: vec![moved(1, CHILD), triple(41, SPOUSE, 1), triple(2, SPOUSE, 3)],

@@ -14,6 +14,7 @@ mod filter;
 mod genealogy;
 mod inverse;
 mod parse;
+mod power_law;
 mod profile;
 mod public;
 mod report;
@@ -23,13 +24,16 @@ mod vocabulary;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
 pub use filter::FilterIndex;
+pub(crate) use filter::RelationCounts;
 pub use genealogy::Genealogy;
 pub use inverse::{InverseLeaks, InversePair};
+pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
 pub use report::{LoadReport, SplitReport, WeightReport};
@@ -72,8 +76,8 @@ pub struct Dataset {
     pub entities: Vocabulary,
     /// The relations of all splits.
     pub relations: Vocabulary,
-    /// What to learn from.
-    pub train: Vec<Triple>,
+    /// What to learn from; a sampler shares it, so that it is in memory once.
+    pub train: Arc<Vec<Triple>>,
     /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
     pub weights: Vec<f32>,
     /// What to choose settings by.
@@ -175,8 +179,9 @@ impl Dataset {
 
     /// An index of the known triples of all three splits, for filtered ranking.
     pub fn filter_index(&self) -> FilterIndex {
-        let splits = [&self.train[..], &self.valid, &self.test];
-        FilterIndex::new(self.entities.len(), self.relations.len(), &splits)
+        let (entities, relations) = (self.entities.len(), self.relations.len());
+        let held_out = [&self.valid[..], &self.test];
+        FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
     fn from_splits(name: String, files: &[SourceFile; 3]) -> Result<Self, DatasetError> {
@@ -188,7 +193,7 @@ impl Dataset {
             name,
             entities,
             relations,
-            train,
+            train: train.into(),
             weights,
             valid,
             test,
@@ -227,7 +232,7 @@ impl Dataset {
             name,
             entities,
             relations,
-            train,
+            train: train.into(),
             weights,
             valid,
             test,
@@ -274,8 +279,7 @@ impl Dataset {
         else {
             return Err(unknown_names(self, &entity_ids, &relation_ids));
         };
-        for triple in self
-            .train
+        for triple in Arc::make_mut(&mut self.train)
             .iter_mut()
             .chain(&mut self.valid)
             .chain(&mut self.test)
@@ -299,22 +303,22 @@ fn read(
     file: &SourceFile,
     entities: &mut Vocabulary,
     relations: &mut Vocabulary,
-) -> Result<(Vec<Triple>, Vec<f32>), ParseError> {
+) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
     let (mut triples, mut weights) = (Vec::new(), Vec::new());
-    parse::parse(
-        file.format,
-        &file.label,
-        &file.bytes,
-        |head, relation, tail, weight| {
-            triples.push(Triple {
-                head: entities.intern(head),
-                relation: relations.intern(relation),
-                tail: entities.intern(tail),
-            });
-            weights.extend(weight);
-        },
-    )?;
-    Ok((triples, weights))
+    let sink = |head: &str, relation: &str, tail: &str, weight| {
+        triples.push(Triple {
+            head: entities.intern(head),
+            relation: relations.intern(relation),
+            tail: entities.intern(tail),
+        });
+        weights.extend(weight);
+    };
+    let content = file.open().map_err(|error| file.unreadable(error))?;
+    match parse::parse(file.format, &file.label, content, sink) {
+        Ok(()) => Ok((triples, weights)),
+        Err(parse::Fault::Parse(error)) => Err(error.into()),
+        Err(parse::Fault::Read(error)) => Err(file.unreadable(error).into()),
+    }
 }
 
 fn unknown(spec: &str) -> SourceError {

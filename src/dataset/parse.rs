@@ -1,8 +1,9 @@
 //! From bytes to names, a triple at a time.
 
 use std::fmt::Display;
+use std::io::{self, BufRead, Read};
 
-use oxrdfio::{RdfFormat, RdfParser};
+use oxrdfio::{RdfFormat, RdfParseError, RdfParser};
 
 use super::ParseError;
 
@@ -17,19 +18,44 @@ pub(super) enum Format {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Why there is no next triple.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Parse(ParseError),
+    Read(io::Error),
+}
+
+impl From<ParseError> for Fault {
+    fn from(error: ParseError) -> Fault {
+        Fault::Parse(error)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Read(error)
+    }
+}
+
 /// Hands each triple's head, relation and tail to `sink`, and its weight: of all triples of a file or
-/// of none. `file` names the content in errors.
+/// of none. Of the content, no more than a line is in memory at a time. `file` names it in errors.
 pub(super) fn parse(
     format: Format,
     file: &str,
-    bytes: &[u8],
+    mut content: impl BufRead,
     sink: impl FnMut(&str, &str, &str, Option<f32>),
-) -> Result<(), ParseError> {
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+) -> Result<(), Fault> {
+    let mut mark = Vec::new();
+    let most = BYTE_ORDER_MARK.len() as u64;
+    content.by_ref().take(most).read_to_end(&mut mark)?;
+    if mark == BYTE_ORDER_MARK {
+        mark.clear();
+    }
+    let content = io::Cursor::new(mark).chain(content);
     match format {
-        Format::Text => parse_text(file, bytes, sink),
-        Format::NTriples => parse_rdf(RdfFormat::NTriples, file, bytes, sink),
-        Format::Turtle => parse_rdf(RdfFormat::Turtle, file, bytes, sink),
+        Format::Text => parse_text(file, content, sink),
+        Format::NTriples => parse_rdf(RdfFormat::NTriples, file, content, sink),
+        Format::Turtle => parse_rdf(RdfFormat::Turtle, file, content, sink),
     }
 }
 
@@ -73,15 +99,21 @@ impl Columns {
 /// One triple a line. White space around a field is not part of it.
 fn parse_text(
     file: &str,
-    bytes: &[u8],
+    mut content: impl BufRead,
     mut sink: impl FnMut(&str, &str, &str, Option<f32>),
-) -> Result<(), ParseError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| ParseError::NotUtf8 {
-        file: file.to_owned(),
-        line: 1 + count_lines(&bytes[..error.valid_up_to()]),
-    })?;
+) -> Result<(), Fault> {
     let mut columns = None;
-    for (index, line) in text.split('\n').enumerate() {
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        if content.read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = std::str::from_utf8(line).map_err(|_| ParseError::NotUtf8 {
+            file: file.to_owned(),
+            line: number,
+        })?;
         if line.trim().is_empty() {
             continue;
         }
@@ -89,7 +121,7 @@ fn parse_text(
         let ([head, relation, tail], weight) =
             fields(line, columns).map_err(|(found, expected)| ParseError::Malformed {
                 file: file.to_owned(),
-                line: index as u64 + 1,
+                line: number,
                 found,
                 expected,
             })?;
@@ -150,15 +182,18 @@ fn excerpt(line: &str) -> String {
 fn parse_rdf(
     format: RdfFormat,
     file: &str,
-    bytes: &[u8],
+    content: impl BufRead,
     mut sink: impl FnMut(&str, &str, &str, Option<f32>),
-) -> Result<(), ParseError> {
-    for quad in RdfParser::from_format(format).for_slice(bytes) {
-        let quad = quad.map_err(|error| ParseError::Rdf {
-            file: file.to_owned(),
-            line: error.location().map_or(0, |at| at.start.line) + 1,
-            message: error.to_string(),
-            format: format.name(),
+) -> Result<(), Fault> {
+    for quad in RdfParser::from_format(format).for_reader(content) {
+        let quad = quad.map_err(|error| match error {
+            RdfParseError::Io(error) => Fault::Read(error),
+            RdfParseError::Syntax(error) => Fault::Parse(ParseError::Rdf {
+                file: file.to_owned(),
+                line: error.location().map_or(0, |at| at.start.line) + 1,
+                message: error.to_string(),
+                format: format.name(),
+            }),
         })?;
         sink(
             &rdf_name(&quad.subject),
@@ -180,10 +215,6 @@ fn rdf_name(term: &impl Display) -> String {
     name
 }
 
-fn count_lines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -192,7 +223,7 @@ mod tests {
 
     type Names = Vec<(String, String, String)>;
 
-    fn read(format: Format, bytes: &[u8]) -> Result<Names, ParseError> {
+    fn read(format: Format, bytes: &[u8]) -> Result<Names, Fault> {
         let mut triples = Vec::new();
         parse(format, "f", bytes, |h, r, t, _| {
             triples.push((h.to_owned(), r.to_owned(), t.to_owned()));
@@ -206,7 +237,10 @@ mod tests {
     }
 
     fn message(format: Format, bytes: &[u8]) -> String {
-        read(format, bytes).unwrap_err().to_string()
+        match read(format, bytes) {
+            Err(Fault::Parse(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Dataset, Triple};
+use super::filter::RelationCounts;
+use super::{Dataset, FilterIndex};
 
 /// From this many on average a side counts as many (Bordes et al. 2013).
 const MANY: f64 = 1.5;
@@ -60,45 +61,25 @@ pub struct RelationProfile {
 
 /// The profile of each relation, by its id.
 pub fn relation_profiles(dataset: &Dataset) -> Vec<RelationProfile> {
-    let mut keys: Vec<(u32, u32, u32)> = dataset
-        .train
-        .iter()
-        .map(|t| (t.relation, t.head, t.tail))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let triples = count(dataset, &keys);
-    keys.dedup_by_key(|&mut (relation, head, _)| (relation, head));
-    let heads = count(dataset, &keys);
-
-    let mut keys: Vec<(u32, u32, u32)> = dataset
-        .train
-        .iter()
-        .map(|t: &Triple| (t.relation, t.tail, 0))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let tails = count(dataset, &keys);
-
-    let sides = heads.into_iter().zip(tails);
-    triples
-        .into_iter()
-        .zip(sides)
-        .map(|(t, (h, o))| RelationProfile::new(t, h, o))
-        .collect()
+    let (entities, relations) = (dataset.entities.len(), dataset.relations.len());
+    FilterIndex::new(entities, relations, &[&dataset.train]).relation_profiles()
 }
 
-/// How many of the keys belong to each relation.
-fn count(dataset: &Dataset, keys: &[(u32, u32, u32)]) -> Vec<usize> {
-    let mut counts = vec![0; dataset.relations.len()];
-    for &(relation, ..) in keys {
-        counts[relation as usize] += 1;
+impl FilterIndex {
+    /// The profile of each relation in training, by its id.
+    pub fn relation_profiles(&self) -> Vec<RelationProfile> {
+        let counts = self.relation_counts();
+        counts.into_iter().map(RelationProfile::new).collect()
     }
-    counts
 }
 
 impl RelationProfile {
-    fn new(triples: usize, heads: usize, tails: usize) -> Self {
+    fn new(counts: RelationCounts) -> Self {
+        let RelationCounts {
+            triples,
+            heads,
+            tails,
+        } = counts;
         let tails_per_head = triples as f64 / heads.max(1) as f64;
         let heads_per_tail = triples as f64 / tails.max(1) as f64;
         let cardinality = match (heads_per_tail >= MANY, tails_per_head >= MANY) {
@@ -118,7 +99,7 @@ impl RelationProfile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Vocabulary;
+    use super::super::{Triple, Vocabulary};
     use super::*;
 
     #[test]
@@ -144,12 +125,12 @@ mod tests {
                 relation,
                 tail,
             })
-            .collect();
+            .collect::<Vec<_>>();
         let dataset = Dataset {
             name: "test".into(),
             entities: Vocabulary::from_names(["a", "b", "c", "d"]).unwrap(),
             relations: Vocabulary::from_names(["p", "q", "r", "s", "unused"]).unwrap(),
-            train,
+            train: train.into(),
             weights: Vec::new(),
             valid: Vec::new(),
             test: Vec::new(),

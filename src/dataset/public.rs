@@ -179,7 +179,7 @@ impl PublicDataset {
             return Err(SourceError::NeedsSplit { file: place }.into());
         };
         for (file, expected) in files.iter().zip(self.sha256) {
-            let found = digest(&file.bytes);
+            let found = digest(&file.read()?);
             if found != expected {
                 let label = || file.label.clone();
                 let file = alias.map_or_else(label, |alias| {

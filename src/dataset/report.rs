@@ -95,7 +95,7 @@ impl LoadReport {
         });
         let mut seen_entities = vec![false; dataset.entities.len()];
         let mut seen_relations = vec![false; dataset.relations.len()];
-        for triple in &dataset.train {
+        for triple in dataset.train.iter() {
             seen_entities[triple.head as usize] = true;
             seen_entities[triple.tail as usize] = true;
             seen_relations[triple.relation as usize] = true;

@@ -1,22 +1,34 @@
 //! Where the bytes come from: directories, archives, single files, plain or compressed.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::parse::Format;
 use super::{SourceError, Split};
 
-/// A file's unpacked content.
+/// A file of triples.
 #[derive(Debug)]
 pub(super) struct SourceFile {
     /// Its path for messages; within an archive `archive:member`.
     pub label: String,
     pub format: Format,
-    pub bytes: Vec<u8>,
+    content: Content,
 }
+
+/// Where a file's bytes are.
+#[derive(Debug)]
+enum Content {
+    /// On the disk, from where they are read bit by bit.
+    Disk(PathBuf),
+    /// In memory: members of archives, which lie there in any order.
+    Memory(Vec<u8>),
+}
+
+/// The first bytes of gzip.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What a path holds.
 #[derive(Debug)]
@@ -37,9 +49,13 @@ pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
     } else if extension(&[".zip"]) {
         zip_archive(path).map(Source::Splits)
     } else {
-        let bytes = fs::read(path).map_err(io_error(path))?;
-        let format = format_of(name.trim_end_matches(".gz"));
-        SourceFile::unpack(path.display().to_string(), format, bytes).map(Source::Whole)
+        // So that a file that cannot be read is told of before anything else.
+        File::open(path).map_err(io_error(path))?;
+        Ok(Source::Whole(SourceFile {
+            label: path.display().to_string(),
+            format: format_of(name.trim_end_matches(".gz")),
+            content: Content::Disk(path.to_owned()),
+        }))
     }
 }
 
@@ -61,23 +77,44 @@ pub(super) fn name_of(path: &Path) -> String {
 }
 
 impl SourceFile {
-    /// Unpacks gzip, known by its first bytes.
-    fn unpack(label: String, format: Format, bytes: Vec<u8>) -> Result<Self, SourceError> {
-        if !bytes.starts_with(&[0x1f, 0x8b]) {
-            return Ok(Self {
-                label,
-                format,
-                bytes,
-            });
-        }
-        let mut unpacked = Vec::new();
-        match MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked) {
-            Ok(_) => Ok(Self {
-                label,
-                format,
-                bytes: unpacked,
-            }),
-            Err(error) => Err(damaged(label, error)),
+    /// The content from its start, unpacked if it is gzip, which is known by its first bytes.
+    pub fn open(&self) -> io::Result<Box<dyn BufRead + '_>> {
+        let mut bytes: Box<dyn BufRead> = match &self.content {
+            Content::Disk(path) => Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)),
+            Content::Memory(bytes) => Box::new(&bytes[..]),
+        };
+        let mut first = Vec::new();
+        bytes
+            .by_ref()
+            .take(GZIP.len() as u64)
+            .read_to_end(&mut first)?;
+        let gzip = first == GZIP;
+        let bytes = Cursor::new(first).chain(bytes);
+        Ok(match gzip {
+            true => Box::new(BufReader::with_capacity(
+                1 << 16,
+                MultiGzDecoder::new(bytes),
+            )),
+            false => Box::new(bytes),
+        })
+    }
+
+    /// All of the content at once.
+    pub fn read(&self) -> Result<Vec<u8>, SourceError> {
+        let mut bytes = Vec::new();
+        let read = self
+            .open()
+            .and_then(|mut from| from.read_to_end(&mut bytes));
+        read.map_err(|error| self.unreadable(error))?;
+        Ok(bytes)
+    }
+
+    /// Why it could not be read to the end.
+    pub fn unreadable(&self, error: io::Error) -> SourceError {
+        match &self.content {
+            // The system's own errors have numbers, those of unpacking have none.
+            Content::Disk(path) if error.raw_os_error().is_some() => io_error(path)(error),
+            _ => damaged(self.label.clone(), error),
         }
     }
 }
@@ -101,7 +138,7 @@ impl Found {
         &mut self,
         name: &str,
         label: String,
-        read: impl FnOnce() -> Result<Vec<u8>, SourceError>,
+        content: impl FnOnce() -> Result<Content, SourceError>,
     ) -> Result<(), SourceError> {
         let Some((split, format)) = recognise(name) else {
             return Ok(());
@@ -115,7 +152,11 @@ impl Found {
                 second: label,
             });
         }
-        *place = Some(SourceFile::unpack(label, format, read()?)?);
+        *place = Some(SourceFile {
+            label,
+            format,
+            content: content()?,
+        });
         Ok(())
     }
 
@@ -172,7 +213,8 @@ fn directory(path: &Path) -> Result<[SourceFile; 3], SourceError> {
     for path in paths.iter().filter(|path| path.is_file()) {
         let label = path.display().to_string();
         found.offer(file_name(path), label, || {
-            fs::read(path).map_err(io_error(path))
+            File::open(path).map_err(io_error(path))?;
+            Ok(Content::Disk(path.clone()))
         })?;
     }
     found.complete()
@@ -198,7 +240,7 @@ fn tarball(path: &Path) -> Result<[SourceFile; 3], SourceError> {
         found.offer(last_part(&member), member_label(path, &member), || {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
-            Ok(bytes)
+            Ok(Content::Memory(bytes))
         })?;
     }
     found.complete()
@@ -223,7 +265,7 @@ fn zip_archive(path: &Path) -> Result<[SourceFile; 3], SourceError> {
         found.offer(last_part(&member), member_label(path, &member), || {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
-            Ok(bytes)
+            Ok(Content::Memory(bytes))
         })?;
     }
     found.complete()

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::VocabularyError;
 
@@ -10,13 +11,19 @@ const FREE: u32 = u32::MAX;
 /// Names and their ids, `0..len()` in order of first appearance.
 ///
 /// All names lie in one string, and a hash table of eight bytes a slot points into it, so a
-/// vocabulary of millions of names costs little more than their text.
+/// vocabulary of millions of names costs little more than their text: see [`bytes`](Self::bytes).
+/// Clones share everything until one of them learns a new name.
 #[derive(Clone, Default)]
 pub struct Vocabulary {
+    names: Arc<Names>,
+}
+
+#[derive(Clone, Default)]
+struct Names {
     text: String,
     /// Where in `text` each name ends; it starts where the one before ends.
     ends: Vec<usize>,
-    /// Open addressing with linear probing; a power of two, at most half full.
+    /// Open addressing with linear probing; a power of two, at most three quarters full.
     slots: Vec<Slot>,
     hasher: RandomState,
 }
@@ -63,17 +70,18 @@ impl Vocabulary {
     /// # Panics
     /// Past 2³¹ names, which no machine of today holds.
     pub fn intern(&mut self, name: &str) -> u32 {
-        if self.slots.len() < 2 * (self.ends.len() + 1) {
-            self.grow();
+        let names = Arc::make_mut(&mut self.names);
+        if 3 * names.slots.len() < 4 * (names.ends.len() + 1) {
+            names.grow();
         }
-        let hash = self.hash(name);
-        match self.find(hash, name) {
+        let hash = names.hash(name);
+        match names.find(hash, name) {
             Ok(id) => id,
             Err(place) => {
-                let id = self.ends.len() as u32;
-                self.text.push_str(name);
-                self.ends.push(self.text.len());
-                self.slots[place] = Slot { hash, id };
+                let id = names.ends.len() as u32;
+                names.text.push_str(name);
+                names.ends.push(names.text.len());
+                names.slots[place] = Slot { hash, id };
                 id
             }
         }
@@ -84,7 +92,7 @@ impl Vocabulary {
         if self.is_empty() {
             return None;
         }
-        self.find(self.hash(name), name).ok()
+        self.names.find(self.names.hash(name), name).ok()
     }
 
     /// The name with this id.
@@ -92,19 +100,26 @@ impl Vocabulary {
     /// # Panics
     /// If `id` is not below [`len`](Self::len).
     pub fn name(&self, id: u32) -> &str {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        &self.text[start..self.ends[id]]
+        self.names.name(id)
     }
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.names.ends.len()
+    }
+
+    /// Bytes that it takes: the text, eight for the end of each name, and eight for each slot, of
+    /// which there are 4/3 to 8/3 a name.
+    pub fn bytes(&self) -> usize {
+        let Names {
+            text, ends, slots, ..
+        } = &*self.names;
+        text.len() + size_of_val(&ends[..]) + size_of_val(&slots[..])
     }
 
     /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.names.ends.is_empty()
     }
 
     /// The names in the order of their ids.
@@ -135,16 +150,16 @@ impl Vocabulary {
     /// # Errors
     /// The writer's, and `InvalidData` for a name with a line break, before anything is written.
     pub fn write_to(&self, mut writer: impl io::Write) -> io::Result<()> {
-        if self.text.contains('\n') {
+        if self.names.text.contains('\n') {
             let reason = "a name holds a line break";
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
-        let mut lines = String::with_capacity(self.text.len() + self.len());
+        let mut lines = io::BufWriter::with_capacity(1 << 16, &mut writer);
         for name in self.iter() {
-            lines.push_str(name);
-            lines.push('\n');
+            lines.write_all(name.as_bytes())?;
+            lines.write_all(b"\n")?;
         }
-        writer.write_all(lines.as_bytes())
+        lines.flush()
     }
 
     /// Reads what [`write_to`](Self::write_to) wrote.
@@ -156,6 +171,14 @@ impl Vocabulary {
         reader.read_to_string(&mut text)?;
         // Not `lines()`: a name may end in a carriage return.
         Self::from_names(text.split_terminator('\n'))
+    }
+}
+
+impl Names {
+    fn name(&self, id: u32) -> &str {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.text[start..self.ends[id]]
     }
 
     fn hash(&self, name: &str) -> u32 {
@@ -213,7 +236,8 @@ pub(super) fn nearest<'a>(
 
 impl PartialEq for Vocabulary {
     fn eq(&self, other: &Self) -> bool {
-        self.ends == other.ends && self.text == other.text
+        let (own, other) = (&self.names, &other.names);
+        Arc::ptr_eq(own, other) || own.ends == other.ends && own.text == other.text
     }
 }
 
@@ -242,6 +266,24 @@ mod tests {
         assert_eq!(vocabulary.id("n10000"), None);
         assert_eq!(vocabulary.name(0), "n0");
         assert_eq!(vocabulary.iter().nth(1234), Some("n1234"));
+    }
+
+    #[test]
+    fn clones_share_until_one_learns() {
+        let vocabulary = Vocabulary::from_names(["a", "b"]).unwrap();
+        let mut other = vocabulary.clone();
+        assert!(Arc::ptr_eq(&vocabulary.names, &other.names));
+        assert_eq!(other.intern("c"), 2);
+        assert_eq!((vocabulary.len(), vocabulary.id("c")), (2, None));
+        assert_ne!(vocabulary, other);
+    }
+
+    #[test]
+    fn bytes_are_text_ends_and_slots() {
+        let vocabulary = Vocabulary::from_names((0..1000).map(|i| format!("e{i:03}"))).unwrap();
+        assert_eq!(vocabulary.bytes(), 4 * 1000 + 8 * 1000 + 8 * 2048);
+        let slots = vocabulary.names.slots.len();
+        assert!(3 * slots >= 4 * 1000, "at most three quarters are taken");
     }
 
     #[test]

@@ -1,8 +1,52 @@
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use super::source::io_error;
 use super::{Dataset, DatasetError, SourceError, Split};
+
+/// Three files that are not there yet.
+pub(super) struct Splits {
+    directory: PathBuf,
+    paths: [PathBuf; 3],
+}
+
+impl Splits {
+    /// `train.tsv`, `valid.tsv` and `test.tsv` in `directory`, which is made if need be.
+    pub fn create(directory: &Path) -> Result<Self, SourceError> {
+        let paths = Split::ALL.map(|split| directory.join(format!("{split}.tsv")));
+        if let Some(path) = paths.iter().find(|path| path.exists()) {
+            return Err(SourceError::Exists { path: path.clone() });
+        }
+        fs::create_dir_all(directory).map_err(io_error(directory))?;
+        Ok(Splits {
+            directory: directory.to_owned(),
+            paths,
+        })
+    }
+
+    /// Writes each with `lines`. They appear under their names only once all three are written.
+    pub fn write(
+        self,
+        mut lines: impl FnMut(Split, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), DatasetError> {
+        let directory = &self.directory;
+        let aside = tempfile::tempdir_in(directory).map_err(io_error(directory))?;
+        let written = Split::ALL.map(|split| aside.path().join(split.name()));
+        for (path, split) in written.iter().zip(Split::ALL) {
+            let mut write = || {
+                let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
+                lines(split, &mut file)?;
+                file.flush()
+            };
+            write().map_err(io_error(path))?;
+        }
+        for (from, to) in written.iter().zip(&self.paths) {
+            fs::rename(from, to).map_err(io_error(to))?;
+        }
+        Ok(())
+    }
+}
 
 impl Dataset {
     /// Writes `train.tsv`, `valid.tsv` and `test.tsv` into `directory`, which is made if need be:
@@ -12,10 +56,6 @@ impl Dataset {
     /// If one of the files exists already, a name holds a tab or line break, or the system refuses.
     /// The files appear under their names only once all three are written.
     pub fn write_tsv(&self, directory: &Path) -> Result<(), DatasetError> {
-        let paths = Split::ALL.map(|split| directory.join(format!("{split}.tsv")));
-        if let Some(path) = paths.iter().find(|path| path.exists()) {
-            return Err(SourceError::Exists { path: path.clone() }.into());
-        }
         for name in self.entities.iter().chain(self.relations.iter()) {
             if name.contains(['\t', '\n', '\r']) {
                 return Err(SourceError::Unwritable {
@@ -24,35 +64,23 @@ impl Dataset {
                 .into());
             }
         }
-        fs::create_dir_all(directory).map_err(io_error(directory))?;
-        let aside = tempfile::tempdir_in(directory).map_err(io_error(directory))?;
-        let written = Split::ALL.map(|split| aside.path().join(split.name()));
-        for (path, split) in written.iter().zip(Split::ALL) {
-            fs::write(path, self.to_tsv(split)).map_err(io_error(path))?;
-        }
-        for (from, to) in written.iter().zip(&paths) {
-            fs::rename(from, to).map_err(io_error(to))?;
-        }
-        Ok(())
+        Splits::create(directory)?.write(|split, out| self.lines(split, out))
     }
 
     /// A split as tab-separated text.
-    fn to_tsv(&self, split: Split) -> String {
-        let mut text = String::new();
+    fn lines(&self, split: Split, out: &mut dyn Write) -> io::Result<()> {
         for (index, triple) in self.split(split).iter().enumerate() {
-            let names = [
-                self.entities.name(triple.head),
-                self.relations.name(triple.relation),
-                self.entities.name(triple.tail),
-            ];
-            text.push_str(&names.join("\t"));
+            let head = self.entities.name(triple.head);
+            let relation = self.relations.name(triple.relation);
+            let tail = self.entities.name(triple.tail);
+            write!(out, "{head}\t{relation}\t{tail}")?;
             if split == Split::Train
                 && let Some(weight) = self.weights.get(index)
             {
-                text.push_str(&format!("\t{weight}"));
+                write!(out, "\t{weight}")?;
             }
-            text.push('\n');
+            writeln!(out)?;
         }
-        text
+        Ok(())
     }
 }

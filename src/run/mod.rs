@@ -26,6 +26,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::aside::Aside;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableView};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyError};
@@ -154,11 +155,11 @@ impl Run {
         };
         for (name, vocabulary) in [(ENTITIES, &run.entities), (RELATIONS, &run.relations)] {
             let file = run.path.join(name);
-            let mut bytes = Vec::new();
-            vocabulary
-                .write_to(&mut bytes)
-                .map_err(RunError::io("write", &file))?;
-            run.write(name, &bytes)?;
+            let written = Aside::create(&file).and_then(|mut aside| {
+                vocabulary.write_to(&mut aside)?;
+                aside.commit()
+            });
+            written.map_err(RunError::io("write", &file))?;
         }
         run.write_config()?;
         Ok(run)

@@ -107,7 +107,7 @@ fn projection(
     server: &ParameterServer,
 ) -> Result<Vec<ProjectedPoint>, RunError> {
     let mut degrees = vec![0u32; dataset.entities.len()];
-    for fact in &dataset.train {
+    for fact in dataset.train.iter() {
         degrees[fact.head as usize] += 1;
         degrees[fact.tail as usize] += 1;
     }

@@ -1,12 +1,14 @@
 //! From the training facts to the plan of every step.
 
+use std::sync::{Arc, OnceLock};
+
 use rand::RngExt;
-use rand::seq::SliceRandom;
 
 use super::negatives::{Asked, Drawn, NONE};
+use super::order::EpochOrder;
 use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
 use super::{Negatives, Objective, QueryRule, Sides};
-use crate::dataset::{FilterIndex, Triple};
+use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
 
 /// Makes the plans of a training run.
@@ -35,23 +37,16 @@ pub struct Sampler {
     /// The run's seed.
     pub seed: u64,
     entities: u32,
-    pub(super) facts: Vec<Triple>,
+    pub(super) facts: Arc<Vec<Triple>>,
     /// Relative weights of what an epoch visits; empty where all weigh the same.
     pub(super) item_weights: Vec<f32>,
-    pub(super) filter: FilterIndex,
-    /// Probability that the head is asked for, by relation (Bernoulli only).
-    head_probability: Vec<f64>,
+    pub(super) filter: Arc<FilterIndex>,
+    /// Probability that the head is asked for, by relation; found out when first asked for.
+    head_probability: OnceLock<Vec<f64>>,
     /// Answers of a query on average, where queries weigh by the number of theirs (K-vs-all only).
     pub(super) mean_answers: Option<f64>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
-}
-
-/// The order in which an epoch visits its items.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochOrder {
-    epoch: u32,
-    items: Vec<u32>,
 }
 
 /// Room that a thread making plans reuses from step to step.
@@ -74,6 +69,19 @@ impl Sampler {
         batch_size: usize,
     ) -> Sampler {
         let filter = FilterIndex::new(entities as usize, rule.relations as usize, &[&facts]);
+        let facts = Arc::new(facts);
+        Sampler::with_filter(facts, filter.into(), entities, rule, objective, batch_size)
+    }
+
+    /// The same with an index that is there already, of these facts and held-out ones.
+    pub fn with_filter(
+        facts: Arc<Vec<Triple>>,
+        filter: Arc<FilterIndex>,
+        entities: u32,
+        rule: QueryRule,
+        objective: Objective,
+        batch_size: usize,
+    ) -> Sampler {
         let mut sampler = Sampler {
             rule,
             objective,
@@ -91,7 +99,7 @@ impl Sampler {
             core_rows: 0,
             seed: 0,
             entities,
-            head_probability: head_probabilities(&facts, rule.relations),
+            head_probability: OnceLock::new(),
             mean_answers: None,
             distinct: Vec::new(),
             item_weights: Vec::new(),
@@ -99,7 +107,7 @@ impl Sampler {
             filter,
         };
         if objective == Objective::KVsAll {
-            sampler.distinct = distinct_queries(&sampler.facts);
+            sampler.distinct = distinct_queries(&sampler.filter);
         }
         sampler
     }
@@ -126,25 +134,18 @@ impl Sampler {
 
     /// The order of an epoch (from 1).
     pub fn order(&self, epoch: u32) -> EpochOrder {
-        let mut items: Vec<u32> = (0..self.items() as u32).collect();
-        items.shuffle(&mut stream(
-            self.seed,
-            Purpose::Shuffle,
-            [u64::from(epoch), 0],
-        ));
-        EpochOrder { epoch, items }
+        EpochOrder::new(self.seed, epoch, self.items() as u32)
     }
 
     /// The plan of one step (from 0) of an epoch.
     pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
-        let first = step as usize * self.batch_size;
-        let batch = &order.items[first..order.items.len().min(first + self.batch_size)];
+        let batch = order.step(step, self.batch_size);
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
 
         // Steps are counted through, so that an epoch of one step alternates, too.
         let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
-        let (asked, targets, relative) = self.queries(batch, turn, &mut rng);
+        let (asked, targets, relative) = self.queries(&batch, turn, &mut rng);
         let mut entities = std::mem::take(&mut scratch.entities);
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
@@ -261,7 +262,9 @@ impl Sampler {
                 Sides::Head => (false, true),
                 Sides::Alternate => (turn.is_multiple_of(2), !turn.is_multiple_of(2)),
                 Sides::Bernoulli => {
-                    let head = rng.random_bool(self.head_probability[relation as usize]);
+                    let probabilities = || head_probabilities(&self.filter);
+                    let of = self.head_probability.get_or_init(probabilities);
+                    let head = rng.random_bool(of[relation as usize]);
                     (!head, head)
                 }
             };
@@ -340,42 +343,26 @@ impl Sampler {
 }
 
 /// tph/(tph + hpt) of every relation: average tails per head over that plus heads per tail.
-fn head_probabilities(facts: &[Triple], relations: u32) -> Vec<f64> {
-    let distinct = |end: fn(&Triple) -> u32| {
-        let mut seen: Vec<(u32, u32)> = facts.iter().map(|f| (f.relation, end(f))).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        let mut counts = vec![0u32; relations as usize];
-        for (relation, _) in seen {
-            counts[relation as usize] += 1;
-        }
-        counts
-    };
+fn head_probabilities(filter: &FilterIndex) -> Vec<f64> {
     // tph = facts/heads and hpt = facts/tails, so the facts cancel.
-    distinct(|f| f.head)
-        .into_iter()
-        .zip(distinct(|f| f.tail))
-        .map(|(heads, tails)| match heads + tails {
-            0 => 0.5,
-            all => f64::from(tails) / f64::from(all),
-        })
-        .collect()
+    let of = |counts: RelationCounts| match counts.heads + counts.tails {
+        0 => 0.5,
+        all => counts.tails as f64 / all as f64,
+    };
+    filter.relation_counts().into_iter().map(of).collect()
 }
 
-fn distinct_queries(facts: &[Triple]) -> Vec<Asked> {
-    let mut seen: Vec<(bool, u32, u32)> = facts
-        .iter()
-        .flat_map(|f| [(false, f.relation, f.head), (true, f.relation, f.tail)])
-        .collect();
-    seen.sort_unstable();
-    seen.dedup();
-    seen.into_iter()
-        .map(|(head, relation, known)| Asked {
+fn distinct_queries(filter: &FilterIndex) -> Vec<Asked> {
+    let mut distinct = Vec::new();
+    filter.trained_queries(|head, relation, known| {
+        distinct.push(Asked {
             known,
             relation,
             head,
-        })
-        .collect()
+        });
+    });
+    distinct.sort_unstable_by_key(|query| (query.head, query.relation, query.known));
+    distinct
 }
 
 #[cfg(test)]

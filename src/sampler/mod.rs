@@ -5,13 +5,15 @@
 
 mod batches;
 mod negatives;
+mod order;
 mod plan;
 mod rename;
 mod slice;
 mod weights;
 
-pub use batches::{EpochOrder, Sampler, Scratch};
+pub use batches::{Sampler, Scratch};
 pub use negatives::Negatives;
+pub use order::EpochOrder;
 pub use plan::{Candidates, Place, Plan, Query, Rows, RowsBuilder};
 
 use serde::{Deserialize, Serialize};

@@ -28,12 +28,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// All right answers among the facts of the filter, ascending.
+    /// All right answers among the training facts of the filter, ascending.
     pub fn answers<'a>(&self, filter: &'a FilterIndex) -> &'a [u32] {
         if self.head {
-            filter.heads(self.relation, self.known)
+            filter.trained_heads(self.relation, self.known)
         } else {
-            filter.tails(self.known, self.relation)
+            filter.trained_tails(self.known, self.relation)
         }
     }
 }

@@ -25,8 +25,9 @@ impl Sampler {
             (self.distinct, self.item_weights) = (distinct, weights);
         } else {
             let visited = facts.filter(|&(_, weight)| weight > 0.0);
-            (self.facts, self.item_weights) =
-                visited.map(|(&fact, weight)| (fact, weight as f32)).unzip();
+            let visited = visited.map(|(&fact, weight)| (fact, weight as f32));
+            let (facts, weights): (Vec<_>, Vec<_>) = visited.unzip();
+            (self.facts, self.item_weights) = (facts.into(), weights);
         }
     }
 
@@ -68,8 +69,8 @@ impl Sampler {
                 } else {
                     (query.known, target)
                 };
-                let count = self.filter.tails(head, query.relation).len()
-                    + self.filter.heads(query.relation, tail).len();
+                let count = self.filter.trained_tails(head, query.relation).len()
+                    + self.filter.trained_heads(query.relation, tail).len();
                 1.0 / (count.max(1) as f64).sqrt()
             })
             .collect();

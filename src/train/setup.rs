@@ -1,9 +1,11 @@
 //! From a configuration and a dataset to what training and evaluation need.
 
+use std::sync::Arc;
+
 use rand::seq::SliceRandom;
 
 use crate::config::{Config, ConfigError, Init};
-use crate::dataset::{Dataset, FilterIndex, Triple, relation_profiles};
+use crate::dataset::{Dataset, FilterIndex, Triple};
 use crate::eval::Breakdown;
 use crate::kernel::StepSpec;
 use crate::rng::{Purpose, stream};
@@ -15,8 +17,8 @@ use crate::server::{Initializer, Shape, Spread};
 pub struct Prepared {
     /// Makes the plans.
     pub sampler: Sampler,
-    /// Facts of all splits.
-    pub filter: FilterIndex,
+    /// Facts of all splits; the sampler shares it.
+    pub filter: Arc<FilterIndex>,
     /// Names of relations and their classes.
     pub breakdown: Breakdown,
 }
@@ -27,8 +29,10 @@ pub struct Prepared {
 /// If the model is unknown.
 pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigError> {
     let rule = rule(config, dataset);
-    let mut sampler = Sampler::new(
-        dataset.train.clone(),
+    let filter = Arc::new(filter(dataset));
+    let mut sampler = Sampler::with_filter(
+        Arc::clone(&dataset.train),
+        Arc::clone(&filter),
         dataset.entities.len() as u32,
         rule,
         config.objective,
@@ -52,8 +56,8 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
     sampler.seed = config.seed;
     Ok(Prepared {
         sampler,
-        filter: filter(dataset),
-        breakdown: breakdown(dataset),
+        breakdown: breakdown(dataset, &filter),
+        filter,
     })
 }
 
@@ -67,18 +71,15 @@ pub fn rule(config: &Config, dataset: &Dataset) -> QueryRule {
 
 /// The facts of all splits.
 pub fn filter(dataset: &Dataset) -> FilterIndex {
-    FilterIndex::new(
-        dataset.entities.len(),
-        dataset.relations.len(),
-        &[&dataset.train, &dataset.valid, &dataset.test],
-    )
+    dataset.filter_index()
 }
 
 /// Names of relations and their cardinality classes.
-pub fn breakdown(dataset: &Dataset) -> Breakdown {
+pub fn breakdown(dataset: &Dataset, filter: &FilterIndex) -> Breakdown {
     Breakdown {
         relations: dataset.relations.iter().map(str::to_owned).collect(),
-        classes: relation_profiles(dataset)
+        classes: filter
+            .relation_profiles()
             .iter()
             .map(|p| p.cardinality.to_string())
             .collect(),
@@ -137,4 +138,18 @@ pub(super) fn validation_facts(config: &Config, dataset: &Dataset) -> Vec<Triple
         facts.truncate(config.validate_facts);
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::PowerLaw;
+
+    #[test]
+    fn facts_and_filter_are_in_memory_once() {
+        let dataset = PowerLaw::sized(50).generate().unwrap();
+        let prepared = prepare(&Config::default(), &dataset).unwrap();
+        assert_eq!(Arc::strong_count(&dataset.train), 2);
+        assert_eq!(Arc::strong_count(&prepared.filter), 2);
+    }
 }

@@ -129,3 +129,53 @@ fn mistakes_are_told_before_anything_is_measured() {
         assert_eq!(home.names("."), [""; 0], "{more}");
     }
 }
+
+#[test]
+fn sizes_are_measured_in_processes_of_their_own_and_drawn() {
+    let home = Home::new();
+    let line = "bench --suite scale --device cpu --entities 200,400 --dim 8 --facts 3000";
+    let text = home.ok(&words(&format!(
+        "{line} --json --output scale.jsonl --chart scale.svg"
+    )));
+    let results = lines(&text);
+    let entities: Vec<u64> = results
+        .iter()
+        .map(|r| r["entities"].as_u64().unwrap())
+        .collect();
+    assert_eq!(entities, [200, 400]);
+    for result in &results {
+        let number = |field: &str| result[field].as_f64().unwrap();
+        assert!(number("seconds_per_million") > 0.0);
+        assert!(number("facts") >= 3000.0);
+        let parts = [
+            "table_bytes",
+            "optimizer_bytes",
+            "triple_bytes",
+            "filter_bytes",
+        ];
+        let sum: f64 = parts.into_iter().map(number).sum();
+        assert_eq!(number("formula_bytes"), sum);
+        if cfg!(unix) {
+            // So small a graph is nothing beside the program, of which every process has one.
+            assert!(number("peak_bytes") >= number("program_bytes"));
+            let beside = number("peak_bytes") - number("program_bytes");
+            assert!(beside < 64e6, "{beside}");
+        }
+    }
+    assert_eq!(home.read("scale.jsonl"), text);
+    let chart = home.read("scale.svg");
+    assert!(chart.contains("Seconds per million triples") && chart.contains("Bytes per entity"));
+    let table = home.ok(&words(&line.replace("200,400", "200")));
+    assert!(
+        table.contains("PEAK/FORMULA") && table.lines().count() == 2,
+        "{table}"
+    );
+    for (wrong, told) in [
+        ("--entities 1", "1 entities are outside 2..="),
+        ("--facts 0", "--facts"),
+        ("--dim 0", "dim"),
+    ] {
+        let error = home.fails(&words(&format!("bench --suite scale --device cpu {wrong}")));
+        assert!(error.contains(told), "{wrong}: {error}");
+    }
+}

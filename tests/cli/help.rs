@@ -153,3 +153,21 @@ fn training_goes_on_when_nobody_reads_its_words() {
     let status = command.stdout(stdout).stderr(stderr).status().unwrap();
     assert_eq!(status.code(), Some(2));
 }
+
+#[test]
+fn a_power_law_graph_of_any_size_can_be_written() {
+    let home = Home::new();
+    let generate = "dataset generate power-law --entities 300 --triples 2000 --relations 4";
+    let told = home.ok(&words(&format!("{generate} --output graph")));
+    assert!(
+        told.contains("300 entities, 4 relations, 2000 train, 100 valid, 100 test"),
+        "{told}"
+    );
+    assert_eq!(home.read("graph/train.tsv").lines().count(), 2000);
+    home.ok(&words(&format!("{generate} --output again")));
+    assert_eq!(home.read("again/test.tsv"), home.read("graph/test.tsv"));
+    home.ok(&words(&format!("{generate} --seed 1 --output other")));
+    assert_ne!(home.read("other/test.tsv"), home.read("graph/test.tsv"));
+    let info = home.ok(&words("dataset info graph"));
+    assert!(info.contains("300 entities, 4 relations"), "{info}");
+}

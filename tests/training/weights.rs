@@ -1,5 +1,7 @@
 //! Facts that weigh more, less, or nothing.
 
+use std::sync::Arc;
+
 use shardloom::config::Config;
 use shardloom::dataset::{Dataset, Split, Triple};
 use shardloom::kernel::Column;
@@ -61,7 +63,7 @@ fn what_weighs_nothing_teaches_nothing() {
         let with = weighted(&dataset, |i| f32::from(u8::from(i % 3 != 1)));
         let mut without = dataset.clone();
         let mut index = 0;
-        without.train.retain(|_| {
+        Arc::make_mut(&mut without.train).retain(|_| {
             index += 1;
             index % 3 != 2
         });
@@ -88,7 +90,8 @@ fn a_step_follows_the_weights() {
             relation: head / 10,
             tail: head + 1,
         })
-        .to_vec();
+        .to_vec()
+        .into();
     let config = Config {
         epochs: 1,
         optimizer: OptimizerKind::Sgd,

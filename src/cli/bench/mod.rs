@@ -1,5 +1,6 @@
 //! `shardloom bench`: how fast shards are read and updated, and how fast training is.
 
+mod scale;
 mod training;
 
 use std::io::{self, IsTerminal, Write};
@@ -17,6 +18,9 @@ use super::CommandResult;
 ///
 /// With `--suite training`, whole training steps and rankings are timed at the sizes of FB15k-237:
 /// 1-vs-all steps in queries/s, steps with negatives in facts/s, filtered rankings in queries/s.
+/// With `--suite scale`, DistMult is trained on generated graphs of 10 thousand to 10 million
+/// entities with ten facts each: seconds a million facts, and peak memory beside what tables,
+/// optimizer state, facts and filter index must take; each size in a process of its own.
 /// Otherwise rows are read and updated. Copies within the device's memory come first; everything else is measured beside them. GB/s
 /// count the least bytes that the work must move, for a row of dim values: gather 8·dim; SGD
 /// 12·dim, Adagrad 20·dim, Adam 28·dim, row-Adagrad 12·dim + 8, the same for rows that workers
@@ -31,7 +35,8 @@ use super::CommandResult;
 /// Every figure is a median; SPREAD is half the way from the shortest to the longest sample.
 ///
 /// Examples: `shardloom bench --only copy,update_sgd,update_adagrad`,
-/// `shardloom bench --suite training --device cpu --json`
+/// `shardloom bench --suite training --device cpu --json`,
+/// `shardloom bench --suite scale --device cpu --chart growth.svg`
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Where to compute: auto, cpu, gpu, gpu:N or all (see `shardloom devices`).
@@ -49,9 +54,16 @@ pub struct BenchArgs {
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
-    /// Values in a row.
-    #[arg(long, default_value_t = Options::default().dim)]
-    dim: usize,
+    /// Values in a row [default: 128; of the scale suite: 64].
+    #[arg(long)]
+    dim: Option<usize>,
+    /// Of the scale suite: sizes [default: 10000,100000,1000000,10000000].
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    entities: Vec<u32>,
+    /// Of the scale suite: facts to time at each size, after a third as many that warm up
+    /// [default: 1500000].
+    #[arg(long)]
+    facts: Option<u64>,
     /// Rows of a gather or an update [default: 65536, or all rows if they are fewer].
     #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
@@ -109,6 +121,8 @@ enum Suite {
     Updates,
     /// Training steps and rankings.
     Training,
+    /// Training on graphs of growing size.
+    Scale,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -165,7 +179,7 @@ impl BenchArgs {
             .saturating_sub(shard * self.rows.div_ceil(shard.max(1)).saturating_sub(1));
         Options {
             rows: self.rows,
-            dim: self.dim,
+            dim: self.dim.unwrap_or(defaults.dim),
             batch: self.batch.unwrap_or(defaults.batch.min(self.rows)),
             batches: self.batches,
             push_batch: self.push_batch.unwrap_or(defaults.push_batch.min(smallest)),
@@ -204,6 +218,7 @@ pub fn run(args: BenchArgs) -> CommandResult {
         }
         Suite::Updates => updates(args),
         Suite::Training => training::run(&args),
+        Suite::Scale => scale::run(&args),
     }
 }
 

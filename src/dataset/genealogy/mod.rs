@@ -105,7 +105,7 @@ impl Genealogy {
             name: NAME.to_owned(),
             entities,
             relations,
-            train,
+            train: train.into(),
             weights: Vec::new(),
             valid,
             test,

@@ -28,7 +28,7 @@ impl Known {
             head,
             relation,
             tail,
-        } in &dataset.train
+        } in dataset.train.iter()
         {
             let relation = RELATIONS[relation as usize];
             known.facts.insert((head, relation, tail));
@@ -248,7 +248,7 @@ proptest! {
         prop_assert_eq!(dataset.entities.len(), people);
         prop_assert_eq!(dataset.report().warnings(), Vec::<String>::new());
         let mut shown = HashSet::new();
-        for triple in &dataset.train {
+        for triple in dataset.train.iter() {
             shown.extend([triple.head, triple.tail]);
         }
         prop_assert_eq!(shown.len(), people, "everybody appears in training");

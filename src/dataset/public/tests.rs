@@ -87,10 +87,13 @@ fn downloads_once_and_keeps_it() {
     let places = places(&cache);
     let dataset = served("200 OK", archive());
     let files = dataset.open(&places).unwrap();
-    assert_eq!(files[2].bytes, SPLITS[2].1);
+    assert_eq!(files[2].read().unwrap(), SPLITS[2].1);
     assert_eq!(entries(&places), ["tiny.tar.gz"]);
     // The server has gone: this must come from the cache.
-    assert_eq!(dataset.open(&places).unwrap()[0].bytes, SPLITS[0].1);
+    assert_eq!(
+        dataset.open(&places).unwrap()[0].read().unwrap(),
+        SPLITS[0].1
+    );
 }
 
 #[test]
@@ -138,7 +141,10 @@ fn local_copies_win_whatever_their_case_and_are_checked() {
     ));
     fs::write(data.path().join("TINY.tar.gz"), archive()).unwrap();
     fs::write(data.path().join("tiny-notes.txt"), "").unwrap();
-    assert_eq!(dataset.open(&places).unwrap()[1].bytes, SPLITS[1].1);
+    assert_eq!(
+        dataset.open(&places).unwrap()[1].read().unwrap(),
+        SPLITS[1].1
+    );
 
     fs::remove_file(data.path().join("TINY.tar.gz")).unwrap();
     fs::create_dir(data.path().join("Tiny")).unwrap();
