@@ -108,13 +108,17 @@ impl Outputs {
     /// # Errors
     /// [`BenchError::Write`], [`BenchError::Chart`].
     pub fn write(self, results: &[Measurement]) -> Result<(), BenchError> {
-        if let Some(file) = self.lines {
-            finish(file, &lines(results.iter().map(Measurement::json)))?;
-        }
-        if let Some(file) = self.chart {
-            finish(file, &super::chart(results)?)?;
-        }
-        Ok(())
+        let lines = lines(results.iter().map(Measurement::json));
+        self.finish(&lines, || super::chart(results))
+    }
+
+    /// Writes the results of the scale suite.
+    ///
+    /// # Errors
+    /// [`BenchError::Write`], [`BenchError::Chart`].
+    pub fn write_scale(self, results: &[ScaleMeasurement]) -> Result<(), BenchError> {
+        let lines = lines(results.iter().map(ScaleMeasurement::json));
+        self.finish(&lines, || super::growth(results))
     }
 
     /// Writes the results of the training suite; there is no chart of them.
@@ -122,24 +126,21 @@ impl Outputs {
     /// # Errors
     /// [`BenchError::Write`].
     pub fn write_training(self, results: &[TrainingMeasurement]) -> Result<(), BenchError> {
-        match self.lines {
-            Some(file) => finish(file, &lines(results.iter().map(TrainingMeasurement::json))),
-            None => Ok(()),
-        }
+        let lines = lines(results.iter().map(TrainingMeasurement::json));
+        self.lines.map_or(Ok(()), |file| finish(file, &lines))
     }
-}
 
-impl Outputs {
-    /// Writes the results of the scale suite.
-    ///
-    /// # Errors
-    /// [`BenchError::Write`], [`BenchError::Chart`].
-    pub fn write_scale(self, results: &[ScaleMeasurement]) -> Result<(), BenchError> {
+    /// Writes lines and a chart, those that were asked for.
+    fn finish(
+        self,
+        lines: &str,
+        chart: impl FnOnce() -> Result<String, BenchError>,
+    ) -> Result<(), BenchError> {
         if let Some(file) = self.lines {
-            finish(file, &lines(results.iter().map(ScaleMeasurement::json)))?;
+            finish(file, lines)?;
         }
         if let Some(file) = self.chart {
-            finish(file, &super::growth(results)?)?;
+            finish(file, &chart()?)?;
         }
         Ok(())
     }
