@@ -168,7 +168,7 @@ fn batches(
         for rows in &rows {
             if let Entry::Vacant(vacant) = by_length.entry(rows.len()) {
                 let values: Vec<f32> = (0..rows.len() * options.dim).map(gradient).collect();
-                vacant.insert(server.upload(&values, None)?);
+                vacant.insert(server.upload(ShardId::entities(0), &values, None)?);
             }
         }
         Ok(Batches {

@@ -9,7 +9,7 @@ use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, WarmStart};
 use shardloom::server::ParameterServer;
-use shardloom::train::{Ending, TrainState, Trainer, initializer, shape};
+use shardloom::train::{Ending, TrainState, Trainer, initializer, open_server, shape};
 
 use super::CommandResult;
 use super::common::{open_backend, shown};
@@ -68,6 +68,11 @@ pub struct TrainArgs {
     /// what is learned does not depend on it.
     #[arg(long)]
     shards: Option<i64>,
+    /// Devices that keep the shards, where one has not the memory: each with what it may take, as in
+    /// "gpu:0, gpu:1=6GiB, cpu". They share the shards by memory and by measured speed (or as in
+    /// gpu:0@3, cpu@1); --device computes, on copies of the rows that a step needs.
+    #[arg(long, value_name = "DEVICE[=MEMORY],…")]
+    shard_devices: Option<String>,
     /// Workers of this process: each on a GPU, on a share of one, or on some of the CPU's cores.
     /// They share every step, so the result does not depend on how many they are.
     #[arg(long)]
@@ -101,7 +106,7 @@ pub struct TrainArgs {
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
-        "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
+        "objective", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
     ])]
     resume: Option<PathBuf>,
@@ -132,7 +137,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let dataset = run.dataset()?;
             let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
             let device = backend.to_string();
-            let (server, mut state) = run.load(backend, args.checkpoint)?;
+            let (server, mut state) = run.resume(backend, args.checkpoint)?;
             if args.epochs.is_some() {
                 // Asking for more epochs asks to go on where early stopping had ended the run.
                 state.waited = 0;
@@ -172,18 +177,17 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let warm = warm.transpose()?;
             let backend = open_backend(&config.device)?;
             let device = backend.to_string();
-            let server = ParameterServer::new(
-                backend,
-                shape(&config, &dataset)?,
-                config.storage(),
-                &initializer(&config),
-            )?;
+            let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
+            let server = open_server(&config, backend, shape, &init)?;
             if let Some(warm) = warm {
                 warm.apply(&server)?;
                 progress.say(&warm.to_string());
             }
             let run = Run::create(config, &dataset)?;
             progress.say(&format!("training on {device}, into {}", shown(&run.path)));
+            if let Some(places) = places(&server) {
+                progress.say(&places);
+            }
             train(
                 run,
                 &dataset,
@@ -242,7 +246,7 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 18] = [
+        let flags: [(&str, Option<toml::Value>); 19] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("model", self.model.clone().map(Into::into)),
@@ -254,6 +258,7 @@ impl TrainArgs {
             ("objective", self.objective.clone().map(Into::into)),
             ("device", self.device.clone().map(Into::into)),
             ("shards", self.shards.map(Into::into)),
+            ("shard_devices", self.shard_devices.clone().map(Into::into)),
             ("workers", self.workers.map(Into::into)),
             ("update_mode", self.update_mode.clone().map(Into::into)),
             ("staleness", self.staleness.map(Into::into)),
@@ -283,6 +288,30 @@ impl TrainArgs {
         }
         Ok(layers)
     }
+}
+
+/// Which devices keep how many shards, if they are several.
+fn places(server: &ParameterServer) -> Option<String> {
+    if server.home().is_some() {
+        return None;
+    }
+    let mut devices: Vec<(String, [usize; 2])> = Vec::new();
+    for shard in server.shards() {
+        let home = server.home_of(shard).ok()?.to_string();
+        let at = devices.iter().position(|(device, _)| *device == home);
+        let at = at.unwrap_or_else(|| {
+            devices.push((home, [0; 2]));
+            devices.len() - 1
+        });
+        devices[at].1[shard.table as usize] += 1;
+    }
+    let parts = devices.iter().map(|(device, [entities, relations])| {
+        format!("{device}: {entities} of entities, {relations} of relations")
+    });
+    Some(format!(
+        "shards on {}",
+        parts.collect::<Vec<_>>().join("; ")
+    ))
 }
 
 /// Tells what a graph holds and what to beware of in it.

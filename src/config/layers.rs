@@ -64,7 +64,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn invalid(key: &'static str, reason: String) -> ConfigError {
+    pub(crate) fn invalid(key: &'static str, reason: String) -> ConfigError {
         ConfigError::Invalid { key, reason }
     }
 }

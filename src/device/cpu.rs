@@ -54,6 +54,17 @@ impl pulp::WithSimd for Lanes {
     }
 }
 
+/// Bytes of main memory that programs may still take, where the system tells.
+pub fn available_memory() -> Option<u64> {
+    // Linux. Others have no such figure, or none that is the same thing.
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 #[cfg(target_os = "linux")]
 fn name() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;

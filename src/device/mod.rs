@@ -25,7 +25,7 @@ pub use adapter::{AdapterDescription, AdapterKind, list};
 pub use choice::DeviceChoice;
 pub use clock::{Clock, Span};
 pub use counts::Counts;
-pub use cpu::{CpuDescription, cpu};
+pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
 pub use params::{ParamsArena, Slot};

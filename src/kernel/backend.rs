@@ -79,6 +79,14 @@ impl Backend {
         Ok(Backend::Gpu(Box::new(gpu::Engine::new(gpu)?)))
     }
 
+    /// The device.
+    pub fn choice(&self) -> DeviceChoice {
+        match self {
+            Backend::Cpu(_) => DeviceChoice::Cpu,
+            Backend::Gpu(engine) => DeviceChoice::GpuAt(engine.gpu().description().index),
+        }
+    }
+
     /// The most rows of `width` values that one shard can hold here.
     pub fn most_rows(&self, width: usize) -> usize {
         match self {

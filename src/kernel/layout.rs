@@ -124,6 +124,14 @@ pub struct TableSpec {
     pub dtype: Dtype,
 }
 
+impl TableSpec {
+    /// Bytes that a row takes on a device, with the optimizer's state.
+    pub fn row_bytes(&self) -> usize {
+        let states: usize = self.optimizer.state_widths(self.width).iter().sum();
+        self.width * self.dtype.size() + states * size_of::<f32>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyE
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
-use crate::train::{TrainError, TrainState};
+use crate::train::{TrainError, TrainState, open_server};
 
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -248,14 +248,34 @@ impl Run {
         backend: Backend,
         epoch: Option<u32>,
     ) -> Result<(ParameterServer, TrainState), RunError> {
-        let checkpoint = match epoch {
-            Some(epoch) => checkpoint::read(&self.path, epoch)?,
-            None => checkpoint::read_latest(&self.path)?,
-        };
+        let checkpoint = self.checkpoint(epoch)?;
         let storage = self.config.storage();
         let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
         fill(&server, &checkpoint)?;
         Ok((server, checkpoint.state))
+    }
+
+    /// The same, but with shards on the devices that the configuration names: to go on training.
+    ///
+    /// # Errors
+    /// As [`Run::load`], and if one of these devices does not open.
+    pub fn resume(
+        &self,
+        backend: Backend,
+        epoch: Option<u32>,
+    ) -> Result<(ParameterServer, TrainState), RunError> {
+        let checkpoint = self.checkpoint(epoch)?;
+        let server = open_server(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
+        fill(&server, &checkpoint)?;
+        Ok((server, checkpoint.state))
+    }
+
+    /// The latest checkpoint, or the one of an epoch.
+    fn checkpoint(&self, epoch: Option<u32>) -> Result<Checkpoint<TrainState>, RunError> {
+        Ok(match epoch {
+            Some(epoch) => checkpoint::read(&self.path, epoch)?,
+            None => checkpoint::read_latest(&self.path)?,
+        })
     }
 
     /// Puts the tables of an epoch's checkpoint in the place of a server's own.

@@ -8,8 +8,7 @@ use crate::checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::kernel::{Backend, KernelError};
 use crate::run::{Recorder, Run, RunError, WarmStart};
-use crate::server::ParameterServer;
-use crate::train::{Ending, TrainError, TrainState, Trainer, initializer, shape};
+use crate::train::{Ending, TrainError, TrainState, Trainer, initializer, open_server, shape};
 
 impl Search {
     /// The configuration of a trial on a rung.
@@ -82,7 +81,7 @@ impl Search {
             let mut run = Run::open(&path)?;
             run.config = config;
             run.write_config()?;
-            let (server, state) = run.load(backend, None)?;
+            let (server, state) = run.resume(backend, None)?;
             let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
             trainer.state = state;
             return Ok((run, trainer));
@@ -99,12 +98,8 @@ impl Search {
         let warm = warm
             .map(|from| WarmStart::open(from, &config, dataset))
             .transpose()?;
-        let server = ParameterServer::new(
-            backend,
-            shape(&config, dataset)?,
-            config.storage(),
-            &initializer(&config),
-        )?;
+        let (shape, init) = (shape(&config, dataset)?, initializer(&config));
+        let server = open_server(&config, backend, shape, &init)?;
         if let Some(warm) = warm {
             warm.apply(&server)?;
         }

@@ -36,11 +36,10 @@ impl ParameterServer {
         let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
-        let keeper = &self.inner.keeper;
         let settling = Settling::new(self, index);
         let shard = push.shard.shard;
         let applied = match push.gradients {
-            Gradients::Host(values) => keeper.push_rows(optimizer, table, shard, places, values),
+            Gradients::Host(values) => table.push_rows(optimizer, shard, places, values),
             Gradients::Device(gradients) => {
                 let weight = 1.0;
                 let push = kernel::Push {
@@ -48,7 +47,7 @@ impl ParameterServer {
                     gradients,
                     weight,
                 };
-                keeper.push(optimizer, table, shard, &[push])
+                table.push(optimizer, shard, &[push])
             }
         };
         let values = (push.gradients.len(), squares);

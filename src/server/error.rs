@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ShardError, ShardId, WorkerId};
+use super::{PlacementError, ShardError, ShardId, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
 /// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
@@ -204,6 +204,9 @@ pub enum ServerError {
     /// Rows cannot be spread over shards as asked for.
     #[error(transparent)]
     Shards(#[from] ShardError),
+    /// Shards do not fit on the devices.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// What a worker waited for has failed on the way; whether it was applied is not known.
     #[error("an update of {shard} that {worker} took part in was given up")]
     Abandoned {

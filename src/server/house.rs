@@ -1,25 +1,89 @@
-//! What the server computes itself, on the device of its shards.
+//! What the server computes itself: on the device of its shards, or where they are on several, on
+//! copies.
 
-use super::{ParameterServer, ServerError, StoragePlan, TableName};
-use crate::kernel::{Backend, Column, KernelError, RankBatch, RankCounts, RankQuery, StepSpec};
+use super::replica::Replica;
+use super::tables::Tables;
+use super::{ParameterServer, ServerError, ShardId, StoragePlan, TableName};
+use crate::device::DeviceChoice;
+use crate::kernel::{
+    Backend, Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec, Table,
+};
 use crate::optim::OptimizerStep;
-use crate::sampler::Candidates;
 
-impl ParameterServer {
-    /// Whether the tables are in the memory of a GPU.
-    pub fn is_on_gpu(&self) -> bool {
-        matches!(self.inner.keeper, Backend::Gpu(_))
+/// The server's own engine.
+#[derive(Debug)]
+pub(super) enum House {
+    /// On the device that keeps all shards.
+    Home(Backend),
+    /// Beside the devices that keep them.
+    Away(Box<Replica>),
+}
+
+impl House {
+    fn engine(&mut self) -> &mut Backend {
+        match self {
+            House::Home(engine) => engine,
+            House::Away(replica) => replica.engine(),
+        }
     }
 
-    /// Another engine on the server's device, for a worker.
+    /// The engine, and entities and relations as they are now, where it can use them.
+    fn with<'a>(
+        &'a mut self,
+        tables: &'a Tables,
+    ) -> Result<(&'a mut Backend, [&'a Table; 2]), KernelError> {
+        match self {
+            House::Home(engine) => Ok((
+                engine,
+                [tables.entities.whole()?, tables.relations.whole()?],
+            )),
+            House::Away(replica) => {
+                replica.pull_all(tables)?;
+                Ok(replica.parts())
+            }
+        }
+    }
+}
+
+impl ParameterServer {
+    /// Whether a shard is in the memory of a GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        let mut engines = self.inner.keepers.engines.iter();
+        engines.any(|engine| matches!(engine, Backend::Gpu(_)))
+    }
+
+    /// The device that keeps all shards, if it computes the server's own steps, too; none if shards are
+    /// [spread](ParameterServer::spread).
+    pub fn home(&self) -> Option<DeviceChoice> {
+        let engine = &self.inner.keepers.engines[0];
+        self.inner.at_home.then(|| engine.choice())
+    }
+
+    /// All shards: those of entities, then those of relations.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.tables().shards().collect()
+    }
+
+    /// The device that keeps a shard.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`].
+    pub fn home_of(&self, shard: ShardId) -> Result<DeviceChoice, ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        Ok(tables.keeper(shard).choice())
+    }
+
+    /// Another engine on the server's device (the first of several), for a worker.
     ///
     /// # Errors
     /// If the device is lost or full.
     pub fn engine(&self) -> Result<Backend, KernelError> {
-        self.inner.keeper.another()
+        self.inner.keepers.engines[0].another()
     }
 
-    /// Computes a step's gradients on a worker's engine, which must be of the server's device.
+    /// Computes a step's gradients on a worker's engine, which must be of the device that keeps all
+    /// shards; see [`Replica`] for any other.
     ///
     /// # Errors
     /// [`ServerError::Moved`] if shards have moved since the plan was translated;
@@ -31,7 +95,8 @@ impl ParameterServer {
         plan: &StoragePlan,
     ) -> Result<(), ServerError> {
         let tables = self.tables_of(plan)?;
-        Ok(engine.gradients(spec, plan, &tables.entities, &tables.relations)?)
+        let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
+        Ok(engine.gradients(spec, plan, entities, relations)?)
     }
 
     /// Σ g² of what [`ParameterServer::gradients`] has computed; not finite if a gradient is not.
@@ -44,7 +109,8 @@ impl ParameterServer {
         plan: &StoragePlan,
     ) -> Result<f64, ServerError> {
         let tables = self.tables_of(plan)?;
-        Ok(engine.gradient_square_sum(plan, &tables.entities, &tables.relations)?)
+        let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
+        Ok(engine.gradient_square_sum(plan, entities, relations)?)
     }
 
     /// One training step of the only worker: pull, gradients, push. The loss stays on the device
@@ -61,8 +127,14 @@ impl ParameterServer {
         let _still = self.still();
         let (tables, mut house) = (self.tables(), self.house());
         let plan = &tables.renewed(plan);
-        house.gradients(spec, plan, &tables.entities, &tables.relations)?;
-        house.update(step, plan, &tables.entities, &tables.relations)?;
+        match &mut *house {
+            House::Home(engine) => {
+                let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
+                engine.gradients(spec, plan, entities, relations)?;
+                engine.update(step, plan, entities, relations)?;
+            }
+            House::Away(replica) => self.step_away(replica, &tables, spec, plan, step)?,
+        }
         for shard in &mut self.desk().shards {
             shard.barrier.skip();
             shard.stats.step = shard.barrier.step();
@@ -75,7 +147,7 @@ impl ParameterServer {
     /// # Errors
     /// If the device is lost.
     pub fn take_loss(&self) -> Result<f64, KernelError> {
-        self.house().take_loss()
+        self.house().engine().take_loss()
     }
 
     /// A column of a table, all rows.
@@ -84,7 +156,7 @@ impl ParameterServer {
     /// If the device is lost.
     pub fn read(&self, table: TableName, column: Column) -> Result<Vec<f32>, KernelError> {
         let tables = self.tables();
-        let stored = self.inner.keeper.read(tables.table(table), column)?;
+        let stored = tables.table(table).read(column)?;
         let width = column.width(tables.table(table).spec());
         Ok(tables.by_row(table, width, stored))
     }
@@ -101,32 +173,7 @@ impl ParameterServer {
     ) -> Result<(), KernelError> {
         let tables = self.tables();
         let rows = tables.stored(table, rows);
-        (self.inner.keeper).read_rows(tables.table(table), &rows, out)
-    }
-
-    /// The values of a table's rows that a plan needs, in the plan's order, in place of what `out`
-    /// holds: all of them where candidates are all entities. For a worker on another device that
-    /// makes a step of its own from them.
-    ///
-    /// # Errors
-    /// As [`ParameterServer::gradients`].
-    pub(crate) fn read_plan(
-        &self,
-        table: TableName,
-        plan: &StoragePlan,
-        out: &mut Vec<f32>,
-    ) -> Result<(), ServerError> {
-        let tables = self.tables_of(plan)?;
-        let (keeper, table) = (&self.inner.keeper, (table, tables.table(table)));
-        let rows = match (table.0, &plan.candidates) {
-            (TableName::Entities, Candidates::All { .. }) => {
-                *out = keeper.read(table.1, Column::Values)?;
-                return Ok(());
-            }
-            (TableName::Entities, _) => &plan.entities,
-            (TableName::Relations, _) => &plan.relations,
-        };
-        Ok(keeper.read_rows(table.1, &rows.ids, out)?)
+        tables.table(table).read_rows(&rows, out)
     }
 
     /// Replaces a column of a table.
@@ -138,7 +185,7 @@ impl ParameterServer {
         let tables = self.tables();
         let width = column.width(tables.table(table).spec());
         let data = tables.by_storage(table, width, data);
-        (self.inner.keeper).write(tables.table(table), column, &data)
+        tables.table(table).write(column, &data)
     }
 
     /// Counts, for every query, the candidates before and beside its target.
@@ -148,12 +195,8 @@ impl ParameterServer {
     pub fn rank(&self, batch: &RankBatch) -> Result<Vec<RankCounts>, KernelError> {
         let (tables, mut house) = (self.tables(), self.house());
         let batch = tables.stored_batch(batch);
-        house.rank(
-            tables.shape.model,
-            &batch,
-            &tables.entities,
-            &tables.relations,
-        )
+        let (engine, [entities, relations]) = house.with(&tables)?;
+        engine.rank(tables.shape.model, &batch, entities, relations)
     }
 
     /// Scores of every query against every entity, row-major; for a few queries.
@@ -162,12 +205,9 @@ impl ParameterServer {
     /// If the device is lost or full.
     pub fn scores(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
         let (tables, mut house) = (self.tables(), self.house());
-        let scores = house.scores(
-            tables.shape.model,
-            &tables.stored_queries(queries),
-            &tables.entities,
-            &tables.relations,
-        )?;
+        let queries = tables.stored_queries(queries);
+        let (engine, [entities, relations]) = house.with(&tables)?;
+        let scores = engine.scores(tables.shape.model, &queries, entities, relations)?;
         Ok(tables.by_row(TableName::Entities, 1, scores))
     }
 
@@ -177,11 +217,34 @@ impl ParameterServer {
     /// If the device is lost or full.
     pub fn score_pairs(&self, queries: &[RankQuery]) -> Result<Vec<f32>, KernelError> {
         let (tables, mut house) = (self.tables(), self.house());
-        house.score_pairs(
-            tables.shape.model,
-            &tables.stored_queries(queries),
-            &tables.entities,
-            &tables.relations,
-        )
+        let queries = tables.stored_queries(queries);
+        let (engine, [entities, relations]) = house.with(&tables)?;
+        engine.score_pairs(tables.shape.model, &queries, entities, relations)
+    }
+
+    /// A step on copies: every shard gets its gradients on its own device.
+    fn step_away(
+        &self,
+        replica: &mut Replica,
+        tables: &Tables,
+        spec: &StepSpec,
+        plan: &StoragePlan,
+        step: OptimizerStep,
+    ) -> Result<(), KernelError> {
+        replica.pull(tables, plan)?;
+        let (engine, copies) = replica.parts();
+        engine.gradients(spec, plan, copies[0], copies[1])?;
+        for id in tables.shards() {
+            let (places, gradients) = self.part(tables, (&mut *engine, Some(copies)), plan, id)?;
+            let push = Push {
+                places: places.as_deref().map_or(Places::All, Places::Listed),
+                gradients: &gradients,
+                weight: 1.0,
+            };
+            let applied = tables.table(id.table).push(step, id.shard, &[push]);
+            self.recycle(gradients);
+            applied?;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The parameter server: owns the tables of a model as shards on a device. Every gradient reaches
+//! The parameter server: owns the tables of a model as shards on one device, or on several. Every gradient reaches
 //! a row, and every score comes from one, through here.
 //!
 //! There are three ways in, and all of them end in the same kernel, which averages what was pushed
@@ -21,12 +21,15 @@ mod error;
 mod guard;
 mod house;
 mod init;
+mod keepers;
 mod manager;
 mod mode;
 mod placement;
 mod pull;
 mod push;
+mod replica;
 mod reshard;
+mod shelves;
 mod staleness;
 mod stats;
 mod storage;
@@ -40,13 +43,15 @@ mod worker;
 pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use error::ServerError;
 pub use init::{Initializer, Spread};
+pub use keepers::measure_speed;
 pub use manager::{Reshard, ShardError, ShardManager};
 pub use mode::{ShardId, StalenessPolicy, UpdateMode};
 pub use placement::{DeviceCapacity, PlacementError, place};
 pub use push::{Gradients, Push, Pushed};
+pub use replica::Replica;
 pub use reshard::Moved;
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
-pub use storage::Storage;
+pub use storage::{SHARDS_EACH, Storage};
 pub use strategy::{HASH_SEED, ShardingStrategy};
 pub use translate::StoragePlan;
 pub use vote::Share;
@@ -59,11 +64,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::desk::{Desk, ShardDesk};
+use self::house::House;
+use self::keepers::Keepers;
 use self::tables::Tables;
-use crate::device::DeviceChoice;
 
 pub use crate::kernel::TableName;
-use crate::kernel::{Backend, GradientRows, TableSpec};
+use crate::kernel::{GradientRows, TableSpec};
 use crate::model::Model;
 
 /// The shape of a model's tables.
@@ -105,7 +111,7 @@ impl Shape {
     }
 }
 
-/// The tables of one model on one device. Handles are cheap to clone and share the tables.
+/// The tables of one model, on one device or spread over several. Handles are cheap to clone and share the tables.
 #[derive(Clone, Debug)]
 pub struct ParameterServer {
     inner: Arc<Inner>,
@@ -117,10 +123,12 @@ struct Inner {
     /// Read while rows are written, other than by pushes; written to while shards move.
     manager: RwLock<ShardManager>,
     tables: RwLock<Arc<Tables>>,
-    /// Reads and writes tables, and applies what workers push.
-    keeper: Backend,
+    /// Where shards are, and may be put.
+    keepers: Keepers,
     /// Makes steps and rankings of its own.
-    house: Mutex<Backend>,
+    house: Mutex<House>,
+    /// Whether that is on the device of all shards.
+    at_home: bool,
     desk: Mutex<Desk>,
     /// Told whenever a pull or push that waits for staleness may try again.
     changed: Notify,
@@ -192,14 +200,6 @@ impl ParameterServer {
         self.inner.changed.notify_waiters();
     }
 
-    /// The device that holds the shards.
-    pub fn home(&self) -> DeviceChoice {
-        match &self.inner.keeper {
-            Backend::Cpu(_) => DeviceChoice::Cpu,
-            Backend::Gpu(engine) => DeviceChoice::GpuAt(engine.gpu().description().index),
-        }
-    }
-
     /// Sets the learning rate of what is pushed from now on.
     pub fn set_rate(&self, rate: f64) {
         self.desk().rate = rate;
@@ -237,7 +237,7 @@ impl ParameterServer {
         Arc::clone(&tables.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn house(&self) -> MutexGuard<'_, Backend> {
+    fn house(&self) -> MutexGuard<'_, House> {
         lock(&self.inner.house)
     }
 

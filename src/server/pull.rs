@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::guard::Waits;
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
-use crate::kernel::{Backend, TableName};
+use crate::kernel::TableName;
 
 impl ParameterServer {
     /// Copies a shard's rows, in its order, in place of what `out` holds, and returns the shard's
@@ -34,12 +34,12 @@ impl ParameterServer {
                 Err(ServerError::Moved) => continue,
                 begun => begun?,
             }
-            let (this, copied) = (self.clone(), Arc::clone(&tables));
+            let copied = Arc::clone(&tables);
             let mut buffer = std::mem::take(out);
             let done = self
                 .off_the_runtime(move || {
-                    let (keeper, table) = (&this.inner.keeper, copied.table(shard.table));
-                    let read = keeper.read_shard(table, shard.shard, &mut buffer);
+                    let table = copied.table(shard.table);
+                    let read = table.read_shard(shard.shard, &mut buffer);
                     (read, buffer)
                 })
                 .await;
@@ -84,12 +84,11 @@ impl ParameterServer {
             break (tables, storage, touched);
         };
         let width = tables.width(table);
-        let (this, copied) = (self.clone(), Arc::clone(&tables));
+        let copied = Arc::clone(&tables);
         let mut buffer = std::mem::take(out);
         let done = self
             .off_the_runtime(move || {
-                let keeper = &this.inner.keeper;
-                let read = keeper.read_rows(copied.table(table), &storage, &mut buffer);
+                let read = copied.table(table).read_rows(&storage, &mut buffer);
                 (read, buffer)
             })
             .await;
@@ -174,7 +173,7 @@ impl ParameterServer {
         &self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let waits = matches!(self.inner.keeper, Backend::Gpu(_));
+        let waits = self.is_on_gpu();
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if waits => match runtime.spawn_blocking(f).await {
                 Ok(value) => Some(value),

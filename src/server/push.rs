@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
-use crate::kernel::{GradientRows, KernelError, TableName, cpu};
+use crate::kernel::{Backend, GradientRows, TableName, cpu};
 
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -101,17 +101,22 @@ impl ParameterServer {
         result
     }
 
-    /// Copies gradient rows to the device of the shards, where pushes take them from without another
-    /// copy. What `old` had is used again.
+    /// Copies gradient rows to the device that keeps a shard, where pushes take them from without
+    /// another copy. What `old` had is used again if it is on the same device.
     ///
     /// # Errors
-    /// If the device is lost or full.
+    /// [`ServerError::NoShard`]; if the device is lost or full.
     pub fn upload(
         &self,
+        shard: ShardId,
         gradients: &[f32],
         old: Option<GradientRows>,
-    ) -> Result<GradientRows, KernelError> {
-        self.inner.keeper.upload(gradients, old)
+    ) -> Result<GradientRows, ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        let keeper = tables.keeper(shard);
+        let old = old.filter(|rows| keeper.check_rows(rows).is_ok());
+        Ok(keeper.upload(gradients, old)?)
     }
 
     async fn try_push(&self, tables: &Tables, push: Push<'_>) -> Result<Pushed, ServerError> {
@@ -141,8 +146,12 @@ impl ParameterServer {
         }
     }
 
-    pub(super) fn reuse(&self) -> Option<GradientRows> {
-        self.pool().pop()
+    /// A buffer on a keeper's device that nobody uses any more.
+    pub(super) fn reuse(&self, keeper: &Backend) -> Option<GradientRows> {
+        let mut pool = self.pool();
+        let fits = |rows: &GradientRows| keeper.check_rows(rows).is_ok();
+        let at = pool.iter().rposition(fits)?;
+        Some(pool.swap_remove(at))
     }
 
     pub(super) fn recycle(&self, rows: GradientRows) {
@@ -160,7 +169,7 @@ impl ParameterServer {
     pub(super) fn finite(&self, tables: &Tables, push: &Push<'_>) -> Result<f64, ServerError> {
         let squares = match push.gradients {
             Gradients::Host(values) => cpu::square_sum(values),
-            Gradients::Device(rows) => self.inner.keeper.square_sum(rows)?,
+            Gradients::Device(rows) => tables.keeper(push.shard).square_sum(rows)?,
         };
         finite(tables, push, squares)?;
         Ok(squares)

@@ -1,6 +1,7 @@
 //! Moving shards: another number of them, while the server goes on.
 //!
-//! Rows and optimizer states move on the device, from the old shards into new ones. What reads
+//! Rows and optimizer states move on the device, from the old shards into new ones, or through the
+//! host where another device is to keep them. What reads
 //! keeps reading the old ones meanwhile. What writes comes to its end before, or waits: pushes by
 //! a flag in the books, all else by a lock (see [`ParameterServer::still`]). So nothing is written
 //! to shards that are no longer there.
@@ -11,12 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::desk::{Desk, ShardDesk};
+use super::keepers::shard_bytes;
 use super::storage::check_shards;
 use super::tables::Tables;
 use super::{
     ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager, WorkerId,
 };
-use crate::kernel::Column;
+use crate::kernel::{ShardLayout, TableSpec};
 
 /// What [`ParameterServer::reshard`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +82,7 @@ impl ParameterServer {
     /// # Errors
     /// [`ServerError::Busy`] while pushes wait for others at a barrier, or where those that are
     /// being applied take over a second: try again between two steps. [`ServerError::Shards`] for no shards, or more than entities;
-    /// [`ServerError::Kernel`] if the device cannot hold the new shards. Nothing has changed then.
+    /// [`ServerError::Placement`] or [`ServerError::Kernel`] if the devices cannot hold the new shards. Nothing has changed then.
     #[tracing::instrument(level = "info", skip(self))]
     pub fn reshard(&self, shards: usize) -> Result<Moved, ServerError> {
         let mut manager = self.inner.manager.write();
@@ -98,15 +100,19 @@ impl ParameterServer {
             .map(|&row| change.before.storage(row))
             .collect();
         let layout = change.assignment.layout();
+        let places = self.places(&old, &layout)?;
         let tables = Tables {
             shape: old.shape,
-            entities: self.inner.keeper.rearrange(&old.entities, &layout, &from)?,
+            entities: (old.entities).rearrange(
+                layout,
+                &places,
+                &from,
+                change.assignment.rows_in_storage(),
+            )?,
             relations: Arc::clone(&old.relations),
             assignment: Arc::clone(&change.assignment),
         };
-        let spec = tables.entities.spec();
-        let states = Column::First.width(spec) + Column::Second.width(spec);
-        let row = spec.width * spec.dtype.size() + states * size_of::<f32>();
+        let row = tables.entities.spec().row_bytes();
         let mut moved = Moved {
             before: change.before.shards(),
             shards,
@@ -128,6 +134,20 @@ impl ParameterServer {
         moved.seconds = start.elapsed().as_secs_f64();
         tracing::info!(?moved, "entities have other shards");
         Ok(moved)
+    }
+
+    /// Where entities in these shards are to be put, beside relations.
+    fn places(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
+        let (keepers, relations) = (&self.inner.keepers, &tables.relations);
+        let mut kept = vec![0; keepers.engines.len()];
+        for shard in 0..relations.spec().layout.shards() {
+            kept[relations.place(shard)] += shard_bytes(relations.spec(), shard);
+        }
+        let spec = TableSpec {
+            layout: layout.clone(),
+            ..tables.entities.spec().clone()
+        };
+        Ok(keepers.place(&[&spec], &kept)?.swap_remove(0))
     }
 
     /// Keeps pushes waiting, and lets those that are being applied come to their end.

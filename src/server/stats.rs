@@ -176,6 +176,7 @@ impl ShardStats {
             | ServerError::Abandoned { .. }
             | ServerError::Moved
             | ServerError::Shards(_)
+            | ServerError::Placement(_)
             | ServerError::Kernel(_) => {}
         }
     }

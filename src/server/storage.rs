@@ -7,12 +7,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::desk::{Desk, ShardDesk};
+use super::house::House;
+use super::keepers::Keepers;
+use super::replica::Replica;
+use super::shelves::Shelves;
 use super::tables::Tables;
 use super::{
-    Initializer, Inner, ParameterServer, ServerError, Shape, ShardError, ShardManager,
-    ShardingStrategy, UpdateMode,
+    DeviceCapacity, Initializer, Inner, ParameterServer, PlacementError, ServerError, Shape,
+    ShardError, ShardManager, ShardingStrategy, UpdateMode,
 };
-use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
+use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
 /// How a server keeps rows.
@@ -41,6 +45,10 @@ impl Default for Storage {
     }
 }
 
+/// The least number of shards of entities that each device of several has in the mean, so that loads
+/// can follow speeds.
+pub const SHARDS_EACH: usize = 4;
+
 /// Checks that shards are not more than rows.
 pub(super) fn check_shards(rows: usize, shards: usize) -> Result<(), ShardError> {
     match shards > rows.max(1) {
@@ -50,7 +58,7 @@ pub(super) fn check_shards(rows: usize, shards: usize) -> Result<(), ShardError>
 }
 
 impl ParameterServer {
-    /// Makes both tables.
+    /// Makes both tables, on one device.
     ///
     /// # Errors
     /// [`ServerError::Shards`] without a shard, or with more shards than entities;
@@ -61,6 +69,48 @@ impl ParameterServer {
         storage: Storage,
         init: &Initializer,
     ) -> Result<ParameterServer, ServerError> {
+        let keepers = Keepers::one(backend.another()?);
+        Self::on(keepers, shape, storage, init, |_| Ok(House::Home(backend)))
+    }
+
+    /// Makes both tables, with each shard on the device that [`place`](super::place) finds for it;
+    /// entities have at least [`SHARDS_EACH`] shards for every device, if they have as many rows.
+    ///
+    /// `house` makes the server's own steps and rankings, on copies: it takes values of all rows, but no
+    /// optimizer's state. Results are those of one device, but for the last digits where devices
+    /// round differently.
+    ///
+    /// # Errors
+    /// As [`ParameterServer::new`]; [`ServerError::Placement`] without a device, or if the devices
+    /// have not the memory.
+    pub fn spread(
+        house: Backend,
+        devices: Vec<(Backend, DeviceCapacity)>,
+        shape: Shape,
+        storage: Storage,
+        init: &Initializer,
+    ) -> Result<ParameterServer, ServerError> {
+        if devices.is_empty() {
+            let shards = storage.shards;
+            return Err(PlacementError::NoDevices { shards }.into());
+        }
+        let least = (SHARDS_EACH * devices.len()).min(shape.entities);
+        let storage = Storage {
+            shards: storage.shards.max(least),
+            ..storage
+        };
+        Self::on(Keepers::new(devices), shape, storage, init, |tables| {
+            Ok(House::Away(Box::new(Replica::new(tables, house)?)))
+        })
+    }
+
+    fn on(
+        keepers: Keepers,
+        shape: Shape,
+        storage: Storage,
+        init: &Initializer,
+        house: impl FnOnce(&Tables) -> Result<House, KernelError>,
+    ) -> Result<ParameterServer, ServerError> {
         let Storage {
             optimizer,
             sharding,
@@ -68,7 +118,7 @@ impl ParameterServer {
             dtype,
         } = storage;
         check_shards(shape.entities, shards)?;
-        let most_rows = |table| backend.most_rows(shape.width(table));
+        let most_rows = |table| keepers.most_rows(shape.width(table));
         let most_entities = most_rows(TableName::Entities);
         let manager = ShardManager::fitting(sharding, shape.entities, shards, most_entities)?;
         let assignment = Arc::clone(manager.assignment());
@@ -86,21 +136,30 @@ impl ParameterServer {
             most_rows(TableName::Relations),
         );
         let relations = spec(TableName::Relations, relations);
-        let entities = backend.create_table(&entities, &mut |first, values| {
-            let rows = &assignment.rows_in_storage()[first..];
-            init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
-        })?;
+        let none = vec![0; keepers.engines.len()];
+        let places = keepers.place(&[&entities, &relations], &none)?;
+        let entities = Shelves::new(
+            &keepers.engines,
+            entities,
+            &places[0],
+            &mut |first, values| {
+                let rows = &assignment.rows_in_storage()[first..];
+                init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
+            },
+        )?;
         // So that random bits do not depend on the shards.
-        backend.name_rows(&entities, assignment.rows_in_storage())?;
-        let relations = backend.create_table(&relations, &mut |first, values| {
+        entities.name_rows(assignment.rows_in_storage())?;
+        let fill = &mut |first: usize, values: &mut [f32]| {
             init.fill(&shape, TableName::Relations, first as u32.., values);
-        })?;
+        };
+        let relations = Shelves::new(&keepers.engines, relations, &places[1], fill)?;
         let tables = Tables {
             shape,
             entities,
             relations: Arc::new(relations),
             assignment,
         };
+        let house = house(&tables)?;
         let desks = tables
             .shards()
             .map(|id| ShardDesk::new(id, tables.layout(id.table).range(id.shard).len(), 0));
@@ -120,8 +179,9 @@ impl ParameterServer {
                 shape,
                 manager: RwLock::new(manager),
                 tables: RwLock::new(Arc::new(tables)),
-                keeper: backend.another()?,
-                house: Mutex::new(backend),
+                keepers,
+                at_home: matches!(house, House::Home(_)),
+                house: Mutex::new(house),
                 desk: Mutex::new(desk),
                 changed: Notify::new(),
                 pool: Mutex::default(),

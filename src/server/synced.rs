@@ -68,11 +68,11 @@ impl ParameterServer {
         places: Vec<u32>,
         timeout: Duration,
     ) -> Result<Pushed, ServerError> {
-        let keeper = &self.inner.keeper;
+        let keeper = tables.keeper(push.shard);
         // Nobody sees them before they are known to be finite.
         let (gradients, squares) = match push.gradients {
             Gradients::Host(values) => {
-                let (gradients, squares) = keeper.upload_summed(values, self.reuse())?;
+                let (gradients, squares) = keeper.upload_summed(values, self.reuse(keeper))?;
                 if let Err(error) = finite(tables, &push, squares) {
                     self.recycle(gradients);
                     return Err(error);
@@ -269,10 +269,7 @@ impl ParameterServer {
                     weight: push.samples / total,
                 })
                 .collect();
-            let table = tables.table(id.table);
-            self.inner
-                .keeper
-                .push(optimizer, table, id.shard, &pushes)?;
+            tables.table(id.table).push(optimizer, id.shard, &pushes)?;
         }
         let mut desk = self.desk();
         let stats = &mut desk.shards[index].stats;

@@ -2,28 +2,34 @@
 
 use std::sync::Arc;
 
+use super::shelves::Shelves;
 use super::{ServerError, Shape, ShardAssignment, ShardId, WorkerId};
-use crate::kernel::{ShardLayout, Table, TableName};
+use crate::kernel::{Backend, ShardLayout, TableName};
 use crate::optim::OptimizerKind;
 
-/// Both tables on their device. Only entities are ever kept in another order than that of their
+/// Both tables on their devices. Only entities are ever kept in another order than that of their
 /// rows.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub shape: Shape,
-    pub entities: Table,
+    pub entities: Shelves,
     /// Those of the tables before, where entities were resharded.
-    pub relations: Arc<Table>,
+    pub relations: Arc<Shelves>,
     /// Where entities are; a new one whenever they move.
     pub assignment: Arc<ShardAssignment>,
 }
 
 impl Tables {
-    pub fn table(&self, name: TableName) -> &Table {
+    pub fn table(&self, name: TableName) -> &Shelves {
         match name {
             TableName::Entities => &self.entities,
             TableName::Relations => &self.relations,
         }
+    }
+
+    /// The engine on the device that keeps a shard.
+    pub fn keeper(&self, id: ShardId) -> &Backend {
+        self.table(id.table).keeper(id.shard)
     }
 
     pub fn layout(&self, name: TableName) -> &ShardLayout {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardAssignment};
-use crate::kernel::{RankBatch, RankQuery, ShardLayout, TableName};
+use crate::kernel::{RankBatch, RankQuery, TableName};
 use crate::sampler::Plan;
 
 /// A plan in the order in which a server stores rows: what it takes to make a step. Cloning is
@@ -39,11 +39,6 @@ impl StoragePlan {
             plan: Arc::new(self.plan.slice(queries)),
             assignment: Arc::clone(&self.assignment),
         }
-    }
-
-    /// The shards that the plan is made for.
-    pub(crate) fn layout(&self) -> ShardLayout {
-        self.assignment.layout()
     }
 
     /// The plan, to be changed in anything but its rows.

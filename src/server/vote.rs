@@ -8,7 +8,7 @@ use super::desk::Staged;
 use super::guard::{Applying, Settling};
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, StoragePlan, UpdateMode, WorkerId};
-use crate::kernel::{Backend, GradientRows, Places, Push, Table, TableName};
+use crate::kernel::{Backend, GradientRows, KernelError, Places, Push, Table, TableName};
 use crate::sampler::{Candidates, Plan};
 
 /// Whose gradients a step is made of, and how much they weigh.
@@ -208,8 +208,7 @@ impl ParameterServer {
                 weight: 1.0,
             };
             let optimizer = admitted.optimizer(&tables);
-            let table = tables.table(id.table);
-            let applied = self.inner.keeper.push(optimizer, table, id.shard, &[push]);
+            let applied = tables.table(id.table).push(optimizer, id.shard, &[push]);
             let values = (staged.gradients.len(), staged.squares);
             self.settle(index, &admitted, values, start.elapsed());
             drop(settling);
@@ -219,7 +218,7 @@ impl ParameterServer {
         Ok(result?)
     }
 
-    /// An engine's gradients, shard by shard, on the device of the shards.
+    /// An engine's gradients, shard by shard, on the devices of the shards.
     fn parts(
         &self,
         tables: &Tables,
@@ -229,27 +228,7 @@ impl ParameterServer {
     ) -> Result<Parts, ServerError> {
         let mut parts = Vec::new();
         for (index, id) in tables.shards().enumerate() {
-            let table = tables.table(id.table);
-            let layout = &table.spec().layout;
-            let all = id.table == TableName::Entities
-                && matches!(plan.candidates, Candidates::All { .. });
-            let rows = match id.table {
-                TableName::Entities => &plan.entities.ids,
-                TableName::Relations => &plan.relations.ids,
-            };
-            // An empty plan has no gradients.
-            let (places, gradients) = if plan.queries.is_empty() {
-                (Some(Vec::new()), self.inner.keeper.upload(&[], None)?)
-            } else {
-                let first = layout.range(id.shard).start as u32;
-                let ids = &rows[layout.stretch(id.shard, rows)];
-                let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
-                let table = copies.map(|copies| copies[id.table as usize]);
-                (
-                    places,
-                    self.own_gradients((engine, table), plan, id, tables)?,
-                )
-            };
+            let (places, gradients) = self.part(tables, (&mut *engine, copies), plan, id)?;
             parts.push((
                 index,
                 Staged {
@@ -264,20 +243,41 @@ impl ParameterServer {
         Ok(parts)
     }
 
-    fn own_gradients(
+    /// An engine's gradients for one shard, on the shard's device, and their places; all if none.
+    pub(super) fn part(
         &self,
-        (engine, copy): (&mut Backend, Option<&Table>),
+        tables: &Tables,
+        (engine, copies): (&mut Backend, Option<[&Table; 2]>),
         plan: &Plan,
         id: ShardId,
-        tables: &Tables,
-    ) -> Result<GradientRows, ServerError> {
-        let old = self.pool().pop();
-        let Some(copy) = copy else {
-            let table = tables.table(id.table);
-            return Ok(engine.keep_gradients(plan, id.table, table, id.shard, old)?);
+    ) -> Result<(Option<Vec<u32>>, GradientRows), KernelError> {
+        let keeper = tables.keeper(id);
+        // An empty plan has no gradients.
+        if plan.queries.is_empty() {
+            return Ok((Some(Vec::new()), keeper.upload(&[], None)?));
+        }
+        let layout = tables.layout(id.table);
+        let rows = match id.table {
+            TableName::Entities => &plan.entities.ids,
+            TableName::Relations => &plan.relations.ids,
         };
-        let mut gradients = Vec::new();
-        engine.read_gradients(plan, id.table, copy, id.shard, &mut gradients)?;
-        Ok(self.inner.keeper.upload(&gradients, old)?)
+        let all =
+            id.table == TableName::Entities && matches!(plan.candidates, Candidates::All { .. });
+        let first = layout.range(id.shard).start as u32;
+        let ids = &rows[layout.stretch(id.shard, rows)];
+        let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
+        let old = self.reuse(keeper);
+        let gradients = match copies {
+            None => {
+                let table = tables.table(id.table).whole()?;
+                engine.keep_gradients(plan, id.table, table, id.shard, old)?
+            }
+            Some(copies) => {
+                let (copy, mut gradients) = (copies[id.table as usize], Vec::new());
+                engine.read_gradients(plan, id.table, copy, id.shard, &mut gradients)?;
+                keeper.upload(&gradients, old)?
+            }
+        };
+        Ok((places, gradients))
     }
 }

@@ -3,11 +3,13 @@
 
 mod ahead;
 mod observer;
+mod open;
 mod setup;
 mod state;
 mod workers;
 
 pub use observer::{EpochRecord, Observer, Silent};
+pub use open::open_server;
 pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
 pub use state::TrainState;
 
@@ -36,7 +38,7 @@ pub enum TrainError {
     Kernel(#[from] KernelError),
     /// The parameter server failed.
     #[error(transparent)]
-    Server(ServerError),
+    Server(#[from] ServerError),
     /// Workers failed.
     #[error("{0}")]
     Workers(String),

@@ -96,6 +96,14 @@ fn numbers_out_of_range() {
     says(&quick("--shards 0"), &["`shards`"]);
     says(&quick("--shards 61"), &["61 shards", "at most 60"]);
     says(
+        &quick("--shard-devices cpu,tpu"),
+        &["--shard-devices", "\"tpu\"", "gpu:N"],
+    );
+    says(
+        &quick("--shard-devices cpu=100B"),
+        &["shard 0", "bytes", "has 100"],
+    );
+    says(
         &quick("--set sharding=alphabet"),
         &["sharding", "alphabet", "round-robin"],
     );

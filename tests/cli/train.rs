@@ -195,6 +195,7 @@ fn threads_and_shards_change_nothing() {
             ("shards", "--shards 5"),
             ("hash", "--shards 4 --set sharding=hash"),
             ("turns", "--shards 3 --set sharding=round-robin"),
+            ("elsewhere", "--shard-devices cpu=1GiB"),
         ] {
             let sharded = train(name, "2", shards);
             // Sums over entities run in the order in which they are stored.

@@ -2,7 +2,7 @@
 
 use shardloom::kernel::{Backend, GradientRows};
 use shardloom::optim::OptimizerKind;
-use shardloom::server::{Gradients, Push, ServerError, StalenessPolicy, UpdateMode};
+use shardloom::server::{Gradients, Push, ServerError, ShardId, StalenessPolicy, UpdateMode};
 
 use crate::{SYNC, TIMEOUT, backends, push, server, server_on, values};
 
@@ -26,7 +26,7 @@ async fn steps(backend: Backend, mode: UpdateMode, resident: bool) -> Vec<f32> {
             let server = server.clone();
             async move {
                 let values = gradients(worker, step);
-                let uploaded = server.upload(&values, None).unwrap();
+                let uploaded = server.upload(ShardId::entities(0), &values, None).unwrap();
                 let gradients = match resident {
                     true => Gradients::from(&uploaded),
                     false => Gradients::from(&values),
@@ -68,7 +68,9 @@ async fn gradients_on_the_device_give_the_bits_of_those_on_the_host() {
 async fn gradients_stay_their_owners_and_may_be_pushed_again() {
     for backend in backends() {
         let server = server_on(backend, OptimizerKind::Sgd, SYNC, 1);
-        let rows = server.upload(&[1.0; 8], None).unwrap();
+        let rows = server
+            .upload(ShardId::entities(0), &[1.0; 8], None)
+            .unwrap();
         let before = values(&server);
         for step in 0..2 {
             let gradients = (&rows).into();
@@ -95,7 +97,10 @@ async fn bad_gradients_on_the_device_are_refused_as_those_on_the_host() {
             let before = values(&server);
             let mut bad = [0.5; 8];
             bad[6] = f32::NAN;
-            let (bad, short) = (server.upload(&bad, None), server.upload(&[0.5; 7], None));
+            let (bad, short) = (
+                server.upload(ShardId::entities(0), &bad, None),
+                server.upload(ShardId::entities(0), &[0.5; 7], None),
+            );
             let (bad, short) = (bad.unwrap(), short.unwrap());
             let refused = async |rows: &GradientRows| {
                 let gradients = rows.into();

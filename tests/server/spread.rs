@@ -109,8 +109,8 @@ async fn rows_have_the_same_values_wherever_they_are() {
     }
 }
 
-#[test]
-fn ranks_and_scores_are_the_same() {
+/// Checks that two servers of the same rows rank and score alike.
+pub fn rankings(server: &ParameterServer, range: &ParameterServer) {
     let queries: Vec<RankQuery> = (0..40)
         .map(|q| RankQuery {
             entity: q * 7 % 20,
@@ -130,21 +130,26 @@ fn ranks_and_scores_are_the_same() {
         batch.known.extend(known);
         batch.offsets.push(batch.known.len() as u32);
     }
+    assert!(server.rank(&batch).unwrap() == range.rank(&batch).unwrap());
+    let scores = |server: &ParameterServer| server.scores(&queries[..5]).unwrap();
+    assert_near(&scores(server), &scores(range));
+    let pairs = |server: &ParameterServer| server.score_pairs(&queries).unwrap();
+    assert_near(&pairs(server), &pairs(range));
+    let beyond = RankQuery {
+        entity: 20,
+        ..queries[0]
+    };
+    let error = server.scores(&[beyond]).unwrap_err();
+    assert!(matches!(error, KernelError::Row { row: 20, .. }), "{error}");
+}
+
+#[test]
+fn ranks_and_scores_are_the_same() {
     for backend in backends() {
         let range = spread(&backend, OptimizerKind::Sgd, ShardingStrategy::Range, 4);
         for sharding in OTHERS {
             let server = spread(&backend, OptimizerKind::Sgd, sharding, 4);
-            assert!(server.rank(&batch).unwrap() == range.rank(&batch).unwrap());
-            let scores = |server: &ParameterServer| server.scores(&queries[..5]).unwrap();
-            assert_near(&scores(&server), &scores(&range));
-            let pairs = |server: &ParameterServer| server.score_pairs(&queries).unwrap();
-            assert_near(&pairs(&server), &pairs(&range));
-            let beyond = RankQuery {
-                entity: 20,
-                ..queries[0]
-            };
-            let error = server.scores(&[beyond]).unwrap_err();
-            assert!(matches!(error, KernelError::Row { row: 20, .. }), "{error}");
+            rankings(&server, &range);
         }
     }
 }

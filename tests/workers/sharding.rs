@@ -1,12 +1,13 @@
 //! What is learned does not depend on how rows are spread over shards.
 
-use shardloom::config::Config;
+use shardloom::config::{Config, UpdateKind};
+use shardloom::elastic::Script;
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
-use shardloom::server::ShardingStrategy;
-use shardloom::train::{Silent, Trainer};
+use shardloom::server::{DeviceCapacity, ParameterServer, ShardingStrategy};
+use shardloom::train::{Silent, Trainer, initializer, shape};
 
 use crate::{distance, family, tables, trained, trainer};
 
@@ -47,6 +48,61 @@ fn sharding_makes_no_difference_to_quality() {
             }
         }
     }
+}
+
+/// Shards on several devices, one of them the workers' own: they work on copies, and come to the same.
+#[test]
+fn workers_reach_shards_on_several_devices() {
+    let dataset = family();
+    let config = |workers, update_mode| Config {
+        dim: 16,
+        epochs: 2,
+        lanes: match update_mode {
+            UpdateKind::Sync => 4,
+            UpdateKind::Async => 0,
+        },
+        validate_every: 0,
+        device: "cpu".to_owned(),
+        workers,
+        update_mode,
+        ..Config::default()
+    };
+    let two = || {
+        let capacity = DeviceCapacity {
+            memory_bytes: 1 << 30,
+            speed: 1.0,
+        };
+        vec![(Backend::cpu(), capacity), (Backend::cpu(), capacity)]
+    };
+    let on_two = |config: &Config, script: &str| {
+        let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
+        let server = ParameterServer::spread(Backend::cpu(), two(), shape, config.storage(), &init);
+        let mut trainer = Trainer::new(config.clone(), &dataset, server.unwrap()).unwrap();
+        let events = script.split_whitespace();
+        trainer.script = Script::from_iter(events.map(|event| event.parse().unwrap()));
+        trainer.train(&mut Silent).unwrap();
+        trainer
+    };
+    let sync = config(3, UpdateKind::Sync);
+    let wanted = trained(
+        &Config {
+            shards: 8,
+            ..sync.clone()
+        },
+        &dataset,
+        "",
+    );
+    for script in ["", "2:kill:1 3:join 4:leave:0"] {
+        let trainer = on_two(&sync, script);
+        let off = distance(&tables(&trainer.server), &wanted);
+        assert!(off < 1e-5, "{script}: {off}");
+    }
+    let mut trainer = on_two(&config(2, UpdateKind::Async), "");
+    let evaluation = trainer
+        .evaluate(&dataset.test, &mut Silent)
+        .unwrap()
+        .unwrap();
+    assert!(evaluation.both.mrr > 0.1, "{}", evaluation.both.mrr);
 }
 
 /// A checkpoint is in the order of entities: whatever the shards, it can be gone on from.

@@ -115,7 +115,7 @@ impl Workers {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let choice = match (choice, server.home()) {
             // There was no GPU, or none that opened.
-            (DeviceChoice::Auto, DeviceChoice::Cpu) => DeviceChoice::Cpu,
+            (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
             (choice, _) => choice,
         };
         // Adapters are asked for only where one may be used: drivers are slow to load.
@@ -299,7 +299,7 @@ impl Workers {
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
                     let committed = self.server.commit(self.base + generation, self.first);
-                    committed.map_err(TrainError::Server)?;
+                    committed?;
                 }
                 return Ok(true);
             }

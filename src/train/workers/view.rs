@@ -3,10 +3,8 @@
 
 use crate::device::DeviceChoice;
 use crate::elastic::Place;
-use crate::kernel::{Backend, Column, StepSpec, Table, TableName, TableSpec};
-use crate::optim::OptimizerKind;
-use crate::sampler::Candidates;
-use crate::server::{ParameterServer, ServerError, Share, StoragePlan};
+use crate::kernel::{Backend, StepSpec};
+use crate::server::{ParameterServer, Replica, ServerError, Share, StoragePlan};
 
 /// A worker's engine, and tables that it can read.
 #[derive(Debug)]
@@ -14,26 +12,7 @@ pub(super) enum View {
     /// On the device of the shards.
     Home { engine: Backend },
     /// On another device.
-    Away(Box<Away>),
-}
-
-/// An engine on another device than the shards, and tables that hold what the last plan needed.
-#[derive(Debug)]
-pub(super) struct Away {
-    engine: Backend,
-    entities: Table,
-    relations: Table,
-    rows: Vec<f32>,
-}
-
-/// Room for a copy of a table.
-fn copy(engine: &Backend, spec: TableSpec) -> Result<Table, ServerError> {
-    let spec = TableSpec {
-        // A copy is never updated here: it needs no optimizer's state.
-        optimizer: OptimizerKind::Sgd,
-        ..spec
-    };
-    Ok(engine.create_table(&spec, &mut |_, rows| rows.fill(0.0))?)
+    Away(Box<Replica>),
 }
 
 impl View {
@@ -43,28 +22,19 @@ impl View {
             Place::Cpu { .. } => DeviceChoice::Cpu,
             Place::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
-        if server.home() == choice {
+        if server.home() == Some(choice) {
             let engine = server.engine()?;
             return Ok(View::Home { engine });
         }
         let (engine, _) = Backend::open(choice)?;
-        let (entities, relations) = (
-            copy(&engine, server.spec(TableName::Entities))?,
-            copy(&engine, server.spec(TableName::Relations))?,
-        );
-        Ok(View::Away(Box::new(Away {
-            engine,
-            entities,
-            relations,
-            rows: Vec::new(),
-        })))
+        Ok(View::Away(Box::new(server.replica(engine)?)))
     }
 
     /// The engine.
     pub fn engine(&mut self) -> &mut Backend {
         match self {
             View::Home { engine } => engine,
-            View::Away(away) => &mut away.engine,
+            View::Away(replica) => replica.engine(),
         }
     }
 
@@ -76,32 +46,8 @@ impl View {
         plan: &StoragePlan,
     ) -> Result<(), ServerError> {
         match self {
-            View::Home { engine } => Ok(server.gradients(engine, spec, plan)?),
-            View::Away(away) => {
-                let Away {
-                    engine,
-                    entities,
-                    relations,
-                    rows,
-                } = &mut **away;
-                server.read_plan(TableName::Entities, plan, rows)?;
-                if entities.spec().layout != plan.layout() {
-                    // Shards have moved.
-                    let spec = TableSpec {
-                        layout: plan.layout(),
-                        ..server.spec(TableName::Entities)
-                    };
-                    *entities = copy(engine, spec)?;
-                }
-                if let Candidates::All { .. } = plan.candidates {
-                    engine.write(entities, Column::Values, rows)?;
-                } else {
-                    engine.write_rows(entities, &plan.entities.ids, rows)?;
-                }
-                server.read_plan(TableName::Relations, plan, rows)?;
-                engine.write_rows(relations, &plan.relations.ids, rows)?;
-                Ok(engine.gradients(spec, plan, entities, relations)?)
-            }
+            View::Home { engine } => server.gradients(engine, spec, plan),
+            View::Away(replica) => replica.gradients(server, spec, plan),
         }
     }
 
@@ -111,13 +57,10 @@ impl View {
         server: &ParameterServer,
         plan: &StoragePlan,
     ) -> Result<f64, ServerError> {
-        Ok(match self {
-            View::Home { engine } => server.gradient_square_sum(engine, plan)?,
-            View::Away(away) => {
-                let (engine, copies) = away.parts();
-                engine.gradient_square_sum(plan, copies[0], copies[1])?
-            }
-        })
+        match self {
+            View::Home { engine } => server.gradient_square_sum(engine, plan),
+            View::Away(replica) => Ok(replica.gradient_square_sum(plan)?),
+        }
     }
 
     /// Leaves the gradients at the shards, see [`ParameterServer::stage`].
@@ -129,8 +72,8 @@ impl View {
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.stage(share, engine, None, plan),
-            View::Away(away) => {
-                let (engine, copies) = away.parts();
+            View::Away(replica) => {
+                let (engine, copies) = replica.parts();
                 server.stage(share, engine, Some(copies), plan)
             }
         }
@@ -145,16 +88,10 @@ impl View {
     ) -> Result<(), ServerError> {
         match self {
             View::Home { engine } => server.push_step(share, engine, None, plan).await,
-            View::Away(away) => {
-                let (engine, copies) = away.parts();
+            View::Away(replica) => {
+                let (engine, copies) = replica.parts();
                 server.push_step(share, engine, Some(copies), plan).await
             }
         }
-    }
-}
-
-impl Away {
-    fn parts(&mut self) -> (&mut Backend, [&Table; 2]) {
-        (&mut self.engine, [&self.entities, &self.relations])
     }
 }

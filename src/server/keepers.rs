@@ -1,0 +1,152 @@
+//! The devices that keep shards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::placement::{DeviceCapacity, PlacementError, place};
+use crate::kernel::{Backend, Column, Dtype, KernelError, Places, ShardLayout, TableSpec};
+use crate::optim::{OptimizerKind, OptimizerStep};
+
+/// An engine on every device that may keep shards, and what each has to offer.
+#[derive(Debug)]
+pub(super) struct Keepers {
+    pub engines: Arc<[Backend]>,
+    capacities: Vec<DeviceCapacity>,
+}
+
+impl Keepers {
+    pub fn new(devices: Vec<(Backend, DeviceCapacity)>) -> Keepers {
+        let (engines, capacities): (Vec<_>, _) = devices.into_iter().unzip();
+        Keepers {
+            engines: engines.into(),
+            capacities,
+        }
+    }
+
+    /// The only device, whatever it has to offer.
+    pub fn one(engine: Backend) -> Keepers {
+        let capacity = DeviceCapacity {
+            memory_bytes: u64::MAX,
+            speed: 1.0,
+        };
+        Keepers::new(vec![(engine, capacity)])
+    }
+
+    /// The most rows of `width` values that one shard can have, on whichever device.
+    pub fn most_rows(&self, width: usize) -> usize {
+        let most = self.engines.iter().map(|engine| engine.most_rows(width));
+        most.min().unwrap_or(0)
+    }
+
+    /// The keeper of every shard of these tables, placed together, beside so many bytes that each
+    /// device keeps already.
+    pub fn place(
+        &self,
+        tables: &[&TableSpec],
+        kept: &[u64],
+    ) -> Result<Vec<Vec<usize>>, PlacementError> {
+        let bytes: Vec<u64> = (tables.iter())
+            .flat_map(|spec| {
+                let shards = 0..spec.layout.shards();
+                shards.map(|shard| shard_bytes(spec, shard))
+            })
+            .collect();
+        let left: Vec<DeviceCapacity> = (self.capacities.iter().zip(kept))
+            .map(|(device, kept)| DeviceCapacity {
+                memory_bytes: device.memory_bytes.saturating_sub(*kept),
+                ..*device
+            })
+            .collect();
+        let mut placed = place(&bytes, &left)?.into_iter();
+        let of = |spec: &&TableSpec| placed.by_ref().take(spec.layout.shards()).collect();
+        Ok(tables.iter().map(of).collect())
+    }
+}
+
+/// What a shard takes on its device.
+pub(super) fn shard_bytes(spec: &TableSpec, shard: usize) -> u64 {
+    (spec.layout.range(shard).len() * spec.row_bytes()) as u64
+}
+
+/// Rows of the table that a device's speed is measured on, and of one push to it.
+const ROWS: usize = 16_384;
+const BATCH: usize = 4096;
+/// How long pushes are timed.
+const TIMED: Duration = Duration::from_millis(30);
+
+/// How many rows a second a device takes in from the host and updates: its speed as a keeper of
+/// shards. Takes about a twentieth of a second.
+///
+/// # Errors
+/// If the device is lost or full.
+pub fn measure_speed(
+    backend: &Backend,
+    width: usize,
+    optimizer: OptimizerKind,
+) -> Result<f64, KernelError> {
+    let spec = TableSpec {
+        name: "speed",
+        width,
+        layout: ShardLayout::from_sizes(&[ROWS]),
+        optimizer,
+        dtype: Dtype::F32,
+    };
+    let table = backend.create_table(&spec, &mut |_, rows| rows.fill(0.0))?;
+    // Every fourth row, so that none is beside the one before.
+    let places: Vec<u32> = (0..ROWS as u32).step_by(ROWS / BATCH).collect();
+    let gradients = vec![1e-3; BATCH * width];
+    let push = |step| {
+        let step = OptimizerStep::new(optimizer, 1e-3, step);
+        backend.push_rows(step, &table, 0, Places::Listed(&places), &gradients)
+    };
+    // Shaders are compiled and memory is touched by the first.
+    push(1)?;
+    backend.read(&table, Column::Values)?;
+    let (start, mut pushes, mut row) = (Instant::now(), 0, Vec::new());
+    while start.elapsed() < TIMED {
+        push(2 + pushes)?;
+        // Waits for the device.
+        backend.read_rows(&table, &[0], &mut row)?;
+        pushes += 1;
+    }
+    Ok(pushes as f64 * BATCH as f64 / start.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_a_speed() {
+        for optimizer in [
+            OptimizerKind::Sgd,
+            OptimizerKind::RowAdagrad,
+            OptimizerKind::Adam,
+        ] {
+            let speed = measure_speed(&Backend::cpu(), 5, optimizer).unwrap();
+            assert!(speed.is_finite() && speed > 0.0, "{optimizer:?}: {speed}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_already_counts() {
+        let device = |memory_bytes| {
+            let capacity = DeviceCapacity {
+                memory_bytes,
+                speed: 1.0,
+            };
+            (Backend::cpu(), capacity)
+        };
+        let keepers = Keepers::new(vec![device(100), device(80)]);
+        let spec = TableSpec {
+            name: "entities",
+            width: 5,
+            layout: ShardLayout::from_sizes(&[2, 2]),
+            optimizer: OptimizerKind::Sgd,
+            dtype: Dtype::F32,
+        };
+        assert_eq!(keepers.place(&[&spec], &[0, 0]).unwrap(), [[0, 1]]);
+        assert_eq!(keepers.place(&[&spec], &[70, 0]).unwrap(), [[1, 1]]);
+        assert!(keepers.place(&[&spec], &[70, 10]).is_err());
+    }
+}

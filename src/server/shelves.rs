@@ -1,0 +1,345 @@
+//! A table whose shards lie on one device, or on several.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::kernel::{Backend, Column, KernelError, Places, Push, ShardLayout, Table, TableSpec};
+use crate::optim::OptimizerStep;
+
+/// The shards of one table on their devices.
+#[derive(Debug)]
+pub(super) struct Shelves {
+    spec: TableSpec,
+    keepers: Arc<[Backend]>,
+    shelves: Vec<Shelf>,
+    /// Of every shard: its shelf, and its number there.
+    homes: Vec<(usize, usize)>,
+    /// Another one after every change of a value through this type.
+    version: AtomicU64,
+}
+
+/// The shards of one device, one after the other.
+#[derive(Debug)]
+struct Shelf {
+    keeper: usize,
+    table: Table,
+    /// Their numbers in the whole table, ascending.
+    shards: Vec<usize>,
+}
+
+/// No two states of any tables have the same version.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
+
+fn next_version() -> u64 {
+    VERSIONS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Shelf {
+    /// The storage rows of the whole table that lie here, shard by shard.
+    fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = std::ops::Range<usize>> {
+        self.shards.iter().map(|&shard| layout.range(shard))
+    }
+}
+
+impl Shelves {
+    /// Makes the shards of a table, each on the keeper that `places` names. `fill` writes the values
+    /// of consecutive storage rows, given the first; states start at zero. A row is called by its
+    /// storage row in what is drawn for it, until it is given another name.
+    ///
+    /// # Errors
+    /// If a device cannot hold its shards.
+    pub fn new(
+        keepers: &Arc<[Backend]>,
+        spec: TableSpec,
+        places: &[usize],
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Shelves, KernelError> {
+        let mut homes = vec![(0, 0); places.len()];
+        let mut shelves = Vec::new();
+        for keeper in 0..keepers.len() {
+            let here = (0..places.len()).filter(|&shard| places[shard] == keeper);
+            let shards: Vec<usize> = here.collect();
+            // One that has nothing to keep still has the table of no shards.
+            let idle = shards.is_empty() && !(places.is_empty() && keeper == 0);
+            if idle {
+                continue;
+            }
+            for (number, &shard) in shards.iter().enumerate() {
+                homes[shard] = (shelves.len(), number);
+            }
+            let table = shelf_table(&keepers[keeper], &spec, &shards, fill)?;
+            shelves.push(Shelf {
+                keeper,
+                table,
+                shards,
+            });
+        }
+        let shelves = Shelves {
+            spec,
+            keepers: Arc::clone(keepers),
+            shelves,
+            homes,
+            version: AtomicU64::new(next_version()),
+        };
+        if shelves.alone().is_none() {
+            let rows: Vec<u32> = (0..shelves.spec.layout.rows() as u32).collect();
+            shelves.name_rows(&rows)?;
+        }
+        Ok(shelves)
+    }
+
+    /// What the whole table is made of.
+    pub fn spec(&self) -> &TableSpec {
+        &self.spec
+    }
+
+    /// Differs from what it was if a value has changed since, other than by an engine that was
+    /// given the [whole](Self::whole) table.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The table, if it is all on one device.
+    ///
+    /// # Errors
+    /// [`KernelError::ForeignTable`] if it is not: then no engine can use it.
+    pub fn whole(&self) -> Result<&Table, KernelError> {
+        match self.alone() {
+            Some(shelf) => Ok(&shelf.table),
+            None => Err(KernelError::ForeignTable { engine: "server's" }),
+        }
+    }
+
+    /// The engine on the device that keeps a shard.
+    pub fn keeper(&self, shard: usize) -> &Backend {
+        &self.keepers[self.shelves[self.homes[shard].0].keeper]
+    }
+
+    /// The number of that keeper.
+    pub fn place(&self, shard: usize) -> usize {
+        self.shelves[self.homes[shard].0].keeper
+    }
+
+    /// All rows of a column, in storage order.
+    pub fn read(&self, column: Column) -> Result<Vec<f32>, KernelError> {
+        if let Some(shelf) = self.alone() {
+            return self.keepers[shelf.keeper].read(&shelf.table, column);
+        }
+        let width = column.width(&self.spec);
+        let mut out = vec![0.0; self.spec.layout.rows() * width];
+        for shelf in &self.shelves {
+            let values = self.keepers[shelf.keeper].read(&shelf.table, column)?;
+            let mut rest = &values[..];
+            for range in shelf.ranges(&self.spec.layout) {
+                let (shard, later) = rest.split_at(range.len() * width);
+                out[range.start * width..][..shard.len()].copy_from_slice(shard);
+                rest = later;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Replaces all rows of a column, given in storage order.
+    pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        if let Some(shelf) = self.alone() {
+            self.keepers[shelf.keeper].write(&shelf.table, column, data)?;
+        } else {
+            let width = column.width(&self.spec);
+            let expected = self.spec.layout.rows() * width;
+            KernelError::check_shape(self.spec.name, expected, data.len())?;
+            let mut values = Vec::new();
+            for shelf in &self.shelves {
+                values.clear();
+                for range in shelf.ranges(&self.spec.layout) {
+                    values.extend_from_slice(&data[range.start * width..range.end * width]);
+                }
+                self.keepers[shelf.keeper].write(&shelf.table, column, &values)?;
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// The values of a shard's rows, in its order, in place of what `out` holds.
+    pub fn read_shard(&self, shard: usize, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        let (shelf, number) = self.home(shard);
+        self.keepers[shelf.keeper].read_shard(&shelf.table, number, out)
+    }
+
+    /// The values of storage rows, in the order asked for, in place of what `out` holds.
+    pub fn read_rows(&self, rows: &[u32], out: &mut Vec<f32>) -> Result<(), KernelError> {
+        if let Some(shelf) = self.alone() {
+            return self.keepers[shelf.keeper].read_rows(&shelf.table, rows, out);
+        }
+        let (layout, width) = (&self.spec.layout, self.spec.width);
+        let beyond = rows.iter().find(|&&row| row as usize >= layout.rows());
+        if let Some(&row) = beyond {
+            return Err(KernelError::Row {
+                table: self.spec.name,
+                row,
+                rows: layout.rows(),
+            });
+        }
+        let mut asked = vec![(Vec::new(), Vec::new()); self.shelves.len()];
+        for (at, &row) in rows.iter().enumerate() {
+            let (shard, place) = layout.locate(row);
+            let (shelf, number) = self.homes[shard];
+            let here = &self.shelves[shelf].table.spec().layout;
+            let (ats, rows) = &mut asked[shelf];
+            ats.push(at);
+            rows.push((here.range(number).start + place) as u32);
+        }
+        out.clear();
+        out.resize(rows.len() * width, 0.0);
+        let mut values = Vec::new();
+        for (shelf, (ats, rows)) in self.shelves.iter().zip(&asked) {
+            if rows.is_empty() {
+                continue;
+            }
+            self.keepers[shelf.keeper].read_rows(&shelf.table, rows, &mut values)?;
+            for (&at, row) in ats.iter().zip(values.chunks_exact(width)) {
+                out[at * width..][..width].copy_from_slice(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Backend::push`].
+    pub fn push(
+        &self,
+        step: OptimizerStep,
+        shard: usize,
+        pushes: &[Push<'_>],
+    ) -> Result<(), KernelError> {
+        let (shelf, number) = self.home(shard);
+        let pushed = self.keepers[shelf.keeper].push(step, &shelf.table, number, pushes);
+        self.changed();
+        pushed
+    }
+
+    /// See [`Backend::push_rows`].
+    pub fn push_rows(
+        &self,
+        step: OptimizerStep,
+        shard: usize,
+        places: Places<'_>,
+        gradients: &[f32],
+    ) -> Result<(), KernelError> {
+        let (shelf, number) = self.home(shard);
+        let keeper = &self.keepers[shelf.keeper];
+        let pushed = keeper.push_rows(step, &shelf.table, number, places, gradients);
+        self.changed();
+        pushed
+    }
+
+    /// See [`Backend::name_rows`]; `names` are in storage order.
+    pub fn name_rows(&self, names: &[u32]) -> Result<(), KernelError> {
+        KernelError::check_shape(self.spec.name, self.spec.layout.rows(), names.len())?;
+        for shelf in &self.shelves {
+            let ranges = shelf.ranges(&self.spec.layout);
+            let here: Vec<u32> = ranges.flat_map(|range| &names[range]).copied().collect();
+            self.keepers[shelf.keeper].name_rows(&shelf.table, &here)?;
+        }
+        Ok(())
+    }
+
+    /// The same rows, states included, in another order, other shards and other places: row `i` of
+    /// the new table is row `from[i]` of the old, and `names[i]` is what it is called. Within a device,
+    /// rows move there; between devices, through the host, a column at a time.
+    ///
+    /// # Errors
+    /// As [`Backend::rearrange`]. The old table stays as it is.
+    pub fn rearrange(
+        &self,
+        layout: ShardLayout,
+        places: &[usize],
+        from: &[u32],
+        names: &[u32],
+    ) -> Result<Shelves, KernelError> {
+        let stays = |shelf: &&Shelf| places.iter().all(|&place| place == shelf.keeper);
+        let spec = TableSpec {
+            layout,
+            ..self.spec.clone()
+        };
+        if let Some(shelf) = self.alone().filter(stays) {
+            let keeper = &self.keepers[shelf.keeper];
+            return Ok(Shelves {
+                keepers: Arc::clone(&self.keepers),
+                shelves: vec![Shelf {
+                    keeper: shelf.keeper,
+                    table: keeper.rearrange(&shelf.table, &spec.layout, from)?,
+                    shards: (0..spec.layout.shards()).collect(),
+                }],
+                homes: (0..spec.layout.shards()).map(|shard| (0, shard)).collect(),
+                version: AtomicU64::new(next_version()),
+                spec,
+            });
+        }
+        let column = |column: Column| {
+            let (width, old) = (column.width(&self.spec), self.read(column)?);
+            let mut new = Vec::with_capacity(from.len() * width);
+            for &row in from {
+                new.extend_from_slice(&old[row as usize * width..][..width]);
+            }
+            Ok::<_, KernelError>((width, new))
+        };
+        let (width, values) = column(Column::Values)?;
+        let shelves = Shelves::new(&self.keepers, spec, places, &mut |first, rows| {
+            rows.copy_from_slice(&values[first * width..][..rows.len()]);
+        })?;
+        drop(values);
+        for state in [Column::First, Column::Second] {
+            if state.width(&self.spec) > 0 {
+                shelves.write(state, &column(state)?.1)?;
+            }
+        }
+        shelves.name_rows(names)?;
+        Ok(shelves)
+    }
+
+    /// The only shelf, if all shards lie on it.
+    fn alone(&self) -> Option<&Shelf> {
+        match &self.shelves[..] {
+            [shelf] => Some(shelf),
+            _ => None,
+        }
+    }
+
+    fn home(&self, shard: usize) -> (&Shelf, usize) {
+        let (shelf, number) = self.homes[shard];
+        (&self.shelves[shelf], number)
+    }
+
+    fn changed(&self) {
+        self.version.store(next_version(), Ordering::Release);
+    }
+}
+
+/// The table that holds some shards of another.
+fn shelf_table(
+    keeper: &Backend,
+    whole: &TableSpec,
+    shards: &[usize],
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+) -> Result<Table, KernelError> {
+    let sizes: Vec<usize> = (shards.iter())
+        .map(|&shard| whole.layout.range(shard).len())
+        .collect();
+    let spec = TableSpec {
+        layout: ShardLayout::from_sizes(&sizes),
+        ..whole.clone()
+    };
+    let here = spec.layout.clone();
+    keeper.create_table(&spec, &mut |mut first, mut rows| {
+        // What is consecutive here need not be so in the whole table.
+        while !rows.is_empty() {
+            let (number, place) = here.locate(first as u32);
+            let range = whole.layout.range(shards[number]);
+            let count = (range.len() - place).min(rows.len() / spec.width);
+            let (now, later) = std::mem::take(&mut rows).split_at_mut(count * spec.width);
+            fill(range.start + place, now);
+            first += count;
+            rows = later;
+        }
+    })
+}

@@ -1,0 +1,64 @@
+//! A parameter server on the devices that a configuration names.
+
+use super::TrainError;
+use crate::config::{Config, ConfigError, ShardDevice};
+use crate::device::available_memory;
+use crate::kernel::Backend;
+use crate::server::{DeviceCapacity, Initializer, ParameterServer, Shape, measure_speed};
+
+/// Makes a model's tables as a configuration wants them kept: on the device that computes, or spread
+/// over others.
+///
+/// # Errors
+/// If a device does not open, or the tables do not fit.
+pub fn open_server(
+    config: &Config,
+    backend: Backend,
+    shape: Shape,
+    init: &Initializer,
+) -> Result<ParameterServer, TrainError> {
+    let (named, storage) = (&config.shard_devices.0, config.storage());
+    // One device that may take what it wants, and computes: that is what happens anyway.
+    let here =
+        |device: &ShardDevice| device.memory_bytes.is_none() && device.device == backend.choice();
+    Ok(if named.len() < 2 && named.iter().all(here) {
+        ParameterServer::new(backend, shape, storage, init)?
+    } else {
+        let mut devices: Vec<(Backend, DeviceCapacity)> = Vec::new();
+        for device in named {
+            let (keeper, capacity) = open(device, &shape, config)?;
+            let same = |(other, _): &(Backend, _)| other.choice() == keeper.choice();
+            if let Some(first) = devices.iter().position(same) {
+                let (first, second) = (named[first].device, device.device);
+                let reason = format!("{first} and {second} are one device");
+                return Err(ConfigError::invalid("shard_devices", reason).into());
+            }
+            devices.push((keeper, capacity));
+        }
+        ParameterServer::spread(backend, devices, shape, storage, init)?
+    })
+}
+
+/// Opens a device that is to keep shards, and finds out what it has to offer.
+fn open(
+    device: &ShardDevice,
+    shape: &Shape,
+    config: &Config,
+) -> Result<(Backend, DeviceCapacity), TrainError> {
+    let (keeper, _) = Backend::open(device.device)?;
+    let speed = match device.speed {
+        Some(speed) => speed,
+        None => measure_speed(&keeper, shape.dim, config.optimizer)?,
+    };
+    // What a GPU has, its driver alone knows; where it is not enough, making the tables fails.
+    let all = match keeper {
+        Backend::Cpu(_) => available_memory().unwrap_or(u64::MAX),
+        Backend::Gpu(_) => u64::MAX,
+    };
+    let capacity = DeviceCapacity {
+        memory_bytes: device.memory_bytes.unwrap_or(all),
+        speed,
+    };
+    tracing::info!(device = %keeper.choice(), ?capacity, "keeps shards");
+    Ok((keeper, capacity))
+}
