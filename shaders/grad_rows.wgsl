@@ -23,7 +23,7 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
             return add_gradient(sum, coefficient, own, queries_cell(number, k));
         }
         case 3u: {
-            // Contributions to right answers come after those to entities.
+            // Contributions of pairs come after those of queries.
             return add(sum, inputs_cell(params.queries + number, k));
         }
         default: {

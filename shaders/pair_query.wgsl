@@ -1,5 +1,6 @@
-// Entity and target rows → pair queries, what scores relations by dot products: ∂score/∂r, which
-// does not depend on r. One invocation a lane.
+// Rows of known entities and answers → pair queries, what scores relations by dot products: ∂score/∂r,
+// which does not depend on r. One invocation a lane. The queries of `params` are pairs; at_slots says
+// which query each belongs to, after which its entity's dropout mask is named.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> plan: array<u32>;
 @group(0) @binding(2) var<storage, read> entities: array<f32>;
@@ -12,16 +13,16 @@ fn pair_query(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = line(group, groups) * GROUP + local;
-    let q = i / lane_count();
-    if q >= params.queries {
+    let p = i / lane_count();
+    if p >= params.queries {
         return;
     }
     let k = i % lane_count();
-    let at = params.at_queries + 4u * q;
-    let e = entity_lane(plan[at], k) * entity_factors(q, k);
+    let at = params.at_queries + 4u * p;
+    let e = entity_lane(plan[at], k) * entity_factors(plan[params.at_slots + p], k);
     let t = entity_lane(plan[at + 3u], k) * candidate_factors(plan[at + 3u], k);
     let pair = operator_backward(e, Lane(), t, plan[at + 2u] == 1u).dr;
     for (var v = 0u; v < RELATION_VALUES; v++) {
-        relations[relation_value(q, k, v)] = pair[v];
+        relations[relation_value(p, k, v)] = pair[v];
     }
 }

@@ -113,8 +113,8 @@ config! {
     temperature: f64 = 1.0,
     /// Label smoothing of 1vsall and kvsall.
     label_smoothing: f64 = 0.0,
-    /// 1vsall with softmax: weight of predicting the relation, too, among all relations, given both
-    /// entities (Chen et al. 2021); 0: not predicted.
+    /// 1vsall and kvsall with softmax: weight of predicting the relation, too, among all relations,
+    /// given both entities (Chen et al. 2021); 0: not predicted.
     relation_weight: f64 = 0.0,
     /// Training facts a step (distinct queries for kvsall).
     batch_size: usize = 500,

@@ -193,8 +193,12 @@ impl Config {
         let reason = match (self.objective, self.loss) {
             _ if self.relation_weight == 0.0 => return Ok(()),
             _ if weight == 0.0 => format!("{} is too small for f32", self.relation_weight),
-            (Objective::OneVsAll, LossKind::Softmax) if model.predicts_relations() => return Ok(()),
-            (Objective::OneVsAll, LossKind::Softmax) => {
+            (Objective::OneVsAll | Objective::KVsAll, LossKind::Softmax)
+                if model.predicts_relations() =>
+            {
+                return Ok(());
+            }
+            (Objective::OneVsAll | Objective::KVsAll, LossKind::Softmax) => {
                 let models = Model::ALL.iter().filter(|model| model.predicts_relations());
                 let names: Vec<&str> = models.map(|model| model.name()).collect();
                 format!(
@@ -202,7 +206,7 @@ impl Config {
                     names.join(", ")
                 )
             }
-            _ => "relations are predicted with 1vsall and softmax only".to_owned(),
+            _ => "relations are predicted with 1vsall or kvsall, and softmax, only".to_owned(),
         };
         Err(ConfigError::invalid("relation_weight", reason))
     }

@@ -2,7 +2,7 @@
 
 use super::{KernelError, RankBatch, RankQuery, StepSpec, TableSpec};
 use crate::model::Model;
-use crate::sampler::{Candidates, Plan};
+use crate::sampler::{Candidates, Pair, Plan};
 
 /// Checks that tables, model and plan belong together.
 pub(super) fn step(
@@ -49,12 +49,19 @@ fn relation_prediction(
         Candidates::All { positives, .. } => positives.len(),
         Candidates::Sampled { .. } => 0,
     };
+    let ends = |pair: &Pair| {
+        let (query, answer) = (pair.query as usize, pair.answer as usize);
+        query < plan.queries.len() && answer < plan.entities.len()
+    };
     let why = match plan.predicts_relations {
         false if weight == 0.0 => return Ok(()),
         false => "the plan is not made for it",
         true if !(weight > 0.0 && weight.is_finite()) => "expected a finite weight above 0",
         true if !spec.model.predicts_relations() => "the model is not linear in the relation",
-        true if answers != plan.queries.len() => "expected one right answer a query, of all",
+        true if answers != plan.pairs.len() => "expected a pair for each right answer, of all",
+        true if !plan.pairs.iter().all(ends) => {
+            "a pair names a query or an answer beyond the plan's"
+        }
         // Ids ascend, so these are all.
         true if !plan.queries.is_empty() && plan.relations.len() != relations.layout.rows() => {
             "the plan does not have all relations"

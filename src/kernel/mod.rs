@@ -59,6 +59,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::optim::Regularizer;
+use crate::sampler::{Pair, Plan};
 
 /// What a training step computes, the plan aside.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +80,14 @@ pub struct StepSpec {
     /// Weight of the relation's own cross-entropy, given both entities; 0 where the plan does not
     /// predict relations.
     pub relation_weight: f32,
+}
+
+impl StepSpec {
+    /// The weight of a pair's loss: its query's, shared among its answers, times that of relations.
+    fn pair_weight(&self, plan: &Plan, pair: &Pair) -> f32 {
+        let weight = self.relation_weight * plan.weights[pair.query as usize];
+        weight / plan.answers(pair.query) as f32
+    }
 }
 
 /// A query to be ranked or scored, in rows of the tables.

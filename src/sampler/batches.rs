@@ -6,7 +6,7 @@ use rand::RngExt;
 
 use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
-use super::plan::{Candidates, Place, Plan, Query, RowsBuilder};
+use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
 use super::{Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
@@ -150,28 +150,37 @@ impl Sampler {
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
         relations.begin();
-        let predicts_relations = self.predict_relations && self.objective == Objective::OneVsAll;
+        let predicts_relations = self.predict_relations && self.objective != Objective::Negatives;
         if predicts_relations {
             (0..self.rule.relation_rows() as u32).for_each(|row| relations.keep(row));
         }
         let core = self.rule.relation_rows()..self.rule.relation_rows() + self.core_rows;
         core.for_each(|row| relations.keep(row as u32));
-        for (q, (query, target)) in asked.iter().zip(&targets).enumerate() {
+        // With rows of the table for answers, until these have positions.
+        let mut pairs: Vec<Pair> = Vec::new();
+        for (q, (query, target)) in (0..).zip(asked.iter().zip(&targets)) {
             let (row, _) = self.direction(query);
-            entities.touch(query.known, Place::Input(q as u32));
-            relations.touch(row, Place::Input(q as u32));
-            match self.objective {
-                Objective::Negatives => entities.touch(*target, Place::Positive(q as u32)),
-                // Right answers get their gradient with all other entities; they are needed here
-                // because the regularizer counts them, and for pairs.
-                Objective::OneVsAll if predicts_relations => {
-                    entities.touch(*target, Place::Pair(q as u32));
+            entities.touch(query.known, Place::Input(q));
+            relations.touch(row, Place::Input(q));
+            let answers = match self.objective {
+                Objective::Negatives => {
+                    entities.touch(*target, Place::Positive(q));
+                    continue;
                 }
-                Objective::OneVsAll => entities.keep(*target),
-                Objective::KVsAll => query
-                    .answers(&self.filter)
-                    .iter()
-                    .for_each(|&e| entities.keep(e)),
+                Objective::OneVsAll => std::slice::from_ref(target),
+                Objective::KVsAll => query.answers(&self.filter),
+            };
+            for &answer in answers {
+                if predicts_relations {
+                    let end = 2 * pairs.len() as u32;
+                    entities.touch(answer, Place::Pair(end));
+                    entities.touch(query.known, Place::Pair(end + 1));
+                    pairs.push(Pair { query: q, answer });
+                } else {
+                    // Right answers get their gradient with all other entities; they are needed
+                    // here because the regularizer counts them.
+                    entities.keep(answer);
+                }
             }
         }
         let drawn = match self.objective {
@@ -204,10 +213,14 @@ impl Sampler {
             relations: relations.finish(),
             core_rows: self.core_rows,
             predicts_relations,
+            pairs,
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets, &relative),
             candidates: self.candidates(&asked, &targets, &entities, drawn),
         };
+        for pair in &mut plan.pairs {
+            pair.answer = entities.position(pair.answer);
+        }
         plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
         for (query, &target) in asked.iter().zip(&targets) {
             let (row, inverse) = self.direction(query);

@@ -14,7 +14,7 @@ mod weights;
 pub use batches::{Sampler, Scratch};
 pub use negatives::Negatives;
 pub use order::EpochOrder;
-pub use plan::{Candidates, Place, Plan, Query, Rows, RowsBuilder};
+pub use plan::{Candidates, Pair, Place, Plan, Query, Rows, RowsBuilder};
 
 use serde::{Deserialize, Serialize};
 

@@ -20,6 +20,15 @@ pub struct Query {
     pub target: u32,
 }
 
+/// A query with one of its right answers, between which the relation is predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Number of the query.
+    pub query: u32,
+    /// Position of the answer in [`Plan::entities`].
+    pub answer: u32,
+}
+
 /// Where a contribution to a row's gradient comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -29,7 +38,8 @@ pub enum Place {
     Positive(u32),
     /// The row is slot `s` of the negatives: candidate `s % negatives` of chunk `s / negatives`.
     Slot(u32),
-    /// The row is the right answer of query `q`, whose relation is predicted from both.
+    /// The row is the answer (2·`p`) or the known entity (2·`p` + 1) of pair `p`, whose relation is
+    /// predicted from both.
     Pair(u32),
 }
 
@@ -44,7 +54,7 @@ impl Place {
             Place::Input(q) => q,
             Place::Positive(q) => (1 << Self::TAG) | q,
             Place::Slot(s) => (2 << Self::TAG) | s,
-            Place::Pair(q) => (3 << Self::TAG) | q,
+            Place::Pair(end) => (3 << Self::TAG) | end,
         }
     }
 
@@ -147,8 +157,10 @@ pub struct Plan {
     /// Rows of the core: the last ones of [`Plan::relations`], and of their table. Every query uses
     /// them, and none names them.
     pub core_rows: usize,
-    /// Whether the relation of each query is predicted, too, from its entity and its target.
+    /// Whether the relation of each query is predicted, too, from its entity and each right answer.
     pub predicts_relations: bool,
+    /// Then, every query with every right answer, in the order of queries; else none.
+    pub pairs: Vec<Pair>,
     /// The queries.
     pub queries: Vec<Query>,
     /// Weight of each query's loss; without weights of facts, they add up to one.
@@ -158,6 +170,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How many right answers each query has.
+    pub fn answers(&self, query: u32) -> usize {
+        match &self.candidates {
+            Candidates::Sampled { .. } => 1,
+            Candidates::All { offsets, .. } => {
+                (offsets[query as usize + 1] - offsets[query as usize]) as usize
+            }
+        }
+    }
+
     /// Candidates of a query where they are sampled: the right answer and its negatives.
     pub fn sampled_width(&self) -> usize {
         match &self.candidates {

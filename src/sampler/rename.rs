@@ -16,6 +16,9 @@ impl Plan {
             move_to(&mut query.entity);
             move_to(&mut query.target);
         }
+        for pair in &mut self.pairs {
+            move_to(&mut pair.answer);
+        }
         match &mut self.candidates {
             Candidates::Sampled { slots, .. } => slots.iter_mut().for_each(move_to),
             Candidates::All { offsets, positives } => {
@@ -67,7 +70,7 @@ mod tests {
     use crate::dataset::Triple;
     use proptest::prelude::*;
 
-    fn plan(objective: Objective, seed: u64) -> Plan {
+    fn plan(objective: Objective, predict: bool, seed: u64) -> Plan {
         let facts = (0..60).map(|i| Triple {
             head: i * 7 % 40,
             relation: i % 3,
@@ -83,6 +86,7 @@ mod tests {
             chunk: 2,
             filtered: true,
         };
+        sampler.predict_relations = predict;
         sampler.seed = seed;
         sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
     }
@@ -99,11 +103,12 @@ mod tests {
         #[test]
         fn everything_follows_its_row(
             objective in objectives(),
+            predict in any::<bool>(),
             seed in 0u64..1000,
             names in Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(),
             unit in 1usize..10,
         ) {
-            let plan = plan(objective, seed);
+            let plan = plan(objective, predict, seed);
             let name = |row: u32| names[row as usize];
             let renamed = plan.clone().renamed(name);
 
@@ -118,6 +123,11 @@ mod tests {
             for (new, old) in renamed.queries.iter().zip(&plan.queries) {
                 prop_assert_eq!(row(&renamed, new.entity), name(row(&plan, old.entity)));
                 prop_assert_eq!(row(&renamed, new.target), name(row(&plan, old.target)));
+            }
+            prop_assert_eq!(renamed.pairs.len(), plan.pairs.len());
+            for (new, old) in renamed.pairs.iter().zip(&plan.pairs) {
+                prop_assert_eq!(new.query, old.query);
+                prop_assert_eq!(row(&renamed, new.answer), name(row(&plan, old.answer)));
             }
             match (&renamed.candidates, &plan.candidates) {
                 (Candidates::Sampled { slots: new, .. }, Candidates::Sampled { slots: old, .. }) => {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Candidates, Place, Plan, Query, Rows};
+use super::{Candidates, Pair, Place, Plan, Query, Rows};
 
 impl Plan {
     /// Neighbouring queries that no slice should separate, counted from the first: those that come
@@ -67,7 +67,8 @@ impl Plan {
         }
 
         let scale = all as f64 / n.max(1) as f64;
-        let places = |word| place(word, &queries, &slots);
+        let pairs = self.pairs_of(&queries);
+        let places = |word| place(word, &queries, &slots, &pairs);
         let entity_rows = entities.rows(scale, places);
         let relation_rows = relations.rows(scale, places);
         let query = |query: &Query| Query {
@@ -95,7 +96,20 @@ impl Plan {
             relations: relation_rows,
             core_rows: if n > 0 { self.core_rows } else { 0 },
             predicts_relations: self.predicts_relations,
+            pairs: self.pairs[pairs]
+                .iter()
+                .map(|pair| Pair {
+                    query: pair.query - queries.start as u32,
+                    answer: entities.at(pair.answer),
+                })
+                .collect(),
         }
+    }
+
+    /// The pairs that belong to these queries.
+    fn pairs_of(&self, queries: &Range<usize>) -> Range<usize> {
+        let below = |end: usize| (self.pairs).partition_point(|pair| (pair.query as usize) < end);
+        below(queries.start)..below(queries.end)
     }
 
     /// The slots of negatives that belong to these queries.
@@ -149,8 +163,14 @@ impl Candidates {
     }
 }
 
-/// What a packed place of the whole plan is called in the slice with these queries and slots.
-fn place(word: u32, queries: &Range<usize>, slots: &Range<usize>) -> Option<u32> {
+/// What a packed place of the whole plan is called in the slice with these queries, slots and pairs.
+fn place(
+    word: u32,
+    queries: &Range<usize>,
+    slots: &Range<usize>,
+    pairs: &Range<usize>,
+) -> Option<u32> {
+    let ends = 2 * pairs.start..2 * pairs.end;
     let within = |number: u32, range: &Range<usize>| {
         let inside = range.contains(&(number as usize));
         inside.then(|| number - range.start as u32)
@@ -159,7 +179,7 @@ fn place(word: u32, queries: &Range<usize>, slots: &Range<usize>) -> Option<u32>
         Place::Input(q) => Place::Input(within(q, queries)?),
         Place::Positive(q) => Place::Positive(within(q, queries)?),
         Place::Slot(s) => Place::Slot(within(s, slots)?),
-        Place::Pair(q) => Place::Pair(within(q, queries)?),
+        Place::Pair(end) => Place::Pair(within(end, &ends)?),
     };
     Some(place.pack())
 }

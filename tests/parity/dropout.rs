@@ -18,7 +18,8 @@ fn draw(model: Model, objective: Objective, kind: LossKind, seed: u64) -> Case {
     let optimizer = pick(rng, &OPTIMIZERS);
     let mut case = Case::draw(model, objective, kind, optimizer, seed);
     case.spec.candidate_dropout = pick(rng, &[0.1, 0.4, 0.7]);
-    if objective == Objective::OneVsAll && kind == LossKind::Softmax && model.predicts_relations() {
+    let all = objective != Objective::Negatives;
+    if all && kind == LossKind::Softmax && model.predicts_relations() {
         case.spec.relation_weight = pick(rng, &[0.0, 1.0]);
     }
     case

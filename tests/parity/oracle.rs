@@ -100,8 +100,12 @@ pub fn step(spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) -
     };
     for q in 0..plan.queries.len() {
         query(spec, plan, q, entities, (&operands, &sizes), &mut out);
-        if plan.predicts_relations {
-            pair(spec, plan, q, entities, relations, &mut out);
+        if let (true, Candidates::All { offsets, positives }) =
+            (plan.predicts_relations, &plan.candidates)
+        {
+            for &answer in &positives[offsets[q] as usize..offsets[q + 1] as usize] {
+                pair(spec, plan, (q, answer), entities, relations, &mut out);
+            }
         }
     }
     out.relations = cores::to_rows(spec.model, relations, entities.width, out.relations);
@@ -275,18 +279,17 @@ fn as_candidate(spec: &StepSpec, plan: &Plan, row: u32, width: usize) -> Vec<f64
     kept(spec.candidate_dropout, [seed, row], width)
 }
 
-/// The relation of a query among all relations, given both entities.
+/// The relation of a query among all relations, given both entities: its own and one of its answers.
 fn pair(
     spec: &StepSpec,
     plan: &Plan,
-    q: usize,
+    (q, target_row): (usize, u32),
     entities: &Table,
     relations: &Table,
     out: &mut Step,
 ) {
     let asked = plan.queries[q];
-    let row = |position: u32| plan.entities.ids[position as usize];
-    let (entity_row, target_row) = (row(asked.entity), row(asked.target));
+    let entity_row = plan.entities.ids[asked.entity as usize];
     let inverse = asked.inverse == 1;
     let number = plan.first_query + q as u32;
     let entity_kept = kept(
@@ -312,7 +315,8 @@ fn pair(
     let scores: Vec<f64> = (vectors.iter())
         .map(|vector| spec.model.score(vector, target))
         .collect();
-    let weight = f64::from(spec.relation_weight) * f64::from(plan.weights[q]);
+    let answers = candidates(plan, q, entities.rows()).2.len();
+    let weight = f64::from(spec.relation_weight) * f64::from(plan.weights[q]) / answers as f64;
     let mut derivatives = scores.clone();
     let right = plan.relations.ids[asked.relation as usize];
     out.loss += Loss::new(LossKind::Softmax).row(&mut derivatives, &[right], weight);

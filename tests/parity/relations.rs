@@ -1,4 +1,4 @@
-//! Relation prediction beside 1-vs-all.
+//! Relation prediction beside 1-vs-all and K-vs-all.
 
 use rand::RngExt;
 use shardloom::device::{GpuOptions, testing};
@@ -7,7 +7,7 @@ use shardloom::loss::LossKind;
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, Regularizer};
 use shardloom::rng::{Purpose, stream};
-use shardloom::sampler::{Objective, Plan};
+use shardloom::sampler::{self, Objective, Plan};
 
 use crate::case::{Case, OPTIMIZERS, Pair, pick, plain};
 use crate::{backends, oracle, slices};
@@ -17,8 +17,10 @@ fn models() -> impl Iterator<Item = Model> {
     models.filter(|model| model.predicts_relations())
 }
 
+const OBJECTIVES: [Objective; 2] = [Objective::OneVsAll, Objective::KVsAll];
+
 fn draw(model: Model, optimizer: OptimizerKind, seed: u64) -> Case {
-    let objective = Objective::OneVsAll;
+    let objective = OBJECTIVES[seed as usize % 2];
     let mut case = Case::draw(model, objective, LossKind::Softmax, optimizer, seed);
     let rng = &mut stream(seed, Purpose::Init, [0, 7]);
     case.relations = pick(rng, &[1, 5, 37, 70]);
@@ -34,7 +36,7 @@ fn relation_prediction_matches_the_oracle() {
         let mut seed = 40_000;
         for model in models() {
             for optimizer in OPTIMIZERS {
-                for _ in 0..3 {
+                for _ in 0..4 {
                     seed += 1;
                     worst = worst.max(draw(model, optimizer, seed).run(&mut engine));
                 }
@@ -48,7 +50,8 @@ fn relation_prediction_matches_the_oracle() {
 fn relation_prediction_from_halves_matches_the_oracle() {
     for mut engine in backends() {
         for (stochastic, relation_shards) in [(false, 3), (true, 1)] {
-            let mut case = plain(Model::ComplEx, Objective::OneVsAll);
+            let objective = OBJECTIVES[relation_shards / 3];
+            let mut case = plain(Model::ComplEx, objective);
             case.dtype = Dtype::F16 { stochastic };
             case.relation_shards = relation_shards;
             case.spec.relation_weight = 2.0;
@@ -65,15 +68,17 @@ fn small_bindings_make_tiles_of_pairs() {
         return;
     };
     let mut engine = Backend::gpu(gpu).unwrap();
-    let mut case = Case {
-        entities: 300,
-        relations: 90,
-        dim: 30,
-        batch: 40,
-        ..plain(Model::DistMult, Objective::OneVsAll)
-    };
-    case.spec.relation_weight = 1.0;
-    case.run(&mut engine);
+    for objective in OBJECTIVES {
+        let mut case = Case {
+            entities: 300,
+            relations: 90,
+            dim: 20,
+            batch: 40,
+            ..plain(Model::DistMult, objective)
+        };
+        case.spec.relation_weight = 1.0;
+        case.run(&mut engine);
+    }
 }
 
 #[test]
@@ -124,7 +129,7 @@ fn problem(engine: &Backend, case: &Case) -> (Plan, Pair, Pair) {
 #[test]
 fn the_oracles_gradients_match_finite_differences() {
     for model in models() {
-        for seed in 0..3 {
+        for seed in 0..4 {
             let mut case = draw(model, OptimizerKind::Sgd, 42_000 + seed);
             (case.entities, case.dim, case.batch, case.relations) = (7, 6, 5, 3);
             // The reported loss leaves the penalty out.
@@ -184,21 +189,22 @@ fn what_cannot_predict_relations_is_refused() {
         case.spec.relation_weight = 1.0;
         let unmade = Plan {
             predicts_relations: false,
+            pairs: Vec::new(),
             ..plan.clone()
         };
         refused(&case, &unmade, "plan");
         let mut fewer = plan.clone();
         fewer.relations.ids.pop();
         refused(&case, &fewer, "all relations");
-        let other = Case {
-            objective: Objective::KVsAll,
-            ..plain(Model::ComplEx, Objective::KVsAll)
-        };
-        let mut many = other.sampler();
-        many.objective = Objective::KVsAll;
-        let mut plan_of_many = many.plan(&many.order(1), 0, &mut many.scratch());
-        plan_of_many.predicts_relations = true;
-        refused(&case, &plan_of_many, "one right answer");
+        let mut fewer = plan.clone();
+        fewer.pairs.pop();
+        refused(&case, &fewer, "each right answer");
+        for pair in [(99, 0), (0, 99)] {
+            let mut beyond = plan.clone();
+            let (query, answer) = pair;
+            beyond.pairs[3] = sampler::Pair { query, answer };
+            refused(&case, &beyond, "beyond");
+        }
         case.spec.model = Model::TransEL2;
         refused(&case, &plan, "linear");
         assert!(before == [entities.read(&engine), relations.read(&engine)]);

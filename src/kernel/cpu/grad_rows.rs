@@ -13,12 +13,12 @@ pub(super) fn add_inputs(inputs: &[f32], places: &[u32], gradient: &mut [f32]) {
     }
 }
 
-/// Adds the contributions of those places that are answers of pair queries.
+/// Adds the contributions of those places that are ends of pairs.
 #[inline(always)]
-pub(super) fn add_answers(answers: &[f32], places: &[u32], gradient: &mut [f32]) {
+pub(super) fn add_ends(ends: &[f32], places: &[u32], gradient: &mut [f32]) {
     for &word in places {
-        if let Place::Pair(q) = Place::unpack(word) {
-            add(answers, q, gradient);
+        if let Place::Pair(end) = Place::unpack(word) {
+            add(ends, end, gradient);
         }
     }
 }

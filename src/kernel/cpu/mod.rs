@@ -167,7 +167,7 @@ impl Engine {
             work.all(spec, plan, &view);
             drop(view);
             if let Some(table) = &all_relations {
-                work.relations(spec, plan, table);
+                self.loss += work.relations(spec, plan, table);
             }
             drop(all_relations);
         } else {

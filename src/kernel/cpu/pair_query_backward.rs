@@ -5,7 +5,7 @@ use crate::model::{
     KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, pair_lane_backward, set_lane,
 };
 
-/// Adds to `d_entity` and overwrites `d_target` with one query's contributions.
+/// Overwrites `d_entity` and `d_target` with one pair's contributions.
 #[inline(always)]
 pub(super) fn pair_query_backward(
     model: Model,
@@ -58,10 +58,7 @@ impl KindVisitor for Backward<'_> {
             let t = lane(O::ENTITY, self.target, k);
             let d_pair = lane(O::RELATION, self.d_pair, k);
             let (de, dt) = pair_lane_backward::<O, f32>(e, t, d_pair, self.inverse);
-            let sum: O::Lane<f32> = lane(O::ENTITY, self.d_entity, k);
-            let (sum, de) = (sum.values(), kept.times(de).values());
-            let sum = std::array::from_fn(|v| sum[v] + de[v]);
-            set_lane(O::ENTITY, self.d_entity, k, O::Lane::<f32>::of(sum));
+            set_lane(O::ENTITY, self.d_entity, k, kept.times(de));
             set_lane(O::ENTITY, self.d_target, k, dt);
         }
     }

@@ -17,16 +17,18 @@ use super::step::{task, tile};
 use super::table::View;
 use crate::kernel::StepSpec;
 use crate::loss::{Loss, LossKind};
-use crate::sampler::Plan;
+use crate::sampler::{Pair, Plan};
 
 /// What predicting relations needs beside the buffers of a step.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    /// Pair queries and their gradients: queries × relation width.
+    /// Pair queries and their gradients: pairs × relation width.
     queries: Values,
     d_queries: Values,
-    /// Contributions to right answers: queries × entity width.
-    pub d_answers: Values,
+    /// Contributions to answer and known entity: pairs × 2 × entity width.
+    pub d_ends: Values,
+    /// The loss of every pair.
+    losses: Values,
     /// Gradients of whole shards of relations, and the first row of each.
     gradients: Vec<Values>,
     firsts: Vec<usize>,
@@ -47,23 +49,26 @@ impl Pairs {
         let Pairs {
             queries,
             d_queries,
-            d_answers,
+            d_ends,
+            losses,
             gradients,
             firsts: _,
         } = self;
-        [queries, d_queries, d_answers].into_iter().chain(gradients)
+        [queries, d_queries, d_ends, losses]
+            .into_iter()
+            .chain(gradients)
     }
 }
 
 impl Workspace {
-    /// Forward and backward of the relations' own loss, a tile of queries at a time. Adds to the
-    /// queries' losses and to the contributions to their entities; what relations get waits for
-    /// [`Pairs::add_gradient`].
-    pub(super) fn relations(&mut self, spec: &StepSpec, plan: &Plan, table: &View<'_>) {
+    /// Forward and backward of the relations' own loss, a tile of pairs at a time. What entities get
+    /// lies in [`Pairs::d_ends`], what relations get waits for [`Pairs::add_gradient`]. Returns the
+    /// loss.
+    pub(super) fn relations(&mut self, spec: &StepSpec, plan: &Plan, table: &View<'_>) -> f64 {
         let Some(step) = self.geometry(spec, plan) else {
-            return;
+            return 0.0;
         };
-        let (n, relations) = (plan.queries.len(), table.spec.layout.rows());
+        let (n, relations) = (plan.pairs.len(), table.spec.layout.rows());
         let (ew, rw) = (step.ew, step.rw);
         let tile = tile(relations);
         self.scores.room(tile.min(n) * relations);
@@ -79,7 +84,8 @@ impl Workspace {
         let pairs = &mut self.prediction;
         pairs.queries.room(n * rw);
         pairs.d_queries.room(n * rw);
-        pairs.d_answers.room(n * ew);
+        pairs.d_ends.room(n * 2 * ew);
+        pairs.losses.room(n);
         let shards = table.shards.len();
         let ranges = || (0..shards).map(|s| table.spec.layout.range(s));
         pairs.firsts.clear();
@@ -96,26 +102,25 @@ impl Workspace {
             let blocks = pairs.queries[first * rw..end * rw]
                 .par_chunks_mut(task * rw)
                 .zip(pairs.d_queries[first * rw..end * rw].par_chunks_mut(task * rw))
-                .zip(pairs.d_answers[first * ew..end * ew].par_chunks_mut(task * ew))
-                .zip(self.d_inputs[first * ew..end * ew].par_chunks_mut(task * ew))
+                .zip(pairs.d_ends[first * 2 * ew..end * 2 * ew].par_chunks_mut(task * 2 * ew))
                 .zip(self.scores[..(end - first) * relations].par_chunks_mut(task * relations))
-                .zip(self.losses[first..end].par_chunks_mut(task));
-            let rows = |q: usize| {
-                let query = &plan.queries[q];
-                let [entity, target] = [query.entity, query.target].map(|p| p as usize * ew);
+                .zip(pairs.losses[first..end].par_chunks_mut(task));
+            let rows = |pair: &Pair| {
+                let query = &plan.queries[pair.query as usize];
+                let [entity, target] = [query.entity, pair.answer].map(|p| p as usize * ew);
                 let inverse = query.inverse == 1;
                 (&pulled[entity..][..ew], &targets[target..][..ew], inverse)
             };
             blocks
                 .enumerate()
-                .for_each(|(b, (((((p, dp), dt), de), s), l))| {
-                    let first = first + b * task;
+                .for_each(|(b, ((((p, dp), d_ends), s), l))| {
+                    let listed = &plan.pairs[first + b * task..][..l.len()];
                     simd(
                         #[inline(always)]
                         || {
-                            for (i, pair) in p.chunks_exact_mut(rw).enumerate() {
-                                let q = first + i;
-                                pair_query(spec.model, &step.dropout, q as u32, rows(q), pair);
+                            for (pair, out) in listed.iter().zip(p.chunks_exact_mut(rw)) {
+                                let dropout = &step.dropout;
+                                pair_query(spec.model, dropout, pair.query, rows(pair), out);
                             }
                         },
                     );
@@ -125,10 +130,10 @@ impl Workspace {
                         #[inline(always)]
                         || {
                             let scored = s.chunks_exact_mut(relations).zip(l.iter_mut());
-                            for (q, (scores, value)) in (first..).zip(scored) {
-                                let right = [plan.queries[q].relation];
-                                let weight = spec.relation_weight * plan.weights[q];
-                                *value +=
+                            for (pair, (scores, value)) in listed.iter().zip(scored) {
+                                let right = [plan.queries[pair.query as usize].relation];
+                                let weight = spec.pair_weight(plan, pair);
+                                *value =
                                     loss(&cost, similarity, scores, &right, weight, &mut slopes);
                             }
                         },
@@ -137,14 +142,15 @@ impl Workspace {
                     simd(
                         #[inline(always)]
                         || {
-                            let outputs = de.chunks_exact_mut(ew).zip(dt.chunks_exact_mut(ew));
+                            let outputs = d_ends.chunks_exact_mut(2 * ew);
                             let gradients = dp.chunks_exact(rw).zip(outputs);
-                            for (q, (dp, (de, dt))) in (first..).zip(gradients) {
+                            for (pair, (dp, ends)) in listed.iter().zip(gradients) {
+                                let ((dt, de), q) = (ends.split_at_mut(ew), pair.query);
                                 let (model, dropout) = (spec.model, &step.dropout);
-                                pair_query_backward(model, dropout, q as u32, rows(q), dp, de, dt);
+                                pair_query_backward(model, dropout, q, rows(pair), dp, de, dt);
                                 if dropout.drops_candidates() {
-                                    let target = plan.queries[q].target as usize;
-                                    dropout.drop_candidate(plan.entities.ids[target], dt);
+                                    let answer = plan.entities.ids[pair.answer as usize];
+                                    dropout.drop_candidate(answer, dt);
                                 }
                             }
                         },
@@ -159,5 +165,6 @@ impl Workspace {
                 first == 0,
             );
         }
+        pairs.losses[..n].iter().map(|&l| f64::from(l)).sum()
     }
 }

@@ -9,7 +9,7 @@ use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_matrix::{Factors, grad_matrix};
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::{add_answers, add_inputs};
+use super::grad_rows::{add_ends, add_inputs};
 use super::loss::loss;
 use super::pull::pull;
 use super::regularize::regularize;
@@ -249,8 +249,8 @@ impl Workspace {
                             }
                             add_inputs(inputs, rows.places_of(i), gradient);
                             if plan.predicts_relations {
-                                let answers = &self.prediction.d_answers;
-                                add_answers(answers, rows.places_of(i), gradient);
+                                let ends = &self.prediction.d_ends;
+                                add_ends(ends, rows.places_of(i), gradient);
                             }
                             let strength = penalty.entity * rows.penalty[i];
                             let row = &values[i * step.ew..][..step.ew];

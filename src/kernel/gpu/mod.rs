@@ -189,10 +189,11 @@ impl Engine {
 
         let recorder = unlocked(&mut self.recorder);
         step.record(recorder, &self.gpu, &self.uploaded, &self.work)?;
-        let pairs = plan.predicts_relations.then_some(&self.work.pair_losses);
-        for losses in [&self.work.losses].into_iter().chain(pairs) {
+        let (all, work) = (&self.uploaded, &self.work);
+        let pairs = (plan.predicts_relations).then_some((&all.pairs, &work.pair_losses));
+        for (params, losses) in [(&all.params, &work.losses)].into_iter().chain(pairs) {
             let (slot, buffers) = (self.steps as u32, [losses.buffer(), &self.step_losses]);
-            loss::loss_sum(recorder, &self.uploaded.params, slot, buffers)?;
+            loss::loss_sum(recorder, params, slot, buffers)?;
             self.steps += 1;
         }
         Ok(())

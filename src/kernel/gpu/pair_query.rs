@@ -8,7 +8,7 @@ use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Model;
 
-/// Makes the step's pair queries from pulled rows.
+/// Makes the step's pair queries from pulled rows; the queries of `params` are pairs.
 pub(super) fn pair_query(
     recorder: &mut Recorder,
     params: &Params,

@@ -1,4 +1,4 @@
-//! `pair_query_backward`: ∂loss/∂pair query → contributions to entity and target rows.
+//! `pair_query_backward`: ∂loss/∂pair query → contributions to the rows of known entity and answer.
 
 use super::params::Params;
 use super::query::invocations;
@@ -8,7 +8,7 @@ use super::workspace::Workspace;
 use crate::device::DeviceError;
 use crate::model::Model;
 
-/// Adds to the ∂loss/∂entity that `query_backward` left, and writes ∂loss/∂target after it.
+/// Writes them after what `query_backward` left, two rows a pair; the queries of `params` are pairs.
 pub(super) fn pair_query_backward(
     recorder: &mut Recorder,
     params: &Params,

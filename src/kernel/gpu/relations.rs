@@ -24,12 +24,11 @@ pub(super) fn make_room(
     plan: &Plan,
     width: usize,
 ) -> Result<(), DeviceError> {
-    let (n, rows) = (plan.queries.len(), plan.relations.len());
+    let (n, rows) = (plan.pairs.len(), plan.relations.len());
     let tile = tile(gpu, rows).min(n);
     work.pair_queries.room(gpu, n * width)?;
     work.d_pairs.room(gpu, n * width)?;
     work.pair_losses.room(gpu, n)?;
-    work.slopes.room(gpu, n)?;
     work.scores.room(gpu, tile * rows)?;
     let slices = most_slices(gpu, tile, width).min(rows.div_ceil(SLICE as usize));
     work.slices.room(gpu, slices * tile * width)
@@ -53,8 +52,15 @@ pub(super) fn record(
     let tile = tile(gpu, pairs.rows as usize) as u32;
     let most = most_slices(gpu, tile.min(pairs.queries) as usize, pairs.width as usize) as u32;
 
-    // Targets are candidates: their masks are named by their rows.
-    let params = &uploaded.entities.params(params);
+    // Answers are candidates: their masks are named by their rows.
+    let params = &Params {
+        queries: pairs.queries,
+        at_queries: pairs.at_queries,
+        at_slots: pairs.at_slots,
+        // Contributions of pairs come after those of queries.
+        extra: params.queries,
+        ..uploaded.entities.params(params)
+    };
     pair_query(recorder, params, model, work)?;
     for first in (0..pairs.queries).step_by(tile as usize) {
         let pairs = &Params {

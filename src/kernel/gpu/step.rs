@@ -63,8 +63,8 @@ impl Step<'_> {
             core.make_room(work, gpu, true)?;
         }
         work.queries.room(gpu, n * width)?;
-        let halves = if plan.predicts_relations { 2 } else { 1 };
-        work.d_queries.room(gpu, halves * n * width)?;
+        work.d_queries
+            .room(gpu, (n + 2 * plan.pairs.len()) * width)?;
         if self.spec.model.has_matrices() {
             work.d_inputs.room(gpu, n * width)?;
         } else {

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use super::params::{NONE, Params};
 use crate::kernel::{RankQuery, StepSpec};
-use crate::sampler::{Candidates, Plan, Query, Rows};
+use crate::sampler::{Candidates, Pair, Plan, Query, Rows};
 
 /// The words of a training step's plan, where they lie: they are put together only in the memory
 /// that goes up.
@@ -145,26 +145,36 @@ impl<'a> Parts<'a> {
             entities: parts.add_rows(&plan.entities),
             relations: parts.add_rows(&plan.relations),
             pairs: match plan.predicts_relations {
-                true => parts.pairs(spec.relation_weight, plan, &params),
+                true => parts.pairs(spec, plan, &params),
                 false => Params::default(),
             },
         };
         (uploaded, parts)
     }
 
-    /// Lays out what predicting relations takes: the plan has all of them.
-    fn pairs(&mut self, weight: f32, plan: &Plan, params: &Params) -> Params {
-        let weights: Vec<u32> = (plan.weights.iter())
-            .map(|w| (weight * w).to_bits())
-            .collect();
-        let offsets: Vec<u32> = (0..=params.queries).collect();
-        let relations: Vec<u32> = plan.queries.iter().map(|query| query.relation).collect();
-        let rows = plan.relations.len() as u32;
+    /// Lays out what predicting relations takes: the plan has all of them. Each pair is a query.
+    fn pairs(&mut self, spec: &StepSpec, plan: &Plan, params: &Params) -> Params {
+        let of = |pair: &Pair| plan.queries[pair.query as usize];
+        let query = |pair: &Pair| Query {
+            target: pair.answer,
+            ..of(pair)
+        };
+        let queries: Vec<Query> = plan.pairs.iter().map(query).collect();
+        let numbers: Vec<u32> = plan.pairs.iter().map(|pair| pair.query).collect();
+        let weight = |pair: &Pair| spec.pair_weight(plan, pair).to_bits();
+        let weights: Vec<u32> = plan.pairs.iter().map(weight).collect();
+        let offsets: Vec<u32> = (0..=plan.pairs.len() as u32).collect();
+        let relations: Vec<u32> = queries.iter().map(|query| query.relation).collect();
+        let (rows, count) = (plan.relations.len() as u32, plan.pairs.len() as u32);
         Params {
+            queries: count,
+            count,
             width: params.relation_width,
             cells: params.relation_width,
             candidates: rows,
             rows,
+            at_queries: self.add(words(&queries).to_vec()),
+            at_slots: self.add(numbers),
             at_weights: self.add(weights),
             at_offsets: self.add(offsets),
             at_positives: self.add(relations),

@@ -77,7 +77,7 @@ workspace! {
     /// Query vectors: queries × entity width.
     queries,
     /// ∂loss/∂query, then contributions of queries to their entities (but see `d_inputs`); where
-    /// relations are predicted, those to their right answers come after them.
+    /// relations are predicted, those of pairs to both their ends come after them.
     d_queries,
     /// Contributions of queries to their entities, where relations are matrices.
     d_inputs,
@@ -87,7 +87,7 @@ workspace! {
     scores,
     /// The loss of every query.
     losses,
-    /// Pair queries, ∂loss/∂(pair query), and the loss of the relation of every query.
+    /// Pair queries, ∂loss/∂(pair query), and the loss of the relation of every pair.
     pair_queries,
     d_pairs,
     pair_losses,

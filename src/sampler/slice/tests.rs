@@ -102,13 +102,13 @@ fn spelled(plan: &Plan) -> Vec<Spelled> {
 }
 
 /// Places in the numbers of the whole plan.
-fn places(plan: &Plan, rows: &Rows, i: usize, slots: usize) -> Vec<Place> {
+fn places(plan: &Plan, rows: &Rows, i: usize, slots: usize, pairs: usize) -> Vec<Place> {
     let first = plan.first_query;
     let name = |&word: &u32| match Place::unpack(word) {
         Place::Input(q) => Place::Input(first + q),
         Place::Positive(q) => Place::Positive(first + q),
         Place::Slot(s) => Place::Slot(slots as u32 + s),
-        Place::Pair(q) => Place::Pair(first + q),
+        Place::Pair(end) => Place::Pair(2 * pairs as u32 + end),
     };
     rows.places_of(i).iter().map(name).collect()
 }
@@ -147,7 +147,7 @@ proptest! {
             let whole = table(&plan);
             let mut lists = vec![Vec::new(); whole.len()];
             let mut union = BTreeSet::new();
-            let mut slots = 0;
+            let (mut slots, mut pairs) = (0, 0);
             for slice in &slices {
                 let rows = table(slice);
                 prop_assert!(rows.ids.is_sorted_by(|a, b| a < b));
@@ -155,7 +155,7 @@ proptest! {
                 prop_assert_eq!((rows.penalty.len(), rows.occurrences.len()), (rows.len(), rows.len()));
                 union.extend(rows.ids.iter().copied());
                 for (i, id) in rows.ids.iter().enumerate() {
-                    let list = places(slice, rows, i, slots);
+                    let list = places(slice, rows, i, slots, pairs);
                     let needed = !list.is_empty() || rows.occurrences[i] > 0;
                     let core = std::ptr::eq(rows, &slice.relations)
                         && i >= rows.len() - slice.core_rows;
@@ -165,6 +165,7 @@ proptest! {
                 if let Candidates::Sampled { slots: own, .. } = &slice.candidates {
                     slots += own.len();
                 }
+                pairs += slice.pairs.len();
             }
             prop_assert!(union.iter().eq(&whole.ids));
             for (i, mut found) in lists.into_iter().enumerate() {
