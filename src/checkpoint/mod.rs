@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -27,20 +28,21 @@ use aside::Aside;
 use error::stem;
 pub use error::{CheckpointError, Fault};
 use manifest::hex;
-use read::{load, verify};
+use read::{Tables, load, verify};
 
 /// A table to write: `rows` × `width` values, row by row.
 #[derive(Clone, Copy, Debug)]
-pub struct TableView<'a> {
+pub struct TableShape<'a> {
     /// Its name in the file; "__metadata__" is taken.
     pub name: &'a str,
     /// Rows.
     pub rows: usize,
     /// Values in a row.
     pub width: usize,
-    /// `rows` × `width` values.
-    pub data: &'a [f32],
 }
+
+/// Values that are written at a time: these, or those of a row.
+const BLOCK: usize = 1 << 20;
 
 /// A table read back, to the bit.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,58 +57,53 @@ pub struct Table {
     pub data: Vec<f32>,
 }
 
-/// A checkpoint in memory.
-#[derive(Clone, Debug, PartialEq)]
+/// A checkpoint whose checksums match. Its tables are on disk until they are asked for.
+#[derive(Debug)]
 pub struct Checkpoint<S> {
     /// Its number: the epoch that was under way or just complete when it was written.
     pub epoch: u32,
     /// The state of the run.
     pub state: S,
-    /// The tables, by name.
-    pub tables: Vec<Table>,
+    tables: Tables,
 }
 
 impl<S> Checkpoint<S> {
-    /// The table of that name.
+    /// Reads the table of that name.
     ///
     /// # Errors
-    /// [`CheckpointError::NoTable`].
-    pub fn table(&self, name: &str) -> Result<&Table, CheckpointError> {
-        Ok(&self.tables[self.index(name)?])
-    }
-
-    /// Takes the table of that name out.
-    ///
-    /// # Errors
-    /// [`CheckpointError::NoTable`].
-    pub fn take_table(&mut self, name: &str) -> Result<Table, CheckpointError> {
-        let index = self.index(name)?;
-        Ok(self.tables.remove(index))
-    }
-
-    fn index(&self, name: &str) -> Result<usize, CheckpointError> {
-        let index = self.tables.iter().position(|table| table.name == name);
-        index.ok_or_else(|| CheckpointError::NoTable {
+    /// [`CheckpointError::NoTable`], and the disk's refusals.
+    pub fn table(&mut self, name: &str) -> Result<Table, CheckpointError> {
+        let found = self.tables.read(name)?;
+        found.ok_or_else(|| CheckpointError::NoTable {
             epoch: self.epoch,
             name: name.to_owned(),
         })
+    }
+
+    /// The names of the tables, ascending.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tables.names()
     }
 }
 
 /// Writes a checkpoint, creating `RUN/checkpoints`, and returns the path of its manifest. It
 /// replaces one of the same epoch; the others stay, see [`prune`].
 ///
-/// The state becomes JSON, which has no NaN and no infinities: keep such a value as an `Option`.
+/// `values` gives some successive rows of the table of that number, in place of what the buffer
+/// holds; it is asked for all of them, in order and some at a time, so that no table need be in
+/// memory as a whole. The state becomes JSON, which has no NaN and no infinities: keep such a value
+/// as an `Option`.
 ///
 /// # Errors
 /// A table whose values do not fill its shape or whose name is taken, a state without a form in
-/// JSON, and the disk's refusals. Nothing is left behind.
-pub fn write<S: Serialize>(
+/// JSON, the disk's refusals, and those of `values`. Nothing is left behind.
+pub fn write<S: Serialize, E: From<CheckpointError>>(
     run: &Path,
     epoch: u32,
     state: &S,
-    tables: &[TableView],
-) -> Result<PathBuf, CheckpointError> {
+    tables: &[TableShape],
+    mut values: impl FnMut(usize, Range<usize>, &mut Vec<f32>) -> Result<(), E>,
+) -> Result<PathBuf, E> {
     check(epoch, tables)?;
     let data_path = data_path(run, epoch);
     let manifest_path = manifest_path(run, epoch);
@@ -118,19 +115,34 @@ pub fn write<S: Serialize>(
         .iter()
         .map(|table| (table.name, table.rows, table.width));
     let header = container::header(&BTreeMap::new(), Dtype::F32, shapes).map_err(no_json)?;
-    let parts = || {
-        let values = tables.iter().map(|table| bytemuck::cast_slice(table.data));
-        std::iter::once(&header[..]).chain(values)
-    };
     let mut hasher = Sha256::new();
     let mut bytes = 0;
     let mut data = Aside::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
-    // In pieces that stay in the cache between the hasher and the file.
-    for piece in parts().flat_map(|part: &[u8]| part.chunks(1 << 18)) {
-        hasher.update(piece);
-        bytes += piece.len() as u64;
-        data.write_all(piece)
-            .map_err(CheckpointError::io("write", &data_path))?;
+    let mut put = |part: &[u8]| {
+        // In pieces that stay in the cache between the hasher and the file.
+        for piece in part.chunks(1 << 18) {
+            hasher.update(piece);
+            bytes += piece.len() as u64;
+            data.write_all(piece)
+                .map_err(CheckpointError::io("write", &data_path))?;
+        }
+        Ok::<_, CheckpointError>(())
+    };
+    put(&header)?;
+    let mut block = Vec::new();
+    for (number, table) in tables.iter().enumerate() {
+        let rows_each = (BLOCK / table.width.max(1)).max(1);
+        for first in (0..table.rows).step_by(rows_each) {
+            let rows = first..table.rows.min(first + rows_each);
+            let expected = rows.len() * table.width;
+            values(number, rows, &mut block)?;
+            if block.len() != expected {
+                let found = block.len();
+                let reason = format!("has {found} values where its shape has {expected}");
+                return Err(unwritable(epoch, table, reason).into());
+            }
+            put(bytemuck::cast_slice(&block))?;
+        }
     }
     let text = manifest::seal(epoch, file_name(epoch), bytes, hex(hasher), state);
     let text = text.map_err(no_json)?;
@@ -279,22 +291,31 @@ fn remove(path: &Path) -> Result<(), CheckpointError> {
     .map_err(CheckpointError::io("remove", path))
 }
 
-fn check(epoch: u32, tables: &[TableView]) -> Result<(), CheckpointError> {
+fn check(epoch: u32, tables: &[TableShape]) -> Result<(), CheckpointError> {
     let mut seen = BTreeSet::from(["__metadata__"]);
+    let mut bytes = Some(0usize);
     for table in tables {
-        let (rows, width, values) = (table.rows, table.width, table.data.len());
-        let reason = if !seen.insert(table.name) {
+        let TableShape { name, rows, width } = *table;
+        let size = (rows.checked_mul(width)).and_then(|values| values.checked_mul(4));
+        bytes = bytes
+            .zip(size)
+            .and_then(|(all, size)| all.checked_add(size));
+        let reason = if !seen.insert(name) {
             "has a name that is taken".to_owned()
-        } else if rows.checked_mul(width) != Some(values) {
-            format!("is {rows} × {width} but has {values} values")
+        } else if bytes.is_none() {
+            format!("is {rows} × {width}, which no file can hold")
         } else {
             continue;
         };
-        return Err(CheckpointError::Unwritable {
-            epoch,
-            name: table.name.to_owned(),
-            reason,
-        });
+        return Err(unwritable(epoch, table, reason));
     }
     Ok(())
+}
+
+fn unwritable(epoch: u32, table: &TableShape, reason: String) -> CheckpointError {
+    CheckpointError::Unwritable {
+        epoch,
+        name: table.name.to_owned(),
+        reason,
+    }
 }

@@ -1,8 +1,9 @@
 //! Reading a checkpoint: first every byte is verified, then any is believed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
@@ -75,7 +76,7 @@ pub(super) fn load<S: DeserializeOwned>(
     };
     let path = data_path(run, epoch);
     let file = File::open(&path).map_err(CheckpointError::io("read", &path))?;
-    match read_tables(BufReader::new(file), manifest.bytes) {
+    match Tables::open(file, path.clone(), manifest.bytes) {
         Ok(tables) => Ok(Ok(Checkpoint {
             epoch,
             state,
@@ -89,32 +90,72 @@ pub(super) fn load<S: DeserializeOwned>(
     }
 }
 
-fn read_tables(mut file: impl Read, bytes: u64) -> io::Result<Vec<Table>> {
-    let header = container::read_header(&mut file, bytes)?;
-    let mut tables = Vec::new();
-    for name in header.offset_keys() {
-        let Some(info) = header.info(&name) else {
-            continue;
-        };
-        let (Dtype::F32, &[rows, width]) = (info.dtype, &info.shape[..]) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "table {name:?} has shape {:?} of {:?}, not rows × width of F32",
-                    info.shape, info.dtype
-                ),
-            ));
+/// An open file of tables. It may be removed meanwhile, and is read all the same.
+#[derive(Debug)]
+pub(super) struct Tables {
+    file: File,
+    path: PathBuf,
+    /// By name.
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    rows: usize,
+    width: usize,
+    /// Where its values begin, in bytes.
+    at: u64,
+}
+
+impl Tables {
+    /// Reads what there is. No value is read yet.
+    fn open(mut file: File, path: PathBuf, bytes: u64) -> io::Result<Tables> {
+        let header = container::read_header(BufReader::new(&mut file), bytes)?;
+        let first = bytes - header.data_len() as u64;
+        let mut entries = BTreeMap::new();
+        for name in header.offset_keys() {
+            let Some(info) = header.info(&name) else {
+                continue;
+            };
+            let (Dtype::F32, &[rows, width]) = (info.dtype, &info.shape[..]) else {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "table {name:?} has shape {:?} of {:?}, not rows × width of F32",
+                        info.shape, info.dtype
+                    ),
+                ));
+            };
+            let at = first + info.data_offsets.0 as u64;
+            entries.insert(name, Entry { rows, width, at });
+        }
+        Ok(Tables {
+            file,
+            path,
+            entries,
+        })
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The table of that name, if there is one.
+    pub fn read(&mut self, name: &str) -> Result<Option<Table>, CheckpointError> {
+        let Some(&Entry { rows, width, at }) = self.entries.get(name) else {
+            return Ok(None);
         };
         // The header's own check has multiplied these without overflow.
         let mut data = vec![0.0; rows * width];
-        file.read_exact(bytemuck::cast_slice_mut(&mut data))?;
-        tables.push(Table {
-            name,
+        let bytes = bytemuck::cast_slice_mut(&mut data);
+        let read = self.file.seek(SeekFrom::Start(at));
+        read.and_then(|_| self.file.read_exact(bytes))
+            .map_err(CheckpointError::io("read", &self.path))?;
+        Ok(Some(Table {
+            name: name.to_owned(),
             rows,
             width,
             data,
-        });
+        }))
     }
-    tables.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(tables)
 }

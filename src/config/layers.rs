@@ -317,7 +317,7 @@ mod tests {
         assert!(error("relation_weight = nan").contains("out of range"));
         assert!(error("relation_weight = 1e-60").contains("too small"));
         assert!(error("relation_weight = 1\nmodel = \"rotate\"").contains("complex, distmult"));
-        assert!(error("relation_weight = 1\nobjective = \"kvsall\"").contains("1vsall"));
+        assert!(error("relation_weight = 1\nobjective = \"negatives\"").contains("1vsall"));
         assert!(error("relation_weight = 1\nloss = \"bce\"").contains("softmax"));
         assert!(error("dtype = \"f64\"").contains("f16"));
         let many =

@@ -1,6 +1,7 @@
 //! The choice between the GPU's engine and the CPU's, made once per call.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::push::{on_cpu, on_gpu};
 use super::{
@@ -116,7 +117,28 @@ impl Backend {
     /// # Errors
     /// If the device is lost.
     pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
-        on_engine!(self, engine, [table] => engine.read(table, column))
+        let mut all = Vec::new();
+        self.read_part(table, column, 0..table.spec().layout.rows(), &mut all)?;
+        Ok(all)
+    }
+
+    /// Successive rows of a column, in table order, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] for a row that the table has not; if the device is lost.
+    pub fn read_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        let spec = table.spec();
+        if let Some(last) = rows.end.checked_sub(1).filter(|_| !rows.is_empty()) {
+            check::rows(spec, [u32::try_from(last).unwrap_or(u32::MAX)])?;
+        }
+        out.resize(rows.len() * column.width(spec), 0.0);
+        on_engine!(self, engine, [table] => engine.read_part(table, column, rows, out))
     }
 
     /// Replaces all rows of a column.

@@ -92,6 +92,22 @@ impl ShardLayout {
         self.starts[shard]..self.starts[shard + 1]
     }
 
+    /// Successive rows of the table, shard by shard: the shard, their places in it, and where they
+    /// are among the rows asked for.
+    pub fn parts(
+        &self,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> + '_ {
+        (0..self.shards()).filter_map(move |shard| {
+            let range = self.range(shard);
+            let (first, end) = (range.start.max(rows.start), range.end.min(rows.end));
+            (first < end).then(|| {
+                let places = first - range.start..end - range.start;
+                (shard, places, first - rows.start..end - rows.start)
+            })
+        })
+    }
+
     /// The shard that holds just these rows of the table, in this order.
     pub fn shard_of_all(&self, rows: &[u32]) -> Option<usize> {
         let (shard, _) = self.locate(*rows.first()?);

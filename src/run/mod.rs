@@ -27,7 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::aside::Aside;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, TableView};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyError};
 use crate::kernel::{Backend, Column, KernelError};
@@ -251,8 +251,7 @@ impl Run {
         let checkpoint = self.checkpoint(epoch)?;
         let storage = self.config.storage();
         let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
-        fill(&server, &checkpoint)?;
-        Ok((server, checkpoint.state))
+        fill(&server, checkpoint).map(|state| (server, state))
     }
 
     /// The same, but with shards on the devices that the configuration names: to go on training.
@@ -266,8 +265,7 @@ impl Run {
     ) -> Result<(ParameterServer, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
         let server = open_server(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
-        fill(&server, &checkpoint)?;
-        Ok((server, checkpoint.state))
+        fill(&server, checkpoint).map(|state| (server, state))
     }
 
     /// The latest checkpoint, or the one of an epoch.
@@ -284,8 +282,7 @@ impl Run {
     /// If it is missing, torn or altered, or the device is lost.
     pub fn restore(&self, server: &ParameterServer, epoch: u32) -> Result<TrainState, RunError> {
         let checkpoint = checkpoint::read(&self.path, epoch)?;
-        fill(server, &checkpoint)?;
-        Ok(checkpoint.state)
+        fill(server, checkpoint)
     }
 
     /// Loads the checkpoint that did best in validation; the latest where there is no such.
@@ -313,26 +310,27 @@ impl Run {
     /// # Errors
     /// If the disk refuses or the device is lost.
     pub fn save(&self, server: &ParameterServer, state: &TrainState) -> Result<(), RunError> {
-        let mut data = Vec::new();
-        for (table, column) in columns(server) {
-            data.push((
-                column_name(table, column),
-                table,
-                column,
-                server.read(table, column)?,
-            ));
-        }
-        let views: Vec<TableView> = data
-            .iter()
-            .map(|(name, table, column, values)| TableView {
+        let columns = columns(server);
+        let names: Vec<String> = (columns.iter())
+            .map(|&(table, column)| column_name(table, column))
+            .collect();
+        let shapes: Vec<TableShape> = (names.iter().zip(&columns))
+            .map(|(name, &(table, column))| TableShape {
                 name,
-                rows: server.shape().rows(*table),
-                width: column.width(&server.spec(*table)),
-                data: values,
+                rows: server.shape().rows(table),
+                width: column.width(&server.spec(table)),
             })
             .collect();
         let number = state.checkpoint();
-        checkpoint::write(&self.path, number, state, &views)?;
+        let mut reader = None;
+        checkpoint::write(&self.path, number, state, &shapes, |i, rows, out| {
+            let (table, column) = columns[i];
+            let reader = match &mut reader {
+                Some((of, reader)) if *of == i => reader,
+                other => &mut other.insert((i, server.column(table, column))).1,
+            };
+            Ok::<_, RunError>(reader.read(rows, out)?)
+        })?;
         let kept = checkpoint::list(&self.path)?;
         let before = kept.iter().rev().find(|&&epoch| epoch < number).copied();
         let best = state.best.map(|(_, epoch)| epoch);
@@ -355,7 +353,11 @@ impl Run {
     }
 }
 
-fn fill(server: &ParameterServer, checkpoint: &Checkpoint<TrainState>) -> Result<(), RunError> {
+/// Puts a checkpoint's tables into a server, a column at a time.
+fn fill(
+    server: &ParameterServer,
+    mut checkpoint: Checkpoint<TrainState>,
+) -> Result<TrainState, RunError> {
     for (table, column) in columns(server) {
         server.write(
             table,
@@ -363,7 +365,7 @@ fn fill(server: &ParameterServer, checkpoint: &Checkpoint<TrainState>) -> Result
             &checkpoint.table(&column_name(table, column))?.data,
         )?;
     }
-    Ok(())
+    Ok(checkpoint.state)
 }
 
 /// Every column that the optimizer keeps.

@@ -158,7 +158,7 @@ impl Run {
         pairs: Vec<(u32, u32)>,
     ) -> Result<Matched, RunError> {
         let shape = self.shape()?;
-        let found = checkpoint.take_table(table.name())?;
+        let found = checkpoint.table(table.name())?;
         let (rows, width) = (shape.rows(table), shape.width(table));
         if (found.rows, found.width) != (rows, width) {
             let reason = format!(

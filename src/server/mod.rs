@@ -16,6 +16,7 @@
 mod assignment;
 mod barrier;
 mod bounded;
+mod column;
 mod desk;
 mod error;
 mod guard;
@@ -41,6 +42,7 @@ mod vote;
 mod worker;
 
 pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
+pub use column::ColumnReader;
 pub use error::ServerError;
 pub use init::{Initializer, Spread};
 pub use keepers::measure_speed;

@@ -1,5 +1,6 @@
 //! A table whose shards lie on one device, or on several.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,7 +37,7 @@ fn next_version() -> u64 {
 
 impl Shelf {
     /// The storage rows of the whole table that lie here, shard by shard.
-    fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = Range<usize>> {
         self.shards.iter().map(|&shard| layout.range(shard))
     }
 }
@@ -122,21 +123,38 @@ impl Shelves {
 
     /// All rows of a column, in storage order.
     pub fn read(&self, column: Column) -> Result<Vec<f32>, KernelError> {
-        if let Some(shelf) = self.alone() {
-            return self.keepers[shelf.keeper].read(&shelf.table, column);
-        }
-        let width = column.width(&self.spec);
-        let mut out = vec![0.0; self.spec.layout.rows() * width];
-        for shelf in &self.shelves {
-            let values = self.keepers[shelf.keeper].read(&shelf.table, column)?;
-            let mut rest = &values[..];
-            for range in shelf.ranges(&self.spec.layout) {
-                let (shard, later) = rest.split_at(range.len() * width);
-                out[range.start * width..][..shard.len()].copy_from_slice(shard);
-                rest = later;
-            }
-        }
+        let mut out = Vec::new();
+        self.read_part(column, 0..self.spec.layout.rows(), &mut out)?;
         Ok(out)
+    }
+
+    /// Successive storage rows of a column, in place of what `out` holds.
+    pub fn read_part(
+        &self,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        if let Some(shelf) = self.alone() {
+            return self.keepers[shelf.keeper].read_part(&shelf.table, column, rows, out);
+        }
+        self.check(
+            rows.clone()
+                .last()
+                .map(|row| u32::try_from(row).unwrap_or(u32::MAX)),
+        )?;
+        let width = column.width(&self.spec);
+        out.resize(rows.len() * width, 0.0);
+        let mut values = Vec::new();
+        for (shard, places, part) in self.spec.layout.parts(rows) {
+            let (shelf, number) = self.home(shard);
+            let first = shelf.table.spec().layout.range(number).start;
+            let here = first + places.start..first + places.end;
+            let keeper = &self.keepers[shelf.keeper];
+            keeper.read_part(&shelf.table, column, here, &mut values)?;
+            out[part.start * width..part.end * width].copy_from_slice(&values);
+        }
+        Ok(())
     }
 
     /// Replaces all rows of a column, given in storage order.
@@ -172,14 +190,7 @@ impl Shelves {
             return self.keepers[shelf.keeper].read_rows(&shelf.table, rows, out);
         }
         let (layout, width) = (&self.spec.layout, self.spec.width);
-        let beyond = rows.iter().find(|&&row| row as usize >= layout.rows());
-        if let Some(&row) = beyond {
-            return Err(KernelError::Row {
-                table: self.spec.name,
-                row,
-                rows: layout.rows(),
-            });
-        }
+        self.check(rows.iter().copied())?;
         let mut asked = vec![(Vec::new(), Vec::new()); self.shelves.len()];
         for (at, &row) in rows.iter().enumerate() {
             let (shard, place) = layout.locate(row);
@@ -295,6 +306,19 @@ impl Shelves {
         }
         shelves.name_rows(names)?;
         Ok(shelves)
+    }
+
+    /// Checks that there are these storage rows.
+    fn check(&self, rows: impl IntoIterator<Item = u32>) -> Result<(), KernelError> {
+        let end = self.spec.layout.rows();
+        match rows.into_iter().find(|&row| row as usize >= end) {
+            None => Ok(()),
+            Some(row) => Err(KernelError::Row {
+                table: self.spec.name,
+                row,
+                rows: end,
+            }),
+        }
     }
 
     /// The only shelf, if all shards lie on it.

@@ -98,6 +98,15 @@ async fn rows_are_read_and_written_wherever_they_are() {
                 assert!(found == wanted);
             }
             for column in COLUMNS {
+                let whole = one.read(table, column).unwrap();
+                let mut reader = server.column(table, column);
+                for rows in [0..20, 3..4, 2..11, 7..7, 13..20] {
+                    reader.read(rows.clone(), &mut found).unwrap();
+                    assert!(found == whole[rows.start * 4..rows.end * 4]);
+                }
+                assert!(reader.read(5..21, &mut found).is_err());
+            }
+            for column in COLUMNS {
                 let data: Vec<f32> = (0..80).map(|i| i as f32).collect();
                 server.write(table, column, &data).unwrap();
                 assert!(server.read(table, column).unwrap() == data);

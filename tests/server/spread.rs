@@ -94,6 +94,15 @@ async fn rows_have_the_same_values_wherever_they_are() {
                 Err(ServerError::NoShard { shards: 4, .. })
             ));
 
+            for (server, column) in [&server, &range].into_iter().zip(COLUMNS) {
+                let whole = server.read(table, column).unwrap();
+                let mut reader = server.column(table, column);
+                for rows in [0..20, 3..4, 2..11, 7..7, 13..20] {
+                    reader.read(rows.clone(), &mut out).unwrap();
+                    assert!(out == whole[rows.start * 4..rows.end * 4]);
+                }
+                assert!(reader.read(5..21, &mut out).is_err());
+            }
             for column in COLUMNS {
                 let data: Vec<f32> = (0..80).map(|i| i as f32).collect();
                 server.write(table, column, &data).unwrap();

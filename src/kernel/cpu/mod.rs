@@ -49,6 +49,8 @@ pub(super) use memory::prefetch_row;
 pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 
+use std::ops::Range;
+
 use self::update::{DistinctRows, Gradients, update};
 use super::{Column, KernelError, ShardLayout, StepSpec, check};
 use crate::optim::OptimizerStep;
@@ -233,8 +235,15 @@ impl Engine {
     ///
     /// # Errors
     /// None; the signature is shared with the GPU's engine.
-    pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
-        Ok(table.read(column))
+    pub fn read_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        table.read_part(column, rows, out);
+        Ok(())
     }
 
     /// Names all rows of a table that rounds stochastically.
@@ -256,7 +265,7 @@ impl Engine {
         shard: usize,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
-        table.shard(shard).copy_values(out);
+        table.shard(shard).copy_values(0, out);
         Ok(())
     }
 

@@ -114,14 +114,13 @@ impl Table {
     }
 
     /// All rows of a column, in table order.
-    pub fn read(&self, column: Column) -> Vec<f32> {
+    pub fn read_part(&self, column: Column, rows: Range<usize>, out: &mut [f32]) {
         let width = column.width(&self.spec);
-        let mut all = vec![0.0; self.spec.layout.rows() * width];
-        for (s, shard) in self.view().shards.iter().enumerate() {
-            let range = self.spec.layout.range(s);
-            shard.copy_column(column, &mut all[range.start * width..range.end * width]);
+        let view = self.view();
+        for (s, places, part) in self.spec.layout.parts(rows) {
+            let out = &mut out[part.start * width..part.end * width];
+            view.shards[s].copy_column(column, places.start * width, out);
         }
-        all
     }
 
     /// Replaces all rows of a column.
@@ -256,8 +255,8 @@ impl Shard {
         }
     }
 
-    /// Copies all values.
-    pub(super) fn copy_values(&self, out: &mut [f32]) {
+    /// Copies values, from the given one on.
+    pub(super) fn copy_values(&self, first: usize, out: &mut [f32]) {
         // Blocks that are worth another thread's while.
         const BLOCK: usize = 1 << 18;
         let blocks: Vec<_> = out.chunks_mut(BLOCK).map(Mutex::new).collect();
@@ -265,7 +264,7 @@ impl Shard {
             for b in range {
                 // Nobody else has this block.
                 let out = &mut **blocks[b].lock().unwrap_or_else(PoisonError::into_inner);
-                let values = b * BLOCK..b * BLOCK + out.len();
+                let values = first + b * BLOCK..first + b * BLOCK + out.len();
                 match self.halves.is_empty() {
                     true => out.copy_from_slice(&self.values[values]),
                     false => widen(&self.halves[values], out),
@@ -274,11 +273,10 @@ impl Shard {
         });
     }
 
-    fn copy_column(&self, column: Column, out: &mut [f32]) {
+    fn copy_column(&self, column: Column, first: usize, out: &mut [f32]) {
         match column {
-            Column::Values => self.copy_values(out),
-            Column::First => out.copy_from_slice(&self.first),
-            Column::Second => out.copy_from_slice(&self.second),
+            Column::Values => self.copy_values(first, out),
+            _ => out.copy_from_slice(&self.column(column)[first..][..out.len()]),
         }
     }
 

@@ -47,6 +47,7 @@ pub use repeat::{CopyPair, RowBatch};
 pub use rows::GradientRows;
 pub use table::Table;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use self::push::PushWork;
@@ -130,9 +131,15 @@ impl Engine {
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
+    pub fn read_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
         self.flush()?;
-        table.read(&self.gpu, column)
+        table.read_part(&self.gpu, column, rows, out)
     }
 
     /// Replaces all rows of a column.

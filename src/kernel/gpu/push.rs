@@ -304,7 +304,7 @@ impl Engine {
         out: &mut [f32],
     ) -> Result<(), KernelError> {
         self.flush()?;
-        table.shards[shard].read_values(&self.gpu, table.spec.width, out)
+        table.shards[shard].read_values(&self.gpu, table.spec.width, 0, out)
     }
 
     /// Copies the values of some rows to the host. Waits for the device.

@@ -1,6 +1,7 @@
 //! Shard tables in the device's memory.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use half::f16;
@@ -68,19 +69,25 @@ impl Table {
         &self.spec
     }
 
-    pub(super) fn read(&self, gpu: &Gpu, column: Column) -> Result<Vec<f32>, KernelError> {
+    pub(super) fn read_part(
+        &self,
+        gpu: &Gpu,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
         let width = column.width(&self.spec);
-        let mut all = vec![0.0; self.spec.layout.rows() * width];
-        for (s, shard) in self.shards.iter().enumerate() {
-            let range = self.spec.layout.range(s);
-            let out = &mut all[range.start * width..range.end * width];
+        for (s, places, part) in self.spec.layout.parts(rows) {
+            let shard = &self.shards[s];
+            let out = &mut out[part.start * width..part.end * width];
+            let byte = (places.start * width * size_of::<f32>()) as u64;
             match (column, shard.column(column)) {
-                (Column::Values, _) => shard.read_values(gpu, width, out)?,
-                (_, Some(buffer)) => gpu.read_into(buffer, 0, out)?,
+                (Column::Values, _) => shard.read_values(gpu, width, places.start, out)?,
+                (_, Some(buffer)) => gpu.read_into(buffer, byte, out)?,
                 (_, None) => {}
             }
         }
-        Ok(all)
+        Ok(())
     }
 
     pub(super) fn write(&self, gpu: &Gpu, column: Column, data: &[f32]) -> Result<(), KernelError> {
@@ -189,14 +196,22 @@ impl Shard {
             .collect()
     }
 
-    /// Reads all values.
-    pub fn read_values(&self, gpu: &Gpu, width: usize, out: &mut [f32]) -> Result<(), KernelError> {
+    /// Reads the values of rows, from a place on.
+    pub fn read_values(
+        &self,
+        gpu: &Gpu,
+        width: usize,
+        first: usize,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
         if !self.dtype.is_half() {
-            return Ok(gpu.read_into(&self.values, 0, out)?);
+            let byte = (first * width * size_of::<f32>()) as u64;
+            return Ok(gpu.read_into(&self.values, byte, out)?);
         }
         let (width, padded) = (width.max(1), width.next_multiple_of(2));
         let mut halves = vec![f16::ZERO; out.len() / width * padded];
-        gpu.read_into(&self.values, 0, &mut halves)?;
+        let byte = (first * padded * size_of::<f16>()) as u64;
+        gpu.read_into(&self.values, byte, &mut halves)?;
         for (out, row) in out.chunks_exact_mut(width).zip(halves.chunks_exact(padded)) {
             widen(&row[..width], out);
         }

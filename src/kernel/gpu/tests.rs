@@ -95,8 +95,14 @@ fn run(
     let counts = engine
         .rank(model, &batch, &entities_table, &relations)
         .unwrap();
+    let layout = &entities_table.spec().layout;
+    let mut values = vec![0.0; layout.rows() * entities_table.spec().width];
+    let column = Column::Values;
+    engine
+        .read_part(&entities_table, column, 0..layout.rows(), &mut values)
+        .unwrap();
     Found {
-        values: engine.read(&entities_table, Column::Values).unwrap(),
+        values,
         loss: engine.take_loss().unwrap(),
         counts,
     }

@@ -171,7 +171,7 @@ proptest! {
             for (i, mut found) in lists.into_iter().enumerate() {
                 // In a whole plan, slots come after the inputs and answers of all slices.
                 found.sort_by_key(|place| matches!(place, Place::Slot(_)));
-                prop_assert_eq!(found, places(&plan, whole, i, 0));
+                prop_assert_eq!(found, places(&plan, whole, i, 0, 0));
             }
         }
     }
