@@ -68,16 +68,47 @@ pub struct Checkpoint<S> {
 }
 
 impl<S> Checkpoint<S> {
+    /// Rows and values in a row of the table of that name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTable`].
+    pub fn shape(&self, name: &str) -> Result<(usize, usize), CheckpointError> {
+        let found = self.tables.shape(name);
+        found.ok_or_else(|| CheckpointError::NoTable {
+            epoch: self.epoch,
+            name: name.to_owned(),
+        })
+    }
+
     /// Reads the table of that name.
     ///
     /// # Errors
     /// [`CheckpointError::NoTable`], and the disk's refusals.
     pub fn table(&mut self, name: &str) -> Result<Table, CheckpointError> {
-        let found = self.tables.read(name)?;
-        found.ok_or_else(|| CheckpointError::NoTable {
-            epoch: self.epoch,
+        let (rows, width) = self.shape(name)?;
+        let mut data = Vec::new();
+        self.read(name, 0..rows, &mut data)?;
+        Ok(Table {
             name: name.to_owned(),
+            rows,
+            width,
+            data,
         })
+    }
+
+    /// Reads successive rows of the table of that name, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTable`], and the disk's refusals; one of them is that the table has not
+    /// these rows.
+    pub fn read(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), CheckpointError> {
+        self.shape(name)?;
+        self.tables.read(name, rows, out)
     }
 
     /// The names of the tables, ascending.

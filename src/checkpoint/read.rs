@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -10,9 +11,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{self, Manifest, hex};
-use super::{
-    Checkpoint, CheckpointError, Fault, Table, container, data_path, file_name, manifest_path,
-};
+use super::{Checkpoint, CheckpointError, Fault, container, data_path, file_name, manifest_path};
 
 /// The manifest of a checkpoint whose checksums match, or what is wrong.
 pub(super) fn verify(run: &Path, epoch: u32) -> Result<Result<Manifest, Fault>, CheckpointError> {
@@ -140,22 +139,42 @@ impl Tables {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The table of that name, if there is one.
-    pub fn read(&mut self, name: &str) -> Result<Option<Table>, CheckpointError> {
-        let Some(&Entry { rows, width, at }) = self.entries.get(name) else {
-            return Ok(None);
-        };
-        // The header's own check has multiplied these without overflow.
-        let mut data = vec![0.0; rows * width];
-        let bytes = bytemuck::cast_slice_mut(&mut data);
-        let read = self.file.seek(SeekFrom::Start(at));
-        read.and_then(|_| self.file.read_exact(bytes))
-            .map_err(CheckpointError::io("read", &self.path))?;
-        Ok(Some(Table {
-            name: name.to_owned(),
-            rows,
+    /// Rows and width of the table of that name, if there is one.
+    pub fn shape(&self, name: &str) -> Option<(usize, usize)> {
+        self.entries
+            .get(name)
+            .map(|table| (table.rows, table.width))
+    }
+
+    /// Reads rows of the table of that name; none where there is no such table.
+    pub fn read(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), CheckpointError> {
+        out.clear();
+        let Some(&Entry {
+            rows: all,
             width,
-            data,
-        }))
+            at,
+        }) = self.entries.get(name)
+        else {
+            return Ok(());
+        };
+        // The header's own check has multiplied rows and width without overflow.
+        let read = if rows.end > all {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("table {name:?} has {all} rows, not {}", rows.end),
+            ))
+        } else {
+            out.resize(rows.len() * width, 0.0);
+            let first = at + (rows.start * width * size_of::<f32>()) as u64;
+            let bytes = bytemuck::cast_slice_mut(out);
+            let sought = self.file.seek(SeekFrom::Start(first));
+            sought.and_then(|_| self.file.read_exact(bytes))
+        };
+        read.map_err(CheckpointError::io("read", &self.path))
     }
 }

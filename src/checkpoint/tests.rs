@@ -90,6 +90,12 @@ fn comes_back_to_the_bit() {
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&relations.data), bits(&hard()));
     assert_eq!(back.table("entities").unwrap().data, [1.0, 12.0]);
+    let mut rows = vec![0.0];
+    back.read("relations", 1..2, &mut rows).unwrap();
+    assert_eq!(bits(&rows), bits(&hard()[3..]));
+    back.read("relations", 1..3, &mut rows).unwrap_err();
+    back.read("relation", 0..1, &mut rows).unwrap_err();
+    assert_eq!(back.shape("relations").unwrap(), (2, 3));
     let empty = back.table("no rows").unwrap();
     assert_eq!((empty.rows, empty.width, empty.data.len()), (0, 5, 0));
     assert_eq!(back.table("no \"width\"\n").unwrap().rows, 5);

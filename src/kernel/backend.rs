@@ -43,6 +43,12 @@ macro_rules! on_engine {
     };
 }
 
+/// The last of some rows, if there is one.
+fn last_row(rows: &Range<usize>) -> Option<u32> {
+    let last = rows.end.checked_sub(1).filter(|_| !rows.is_empty());
+    last.map(|row| u32::try_from(row).unwrap_or(u32::MAX))
+}
+
 impl Table {
     /// What the table is made of.
     pub fn spec(&self) -> &TableSpec {
@@ -134,9 +140,7 @@ impl Backend {
         out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
         let spec = table.spec();
-        if let Some(last) = rows.end.checked_sub(1).filter(|_| !rows.is_empty()) {
-            check::rows(spec, [u32::try_from(last).unwrap_or(u32::MAX)])?;
-        }
+        check::rows(spec, last_row(&rows))?;
         out.resize(rows.len() * column.width(spec), 0.0);
         on_engine!(self, engine, [table] => engine.read_part(table, column, rows, out))
     }
@@ -146,7 +150,25 @@ impl Backend {
     /// # Errors
     /// If `data` has not rows × width values, or the device is lost.
     pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
-        on_engine!(self, engine, [table] => engine.write(table, column, data))
+        self.write_part(table, column, 0..table.spec().layout.rows(), data)
+    }
+
+    /// Replaces successive rows of a column.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] for a row that the table has not; [`KernelError::Shape`] unless `data`
+    /// has rows × width values; if the device is lost.
+    pub fn write_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
+        let spec = table.spec();
+        check::rows(spec, last_row(&rows))?;
+        KernelError::check_shape(spec.name, rows.len() * column.width(spec), data.len())?;
+        on_engine!(self, engine, [table] => engine.write_part(table, column, rows, data))
     }
 
     /// The values of a shard's rows, in its order, in place of what `out` holds.

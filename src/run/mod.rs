@@ -353,17 +353,19 @@ impl Run {
     }
 }
 
-/// Puts a checkpoint's tables into a server, a column at a time.
+/// Puts a checkpoint's tables into a server, some rows at a time.
 fn fill(
     server: &ParameterServer,
     mut checkpoint: Checkpoint<TrainState>,
 ) -> Result<TrainState, RunError> {
     for (table, column) in columns(server) {
-        server.write(
-            table,
-            column,
-            &checkpoint.table(&column_name(table, column))?.data,
-        )?;
+        let name = column_name(table, column);
+        let (rows, width) = checkpoint.shape(&name)?;
+        let expected = server.shape().rows(table) * column.width(&server.spec(table));
+        KernelError::check_shape(table.name(), expected, rows * width)?;
+        server.fill(table, column, |rows, out| {
+            Ok::<_, RunError>(checkpoint.read(&name, rows, out)?)
+        })?;
     }
     Ok(checkpoint.state)
 }

@@ -3,7 +3,6 @@
 use super::{Run, RunError, RunResult};
 use crate::dataset::Dataset;
 use crate::eval;
-use crate::kernel::Column;
 use crate::report::{self, EpochPoint, GroupMetrics, MetricRow, ProjectedPoint, Report};
 use crate::server::{ParameterServer, TableName};
 
@@ -114,9 +113,10 @@ fn projection(
     let mut sample: Vec<u32> = (0..degrees.len() as u32).collect();
     sample.sort_by_key(|&e| (std::cmp::Reverse(degrees[e as usize]), e));
     sample.truncate(DRAWN);
-    let shape = server.shape();
-    let values = server.read(TableName::Entities, Column::Values)?;
-    let points = report::project(shape.entities, shape.dim, &values, &sample);
+    let mut values = Vec::new();
+    server.read_rows(TableName::Entities, &sample, &mut values)?;
+    let rows: Vec<u32> = (0..sample.len() as u32).collect();
+    let points = report::project(rows.len(), server.shape().dim, &values, &rows);
     let drawn = sample
         .iter()
         .zip(points)

@@ -1,21 +1,24 @@
-//! Columns of tables, read a few rows at a time.
+//! Columns of tables, read and written a few rows at a time, so that no copy of one is in memory as a
+//! whole.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ParameterServer;
 use super::tables::Tables;
+use super::{ParameterServer, ShardAssignment};
 use crate::kernel::{Column, KernelError, TableName};
 
-/// Reads a column of a table by and by, so that no copy of it is in memory as a whole; except where
-/// rows are not stored in their order, as with shards by hash.
+/// Values that are written at a time: these, or those of a row.
+const BLOCK: usize = 1 << 20;
+
+/// Reads a column of a table by and by.
 #[derive(Debug)]
 pub struct ColumnReader {
     tables: Arc<Tables>,
     table: TableName,
     column: Column,
-    /// By row, where storage has another order.
-    whole: Option<Vec<f32>>,
+    /// Rows of a shard.
+    part: Vec<f32>,
 }
 
 impl ParameterServer {
@@ -25,8 +28,46 @@ impl ParameterServer {
             tables: self.tables(),
             table,
             column,
-            whole: None,
+            part: Vec::new(),
         }
+    }
+
+    /// Replaces all rows of a column. `fill` is asked for successive rows, in order and some at a time,
+    /// and writes them in place of what the buffer holds.
+    ///
+    /// # Errors
+    /// Those of `fill`; [`KernelError::Shape`] if it does not write rows × width values; if the device
+    /// is lost. Rows that came before are written then.
+    pub fn fill<E: From<KernelError>>(
+        &self,
+        table: TableName,
+        column: Column,
+        mut fill: impl FnMut(Range<usize>, &mut Vec<f32>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _still = self.still();
+        let tables = self.tables();
+        let kept = tables.table(table);
+        let (rows, width) = (kept.spec().layout.rows(), column.width(kept.spec()));
+        let each = (BLOCK / width.max(1)).max(1);
+        let (mut block, mut part) = (Vec::new(), Vec::new());
+        for first in (0..rows).step_by(each) {
+            let rows = first..rows.min(first + each);
+            fill(rows.clone(), &mut block)?;
+            let Some(order) = tables.order(table) else {
+                kept.write_part(column, rows, &block)?;
+                continue;
+            };
+            KernelError::check_shape(kept.spec().name, rows.len() * width, block.len())?;
+            for (stored, of) in stretches(order, &rows) {
+                part.clear();
+                for &row in of {
+                    let at = (row as usize - rows.start) * width;
+                    part.extend_from_slice(&block[at..at + width]);
+                }
+                kept.write_part(column, stored, &part)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -34,29 +75,38 @@ impl ColumnReader {
     /// Successive rows, in place of what `out` holds.
     ///
     /// # Errors
-    /// If the table has not these rows; if the device is lost.
+    /// [`KernelError::Row`] if the table has not these rows; if the device is lost.
     pub fn read(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), KernelError> {
-        let (tables, table) = (&self.tables, self.tables.table(self.table));
-        if tables.order(self.table).is_none() {
-            return table.read_part(self.column, rows, out);
-        }
-        let width = self.column.width(table.spec());
-        let whole = match &mut self.whole {
-            Some(whole) => whole,
-            none => {
-                let stored = table.read(self.column)?;
-                none.insert(tables.by_row(self.table, width, stored))
+        let kept = self.tables.table(self.table);
+        let Some(order) = self.tables.order(self.table) else {
+            return kept.read_part(self.column, rows, out);
+        };
+        kept.check_range(&rows)?;
+        let width = self.column.width(kept.spec());
+        out.resize(rows.len() * width, 0.0);
+        for (stored, of) in stretches(order, &rows) {
+            kept.read_part(self.column, stored, &mut self.part)?;
+            for (i, &row) in of.iter().enumerate() {
+                let at = (row as usize - rows.start) * width;
+                out[at..at + width].copy_from_slice(&self.part[i * width..][..width]);
             }
-        };
-        let Some(part) = whole.get(rows.start * width..rows.end * width) else {
-            return Err(KernelError::Row {
-                table: self.table.name(),
-                row: u32::try_from(rows.end.saturating_sub(1)).unwrap_or(u32::MAX),
-                rows: table.spec().layout.rows(),
-            });
-        };
-        out.clear();
-        out.extend_from_slice(part);
+        }
         Ok(())
     }
+}
+
+/// Where successive rows are stored: they ascend within each shard, so that there they lie together.
+/// Storage rows, and what rows they are.
+fn stretches<'a>(
+    order: &'a ShardAssignment,
+    rows: &Range<usize>,
+) -> impl Iterator<Item = (Range<usize>, &'a [u32])> {
+    let (layout, rows) = (order.layout(), rows.clone());
+    (0..order.shards()).filter_map(move |shard| {
+        let all = order.rows_of(shard);
+        let below = |end: usize| all.partition_point(|&row| (row as usize) < end);
+        let (first, end) = (below(rows.start), below(rows.end));
+        let start = layout.range(shard).start;
+        (first < end).then(|| (start + first..start + end, &all[first..end]))
+    })
 }

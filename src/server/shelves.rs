@@ -138,11 +138,7 @@ impl Shelves {
         if let Some(shelf) = self.alone() {
             return self.keepers[shelf.keeper].read_part(&shelf.table, column, rows, out);
         }
-        self.check(
-            rows.clone()
-                .last()
-                .map(|row| u32::try_from(row).unwrap_or(u32::MAX)),
-        )?;
+        self.check_range(&rows)?;
         let width = column.width(&self.spec);
         out.resize(rows.len() * width, 0.0);
         let mut values = Vec::new();
@@ -159,19 +155,28 @@ impl Shelves {
 
     /// Replaces all rows of a column, given in storage order.
     pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        self.write_part(column, 0..self.spec.layout.rows(), data)
+    }
+
+    /// Replaces successive storage rows of a column.
+    pub fn write_part(
+        &self,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
         if let Some(shelf) = self.alone() {
-            self.keepers[shelf.keeper].write(&shelf.table, column, data)?;
+            self.keepers[shelf.keeper].write_part(&shelf.table, column, rows, data)?;
         } else {
+            self.check_range(&rows)?;
             let width = column.width(&self.spec);
-            let expected = self.spec.layout.rows() * width;
-            KernelError::check_shape(self.spec.name, expected, data.len())?;
-            let mut values = Vec::new();
-            for shelf in &self.shelves {
-                values.clear();
-                for range in shelf.ranges(&self.spec.layout) {
-                    values.extend_from_slice(&data[range.start * width..range.end * width]);
-                }
-                self.keepers[shelf.keeper].write(&shelf.table, column, &values)?;
+            KernelError::check_shape(self.spec.name, rows.len() * width, data.len())?;
+            for (shard, places, part) in self.spec.layout.parts(rows) {
+                let (shelf, number) = self.home(shard);
+                let first = shelf.table.spec().layout.range(number).start;
+                let here = first + places.start..first + places.end;
+                let data = &data[part.start * width..part.end * width];
+                self.keepers[shelf.keeper].write_part(&shelf.table, column, here, data)?;
             }
         }
         self.changed();
@@ -306,6 +311,12 @@ impl Shelves {
         }
         shelves.name_rows(names)?;
         Ok(shelves)
+    }
+
+    /// Checks that there are these successive rows.
+    pub fn check_range(&self, rows: &Range<usize>) -> Result<(), KernelError> {
+        let last = rows.end.checked_sub(1).filter(|_| !rows.is_empty());
+        self.check(last.map(|row| u32::try_from(row).unwrap_or(u32::MAX)))
     }
 
     /// Checks that there are these storage rows.

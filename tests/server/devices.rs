@@ -107,6 +107,17 @@ async fn rows_are_read_and_written_wherever_they_are() {
                 assert!(reader.read(5..21, &mut found).is_err());
             }
             for column in COLUMNS {
+                let row = |row: usize| (0..4).map(move |k| (row * 10 + k) as f32);
+                server
+                    .fill(table, column, |rows, out| {
+                        *out = rows.flat_map(row).collect();
+                        Ok::<_, KernelError>(())
+                    })
+                    .unwrap();
+                let wanted: Vec<f32> = (0..20).flat_map(row).collect();
+                assert!(server.read(table, column).unwrap() == wanted);
+            }
+            for column in COLUMNS {
                 let data: Vec<f32> = (0..80).map(|i| i as f32).collect();
                 server.write(table, column, &data).unwrap();
                 assert!(server.read(table, column).unwrap() == data);

@@ -231,7 +231,7 @@ impl Engine {
         )
     }
 
-    /// All rows of a column, in table order.
+    /// Successive rows of a column, in table order; none if the optimizer does not keep it.
     ///
     /// # Errors
     /// None; the signature is shared with the GPU's engine.
@@ -310,12 +310,19 @@ impl Engine {
         Ok(rearrange::rearrange(table, layout, from))
     }
 
-    /// Replaces all rows of a column.
+    /// Replaces successive rows of a column.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] unless `data` has rows × width values.
-    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
-        table.write(column, data)
+    /// None; the signature is shared with the GPU's engine.
+    pub fn write_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
+        table.write_part(column, rows, data);
+        Ok(())
     }
 
     /// The losses of all steps since the last call, added up.

@@ -10,7 +10,7 @@ use super::room;
 use super::share::{Busy, share};
 use crate::kernel::dtype::{narrow, widen};
 use crate::kernel::merge::{Merger, Source};
-use crate::kernel::{Column, Dtype, KernelError, TableSpec};
+use crate::kernel::{Column, Dtype, TableSpec};
 
 /// Values of rows that are filled in and narrowed at a time.
 const BLOCK: usize = 1 << 20;
@@ -113,7 +113,7 @@ impl Table {
         shard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All rows of a column, in table order.
+    /// Successive rows of a column, in table order.
     pub fn read_part(&self, column: Column, rows: Range<usize>, out: &mut [f32]) {
         let width = column.width(&self.spec);
         let view = self.view();
@@ -123,19 +123,14 @@ impl Table {
         }
     }
 
-    /// Replaces all rows of a column.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] unless `data` has rows × width values.
-    pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
+    /// Replaces successive rows of a column.
+    pub fn write_part(&self, column: Column, rows: Range<usize>, data: &[f32]) {
         let width = column.width(&self.spec);
-        KernelError::check_shape(self.spec.name, self.spec.layout.rows() * width, data.len())?;
-        for s in 0..self.shards.len() {
-            let range = self.spec.layout.range(s);
-            let part = &data[range.start * width..range.end * width];
-            self.shard_mut(s).write_column(column, part);
+        for (s, places, part) in self.spec.layout.parts(rows) {
+            let data = &data[part.start * width..part.end * width];
+            self.shard_mut(s)
+                .write_column(column, places.start * width, data);
         }
-        Ok(())
     }
 
     /// Names all rows of a table that rounds stochastically.
@@ -280,10 +275,11 @@ impl Shard {
         }
     }
 
-    fn write_column(&mut self, column: Column, data: &[f32]) {
+    fn write_column(&mut self, column: Column, first: usize, data: &[f32]) {
+        let place = first..first + data.len();
         match column {
-            Column::Values if !self.halves.is_empty() => narrow(data, &mut self.halves),
-            _ => self.column_mut(column).copy_from_slice(data),
+            Column::Values if !self.halves.is_empty() => narrow(data, &mut self.halves[place]),
+            _ => self.column_mut(column)[place].copy_from_slice(data),
         }
     }
 

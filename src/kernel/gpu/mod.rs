@@ -127,7 +127,7 @@ impl Engine {
         Table::new(&self.gpu, spec, fill)
     }
 
-    /// All rows of a column, in table order; none if the optimizer does not keep it.
+    /// Successive rows of a column, in table order; none if the optimizer does not keep it.
     ///
     /// # Errors
     /// If the device is lost.
@@ -142,13 +142,19 @@ impl Engine {
         table.read_part(&self.gpu, column, rows, out)
     }
 
-    /// Replaces all rows of a column.
+    /// Replaces successive rows of a column.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] unless `data` has rows × width values; or if the device is lost.
-    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
+    /// If the device is lost.
+    pub fn write_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
         self.flush()?;
-        table.write(&self.gpu, column, data)
+        table.write_part(&self.gpu, column, rows, data)
     }
 
     /// Names all rows of a table that rounds stochastically.

@@ -90,15 +90,26 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn write(&self, gpu: &Gpu, column: Column, data: &[f32]) -> Result<(), KernelError> {
+    pub(super) fn write_part(
+        &self,
+        gpu: &Gpu,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
         let width = column.width(&self.spec);
-        KernelError::check_shape(self.spec.name, self.spec.layout.rows() * width, data.len())?;
-        for (s, shard) in self.shards.iter().enumerate() {
-            let range = self.spec.layout.range(s);
-            let data = &data[range.start * width..range.end * width];
+        for (s, places, part) in self.spec.layout.parts(rows) {
+            let shard = &self.shards[s];
+            let data = &data[part.start * width..part.end * width];
+            let word = size_of::<f32>();
             match (column, shard.column(column)) {
-                (Column::Values, _) => write_values(gpu, (&shard.values, 0), &self.spec, data)?,
-                (_, Some(buffer)) => gpu.write(buffer, 0, data)?,
+                (Column::Values, _) => {
+                    let byte = places.start * row_words(&self.spec) * word;
+                    write_values(gpu, (&shard.values, byte), &self.spec, data)?;
+                }
+                (_, Some(buffer)) => {
+                    gpu.write(buffer, (places.start * width * word) as u64, data)?
+                }
                 (_, None) => {}
             }
         }
