@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use shardloom::dataset::Vocabulary;
+use shardloom::dataset::{Dataset, Vocabulary};
 use shardloom::kernel::Backend;
 use shardloom::run::Run;
 use shardloom::server::ParameterServer;
+
+use super::progress::Progress;
 
 /// Arguments that name a trained run and the device to open it on.
 #[derive(Debug, clap::Args)]
@@ -59,4 +61,56 @@ pub fn look_up(vocabulary: &Vocabulary, kind: &str, name: &str) -> Result<u32, S
 /// A path shown so that it can be typed again.
 pub fn shown(path: &Path) -> std::path::Display<'_> {
     path.display()
+}
+
+/// Which devices keep how many shards, if they are several.
+pub fn places(server: &ParameterServer) -> Option<String> {
+    if server.home().is_some() {
+        return None;
+    }
+    let mut devices: Vec<(String, [usize; 2])> = Vec::new();
+    for shard in server.shards() {
+        let home = server.home_of(shard).ok()?.to_string();
+        let at = devices.iter().position(|(device, _)| *device == home);
+        let at = at.unwrap_or_else(|| {
+            devices.push((home, [0; 2]));
+            devices.len() - 1
+        });
+        devices[at].1[shard.table as usize] += 1;
+    }
+    let parts = devices.iter().map(|(device, [entities, relations])| {
+        format!("{device}: {entities} of entities, {relations} of relations")
+    });
+    Some(format!(
+        "shards on {}",
+        parts.collect::<Vec<_>>().join("; ")
+    ))
+}
+
+/// Tells what a graph holds and what to beware of in it.
+pub fn announce(dataset: &Dataset, progress: &Progress) {
+    let Dataset {
+        name,
+        entities,
+        relations,
+        train,
+        valid,
+        test,
+        ..
+    } = dataset;
+    progress.say(&format!(
+        "{name}: {} entities, {} relations, {} + {} + {} facts",
+        entities.len(),
+        relations.len(),
+        train.len(),
+        valid.len(),
+        test.len()
+    ));
+    let report = dataset.report();
+    if let Some(weights) = report.weights {
+        progress.say(&weights.to_string());
+    }
+    for warning in report.warnings() {
+        progress.say(&format!("note: {warning}"));
+    }
 }

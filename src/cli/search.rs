@@ -10,11 +10,10 @@ use shardloom::search::{
 use shardloom::train::Observer;
 
 use super::CommandResult;
-use super::common::shown;
+use super::common::{announce, shown};
 use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
-use super::train::announce;
 
 /// Search for good settings: train configurations drawn from a space, and keep the best
 ///

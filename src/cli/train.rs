@@ -12,7 +12,7 @@ use shardloom::server::ParameterServer;
 use shardloom::train::{Ending, TrainState, Trainer, initializer, open_server, shape};
 
 use super::CommandResult;
-use super::common::{open_backend, shown};
+use super::common::{announce, open_backend, places, shown};
 use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
@@ -287,58 +287,6 @@ impl TrainArgs {
             layers.assignment(assignment)?;
         }
         Ok(layers)
-    }
-}
-
-/// Which devices keep how many shards, if they are several.
-fn places(server: &ParameterServer) -> Option<String> {
-    if server.home().is_some() {
-        return None;
-    }
-    let mut devices: Vec<(String, [usize; 2])> = Vec::new();
-    for shard in server.shards() {
-        let home = server.home_of(shard).ok()?.to_string();
-        let at = devices.iter().position(|(device, _)| *device == home);
-        let at = at.unwrap_or_else(|| {
-            devices.push((home, [0; 2]));
-            devices.len() - 1
-        });
-        devices[at].1[shard.table as usize] += 1;
-    }
-    let parts = devices.iter().map(|(device, [entities, relations])| {
-        format!("{device}: {entities} of entities, {relations} of relations")
-    });
-    Some(format!(
-        "shards on {}",
-        parts.collect::<Vec<_>>().join("; ")
-    ))
-}
-
-/// Tells what a graph holds and what to beware of in it.
-pub fn announce(dataset: &Dataset, progress: &Progress) {
-    let Dataset {
-        name,
-        entities,
-        relations,
-        train,
-        valid,
-        test,
-        ..
-    } = dataset;
-    progress.say(&format!(
-        "{name}: {} entities, {} relations, {} + {} + {} facts",
-        entities.len(),
-        relations.len(),
-        train.len(),
-        valid.len(),
-        test.len()
-    ));
-    let report = dataset.report();
-    if let Some(weights) = report.weights {
-        progress.say(&weights.to_string());
-    }
-    for warning in report.warnings() {
-        progress.say(&format!("note: {warning}"));
     }
 }
 

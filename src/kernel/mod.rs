@@ -43,6 +43,7 @@ mod layout;
 mod merge;
 mod push;
 mod repeat;
+mod rows;
 mod times;
 
 pub use backend::{Backend, Table};

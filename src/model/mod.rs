@@ -10,10 +10,12 @@
 //! line to `models!`.
 
 mod lanes;
+mod pair;
 mod real;
 mod similarity;
 
 pub use lanes::{LaneValues, Lanes, lane, lane_count, set_lane};
+pub use pair::{pair_lane, pair_lane_backward};
 pub use real::{Lane, Real, exp, sin_cos};
 pub use similarity::{ROOT_EPSILON, Similarity};
 pub use tucker::{core_matrix, core_matrix_backward};
@@ -266,42 +268,6 @@ impl Model {
         });
     }
 
-    /// Whether relations can be scored against a pair of entities by dot products: where the
-    /// similarity is one and the query is linear in the relation, the score of (e, r, t) is ⟨p, r⟩
-    /// with a *pair query* p that depends on e and t alone.
-    pub const fn predicts_relations(self) -> bool {
-        self.is_linear() && matches!(self.similarity(), Similarity::Dot)
-    }
-
-    /// The pair query of two entities, `e` known and `t` the answer; only where
-    /// [`Model::predicts_relations`].
-    pub fn pair_query<F: Real>(self, (e, t, inverse): (&[F], &[F], bool), pair: &mut [F]) {
-        self.visit_kind(PairForward {
-            e,
-            t,
-            inverse,
-            pair,
-        });
-    }
-
-    /// ∂loss/∂e and ∂loss/∂t from ∂loss/∂pair, overwriting `d_e` and `d_t`.
-    pub fn pair_query_backward<F: Real>(
-        self,
-        (e, t, inverse): (&[F], &[F], bool),
-        d_pair: &[F],
-        d_e: &mut [F],
-        d_t: &mut [F],
-    ) {
-        self.visit_kind(PairBackward {
-            e,
-            t,
-            inverse,
-            d_pair,
-            d_e,
-            d_t,
-        });
-    }
-
     /// The score of a query against a candidate row, in plain loops: the oracle.
     pub fn score<F: Real>(self, query: &[F], candidate: &[F]) -> F {
         let similarity = self.similarity();
@@ -378,75 +344,6 @@ impl<F: Real> KindVisitor for Backward<'_, F> {
             for (g, &y) in row.iter_mut().zip(right) {
                 *g = x * y;
             }
-        }
-    }
-}
-
-/// One lane of the pair query: what ∂score/∂r is, whatever r.
-#[inline(always)]
-pub fn pair_lane<O: LaneWise, F: Real>(e: O::Lane<F>, t: O::Lane<F>, inverse: bool) -> O::Lane<F> {
-    O::backward::<F>(e, LaneValues::of([F::ZERO; 4]), t, inverse).1
-}
-
-/// ∂loss/∂e and ∂loss/∂t of one lane: the score with ∂loss/∂pair in the relation's place is what
-/// they are the derivatives of.
-#[inline(always)]
-pub fn pair_lane_backward<O: LaneWise, F: Real>(
-    e: O::Lane<F>,
-    t: O::Lane<F>,
-    d_pair: O::Lane<F>,
-    inverse: bool,
-) -> (O::Lane<F>, O::Lane<F>) {
-    let (d_e, _) = O::backward::<F>(e, d_pair, t, inverse);
-    (d_e, O::forward::<F>(e, d_pair, inverse))
-}
-
-struct PairForward<'a, F> {
-    e: &'a [F],
-    t: &'a [F],
-    inverse: bool,
-    pair: &'a mut [F],
-}
-
-impl<F: Real> KindVisitor for PairForward<'_, F> {
-    type Output = ();
-
-    /// Only lanes are linear.
-    fn matrix(self) {}
-
-    #[inline(always)]
-    fn lanes<O: LaneWise>(self) {
-        for k in 0..lane_count(O::ENTITY, self.e.len()) {
-            let (e, t) = (lane(O::ENTITY, self.e, k), lane(O::ENTITY, self.t, k));
-            let pair = pair_lane::<O, F>(e, t, self.inverse);
-            set_lane(O::RELATION, self.pair, k, pair);
-        }
-    }
-}
-
-struct PairBackward<'a, F> {
-    e: &'a [F],
-    t: &'a [F],
-    inverse: bool,
-    d_pair: &'a [F],
-    d_e: &'a mut [F],
-    d_t: &'a mut [F],
-}
-
-impl<F: Real> KindVisitor for PairBackward<'_, F> {
-    type Output = ();
-
-    /// Only lanes are linear.
-    fn matrix(self) {}
-
-    #[inline(always)]
-    fn lanes<O: LaneWise>(self) {
-        for k in 0..lane_count(O::ENTITY, self.e.len()) {
-            let (e, t) = (lane(O::ENTITY, self.e, k), lane(O::ENTITY, self.t, k));
-            let d_pair = lane(O::RELATION, self.d_pair, k);
-            let (d_e, d_t) = pair_lane_backward::<O, F>(e, t, d_pair, self.inverse);
-            set_lane(O::ENTITY, self.d_e, k, d_e);
-            set_lane(O::ENTITY, self.d_t, k, d_t);
         }
     }
 }

@@ -11,6 +11,7 @@ mod grad_candidates_all;
 mod grad_query;
 mod grad_query_all;
 mod grad_rows;
+mod gradients;
 mod groups;
 mod loss;
 mod pair_query;

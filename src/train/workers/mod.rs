@@ -7,7 +7,9 @@
 //! each made by one worker, whose pushes are applied at once.
 
 mod hand;
+mod messages;
 mod rounds;
+mod tasks;
 mod view;
 
 use std::collections::BTreeMap;
@@ -16,15 +18,15 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use self::hand::{Hand, Kit, Message, Task};
+use self::hand::{Hand, Kit, Message};
 use self::rounds::Round;
 use super::ahead::Plans;
 use super::{Observer, TrainError};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
 use crate::elastic::{
-    Action, Coordinator, Devices, ElasticConfig, ElasticError, Failure, Member, Phase, Place,
-    Script, ScriptAction, Speeds, State, Status, StopReason, Vote, slices,
+    Action, Coordinator, Devices, ElasticConfig, Failure, Phase, Place, Script, ScriptAction,
+    Speeds, Status, StopReason,
 };
 use crate::kernel::StepSpec;
 use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
@@ -329,163 +331,6 @@ impl Workers {
             }
         }
         Ok(false)
-    }
-
-    fn start(&mut self, generation: u64, step: u64, workers: &[WorkerId], round: &mut Round) {
-        round.start(|worker, number| {
-            self.server.last_push(worker) == Some(self.first + u64::from(number))
-        });
-        if self.asynchronous() {
-            for &worker in workers {
-                match round.next(worker) {
-                    Some(part) => self.give(worker, (generation, step), vec![part]),
-                    // More workers than steps are left: nothing to do is soon done.
-                    None => self.idle(worker, generation, step),
-                }
-            }
-            return;
-        }
-        let plan = round.plan();
-        let (queries, unit) = (plan.queries.len(), plan.unit());
-        let lanes = self.lanes(workers.len());
-        let speeds = self.speeds.of(workers);
-        // Lanes of their own may have any size; fixed ones are what speeds deal out.
-        let (ranges, shares) = match (self.by_speed, self.lanes) {
-            (true, 0) => {
-                let ranges = slices::by_speed(queries, unit, &speeds);
-                (ranges, slices::even(lanes, 1, workers.len()))
-            }
-            (by_speed, _) => {
-                let shares = if by_speed {
-                    slices::by_speed(lanes, 1, &speeds)
-                } else {
-                    slices::even(lanes, 1, workers.len())
-                };
-                (slices::even(queries, unit, lanes), shares)
-            }
-        };
-        for (&worker, share) in workers.iter().zip(shares) {
-            let parts = share.map(|lane| (lane as u32, plan.slice(ranges[lane].clone())));
-            self.give(worker, (generation, step), parts.collect());
-        }
-    }
-
-    /// Parts of a sync step of so many workers.
-    fn lanes(&self, workers: usize) -> usize {
-        match self.lanes {
-            0 => workers,
-            lanes => lanes,
-        }
-    }
-
-    fn give(
-        &mut self,
-        worker: WorkerId,
-        (generation, step): (u64, u64),
-        parts: Vec<(u32, StoragePlan)>,
-    ) {
-        let fault = self.faults.remove(&worker);
-        let place = self.places.get(&worker).copied();
-        if let (Some(hand), Some(place)) = (self.hands.get(&worker), place) {
-            self.since.insert(worker, self.started.elapsed());
-            hand.give(Task {
-                generation,
-                server_generation: self.base + generation,
-                step,
-                first: self.first,
-                parts,
-                place,
-                push: matches!(self.mode, UpdateMode::Async { .. }),
-                fault,
-            });
-        }
-    }
-
-    fn idle(&mut self, worker: WorkerId, generation: u64, step: u64) {
-        let now = self.now();
-        let voted = self
-            .coordinator
-            .vote(now, worker, generation, step, Vote::Ready);
-        if let Err(error) = voted {
-            tracing::debug!(%worker, %error, "vote not counted");
-        }
-    }
-
-    fn hear(&mut self, message: Message, round: &mut Round) {
-        let now = self.now();
-        let heard = match message {
-            Message::Synced(worker) => self.coordinator.synced(now, worker),
-            Message::Lost(worker, failure) => {
-                self.fail(worker, failure);
-                Ok(())
-            }
-            Message::Done(worker, done) => {
-                self.since.insert(worker, now);
-                let (generation, step) = (done.generation, done.step);
-                let current =
-                    (generation, step) == (self.coordinator.generation(), self.coordinator.step());
-                if done.vote == Some(Vote::Ready) && (current || self.asynchronous()) {
-                    self.speeds.measure(worker, done.queries, done.took);
-                    round.finished(worker, &done.losses);
-                }
-                match done.vote {
-                    _ if !current => Ok(()),
-                    Some(Vote::NotFinite { what }) => {
-                        self.not_finite(worker, (generation, step), what, round)
-                    }
-                    // If not ready, its rows were too stale: it pulls again.
-                    vote => {
-                        if vote.is_none() {
-                            round.forget(worker);
-                        }
-                        match round.next(worker) {
-                            Some(part) => {
-                                self.give(worker, (generation, step), vec![part]);
-                                Ok(())
-                            }
-                            None => {
-                                let vote = Vote::Ready;
-                                self.coordinator.vote(now, worker, generation, step, vote)
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        if let Err(error) = heard {
-            // Late words of workers that are gone.
-            tracing::debug!(%error, "not counted");
-        }
-    }
-
-    /// A worker's gradients are not finite: its fault, unless another worker has found the same of
-    /// the same step, or all others of theirs. Then it is the model.
-    fn not_finite(
-        &mut self,
-        worker: WorkerId,
-        (generation, step): (u64, u64),
-        what: String,
-        round: &mut Round,
-    ) -> Result<(), ElasticError> {
-        let now = self.now();
-        let again = self.coordinator.attempts() > 1 || self.asynchronous();
-        // In async mode workers have plans of their own: nobody is left to find another one finite.
-        let is_other =
-            |(id, member): (WorkerId, &Member)| id != worker && member.state == State::Active;
-        let alone = !self.coordinator.workers().any(is_other);
-        let last = self.asynchronous() && round.has_accused() && alone;
-        if (round.accuse(worker) && again) || last {
-            return self
-                .coordinator
-                .stop(now, StopReason::Diverged { step, what });
-        }
-        if self.asynchronous() {
-            // There is no common verdict to wait for.
-            self.fail(worker, Failure::NotFinite { step, what });
-            return Ok(());
-        }
-        let vote = Vote::NotFinite { what };
-        self.coordinator.vote(now, worker, generation, step, vote)
     }
 
     /// Plays the script's events for the steps from `first` up to `end`.

@@ -1,0 +1,86 @@
+//! What the supervisor makes of what workers say.
+
+use super::Workers;
+use super::hand::Message;
+use super::rounds::Round;
+use crate::elastic::{ElasticError, Failure, Member, State, StopReason, Vote};
+use crate::server::WorkerId;
+
+impl Workers {
+    pub(super) fn hear(&mut self, message: Message, round: &mut Round) {
+        let now = self.now();
+        let heard = match message {
+            Message::Synced(worker) => self.coordinator.synced(now, worker),
+            Message::Lost(worker, failure) => {
+                self.fail(worker, failure);
+                Ok(())
+            }
+            Message::Done(worker, done) => {
+                self.since.insert(worker, now);
+                let (generation, step) = (done.generation, done.step);
+                let current =
+                    (generation, step) == (self.coordinator.generation(), self.coordinator.step());
+                if done.vote == Some(Vote::Ready) && (current || self.asynchronous()) {
+                    self.speeds.measure(worker, done.queries, done.took);
+                    round.finished(worker, &done.losses);
+                }
+                match done.vote {
+                    _ if !current => Ok(()),
+                    Some(Vote::NotFinite { what }) => {
+                        self.not_finite(worker, (generation, step), what, round)
+                    }
+                    // If not ready, its rows were too stale: it pulls again.
+                    vote => {
+                        if vote.is_none() {
+                            round.forget(worker);
+                        }
+                        match round.next(worker) {
+                            Some(part) => {
+                                self.give(worker, (generation, step), vec![part]);
+                                Ok(())
+                            }
+                            None => {
+                                let vote = Vote::Ready;
+                                self.coordinator.vote(now, worker, generation, step, vote)
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        if let Err(error) = heard {
+            // Late words of workers that are gone.
+            tracing::debug!(%error, "not counted");
+        }
+    }
+
+    /// A worker's gradients are not finite: its fault, unless another worker has found the same of
+    /// the same step, or all others of theirs. Then it is the model.
+    fn not_finite(
+        &mut self,
+        worker: WorkerId,
+        (generation, step): (u64, u64),
+        what: String,
+        round: &mut Round,
+    ) -> Result<(), ElasticError> {
+        let now = self.now();
+        let again = self.coordinator.attempts() > 1 || self.asynchronous();
+        // In async mode workers have plans of their own: nobody is left to find another one finite.
+        let is_other =
+            |(id, member): (WorkerId, &Member)| id != worker && member.state == State::Active;
+        let alone = !self.coordinator.workers().any(is_other);
+        let last = self.asynchronous() && round.has_accused() && alone;
+        if (round.accuse(worker) && again) || last {
+            return self
+                .coordinator
+                .stop(now, StopReason::Diverged { step, what });
+        }
+        if self.asynchronous() {
+            // There is no common verdict to wait for.
+            self.fail(worker, Failure::NotFinite { step, what });
+            return Ok(());
+        }
+        let vote = Vote::NotFinite { what };
+        self.coordinator.vote(now, worker, generation, step, vote)
+    }
+}

@@ -1,0 +1,95 @@
+//! What the supervisor hands out: slices of a step's plan, or plans of a round.
+
+use super::Workers;
+use super::hand::Task;
+use super::rounds::Round;
+use crate::elastic::{Vote, slices};
+use crate::server::{StoragePlan, UpdateMode, WorkerId};
+
+impl Workers {
+    pub(super) fn start(
+        &mut self,
+        generation: u64,
+        step: u64,
+        workers: &[WorkerId],
+        round: &mut Round,
+    ) {
+        round.start(|worker, number| {
+            self.server.last_push(worker) == Some(self.first + u64::from(number))
+        });
+        if self.asynchronous() {
+            for &worker in workers {
+                match round.next(worker) {
+                    Some(part) => self.give(worker, (generation, step), vec![part]),
+                    // More workers than steps are left: nothing to do is soon done.
+                    None => self.idle(worker, generation, step),
+                }
+            }
+            return;
+        }
+        let plan = round.plan();
+        let (queries, unit) = (plan.queries.len(), plan.unit());
+        let lanes = self.lanes(workers.len());
+        let speeds = self.speeds.of(workers);
+        // Lanes of their own may have any size; fixed ones are what speeds deal out.
+        let (ranges, shares) = match (self.by_speed, self.lanes) {
+            (true, 0) => {
+                let ranges = slices::by_speed(queries, unit, &speeds);
+                (ranges, slices::even(lanes, 1, workers.len()))
+            }
+            (by_speed, _) => {
+                let shares = if by_speed {
+                    slices::by_speed(lanes, 1, &speeds)
+                } else {
+                    slices::even(lanes, 1, workers.len())
+                };
+                (slices::even(queries, unit, lanes), shares)
+            }
+        };
+        for (&worker, share) in workers.iter().zip(shares) {
+            let parts = share.map(|lane| (lane as u32, plan.slice(ranges[lane].clone())));
+            self.give(worker, (generation, step), parts.collect());
+        }
+    }
+
+    /// Parts of a sync step of so many workers.
+    pub(super) fn lanes(&self, workers: usize) -> usize {
+        match self.lanes {
+            0 => workers,
+            lanes => lanes,
+        }
+    }
+
+    pub(super) fn give(
+        &mut self,
+        worker: WorkerId,
+        (generation, step): (u64, u64),
+        parts: Vec<(u32, StoragePlan)>,
+    ) {
+        let fault = self.faults.remove(&worker);
+        let place = self.places.get(&worker).copied();
+        if let (Some(hand), Some(place)) = (self.hands.get(&worker), place) {
+            self.since.insert(worker, self.started.elapsed());
+            hand.give(Task {
+                generation,
+                server_generation: self.base + generation,
+                step,
+                first: self.first,
+                parts,
+                place,
+                push: matches!(self.mode, UpdateMode::Async { .. }),
+                fault,
+            });
+        }
+    }
+
+    fn idle(&mut self, worker: WorkerId, generation: u64, step: u64) {
+        let now = self.now();
+        let voted = self
+            .coordinator
+            .vote(now, worker, generation, step, Vote::Ready);
+        if let Err(error) = voted {
+            tracing::debug!(%worker, %error, "vote not counted");
+        }
+    }
+}
