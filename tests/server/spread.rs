@@ -94,15 +94,8 @@ async fn rows_have_the_same_values_wherever_they_are() {
                 Err(ServerError::NoShard { shards: 4, .. })
             ));
 
-            for (server, column) in [&server, &range].into_iter().zip(COLUMNS) {
-                let whole = server.read(table, column).unwrap();
-                let mut reader = server.column(table, column);
-                for rows in [0..20, 3..4, 2..11, 7..7, 13..20] {
-                    reader.read(rows.clone(), &mut out).unwrap();
-                    assert!(out == whole[rows.start * 4..rows.end * 4]);
-                }
-                assert!(reader.read(5..21, &mut out).is_err());
-            }
+            columns_are_read_in_parts(&server);
+            columns_are_read_in_parts(&range);
             for column in COLUMNS {
                 let data: Vec<f32> = (0..80).map(|i| i as f32).collect();
                 server.write(table, column, &data).unwrap();
@@ -115,6 +108,20 @@ async fn rows_have_the_same_values_wherever_they_are() {
             let error = server.read_rows(table, &[3, 20], &mut out).unwrap_err();
             assert!(matches!(error, KernelError::Row { row: 20, .. }), "{error}");
         }
+    }
+}
+
+/// Checks that parts of columns are what they are in the whole.
+pub fn columns_are_read_in_parts(server: &ParameterServer) {
+    let mut out = Vec::new();
+    for column in COLUMNS {
+        let whole = server.read(TableName::Entities, column).unwrap();
+        let mut reader = server.column(TableName::Entities, column);
+        for rows in [0..20, 3..4, 2..11, 7..7, 13..20] {
+            reader.read(rows.clone(), &mut out).unwrap();
+            assert!(out == whole[rows.start * 4..rows.end * 4]);
+        }
+        assert!(reader.read(5..21, &mut out).is_err());
     }
 }
 

@@ -41,6 +41,15 @@ fn trainer_on(backend: Backend, config: &Config, dataset: &Dataset, script: &str
     let shape = shape(config, dataset).unwrap();
     let init = initializer(config);
     let server = ParameterServer::new(backend, shape, config.storage(), &init).unwrap();
+    trainer_of(server, config, dataset, script)
+}
+
+fn trainer_of(
+    server: ParameterServer,
+    config: &Config,
+    dataset: &Dataset,
+    script: &str,
+) -> Trainer {
     let mut trainer = Trainer::new(config.clone(), dataset, server).unwrap();
     let events = script.split_whitespace();
     trainer.script = Script::from_iter(events.map(|event| event.parse().unwrap()));

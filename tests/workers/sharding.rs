@@ -1,7 +1,6 @@
 //! What is learned does not depend on how rows are spread over shards.
 
 use shardloom::config::{Config, UpdateKind};
-use shardloom::elastic::Script;
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::run::Run;
@@ -9,7 +8,7 @@ use shardloom::sampler::Objective;
 use shardloom::server::{DeviceCapacity, ParameterServer, ShardingStrategy};
 use shardloom::train::{Silent, Trainer, initializer, shape};
 
-use crate::{distance, family, tables, trained, trainer};
+use crate::{distance, family, tables, trained, trainer, trainer_of};
 
 /// However rows are spread, the same is learned, and ranked the same.
 #[test]
@@ -77,9 +76,7 @@ fn workers_reach_shards_on_several_devices() {
     let on_two = |config: &Config, script: &str| {
         let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
         let server = ParameterServer::spread(Backend::cpu(), two(), shape, config.storage(), &init);
-        let mut trainer = Trainer::new(config.clone(), &dataset, server.unwrap()).unwrap();
-        let events = script.split_whitespace();
-        trainer.script = Script::from_iter(events.map(|event| event.parse().unwrap()));
+        let mut trainer = trainer_of(server.unwrap(), config, &dataset, script);
         trainer.train(&mut Silent).unwrap();
         trainer
     };
