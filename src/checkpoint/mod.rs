@@ -73,11 +73,7 @@ impl<S> Checkpoint<S> {
     /// # Errors
     /// [`CheckpointError::NoTable`].
     pub fn shape(&self, name: &str) -> Result<(usize, usize), CheckpointError> {
-        let found = self.tables.shape(name);
-        found.ok_or_else(|| CheckpointError::NoTable {
-            epoch: self.epoch,
-            name: name.to_owned(),
-        })
+        self.tables.shape(name).ok_or_else(|| self.no_table(name))
     }
 
     /// Reads the table of that name.
@@ -107,8 +103,17 @@ impl<S> Checkpoint<S> {
         rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), CheckpointError> {
-        self.shape(name)?;
-        self.tables.read(name, rows, out)
+        match self.tables.read(name, rows, out)? {
+            true => Ok(()),
+            false => Err(self.no_table(name)),
+        }
+    }
+
+    fn no_table(&self, name: &str) -> CheckpointError {
+        CheckpointError::NoTable {
+            epoch: self.epoch,
+            name: name.to_owned(),
+        }
     }
 
     /// The names of the tables, ascending.

@@ -146,21 +146,20 @@ impl Tables {
             .map(|table| (table.rows, table.width))
     }
 
-    /// Reads rows of the table of that name; none where there is no such table.
+    /// Reads rows of the table of that name; false where there is no such table.
     pub fn read(
         &mut self,
         name: &str,
         rows: Range<usize>,
         out: &mut Vec<f32>,
-    ) -> Result<(), CheckpointError> {
-        out.clear();
+    ) -> Result<bool, CheckpointError> {
         let Some(&Entry {
             rows: all,
             width,
             at,
         }) = self.entries.get(name)
         else {
-            return Ok(());
+            return Ok(false);
         };
         // The header's own check has multiplied rows and width without overflow.
         let read = if rows.end > all {
@@ -175,6 +174,7 @@ impl Tables {
             let sought = self.file.seek(SeekFrom::Start(first));
             sought.and_then(|_| self.file.read_exact(bytes))
         };
-        read.map_err(CheckpointError::io("read", &self.path))
+        read.map_err(CheckpointError::io("read", &self.path))?;
+        Ok(true)
     }
 }

@@ -106,7 +106,7 @@ pub struct TrainArgs {
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
-        "objective", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
+        "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
     ])]
     resume: Option<PathBuf>,
@@ -137,7 +137,15 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let dataset = run.dataset()?;
             let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
             let device = backend.to_string();
+            let named = run.config.shard_devices.clone();
+            if let Some(devices) = &args.shard_devices {
+                let parsed = devices.parse();
+                run.config.shard_devices =
+                    parsed.map_err(|why| format!("--shard-devices: {why}"))?;
+            }
             let (server, mut state) = run.resume(backend, args.checkpoint)?;
+            // Other devices are for this time only.
+            run.config.shard_devices = named;
             if args.epochs.is_some() {
                 // Asking for more epochs asks to go on where early stopping had ended the run.
                 state.waited = 0;
@@ -158,6 +166,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 shown(path),
                 state.epoch
             ));
+            if let Some(places) = places(&server) {
+                progress.say(&places);
+            }
             train(run, &dataset, (server, script), state, progress, device)
         }
         // The parser lets it pass beside arguments that --resume conflicts with.

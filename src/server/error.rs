@@ -205,8 +205,13 @@ pub enum ServerError {
     #[error(transparent)]
     Shards(#[from] ShardError),
     /// Shards do not fit on the devices.
-    #[error(transparent)]
-    Placement(#[from] PlacementError),
+    #[error("{}: {source}", .table.name())]
+    Placement {
+        /// Whose shards.
+        table: TableName,
+        /// What does not fit.
+        source: PlacementError,
+    },
     /// What a worker waited for has failed on the way; whether it was applied is not known.
     #[error("an update of {shard} that {worker} took part in was given up")]
     Abandoned {

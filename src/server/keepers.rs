@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::placement::{DeviceCapacity, PlacementError, place};
-use crate::kernel::{Backend, Column, Dtype, KernelError, Places, ShardLayout, TableSpec};
+use super::ServerError;
+use super::placement::{DeviceCapacity, place};
+use crate::kernel::{
+    Backend, Column, Dtype, KernelError, Places, ShardLayout, TableName, TableSpec,
+};
 use crate::optim::{OptimizerKind, OptimizerStep};
 
 /// An engine on every device that may keep shards, and what each has to offer.
@@ -38,33 +41,36 @@ impl Keepers {
         most.min().unwrap_or(0)
     }
 
-    /// The keeper of every shard of these tables, placed together, beside so many bytes that each
-    /// device keeps already.
+    /// The keeper of every shard of a table, beside so many bytes that each device keeps already.
     pub fn place(
         &self,
-        tables: &[&TableSpec],
+        table: TableName,
+        spec: &TableSpec,
         kept: &[u64],
-    ) -> Result<Vec<Vec<usize>>, PlacementError> {
-        let bytes: Vec<u64> = (tables.iter())
-            .flat_map(|spec| {
-                let shards = 0..spec.layout.shards();
-                shards.map(|shard| shard_bytes(spec, shard))
-            })
-            .collect();
+    ) -> Result<Vec<usize>, ServerError> {
+        let shards = 0..spec.layout.shards();
+        let bytes: Vec<u64> = shards.map(|shard| shard_bytes(spec, shard)).collect();
         let left: Vec<DeviceCapacity> = (self.capacities.iter().zip(kept))
             .map(|(device, kept)| DeviceCapacity {
                 memory_bytes: device.memory_bytes.saturating_sub(*kept),
                 ..*device
             })
             .collect();
-        let mut placed = place(&bytes, &left)?.into_iter();
-        let of = |spec: &&TableSpec| placed.by_ref().take(spec.layout.shards()).collect();
-        Ok(tables.iter().map(of).collect())
+        place(&bytes, &left).map_err(|source| ServerError::Placement { table, source })
+    }
+
+    /// Bytes that each device keeps of a table with these places.
+    pub fn kept(&self, spec: &TableSpec, places: impl IntoIterator<Item = usize>) -> Vec<u64> {
+        let mut kept = vec![0; self.engines.len()];
+        for (shard, place) in places.into_iter().enumerate() {
+            kept[place] += shard_bytes(spec, shard);
+        }
+        kept
     }
 }
 
 /// What a shard takes on its device.
-pub(super) fn shard_bytes(spec: &TableSpec, shard: usize) -> u64 {
+fn shard_bytes(spec: &TableSpec, shard: usize) -> u64 {
     (spec.layout.range(shard).len() * spec.row_bytes()) as u64
 }
 
@@ -145,8 +151,14 @@ mod tests {
             optimizer: OptimizerKind::Sgd,
             dtype: Dtype::F32,
         };
-        assert_eq!(keepers.place(&[&spec], &[0, 0]).unwrap(), [[0, 1]]);
-        assert_eq!(keepers.place(&[&spec], &[70, 0]).unwrap(), [[1, 1]]);
-        assert!(keepers.place(&[&spec], &[70, 10]).is_err());
+        let place = |kept: [u64; 2]| keepers.place(TableName::Entities, &spec, &kept);
+        assert_eq!(place([0, 0]).unwrap(), [0, 1]);
+        assert_eq!(place([70, 0]).unwrap(), [1, 1]);
+        let error = place([70, 10]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("entities: shard 1 takes 40 bytes"),
+            "{error}"
+        );
+        assert_eq!(keepers.kept(&spec, [1, 1]), [0, 80]);
     }
 }

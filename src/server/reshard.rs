@@ -12,13 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::desk::{Desk, ShardDesk};
-use super::keepers::shard_bytes;
 use super::storage::check_shards;
 use super::tables::Tables;
 use super::{
     ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager, WorkerId,
 };
-use crate::kernel::{ShardLayout, TableSpec};
+use crate::kernel::{ShardLayout, TableName, TableSpec};
 
 /// What [`ParameterServer::reshard`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,15 +138,13 @@ impl ParameterServer {
     /// Where entities in these shards are to be put, beside relations.
     fn places(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
         let (keepers, relations) = (&self.inner.keepers, &tables.relations);
-        let mut kept = vec![0; keepers.engines.len()];
-        for shard in 0..relations.spec().layout.shards() {
-            kept[relations.place(shard)] += shard_bytes(relations.spec(), shard);
-        }
+        let places = (0..relations.spec().layout.shards()).map(|shard| relations.place(shard));
+        let kept = keepers.kept(relations.spec(), places);
         let spec = TableSpec {
             layout: layout.clone(),
             ..tables.entities.spec().clone()
         };
-        Ok(keepers.place(&[&spec], &kept)?.swap_remove(0))
+        keepers.place(TableName::Entities, &spec, &kept)
     }
 
     /// Keeps pushes waiting, and lets those that are being applied come to their end.

@@ -176,7 +176,7 @@ impl ShardStats {
             | ServerError::Abandoned { .. }
             | ServerError::Moved
             | ServerError::Shards(_)
-            | ServerError::Placement(_)
+            | ServerError::Placement { .. }
             | ServerError::Kernel(_) => {}
         }
     }

@@ -92,7 +92,8 @@ impl ParameterServer {
     ) -> Result<ParameterServer, ServerError> {
         if devices.is_empty() {
             let shards = storage.shards;
-            return Err(PlacementError::NoDevices { shards }.into());
+            let (table, source) = (TableName::Entities, PlacementError::NoDevices { shards });
+            return Err(ServerError::Placement { table, source });
         }
         let least = (SHARDS_EACH * devices.len()).min(shape.entities);
         let storage = Storage {
@@ -137,11 +138,13 @@ impl ParameterServer {
         );
         let relations = spec(TableName::Relations, relations);
         let none = vec![0; keepers.engines.len()];
-        let places = keepers.place(&[&entities, &relations], &none)?;
+        let of_entities = keepers.place(TableName::Entities, &entities, &none)?;
+        let kept = keepers.kept(&entities, of_entities.iter().copied());
+        let of_relations = keepers.place(TableName::Relations, &relations, &kept)?;
         let entities = Shelves::new(
             &keepers.engines,
             entities,
-            &places[0],
+            &of_entities,
             &mut |first, values| {
                 let rows = &assignment.rows_in_storage()[first..];
                 init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
@@ -152,7 +155,7 @@ impl ParameterServer {
         let fill = &mut |first: usize, values: &mut [f32]| {
             init.fill(&shape, TableName::Relations, first as u32.., values);
         };
-        let relations = Shelves::new(&keepers.engines, relations, &places[1], fill)?;
+        let relations = Shelves::new(&keepers.engines, relations, &of_relations, fill)?;
         let tables = Tables {
             shape,
             entities,

@@ -101,7 +101,7 @@ fn numbers_out_of_range() {
     );
     says(
         &quick("--shard-devices cpu=100B"),
-        &["shard 0", "bytes", "has 100"],
+        &["entities", "shard 0", "has 100"],
     );
     says(
         &quick("--set sharding=alphabet"),

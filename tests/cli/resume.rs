@@ -246,3 +246,16 @@ fn a_run_with_nothing_whole_says_so() {
     let error = home.fails(&words("train --resume run --lr 0.5"));
     assert!(error.contains("--lr"), "{error}");
 }
+
+#[test]
+fn shards_may_be_elsewhere_when_a_run_goes_on() {
+    let home = Home::with_ring();
+    home.train("run", "--shard-devices cpu=1GiB");
+    home.ok(&words("train --resume run --epochs 3 --shard-devices cpu"));
+    assert_eq!(home.metrics("run").len(), 3);
+    // For that time only.
+    let config = home.config("run");
+    assert_eq!(config["shard_devices"].as_str(), Some("cpu=1073741824B"));
+    let error = home.fails(&words("train --resume run --epochs 4 --shard-devices tpu"));
+    assert!(error.contains("--shard-devices: \"tpu\""), "{error}");
+}

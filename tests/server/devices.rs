@@ -9,7 +9,9 @@ use shardloom::server::{
     ShardingStrategy, Spread, Storage, WorkerId,
 };
 
-use crate::spread::{COLUMNS, assert_near, everything, rankings, spread};
+use crate::spread::{
+    COLUMNS, assert_near, columns_are_read_in_parts, everything, rankings, spread,
+};
 use crate::votes::{SPEC, plan, share};
 use crate::{RATE, SHAPE, SYNC, backends, values, workers};
 
@@ -97,15 +99,7 @@ async fn rows_are_read_and_written_wherever_they_are() {
                 one.pull(worker, shard, &mut wanted).await.unwrap();
                 assert!(found == wanted);
             }
-            for column in COLUMNS {
-                let whole = one.read(table, column).unwrap();
-                let mut reader = server.column(table, column);
-                for rows in [0..20, 3..4, 2..11, 7..7, 13..20] {
-                    reader.read(rows.clone(), &mut found).unwrap();
-                    assert!(found == whole[rows.start * 4..rows.end * 4]);
-                }
-                assert!(reader.read(5..21, &mut found).is_err());
-            }
+            columns_are_read_in_parts(&server);
             for column in COLUMNS {
                 let row = |row: usize| (0..4).map(move |k| (row * 10 + k) as f32);
                 server
@@ -297,12 +291,18 @@ fn shards_follow_memory_and_speed() {
     let none = place([capacity(ROW, 1.0), capacity(2 * ROW, 1.0)]).unwrap_err();
     assert!(matches!(
         none,
-        ServerError::Placement(PlacementError::TooLarge { .. })
+        ServerError::Placement {
+            source: PlacementError::TooLarge { .. },
+            ..
+        }
     ));
     let storage = storage(OptimizerKind::Adam, ShardingStrategy::Range);
     assert!(matches!(
         on(Vec::new(), storage).unwrap_err(),
-        ServerError::Placement(PlacementError::NoDevices { .. })
+        ServerError::Placement {
+            source: PlacementError::NoDevices { .. },
+            ..
+        }
     ));
 }
 
@@ -322,7 +322,7 @@ fn what_does_not_fit_stays_where_it_is() {
     let server = ParameterServer::spread(Backend::cpu(), devices, shape, storage, &init).unwrap();
     let before = everything(&server);
     let error = server.reshard(1).unwrap_err();
-    assert!(matches!(error, ServerError::Placement(_)), "{error}");
+    assert!(matches!(error, ServerError::Placement { .. }), "{error}");
     assert_eq!(server.assignment().shards(), 8);
     assert!(everything(&server) == before);
     assert!(server.read(TableName::Relations, Column::Values).is_ok());
