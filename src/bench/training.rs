@@ -3,7 +3,7 @@
 //! | name | what is done |
 //! |---|---|
 //! | `complex_1vsall` | 1-vs-all softmax, N3, Adagrad: a step of 1000 queries among 14,541 entities |
-//! | `negsamp_transe_l1`, `negsamp_distmult`, `negsamp_rotate` | self-adversarial negatives drawn for each fact, Adam |
+//! | `negsamp_transe_l1`, `negsamp_distmult`, `negsamp_rotate` | self-adversarial negatives drawn for each fact, Adam (DistMult: Adagrad) |
 //! | `rank_complex` | filtered ranking of 1024 queries among 14,541 entities |
 //!
 //! Plans are made before, as they are on threads of their own while a run trains; how long one takes
@@ -21,10 +21,10 @@ use self::tables::Tables;
 use super::{BenchError, Samples, open};
 use crate::dataset::Triple;
 use crate::device::Device;
-use crate::kernel::{Backend, RankBatch, RankQuery, StepSpec};
+use crate::kernel::{Backend, Products, RankBatch, RankQuery, StepSpec};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
-use crate::optim::{Regularizer, RegularizerKind};
+use crate::optim::{OptimizerKind, Regularizer, RegularizerKind};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
@@ -49,6 +49,8 @@ pub struct Training {
     pub batch: usize,
     /// Negatives of a query; 0 where it is scored against all entities.
     pub negatives: usize,
+    /// What applies the gradients.
+    pub optimizer: OptimizerKind,
 }
 
 /// What [`Training::ALL`] lists for one model, with negatives.
@@ -65,25 +67,39 @@ const fn sampled(
         dim,
         batch,
         negatives,
+        optimizer: OptimizerKind::Adam,
     }
 }
 
 const fn all(rank: usize) -> Training {
-    sampled("complex_1vsall", Model::ComplEx, 2 * rank, 1000, 0)
+    Training {
+        optimizer: OptimizerKind::Adagrad,
+        ..sampled("complex_1vsall", Model::ComplEx, 2 * rank, 1000, 0)
+    }
 }
 
 const fn rank(rank: usize) -> Training {
     sampled("rank_complex", Model::ComplEx, 2 * rank, 1024, 0)
 }
 
+/// The same with Adagrad.
+const fn adagrad(what: Training) -> Training {
+    Training {
+        optimizer: OptimizerKind::Adagrad,
+        ..what
+    }
+}
+
 impl Training {
     /// All of them, at the sizes that published recipes and other programs' benchmarks have.
-    pub const ALL: [Training; 10] = [
+    pub const ALL: [Training; 12] = [
         all(25),
         all(100),
         all(1000),
         sampled("negsamp_transe_l1", Model::TransEL1, 128, 1024, 64),
+        adagrad(sampled("negsamp_transe_l1", Model::TransEL1, 128, 1024, 64)),
         sampled("negsamp_distmult", Model::DistMult, 128, 1024, 64),
+        adagrad(sampled("negsamp_distmult", Model::DistMult, 128, 1024, 64)),
         sampled("negsamp_transe_l1", Model::TransEL1, 1000, 64, 256),
         sampled("negsamp_rotate", Model::RotatE, 1000, 64, 256),
         sampled("negsamp_rotate", Model::RotatE, 1000, 1024, 256),
@@ -117,6 +133,12 @@ pub struct TrainingMeasurement {
     /// Negatives of a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negatives: Option<usize>,
+    /// What applied the gradients, where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerKind>,
+    /// How exact products had to be, in steps against all entities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub products: Option<Products>,
     /// Queries a second, where all entities are candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries_s: Option<f64>,
@@ -163,6 +185,8 @@ impl TrainingMeasurement {
             batch: what.batch,
             entities: ENTITIES,
             negatives: (!all).then_some(what.negatives),
+            optimizer: (!what.ranks()).then_some(what.optimizer),
+            products: (all && !what.ranks()).then_some(bench.products),
             queries_s: all.then_some(rate),
             triples_s: (!all).then_some(rate),
             gflop_s: all.then_some(flops / samples.median / 1e9),
@@ -187,6 +211,7 @@ pub struct TrainingBench {
     backend: Backend,
     limits: (f64, usize),
     stages: bool,
+    products: Products,
 }
 
 impl TrainingBench {
@@ -201,12 +226,18 @@ impl TrainingBench {
             backend,
             limits: (seconds, repeat),
             stages: false,
+            products: Products::default(),
         })
     }
 
     /// Has a GPU time every stage, too.
     pub fn with_stages(self, stages: bool) -> TrainingBench {
         TrainingBench { stages, ..self }
+    }
+
+    /// How exact products against all entities have to be.
+    pub fn with_products(self, products: Products) -> TrainingBench {
+        TrainingBench { products, ..self }
     }
 
     /// The device.
@@ -236,7 +267,7 @@ impl TrainingBench {
         let plans: Vec<Plan> = (0..PLANS as u32)
             .map(|step| sampler.plan(&order, step, &mut scratch))
             .collect();
-        let spec = step_spec(what);
+        let spec = step_spec(what, self.products);
         let work = &mut |tables: &mut Tables, times: usize| tables.steps(&spec, &plans, times);
         let (samples, on_device) = self.watch(&mut tables, work)?;
         let mut step = 0;
@@ -271,7 +302,7 @@ impl TrainingBench {
     }
 }
 
-fn step_spec(what: &Training) -> StepSpec {
+fn step_spec(what: &Training, products: Products) -> StepSpec {
     let all = what.negatives == 0;
     let loss = if all {
         LossKind::Softmax
@@ -298,6 +329,7 @@ fn step_spec(what: &Training) -> StepSpec {
         relation_dropout: 0.0,
         candidate_dropout: 0.0,
         relation_weight: 0.0,
+        products,
     }
 }
 

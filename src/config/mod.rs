@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::PublicDataset;
-use crate::kernel::Dtype;
+use crate::kernel::{Dtype, Products};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
@@ -188,6 +188,9 @@ config! {
     dtype: Precision = Precision::F32,
     /// f16: round updates up or down at random, so that small ones are not lost.
     stochastic_rounding: bool = false,
+    /// How exact products are in training against all entities: fast (on CPUs with a matrix unit, AMX,
+    /// of halves in bf16: about 2⁻¹⁸ of each term) or f32. Rankings are f32 always.
+    products: Products = Products::Fast,
     /// Workers of this process: each on a GPU, a share of one, or CPU cores.
     workers: usize = 1,
     /// Fewest workers that training goes on with; below, it pauses.

@@ -56,6 +56,7 @@ pub use repeat::RowBatch;
 pub use times::{StageTime, Timed};
 
 use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
 
 use crate::loss::Loss;
 use crate::model::Model;
@@ -81,6 +82,21 @@ pub struct StepSpec {
     /// Weight of the relation's own cross-entropy, given both entities; 0 where the plan does not
     /// predict relations.
     pub relation_weight: f32,
+    /// How exact products of many queries and many rows have to be.
+    pub products: Products,
+}
+
+/// How exact the matrix products of training have to be. Rankings and predictions are `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Products {
+    /// By the processor's matrix unit, if it has one (AMX): each `f32` in two halves of bf16, so that a
+    /// term may be off by 3 · 2⁻¹⁶ of itself, and sums by ten times what `f32` rounds. Others multiply
+    /// in `f32`.
+    #[default]
+    Fast,
+    /// In `f32`.
+    F32,
 }
 
 impl StepSpec {

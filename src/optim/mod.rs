@@ -26,6 +26,16 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            OptimizerKind::Sgd => "sgd",
+            OptimizerKind::Adagrad => "adagrad",
+            OptimizerKind::RowAdagrad => "row-adagrad",
+            OptimizerKind::Adam => "adam",
+        }
+    }
+
     /// Widths of the state tables that go with rows of `width` values.
     pub fn state_widths(self, width: usize) -> Vec<usize> {
         match self {

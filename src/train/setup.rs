@@ -127,6 +127,7 @@ pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
         relation_dropout: config.relation_dropout as f32,
         candidate_dropout: config.candidate_dropout as f32,
         relation_weight: config.relation_weight as f32,
+        products: config.products,
     })
 }
 

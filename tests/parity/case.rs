@@ -2,7 +2,9 @@
 
 use rand::RngExt;
 use shardloom::dataset::Triple;
-use shardloom::kernel::{Backend, Column, Dtype, ShardLayout, StepSpec, Table, TableSpec};
+use shardloom::kernel::{
+    Backend, Column, Dtype, Products, ShardLayout, StepSpec, Table, TableSpec,
+};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::{Lanes, Model};
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer, RegularizerKind};
@@ -165,6 +167,7 @@ impl Case {
                 relation_dropout: pick(rng, &[0.0, 0.2]),
                 candidate_dropout: 0.0,
                 relation_weight: 0.0,
+                products: Products::F32,
             },
             objective,
             optimizer,
@@ -367,6 +370,7 @@ pub fn plain(model: Model, objective: Objective) -> Case {
             relation_dropout: 0.0,
             candidate_dropout: 0.0,
             relation_weight: 0.0,
+            products: Products::F32,
         },
         objective,
         optimizer: OptimizerKind::Adagrad,

@@ -1,8 +1,9 @@
 //! Training steps of every model × loss × optimizer against the oracle.
 
 use shardloom::device::{GpuOptions, testing};
-use shardloom::kernel::Backend;
-use shardloom::model::Model;
+use shardloom::kernel::{Backend, Products};
+use shardloom::loss::LossKind;
+use shardloom::model::{Model, Similarity};
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::{Negatives, Objective};
 
@@ -34,6 +35,39 @@ fn one_vs_all_steps_match_the_oracle() {
 #[test]
 fn k_vs_all_steps_match_the_oracle() {
     steps_match_the_oracle(Objective::KVsAll);
+}
+
+/// By the CPU's matrix unit, if it has one: several strips of entities, panels and steps of values, and
+/// queries that only fill up.
+#[test]
+fn steps_by_the_matrix_unit_match_the_oracle() {
+    let mut engine = Backend::cpu();
+    let mut worst = 0.0f64;
+    let dot = |model: &&Model| model.similarity() == Similarity::Dot && !model.has_core();
+    for (seed, &model) in Model::ALL.iter().filter(dot).enumerate() {
+        let sizes = [(7, 12, 1), (70, 36, 3), (1100, 24, 1), (1031, 300, 3)];
+        for (i, (entities, dim, shards)) in sizes.into_iter().enumerate() {
+            for objective in [Objective::OneVsAll, Objective::KVsAll] {
+                let drawn = Case::draw(
+                    model,
+                    objective,
+                    LossKind::Softmax,
+                    OptimizerKind::Adagrad,
+                    (100 * seed + i) as u64,
+                );
+                let mut case = Case {
+                    entities,
+                    dim: if model == Model::Rescal { 12 } else { dim },
+                    shards,
+                    ..drawn
+                };
+                case.spec.loss.smoothing = 0.0;
+                case.spec.products = Products::Fast;
+                worst = worst.max(case.run(&mut engine));
+            }
+        }
+    }
+    println!("{engine}: at most {worst:.2} roundings");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Steps that are voted on: applied everywhere or nowhere.
 
 use shardloom::dataset::Triple;
-use shardloom::kernel::{Backend, StepSpec, TableName};
+use shardloom::kernel::{Backend, Products, StepSpec, TableName};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
@@ -23,6 +23,7 @@ pub const SPEC: StepSpec = StepSpec {
     relation_dropout: 0.0,
     candidate_dropout: 0.0,
     relation_weight: 0.0,
+    products: Products::F32,
 };
 
 pub fn plan(objective: Objective) -> Plan {

@@ -20,10 +20,7 @@ pub(super) struct Tables {
 
 impl Tables {
     pub fn new(backend: Backend, what: &Training) -> Result<Tables, BenchError> {
-        let optimizer = match what.negatives {
-            0 => OptimizerKind::Adagrad,
-            _ => OptimizerKind::Adam,
-        };
+        let optimizer = what.optimizer;
         let mut rng = random();
         let mut table = |name, rows, width| {
             let spec = TableSpec {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs, TimedBy};
 use shardloom::device::{self, Device, DeviceChoice};
-use shardloom::kernel::Dtype;
+use shardloom::kernel::{Dtype, Products};
 use shardloom::optim::OptimizerKind;
 
 use super::CommandResult;
@@ -51,10 +51,14 @@ pub struct BenchArgs {
     /// Of the training suite, list the time of every stage, too (on GPUs that can time them).
     #[arg(long)]
     stages: bool,
+    /// Of the training suite, how exact products against all entities have to be.
+    #[arg(long, value_enum, default_value_t)]
+    products: Products,
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
-    /// Values in a row [default: 128; of the scale suite: 64].
+    /// Values in a row [default: 128; of the scale suite: 64]; of the training suite, only lines with
+    /// so many.
     #[arg(long)]
     dim: Option<usize>,
     /// Of the scale suite: sizes [default: 10000,100000,1000000,10000000].

@@ -10,7 +10,7 @@ use crate::cli::CommandResult;
 
 /// Times training steps and rankings on every device asked for.
 pub fn run(args: &BenchArgs) -> CommandResult {
-    let chosen = chosen(&args.name)?;
+    let chosen = chosen(&args.name, args.dim)?;
     let devices = args.devices()?;
     let outputs = Outputs::create(args.output.as_deref(), None)?;
     let tells = io::stderr().is_terminal();
@@ -22,6 +22,7 @@ pub fn run(args: &BenchArgs) -> CommandResult {
             crate::cli::tell("the CPU: stages are timed on GPUs only");
         }
         let bench = TrainingBench::new(device, args.seconds, args.repeat)?.with_stages(args.stages);
+        let bench = bench.with_products(args.products);
         if !args.json {
             headings(&mut out, style, bench.device())?;
         }
@@ -47,7 +48,7 @@ pub fn run(args: &BenchArgs) -> CommandResult {
     Ok(outputs.write_training(&all)?)
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Training>, String> {
+fn chosen(names: &[String], dim: Option<usize>) -> Result<Vec<Training>, String> {
     if let Some(unknown) = names
         .iter()
         .find(|name| !Training::ALL.iter().any(|t| t.name == *name))
@@ -60,18 +61,25 @@ fn chosen(names: &[String]) -> Result<Vec<Training>, String> {
             known.join(", ")
         ));
     }
-    let wanted = |what: &&Training| names.is_empty() || names.iter().any(|name| name == what.name);
-    Ok(Training::ALL.iter().filter(wanted).copied().collect())
+    let named = |what: &&Training| names.is_empty() || names.iter().any(|name| name == what.name);
+    let wide = |what: &&Training| dim.is_none_or(|dim| dim == what.dim);
+    let chosen = Training::ALL.iter().filter(named).filter(wide);
+    let chosen: Vec<Training> = chosen.copied().collect();
+    match (chosen.is_empty(), dim) {
+        (true, Some(dim)) => Err(format!("--dim {dim}: no line of the training suite has it")),
+        _ => Ok(chosen),
+    }
 }
 
 fn headings(out: &mut impl Write, style: Style, device: &str) -> io::Result<()> {
     writeln!(out, "{}", style.paint("1", device))?;
     let headings = format!(
-        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>7} {:>12} {:>9} {:>11} {:>5}",
+        "{:<18} {:>5} {:>6} {:>9} {:>9} {:>11} {:>7} {:>12} {:>9} {:>11} {:>5}",
         "NAME",
         "DIM",
         "BATCH",
         "NEGATIVES",
+        "OPTIMIZER",
         "MEDIAN",
         "SPREAD",
         "PER SECOND",
@@ -87,11 +95,12 @@ fn line(out: &mut impl Write, result: &TrainingMeasurement) -> io::Result<()> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     writeln!(
         out,
-        "{:<18} {:>5} {:>6} {:>9} {:>11} {:>6.0}% {:>12.0} {:>9} {:>11} {:>5}",
+        "{:<18} {:>5} {:>6} {:>9} {:>9} {:>11} {:>6.0}% {:>12.0} {:>9} {:>11} {:>5}",
         result.name,
         result.dim,
         result.batch,
         or_none(result.negatives.map(|n| n.to_string())),
+        or_none(result.optimizer.map(|kind| kind.name().to_owned())),
         time(result.median_s),
         spread * 100.0,
         result.batch as f64 / result.median_s,

@@ -1,6 +1,7 @@
 //! The CPU twin of every stage, and the engine that runs them: the product on a machine without
 //! adapters.
 
+mod amx;
 mod average;
 mod block;
 mod candidate_dropout;

@@ -9,16 +9,19 @@
 //! at the end. Strips, tiles and panels depend on sizes alone, so sums keep their order whatever the
 //! number of threads.
 
+mod blocks;
 mod strips;
 
 use rayon::prelude::*;
 
+use self::blocks::Pool;
 use self::strips::{GradQueries, GradStrip, ScoreStrip};
+use super::amx::{SIDE, Unit};
 use super::memory::Values;
 use super::product::{MOST_ROWS, pack_panels, panel, tiled};
 use super::simd::{simd, sum2};
 use super::table::{Strip, View};
-use crate::kernel::StepSpec;
+use crate::kernel::{Products, StepSpec};
 use crate::loss::LossKind;
 use crate::model::{Similarity, exp};
 use crate::sampler::{Candidates, Plan};
@@ -28,6 +31,8 @@ const STRIP: usize = 512;
 /// Bytes that the scores of a tile may take; those of wide entities may take a quarter of what these
 /// do themselves.
 const TILE_BYTES: usize = 16 << 20;
+/// The same for the matrix unit, for which entities are packed anew for every tile.
+const UNIT_TILE_BYTES: usize = 32 << 20;
 /// Queries of a tile, at most.
 const TILE_QUERIES: usize = 512;
 /// Sums of queries' gradients that a task keeps in the second-level cache.
@@ -41,28 +46,29 @@ pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
         && spec.loss.smoothing == 0.0
 }
 
-/// Queries of a tile, of so many: as even as can be.
-pub(super) fn tile((entities, width): (usize, usize), queries: usize) -> usize {
-    let most = TILE_BYTES / (4 * entities.max(1));
-    let most = most.max(width / 4).clamp(4, TILE_QUERIES);
-    queries.div_ceil(queries.div_ceil(most).max(1))
-}
-
 /// Buffers of a tile.
 #[derive(Debug, Default)]
 pub(super) struct SoftmaxAll {
+    /// What multiplies: the matrix unit, or vector registers.
+    unit: Option<Unit>,
+    /// What the unit needs: scratch memory, what exponentials are relative to, queries times their
+    /// factors, and parts of the gradients of queries.
+    pool: Pool,
+    references: Vec<f32>,
+    weighted: Values,
+    parts: Vec<Values>,
     /// Queries in panels: panels × width × the panel's columns.
     queries: Values,
     /// Scores, then their exponentials: strip after strip, panels × rows × columns.
     scores: Values,
-    /// For every strip and query the largest score and the sum of exponentials, then the factor
-    /// between exponentials and weighted probabilities.
+    /// For every strip and query what exponentials are relative to, the largest score as a rule, and
+    /// their sum; then the factor between exponentials and weighted probabilities.
     strips: Vec<StripSums>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct StripSums {
-    largest: Vec<f32>,
+    reference: Vec<f32>,
     sum: Vec<f32>,
 }
 
@@ -71,10 +77,41 @@ impl SoftmaxAll {
     pub fn poison(&mut self) {
         self.queries.fill(f32::NAN);
         self.scores.fill(f32::NAN);
+        self.pool.poison();
+        self.references.fill(f32::NAN);
+        self.weighted.fill(f32::NAN);
+        self.parts.iter_mut().for_each(|part| part.fill(f32::NAN));
         for strip in &mut self.strips {
-            strip.largest.fill(f32::NAN);
+            strip.reference.fill(f32::NAN);
             strip.sum.fill(f32::NAN);
         }
+    }
+
+    /// Where steps may be a little less exact, the matrix unit multiplies if there is one.
+    pub fn choose(&mut self, products: Products) {
+        self.unit = match products {
+            Products::Fast => Unit::get(),
+            Products::F32 => None,
+        };
+    }
+
+    /// Queries of a tile, of so many: as even as can be.
+    pub fn tile_queries(&self, (entities, width): (usize, usize), queries: usize) -> usize {
+        let bytes = self.unit.map_or(TILE_BYTES, |_| UNIT_TILE_BYTES);
+        let most = bytes / (4 * entities.max(1));
+        let most = most.max(width / 4).clamp(4, TILE_QUERIES);
+        queries.div_ceil(queries.div_ceil(most).max(1))
+    }
+
+    /// Columns of a panel.
+    fn panel(&self) -> usize {
+        self.unit.map_or_else(panel, |_| SIDE)
+    }
+
+    /// Rows that the scores of a strip take.
+    fn rows(&self, strip: &Strip) -> usize {
+        let rows = strip.rows.len();
+        self.unit.map_or(rows, |_| blocks::filled_up(rows))
     }
 
     /// Losses and gradients of a tile of queries, of which `first` is the first in the plan.
@@ -90,39 +127,92 @@ impl SoftmaxAll {
         (gradients, overwrite): (&mut [Values], bool),
     ) {
         let strips = table.all_strips(STRIP);
-        let (n, width, columns) = (losses.len(), table.spec.width, panel());
-        pack_panels(queries, width, &mut self.queries);
-        self.score(&strips, table, n, columns);
+        let (n, width) = (losses.len(), table.spec.width);
+        match self.unit {
+            None => pack_panels(queries, width, &mut self.queries),
+            Some(unit) => {
+                self.pool.grow();
+                self.refer(plan, first, queries, table);
+                blocks::pack_queries(unit, queries, width, &mut self.queries);
+            }
+        }
+        self.score(&strips, table, n);
         self.normalise(plan, first, losses);
+        if let (Some(unit), Some(strip)) = (self.unit, self.strips.first()) {
+            let (queries, factors) = ((queries, width), &strip.sum[..n]);
+            blocks::pack_weighted(unit, queries, factors, &mut self.weighted);
+        }
         self.grad_candidates(&strips, (queries, n), table, gradients, overwrite);
-        self.grad_queries(&strips, table, d_queries);
+        match self.unit {
+            None => self.grad_queries(&strips, table, d_queries),
+            Some(unit) => {
+                let mut parts = std::mem::take(&mut self.parts);
+                blocks::grad_queries(unit, self, &strips, table, &mut parts, d_queries);
+                self.parts = parts;
+            }
+        }
         right_answers(plan, first, queries, table, (d_queries, losses), gradients);
     }
 
+    /// The score of each query's first right answer.
+    fn refer(&mut self, plan: &Plan, first: usize, queries: &[f32], table: &View<'_>) {
+        let Candidates::All { offsets, positives } = &plan.candidates else {
+            return;
+        };
+        let width = table.spec.width;
+        let n = queries.len() / width;
+        self.references.clear();
+        self.references.resize(blocks::filled_up(n), 0.0);
+        let mut wide = Vec::new();
+        for (q, query) in queries.chunks_exact(width).enumerate() {
+            let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
+            self.references[q] = match positives[right].first() {
+                Some(&row) => dot(query, table.row(row, &mut wide)),
+                // Every strip takes its largest.
+                None => f32::MIN,
+            };
+        }
+    }
+
     /// Scores, largest scores and exponentials of every strip.
-    fn score(&mut self, strips: &[Strip], table: &View<'_>, n: usize, columns: usize) {
-        let padded = n.next_multiple_of(columns);
-        let entities = table.spec.layout.rows();
+    fn score(&mut self, strips: &[Strip], table: &View<'_>, n: usize) {
+        let padded = n.next_multiple_of(self.panel());
+        let rows: Vec<usize> = strips.iter().map(|strip| self.rows(strip)).collect();
         self.strips.resize(strips.len(), StripSums::default());
-        let mut rest = self.scores.room(entities * padded);
+        let mut rest = self.scores.room(rows.iter().sum::<usize>() * padded);
         let mut tasks = Vec::new();
-        for (strip, sums) in strips.iter().zip(&mut self.strips) {
-            sums.largest.resize(padded, 0.0);
+        for ((strip, sums), rows) in strips.iter().zip(&mut self.strips).zip(rows) {
+            sums.reference.resize(padded, 0.0);
             sums.sum.resize(padded, 0.0);
-            let (own, after) = rest.split_at_mut(strip.rows.len() * padded);
+            let (own, after) = rest.split_at_mut(rows * padded);
             rest = after;
             tasks.push((strip, own, sums));
         }
-        let queries = &self.queries[..];
+        let (unit, queries, width) = (self.unit, &self.queries[..], table.spec.width);
+        let (pool, references) = (&self.pool, &self.references[..]);
         tasks.into_par_iter().for_each(|(strip, scores, sums)| {
             let mut wide = Vec::new();
-            tiled(ScoreStrip {
-                rows: table.rows(strip.shard, strip.rows.clone(), &mut wide),
-                width: table.spec.width,
-                queries,
-                scores,
-                sums,
-            });
+            let rows = table.rows(strip.shard, strip.rows.clone(), &mut wide);
+            match unit {
+                None => tiled(ScoreStrip {
+                    rows,
+                    width,
+                    queries,
+                    scores,
+                    sums,
+                }),
+                Some(unit) => blocks::ScoreStrip {
+                    unit,
+                    rows,
+                    width,
+                    queries,
+                    references,
+                    scores,
+                    sums,
+                    scratch: &mut pool.own(),
+                }
+                .run(),
+            }
         });
     }
 
@@ -130,11 +220,11 @@ impl SoftmaxAll {
     fn normalise(&mut self, plan: &Plan, first: usize, losses: &mut [f32]) {
         for (q, loss) in losses.iter_mut().enumerate() {
             let weight = plan.weights[first + q];
-            let largest = |top: f32, strip: &StripSums| top.max(strip.largest[q]);
+            let largest = |top: f32, strip: &StripSums| top.max(strip.reference[q]);
             let top = self.strips.iter().fold(f32::MIN, largest);
             let mut total = 0.0;
             for strip in &mut self.strips {
-                let scale = exp(strip.largest[q] - top);
+                let scale = exp(strip.reference[q] - top);
                 total += f64::from(strip.sum[q]) * f64::from(scale);
                 strip.sum[q] = scale;
             }
@@ -168,46 +258,57 @@ impl SoftmaxAll {
             .flat_map(|shard| shard.chunks_mut(STRIP * width));
         let mut tasks = Vec::new();
         for ((strip, sums), gradient) in strips.iter().zip(&self.strips).zip(own) {
-            let (scores, after) = rest.split_at(strip.rows.len() * padded);
+            let (scores, after) = rest.split_at(self.rows(strip) * padded);
             rest = after;
             tasks.push((scores, &sums.sum[..n], gradient));
         }
-        tasks
-            .into_par_iter()
-            .for_each(|(scores, factors, gradient)| {
-                tiled(GradStrip {
-                    scores,
-                    factors,
-                    queries,
-                    width,
-                    gradient,
-                    overwrite,
-                });
-            });
+        let usual = self.strips.first().map(|strip| &strip.sum[..n]);
+        let tasks = tasks.into_par_iter();
+        tasks.for_each(|(scores, factors, gradient)| match self.unit {
+            None => tiled(GradStrip {
+                scores,
+                factors,
+                queries,
+                width,
+                gradient,
+                overwrite,
+            }),
+            Some(unit) => blocks::GradStrip {
+                unit,
+                scores,
+                queries: (queries, width),
+                factors,
+                weighted: (usual == Some(factors)).then_some(&self.weighted[..]),
+                gradient,
+                overwrite,
+                scratch: &mut self.pool.own(),
+            }
+            .run(),
+        });
     }
 
     /// ∂loss/∂query of every query, right answers aside: some values of all queries at a time.
     fn grad_queries(&self, strips: &[Strip], table: &View<'_>, d_queries: &mut [f32]) {
-        let (width, padded, columns) = (table.spec.width, self.padded(), panel());
-        let (some, together) = cut(width, padded, columns);
+        let (width, padded) = (table.spec.width, self.padded());
+        let (some, together) = cut(width, padded, self.panel());
         let starts = (0..padded).step_by(together);
         let tasks =
             starts.flat_map(|query| (0..width).step_by(some).map(move |column| (query, column)));
         let tasks: Vec<(usize, usize)> = tasks.collect();
         let parts = tasks.into_par_iter().map(|(query, column)| {
             let count = some.min(width - column);
-            let end = padded.min(query + together);
-            let mut sums = Values::zeros(count * (end - query));
+            let queries = query..padded.min(query + together);
+            let mut sums = Values::zeros(count * queries.len());
             tiled(GradQueries {
                 tile: self,
                 strips,
                 table,
-                queries: query..end,
+                queries: queries.clone(),
                 column,
                 count,
                 sums: &mut sums,
             });
-            (query..end, column, count, sums)
+            (queries, column, count, sums)
         });
         let parts: Vec<_> = parts.collect();
         let queries = d_queries.par_chunks_mut(width).enumerate();
@@ -246,6 +347,14 @@ fn cut(width: usize, queries: usize, columns: usize) -> (usize, usize) {
     let smallest = (MOST_ROWS, columns);
     let (some, together) = cuts.filter(fits).min_by_key(read).unwrap_or(smallest);
     (some.min(width), together)
+}
+
+/// The product of two rows.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    simd(
+        #[inline(always)]
+        || sum2(a, b, |a, b| a * b),
+    )
 }
 
 /// Subtracts the right answers' labels from what the softmax gave.

@@ -112,7 +112,9 @@ impl Workspace {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
-        let tile = softmax_all::tile((table.spec.layout.rows(), table.spec.width), n);
+        self.softmax_all.choose(step.spec.products);
+        let shape = (table.spec.layout.rows(), table.spec.width);
+        let tile = self.softmax_all.tile_queries(shape, n);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let values = first * step.ew..end * step.ew;

@@ -35,7 +35,7 @@ impl Tiled for ScoreStrip<'_> {
         let count = self.rows.len() / width;
         let panels = self.scores.chunks_exact_mut(count * columns);
         let queries = self.queries.chunks_exact(width * columns);
-        let sums = self.sums.largest.chunks_exact_mut(columns);
+        let sums = self.sums.reference.chunks_exact_mut(columns);
         let sums = sums.zip(self.sums.sum.chunks_exact_mut(columns));
         for ((scores, queries), (largest, sum)) in panels.zip(queries).zip(sums) {
             let mut top = [simd.splat_f32s(f32::MIN); VECTORS];

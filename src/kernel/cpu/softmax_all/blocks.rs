@@ -1,0 +1,419 @@
+//! The three products, by the matrix unit.
+//!
+//! Panels have [`SIDE`] queries, and strips are filled up to a multiple of as many rows. Exponentials
+//! are relative to the score of a right answer, as long as no score of a strip is far larger, so that
+//! factors are the same in nearly all strips, and weighted queries are packed once. They are split
+//! where they lie: 16 rows of a panel take the same room as values and as halves.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::{SoftmaxAll, StripSums};
+use crate::kernel::cpu::amx::{Panel, SIDE, STEP, Side, Tiles, Unit};
+use crate::kernel::cpu::memory::Values;
+use crate::kernel::cpu::product::{Tiled, load, store, tiled};
+use crate::kernel::cpu::simd::simd;
+use crate::kernel::cpu::table::{Strip, View};
+use crate::kernel::cpu::vector::exp_lanes;
+
+/// Steps of panels that are multiplied before the next ones: those of a strip stay in the
+/// second-level cache.
+const DEPTH: usize = 16;
+/// Groups of strips whose part in the gradients of queries is added up apart; fixed, so that sums do
+/// not depend on the number of threads.
+const GROUPS: usize = 8;
+/// Values of queries that a task works out, at most: a multiple of `SIDE`.
+const TOGETHER: usize = 512;
+/// How far a strip's largest score may be above the right answer's before it is taken instead.
+const FAR: f32 = 40.0;
+
+/// Registers of a panel's row.
+const VECTORS: usize = 2;
+/// Rows that are split at a time.
+const ROWS: usize = 16;
+/// Values of a block of sums.
+const BLOCK: usize = SIDE * SIDE;
+
+/// What a thread needs beside its results.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    left: Values,
+    right: Values,
+    sums: Values,
+}
+
+/// Scratch memory of all threads.
+#[derive(Debug, Default)]
+pub(super) struct Pool(Vec<Mutex<Scratch>>);
+
+impl Pool {
+    /// Makes some for every thread there is.
+    pub fn grow(&mut self) {
+        self.0
+            .resize_with(rayon::current_num_threads(), Mutex::default);
+    }
+
+    /// That of this thread; nobody else asks for it.
+    pub fn own(&self) -> MutexGuard<'_, Scratch> {
+        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
+        own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills it with values that are not numbers.
+    pub fn poison(&mut self) {
+        for scratch in &mut self.0 {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for buffer in [&mut scratch.left, &mut scratch.right, &mut scratch.sums] {
+                buffer.fill(f32::NAN);
+            }
+        }
+    }
+}
+
+/// Rows that a strip of so many takes.
+pub(super) fn filled_up(rows: usize) -> usize {
+    rows.next_multiple_of(SIDE)
+}
+
+/// Turns queries of `width` values into panels that are multiplied along their values.
+pub(super) fn pack_queries(unit: Unit, queries: &[f32], width: usize, packed: &mut Values) {
+    let steps = width.div_ceil(SIDE);
+    let panels = (queries.len() / width).div_ceil(SIDE);
+    let panels = packed
+        .room(panels * steps * STEP)
+        .par_chunks_mut(steps * STEP);
+    let queries = queries.par_chunks(SIDE * width);
+    panels.zip(queries).for_each(|(panel, queries)| {
+        unit.along_rows((queries, width), 0..steps, Side::Right, panel);
+    });
+}
+
+/// The same, each times its factor, into panels of values that are multiplied along the queries.
+pub(super) fn pack_weighted(
+    unit: Unit,
+    (queries, width): (&[f32], usize),
+    factors: &[f32],
+    packed: &mut Values,
+) {
+    let steps = factors.len().div_ceil(SIDE);
+    let panels = packed.room(width.div_ceil(SIDE) * steps * STEP);
+    let panels = panels.par_chunks_mut(steps * STEP).enumerate();
+    panels.for_each(|(p, panel)| {
+        let columns = p * SIDE..width.min((p + 1) * SIDE);
+        unit.across_rows((queries, width), columns, Some(factors), Side::Right, panel);
+    });
+}
+
+/// Some of many steps at a time, as even as can be.
+fn depths(steps: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = steps.div_ceil(steps.div_ceil(DEPTH).max(1)).max(1);
+    let first = (0..steps).step_by(most);
+    first.map(move |k| k..steps.min(k + most))
+}
+
+/// Scores of a strip, replaced by the halves of their exponentials.
+pub(super) struct ScoreStrip<'a> {
+    pub unit: Unit,
+    pub rows: &'a [f32],
+    pub width: usize,
+    pub queries: &'a [f32],
+    /// What exponentials are relative to, if it is not too small.
+    pub references: &'a [f32],
+    pub scores: &'a mut [f32],
+    pub sums: &'a mut StripSums,
+    pub scratch: &'a mut Scratch,
+}
+
+impl ScoreStrip<'_> {
+    pub fn run(mut self) {
+        self.products();
+        tiled(self);
+    }
+
+    fn products(&mut self) {
+        let (rows, width) = (self.rows, self.width);
+        let padded = filled_up(rows.len() / width);
+        let steps = width.div_ceil(SIDE);
+        let tiles = self.unit.tiles();
+        for depth in depths(steps) {
+            let left = self.scratch.left.room(padded / SIDE * depth.len() * STEP);
+            let unit = self.unit;
+            unit.along_rows((rows, width), depth.clone(), Side::Left, left);
+            let queries = self.queries.chunks_exact(steps * STEP);
+            for (scores, right) in self.scores.chunks_exact_mut(padded * SIDE).zip(queries) {
+                let right = Panel::new(&right[depth.start * STEP..]);
+                let left = left.chunks_exact(depth.len() * STEP);
+                for (sums, left) in scores.chunks_exact_mut(BLOCK).zip(left) {
+                    let panels = [Panel::new(left), right];
+                    tiles.block(panels, depth.len(), sums, depth.start > 0);
+                }
+            }
+        }
+    }
+}
+
+impl Tiled for ScoreStrip<'_> {
+    type Output = ();
+
+    /// Exponentials and their sums.
+    #[inline(always)]
+    fn run<S: Simd, const _R: usize, const _V: usize>(self, simd: S) {
+        assert_eq!(
+            VECTORS * S::F32_LANES,
+            SIDE,
+            "where there is a unit, there are such vectors"
+        );
+        let count = self.rows.len() / self.width;
+        let panels = self.scores.chunks_exact_mut(filled_up(count) * SIDE);
+        let references = self.references.chunks_exact(SIDE);
+        let sums = self.sums.reference.chunks_exact_mut(SIDE);
+        let sums = sums.zip(self.sums.sum.chunks_exact_mut(SIDE));
+        for ((scores, wanted), (reference, sum)) in panels.zip(references).zip(sums) {
+            let mut largest = [simd.splat_f32s(f32::MIN); VECTORS];
+            let (rows, _) = S::as_simd_f32s(scores).0.as_chunks::<VECTORS>();
+            for row in &rows[..count] {
+                for v in 0..VECTORS {
+                    largest[v] = simd.max_f32s(row[v], largest[v]);
+                }
+            }
+            let mut top = load::<S, VECTORS>(wanted);
+            for v in 0..VECTORS {
+                let most = simd.add_f32s(top[v], simd.splat_f32s(FAR));
+                let far = simd.less_than_f32s(most, largest[v]);
+                top[v] = simd.select_f32s(far, largest[v], top[v]);
+            }
+            store::<S, VECTORS>(top, reference);
+            let mut total = [simd.splat_f32s(0.0); VECTORS];
+            for (i, scores) in scores.chunks_exact_mut(ROWS * SIDE).enumerate() {
+                let mut values = [[0.0; SIDE]; ROWS];
+                let inside = count.saturating_sub(i * ROWS);
+                let (rows, _) = scores.as_chunks::<SIDE>();
+                for (row, values) in rows.iter().zip(&mut values).take(inside) {
+                    let mut row = load::<S, VECTORS>(row);
+                    for v in 0..VECTORS {
+                        row[v] = exp_lanes(simd, simd.sub_f32s(row[v], top[v]));
+                        total[v] = simd.add_f32s(total[v], row[v]);
+                    }
+                    store::<S, VECTORS>(row, values);
+                }
+                self.unit.split(&values, scores);
+            }
+            store::<S, VECTORS>(total, sum);
+        }
+    }
+}
+
+/// Gradients of a strip's rows.
+pub(super) struct GradStrip<'a> {
+    pub unit: Unit,
+    pub scores: &'a [f32],
+    pub queries: (&'a [f32], usize),
+    pub factors: &'a [f32],
+    /// Queries times their factors, if those of the strip are the usual ones.
+    pub weighted: Option<&'a [f32]>,
+    pub gradient: &'a mut [f32],
+    pub overwrite: bool,
+    pub scratch: &'a mut Scratch,
+}
+
+impl GradStrip<'_> {
+    pub fn run(self) {
+        let (unit, width) = (self.unit, self.queries.1);
+        let padded = filled_up(self.gradient.len() / width);
+        let steps = self.factors.len().div_ceil(SIDE);
+        let own = &mut *self.scratch.right.room(steps * STEP);
+        let sums = self.scratch.sums.room(padded * SIDE);
+        let tiles = unit.tiles();
+        for (p, first) in (0..width).step_by(SIDE).enumerate() {
+            let columns = first..width.min(first + SIDE);
+            let right = match self.weighted {
+                Some(weighted) => &weighted[p * steps * STEP..][..steps * STEP],
+                None => {
+                    let factors = Some(self.factors);
+                    unit.across_rows(self.queries, columns.clone(), factors, Side::Right, own);
+                    &*own
+                }
+            };
+            for depth in depths(steps) {
+                let right = Panel::new(&right[depth.start * STEP..]);
+                let before = depth.start * padded * SIDE;
+                for (i, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
+                    // A panel of queries is a step, and blocks of rows lie side by side in it.
+                    let left = Panel {
+                        words: &self.scores[before + i * BLOCK..],
+                        pitch: padded * SIDE,
+                    };
+                    tiles.block([left, right], depth.len(), sums, depth.start > 0);
+                }
+            }
+            let (rows, _) = sums.as_chunks::<SIDE>();
+            simd(
+                #[inline(always)]
+                || {
+                    for (gradient, sums) in self.gradient.chunks_exact_mut(width).zip(rows) {
+                        let out = &mut gradient[columns.clone()];
+                        match self.overwrite {
+                            true => out.copy_from_slice(&sums[..out.len()]),
+                            false => out.iter_mut().zip(sums).for_each(|(out, x)| *out += x),
+                        }
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// What a group of strips adds to some values of the gradients of all queries, in blocks: panels of
+/// values × panels of queries.
+struct GradQueries<'a> {
+    unit: Unit,
+    tile: &'a SoftmaxAll,
+    strips: &'a [Strip],
+    sums: &'a [StripSums],
+    /// Where the scores of the first strip begin.
+    first: usize,
+    table: &'a View<'a>,
+    columns: Range<usize>,
+    out: &'a mut Values,
+    scratch: &'a mut Scratch,
+}
+
+impl GradQueries<'_> {
+    fn run(self) {
+        let (width, queries) = (self.table.spec.width, self.tile.padded());
+        let (panels, blocks) = (queries / SIDE, self.columns.len().div_ceil(SIDE));
+        let out = self.out.room(blocks * queries * SIDE);
+        out.fill(0.0);
+        let tiles = self.unit.tiles();
+        let Scratch { left, right, sums } = self.scratch;
+        let sums = sums.room(blocks * queries * SIDE);
+        let mut wide = Vec::new();
+        let mut first = self.first;
+        // Sums of strips whose factors are the same are weighted together.
+        let mut fresh = true;
+        for (s, strip) in self.strips.iter().enumerate() {
+            let padded = filled_up(strip.rows.len());
+            let rows = self.table.rows(strip.shard, strip.rows.clone(), &mut wide);
+            let scores = &self.tile.scores[first * queries..(first + padded) * queries];
+            first += padded;
+            let steps = padded / SIDE;
+            let right = right.room(panels * steps * STEP);
+            self.unit.rows_to_columns(scores, right);
+            for (b, sums) in sums.chunks_exact_mut(panels * BLOCK).enumerate() {
+                let start = self.columns.start + b * SIDE;
+                let columns = start..self.columns.end.min(start + SIDE);
+                let left = left.room(steps * STEP);
+                self.unit
+                    .across_rows((rows, width), columns, None, Side::Left, left);
+                add_panels(&tiles, left, right, steps, sums, !fresh);
+            }
+            let factors = &self.sums[s].sum;
+            let next = self.sums.get(s + 1).map(|next| &next.sum);
+            fresh = next != Some(factors);
+            if fresh {
+                weigh(sums, factors, out);
+            }
+        }
+    }
+}
+
+/// Blocks of one left panel and every right one, `steps` long each.
+fn add_panels(
+    tiles: &Tiles,
+    left: &[f32],
+    right: &[f32],
+    steps: usize,
+    sums: &mut [f32],
+    add: bool,
+) {
+    for depth in depths(steps) {
+        let left = Panel::new(&left[depth.start * STEP..]);
+        let right = right.chunks_exact(steps * STEP);
+        for (sums, right) in sums.chunks_exact_mut(BLOCK).zip(right) {
+            let right = Panel::new(&right[depth.start * STEP..]);
+            tiles.block([left, right], depth.len(), sums, add || depth.start > 0);
+        }
+    }
+}
+
+/// Adds blocks whose columns are queries, each times its factor.
+fn weigh(sums: &[f32], factors: &[f32], out: &mut [f32]) {
+    simd(
+        #[inline(always)]
+        || {
+            let blocks = sums.chunks_exact(BLOCK).zip(out.chunks_exact_mut(BLOCK));
+            for ((sums, out), factors) in blocks.zip(factors.as_chunks::<SIDE>().0.iter().cycle()) {
+                let rows = sums.as_chunks::<SIDE>().0.iter();
+                for (sums, out) in rows.zip(out.as_chunks_mut::<SIDE>().0) {
+                    for i in 0..SIDE {
+                        out[i] += factors[i] * sums[i];
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// ∂loss/∂query of every query, right answers aside.
+pub(super) fn grad_queries(
+    unit: Unit,
+    tile: &SoftmaxAll,
+    strips: &[Strip],
+    table: &View<'_>,
+    parts: &mut Vec<Values>,
+    d_queries: &mut [f32],
+) {
+    let (width, queries) = (table.spec.width, tile.padded());
+    let group = strips.len().div_ceil(GROUPS);
+    let mut tasks = Vec::new();
+    let mut first = 0;
+    for (strips, sums) in strips.chunks(group).zip(tile.strips.chunks(group)) {
+        for start in (0..width).step_by(TOGETHER) {
+            tasks.push((strips, sums, first, start..width.min(start + TOGETHER)));
+        }
+        first += strips
+            .iter()
+            .map(|strip| filled_up(strip.rows.len()))
+            .sum::<usize>();
+    }
+    parts.resize_with(tasks.len(), Values::default);
+    let outputs = parts.par_iter_mut().zip(&tasks);
+    outputs.for_each(|(out, (strips, sums, first, columns))| {
+        let task = GradQueries {
+            unit,
+            tile,
+            strips,
+            sums,
+            first: *first,
+            table,
+            columns: columns.clone(),
+            out,
+            scratch: &mut tile.pool.own(),
+        };
+        task.run();
+    });
+    let outputs = d_queries.par_chunks_mut(SIDE * width).enumerate();
+    outputs.for_each(|(p, out)| {
+        out.fill(0.0);
+        simd(
+            #[inline(always)]
+            || {
+                for (blocks, (_, _, _, columns)) in parts.iter().zip(&tasks) {
+                    for (b, blocks) in blocks.chunks_exact(queries * SIDE).enumerate() {
+                        let start = columns.start + b * SIDE;
+                        let end = columns.end.min(start + SIDE);
+                        let (rows, _) = blocks[p * BLOCK..][..BLOCK].as_chunks::<SIDE>();
+                        for (q, out) in out.chunks_exact_mut(width).enumerate() {
+                            for (out, row) in out[start..end].iter_mut().zip(rows) {
+                                *out += row[q];
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    });
+}
