@@ -41,6 +41,7 @@ recipes![
     "fb15k-237-distmult-libkge",
     "fb15k-237-transe-libkge",
     "wn18rr-complex-n3",
+    "wn18rr-complex-n3-rank25",
     "wn18rr-complex-n3-published",
     "wn18rr-complex-n3-rp-published",
     "wn18rr-distmult",

@@ -5,6 +5,10 @@
 //! and 10 loads for 24 fused multiply-adds, the arithmetic units are what limits it. What surrounds
 //! the tiles (the softmax between them, factors, sums over strips) is why they are our own: a general
 //! product writes the scores out, and packs the entities once for every few queries.
+//!
+//! Arrays of registers are filled by plain loops here. `array::from_fn` and `map` are functions that
+//! the compiler may or may not take in; where it does not, a tile lies in memory, at a third of the
+//! speed.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -85,7 +89,10 @@ pub(super) fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
     right: &[f32],
 ) -> Tile<S, ROWS, VECTORS> {
     let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
-    let left = left.map(|row| &row[..right.len()]);
+    let mut left = left;
+    for row in &mut left {
+        *row = &row[..right.len()];
+    }
     for (k, right) in right.iter().enumerate() {
         for i in 0..ROWS {
             let factor = simd.splat_f32s(left[i][k]);
@@ -114,17 +121,24 @@ pub(super) fn score_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
         let right = &queries[depth * columns..end * columns];
         for i in (0..count).step_by(ROWS) {
             let row = |k: usize| (i + k).min(count - 1);
-            let left = std::array::from_fn(|k| &rows[row(k) * width..][depth..end]);
+            let mut left: [&[f32]; ROWS] = [&[]; ROWS];
+            for k in 0..ROWS {
+                left[k] = &rows[row(k) * width..][depth..end];
+            }
             let mut tile = zeros::<S, ROWS, VECTORS>(simd);
             if depth > 0 {
-                tile = std::array::from_fn(|k| load::<S, VECTORS>(&scores[row(k) * columns..]));
+                for k in 0..ROWS {
+                    tile[k] = load::<S, VECTORS>(&scores[row(k) * columns..]);
+                }
             }
             let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
             if end == width {
                 seen(&tile);
             }
-            for (k, sums) in tile.into_iter().enumerate().take(count - i) {
-                store::<S, VECTORS>(sums, &mut scores[(i + k) * columns..]);
+            for k in 0..ROWS {
+                if i + k < count {
+                    store::<S, VECTORS>(tile[k], &mut scores[(i + k) * columns..]);
+                }
             }
         }
     }
@@ -184,6 +198,6 @@ pub(super) fn store<S: Simd, const VECTORS: usize>(sums: [S::f32s; VECTORS], out
 /// Reads a row of a tile from a panel's row.
 #[inline(always)]
 pub(super) fn load<S: Simd, const VECTORS: usize>(from: &[f32]) -> [S::f32s; VECTORS] {
-    let from = &S::as_simd_f32s(from).0[..VECTORS];
-    std::array::from_fn(|v| from[v])
+    let (from, _) = S::as_simd_f32s(from).0.as_chunks::<VECTORS>();
+    from[0]
 }

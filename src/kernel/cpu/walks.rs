@@ -247,7 +247,9 @@ fn sum_gradients<S: Simd, C: Compare>(
                 sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
             }
         }
-        *out = sums.map(|sum| sum.values);
+        for r in 0..REGISTERS {
+            out[r] = sums[r].values;
+        }
     }
     let first = blocks.len() * REGISTERS;
     for (r, (own, out)) in single.iter().zip(single_sums).enumerate() {

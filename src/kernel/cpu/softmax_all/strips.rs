@@ -42,7 +42,9 @@ impl Tiled for ScoreStrip<'_> {
             let rows = (self.rows, width);
             score_rows::<S, ROWS, VECTORS>(simd, rows, queries, scores, |tile| {
                 for row in tile {
-                    top = std::array::from_fn(|v| simd.max_f32s(row[v], top[v]));
+                    for v in 0..VECTORS {
+                        top[v] = simd.max_f32s(row[v], top[v]);
+                    }
                 }
             });
             store::<S, VECTORS>(top, largest);
@@ -134,15 +136,22 @@ impl GradStrip<'_> {
                 let row = |k: usize| (i + k).min(count - 1);
                 let mut tile = zeros::<S, ROWS, VECTORS>(simd);
                 if p > 0 {
-                    tile = std::array::from_fn(|k| load::<S, VECTORS>(&sums[row(k) * columns..]));
+                    for k in 0..ROWS {
+                        tile[k] = load::<S, VECTORS>(&sums[row(k) * columns..]);
+                    }
                 }
                 let panels = scores.chunks_exact(count * left);
                 for (scores, right) in panels.zip(right.chunks(left * columns)) {
-                    let rows = std::array::from_fn(|k| &scores[row(k) * left..][..left]);
+                    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
+                    for k in 0..ROWS {
+                        rows[k] = &scores[row(k) * left..][..left];
+                    }
                     tile = add_rows::<S, ROWS, VECTORS>(simd, tile, rows, right);
                 }
-                for (k, tile) in tile.into_iter().enumerate().take(count - i) {
-                    store::<S, VECTORS>(tile, &mut sums[(i + k) * columns..]);
+                for k in 0..ROWS {
+                    if i + k < count {
+                        store::<S, VECTORS>(tile[k], &mut sums[(i + k) * columns..]);
+                    }
                 }
             }
         }
@@ -195,14 +204,17 @@ impl Tiled for GradQueries<'_> {
                     let left = (&rows[first * width..end * width], width, at);
                     let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
                     let skipped = self.column + i - at;
-                    let kept = tile.into_iter().skip(skipped).take(self.count - i);
-                    for (k, sums) in kept.enumerate() {
-                        let out = (i + k) * self.queries.len() + before;
+                    for (k, tile) in tile.iter().enumerate() {
+                        let row = (i + k).wrapping_sub(skipped);
+                        if k < skipped || row >= self.count {
+                            continue;
+                        }
+                        let out = row * self.queries.len() + before;
                         let out = &mut self.sums[out..][..columns];
-                        let others = load::<S, VECTORS>(out);
-                        let sums = std::array::from_fn(|v| {
-                            simd.mul_add_e_f32s(factors[v], sums[v], others[v])
-                        });
+                        let mut sums = load::<S, VECTORS>(out);
+                        for v in 0..VECTORS {
+                            sums[v] = simd.mul_add_e_f32s(factors[v], tile[v], sums[v]);
+                        }
                         store::<S, VECTORS>(sums, out);
                     }
                 }
