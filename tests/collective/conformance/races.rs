@@ -36,27 +36,30 @@ async fn deadlines<C: Collective + 'static>(ranks: &[Arc<C>]) {
             c.all_reduce(call, vec![1u32; 100], Reduce::Sum).await
         });
         let results = results.await;
-        let missing = vec![last];
-        if results[last].is_ok() {
+        let late = |r: &Result<_, _>| matches!(r, Err(CollectiveError::Late { .. }));
+        // The last as a rule; a busy machine may keep others from coming within their patience.
+        let missing: Vec<usize> = (0..=last).filter(|&rank| late(&results[rank])).collect();
+        if missing.is_empty() {
             outcomes[0] += 1;
             let sum = vec![ranks.len() as u32; 100];
             assert!(
                 results.iter().all(|r| r.as_ref() == Ok(&sum)),
                 "{results:?}"
             );
-        } else {
-            outcomes[1] += 1;
-            let gone = Err(CollectiveError::Timeout {
-                sequence,
-                missing: missing.clone(),
-            });
-            assert!(results[..last].iter().all(|r| *r == gone), "{results:?}");
-            let late = Err(CollectiveError::Late {
-                sequence,
-                next: sequence + 1,
-                missing,
-            });
-            assert_eq!(results[last], late);
+            continue;
+        }
+        outcomes[1] += 1;
+        for (rank, result) in results.iter().enumerate() {
+            let missing = missing.clone();
+            let wanted = match missing.contains(&rank) {
+                false => CollectiveError::Timeout { sequence, missing },
+                true => CollectiveError::Late {
+                    sequence,
+                    next: sequence + 1,
+                    missing,
+                },
+            };
+            assert_eq!(result, &Err(wanted), "rank {rank}: {results:?}");
         }
     }
     assert!(outcomes.iter().all(|&n| n > 0), "both happen: {outcomes:?}");
