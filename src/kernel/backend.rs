@@ -156,6 +156,28 @@ impl Backend {
         })
     }
 
+    /// [`Backend::gradients`] and [`Backend::update`] in one: the same bits, with fewer copies where no
+    /// one else needs the gradients.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn step(
+        &mut self,
+        spec: &StepSpec,
+        step: OptimizerStep,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
+        if let (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) =
+            (&mut *self, entities, relations)
+        {
+            return engine.step(spec, step, plan, entities, relations);
+        }
+        self.gradients(spec, plan, entities, relations)?;
+        self.update(step, plan, entities, relations)
+    }
+
     /// Σ g² over all gradients of the last [`Backend::gradients`] call, made from the same plan; not
     /// finite if a gradient is not. Waits for the device.
     ///

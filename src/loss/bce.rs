@@ -1,6 +1,6 @@
 //! Logistic loss (binary cross-entropy) of every candidate: softplus(s + γ) − y·(s + γ), summed.
 
-use super::{Loss, sigmoid, softplus, sum};
+use super::{Loss, logistic, replace_and_sum, sum};
 use crate::model::Real;
 
 #[inline(always)]
@@ -10,19 +10,20 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     let spread = smoothing / F::of(scores.len() as f64);
     let label = F::ONE - smoothing;
 
-    let mut value = sum(scores, |s| softplus(s + offset));
+    let mut target = F::ZERO;
     for &p in positives {
-        value = value - label * (scores[p as usize] + offset);
+        target += label * (scores[p as usize] + offset);
     }
     if loss.smoothing > 0.0 {
-        value = value - spread * sum(scores, |s| s + offset);
+        target += spread * sum(scores, |s| s + offset);
     }
-    for s in scores.iter_mut() {
-        *s = weight * (sigmoid(*s + offset) - spread);
-    }
+    let cost = replace_and_sum(scores, |s| {
+        let (slope, cost) = logistic(s + offset);
+        (weight * (slope - spread), cost)
+    });
     for &p in positives {
         let s = &mut scores[p as usize];
         *s = *s - weight * label;
     }
-    weight * value
+    weight * (cost - target)
 }

@@ -109,6 +109,31 @@ fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
     sums.into_iter().fold(F::ZERO, |a, b| a + b)
 }
 
+/// Replaces every x of a row by the first of f(x) and returns the sum of the second, in the order of
+/// [`sum`].
+#[inline(always)]
+fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
+    let mut sums = [F::ZERO; SIDE_BY_SIDE];
+    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    for block in blocks {
+        // Through arrays of its own, without which this is not vectorised.
+        let (old, mut new, mut summands) = (*block, *block, sums);
+        for l in 0..SIDE_BY_SIDE {
+            (new[l], summands[l]) = f(old[l]);
+        }
+        *block = new;
+        for l in 0..SIDE_BY_SIDE {
+            sums[l] += summands[l];
+        }
+    }
+    for (s, x) in sums.iter_mut().zip(rest) {
+        let (new, summand) = f(*x);
+        *x = new;
+        *s += summand;
+    }
+    sums.into_iter().fold(F::ZERO, |a, b| a + b)
+}
+
 /// The largest value of a row.
 #[inline(always)]
 fn largest<F: Real>(row: &[F]) -> F {
@@ -125,18 +150,13 @@ fn largest<F: Real>(row: &[F]) -> F {
     tops.into_iter().fold(F::of(MASKED), F::larger)
 }
 
-/// ln(1 + eˣ), without overflow.
+/// 1/(1 + e⁻ˣ) and ln(1 + eˣ), without overflow.
 #[inline(always)]
-fn softplus<F: Real>(x: F) -> F {
-    x.larger(F::ZERO) + (-x.abs()).exp().ln_1p()
-}
-
-/// 1/(1 + e⁻ˣ), without overflow.
-#[inline(always)]
-fn sigmoid<F: Real>(x: F) -> F {
+fn logistic<F: Real>(x: F) -> (F, F) {
     let e = (-x.abs()).exp();
     let small = e / (F::ONE + e);
-    if x < F::ZERO { small } else { F::ONE - small }
+    let sigmoid = if x < F::ZERO { small } else { F::ONE - small };
+    (sigmoid, x.larger(F::ZERO) + e.ln_1p())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Self-adversarial negative sampling (Sun et al. 2019, eq. 5 and 6):
 //! ½·(−log σ(γ + sₚ) − Σ wₙ·log σ(−γ − sₙ)), w = softmax(α·s) of the negatives, held constant.
 
-use super::{Loss, MASKED, largest, sigmoid, softplus, sum};
+use super::{Loss, MASKED, largest, logistic, replace_and_sum, sum};
 use crate::model::Real;
 
 #[inline(always)]
@@ -30,10 +30,11 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     } else {
         F::ZERO
     };
-    let negatives = sum(scores, |s| odds(s) * softplus(s + offset));
-    for s in scores.iter_mut() {
-        *s = share * odds(*s) * sigmoid(*s + offset);
-    }
-    scores[positive] = -half * sigmoid(-score);
-    half * softplus(-score) + share * negatives
+    let negatives = replace_and_sum(scores, |s| {
+        let (odds, (slope, cost)) = (odds(s), logistic(s + offset));
+        (share * odds * slope, odds * cost)
+    });
+    let (slope, cost) = logistic(-score);
+    scores[positive] = -half * slope;
+    half * cost + share * negatives
 }

@@ -196,20 +196,29 @@ const DENSE: usize = 16;
 /// Gathers touched rows, makes them unique and lists their places; reused from step to step.
 #[derive(Debug, Default)]
 pub struct RowsBuilder {
-    /// Position of a row in the current step's `ids`, valid where `stamp` is `round`.
-    position: Vec<u32>,
-    stamp: Vec<u32>,
+    notes: Vec<Note>,
     round: u32,
     touched: Vec<(u32, u32)>,
     ids: Vec<u32>,
+}
+
+/// What is known of a row of the table in the current step, side by side, as rows are touched in
+/// random order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    /// The rest is of the current step where this is its `round`.
+    stamp: u32,
+    /// How many places the row has; then, where the next of them is to be listed.
+    places: u32,
+    /// Position of the row in the step's `ids`.
+    position: u32,
 }
 
 impl RowsBuilder {
     /// For a table of so many rows.
     pub fn new(rows: usize) -> RowsBuilder {
         RowsBuilder {
-            position: vec![0; rows],
-            stamp: vec![0; rows],
+            notes: vec![Note::default(); rows],
             ..RowsBuilder::default()
         }
     }
@@ -217,7 +226,7 @@ impl RowsBuilder {
     /// Starts a step.
     pub fn begin(&mut self) {
         if self.round == u32::MAX {
-            self.stamp.fill(0);
+            self.notes.fill(Note::default());
             self.round = 0;
         }
         self.round += 1;
@@ -226,46 +235,55 @@ impl RowsBuilder {
     }
 
     /// Notes that a row contributes at a place.
+    #[inline]
     pub fn touch(&mut self, row: u32, place: Place) {
-        self.keep(row);
+        self.note(row).places += 1;
         self.touched.push((row, place.pack()));
     }
 
     /// Notes that a row is needed although nothing contributes to it through a place.
     pub fn keep(&mut self, row: u32) {
-        if self.stamp[row as usize] != self.round {
-            self.stamp[row as usize] = self.round;
+        self.note(row);
+    }
+
+    #[inline]
+    fn note(&mut self, row: u32) -> &mut Note {
+        let note = &mut self.notes[row as usize];
+        if note.stamp != self.round {
+            *note = Note {
+                stamp: self.round,
+                ..Note::default()
+            };
             self.ids.push(row);
         }
+        note
     }
 
     /// Sorts the rows and lists their places in the order they were noted. `penalty` and
     /// `occurrences` start at 0.
     pub fn finish(&mut self) -> Rows {
-        if self.ids.len() * DENSE >= self.stamp.len() {
-            let touched = |row: &u32| self.stamp[*row as usize] == self.round;
+        if self.ids.len() * DENSE >= self.notes.len() {
+            let touched = |row: &u32| self.notes[*row as usize].stamp == self.round;
             self.ids.clear();
             self.ids
-                .extend((0..self.stamp.len() as u32).filter(touched));
+                .extend((0..self.notes.len() as u32).filter(touched));
         } else {
             self.ids.sort_unstable();
         }
+        let mut offsets = Vec::with_capacity(self.ids.len() + 1);
+        let mut end = 0;
         for (i, &row) in self.ids.iter().enumerate() {
-            self.position[row as usize] = i as u32;
+            let note = &mut self.notes[row as usize];
+            note.position = i as u32;
+            offsets.push(end);
+            end += std::mem::replace(&mut note.places, end);
         }
-        let mut offsets = vec![0u32; self.ids.len() + 1];
-        for &(row, _) in &self.touched {
-            offsets[self.position[row as usize] as usize + 1] += 1;
-        }
-        for i in 0..self.ids.len() {
-            offsets[i + 1] += offsets[i];
-        }
-        let mut next = offsets.clone();
+        offsets.push(end);
         let mut places = vec![0u32; self.touched.len()];
         for &(row, place) in &self.touched {
-            let slot = &mut next[self.position[row as usize] as usize];
-            places[*slot as usize] = place;
-            *slot += 1;
+            let next = &mut self.notes[row as usize].places;
+            places[*next as usize] = place;
+            *next += 1;
         }
         Rows {
             penalty: vec![0.0; self.ids.len()],
@@ -278,8 +296,9 @@ impl RowsBuilder {
 
     /// Position among the unique rows of a row noted in this step; valid after
     /// [`RowsBuilder::finish`].
+    #[inline]
     pub fn position(&self, row: u32) -> u32 {
-        self.position[row as usize]
+        self.notes[row as usize].position
     }
 }
 

@@ -130,8 +130,7 @@ impl ParameterServer {
         match &mut *house {
             House::Home(engine) => {
                 let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
-                engine.gradients(spec, plan, entities, relations)?;
-                engine.update(step, plan, entities, relations)?;
+                engine.step(spec, step, plan, entities, relations)?;
             }
             House::Away(replica) => self.step_away(replica, &tables, spec, plan, step)?,
         }

@@ -14,7 +14,7 @@ const AHEAD: usize = 4;
 const MOST: usize = 8;
 /// Bytes that all threads together may keep notes in, and what each takes for an entity.
 const NOTES: usize = 256 << 20;
-const NOTE: usize = 8;
+const NOTE: usize = 12;
 
 /// The plans of an epoch, in the order of their steps.
 #[derive(Debug)]

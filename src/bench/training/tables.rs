@@ -56,9 +56,7 @@ impl Tables {
             self.step += 1;
             let optimizer = OptimizerStep::new(self.optimizer, 1e-4, self.step);
             self.backend
-                .gradients(spec, plan, &self.entities, &self.relations)?;
-            self.backend
-                .update(optimizer, plan, &self.entities, &self.relations)?;
+                .step(spec, optimizer, plan, &self.entities, &self.relations)?;
         }
         self.backend.take_loss()?;
         Ok(())

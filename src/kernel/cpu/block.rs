@@ -7,6 +7,59 @@ use super::simd::simd;
 use crate::kernel::StepSpec;
 use crate::sampler::{Plan, Query};
 
+/// The entity rows of a plan, by their positions in it: pulled, or where the table has them.
+#[derive(Clone, Copy)]
+pub(super) struct PlanRows<'a> {
+    values: &'a [f32],
+    width: usize,
+    /// Of every position its place, where rows were not pulled.
+    places: Option<&'a [u32]>,
+}
+
+impl<'a> PlanRows<'a> {
+    /// Rows that lie in the order of the plan.
+    pub fn pulled(values: &'a [f32], width: usize) -> PlanRows<'a> {
+        PlanRows {
+            values,
+            width,
+            places: None,
+        }
+    }
+
+    /// Rows that lie at these places.
+    pub fn stored(values: &'a [f32], width: usize, places: &'a [u32]) -> PlanRows<'a> {
+        PlanRows {
+            values,
+            width,
+            places: Some(places),
+        }
+    }
+
+    /// Replaces positions of the plan by the places of their rows.
+    #[inline(always)]
+    pub fn turn_to_places(&self, positions: &mut [u32]) {
+        if let Some(places) = self.places {
+            positions
+                .iter_mut()
+                .for_each(|at| *at = places[*at as usize]);
+        }
+    }
+
+    /// The row at a place.
+    #[inline(always)]
+    pub fn at(&self, place: u32) -> &'a [f32] {
+        &self.values[place as usize * self.width..][..self.width]
+    }
+
+    /// The row at a position of the plan.
+    #[inline(always)]
+    pub fn row(&self, position: u32) -> &'a [f32] {
+        self.at(self
+            .places
+            .map_or(position, |places| places[position as usize]))
+    }
+}
+
 /// What every block of a step shares.
 pub(super) struct Geometry {
     pub spec: StepSpec,
@@ -33,17 +86,23 @@ impl Geometry {
     fn rows<'a>(
         &self,
         query: &Query,
-        entities: &'a [f32],
+        entities: PlanRows<'a>,
         relations: &'a [f32],
     ) -> (&'a [f32], &'a [f32], bool) {
         (
-            &entities[query.entity as usize * self.ew..][..self.ew],
+            entities.row(query.entity),
             &relations[query.relation as usize * self.rw..][..self.rw],
             query.inverse == 1,
         )
     }
 
-    pub fn forward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
+    pub fn forward(
+        &self,
+        plan: &Plan,
+        entities: PlanRows<'_>,
+        relations: &[f32],
+        block: &mut Block,
+    ) {
         let model = self.spec.model;
         simd(
             #[inline(always)]
@@ -57,7 +116,13 @@ impl Geometry {
         );
     }
 
-    pub fn backward(&self, plan: &Plan, entities: &[f32], relations: &[f32], block: &mut Block) {
+    pub fn backward(
+        &self,
+        plan: &Plan,
+        entities: PlanRows<'_>,
+        relations: &[f32],
+        block: &mut Block,
+    ) {
         let model = self.spec.model;
         simd(
             #[inline(always)]

@@ -14,6 +14,7 @@ mod grad_rows;
 mod loss;
 mod matrix;
 mod memory;
+mod optimizer;
 mod pair_query;
 mod pair_query_backward;
 mod pairs;
@@ -163,7 +164,8 @@ impl Engine {
         let work = &mut self.work;
         let view = entities.view();
         let pulled = relations.view();
-        work.pull(spec.model, plan, &view, &pulled);
+        work.pull_entities(plan, &view);
+        work.pull_relations(spec.model, plan, view.spec.width, &pulled);
         // Who needs no more of them lets others write.
         let all_relations = plan.predicts_relations.then_some(pulled);
         if matches!(plan.candidates, Candidates::All { .. }) {
@@ -190,9 +192,14 @@ impl Engine {
                 &mut work.shard_gradients,
             );
         }
-        let losses = &work.losses[..plan.queries.len()];
-        self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+        self.add_losses(plan);
         Ok(())
+    }
+
+    /// Adds up the losses of a plan's queries.
+    fn add_losses(&mut self, plan: &Plan) {
+        let losses = &self.work.losses[..plan.queries.len()];
+        self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
     }
 
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::block::{Block, Geometry};
+use super::block::{Block, Geometry, PlanRows};
 use super::candidate_dropout::{pulled_candidate_dropout, pulled_candidate_dropout_backward};
 use super::loss::loss;
 use super::pairs::{self, AHEAD, Group, Segment, Segments};
@@ -63,7 +63,10 @@ impl Workspace {
         };
         self.walks = walks::takes(spec, plan, step.ew);
         if self.walks {
-            self.walk_candidates(spec, plan, &step);
+            // Lent for the walk, which writes to the others.
+            let pulled = std::mem::take(&mut self.entities);
+            self.walk_candidates(spec, plan, &step, PlanRows::pulled(&pulled, step.ew));
+            self.entities = pulled;
             return;
         }
         let segments = Segments::new(spec.model, step.ew);
@@ -112,10 +115,11 @@ impl Workspace {
     pub(super) fn blocks(
         &mut self,
         step: &Geometry,
-        run: impl Fn(&mut Block<'_>, (&[f32], &[f32])) + Sync,
+        run: impl Fn(&mut Block<'_>, (PlanRows<'_>, &[f32])) + Sync,
     ) {
         let n = self.count;
-        let rows = (&self.entities[..], &self.relations[..]);
+        let entities = PlanRows::pulled(&self.entities, step.ew);
+        let rows = (entities, &self.relations[..]);
         self.queries[..n * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::block::{Block, Geometry};
+use super::block::{Block, Geometry, PlanRows};
 use super::candidate_dropout::{candidate_dropout, candidate_dropout_backward};
 use super::core_matrix::core_matrix_backward;
 use super::dropout::Dropout;
@@ -18,7 +18,7 @@ use super::score_pairs::visit;
 use super::simd::simd;
 use super::softmax_all;
 use super::table::{Table, View};
-use super::walks::RowWalk;
+use super::walks::{RowBlock, RowWalk};
 use super::{BLOCK, Values, Workspace};
 use crate::kernel::StepSpec;
 use crate::model::Model;
@@ -42,22 +42,25 @@ pub(super) fn task(queries: usize) -> usize {
 }
 
 impl Workspace {
-    pub(super) fn pull(
+    /// Copies the entity rows of a plan, and makes room for their gradients.
+    pub(super) fn pull_entities(&mut self, plan: &Plan, entities: &View<'_>) {
+        let values = plan.entities.len() * entities.spec.width;
+        pull(entities, &plan.entities.ids, self.entities.room(values));
+        self.entity_gradients.room(values);
+    }
+
+    /// Copies the relation rows of a plan whose entities have `ew` values, and makes room for all
+    /// that queries leave.
+    pub(super) fn pull_relations(
         &mut self,
         model: Model,
         plan: &Plan,
-        entities: &View<'_>,
+        ew: usize,
         relations: &View<'_>,
     ) {
-        let ew = entities.spec.width;
         let (rw, cw) = (model.relation_width(ew), model.contribution_width(ew));
         (self.ew, self.rw, self.cw) = (ew, rw, cw);
         self.relation_width = relations.spec.width;
-        pull(
-            entities,
-            &plan.entities.ids,
-            self.entities.room(plan.entities.len() * ew),
-        );
         let (ids, matrices) = (&plan.relations.ids, &mut self.relations);
         match plan.core_rows {
             0 => pull(relations, ids, matrices.room(ids.len() * rw)),
@@ -70,7 +73,6 @@ impl Workspace {
         self.d_inputs.room(n * ew);
         self.d_relations.room(n * cw);
         self.losses.room(n);
-        self.entity_gradients.room(plan.entities.len() * ew);
         self.relation_gradients
             .room(ids.len() * relations.spec.width);
         if plan.core_rows > 0 {
@@ -152,7 +154,8 @@ impl Workspace {
                 .zip(self.d_relations[first * cw..end * cw].par_chunks_mut(task * cw))
                 .zip(self.scores[..(end - first) * entities].par_chunks_mut(task * entities))
                 .zip(self.losses[first..end].par_chunks_mut(task));
-            let (pulled, relations) = (&self.entities[..], &self.relations[..]);
+            let pulled = PlanRows::pulled(&self.entities, ew);
+            let relations = &self.relations[..];
             blocks
                 .enumerate()
                 .for_each(|(b, (((((q, dq), de), dr), s), l))| {
@@ -221,25 +224,23 @@ impl Workspace {
         let penalty = spec.regularizer;
         let rows = &plan.entities;
         let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
-        let walks = sampled && self.walks;
-        let (queries, coefficients) = (&self.queries[..], &self.coefficients[..]);
+        // Lent, while the others are read.
+        let mut sums = std::mem::take(&mut self.entity_gradients);
+        let walk = (sampled && self.walks).then(|| self.row_walk(spec, plan));
         let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
         let inputs = &self.d_inputs[..n * step.ew];
-        self.entity_gradients[..rows.len() * step.ew]
+        sums[..rows.len() * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
-                if walks {
-                    let walk = RowWalk {
-                        plan,
+                if let Some(walk) = &walk {
+                    let block = RowBlock {
+                        walk,
                         first: b * BLOCK,
                         rows: values,
-                        width: step.ew,
-                        queries,
-                        coefficients,
                         gradients,
                     };
-                    visit(spec.model.similarity(), 1, walk);
+                    return visit(spec.model.similarity(), 1, block);
                 }
                 simd(
                     #[inline(always)]
@@ -261,12 +262,25 @@ impl Workspace {
                     },
                 );
             });
-
+        self.entity_gradients = sums;
         self.reduce_relations(&step, plan);
     }
 
+    /// What the rows of a plan add up.
+    pub(super) fn row_walk<'a>(&'a self, spec: &StepSpec, plan: &'a Plan) -> RowWalk<'a> {
+        RowWalk {
+            plan,
+            width: self.ew,
+            queries: &self.queries,
+            coefficients: &self.coefficients,
+            inputs: &self.d_inputs[..self.count * self.ew],
+            penalty: spec.regularizer,
+            lanes: spec.model.entity_lanes(),
+        }
+    }
+
     /// The same for the rows of relations, and of the core if there is one.
-    fn reduce_relations(&mut self, step: &Geometry, plan: &Plan) {
+    pub(super) fn reduce_relations(&mut self, step: &Geometry, plan: &Plan) {
         let (spec, n, width) = (&step.spec, plan.queries.len(), self.relation_width);
         let rows = &plan.relations;
         let own = rows.len() - plan.core_rows;

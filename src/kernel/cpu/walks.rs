@@ -5,11 +5,18 @@
 //! is worked out twice, which is cheap but for the modulus. Sums run in the order in which a query's
 //! candidates and a row's places are listed, whatever the number of threads. Wider rows go by
 //! [`sampled`](super::sampled).
+//!
+//! A whole step reads rows where the table has them, and applies the optimizer to each as soon as its
+//! gradient is summed ([`whole`]): neither rows nor gradients are copied.
+
+mod rows;
+mod whole;
 
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::block::{Block, Geometry};
+pub(super) use self::rows::{RowBlock, RowWalk};
+use super::block::{Block, Geometry, PlanRows};
 use super::loss::loss;
 use super::memory::prefetch_row;
 use super::pairs::VECTOR;
@@ -20,7 +27,7 @@ use super::{BLOCK, Workspace};
 use crate::kernel::StepSpec;
 use crate::loss::MASKED;
 use crate::model::Similarity;
-use crate::sampler::{Candidates, Place, Plan};
+use crate::sampler::{Candidates, Plan};
 
 /// Bytes that a query's candidates may take.
 const NEAR: usize = 256 << 10;
@@ -37,15 +44,41 @@ pub(super) fn takes(spec: &StepSpec, plan: &Plan, width: usize) -> bool {
         && bytes <= NEAR
 }
 
-/// Coefficient and row of the other side of a pair.
-type Pair = (f32, u32);
+/// The pairs of a row of either side, in an order of their own.
+trait Pairs {
+    /// Calls `run` with the coefficient, which is not zero, and the other side's row of each.
+    fn each(&self, run: impl FnMut(f32, u32));
+}
+
+/// The candidates of a query.
+struct CandidatePairs<'a> {
+    coefficients: &'a [f32],
+    rows: &'a [u32],
+}
+
+impl Pairs for CandidatePairs<'_> {
+    #[inline(always)]
+    fn each(&self, mut run: impl FnMut(f32, u32)) {
+        for (&coefficient, &row) in self.coefficients.iter().zip(self.rows) {
+            if coefficient != 0.0 {
+                run(coefficient, row);
+            }
+        }
+    }
+}
 
 impl Workspace {
     /// Forward, and backward but for the rows of candidates.
-    pub(super) fn walk_candidates(&mut self, spec: &StepSpec, plan: &Plan, step: &Geometry) {
+    pub(super) fn walk_candidates(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        step: &Geometry,
+        rows: PlanRows<'_>,
+    ) {
         let (n, ew, cw) = (self.count, step.ew, step.cw);
         let candidates = plan.sampled_width();
-        let (pulled, relations) = (&self.entities[..], &self.relations[..]);
+        let relations = &self.relations[..];
         (self.coefficients.room(n * candidates))
             .par_chunks_mut(BLOCK * candidates)
             .zip(self.queries[..n * ew].par_chunks_mut(BLOCK * ew))
@@ -64,16 +97,16 @@ impl Workspace {
                     scores,
                     losses,
                 };
-                step.forward(plan, pulled, relations, &mut block);
+                step.forward(plan, rows, relations, &mut block);
                 let walk = QueryWalk {
                     spec,
                     plan,
-                    rows: pulled,
+                    rows,
                     width: ew,
                     block: &mut block,
                 };
                 visit(spec.model.similarity(), 1, walk);
-                step.backward(plan, pulled, relations, &mut block);
+                step.backward(plan, rows, relations, &mut block);
             });
     }
 }
@@ -82,7 +115,7 @@ impl Workspace {
 struct QueryWalk<'a, 'b> {
     spec: &'a StepSpec,
     plan: &'a Plan,
-    rows: &'a [f32],
+    rows: PlanRows<'a>,
     width: usize,
     block: &'a mut Block<'b>,
 }
@@ -101,21 +134,25 @@ impl Compared for QueryWalk<'_, '_> {
             return;
         };
         let words = negatives.div_ceil(32);
-        let row = |row: u32| &self.rows[row as usize * width..][..width];
-        let (mut found, mut pairs, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
-        let block = self.block;
+        let (rows, block, candidates) = (self.rows, self.block, negatives + 1);
+        let mut found = Vec::with_capacity(block.losses.len() * candidates);
+        for q in block.first..block.first + block.losses.len() {
+            found.push(plan.queries[q].target);
+            found.extend_from_slice(&slots[q / chunk * negatives..][..*negatives]);
+        }
+        rows.turn_to_places(&mut found);
+        let mut slopes = Vec::new();
         for (i, value) in block.losses.iter_mut().enumerate() {
             let q = block.first + i;
             let query = &block.queries[i * width..][..width];
-            found.clear();
-            found.push(plan.queries[q].target);
-            found.extend_from_slice(&slots[q / chunk * negatives..][..*negatives]);
-            let scores = &mut block.scores[i * (negatives + 1)..][..negatives + 1];
-            for (j, score) in scores.iter_mut().enumerate() {
+            let own = i * candidates..(i + 1) * candidates;
+            let scores = &mut block.scores[own.clone()];
+            for (j, score) in own.clone().zip(scores.iter_mut()) {
+                // Those of the next query, too, which come while this one's loss is worked out.
                 if let Some(&later) = found.get(j + AHEAD) {
-                    prefetch_row(row(later));
+                    prefetch_row(rows.at(later));
                 }
-                *score = score_of::<S, C>(simd, query, row(found[j]));
+                *score = score_of::<S, C>(simd, query, rows.at(found[j]));
             }
             if !masks.is_empty() {
                 for (j, score) in scores[1..].iter_mut().enumerate() {
@@ -130,63 +167,12 @@ impl Compared for QueryWalk<'_, '_> {
                 #[inline(always)]
                 || loss(&spec.loss, C::SIMILARITY, scores, &[0], weight, &mut slopes),
             );
-            pairs.clear();
-            let all = scores.iter().copied().zip(found.iter().copied());
-            pairs.extend(all.filter(|pair| pair.0 != 0.0));
-            let gradient = &mut block.d_queries[i * width..][..width];
-            sum_gradients::<S, C>(simd, query, (&pairs, self.rows), gradient);
-        }
-    }
-}
-
-/// Some rows on their walk along the queries that they are candidates of.
-pub(super) struct RowWalk<'a> {
-    pub plan: &'a Plan,
-    /// The first row.
-    pub first: usize,
-    pub rows: &'a [f32],
-    pub width: usize,
-    pub queries: &'a [f32],
-    /// Queries × candidates.
-    pub coefficients: &'a [f32],
-    /// Overwritten.
-    pub gradients: &'a mut [f32],
-}
-
-impl Compared for RowWalk<'_> {
-    #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
-        let (plan, width) = (self.plan, self.width);
-        let Candidates::Sampled {
-            chunk, negatives, ..
-        } = plan.candidates
-        else {
-            return;
-        };
-        let mut pairs: Vec<Pair> = Vec::new();
-        for (i, gradient) in self.gradients.chunks_exact_mut(width).enumerate() {
-            pairs.clear();
-            let mut add = |q: usize, candidate: usize| {
-                let coefficient = self.coefficients[q * (negatives + 1) + candidate];
-                if coefficient != 0.0 {
-                    pairs.push((coefficient, q as u32));
-                }
+            let pairs = CandidatePairs {
+                coefficients: scores,
+                rows: &found[own],
             };
-            for &word in plan.entities.places_of(self.first + i) {
-                match Place::unpack(word) {
-                    Place::Input(_) | Place::Pair(_) => {}
-                    Place::Positive(q) => add(q as usize, 0),
-                    Place::Slot(s) => {
-                        // Words divide faster than sizes.
-                        let (c, j) = (s / negatives as u32, s % negatives as u32);
-                        let first = c as usize * chunk;
-                        let queries = first..plan.queries.len().min(first + chunk);
-                        queries.for_each(|q| add(q, 1 + j as usize));
-                    }
-                }
-            }
-            let row = &self.rows[(self.first + i) * width..][..width];
-            sum_gradients::<S, C>(simd, row, (&pairs, self.queries), gradient);
+            let gradient = &mut block.d_queries[i * width..][..width];
+            sum_gradients::<S, C>(simd, query, &pairs, |row| rows.at(row), gradient);
         }
     }
 }
@@ -223,30 +209,33 @@ fn zero<S: Simd>(simd: S) -> Vector<S> {
     Vector::splat(simd, 0.0)
 }
 
-/// Overwrites `out` with Σ coefficient · ∂score/∂own over pairs of `own` and rows of `others`, slope
+/// Overwrites `out` with Σ coefficient · ∂score/∂own over pairs of `own` and `other` rows, slope
 /// aside. Every similarity is symmetric, so it does not matter which of them is the query.
 #[inline(always)]
-fn sum_gradients<S: Simd, C: Compare>(
+fn sum_gradients<'a, S: Simd, C: Compare>(
     simd: S,
     own: &[f32],
-    (pairs, others): (&[Pair], &[f32]),
+    pairs: &impl Pairs,
+    other: impl Fn(u32) -> &'a [f32],
     out: &mut [f32],
 ) {
     let width = own.len();
     let (registers, rest) = S::as_simd_f32s(own);
     let (sums, out_rest) = S::as_mut_simd_f32s(out);
-    let other = |row: u32| &others[row as usize * width..][..width];
     let (blocks, single) = registers.as_chunks::<REGISTERS>();
     let (block_sums, single_sums) = sums.as_chunks_mut::<REGISTERS>();
     for (b, (own, out)) in blocks.iter().zip(block_sums).enumerate() {
         let mut sums = [zero(simd); REGISTERS];
-        for &(c, row) in pairs {
-            let c = Vector::splat(simd, c);
-            let other = &S::as_simd_f32s(other(row)).0[b * REGISTERS..][..REGISTERS];
-            for r in 0..REGISTERS {
-                sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
-            }
-        }
+        pairs.each(
+            #[inline(always)]
+            |c, row| {
+                let c = Vector::splat(simd, c);
+                let other = &S::as_simd_f32s(other(row)).0[b * REGISTERS..][..REGISTERS];
+                for r in 0..REGISTERS {
+                    sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
+                }
+            },
+        );
         for r in 0..REGISTERS {
             out[r] = sums[r].values;
         }
@@ -254,21 +243,27 @@ fn sum_gradients<S: Simd, C: Compare>(
     let first = blocks.len() * REGISTERS;
     for (r, (own, out)) in single.iter().zip(single_sums).enumerate() {
         let mut sum = zero(simd);
-        for &(c, row) in pairs {
-            let c = Vector::splat(simd, c);
-            let other = S::as_simd_f32s(other(row)).0[first + r];
-            sum = add_gradient::<S, C>(simd, c, *own, other, sum);
-        }
+        pairs.each(
+            #[inline(always)]
+            |c, row| {
+                let c = Vector::splat(simd, c);
+                let other = S::as_simd_f32s(other(row)).0[first + r];
+                sum = add_gradient::<S, C>(simd, c, *own, other, sum);
+            },
+        );
         *out = sum.values;
     }
     if !rest.is_empty() {
         let own = simd.partial_load_f32s(rest);
         let mut sum = zero(simd);
-        for &(c, row) in pairs {
-            let c = Vector::splat(simd, c);
-            let other = simd.partial_load_f32s(&other(row)[width - rest.len()..]);
-            sum = add_gradient::<S, C>(simd, c, own, other, sum);
-        }
+        pairs.each(
+            #[inline(always)]
+            |c, row| {
+                let c = Vector::splat(simd, c);
+                let other = simd.partial_load_f32s(&other(row)[width - rest.len()..]);
+                sum = add_gradient::<S, C>(simd, c, own, other, sum);
+            },
+        );
         simd.partial_store_f32s(out_rest, sum.values);
     }
 }

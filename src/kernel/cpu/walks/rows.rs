@@ -1,0 +1,108 @@
+//! The second walk: each row along the queries that it is a candidate of.
+
+use pulp::Simd;
+
+use super::{Pairs, sum_gradients};
+use crate::kernel::cpu::grad_rows::add_inputs;
+use crate::kernel::cpu::regularize::regularize;
+use crate::kernel::cpu::score_pairs::{Compare, Compared};
+use crate::model::Lanes;
+use crate::optim::Regularizer;
+use crate::sampler::{Candidates, Place, Plan};
+
+/// What the rows of a plan add up: as candidates, as inputs of queries, and for the regularizer.
+pub(in crate::kernel::cpu) struct RowWalk<'a> {
+    pub plan: &'a Plan,
+    pub width: usize,
+    pub queries: &'a [f32],
+    /// Queries × candidates.
+    pub coefficients: &'a [f32],
+    /// What queries leave for their inputs.
+    pub inputs: &'a [f32],
+    pub penalty: Regularizer,
+    pub lanes: Lanes,
+}
+
+impl RowWalk<'_> {
+    /// Overwrites `out` with the gradient of the unique row at position `i`, whose values are `row`.
+    #[inline(always)]
+    pub fn gradient<S: Simd, C: Compare>(&self, simd: S, i: usize, row: &[f32], out: &mut [f32]) {
+        let Candidates::Sampled {
+            chunk, negatives, ..
+        } = self.plan.candidates
+        else {
+            return;
+        };
+        let rows = &self.plan.entities;
+        let pairs = PlacePairs {
+            places: rows.places_of(i),
+            chunk,
+            negatives,
+            queries: self.plan.queries.len(),
+            coefficients: self.coefficients,
+        };
+        let query = |q: u32| &self.queries[q as usize * self.width..][..self.width];
+        sum_gradients::<S, C>(simd, row, &pairs, query, out);
+        add_inputs(self.inputs, pairs.places, out);
+        let strength = self.penalty.entity * rows.penalty[i];
+        regularize(self.penalty.kind, self.lanes, strength, row, out);
+    }
+}
+
+/// The queries that a row is a candidate of, by its places.
+struct PlacePairs<'a> {
+    places: &'a [u32],
+    chunk: usize,
+    negatives: usize,
+    queries: usize,
+    coefficients: &'a [f32],
+}
+
+impl Pairs for PlacePairs<'_> {
+    #[inline(always)]
+    fn each(&self, mut run: impl FnMut(f32, u32)) {
+        for &word in self.places {
+            let (queries, candidate) = match Place::unpack(word) {
+                Place::Slot(s) => {
+                    // Words divide faster than sizes.
+                    let negatives = self.negatives as u32;
+                    let (c, j) = (s / negatives, s % negatives);
+                    let first = c as usize * self.chunk;
+                    (first..self.queries.min(first + self.chunk), 1 + j as usize)
+                }
+                Place::Positive(q) => (q as usize..q as usize + 1, 0),
+                Place::Input(_) | Place::Pair(_) => continue,
+            };
+            // Called in one place only, so that it is taken in.
+            for q in queries {
+                let coefficient = self.coefficients[q * (self.negatives + 1) + candidate];
+                if coefficient != 0.0 {
+                    run(coefficient, q as u32);
+                }
+            }
+        }
+    }
+}
+
+/// Some pulled rows on their walk.
+pub(in crate::kernel::cpu) struct RowBlock<'a> {
+    pub walk: &'a RowWalk<'a>,
+    /// Position of the first.
+    pub first: usize,
+    /// All rows of the plan.
+    pub rows: &'a [f32],
+    /// Overwritten.
+    pub gradients: &'a mut [f32],
+}
+
+impl Compared for RowBlock<'_> {
+    #[inline(always)]
+    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+        let width = self.walk.width;
+        for (i, gradient) in self.gradients.chunks_exact_mut(width).enumerate() {
+            let i = self.first + i;
+            let row = &self.rows[i * width..][..width];
+            self.walk.gradient::<S, C>(simd, i, row, gradient);
+        }
+    }
+}
