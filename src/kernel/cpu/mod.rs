@@ -14,7 +14,6 @@ mod grad_rows;
 mod loss;
 mod matrix;
 mod memory;
-mod optimizer;
 mod pair_query;
 mod pair_query_backward;
 mod pairs;

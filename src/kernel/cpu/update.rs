@@ -4,12 +4,10 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use pulp::{Simd, WithSimd};
-
 use super::Table;
 use super::memory::{SharedRows, prefetch_row};
-use super::optimizer;
 use super::share::{Busy, share};
+use super::simd::simd;
 use super::table::{Part, Shard};
 use super::widen::HalfRow;
 use crate::kernel::merge::{self, Merge};
@@ -189,64 +187,40 @@ unsafe fn apply_some(
     gradients: Gradients<'_>,
     items: Range<usize>,
 ) {
-    pulp::Arch::new().dispatch(SomeRows {
-        step,
-        width,
-        shared,
-        rows,
-        gradients,
-        items,
-    });
-}
-
-/// Some rows that the optimizer is applied to; nobody else uses them.
-struct SomeRows<'a> {
-    step: OptimizerStep,
-    width: usize,
-    shared: &'a SharedRows<'a>,
-    rows: DistinctRows<'a>,
-    gradients: Gradients<'a>,
-    items: Range<usize>,
-}
-
-impl WithSimd for SomeRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (shared, rows, width) = (self.shared, self.rows, self.width);
-        let (gradients, step) = (self.gradients, self.step);
-        let ahead = (AHEAD / width).clamp(1, 16);
-        let mut sum = match gradients {
-            Gradients::Rows(_) => Vec::new(),
-            Gradients::Average { .. } => vec![0.0; width],
-        };
-        let mut half = shared.is_half().then(|| HalfRow::new(width));
-        let ask = |i: usize| {
-            shared.prefetch(rows.place(i));
-            gradients.prefetch(i, width);
-        };
-        let end = self.items.end;
-        (self.items.start..end.min(self.items.start + ahead)).for_each(ask);
-        for i in self.items {
-            if i + ahead < end {
-                ask(i + ahead);
-            }
-            let gradient = gradients.row(i, width, &mut sum);
-            // SAFETY: rows are distinct, and whoever made this keeps others away.
-            let [values, first, second] = unsafe { shared.row(rows.place(i)) };
-            let states = [first, second];
-            match &mut half {
-                None => optimizer::apply(simd, step, values, gradient, states),
-                Some(half) => {
-                    let name = shared.name(rows.place(i));
-                    // SAFETY: as above.
-                    let halves = unsafe { shared.halves(rows.place(i)) };
-                    half.apply(simd, step, halves, name, gradient, states);
+    let ahead = (AHEAD / width).clamp(1, 16);
+    let mut sum = match gradients {
+        Gradients::Rows(_) => Vec::new(),
+        Gradients::Average { .. } => vec![0.0; width],
+    };
+    let mut half = shared.is_half().then(|| HalfRow::new(width));
+    let ask = |i: usize| {
+        shared.prefetch(rows.place(i));
+        gradients.prefetch(i, width);
+    };
+    simd(
+        #[inline(always)]
+        || {
+            let end = items.end;
+            (items.start..end.min(items.start + ahead)).for_each(ask);
+            for i in items {
+                if i + ahead < end {
+                    ask(i + ahead);
+                }
+                let gradient = gradients.row(i, width, &mut sum);
+                // SAFETY: rows are distinct, and the caller keeps others away.
+                let [values, first, second] = unsafe { shared.row(rows.place(i)) };
+                match &mut half {
+                    None => step.apply(values, gradient, first, second),
+                    Some(half) => {
+                        let name = shared.name(rows.place(i));
+                        // SAFETY: as above.
+                        let halves = unsafe { shared.halves(rows.place(i)) };
+                        half.apply(step, halves, name, gradient, [first, second]);
+                    }
                 }
             }
-        }
-    }
+        },
+    );
 }
 
 /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.

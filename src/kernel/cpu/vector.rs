@@ -37,28 +37,6 @@ impl<S: Simd> Vector<S> {
     fn of(self, values: S::f32s) -> Vector<S> {
         Vector { values, ..self }
     }
-
-    /// 1/(√`self` + ε) of values from 0 on, infinity included. AVX-512 has guesses of both to start
-    /// from; its divisions and roots take longer than the memory that an update waits for.
-    #[inline(always)]
-    pub fn inverse_root_plus(self, epsilon: f64) -> Vector<S> {
-        let (simd, epsilon) = (self.simd, self.constant(epsilon));
-        #[cfg(target_arch = "x86_64")]
-        if let Some(v4) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
-            // Roots of what is neither zero nor infinite.
-            let inside = simd.max_f32s(self.values, simd.splat_f32s(1e-36));
-            let inside = self.of(simd.min_f32s(inside, simd.splat_f32s(1e38)));
-            let sum = inside * inside.inverse_sqrt() + epsilon;
-            // Here they are of one size.
-            let values: pulp::f32x16 = bytemuck::cast(sum.values);
-            let guess = v4.avx512f._mm512_rcp14_ps(pulp::cast(values));
-            let guess: pulp::f32x16 = pulp::cast(guess);
-            let y = self.of(bytemuck::cast(guess));
-            return y * (-sum).times_plus(y, self.constant(2.0));
-        }
-        let sum = self.of(simd.sqrt_f32s(self.values)) + epsilon;
-        self.of(simd.div_f32s(simd.splat_f32s(1.0), sum.values))
-    }
 }
 
 /// `eˣ` for arguments up to 0, by the polynomial of [`exp`](crate::model::exp): 0 below −87.3.

@@ -4,9 +4,7 @@
 //! (`View::rows`), small enough to stay in cache.
 
 use half::f16;
-use pulp::Simd;
 
-use super::optimizer;
 use crate::kernel::dtype::{narrow_row, narrow_row_stochastically, widen_row};
 use crate::optim::OptimizerStep;
 
@@ -24,17 +22,16 @@ impl HalfRow {
 
     /// Applies the optimizer to a row. One with a name is rounded stochastically.
     #[inline(always)]
-    pub fn apply<S: Simd>(
+    pub fn apply(
         &mut self,
-        simd: S,
         step: OptimizerStep,
         halves: &mut [f16],
         name: Option<u32>,
         gradient: &[f32],
-        states: [&mut [f32]; 2],
+        [first, second]: [&mut [f32]; 2],
     ) {
         widen_row(halves, &mut self.wide);
-        optimizer::apply(simd, step, &mut self.wide, gradient, states);
+        step.apply(&mut self.wide, gradient, first, second);
         match name {
             Some(name) => narrow_row_stochastically(&self.wide, step.salt, name, halves),
             None => narrow_row(&self.wide, halves),

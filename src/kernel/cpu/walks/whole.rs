@@ -8,7 +8,6 @@ use super::rows::RowWalk;
 use super::takes;
 use crate::kernel::cpu::block::PlanRows;
 use crate::kernel::cpu::memory::{SharedRows, Values};
-use crate::kernel::cpu::optimizer;
 use crate::kernel::cpu::score_pairs::{Compare, Compared, visit};
 use crate::kernel::cpu::table::Shard;
 use crate::kernel::cpu::update::DistinctRows;
@@ -120,7 +119,7 @@ impl Compared for UpdateBlock<'_> {
             // SAFETY: rows are distinct, and every position is in one block.
             let [values, first, second] = unsafe { self.shared.row(self.rows.place(i)) };
             (self.walk).gradient::<S, C>(simd, i, values, &mut gradient);
-            optimizer::apply(simd, self.step, values, &gradient, [first, second]);
+            self.step.apply(values, &gradient, first, second);
         }
     }
 }
