@@ -10,7 +10,7 @@ use super::candidate_dropout::{pulled_candidate_dropout, pulled_candidate_dropou
 use super::loss::loss;
 use super::pairs::{self, AHEAD, Group, Segment, Segments};
 use super::score_pairs::{Compare, Compared, grad_pairs, score_pairs, visit};
-use super::simd::simd;
+use super::simd::{Folds, simd};
 use super::{BLOCK, Values, Workspace, room, walks};
 use crate::kernel::StepSpec;
 use crate::loss::MASKED;
@@ -333,15 +333,16 @@ impl Compared for ScoreTask<'_> {
     fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
         let (group, width) = (self.group, self.segments.width);
         let mut row = Values::zeros(self.segments.values(self.segment));
+        let mut scores = Folds::new(self.scores);
         for i in 0..group.rows() {
-            let range = group.range(i);
             let values = &self.rows[(group.first + i) * width..][..width];
             self.segments
                 .ask(self.segment, self.rows, group.first + i + AHEAD);
             self.segments.pack(self.segment, values, &mut row);
-            let (pairs, scores) = (&group.pairs[range.clone()], &mut self.scores[range]);
-            score_pairs::<S, C, VECTORS>(simd, &row, pairs, self.queries, scores);
+            let pairs = &group.pairs[group.range(i)];
+            score_pairs::<S, C, VECTORS>(simd, &row, pairs, self.queries, &mut scores);
         }
+        scores.finish();
     }
 }
 

@@ -5,9 +5,12 @@ use std::marker::PhantomData;
 use pulp::{Simd, WithSimd};
 
 use super::pairs::{Pair, VECTOR};
-use super::simd::fold;
+use super::simd::Folds;
 use super::vector::Vector;
 use crate::model::Similarity;
+
+/// Registers that the gradient of a row may take.
+const REGISTERS: usize = 8;
 
 /// A similarity as a type, so that loops are compiled for it.
 pub(super) trait Compare {
@@ -103,15 +106,14 @@ pub(super) fn score_pairs<S: Simd, C: Compare, const VECTORS: usize>(
     row: &[f32],
     pairs: &[Pair],
     queries: &[f32],
-    scores: &mut [f32],
+    scores: &mut Folds<'_>,
 ) {
     let row = registers::<S, C, VECTORS>(row);
-    for (pair, score) in pairs.iter().zip(scores) {
+    for pair in pairs {
         let query = &queries[query::<C, VECTORS>(pair)];
         let query = registers::<S, C, VECTORS>(query);
         // Sums side by side: as many on every processor.
-        let mut sums = [[0.0f32; VECTOR]; 1];
-        let all = S::as_mut_simd_f32s(sums.as_flattened_mut()).0;
+        let all = S::as_mut_simd_f32s(scores.sums()).0;
         for (u, sum) in all.iter_mut().enumerate() {
             let mut total = Vector::splat(simd, 0.0);
             for v in 0..VECTORS {
@@ -125,7 +127,7 @@ pub(super) fn score_pairs<S: Simd, C: Compare, const VECTORS: usize>(
             }
             *sum = total.values;
         }
-        *score = fold(sums[0]);
+        scores.next(simd);
     }
 }
 
@@ -141,9 +143,12 @@ pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
     d_row: &mut [f32],
 ) {
     let part = VECTORS * per_vector::<S>();
-    d_row.fill(0.0);
     let row = registers::<S, C, VECTORS>(row);
     let d_row = &mut S::as_mut_simd_f32s(d_row).0[..C::PARTS * part];
+    // In registers, where there are as many.
+    let mut sums = [Vector::splat(simd, 0.0); REGISTERS];
+    let near = C::PARTS * part <= REGISTERS;
+    d_row.iter_mut().for_each(|sum| *sum = simd.splat_f32s(0.0));
     for (pair, &c) in pairs.iter().zip(coefficients) {
         if c == 0.0 {
             continue;
@@ -159,8 +164,17 @@ pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
             for p in 0..C::PARTS {
                 let at = p * part + r;
                 d_query[at] = c.times_plus(dq[p], Vector::new(simd, d_query[at])).values;
-                d_row[at] = c.times_plus(de[p], Vector::new(simd, d_row[at])).values;
+                if near {
+                    sums[at] = c.times_plus(de[p], sums[at]);
+                } else {
+                    d_row[at] = c.times_plus(de[p], Vector::new(simd, d_row[at])).values;
+                }
             }
+        }
+    }
+    if near {
+        for at in 0..C::PARTS * part {
+            d_row[at] = sums[at].values;
         }
     }
 }

@@ -21,7 +21,7 @@ use super::loss::loss;
 use super::memory::prefetch_row;
 use super::pairs::VECTOR;
 use super::score_pairs::{Compare, Compared, visit};
-use super::simd::{fold, simd as vectorised};
+use super::simd::{Folds, simd as vectorised};
 use super::vector::Vector;
 use super::{BLOCK, Workspace};
 use crate::kernel::StepSpec;
@@ -147,12 +147,18 @@ impl Compared for QueryWalk<'_, '_> {
             let query = &block.queries[i * width..][..width];
             let own = i * candidates..(i + 1) * candidates;
             let scores = &mut block.scores[own.clone()];
-            for (j, score) in own.clone().zip(scores.iter_mut()) {
+            let mut folds = Folds::new(scores);
+            for j in own.clone() {
                 // Those of the next query, too, which come while this one's loss is worked out.
                 if let Some(&later) = found.get(j + AHEAD) {
                     prefetch_row(rows.at(later));
                 }
-                *score = score_of::<S, C>(simd, query, rows.at(found[j]));
+                score::<S, C>(simd, query, rows.at(found[j]), folds.sums());
+                folds.next(simd);
+            }
+            folds.finish();
+            for score in scores.iter_mut() {
+                *score = C::SIMILARITY.finish(*score);
             }
             if !masks.is_empty() {
                 for (j, score) in scores[1..].iter_mut().enumerate() {
@@ -177,18 +183,16 @@ impl Compared for QueryWalk<'_, '_> {
     }
 }
 
-/// The score of a pair.
+/// The score of a pair: sums side by side, as many on every processor.
 #[inline(always)]
-fn score_of<S: Simd, C: Compare>(simd: S, query: &[f32], row: &[f32]) -> f32 {
-    // Sums side by side, as many on every processor.
+fn score<S: Simd, C: Compare>(simd: S, query: &[f32], row: &[f32], sums: &mut [f32; VECTOR]) {
     let per_vector = VECTOR / S::F32_LANES;
     let whole = query.len() / VECTOR * VECTOR;
     let (q, q_rest) = query.split_at(whole);
     let (e, e_rest) = row.split_at(whole);
     let (q, e) = (S::as_simd_f32s(q).0, S::as_simd_f32s(e).0);
-    let mut sums = [0.0f32; VECTOR];
-    for (u, sum) in S::as_mut_simd_f32s(&mut sums).0.iter_mut().enumerate() {
-        let mut total = Vector::splat(simd, 0.0);
+    for (u, sum) in S::as_mut_simd_f32s(sums).0.iter_mut().enumerate() {
+        let mut total = zero(simd);
         for (q, e) in q.chunks_exact(per_vector).zip(e.chunks_exact(per_vector)) {
             let (q, e) = (Vector::new(simd, q[u]), Vector::new(simd, e[u]));
             total = match C::SIMILARITY {
@@ -201,7 +205,6 @@ fn score_of<S: Simd, C: Compare>(simd: S, query: &[f32], row: &[f32]) -> f32 {
     for ((sum, &q), &e) in sums.iter_mut().zip(q_rest).zip(e_rest) {
         *sum += C::SIMILARITY.term([q, 0.0], [e, 0.0]);
     }
-    C::SIMILARITY.finish(fold(sums))
 }
 
 #[inline(always)]
