@@ -32,6 +32,7 @@ recipes![
     "fb15k-237-complex-n3-fast",
     "fb15k-237-complex-n3-published",
     "fb15k-237-complex-n3-rank25",
+    "fb15k-237-complex-n3-rank1000",
     "fb15k-237-complex-n3-rp",
     "fb15k-237-complex-n3-rp-published",
     "fb15k-237-distmult",

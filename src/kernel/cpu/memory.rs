@@ -249,32 +249,35 @@ impl<'a> SharedRows<'a> {
         }
     }
 
-    /// Asks for a row that is needed soon.
+    /// Asks for a row that is needed soon, for the second cache: it is not to wait for a place in
+    /// the first one's queue.
     #[inline(always)]
     pub fn prefetch(&self, row: usize) {
         if row < self.rows {
-            prefetch(
-                self.halves.wrapping_add(row * self.half_width),
-                self.half_width,
-            );
+            let halves = self.halves.wrapping_add(row * self.half_width);
+            prefetch::<_, SECOND>(halves, self.half_width);
             for (column, width) in self.columns.iter().zip(self.widths) {
-                prefetch(column.wrapping_add(row * width), width);
+                prefetch::<_, SECOND>(column.wrapping_add(row * width), width);
             }
         }
     }
 }
 
+/// Which cache something is asked for, as an x86-64 processor's instruction has it.
+const FIRST: i32 = 3;
+const SECOND: i32 = 2;
+
 /// Asks for `len` values from `start` on.
 #[inline(always)]
-fn prefetch<T>(start: *const T, len: usize) {
+fn prefetch<T, const CACHE: i32>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::_mm_prefetch;
         let end = start.wrapping_add(len);
         let mut line = start.wrapping_byte_sub(start.addr() % LINE);
         while line < end {
             // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+            unsafe { _mm_prefetch::<CACHE>(line.cast()) };
             line = line.wrapping_byte_add(LINE);
         }
     }
@@ -285,13 +288,13 @@ fn prefetch<T>(start: *const T, len: usize) {
 /// Asks for the cache line of an address, be it valid or not.
 #[inline(always)]
 pub(super) fn prefetch_line<T>(address: *const T) {
-    prefetch(address, 1);
+    prefetch::<_, FIRST>(address, 1);
 }
 
 /// Asks for the values of a row that is copied soon.
 #[inline(always)]
 pub(in crate::kernel) fn prefetch_row<T>(row: &[T]) {
-    prefetch(row.as_ptr(), row.len());
+    prefetch::<_, FIRST>(row.as_ptr(), row.len());
 }
 
 #[cfg(test)]

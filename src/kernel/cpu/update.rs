@@ -21,7 +21,7 @@ const BLOCK: usize = 256;
 /// Parts of a shard that large pushes are cut into: enough to share evenly.
 const PARTS: usize = 8;
 /// Values of rows that are asked for ahead of their use.
-const AHEAD: usize = 16 * 128;
+const AHEAD: usize = 32 * 128;
 
 /// The rows that an update is for, each of them once.
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +187,7 @@ unsafe fn apply_some(
     gradients: Gradients<'_>,
     items: Range<usize>,
 ) {
-    let ahead = (AHEAD / width).clamp(1, 16);
+    let ahead = (AHEAD / width).clamp(1, 32);
     let mut sum = match gradients {
         Gradients::Rows(_) => Vec::new(),
         Gradients::Average { .. } => vec![0.0; width],

@@ -19,7 +19,7 @@ use crate::sampler::Plan;
 /// Rows that a task updates.
 const BLOCK: usize = 256;
 /// Rows that are asked for ahead of their use.
-const AHEAD: usize = 8;
+const AHEAD: usize = 24;
 
 impl Engine {
     /// [`Engine::gradients`] and [`Engine::update`] in one: the same bits, but where they need not be
