@@ -156,8 +156,8 @@ impl Backend {
         })
     }
 
-    /// [`Backend::gradients`] and [`Backend::update`] in one: the same bits, with fewer copies where no
-    /// one else needs the gradients.
+    /// [`Backend::gradients`] and [`Backend::update`] in one: the same bits, and on a CPU fewer copies.
+    /// No gradients are left to be read. Not to be called by a thread of rayon's pool.
     ///
     /// # Errors
     /// If the device is lost or full.

@@ -117,7 +117,8 @@ fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
     let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
     for block in blocks {
         // Through arrays of its own, without which this is not vectorised.
-        let (old, mut new, mut summands) = (*block, *block, sums);
+        let (old, mut new, mut summands) =
+            (*block, [F::ZERO; SIDE_BY_SIDE], [F::ZERO; SIDE_BY_SIDE]);
         for l in 0..SIDE_BY_SIDE {
             (new[l], summands[l]) = f(old[l]);
         }

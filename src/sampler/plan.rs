@@ -208,13 +208,16 @@ pub struct RowsBuilder {
 struct Note {
     /// The rest is of the current step where this is its `round`.
     stamp: u32,
-    /// How many places the row has; then, where the next of them is to be listed.
-    places: u32,
+    /// How many places the row has; from [`RowsBuilder::finish`] on, where the next is to be listed.
+    count_or_next: u32,
     /// Position of the row in the step's `ids`.
     position: u32,
 }
 
 impl RowsBuilder {
+    /// Bytes that are kept for each row of the table.
+    pub const BYTES_A_ROW: usize = size_of::<Note>();
+
     /// For a table of so many rows.
     pub fn new(rows: usize) -> RowsBuilder {
         RowsBuilder {
@@ -237,7 +240,7 @@ impl RowsBuilder {
     /// Notes that a row contributes at a place.
     #[inline]
     pub fn touch(&mut self, row: u32, place: Place) {
-        self.note(row).places += 1;
+        self.note(row).count_or_next += 1;
         self.touched.push((row, place.pack()));
     }
 
@@ -276,12 +279,12 @@ impl RowsBuilder {
             let note = &mut self.notes[row as usize];
             note.position = i as u32;
             offsets.push(end);
-            end += std::mem::replace(&mut note.places, end);
+            end += std::mem::replace(&mut note.count_or_next, end);
         }
         offsets.push(end);
         let mut places = vec![0u32; self.touched.len()];
         for &(row, place) in &self.touched {
-            let next = &mut self.notes[row as usize].places;
+            let next = &mut self.notes[row as usize].count_or_next;
             places[*next as usize] = place;
             *next += 1;
         }
@@ -322,24 +325,29 @@ mod tests {
         #[test]
         fn every_touch_is_listed_once_and_in_order(
             rounds in prop::collection::vec(prop::collection::vec((0u32..50, 0u32..1000), 0..200), 1..4),
+            kept in prop::collection::vec(0u32..50, 0..9),
             sparse: bool,
         ) {
             // Few rows of the table, and most of them.
             let mut builder = RowsBuilder::new(if sparse { 50_000 } else { 50 });
             for touches in rounds {
                 builder.begin();
+                let (before, after) = kept.split_at(kept.len() / 2);
+                before.iter().for_each(|&row| builder.keep(row));
                 for &(row, n) in &touches {
                     builder.touch(row, Place::Slot(n));
                 }
+                after.iter().for_each(|&row| builder.keep(row));
                 let rows = builder.finish();
                 prop_assert!(rows.ids.is_sorted_by(|a, b| a < b));
                 prop_assert_eq!(rows.places.len(), touches.len());
+                prop_assert!(kept.iter().all(|row| rows.ids.binary_search(row).is_ok()));
                 for (i, &id) in rows.ids.iter().enumerate() {
                     prop_assert_eq!(builder.position(id), i as u32);
                     let want: Vec<u32> = touches.iter().filter(|t| t.0 == id)
                         .map(|t| Place::Slot(t.1).pack()).collect();
                     prop_assert_eq!(rows.places_of(i), &want[..]);
-                    prop_assert!(!want.is_empty());
+                    prop_assert!(!want.is_empty() || kept.contains(&id));
                 }
             }
         }

@@ -5,16 +5,15 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Scope, available_parallelism};
 
-use crate::sampler::{EpochOrder, Sampler};
+use crate::sampler::{EpochOrder, RowsBuilder, Sampler};
 use crate::server::{ParameterServer, StoragePlan};
 
 /// Plans that wait for their steps, at most, on each thread.
 const AHEAD: usize = 4;
 /// Threads at most.
 const MOST: usize = 8;
-/// Bytes that all threads together may keep notes in, and what each takes for an entity.
+/// Bytes that all threads together may keep notes in.
 const NOTES: usize = 256 << 20;
-const NOTE: usize = 12;
 
 /// The plans of an epoch, in the order of their steps.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(super) fn planners(server: &ParameterServer) -> usize {
         return 1;
     }
     let cores = available_parallelism().map_or(1, usize::from);
-    let room = NOTES / (NOTE * server.shape().entities.max(1));
+    let room = NOTES / (RowsBuilder::BYTES_A_ROW * server.shape().entities.max(1));
     (cores / 2).min(room).clamp(1, MOST)
 }
 

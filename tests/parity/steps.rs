@@ -151,6 +151,38 @@ fn candidates_near_and_far_match_the_oracle() {
     }
 }
 
+/// On the CPU, a whole step takes more rows than one task updates, of one and of several blocks of
+/// registers, some of which nothing contributes to.
+#[test]
+fn many_rows_match_the_oracle() {
+    for mut engine in backends() {
+        for (model, dim) in [
+            (Model::TransEL1, 33),
+            (Model::DistMult, 128),
+            (Model::TransEL2, 200),
+            (Model::ComplEx, 250),
+        ] {
+            for (chunk, filtered) in [(1, false), (5, true)] {
+                for optimizer in OPTIMIZERS {
+                    let case = Case {
+                        optimizer,
+                        entities: 700,
+                        dim,
+                        batch: 120,
+                        negatives: Negatives {
+                            count: 21,
+                            chunk,
+                            filtered,
+                        },
+                        ..plain(model, Objective::Negatives)
+                    };
+                    case.run(&mut engine);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn lines_of_workgroups_fold() {
     let Some(gpu) = testing::gpu() else { return };

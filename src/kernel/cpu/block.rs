@@ -12,8 +12,8 @@ use crate::sampler::{Plan, Query};
 pub(super) struct PlanRows<'a> {
     values: &'a [f32],
     width: usize,
-    /// Of every position its place, where rows were not pulled.
-    places: Option<&'a [u32]>,
+    /// The table's row of every position, where rows were not pulled.
+    stored: Option<&'a [u32]>,
 }
 
 impl<'a> PlanRows<'a> {
@@ -22,41 +22,37 @@ impl<'a> PlanRows<'a> {
         PlanRows {
             values,
             width,
-            places: None,
+            stored: None,
         }
     }
 
-    /// Rows that lie at these places.
-    pub fn stored(values: &'a [f32], width: usize, places: &'a [u32]) -> PlanRows<'a> {
+    /// These rows of a table.
+    pub fn stored(values: &'a [f32], width: usize, rows: &'a [u32]) -> PlanRows<'a> {
         PlanRows {
             values,
             width,
-            places: Some(places),
+            stored: Some(rows),
         }
     }
 
-    /// Replaces positions of the plan by the places of their rows.
+    /// Replaces positions of the plan by what [`PlanRows::at`] takes.
     #[inline(always)]
-    pub fn turn_to_places(&self, positions: &mut [u32]) {
-        if let Some(places) = self.places {
-            positions
-                .iter_mut()
-                .for_each(|at| *at = places[*at as usize]);
+    pub fn locate(&self, positions: &mut [u32]) {
+        if let Some(rows) = self.stored {
+            positions.iter_mut().for_each(|at| *at = rows[*at as usize]);
         }
     }
 
-    /// The row at a place.
+    /// The row of a position that has been located.
     #[inline(always)]
-    pub fn at(&self, place: u32) -> &'a [f32] {
-        &self.values[place as usize * self.width..][..self.width]
+    pub fn at(&self, located: u32) -> &'a [f32] {
+        &self.values[located as usize * self.width..][..self.width]
     }
 
     /// The row at a position of the plan.
     #[inline(always)]
     pub fn row(&self, position: u32) -> &'a [f32] {
-        self.at(self
-            .places
-            .map_or(position, |places| places[position as usize]))
+        self.at(self.stored.map_or(position, |rows| rows[position as usize]))
     }
 }
 

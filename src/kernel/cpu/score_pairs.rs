@@ -148,7 +148,9 @@ pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
     // In registers, where there are as many.
     let mut sums = [Vector::splat(simd, 0.0); REGISTERS];
     let near = C::PARTS * part <= REGISTERS;
-    d_row.iter_mut().for_each(|sum| *sum = simd.splat_f32s(0.0));
+    if !near {
+        d_row.fill(simd.splat_f32s(0.0));
+    }
     for (pair, &c) in pairs.iter().zip(coefficients) {
         if c == 0.0 {
             continue;

@@ -51,7 +51,7 @@ impl<'a> Folds<'a> {
         &mut self.sums[self.waiting]
     }
 
-    /// Goes on to the next.
+    /// Goes on to the next. There must be room for as many as there are.
     #[inline(always)]
     pub fn next<S: Simd>(&mut self, simd: S) {
         self.waiting += 1;

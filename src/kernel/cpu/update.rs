@@ -23,6 +23,11 @@ const PARTS: usize = 8;
 /// Values of rows that are asked for ahead of their use.
 const AHEAD: usize = 32 * 128;
 
+/// How many rows of so many values are asked for ahead of their use.
+pub(super) fn ahead(width: usize) -> usize {
+    (AHEAD / width).clamp(1, 32)
+}
+
 /// The rows that an update is for, each of them once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DistinctRows<'a> {
@@ -187,7 +192,7 @@ unsafe fn apply_some(
     gradients: Gradients<'_>,
     items: Range<usize>,
 ) {
-    let ahead = (AHEAD / width).clamp(1, 32);
+    let ahead = ahead(width);
     let mut sum = match gradients {
         Gradients::Rows(_) => Vec::new(),
         Gradients::Average { .. } => vec![0.0; width],

@@ -7,7 +7,7 @@
 //! [`sampled`](super::sampled).
 //!
 //! A whole step reads rows where the table has them, and applies the optimizer to each as soon as its
-//! gradient is summed ([`whole`]): neither rows nor gradients are copied.
+//! gradient is summed ([`whole`]): neither rows nor gradients of entities are copied.
 
 mod rows;
 mod whole;
@@ -33,7 +33,7 @@ use crate::sampler::{Candidates, Plan};
 const NEAR: usize = 256 << 10;
 /// Rows that are asked for ahead of their use.
 const AHEAD: usize = 8;
-/// Registers whose sums are taken side by side.
+/// Registers whose sums are taken side by side, at most.
 const REGISTERS: usize = 8;
 
 /// Whether a step goes this way.
@@ -63,6 +63,16 @@ impl Pairs for CandidatePairs<'_> {
             if coefficient != 0.0 {
                 run(coefficient, row);
             }
+        }
+    }
+}
+
+/// Pairs that have been listed.
+impl Pairs for [(f32, u32)] {
+    #[inline(always)]
+    fn each(&self, mut run: impl FnMut(f32, u32)) {
+        for &(coefficient, row) in self {
+            run(coefficient, row);
         }
     }
 }
@@ -140,7 +150,7 @@ impl Compared for QueryWalk<'_, '_> {
             found.push(plan.queries[q].target);
             found.extend_from_slice(&slots[q / chunk * negatives..][..*negatives]);
         }
-        rows.turn_to_places(&mut found);
+        rows.locate(&mut found);
         let mut slopes = Vec::new();
         for (i, value) in block.losses.iter_mut().enumerate() {
             let q = block.first + i;
@@ -218,52 +228,45 @@ fn zero<S: Simd>(simd: S) -> Vector<S> {
 fn sum_gradients<'a, S: Simd, C: Compare>(
     simd: S,
     own: &[f32],
-    pairs: &impl Pairs,
+    pairs: &(impl Pairs + ?Sized),
     other: impl Fn(u32) -> &'a [f32],
     out: &mut [f32],
 ) {
     let width = own.len();
-    let (registers, rest) = S::as_simd_f32s(own);
-    let (sums, out_rest) = S::as_mut_simd_f32s(out);
-    let (blocks, single) = registers.as_chunks::<REGISTERS>();
-    let (block_sums, single_sums) = sums.as_chunks_mut::<REGISTERS>();
-    for (b, (own, out)) in blocks.iter().zip(block_sums).enumerate() {
-        let mut sums = [zero(simd); REGISTERS];
-        pairs.each(
-            #[inline(always)]
-            |c, row| {
-                let c = Vector::splat(simd, c);
-                let other = &S::as_simd_f32s(other(row)).0[b * REGISTERS..][..REGISTERS];
-                for r in 0..REGISTERS {
-                    sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
+    let (own, own_rest) = S::as_simd_f32s(own);
+    let (out, out_rest) = S::as_mut_simd_f32s(out);
+    let mut first = 0;
+    // As many registers at a time as may be, since the pairs are gone through for each.
+    macro_rules! blocks {
+        ($($registers:literal),+) => {$(
+            while let Some(own) = own[first..].first_chunk::<$registers>() {
+                let mut sums = [zero(simd); $registers];
+                pairs.each(
+                    #[inline(always)]
+                    |c, row| {
+                        let c = Vector::splat(simd, c);
+                        let other = &S::as_simd_f32s(other(row)).0[first..][..$registers];
+                        for r in 0..$registers {
+                            sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
+                        }
+                    },
+                );
+                for (out, sum) in out[first..].iter_mut().zip(sums) {
+                    *out = sum.values;
                 }
-            },
-        );
-        for r in 0..REGISTERS {
-            out[r] = sums[r].values;
-        }
+                first += $registers;
+            }
+        )+};
     }
-    let first = blocks.len() * REGISTERS;
-    for (r, (own, out)) in single.iter().zip(single_sums).enumerate() {
+    blocks!(8, 4, 2, 1);
+    if !own_rest.is_empty() {
+        let own = simd.partial_load_f32s(own_rest);
         let mut sum = zero(simd);
         pairs.each(
             #[inline(always)]
             |c, row| {
                 let c = Vector::splat(simd, c);
-                let other = S::as_simd_f32s(other(row)).0[first + r];
-                sum = add_gradient::<S, C>(simd, c, *own, other, sum);
-            },
-        );
-        *out = sum.values;
-    }
-    if !rest.is_empty() {
-        let own = simd.partial_load_f32s(rest);
-        let mut sum = zero(simd);
-        pairs.each(
-            #[inline(always)]
-            |c, row| {
-                let c = Vector::splat(simd, c);
-                let other = simd.partial_load_f32s(&other(row)[width - rest.len()..]);
+                let other = simd.partial_load_f32s(&other(row)[width - own_rest.len()..]);
                 sum = add_gradient::<S, C>(simd, c, own, other, sum);
             },
         );

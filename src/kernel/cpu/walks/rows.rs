@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::{Pairs, sum_gradients};
+use super::{Pairs, REGISTERS, sum_gradients};
 use crate::kernel::cpu::grad_rows::add_inputs;
 use crate::kernel::cpu::regularize::regularize;
 use crate::kernel::cpu::score_pairs::{Compare, Compared};
@@ -25,8 +25,16 @@ pub(in crate::kernel::cpu) struct RowWalk<'a> {
 
 impl RowWalk<'_> {
     /// Overwrites `out` with the gradient of the unique row at position `i`, whose values are `row`.
+    /// What `listed` holds is anybody's guess.
     #[inline(always)]
-    pub fn gradient<S: Simd, C: Compare>(&self, simd: S, i: usize, row: &[f32], out: &mut [f32]) {
+    pub fn gradient<S: Simd, C: Compare>(
+        &self,
+        simd: S,
+        i: usize,
+        row: &[f32],
+        listed: &mut Vec<(f32, u32)>,
+        out: &mut [f32],
+    ) {
         let Candidates::Sampled {
             chunk, negatives, ..
         } = self.plan.candidates
@@ -42,7 +50,14 @@ impl RowWalk<'_> {
             coefficients: self.coefficients,
         };
         let query = |q: u32| &self.queries[q as usize * self.width..][..self.width];
-        sum_gradients::<S, C>(simd, row, &pairs, query, out);
+        if row.len() <= REGISTERS * S::F32_LANES {
+            sum_gradients::<S, C>(simd, row, &pairs, query, out);
+        } else {
+            // Gone through several times.
+            listed.clear();
+            pairs.each(|c, q| listed.push((c, q)));
+            sum_gradients::<S, C>(simd, row, &listed[..], query, out);
+        }
         add_inputs(self.inputs, pairs.places, out);
         let strength = self.penalty.entity * rows.penalty[i];
         regularize(self.penalty.kind, self.lanes, strength, row, out);
@@ -99,10 +114,12 @@ impl Compared for RowBlock<'_> {
     #[inline(always)]
     fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
         let width = self.walk.width;
+        let mut listed = Vec::new();
         for (i, gradient) in self.gradients.chunks_exact_mut(width).enumerate() {
             let i = self.first + i;
             let row = &self.rows[i * width..][..width];
-            self.walk.gradient::<S, C>(simd, i, row, gradient);
+            self.walk
+                .gradient::<S, C>(simd, i, row, &mut listed, gradient);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::kernel::cpu::block::PlanRows;
 use crate::kernel::cpu::memory::{SharedRows, Values};
 use crate::kernel::cpu::score_pairs::{Compare, Compared, visit};
 use crate::kernel::cpu::table::Shard;
-use crate::kernel::cpu::update::DistinctRows;
+use crate::kernel::cpu::update::{DistinctRows, ahead};
 use crate::kernel::cpu::{Engine, Table, Workspace, update_rows};
 use crate::kernel::{Dtype, KernelError, StepSpec, TableSpec, check};
 use crate::optim::OptimizerStep;
@@ -18,12 +18,12 @@ use crate::sampler::Plan;
 
 /// Rows that a task updates.
 const BLOCK: usize = 256;
-/// Rows that are asked for ahead of their use.
-const AHEAD: usize = 24;
 
 impl Engine {
-    /// [`Engine::gradients`] and [`Engine::update`] in one: the same bits, but where they need not be
-    /// copied, neither rows nor gradients are.
+    /// [`Engine::gradients`] and [`Engine::update`] in one: the same bits, but where rows and gradients
+    /// of entities need not be copied, they are not. No gradients are left to be read or updated with.
+    ///
+    /// Not to be called by a thread of the pool: see below.
     ///
     /// # Errors
     /// As both of them; nothing has changed then.
@@ -35,18 +35,19 @@ impl Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<(), KernelError> {
-        if !whole(spec, plan, entities.spec()) {
-            self.gradients(spec, plan, entities, relations)?;
-            return self.update(step, plan, entities, relations);
-        }
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         let rows = DistinctRows::ascending(&entities.spec, &plan.entities.ids, 0)?;
         DistinctRows::ascending(&relations.spec, &plan.relations.ids, 0)?;
+        if !goes_whole(spec, plan, entities.spec()) {
+            self.gradients(spec, plan, entities, relations)?;
+            return self.update(step, plan, entities, relations);
+        }
         let view = relations.view();
         (self.work).pull_relations(spec.model, plan, entities.spec.width, &view);
         drop(view);
         {
-            // Locked before the pool goes to work: none of its threads ever waits for a lock.
+            // Locked before the pool is entered, once for all that follows. A thread of the pool that
+            // waited for this lock, as it would in a step of its own, might be the one that this waits for.
             let shard = &mut *entities.shard_mut(0);
             let (work, entities) = (&mut self.work, &entities.spec);
             rayon::scope(|_| work.whole(spec, step, plan, (entities, shard, rows)));
@@ -58,7 +59,7 @@ impl Engine {
 }
 
 /// Whether a step goes this way: candidates are walked, and all rows lie as they are in one shard.
-fn whole(spec: &StepSpec, plan: &Plan, entities: &TableSpec) -> bool {
+fn goes_whole(spec: &StepSpec, plan: &Plan, entities: &TableSpec) -> bool {
     entities.dtype == Dtype::F32
         && entities.layout.shards() == 1
         && !plan.queries.is_empty()
@@ -111,14 +112,18 @@ impl Compared for UpdateBlock<'_> {
     #[inline(always)]
     fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
         let mut gradient = Values::zeros(self.walk.width);
-        let end = self.items.end;
+        let mut listed = Vec::new();
+        let (end, ahead) = (self.items.end, ahead(self.walk.width));
+        let ask = |i: usize| self.shared.prefetch(self.rows.place(i));
+        (self.items.start..end.min(self.items.start + ahead)).for_each(ask);
         for i in self.items {
-            if i + AHEAD < end {
-                self.shared.prefetch(self.rows.place(i + AHEAD));
+            if i + ahead < end {
+                ask(i + ahead);
             }
             // SAFETY: rows are distinct, and every position is in one block.
             let [values, first, second] = unsafe { self.shared.row(self.rows.place(i)) };
-            (self.walk).gradient::<S, C>(simd, i, values, &mut gradient);
+            self.walk
+                .gradient::<S, C>(simd, i, values, &mut listed, &mut gradient);
             self.step.apply(values, &gradient, first, second);
         }
     }
