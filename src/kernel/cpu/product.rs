@@ -1,36 +1,43 @@
 //! Tiles of matrix products, in registers.
 //!
-//! A product's right side lies in *panels*: a few columns, row after row, as many as fill the
-//! registers. A tile is a few rows of the left side times one panel. With 24 sums of 16 values each
-//! and 10 loads for 24 fused multiply-adds, the arithmetic units are what limits it. What surrounds
-//! the tiles (the softmax between them, factors, sums over strips) is why they are our own: a general
-//! product writes the scores out, and packs the entities once for every few queries.
+//! The right side of a product lies in *panels*: a few columns, step after step, as many as fill the
+//! registers. A tile is [`ROWS`] rows of the left side times one panel. Sums, a step of the panel and a
+//! value of the left side take 29 of 32 registers (6 × 4) or 15 of 16 (6 × 2); with all 16 (4 × 3) the
+//! compiler moves sums to memory and back in every step, which halves the speed.
+//!
+//! The left side is packed, too: tile after tile, step after step. Rows a power of two apart would share
+//! a few places of the caches, and six rows need six registers for their addresses. A panel stays in
+//! the nearest cache for some [steps](depths), all tiles of a strip in the second.
+//!
+//! What surrounds the tiles (the softmax between them, factors, sums over strips) is why they are our
+//! own: a general product writes the scores out, and packs the entities once for every few queries.
 //!
 //! Arrays of registers are filled by plain loops here. `array::from_fn` and `map` are functions that
 //! the compiler may or may not take in; where it does not, a tile lies in memory, at a third of the
 //! speed.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::memory::{Values, prefetch_line};
+use super::memory::Values;
+use super::simd::simd;
 
-/// Rows of a tile, at most.
-pub(super) const MOST_ROWS: usize = 6;
+/// Rows of a tile.
+pub(super) const ROWS: usize = 6;
 /// Columns of a panel, at most.
 pub(super) const MOST_COLUMNS: usize = 64;
 
-/// Values of rows that are multiplied before the next ones: so much of a panel stays in the
-/// second-level cache.
-const DEPTH: usize = 512;
-
-/// Rows that are asked for ahead of their use.
-const AHEAD: usize = 8;
+/// Values of a panel that stay in the nearest cache: 24 KiB.
+const NEAR: usize = 6 << 10;
+/// Steps that are made before the next ones, at most: the left side's stay in the second-level cache.
+const MOST_STEPS: usize = 256;
 
 /// A computation in tiles of `ROWS` × `VECTORS` registers.
 pub(super) trait Tiled {
     type Output;
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) -> Self::Output;
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) -> Self::Output;
 }
 
 struct Dispatch<T>(T);
@@ -40,10 +47,9 @@ impl<T: Tiled> WithSimd for Dispatch<T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> T::Output {
-        // Sums, a row of the panel and a value of the left side: 29 registers, or 16.
         match S::REGISTER_COUNT {
-            32.. => self.0.run::<S, 6, 4>(simd),
-            _ => self.0.run::<S, 4, 3>(simd),
+            32.. => self.0.run::<S, 4>(simd),
+            _ => self.0.run::<S, 2>(simd),
         }
     }
 }
@@ -61,41 +67,54 @@ pub(super) fn panel() -> usize {
         type Output = usize;
 
         #[inline(always)]
-        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, _: S) -> usize {
+        fn run<S: Simd, const VECTORS: usize>(self, _: S) -> usize {
             VECTORS * S::F32_LANES
         }
     }
     tiled(Width)
 }
 
+/// The steps of a product with a panel of so many columns, some at a time, as even as can be: a
+/// multiple of `of`.
+pub(super) fn depths(
+    steps: usize,
+    columns: usize,
+    of: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let most = (NEAR / columns).min(MOST_STEPS) / of * of;
+    let times = steps.div_ceil(most.max(of)).max(1);
+    let some = steps.div_ceil(times).next_multiple_of(of).max(of);
+    let firsts = (0..steps).step_by(some);
+    firsts.map(move |first| first..steps.min(first + some))
+}
+
+/// Rows that a strip of so many takes, in whole tiles.
+pub(super) fn whole_tiles(rows: usize) -> usize {
+    rows.next_multiple_of(ROWS)
+}
+
 /// The sums of a tile.
-pub(super) type Tile<S, const ROWS: usize, const VECTORS: usize> =
-    [[<S as Simd>::f32s; VECTORS]; ROWS];
+pub(super) type Tile<S, const VECTORS: usize> = [[<S as Simd>::f32s; VECTORS]; ROWS];
 
 /// A tile of zeros.
 #[inline(always)]
-pub(super) fn zeros<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-) -> Tile<S, ROWS, VECTORS> {
+pub(super) fn zeros<S: Simd, const VECTORS: usize>(simd: S) -> Tile<S, VECTORS> {
     [[simd.splat_f32s(0.0); VECTORS]; ROWS]
 }
 
-/// Adds the product of rows, whose values follow one another, and rows of a panel.
+/// Adds the product of a packed tile and a panel, as many steps of it as the panel has.
 #[inline(always)]
-pub(super) fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(super) fn multiply<S: Simd, const VECTORS: usize>(
     simd: S,
-    mut tile: Tile<S, ROWS, VECTORS>,
-    left: [&[f32]; ROWS],
+    mut tile: Tile<S, VECTORS>,
+    left: &[f32],
     right: &[f32],
-) -> Tile<S, ROWS, VECTORS> {
+) -> Tile<S, VECTORS> {
     let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
-    let mut left = left;
-    for row in &mut left {
-        *row = &row[..right.len()];
-    }
-    for (k, right) in right.iter().enumerate() {
+    let left = left.as_chunks::<ROWS>().0;
+    for (left, right) in left.iter().zip(right) {
         for i in 0..ROWS {
-            let factor = simd.splat_f32s(left[i][k]);
+            let factor = simd.splat_f32s(left[i]);
             for v in 0..VECTORS {
                 tile[i][v] = simd.mul_add_e_f32s(factor, right[v], tile[i][v]);
             }
@@ -104,41 +123,111 @@ pub(super) fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
     tile
 }
 
-/// Overwrites `scores` (rows × the panel's columns) with the products of rows, of `width` values, and
-/// a panel of queries, and shows every tile of them to `seen`, rows beyond the last being the last
-/// again. Each score is a sum over the values in order, whatever its neighbours.
+/// The same where the left side is a tile of results: [`ROWS`] rows of `steps` values, one behind the
+/// other. `steps` should be a constant to the compiler.
 #[inline(always)]
-pub(super) fn score_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(super) fn multiply_rows<S: Simd, const VECTORS: usize>(
+    simd: S,
+    mut tile: Tile<S, VECTORS>,
+    (left, steps): (&[f32], usize),
+    right: &[f32],
+) -> Tile<S, VECTORS> {
+    let left = &left[..ROWS * steps];
+    let right = &S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0[..steps];
+    for k in 0..steps {
+        for i in 0..ROWS {
+            let factor = simd.splat_f32s(left[i * steps + k]);
+            for v in 0..VECTORS {
+                tile[i][v] = simd.mul_add_e_f32s(factor, right[k][v], tile[i][v]);
+            }
+        }
+    }
+    tile
+}
+
+/// Packs some values of rows of `width` into tiles, to be multiplied along the rows' values. The last
+/// row fills the last tile up.
+fn pack_rows((rows, width): (&[f32], usize), values: Range<usize>, packed: &mut [f32]) {
+    let count = rows.len() / width;
+    simd(
+        #[inline(always)]
+        || {
+            let tiles = packed.chunks_exact_mut(ROWS * values.len()).enumerate();
+            for (tile, packed) in tiles {
+                let mut left: [&[f32]; ROWS] = [&[]; ROWS];
+                for (i, left) in left.iter_mut().enumerate() {
+                    let row = (tile * ROWS + i).min(count - 1);
+                    *left = &rows[row * width..][values.clone()];
+                }
+                for (k, step) in packed.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                    for i in 0..ROWS {
+                        step[i] = left[i][k];
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Packs some values of rows of `width` into tiles of [`ROWS`] values, to be multiplied along the rows.
+/// Zeros fill the last tile up.
+pub(super) fn pack_columns(
+    (rows, width): (&[f32], usize),
+    values: Range<usize>,
+    packed: &mut [f32],
+) {
+    let count = rows.len() / width;
+    let starts = values.clone().step_by(ROWS);
+    for (start, packed) in starts.zip(packed.chunks_exact_mut(ROWS * count)) {
+        let steps = packed.as_chunks_mut::<ROWS>().0.iter_mut();
+        for (step, row) in steps.zip(rows.chunks_exact(width)) {
+            let row = &row[start..values.end];
+            match row.first_chunk::<ROWS>() {
+                Some(row) => *step = *row,
+                None => {
+                    *step = [0.0; ROWS];
+                    step[..row.len()].copy_from_slice(row);
+                }
+            }
+        }
+    }
+}
+
+/// Overwrites `scores` (panels × [`whole_tiles`] × columns) with the products of rows, of `width`
+/// values, and all panels of queries, and shows each panel to `seen` when it is complete. Rows beyond the
+/// last are the last again. Each score is a sum over the values in order, whatever its neighbours.
+#[inline(always)]
+pub(super) fn score_rows<S: Simd, const VECTORS: usize>(
     simd: S,
     (rows, width): (&[f32], usize),
     queries: &[f32],
     scores: &mut [f32],
-    mut seen: impl FnMut(&Tile<S, ROWS, VECTORS>),
+    packed: &mut Values,
+    mut seen: impl FnMut(usize, &mut [f32]),
 ) {
-    let (count, columns) = (rows.len() / width, VECTORS * S::F32_LANES);
-    for depth in (0..width).step_by(DEPTH) {
-        let end = width.min(depth + DEPTH);
-        let right = &queries[depth * columns..end * columns];
-        for i in (0..count).step_by(ROWS) {
-            let row = |k: usize| (i + k).min(count - 1);
-            let mut left: [&[f32]; ROWS] = [&[]; ROWS];
-            for k in 0..ROWS {
-                left[k] = &rows[row(k) * width..][depth..end];
-            }
-            let mut tile = zeros::<S, ROWS, VECTORS>(simd);
-            if depth > 0 {
-                for k in 0..ROWS {
-                    tile[k] = load::<S, VECTORS>(&scores[row(k) * columns..]);
+    let (count, columns) = (whole_tiles(rows.len() / width), VECTORS * S::F32_LANES);
+    for depth in depths(width, columns, 1) {
+        let packed = packed.room(count * depth.len());
+        pack_rows((rows, width), depth.clone(), packed);
+        let panels = scores.chunks_exact_mut(count * columns);
+        let queries = queries.chunks_exact(width * columns);
+        for (p, (scores, queries)) in panels.zip(queries).enumerate() {
+            let right = &queries[depth.start * columns..depth.end * columns];
+            let left = packed.chunks_exact(ROWS * depth.len());
+            for (left, scores) in left.zip(scores.chunks_exact_mut(ROWS * columns)) {
+                let mut tile = zeros::<S, VECTORS>(simd);
+                if depth.start > 0 {
+                    for i in 0..ROWS {
+                        tile[i] = load::<S, VECTORS>(&scores[i * columns..]);
+                    }
+                }
+                let tile = multiply::<S, VECTORS>(simd, tile, left, right);
+                for i in 0..ROWS {
+                    store::<S, VECTORS>(tile[i], &mut scores[i * columns..]);
                 }
             }
-            let tile = add_rows::<S, ROWS, VECTORS>(simd, tile, left, right);
-            if end == width {
-                seen(&tile);
-            }
-            for k in 0..ROWS {
-                if i + k < count {
-                    store::<S, VECTORS>(tile[k], &mut scores[(i + k) * columns..]);
-                }
+            if depth.end == width {
+                seen(p, scores);
             }
         }
     }
@@ -159,33 +248,6 @@ pub(super) fn pack_panels(queries: &[f32], width: usize, packed: &mut Values) {
             }
         }
     });
-}
-
-/// Adds the product of columns and rows of a panel: of every row of `left`, of so many `width`
-/// values, those from `column` on.
-#[inline(always)]
-pub(super) fn add_columns<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    mut tile: Tile<S, ROWS, VECTORS>,
-    (left, width, column): (&[f32], usize, usize),
-    right: &[f32],
-) -> Tile<S, ROWS, VECTORS> {
-    let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
-    for (row, right) in left.chunks_exact(width).zip(right) {
-        let left = &row[column..column + ROWS];
-        // Rows lie too far apart for the processor to see them coming.
-        prefetch_line(left.as_ptr().wrapping_add(AHEAD * width));
-        for v in 0..VECTORS {
-            prefetch_line(right.as_ptr().wrapping_add(AHEAD * VECTORS + v));
-        }
-        for i in 0..ROWS {
-            let factor = simd.splat_f32s(left[i]);
-            for v in 0..VECTORS {
-                tile[i][v] = simd.mul_add_e_f32s(factor, right[v], tile[i][v]);
-            }
-        }
-    }
-    tile
 }
 
 /// Writes a row of a tile to a panel's row.

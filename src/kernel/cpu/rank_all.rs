@@ -8,11 +8,11 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::memory::Values;
-use super::product::{MOST_COLUMNS, Tiled, pack_panels, panel, score_rows, tiled};
+use super::product::{MOST_COLUMNS, Tiled, pack_panels, panel, score_rows, tiled, whole_tiles};
 use super::table::{Strip, View};
 use crate::kernel::{RankBatch, RankCounts};
 
-/// Entities of a strip: its scores by a panel of queries stay in the second-level cache.
+/// Entities of a strip: packed, they stay in the second-level cache.
 const STRIP: usize = 256;
 /// Queries of a tile.
 pub(super) const TILE: usize = 512;
@@ -27,8 +27,8 @@ pub(super) fn rank_all(
     counts: &mut [RankCounts],
 ) {
     let (width, n, columns) = (entities.spec.width, counts.len(), panel());
-    let mut packed = Values::default();
-    pack_panels(queries, width, &mut packed);
+    let mut panels = Values::default();
+    pack_panels(queries, width, &mut panels);
     let targets: Vec<u32> = batch.queries[first..first + n]
         .iter()
         .map(|q| q.target)
@@ -36,14 +36,14 @@ pub(super) fn rank_all(
     let mut thresholds = vec![0.0; n.next_multiple_of(columns)];
     thresholds
         .par_chunks_mut(columns)
-        .zip(packed.par_chunks(columns * width))
+        .zip(panels.par_chunks(columns * width))
         .zip(targets.par_chunks(columns))
         .for_each(|((thresholds, queries), targets)| {
             let mut rows = vec![0.0; targets.len() * width];
             for (row, &target) in rows.chunks_exact_mut(width).zip(targets) {
                 entities.copy_row(target, row);
             }
-            let mut scores = Values::zeros(targets.len() * columns);
+            let mut scores = Values::zeros(whole_tiles(targets.len()) * columns);
             tiled(Scores {
                 rows: &rows,
                 width,
@@ -59,12 +59,18 @@ pub(super) fn rank_all(
     let found: Vec<Vec<RankCounts>> = strips
         .par_iter()
         .zip(&left_out)
-        .map(|(strip, left_out)| {
-            let mut wide = Vec::new();
+        .map_init(Scratch::default, |scratch, (strip, left_out)| {
+            let Scratch {
+                wide,
+                packed,
+                scores,
+            } = scratch;
             tiled(CountStrip {
-                rows: entities.rows(strip.shard, strip.rows.clone(), &mut wide),
+                packed,
+                scores,
+                rows: entities.rows(strip.shard, strip.rows.clone(), wide),
                 width,
-                queries: &packed,
+                queries: &panels,
                 thresholds: &thresholds,
                 left_out,
             })
@@ -99,6 +105,14 @@ fn left_out(
     left_out
 }
 
+/// What a task needs beside its results.
+#[derive(Default)]
+struct Scratch {
+    wide: Vec<f32>,
+    packed: Values,
+    scores: Values,
+}
+
 /// Scores of rows by one panel.
 struct Scores<'a> {
     rows: &'a [f32],
@@ -111,9 +125,16 @@ impl Tiled for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let rows = (self.rows, self.width);
-        score_rows::<S, ROWS, VECTORS>(simd, rows, self.queries, self.scores, |_| ());
+        score_rows::<S, VECTORS>(
+            simd,
+            rows,
+            self.queries,
+            self.scores,
+            &mut Values::default(),
+            |_, _| (),
+        );
     }
 }
 
@@ -124,50 +145,57 @@ struct CountStrip<'a> {
     queries: &'a [f32],
     thresholds: &'a [f32],
     left_out: &'a [(u32, u32)],
+    packed: &'a mut Values,
+    scores: &'a mut Values,
 }
 
 impl Tiled for CountStrip<'_> {
     type Output = Vec<RankCounts>;
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) -> Vec<RankCounts> {
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) -> Vec<RankCounts> {
         let (width, columns) = (self.width, VECTORS * S::F32_LANES);
-        let count = self.rows.len() / width;
-        let mut scores = Values::zeros(count * columns);
-        let mut counts = Vec::with_capacity(self.thresholds.len());
-        let mut left_out = self.left_out;
-        let panels = self.queries.chunks_exact(width * columns);
-        for (p, (queries, thresholds)) in panels
-            .zip(self.thresholds.chunks_exact(columns))
-            .enumerate()
-        {
-            let rows = (self.rows, width);
-            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, &mut scores, |_| ());
-            let (mut at_most, mut equal) = ([0u32; MOST_COLUMNS], [0u32; MOST_COLUMNS]);
-            let (at_most, equal) = (&mut at_most[..columns], &mut equal[..columns]);
-            for row in scores.chunks_exact(columns) {
-                let sums = at_most.iter_mut().zip(equal.iter_mut());
-                for ((&score, &threshold), (at_most, equal)) in row.iter().zip(thresholds).zip(sums)
-                {
-                    *at_most += u32::from(score <= threshold);
-                    *equal += u32::from(score == threshold);
+        let (count, queries) = (self.rows.len() / width, self.thresholds.len());
+        let scores = self.scores.room(whole_tiles(count) * queries);
+        let mut counts = Vec::with_capacity(queries);
+        let (mut left_out, thresholds) = (self.left_out, self.thresholds);
+        let (rows, packed) = ((self.rows, width), self.packed);
+        score_rows::<S, VECTORS>(
+            simd,
+            rows,
+            self.queries,
+            scores,
+            packed,
+            #[inline(always)]
+            |p: usize, scores: &mut [f32]| {
+                let thresholds = &thresholds[p * columns..][..columns];
+                let (mut at_most, mut equal) = ([0u32; MOST_COLUMNS], [0u32; MOST_COLUMNS]);
+                let (at_most, equal) = (&mut at_most[..columns], &mut equal[..columns]);
+                for row in scores.chunks_exact(columns).take(count) {
+                    let sums = at_most.iter_mut().zip(equal.iter_mut());
+                    for ((&score, &threshold), (at_most, equal)) in
+                        row.iter().zip(thresholds).zip(sums)
+                    {
+                        *at_most += u32::from(score <= threshold);
+                        *equal += u32::from(score == threshold);
+                    }
                 }
-            }
-            // "Not at most" rather than "above": a score that is not a number counts as better.
-            let better = |&at_most: &u32| count as u32 - at_most;
-            let found = at_most.iter().map(better).zip(&*equal);
-            counts.extend(found.map(|(better, &equal)| RankCounts { better, equal }));
-            // The target counted itself, and every known answer counted where it stands.
-            let own = left_out.partition_point(|&(_, q)| (q as usize) < (p + 1) * columns);
-            for &(row, q) in &left_out[..own] {
-                let column = q as usize - p * columns;
-                let score = scores[row as usize * columns + column];
-                let at_most = score <= thresholds[column];
-                counts[q as usize].better -= u32::from(!at_most);
-                counts[q as usize].equal -= u32::from(score == thresholds[column]);
-            }
-            left_out = &left_out[own..];
-        }
+                // "Not at most" rather than "above": a score that is not a number counts as better.
+                let better = |&at_most: &u32| count as u32 - at_most;
+                let found = at_most.iter().map(better).zip(&*equal);
+                counts.extend(found.map(|(better, &equal)| RankCounts { better, equal }));
+                // The target counted itself, and every known answer counted where it stands.
+                let own = left_out.partition_point(|&(_, q)| (q as usize) < (p + 1) * columns);
+                for &(row, q) in &left_out[..own] {
+                    let column = q as usize - p * columns;
+                    let score = scores[row as usize * columns + column];
+                    let at_most = score <= thresholds[column];
+                    counts[q as usize].better -= u32::from(!at_most);
+                    counts[q as usize].equal -= u32::from(score == thresholds[column]);
+                }
+                left_out = &left_out[own..];
+            },
+        );
         counts
     }
 }

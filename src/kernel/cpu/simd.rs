@@ -178,7 +178,7 @@ mod tests {
         type Output = ();
 
         #[inline(always)]
-        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
             let mut folds = Folds::new(self.1);
             for sums in self.0 {
                 *folds.sums() = *sums;

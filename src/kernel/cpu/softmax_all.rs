@@ -12,13 +12,14 @@
 mod blocks;
 mod strips;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rayon::prelude::*;
 
-use self::blocks::Pool;
 use self::strips::{GradQueries, GradStrip, ScoreStrip};
 use super::amx::{SIDE, Unit};
 use super::memory::Values;
-use super::product::{MOST_ROWS, pack_panels, panel, tiled};
+use super::product::{ROWS, pack_panels, panel, tiled, whole_tiles};
 use super::simd::{simd, sum2};
 use super::table::{Strip, View};
 use crate::kernel::{Products, StepSpec};
@@ -40,7 +41,7 @@ const SUMS: usize = 192 << 10;
 
 /// Whether a step goes this way.
 pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
-    width >= MOST_ROWS
+    width >= ROWS
         && spec.model.similarity() == Similarity::Dot
         && spec.loss.kind == LossKind::Softmax
         && spec.loss.smoothing == 0.0
@@ -51,9 +52,9 @@ pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
 pub(super) struct SoftmaxAll {
     /// What multiplies: the matrix unit, or vector registers.
     unit: Option<Unit>,
-    /// What the unit needs: scratch memory, what exponentials are relative to, queries times their
-    /// factors, and parts of the gradients of queries.
     pool: Pool,
+    /// What the unit needs: what exponentials are relative to, queries times their factors, and parts
+    /// of the gradients of queries.
     references: Vec<f32>,
     weighted: Values,
     parts: Vec<Values>,
@@ -70,6 +71,42 @@ pub(super) struct SoftmaxAll {
 struct StripSums {
     reference: Vec<f32>,
     sum: Vec<f32>,
+}
+
+/// What a thread needs beside its results.
+#[derive(Debug, Default)]
+struct Scratch {
+    left: Values,
+    right: Values,
+    sums: Values,
+}
+
+/// Scratch memory of all threads.
+#[derive(Debug, Default)]
+struct Pool(Vec<Mutex<Scratch>>);
+
+impl Pool {
+    /// Makes some for every thread there is.
+    fn grow(&mut self) {
+        self.0
+            .resize_with(rayon::current_num_threads(), Mutex::default);
+    }
+
+    /// That of this thread; nobody else asks for it.
+    fn own(&self) -> MutexGuard<'_, Scratch> {
+        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
+        own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills it with values that are not numbers.
+    fn poison(&mut self) {
+        for scratch in &mut self.0 {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for buffer in [&mut scratch.left, &mut scratch.right, &mut scratch.sums] {
+                buffer.fill(f32::NAN);
+            }
+        }
+    }
 }
 
 impl SoftmaxAll {
@@ -111,7 +148,8 @@ impl SoftmaxAll {
     /// Rows that the scores of a strip take.
     fn rows(&self, strip: &Strip) -> usize {
         let rows = strip.rows.len();
-        self.unit.map_or(rows, |_| blocks::filled_up(rows))
+        self.unit
+            .map_or_else(|| whole_tiles(rows), |_| blocks::filled_up(rows))
     }
 
     /// Losses and gradients of a tile of queries, of which `first` is the first in the plan.
@@ -128,10 +166,10 @@ impl SoftmaxAll {
     ) {
         let strips = table.all_strips(STRIP);
         let (n, width) = (losses.len(), table.spec.width);
+        self.pool.grow();
         match self.unit {
             None => pack_panels(queries, width, &mut self.queries),
             Some(unit) => {
-                self.pool.grow();
                 self.refer(plan, first, queries, table);
                 blocks::pack_queries(unit, queries, width, &mut self.queries);
             }
@@ -193,6 +231,7 @@ impl SoftmaxAll {
         tasks.into_par_iter().for_each(|(strip, scores, sums)| {
             let mut wide = Vec::new();
             let rows = table.rows(strip.shard, strip.rows.clone(), &mut wide);
+            let scratch = &mut *pool.own();
             match unit {
                 None => tiled(ScoreStrip {
                     rows,
@@ -200,6 +239,7 @@ impl SoftmaxAll {
                     queries,
                     scores,
                     sums,
+                    scratch,
                 }),
                 Some(unit) => blocks::ScoreStrip {
                     unit,
@@ -209,7 +249,7 @@ impl SoftmaxAll {
                     references,
                     scores,
                     sums,
-                    scratch: &mut pool.own(),
+                    scratch,
                 }
                 .run(),
             }
@@ -264,26 +304,30 @@ impl SoftmaxAll {
         }
         let usual = self.strips.first().map(|strip| &strip.sum[..n]);
         let tasks = tasks.into_par_iter();
-        tasks.for_each(|(scores, factors, gradient)| match self.unit {
-            None => tiled(GradStrip {
-                scores,
-                factors,
-                queries,
-                width,
-                gradient,
-                overwrite,
-            }),
-            Some(unit) => blocks::GradStrip {
-                unit,
-                scores,
-                queries: (queries, width),
-                factors,
-                weighted: (usual == Some(factors)).then_some(&self.weighted[..]),
-                gradient,
-                overwrite,
-                scratch: &mut self.pool.own(),
+        tasks.for_each(|(scores, factors, gradient)| {
+            let scratch = &mut *self.pool.own();
+            match self.unit {
+                None => tiled(GradStrip {
+                    scores,
+                    factors,
+                    queries,
+                    width,
+                    gradient,
+                    overwrite,
+                    scratch,
+                }),
+                Some(unit) => blocks::GradStrip {
+                    unit,
+                    scores,
+                    queries: (queries, width),
+                    factors,
+                    weighted: (usual == Some(factors)).then_some(&self.weighted[..]),
+                    gradient,
+                    overwrite,
+                    scratch,
+                }
+                .run(),
             }
-            .run(),
         });
     }
 
@@ -307,6 +351,7 @@ impl SoftmaxAll {
                 column,
                 count,
                 sums: &mut sums,
+                scratch: &mut self.pool.own(),
             });
             (queries, column, count, sums)
         });
@@ -332,10 +377,10 @@ impl SoftmaxAll {
 /// for every thread, sums fit, and the least is read. Sums do not depend on it.
 fn cut(width: usize, queries: usize, columns: usize) -> (usize, usize) {
     let tasks = 2 * rayon::current_num_threads();
-    let wide = width.div_ceil(MOST_ROWS);
+    let wide = width.div_ceil(ROWS);
     let cuts = (1..=queries / columns).flat_map(|across| {
         let together = queries.div_ceil(across).next_multiple_of(columns);
-        (1..=wide).map(move |along| (wide.div_ceil(along) * MOST_ROWS, together))
+        (1..=wide).map(move |along| (wide.div_ceil(along) * ROWS, together))
     });
     let fits = |&(some, together): &(usize, usize)| {
         let found = width.div_ceil(some) * queries.div_ceil(together);
@@ -344,7 +389,7 @@ fn cut(width: usize, queries: usize, columns: usize) -> (usize, usize) {
     let read = |&(some, together): &(usize, usize)| {
         width * queries.div_ceil(together) + queries * width.div_ceil(some)
     };
-    let smallest = (MOST_ROWS, columns);
+    let smallest = (ROWS, columns);
     let (some, together) = cuts.filter(fits).min_by_key(read).unwrap_or(smallest);
     (some.min(width), together)
 }

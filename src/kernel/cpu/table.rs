@@ -60,8 +60,6 @@ pub(super) struct View<'a> {
 pub(super) struct Strip {
     pub shard: usize,
     pub rows: Range<usize>,
-    /// Rows of the table before it.
-    pub before: usize,
 }
 
 impl Table {
@@ -181,12 +179,8 @@ impl View<'_> {
     /// All rows, in strips of at most so many.
     pub fn all_strips(&self, most: usize) -> Vec<Strip> {
         let strips = (0..self.shards.len()).flat_map(|shard| {
-            let start = self.spec.layout.range(shard).start;
-            self.strips(shard, most).map(move |rows| Strip {
-                before: start + rows.start,
-                shard,
-                rows,
-            })
+            self.strips(shard, most)
+                .map(move |rows| Strip { shard, rows })
         });
         strips.collect()
     }

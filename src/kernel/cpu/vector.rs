@@ -161,7 +161,7 @@ mod tests {
         type Output = ();
 
         #[inline(always)]
-        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
             for x in S::as_mut_simd_f32s(self.0).0 {
                 *x = exp_lanes(simd, *x);
             }

@@ -8,13 +8,12 @@
 mod queries;
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pulp::Simd;
 use rayon::prelude::*;
 
 pub(super) use self::queries::grad_queries;
-use super::StripSums;
+use super::{Scratch, StripSums};
 use crate::kernel::cpu::amx::{Panel, SIDE, STEP, Side, Unit};
 use crate::kernel::cpu::memory::Values;
 use crate::kernel::cpu::product::{Tiled, load, store, tiled};
@@ -33,42 +32,6 @@ const VECTORS: usize = 2;
 const ROWS: usize = 16;
 /// Values of a block of sums.
 const BLOCK: usize = SIDE * SIDE;
-
-/// What a thread needs beside its results.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    left: Values,
-    right: Values,
-    sums: Values,
-}
-
-/// Scratch memory of all threads.
-#[derive(Debug, Default)]
-pub(super) struct Pool(Vec<Mutex<Scratch>>);
-
-impl Pool {
-    /// Makes some for every thread there is.
-    pub fn grow(&mut self) {
-        self.0
-            .resize_with(rayon::current_num_threads(), Mutex::default);
-    }
-
-    /// That of this thread; nobody else asks for it.
-    pub fn own(&self) -> MutexGuard<'_, Scratch> {
-        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
-        own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Fills it with values that are not numbers.
-    pub fn poison(&mut self) {
-        for scratch in &mut self.0 {
-            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
-            for buffer in [&mut scratch.left, &mut scratch.right, &mut scratch.sums] {
-                buffer.fill(f32::NAN);
-            }
-        }
-    }
-}
 
 /// Rows that a strip of so many takes.
 pub(super) fn filled_up(rows: usize) -> usize {
@@ -157,7 +120,7 @@ impl Tiled for ScoreStrip<'_> {
 
     /// Exponentials and their sums.
     #[inline(always)]
-    fn run<S: Simd, const _R: usize, const _V: usize>(self, simd: S) {
+    fn run<S: Simd, const _V: usize>(self, simd: S) {
         assert_eq!(
             VECTORS * S::F32_LANES,
             SIDE,

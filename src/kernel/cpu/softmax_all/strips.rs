@@ -5,17 +5,17 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{SoftmaxAll, StripSums};
-use crate::kernel::cpu::memory::Values;
-use crate::kernel::cpu::product::{Tiled, add_columns, add_rows, load, score_rows, store, zeros};
+use super::{Scratch, SoftmaxAll, StripSums};
+use crate::kernel::cpu::memory::prefetch_line;
+use crate::kernel::cpu::product::{
+    MOST_COLUMNS, ROWS, Tiled, depths, load, multiply, multiply_rows, pack_columns, score_rows,
+    store, whole_tiles, zeros,
+};
 use crate::kernel::cpu::table::{Strip, View};
 use crate::kernel::cpu::vector::exp_lanes;
 
-/// Queries that are multiplied before the next ones.
-const DEPTH: usize = 256;
-/// Entities that are multiplied before the next ones: their scores by a panel of queries stay in the
-/// nearest cache.
-const NEAR: usize = 128;
+/// Values of queries that are worked out before the next ones, at most: whole tiles.
+const MOST_VALUES: usize = 42 * ROWS;
 
 /// Scores of a strip, replaced by their exponentials.
 pub(super) struct ScoreStrip<'a> {
@@ -24,32 +24,31 @@ pub(super) struct ScoreStrip<'a> {
     pub queries: &'a [f32],
     pub scores: &'a mut [f32],
     pub sums: &'a mut StripSums,
+    pub scratch: &'a mut Scratch,
 }
 
 impl Tiled for ScoreStrip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let (width, columns) = (self.width, VECTORS * S::F32_LANES);
-        let count = self.rows.len() / width;
-        let panels = self.scores.chunks_exact_mut(count * columns);
-        let queries = self.queries.chunks_exact(width * columns);
-        let sums = self.sums.reference.chunks_exact_mut(columns);
-        let sums = sums.zip(self.sums.sum.chunks_exact_mut(columns));
-        for ((scores, queries), (largest, sum)) in panels.zip(queries).zip(sums) {
-            let mut top = [simd.splat_f32s(f32::MIN); VECTORS];
-            let rows = (self.rows, width);
-            score_rows::<S, ROWS, VECTORS>(simd, rows, queries, scores, |tile| {
-                for row in tile {
-                    for v in 0..VECTORS {
-                        top[v] = simd.max_f32s(row[v], top[v]);
-                    }
-                }
-            });
-            store::<S, VECTORS>(top, largest);
-            store::<S, VECTORS>(exponentials(simd, scores, top), sum);
-        }
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
+        let columns = VECTORS * S::F32_LANES;
+        let count = self.rows.len() / self.width;
+        let StripSums { reference, sum } = self.sums;
+        let (rows, packed) = ((self.rows, self.width), &mut self.scratch.left);
+        score_rows::<S, VECTORS>(
+            simd,
+            rows,
+            self.queries,
+            self.scores,
+            packed,
+            #[inline(always)]
+            |p, scores| {
+                let own = p * columns..(p + 1) * columns;
+                let (reference, sum) = (&mut reference[own.clone()], &mut sum[own]);
+                exponentials::<S, VECTORS>(simd, &mut scores[..count * columns], reference, sum);
+            },
+        );
     }
 }
 
@@ -58,16 +57,25 @@ impl Tiled for ScoreStrip<'_> {
 fn exponentials<S: Simd, const VECTORS: usize>(
     simd: S,
     scores: &mut [f32],
-    largest: [S::f32s; VECTORS],
-) -> [S::f32s; VECTORS] {
-    let mut sums = [simd.splat_f32s(0.0); VECTORS];
-    for row in S::as_mut_simd_f32s(scores).0.as_chunks_mut::<VECTORS>().0 {
+    largest: &mut [f32],
+    sum: &mut [f32],
+) {
+    let rows = S::as_mut_simd_f32s(scores).0.as_chunks_mut::<VECTORS>().0;
+    let mut top = [simd.splat_f32s(f32::MIN); VECTORS];
+    for row in rows.iter() {
         for v in 0..VECTORS {
-            row[v] = exp_lanes(simd, simd.sub_f32s(row[v], largest[v]));
+            top[v] = simd.max_f32s(row[v], top[v]);
+        }
+    }
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
+    for row in rows {
+        for v in 0..VECTORS {
+            row[v] = exp_lanes(simd, simd.sub_f32s(row[v], top[v]));
             sums[v] = simd.add_f32s(sums[v], row[v]);
         }
     }
-    sums
+    store::<S, VECTORS>(top, largest);
+    store::<S, VECTORS>(sums, sum);
 }
 
 /// Gradients of a strip's rows.
@@ -78,92 +86,107 @@ pub(super) struct GradStrip<'a> {
     pub width: usize,
     pub gradient: &'a mut [f32],
     pub overwrite: bool,
+    pub scratch: &'a mut Scratch,
 }
 
 impl Tiled for GradStrip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
+    fn run<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         // As many whole panels as it takes, some of them a register narrower so that as little as
         // possible is left empty.
         let registers = self.width.div_ceil(S::F32_LANES);
         let panels = registers.div_ceil(VECTORS);
         let narrow = panels * VECTORS - registers;
+        // Panels of queries are the steps.
         let left = VECTORS * S::F32_LANES;
-        let mut buffers = (
-            Values::zeros(self.factors.len() * left),
-            Values::zeros(self.gradient.len() / self.width * left),
-        );
-        let mut column = 0;
-        for panel in 0..panels {
-            let buffers = (&mut buffers.0[..], &mut buffers.1[..]);
-            column += match (panel < narrow, VECTORS) {
-                (true, 4) => self.panel::<S, ROWS, 3>(simd, left, column, buffers),
-                (true, 3) => self.panel::<S, ROWS, 2>(simd, left, column, buffers),
-                _ => self.panel::<S, ROWS, VECTORS>(simd, left, column, buffers),
-            };
+        let padded = self.factors.len().next_multiple_of(left);
+        for queries in depths(padded, left, left) {
+            let mut column = 0;
+            for panel in 0..panels {
+                column += match (panel < narrow, VECTORS) {
+                    (true, 4) => self.panel::<S, 3>(simd, left, column, &queries),
+                    (true, 2) => self.panel::<S, 1>(simd, left, column, &queries),
+                    _ => self.panel::<S, VECTORS>(simd, left, column, &queries),
+                };
+            }
         }
     }
 }
 
 impl GradStrip<'_> {
-    /// The values from `column` on, as many as `VECTORS` registers hold, for scores in panels of
-    /// `left` columns.
+    /// What some queries add to the values from `column` on, as many as `VECTORS` registers hold. The
+    /// scores lie in panels of `left` columns.
     #[inline(always)]
-    fn panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    fn panel<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
         left: usize,
         column: usize,
-        (right, sums): (&mut [f32], &mut [f32]),
+        queries: &Range<usize>,
     ) -> usize {
         let (width, columns) = (self.width, VECTORS * S::F32_LANES);
         let count = self.gradient.len() / width;
         let some = columns.min(width.saturating_sub(column));
-        let rows = (right.chunks_exact_mut(columns)).zip(self.queries.chunks_exact(width));
-        for ((out, query), &factor) in rows.zip(self.factors) {
+        let right = self.scratch.right.room(queries.len() * columns);
+        let real = queries.start..queries.end.min(self.factors.len());
+        let (own, beyond) = right.split_at_mut(real.len() * columns);
+        beyond.fill(0.0);
+        let rows = self.queries[real.start * width..].chunks_exact(width);
+        let rows = rows.zip(&self.factors[real]);
+        for (out, (query, &factor)) in own.chunks_exact_mut(columns).zip(rows) {
             for (out, x) in out.iter_mut().zip(&query[column..column + some]) {
                 *out = factor * x;
             }
         }
-        let right = &right[..self.factors.len() * columns];
-        let near = DEPTH / left;
-        let panels = self.scores.chunks(near * count * left);
-        let deep = panels.zip(right.chunks(near * left * columns));
-        for (p, (scores, right)) in deep.enumerate() {
-            for i in (0..count).step_by(ROWS) {
-                let row = |k: usize| (i + k).min(count - 1);
-                let mut tile = zeros::<S, ROWS, VECTORS>(simd);
-                if p > 0 {
-                    for k in 0..ROWS {
-                        tile[k] = load::<S, VECTORS>(&sums[row(k) * columns..]);
-                    }
-                }
-                let panels = scores.chunks_exact(count * left);
-                for (scores, right) in panels.zip(right.chunks(left * columns)) {
-                    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
-                    for k in 0..ROWS {
-                        rows[k] = &scores[row(k) * left..][..left];
-                    }
-                    tile = add_rows::<S, ROWS, VECTORS>(simd, tile, rows, right);
-                }
-                for k in 0..ROWS {
-                    if i + k < count {
-                        store::<S, VECTORS>(tile[k], &mut sums[(i + k) * columns..]);
-                    }
-                }
+        let add = queries.start > 0 || !self.overwrite;
+        let panel = whole_tiles(count) * left;
+        let scores = &self.scores[queries.start / left * panel..queries.end / left * panel];
+        for first in (0..count).step_by(ROWS) {
+            let rows = first..count.min(first + ROWS);
+            for row in rows.clone() {
+                let start = self.gradient[row * width + column..].as_ptr();
+                prefetch_line(start);
+                prefetch_line(start.wrapping_add(some - 1));
             }
-        }
-        let rows = (self.gradient.chunks_exact_mut(width)).zip(sums.chunks_exact(columns));
-        for (gradient, sums) in rows {
-            let out = &mut gradient[column..column + some];
-            match self.overwrite {
-                true => out.copy_from_slice(&sums[..some]),
-                false => out.iter_mut().zip(sums).for_each(|(out, x)| *out += x),
+            let mut tile = zeros::<S, VECTORS>(simd);
+            let panels = scores.chunks_exact(panel);
+            for (scores, right) in panels.zip(right.chunks_exact(left * columns)) {
+                let rows = (&scores[first * left..], left);
+                tile = multiply_rows::<S, VECTORS>(simd, tile, rows, right);
+            }
+            for (sums, row) in tile.into_iter().zip(rows) {
+                let out = &mut self.gradient[row * width + column..][..some];
+                add_or_replace::<S, VECTORS>(simd, sums, add, out);
             }
         }
         some
+    }
+}
+
+/// Adds a row of a tile to values, or puts it there; as many as there are.
+#[inline(always)]
+fn add_or_replace<S: Simd, const VECTORS: usize>(
+    simd: S,
+    mut sums: [S::f32s; VECTORS],
+    add: bool,
+    out: &mut [f32],
+) {
+    if out.len() == VECTORS * S::F32_LANES {
+        if add {
+            let before = load::<S, VECTORS>(out);
+            for v in 0..VECTORS {
+                sums[v] = simd.add_f32s(before[v], sums[v]);
+            }
+        }
+        return store::<S, VECTORS>(sums, out);
+    }
+    let mut own = [0.0; MOST_COLUMNS];
+    store::<S, VECTORS>(sums, &mut own);
+    match add {
+        true => out.iter_mut().zip(own).for_each(|(out, x)| *out += x),
+        false => out.copy_from_slice(&own[..out.len()]),
     }
 }
 
@@ -176,49 +199,69 @@ pub(super) struct GradQueries<'a> {
     pub column: usize,
     pub count: usize,
     pub sums: &'a mut [f32],
+    pub scratch: &'a mut Scratch,
 }
 
 impl Tiled for GradQueries<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let (width, columns) = (self.table.spec.width, VECTORS * S::F32_LANES);
-        let padded = self.tile.padded();
+        let (padded, together) = (self.tile.padded(), self.queries.len());
         let mut wide = Vec::new();
+        let mut rest = &self.tile.scores[..];
         for (strip, sums) in self.strips.iter().zip(&self.tile.strips) {
             let count = strip.rows.len();
             let rows = self.table.rows(strip.shard, strip.rows.clone(), &mut wide);
-            let scores = &self.tile.scores[strip.before * padded..][..count * padded];
-            let own = self.queries.start / columns..self.queries.end / columns;
-            let deep = (0..count).step_by(NEAR);
-            for (first, p) in deep.flat_map(|first| own.clone().map(move |p| (first, p))) {
-                let end = count.min(first + NEAR);
-                let right = &scores[(p * count + first) * columns..(p * count + end) * columns];
-                let factors = load::<S, VECTORS>(&sums.sum[p * columns..]);
-                let before = (p - own.start) * columns;
-                for i in (0..self.count).step_by(ROWS) {
-                    // The last tile may begin earlier, so that it does not end beyond the row.
-                    let at = (self.column + i).min(width - ROWS);
-                    let tile = zeros::<S, ROWS, VECTORS>(simd);
-                    let left = (&rows[first * width..end * width], width, at);
-                    let tile = add_columns::<S, ROWS, VECTORS>(simd, tile, left, right);
-                    let skipped = self.column + i - at;
-                    for (k, tile) in tile.iter().enumerate() {
-                        let row = (i + k).wrapping_sub(skipped);
-                        if k < skipped || row >= self.count {
-                            continue;
+            let panel = whole_tiles(count) * columns;
+            let (scores, after) = rest.split_at(whole_tiles(count) * padded);
+            rest = after;
+            for depth in depths(count, columns, 1) {
+                let rows = &rows[depth.start * width..depth.end * width];
+                for first in (0..self.count).step_by(MOST_VALUES) {
+                    let values = first..self.count.min(first + MOST_VALUES);
+                    let tile = ROWS * depth.len();
+                    let tiles = values.len().div_ceil(ROWS);
+                    let left = self.scratch.left.room(tiles * tile);
+                    let packed = self.column + values.start..self.column + values.end;
+                    pack_columns((rows, width), packed, left);
+                    for start in self.queries.clone().step_by(columns) {
+                        let right = &scores[start / columns * panel..][..panel];
+                        let right = &right[depth.start * columns..depth.end * columns];
+                        let factors = load::<S, VECTORS>(&sums.sum[start..]);
+                        let tiles = left.chunks_exact(tile).zip(values.clone().step_by(ROWS));
+                        for (left, value) in tiles {
+                            let values = value..values.end.min(value + ROWS);
+                            let at = value * together + start - self.queries.start;
+                            let out = &mut self.sums[at..];
+                            for i in 0..values.len() {
+                                prefetch_line(&out[i * together]);
+                            }
+                            let tile = zeros::<S, VECTORS>(simd);
+                            let tile = multiply::<S, VECTORS>(simd, tile, left, right);
+                            weigh(simd, &tile[..values.len()], factors, (out, together));
                         }
-                        let out = row * self.queries.len() + before;
-                        let out = &mut self.sums[out..][..columns];
-                        let mut sums = load::<S, VECTORS>(out);
-                        for v in 0..VECTORS {
-                            sums[v] = simd.mul_add_e_f32s(factors[v], tile[v], sums[v]);
-                        }
-                        store::<S, VECTORS>(sums, out);
                     }
                 }
             }
         }
+    }
+}
+
+/// Adds rows of a tile, whose columns have factors, to rows that are `apart`.
+#[inline(always)]
+fn weigh<S: Simd, const VECTORS: usize>(
+    simd: S,
+    rows: &[[S::f32s; VECTORS]],
+    factors: [S::f32s; VECTORS],
+    (out, apart): (&mut [f32], usize),
+) {
+    for (row, out) in rows.iter().zip(out.chunks_mut(apart)) {
+        let mut sums = load::<S, VECTORS>(out);
+        for v in 0..VECTORS {
+            sums[v] = simd.mul_add_e_f32s(factors[v], row[v], sums[v]);
+        }
+        store::<S, VECTORS>(sums, out);
     }
 }

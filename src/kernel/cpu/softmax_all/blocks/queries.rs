@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Scratch, depths, filled_up};
+use super::{BLOCK, depths, filled_up};
 use crate::kernel::cpu::amx::{Panel, SIDE, STEP, Side, Tiles, Unit};
 use crate::kernel::cpu::memory::Values;
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::softmax_all::{SoftmaxAll, StripSums};
+use crate::kernel::cpu::softmax_all::{Scratch, SoftmaxAll, StripSums};
 use crate::kernel::cpu::table::{Strip, View};
 
 /// Groups of strips whose parts are added up; fixed, so that sums do not depend on the number of
