@@ -292,6 +292,12 @@ pub(super) fn prefetch_line<T>(address: *const T) {
     prefetch::<_, FIRST>(address, 1);
 }
 
+/// Asks for values that are read after the next ones.
+#[inline(always)]
+pub(super) fn prefetch_later<T>(values: &[T]) {
+    prefetch::<_, SECOND>(values.as_ptr(), values.len());
+}
+
 /// Asks for the values of a row that is read soon.
 #[inline(always)]
 pub(in crate::kernel) fn prefetch_row<T>(row: &[T]) {

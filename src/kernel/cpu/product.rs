@@ -176,19 +176,17 @@ pub(super) fn pack_columns(
     values: Range<usize>,
     packed: &mut [f32],
 ) {
-    let count = rows.len() / width;
-    let starts = values.clone().step_by(ROWS);
-    for (start, packed) in starts.zip(packed.chunks_exact_mut(ROWS * count)) {
-        let steps = packed.as_chunks_mut::<ROWS>().0.iter_mut();
-        for (step, row) in steps.zip(rows.chunks_exact(width)) {
-            let row = &row[start..values.end];
-            match row.first_chunk::<ROWS>() {
-                Some(row) => *step = *row,
-                None => {
-                    *step = [0.0; ROWS];
-                    step[..row.len()].copy_from_slice(row);
-                }
-            }
+    let tile = ROWS * (rows.len() / width);
+    for (k, row) in rows.chunks_exact(width).enumerate() {
+        let (parts, rest) = row[values.clone()].as_chunks::<ROWS>();
+        // Rows are read once, and a line of each tile stays in the nearest cache.
+        for (t, part) in parts.iter().enumerate() {
+            packed[t * tile + k * ROWS..][..ROWS].copy_from_slice(part);
+        }
+        if !rest.is_empty() {
+            let step = &mut packed[parts.len() * tile + k * ROWS..][..ROWS];
+            step.fill(0.0);
+            step[..rest.len()].copy_from_slice(rest);
         }
     }
 }

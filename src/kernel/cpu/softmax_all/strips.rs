@@ -6,7 +6,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{Scratch, SoftmaxAll, StripSums};
-use crate::kernel::cpu::memory::prefetch_line;
+use crate::kernel::cpu::memory::{prefetch_later, prefetch_line};
 use crate::kernel::cpu::product::{
     MOST_COLUMNS, ROWS, Tiled, depths, load, multiply, multiply_rows, pack_columns, score_rows,
     store, whole_tiles, zeros,
@@ -16,6 +16,10 @@ use crate::kernel::cpu::vector::exp_lanes;
 
 /// Values of queries that are worked out before the next ones, at most: whole tiles.
 const MOST_VALUES: usize = 42 * ROWS;
+
+/// Entities whose scores stay in the second-level cache while all values of their gradients are worked
+/// out: whole tiles.
+const MOST_ENTITIES: usize = 21 * ROWS;
 
 /// Scores of a strip, replaced by their exponentials.
 pub(super) struct ScoreStrip<'a> {
@@ -93,75 +97,126 @@ impl Tiled for GradStrip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(mut self, simd: S) {
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         // As many whole panels as it takes, some of them a register narrower so that as little as
         // possible is left empty.
         let registers = self.width.div_ceil(S::F32_LANES);
         let panels = registers.div_ceil(VECTORS);
         let narrow = panels * VECTORS - registers;
-        // Panels of queries are the steps.
+        let columns = |panel: usize| match panel < narrow {
+            true => (VECTORS - 1) * S::F32_LANES,
+            false => VECTORS * S::F32_LANES,
+        };
+        let count = self.gradient.len() / self.width;
         let left = VECTORS * S::F32_LANES;
         let padded = self.factors.len().next_multiple_of(left);
-        for queries in depths(padded, left, left) {
-            let mut column = 0;
+        for steps in depths(padded, left, left) {
+            let weighted = registers * S::F32_LANES * steps.len();
+            let weighted = self.scratch.right.room(weighted);
+            let mut start = 0;
             for panel in 0..panels {
-                column += match (panel < narrow, VECTORS) {
-                    (true, 4) => self.panel::<S, 3>(simd, left, column, &queries),
-                    (true, 2) => self.panel::<S, 1>(simd, left, column, &queries),
-                    _ => self.panel::<S, VECTORS>(simd, left, column, &queries),
-                };
+                let out = &mut weighted[start * steps.len()..][..columns(panel) * steps.len()];
+                let (queries, factors) = ((self.queries, self.width), self.factors);
+                weigh_queries(queries, factors, &steps, (start, columns(panel)), out);
+                start += columns(panel);
+            }
+            let size = whole_tiles(count) * left;
+            let scores = &self.scores[steps.start / left * size..steps.end / left * size];
+            for first in (0..count).step_by(MOST_ENTITIES) {
+                let mut column = 0;
+                for panel in 0..panels {
+                    let product = RowsProduct {
+                        scores: (scores, size, left),
+                        right: &weighted[column * steps.len()..],
+                        width: self.width,
+                        column,
+                        add: steps.start > 0 || !self.overwrite,
+                    };
+                    let rows = first..count.min(first + MOST_ENTITIES);
+                    let gradient = &mut *self.gradient;
+                    match (panel < narrow, VECTORS) {
+                        (true, 4) => product.add_to::<S, 3>(simd, rows, gradient),
+                        (true, 2) => product.add_to::<S, 1>(simd, rows, gradient),
+                        _ => product.add_to::<S, VECTORS>(simd, rows, gradient),
+                    }
+                    column += columns(panel);
+                }
             }
         }
     }
 }
 
-impl GradStrip<'_> {
-    /// What some queries add to the values from `column` on, as many as `VECTORS` registers hold. The
-    /// scores lie in panels of `left` columns.
-    #[inline(always)]
-    fn panel<S: Simd, const VECTORS: usize>(
-        &mut self,
-        simd: S,
-        left: usize,
-        column: usize,
-        queries: &Range<usize>,
-    ) -> usize {
-        let (width, columns) = (self.width, VECTORS * S::F32_LANES);
-        let count = self.gradient.len() / width;
-        let some = columns.min(width.saturating_sub(column));
-        let right = self.scratch.right.room(queries.len() * columns);
-        let real = queries.start..queries.end.min(self.factors.len());
-        let (own, beyond) = right.split_at_mut(real.len() * columns);
-        beyond.fill(0.0);
-        let rows = self.queries[real.start * width..].chunks_exact(width);
-        let rows = rows.zip(&self.factors[real]);
-        for (out, (query, &factor)) in own.chunks_exact_mut(columns).zip(rows) {
-            for (out, x) in out.iter_mut().zip(&query[column..column + some]) {
-                *out = factor * x;
-            }
+/// Writes some values of queries, each times its factor, as a panel; zeros where there is no query.
+#[inline(always)]
+fn weigh_queries(
+    (queries, width): (&[f32], usize),
+    factors: &[f32],
+    steps: &Range<usize>,
+    (column, columns): (usize, usize),
+    panel: &mut [f32],
+) {
+    let values = column..width.min(column + columns);
+    let real = steps.start..steps.end.min(factors.len());
+    let (own, beyond) = panel.split_at_mut(real.len() * columns);
+    beyond.fill(0.0);
+    let rows = queries[real.start * width..].chunks_exact(width);
+    let rows = rows.zip(&factors[real]);
+    for (out, (query, &factor)) in own.chunks_exact_mut(columns).zip(rows) {
+        for (out, x) in out.iter_mut().zip(&query[values.clone()]) {
+            *out = factor * x;
         }
-        let add = queries.start > 0 || !self.overwrite;
-        let panel = whole_tiles(count) * left;
-        let scores = &self.scores[queries.start / left * panel..queries.end / left * panel];
-        for first in (0..count).step_by(ROWS) {
-            let rows = first..count.min(first + ROWS);
+    }
+}
+
+/// A product of rows' scores and a panel of weighted queries.
+struct RowsProduct<'a> {
+    /// Panels, how many values each has, and how many of them are a row's.
+    scores: (&'a [f32], usize, usize),
+    right: &'a [f32],
+    width: usize,
+    /// Where the panel's values begin in a row.
+    column: usize,
+    add: bool,
+}
+
+impl RowsProduct<'_> {
+    /// Adds it to some rows, or overwrites them.
+    #[inline(always)]
+    fn add_to<S: Simd, const VECTORS: usize>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        gradient: &mut [f32],
+    ) {
+        let (scores, size, left) = self.scores;
+        let columns = VECTORS * S::F32_LANES;
+        let some = columns.min(self.width - self.column);
+        for first in rows.clone().step_by(ROWS) {
+            let rows = first..rows.end.min(first + ROWS);
+            let at = |row: usize| row * self.width + self.column;
             for row in rows.clone() {
-                let start = self.gradient[row * width + column..].as_ptr();
+                let start = gradient[at(row)..].as_ptr();
                 prefetch_line(start);
                 prefetch_line(start.wrapping_add(some - 1));
             }
+            // Panels lie too far apart for the processor to see them coming.
+            if self.column == 0 {
+                for scores in scores.chunks_exact(size) {
+                    let next = &scores[(first + ROWS) * left..];
+                    prefetch_later(&next[..next.len().min(ROWS * left)]);
+                }
+            }
             let mut tile = zeros::<S, VECTORS>(simd);
-            let panels = scores.chunks_exact(panel);
-            for (scores, right) in panels.zip(right.chunks_exact(left * columns)) {
-                let rows = (&scores[first * left..], left);
-                tile = multiply_rows::<S, VECTORS>(simd, tile, rows, right);
+            let panels = scores.chunks_exact(size);
+            for (scores, right) in panels.zip(self.right.chunks_exact(left * columns)) {
+                let own = (&scores[first * left..], left);
+                tile = multiply_rows::<S, VECTORS>(simd, tile, own, right);
             }
             for (sums, row) in tile.into_iter().zip(rows) {
-                let out = &mut self.gradient[row * width + column..][..some];
-                add_or_replace::<S, VECTORS>(simd, sums, add, out);
+                let out = &mut gradient[at(row)..][..some];
+                add_or_replace::<S, VECTORS>(simd, sums, self.add, out);
             }
         }
-        some
     }
 }
 
