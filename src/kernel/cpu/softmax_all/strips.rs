@@ -1,6 +1,9 @@
 //! The three products, in tiles of registers: a strip of entities, or some values of queries, at a
 //! time.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use pulp::Simd;
@@ -107,12 +110,12 @@ impl Tiled for GradStrip<'_> {
             true => (VECTORS - 1) * S::F32_LANES,
             false => VECTORS * S::F32_LANES,
         };
+        let all: usize = (0..panels).map(columns).sum();
         let count = self.gradient.len() / self.width;
         let left = VECTORS * S::F32_LANES;
         let padded = self.factors.len().next_multiple_of(left);
         for steps in depths(padded, left, left) {
-            let weighted = registers * S::F32_LANES * steps.len();
-            let weighted = self.scratch.right.room(weighted);
+            let weighted = self.scratch.right.room(all * steps.len());
             let mut start = 0;
             for panel in 0..panels {
                 let out = &mut weighted[start * steps.len()..][..columns(panel) * steps.len()];
