@@ -6,8 +6,8 @@
 //! compiler moves sums to memory and back in every step, which halves the speed.
 //!
 //! The left side is packed, too: tile after tile, step after step. Rows a power of two apart would share
-//! a few places of the caches, and six rows need six registers for their addresses. A panel stays in
-//! the nearest cache for some [steps](depths), all tiles of a strip in the second.
+//! a few places of the caches, and six rows need six registers for their addresses. Products are
+//! made some steps at a time, so that what is read again is in a near cache.
 //!
 //! What surrounds the tiles (the softmax between them, factors, sums over strips) is why they are our
 //! own: a general product writes the scores out, and packs the entities once for every few queries.
@@ -29,10 +29,9 @@ pub(super) const ROWS: usize = 6;
 /// Columns of a panel, at most.
 pub(super) const MOST_COLUMNS: usize = 64;
 
-/// Values of a panel that stay in the nearest cache: 24 KiB.
-const NEAR: usize = 6 << 10;
-/// Steps that are made before the next ones, at most: the left side's stay in the second-level cache.
-const MOST_STEPS: usize = 256;
+/// Values of rows that are multiplied before the next ones: so much of a panel stays in the first cache
+/// where it has 16 columns, in the second where it has 64, and so much of a strip's rows in the second.
+const DEPTH: usize = 256;
 
 /// A computation in tiles of `ROWS` × `VECTORS` registers.
 pub(super) trait Tiled {
@@ -74,15 +73,9 @@ pub(super) fn panel() -> usize {
     tiled(Width)
 }
 
-/// The steps of a product with a panel of so many columns, some at a time, as even as can be: a
-/// multiple of `of`.
-pub(super) fn depths(
-    steps: usize,
-    columns: usize,
-    of: usize,
-) -> impl Iterator<Item = Range<usize>> {
-    let most = (NEAR / columns).min(MOST_STEPS) / of * of;
-    let times = steps.div_ceil(most.max(of)).max(1);
+/// The steps of a product, at most so many at a time, as even as can be: a multiple of `of`.
+pub(super) fn depths(steps: usize, most: usize, of: usize) -> impl Iterator<Item = Range<usize>> {
+    let times = steps.div_ceil((most / of * of).max(of)).max(1);
     let some = steps.div_ceil(times).next_multiple_of(of).max(of);
     let firsts = (0..steps).step_by(some);
     firsts.map(move |first| first..steps.min(first + some))
@@ -204,7 +197,7 @@ pub(super) fn score_rows<S: Simd, const VECTORS: usize>(
     mut seen: impl FnMut(usize, &mut [f32]),
 ) {
     let (count, columns) = (whole_tiles(rows.len() / width), VECTORS * S::F32_LANES);
-    for depth in depths(width, columns, 1) {
+    for depth in depths(width, DEPTH, 1) {
         let packed = packed.room(count * depth.len());
         pack_rows((rows, width), depth.clone(), packed);
         let panels = scores.chunks_exact_mut(count * columns);

@@ -17,6 +17,11 @@ use crate::kernel::cpu::product::{
 use crate::kernel::cpu::table::{Strip, View};
 use crate::kernel::cpu::vector::exp_lanes;
 
+/// Queries, or entities, that are multiplied before the next ones, at most.
+const DEPTH: usize = 256;
+/// Scores of some entities by a panel of queries that stay in the nearest cache, while all values of
+/// these entities are multiplied with them.
+const NEAR: usize = 8 << 10;
 /// Values of queries that are worked out before the next ones, at most: whole tiles.
 const MOST_VALUES: usize = 42 * ROWS;
 
@@ -114,7 +119,7 @@ impl Tiled for GradStrip<'_> {
         let count = self.gradient.len() / self.width;
         let left = VECTORS * S::F32_LANES;
         let padded = self.factors.len().next_multiple_of(left);
-        for steps in depths(padded, left, left) {
+        for steps in depths(padded, DEPTH, left) {
             let weighted = self.scratch.right.room(all * steps.len());
             let mut start = 0;
             for panel in 0..panels {
@@ -267,6 +272,7 @@ impl Tiled for GradQueries<'_> {
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let (width, columns) = (self.table.spec.width, VECTORS * S::F32_LANES);
         let (padded, together) = (self.tile.padded(), self.queries.len());
+        let near = (NEAR / columns).min(DEPTH);
         let mut wide = Vec::new();
         let mut rest = &self.tile.scores[..];
         for (strip, sums) in self.strips.iter().zip(&self.tile.strips) {
@@ -275,7 +281,7 @@ impl Tiled for GradQueries<'_> {
             let panel = whole_tiles(count) * columns;
             let (scores, after) = rest.split_at(whole_tiles(count) * padded);
             rest = after;
-            for depth in depths(count, columns, 1) {
+            for depth in depths(count, near, 1) {
                 let rows = &rows[depth.start * width..depth.end * width];
                 for first in (0..self.count).step_by(MOST_VALUES) {
                     let values = first..self.count.min(first + MOST_VALUES);
