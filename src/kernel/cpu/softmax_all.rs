@@ -10,12 +10,12 @@
 //! number of threads.
 
 mod blocks;
+mod scratch;
 mod strips;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+use self::scratch::{Pool, Scratch};
 use self::strips::{GradQueries, GradStrip, ScoreStrip};
 use super::amx::{SIDE, Unit};
 use super::memory::Values;
@@ -52,6 +52,7 @@ pub(super) fn takes(spec: &StepSpec, width: usize) -> bool {
 pub(super) struct SoftmaxAll {
     /// What multiplies: the matrix unit, or vector registers.
     unit: Option<Unit>,
+    /// Packed left sides and panels.
     pool: Pool,
     /// What the unit needs: what exponentials are relative to, queries times their factors, and parts
     /// of the gradients of queries.
@@ -71,42 +72,6 @@ pub(super) struct SoftmaxAll {
 struct StripSums {
     reference: Vec<f32>,
     sum: Vec<f32>,
-}
-
-/// What a thread needs beside its results.
-#[derive(Debug, Default)]
-struct Scratch {
-    left: Values,
-    right: Values,
-    sums: Values,
-}
-
-/// Scratch memory of all threads.
-#[derive(Debug, Default)]
-struct Pool(Vec<Mutex<Scratch>>);
-
-impl Pool {
-    /// Makes some for every thread there is.
-    fn grow(&mut self) {
-        self.0
-            .resize_with(rayon::current_num_threads(), Mutex::default);
-    }
-
-    /// That of this thread; nobody else asks for it.
-    fn own(&self) -> MutexGuard<'_, Scratch> {
-        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
-        own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Fills it with values that are not numbers.
-    fn poison(&mut self) {
-        for scratch in &mut self.0 {
-            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
-            for buffer in [&mut scratch.left, &mut scratch.right, &mut scratch.sums] {
-                buffer.fill(f32::NAN);
-            }
-        }
-    }
 }
 
 impl SoftmaxAll {
