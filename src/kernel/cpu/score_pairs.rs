@@ -35,8 +35,9 @@ impl<T: Compared, C: Compare, const VECTORS: usize> WithSimd for Dispatch<T, C, 
     }
 }
 
+/// Runs the macro `$run` with a type for the similarity.
 macro_rules! similarities {
-    ($arch:ident, $visitor:expr, $similarity:expr, $vectors:expr; $($name:ident: $parts:literal),+) => {
+    ($similarity:expr, $run:ident; $($name:ident: $parts:literal),+) => {
         match $similarity {
             $(Similarity::$name => {
                 struct Kind;
@@ -44,14 +45,13 @@ macro_rules! similarities {
                     const SIMILARITY: Similarity = Similarity::$name;
                     const PARTS: usize = $parts;
                 }
-                match $vectors {
-                    1 => $arch.dispatch(Dispatch::<_, Kind, 1>($visitor, PhantomData)),
-                    2 => $arch.dispatch(Dispatch::<_, Kind, 2>($visitor, PhantomData)),
-                    3 => $arch.dispatch(Dispatch::<_, Kind, 3>($visitor, PhantomData)),
-                    _ => $arch.dispatch(Dispatch::<_, Kind, 4>($visitor, PhantomData)),
-                }
+                $run!(Kind)
             })+
         }
+    };
+    ($similarity:expr, $run:ident) => {
+        similarities!($similarity, $run;
+            Dot: 1, NegativeL1: 1, NegativeL2: 1, NegativeModulus: 2)
     };
 }
 
@@ -59,8 +59,29 @@ macro_rules! similarities {
 #[inline(always)]
 pub(super) fn visit(similarity: Similarity, vectors: usize, visitor: impl Compared) {
     let arch = pulp::Arch::new();
-    similarities!(arch, visitor, similarity, vectors;
-        Dot: 1, NegativeL1: 1, NegativeL2: 1, NegativeModulus: 2);
+    macro_rules! run {
+        ($kind:ident) => {
+            match vectors {
+                1 => arch.dispatch(Dispatch::<_, $kind, 1>(visitor, PhantomData)),
+                2 => arch.dispatch(Dispatch::<_, $kind, 2>(visitor, PhantomData)),
+                3 => arch.dispatch(Dispatch::<_, $kind, 3>(visitor, PhantomData)),
+                _ => arch.dispatch(Dispatch::<_, $kind, 4>(visitor, PhantomData)),
+            }
+        };
+    }
+    similarities!(similarity, run);
+}
+
+/// The same for whole rows, whatever their width: compiled once for each similarity.
+#[inline(always)]
+pub(super) fn visit_rows(similarity: Similarity, visitor: impl Compared) {
+    let arch = pulp::Arch::new();
+    macro_rules! run {
+        ($kind:ident) => {
+            arch.dispatch(Dispatch::<_, $kind, 1>(visitor, PhantomData))
+        };
+    }
+    similarities!(similarity, run);
 }
 
 /// Where a packed query's segment lies.

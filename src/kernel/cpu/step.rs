@@ -14,7 +14,7 @@ use super::loss::loss;
 use super::pull::pull;
 use super::regularize::regularize;
 use super::score_all::score_all;
-use super::score_pairs::visit;
+use super::score_pairs::visit_rows;
 use super::simd::simd;
 use super::softmax_all;
 use super::table::{Table, View};
@@ -240,7 +240,7 @@ impl Workspace {
                         rows: values,
                         gradients,
                     };
-                    return visit(spec.model.similarity(), 1, block);
+                    return visit_rows(spec.model.similarity(), block);
                 }
                 simd(
                     #[inline(always)]

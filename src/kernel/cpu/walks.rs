@@ -20,7 +20,7 @@ use super::block::{Block, Geometry, PlanRows};
 use super::loss::loss;
 use super::memory::prefetch_row;
 use super::pairs::VECTOR;
-use super::score_pairs::{Compare, Compared, visit};
+use super::score_pairs::{Compare, Compared, visit_rows};
 use super::simd::{Folds, simd as vectorised};
 use super::vector::Vector;
 use super::{BLOCK, Workspace};
@@ -115,7 +115,7 @@ impl Workspace {
                     width: ew,
                     block: &mut block,
                 };
-                visit(spec.model.similarity(), 1, walk);
+                visit_rows(spec.model.similarity(), walk);
                 step.backward(plan, rows, relations, &mut block);
             });
     }

@@ -8,7 +8,7 @@ use super::rows::RowWalk;
 use super::takes;
 use crate::kernel::cpu::block::PlanRows;
 use crate::kernel::cpu::memory::{SharedRows, Values};
-use crate::kernel::cpu::score_pairs::{Compare, Compared, visit};
+use crate::kernel::cpu::score_pairs::{Compare, Compared, visit_rows};
 use crate::kernel::cpu::table::Shard;
 use crate::kernel::cpu::update::{DistinctRows, ahead};
 use crate::kernel::cpu::{Engine, Table, Workspace, update_rows};
@@ -92,7 +92,7 @@ impl Workspace {
                 rows,
                 items: first..count.min(first + BLOCK),
             };
-            visit(spec.model.similarity(), 1, update);
+            visit_rows(spec.model.similarity(), update);
         });
         self.reduce_relations(&geometry, plan);
     }
