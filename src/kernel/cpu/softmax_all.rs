@@ -131,7 +131,6 @@ impl SoftmaxAll {
     ) {
         let strips = table.all_strips(STRIP);
         let (n, width) = (losses.len(), table.spec.width);
-        let t0 = std::time::Instant::now();
         self.pool.grow();
         match self.unit {
             None => pack_panels(queries, width, &mut self.queries),
@@ -140,17 +139,13 @@ impl SoftmaxAll {
                 blocks::pack_queries(unit, queries, width, &mut self.queries);
             }
         }
-        let t1 = std::time::Instant::now();
         self.score(&strips, table, n);
-        let t2 = std::time::Instant::now();
         self.normalise(plan, first, losses);
-        let t3 = std::time::Instant::now();
         if let (Some(unit), Some(strip)) = (self.unit, self.strips.first()) {
             let (queries, factors) = ((queries, width), &strip.sum[..n]);
             blocks::pack_weighted(unit, queries, factors, &mut self.weighted);
         }
         self.grad_candidates(&strips, (queries, n), table, gradients, overwrite);
-        let t4 = std::time::Instant::now();
         match self.unit {
             None => self.grad_queries(&strips, table, d_queries),
             Some(unit) => {
@@ -159,21 +154,7 @@ impl SoftmaxAll {
                 self.parts = parts;
             }
         }
-        let t5 = std::time::Instant::now();
         right_answers(plan, first, queries, table, (d_queries, losses), gradients);
-        let f = |a: std::time::Instant, b: std::time::Instant| (b - a).as_secs_f64() * 1e3;
-        if std::env::var("SL_T").is_ok() {
-            eprintln!(
-                "n {n} pack {:.2} score {:.2} norm {:.2} cand {:.2} quer {:.2} right {:.2} total {:.2}",
-                f(t0, t1),
-                f(t1, t2),
-                f(t2, t3),
-                f(t3, t4),
-                f(t4, t5),
-                f(t5, std::time::Instant::now()),
-                f(t0, std::time::Instant::now())
-            );
-        }
     }
 
     /// The score of each query's first right answer.
