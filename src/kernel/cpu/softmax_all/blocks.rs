@@ -16,7 +16,7 @@ pub(super) use self::queries::grad_queries;
 use super::{Scratch, StripSums};
 use crate::kernel::cpu::amx::{Panel, SIDE, STEP, Side, Unit};
 use crate::kernel::cpu::memory::Values;
-use crate::kernel::cpu::product::{Tiled, load, store, tiled};
+use crate::kernel::cpu::product::{self, Tiled, load, store, tiled};
 use crate::kernel::cpu::simd::simd;
 use crate::kernel::cpu::vector::exp_lanes;
 
@@ -67,11 +67,9 @@ pub(super) fn pack_weighted(
     });
 }
 
-/// Some of many steps at a time, as even as can be.
+/// Some of many steps at a time.
 fn depths(steps: usize) -> impl Iterator<Item = Range<usize>> {
-    let most = steps.div_ceil(steps.div_ceil(DEPTH).max(1)).max(1);
-    let first = (0..steps).step_by(most);
-    first.map(move |k| k..steps.min(k + most))
+    product::depths(steps, DEPTH, 1)
 }
 
 /// Scores of a strip, replaced by the halves of their exponentials.
