@@ -31,13 +31,6 @@ pub trait LaneValues<F: Real>: Copy {
     fn of(values: [F; 4]) -> Self;
     /// All values, and zeros.
     fn values(self) -> [F; 4];
-
-    /// The products, value by value.
-    #[inline(always)]
-    fn times(self, other: Self) -> Self {
-        let (a, b) = (self.values(), other.values());
-        Self::of([a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]])
-    }
 }
 
 impl<F: Real> LaneValues<F> for [F; 2] {

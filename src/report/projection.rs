@@ -1,9 +1,9 @@
 //! Rows in the plane, by principal components.
 
-use faer::{Mat, Side};
-
 /// Rows the components are fitted to, at most.
 const FITTED: usize = 5000;
+/// Rounds of a power iteration, at most.
+const ROUNDS: usize = 200;
 
 /// The sampled rows of a `rows` × `width` table, projected on its first two principal components.
 ///
@@ -40,46 +40,83 @@ pub fn project(rows: usize, width: usize, data: &[f32], sample: &[u32]) -> Vec<[
 }
 
 /// The first two principal components, of length 1, or 0 where the rows vary in fewer directions.
+///
+/// By power iteration: each round multiplies a direction by XᵀX, of the centred rows X. Two variances so
+/// alike that [`ROUNDS`] do not tell their directions apart give a direction between these, along which
+/// rows vary as much.
 fn components(rows: &[&[f32]], mean: &[f64]) -> [Vec<f64>; 2] {
-    let (n, width) = (rows.len(), mean.len());
-    let none = [vec![0.0; width], vec![0.0; width]];
-    if n == 0 || width == 0 {
-        return none;
-    }
-    let x = Mat::from_fn(n, width, |i, k| f64::from(rows[i][k]) - mean[k]);
-    // XᵀX and XXᵀ share their eigenvalues; Xᵀ carries the eigenvectors of one to the other's.
-    let wide = width > n;
-    let square = if wide {
-        &x * x.transpose()
-    } else {
-        x.transpose() * &x
-    };
-    let Ok(eigen) = square.self_adjoint_eigen(Side::Lower) else {
-        return none;
-    };
-    // Ascending: the largest are last.
-    let vectors = if wide {
-        x.transpose() * eigen.U()
-    } else {
-        eigen.U().to_owned()
-    };
-    let largest = eigen.S()[n.min(width) - 1];
-    [1, 2].map(|back| {
-        let Some(k) = n.min(width).checked_sub(back) else {
-            return vec![0.0; width];
-        };
-        // What is left of a direction without variance is rounding.
-        if eigen.S()[k] <= largest * 1e-12 {
-            return vec![0.0; width];
+    let first = component(rows, mean, None);
+    let second = component(rows, mean, Some(&first));
+    [first.0, second.0]
+}
+
+/// A direction, and its variance times the number of rows.
+type Component = (Vec<f64>, f64);
+
+/// The direction of the largest variance, across that of the component `before`.
+fn component(rows: &[&[f32]], mean: &[f64], before: Option<&Component>) -> Component {
+    let width = mean.len();
+    let across = |direction: &mut [f64]| {
+        if let Some((other, _)) = before {
+            let along = dot(direction, other);
+            direction
+                .iter_mut()
+                .zip(other)
+                .for_each(|(d, o)| *d -= along * o);
         }
-        let vector: Vec<f64> = vectors.col(k).iter().copied().collect();
-        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let peak = vector.iter().fold(
-            0.0_f64,
-            |peak, &v| if v.abs() > peak.abs() { v } else { peak },
-        );
-        vector.iter().map(|v| v / norm.copysign(peak)).collect()
-    })
+        let length = dot(direction, direction).sqrt();
+        if length > 0.0 {
+            direction.iter_mut().for_each(|d| *d /= length);
+        }
+        length
+    };
+    let mut row_less_mean = vec![0.0; width];
+    let mut centred = |row: &[f32], run: &mut dyn FnMut(&[f64])| {
+        let values = row_less_mean.iter_mut().zip(row).zip(mean);
+        values.for_each(|((out, &x), mean)| *out = f64::from(x) - mean);
+        run(&row_less_mean);
+    };
+    // Where to begin: the row that is farthest out is not across the direction looked for.
+    let (mut direction, mut farthest) = (vec![0.0; width], 0.0);
+    for row in rows {
+        centred(row, &mut |row| {
+            let mut way = row.to_vec();
+            let length = across(&mut way);
+            if length > farthest {
+                (direction, farthest) = (way, length);
+            }
+        });
+    }
+    let mut variance = 0.0;
+    for _ in 0..ROUNDS {
+        let mut next = vec![0.0; width];
+        for row in rows {
+            centred(row, &mut |row| {
+                let along = dot(row, &direction);
+                next.iter_mut().zip(row).for_each(|(n, x)| *n += along * x);
+            });
+        }
+        variance = across(&mut next);
+        let turned = 1.0 - dot(&next, &direction).abs();
+        direction = next;
+        if turned < 1e-14 {
+            break;
+        }
+    }
+    // What is left of a direction without variance is rounding.
+    let largest = before.map_or(variance, |(_, variance)| *variance);
+    if variance <= largest * 1e-12 {
+        return (vec![0.0; width], variance);
+    }
+    let farther = |peak: f64, &v: &f64| if v.abs() > peak.abs() { v } else { peak };
+    if direction.iter().fold(0.0, farther) < 0.0 {
+        direction.iter_mut().for_each(|d| *d = -*d);
+    }
+    (direction, variance)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

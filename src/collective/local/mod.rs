@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::rows::failed;
 use super::{Call, Collective, CollectiveError, Element, Operation, Reduce, Term, Wire, segment};
 use crate::kernel::{Backend, GradientRows};
-use desk::Seat;
+use desk::{Arrival, Parcel, Seat};
 pub use group::Group;
 use rows::reduce_rows;
 use sum::{Recipe, reduce};
@@ -70,11 +70,42 @@ impl Local {
     ) -> Result<R, CollectiveError> {
         let who = [Term::Sequence(call.sequence), Term::Operation(operation)];
         let terms = who.into_iter().chain(terms).collect();
-        let deposit = Box::new(deposit);
-        let arrival = self
-            .group
-            .lock()
-            .arrive(self.rank, call, terms, fault, deposit)?;
+        let arrival = self.arrive(call, terms, fault, Box::new(deposit))?;
+        let mine = |deposit: Parcel| {
+            *deposit
+                .downcast()
+                .expect("ranks that agree on operation and element bring the same type")
+        };
+        let complete = |deposits: Vec<Parcel>| {
+            let results = complete(deposits.into_iter().map(mine).collect())?;
+            let parcel = |result| Box::new(result) as Parcel;
+            Ok(results.into_iter().map(parcel).collect())
+        };
+        let lost = CollectiveError::Lost {
+            sequence: call.sequence,
+        };
+        let parcel = self.attend(call, arrival, Box::new(complete)).await?;
+        parcel.downcast().map(|result| *result).map_err(|_| lost)
+    }
+
+    fn arrive(
+        &self,
+        call: Call,
+        terms: Vec<Term>,
+        fault: Option<CollectiveError>,
+        deposit: Parcel,
+    ) -> Result<Arrival, CollectiveError> {
+        let mut desk = self.group.lock();
+        desk.arrive(self.rank, call, terms, fault, deposit)
+    }
+
+    /// What a rank takes away. Not generic, so that it is compiled once.
+    async fn attend(
+        &self,
+        call: Call,
+        arrival: Arrival,
+        complete: Complete<'_>,
+    ) -> Result<Parcel, CollectiveError> {
         let (ticket, mut answer) = (arrival.ticket, arrival.answer);
         let _withdraw = Withdraw {
             member: self,
@@ -91,11 +122,10 @@ impl Local {
                 answer.await
             }
         };
-        let lost = CollectiveError::Lost {
+        let lost = |_| CollectiveError::Lost {
             sequence: call.sequence,
         };
-        let parcel = answer.map_err(|_| lost.clone())??;
-        parcel.downcast().map(|result| *result).map_err(|_| lost)
+        answer.map_err(lost)?
     }
 
     /// A fault of values that cannot travel by the call's wire.
@@ -363,23 +393,19 @@ fn for_all<T>(result: T, world: usize) -> Vec<Arc<T>> {
     vec![result; world]
 }
 
-/// Turns what all ranks brought into what each takes away, and answers them.
-fn hand_out<D: 'static, R: Send + 'static>(
-    seats: Vec<Seat>,
-    complete: impl FnOnce(Vec<D>) -> Result<Vec<R>, CollectiveError>,
-) {
+/// Turns what all ranks brought, by rank, into what each takes away.
+type Complete<'a> =
+    Box<dyn FnOnce(Vec<Parcel>) -> Result<Vec<Parcel>, CollectiveError> + Send + 'a>;
+
+/// Completes a call and answers all ranks.
+fn hand_out(seats: Vec<Seat>, complete: Complete<'_>) {
     let (deposits, replies): (Vec<_>, Vec<_>) =
         seats.into_iter().map(|s| (s.deposit, s.reply)).unzip();
-    let deposits = deposits.into_iter().map(|deposit| {
-        *deposit
-            .downcast()
-            .expect("ranks that agree on operation and element bring the same type")
-    });
     // A rank that has stopped listening needs no answer.
-    match complete(deposits.collect()) {
+    match complete(deposits) {
         Ok(results) => {
             for (reply, result) in replies.into_iter().zip(results) {
-                let _ = reply.send(Ok(Box::new(result)));
+                let _ = reply.send(Ok(result));
             }
         }
         Err(error) => {

@@ -1,15 +1,13 @@
 //! `core_matrix`, `core_matrix_backward`: relations and a core → the relations' matrices, and back.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::Values;
+use super::gemm::{Matrix, Out};
 use super::pull::pull;
 use super::table::View;
 
-/// Rows of the core, and relations, that one task works on; fixed, so that no sum depends on the
-/// number of threads.
+/// Rows of the core, and relations, that one task works on, at least. No sum depends on how many.
 const ROWS: usize = 512;
 const RELATIONS: usize = 16;
 
@@ -41,29 +39,17 @@ impl Core {
 
 /// Overwrites `matrices`, relations × rows of the core, with their dot products.
 pub(super) fn core_matrix(relations: &[f32], core: &[f32], width: usize, matrices: &mut [f32]) {
-    let (n, cells) = (relations.len() / width, core.len() / width);
-    scores(
-        MatRef::from_row_major_slice(relations, n, width),
-        MatRef::from_row_major_slice(core, cells, width),
-        MatMut::from_row_major_slice_mut(matrices, n, cells),
-    );
-}
-
-/// Products with strips of the core, side by side.
-fn scores(relations: MatRef<'_, f32>, core: MatRef<'_, f32>, out: MatMut<'_, f32>) {
-    let rows = core.nrows();
-    if rows <= ROWS {
-        let core = core.transpose();
-        matmul(out, Accum::Replace, relations, core, 1.0, Par::Seq);
-        return;
-    }
-    let middle = (rows / 2).next_multiple_of(ROWS);
-    let (upper, lower) = core.split_at_row(middle);
-    let (left, right) = out.split_at_col_mut(middle);
-    rayon::join(
-        || scores(relations, upper, left),
-        || scores(relations, lower, right),
-    );
+    let cells = core.len() / width;
+    let core = Matrix::new(core, width).transposed();
+    // As few tasks as there are threads, since each packs the core.
+    let some = relations.len() / width;
+    let some = some.div_ceil(rayon::current_num_threads()).max(RELATIONS);
+    matrices
+        .par_chunks_mut(some * cells)
+        .zip(relations.par_chunks(some * width))
+        .for_each(|(out, relations)| {
+            Out::new(out, cells).product(Matrix::new(relations, width), core);
+        });
 }
 
 /// Overwrites `gradients`, of relations and then the core as `rows` are, given ∂loss/∂matrix.
@@ -76,24 +62,19 @@ pub(super) fn core_matrix_backward(
     let own = rows.len() / width - core_rows;
     let (relations, core) = rows.split_at(own * width);
     let (d_relations, d_core) = gradients.split_at_mut(own * width);
-    let whole = MatRef::from_row_major_slice(core, core_rows, width);
+    let whole = Matrix::new(core, width);
     let blocks = d_relations.par_chunks_mut(RELATIONS * width);
     blocks
         .zip(d_matrices.par_chunks(RELATIONS * core_rows))
         .for_each(|(out, d_matrices)| {
-            let n = out.len() / width;
-            let d_matrices = MatRef::from_row_major_slice(d_matrices, n, core_rows);
-            let out = MatMut::from_row_major_slice_mut(out, n, width);
-            matmul(out, Accum::Replace, d_matrices, whole, 1.0, Par::Seq);
+            Out::new(out, width).product(Matrix::new(d_matrices, core_rows), whole);
         });
-    let d_matrices = MatRef::from_row_major_slice(d_matrices, own, core_rows);
-    let relations = MatRef::from_row_major_slice(relations, own, width);
+    let d_matrices = Matrix::new(d_matrices, core_rows);
+    let relations = Matrix::new(relations, width);
     let strips = d_core.par_chunks_mut(ROWS * width).enumerate();
     strips.for_each(|(b, out)| {
-        let n = out.len() / width;
-        let strip = d_matrices.subcols(b * ROWS, n).transpose();
-        let out = MatMut::from_row_major_slice_mut(out, n, width);
-        matmul(out, Accum::Replace, strip, relations, 1.0, Par::Seq);
+        let strip = b * ROWS..b * ROWS + out.len() / width;
+        Out::new(out, width).product(d_matrices.columns(strip).transposed(), relations);
     });
 }
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::simd::simd;
 use crate::kernel::StepSpec;
-use crate::model::{LaneValues, Lanes, lane_count};
 use crate::rng::cell;
 use crate::sampler::Plan;
 
@@ -47,20 +47,31 @@ impl Mask {
         }
     }
 
+    /// Multiplies values by their factors.
+    #[inline(never)]
+    fn drop(self, seed: u32, query: u32, values: &mut [f32]) {
+        if self.threshold == 0 {
+            return;
+        }
+        simd(
+            #[inline(always)]
+            || {
+                for (column, value) in values.iter_mut().enumerate() {
+                    *value *= self.factor(seed, query, column);
+                }
+            },
+        );
+    }
+
+    /// A row with its values multiplied.
     #[inline(always)]
-    fn lane<L: LaneValues<f32>>(
-        self,
-        lanes: Lanes,
-        width: usize,
-        (seed, query): (u32, u32),
-        k: usize,
-    ) -> L {
-        let step = lane_count(lanes, width);
-        let factor = |i: usize| match i < lanes.values() {
-            true => self.factor(seed, query, k + i * step),
-            false => 1.0,
-        };
-        L::of([factor(0), factor(1), factor(2), factor(3)])
+    fn row(self, seed: u32, query: u32, row: &[f32]) -> Cow<'_, [f32]> {
+        if self.threshold == 0 {
+            return Cow::Borrowed(row);
+        }
+        let mut own = row.to_vec();
+        self.drop(seed, query, &mut own);
+        Cow::Owned(own)
     }
 }
 
@@ -98,33 +109,32 @@ impl Dropout {
         self.relation.factor(self.seed ^ RELATION, query, column)
     }
 
-    /// The factor of one value of an entity's row.
-    #[inline(always)]
-    pub fn entity_factor(&self, query: u32, column: usize) -> f32 {
-        let query = self.first.wrapping_add(query);
-        self.entity.factor(self.seed, query, column)
-    }
-
     /// An entity's row, masked.
+    #[inline(always)]
     pub fn entity_row<'a>(&self, query: u32, row: &'a [f32]) -> Cow<'a, [f32]> {
-        if self.entity.threshold == 0 {
-            return Cow::Borrowed(row);
-        }
-        let kept = |(c, &x)| x * self.entity_factor(query, c);
-        row.iter().enumerate().map(kept).collect()
+        let query = self.first.wrapping_add(query);
+        self.entity.row(self.seed, query, row)
     }
 
     /// A relation's row, masked.
+    #[inline(always)]
     pub fn relation_row<'a>(&self, query: u32, row: &'a [f32]) -> Cow<'a, [f32]> {
-        if !self.drops_relations() {
-            return Cow::Borrowed(row);
-        }
-        let kept = |(c, &x)| x * self.relation_factor(query, c);
-        row.iter().enumerate().map(kept).collect()
+        let query = self.first.wrapping_add(query);
+        self.relation.row(self.seed ^ RELATION, query, row)
     }
 
-    pub fn is_active(&self) -> bool {
-        self.entity.threshold > 0 || self.relation.threshold > 0
+    /// Multiplies the gradient of an entity's row by its mask.
+    #[inline(always)]
+    pub fn drop_entity(&self, query: u32, values: &mut [f32]) {
+        let query = self.first.wrapping_add(query);
+        self.entity.drop(self.seed, query, values);
+    }
+
+    /// Multiplies the gradient of a relation's row by its mask.
+    #[inline(always)]
+    pub fn drop_relation(&self, query: u32, values: &mut [f32]) {
+        let query = self.first.wrapping_add(query);
+        self.relation.drop(self.seed ^ RELATION, query, values);
     }
 
     /// Whether values of candidates are dropped.
@@ -133,36 +143,7 @@ impl Dropout {
     }
 
     /// Multiplies a row of the entity table, or its gradient, by its mask as a candidate.
-    #[inline(always)]
     pub fn drop_candidate(&self, row: u32, values: &mut [f32]) {
-        let seed = self.seed ^ CANDIDATE;
-        for (column, value) in values.iter_mut().enumerate() {
-            *value *= self.candidate.factor(seed, row, column);
-        }
-    }
-
-    #[inline(always)]
-    pub fn entity<L: LaneValues<f32>>(
-        &self,
-        lanes: Lanes,
-        width: usize,
-        query: u32,
-        k: usize,
-    ) -> L {
-        let query = self.first.wrapping_add(query);
-        self.entity.lane(lanes, width, (self.seed, query), k)
-    }
-
-    #[inline(always)]
-    pub fn relation<L: LaneValues<f32>>(
-        &self,
-        lanes: Lanes,
-        width: usize,
-        query: u32,
-        k: usize,
-    ) -> L {
-        let query = self.first.wrapping_add(query);
-        self.relation
-            .lane(lanes, width, (self.seed ^ RELATION, query), k)
+        self.candidate.drop(self.seed ^ CANDIDATE, row, values);
     }
 }

@@ -1,10 +1,9 @@
 //! `grad_candidates_all`: ∂loss/∂row of every entity from a tile of coefficients.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::Values;
+use super::gemm::{Matrix, Out};
 use super::score::add_gradient;
 use super::simd::simd;
 use super::table::View;
@@ -24,7 +23,6 @@ pub(super) fn grad_candidates_all(
     overwrite: bool,
 ) {
     let width = table.spec.width;
-    let n = queries.len() / width;
     let entities = table.spec.layout.rows();
     for (s, gradient) in gradients.iter_mut().enumerate() {
         let first = table.spec.layout.range(s).start;
@@ -46,15 +44,12 @@ pub(super) fn grad_candidates_all(
                 });
                 return;
             }
-            let accumulate = if overwrite {
-                Accum::Replace
-            } else {
-                Accum::Add
+            let part = Matrix::new(coefficients, entities).columns(at..at + rows);
+            let out = Out {
+                add: !overwrite,
+                ..Out::new(gradient, width)
             };
-            let part = MatRef::from_row_major_slice(coefficients, n, entities).subcols(at, rows);
-            let queries = MatRef::from_row_major_slice(queries, n, width);
-            let out = MatMut::from_row_major_slice_mut(gradient, rows, width);
-            matmul(out, accumulate, part.transpose(), queries, 1.0, Par::Seq);
+            out.product(part.transposed(), Matrix::new(queries, width));
         });
     }
 }

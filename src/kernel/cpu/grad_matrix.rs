@@ -1,10 +1,9 @@
 //! `grad_matrix`: every unique relation that is a matrix adds up the outer products of its queries.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
+use super::gemm::{Matrix, Out};
 use crate::sampler::{Place, Plan};
 
 /// Rows of a matrix that one task works on, and queries it takes at a time; fixed, so that no sum
@@ -59,11 +58,12 @@ pub(super) fn grad_matrix(
                         right.extend_from_slice(r);
                     }
                 }
-                let n = right.len() / width;
-                let left = MatRef::from_row_major_slice(&left, n, rows);
-                let right = MatRef::from_row_major_slice(&right, n, width);
-                let tile = MatMut::from_row_major_slice_mut(tile, rows, width);
-                matmul(tile, Accum::Add, left.transpose(), right, 1.0, Par::Seq);
+                let out = Out {
+                    add: true,
+                    ..Out::new(tile, width)
+                };
+                let left = Matrix::new(&left, rows).transposed();
+                out.product(left, Matrix::new(&right, width));
             }
         });
 }

@@ -1,8 +1,6 @@
 //! `grad_query_all`: ∂loss/∂query of a tile of queries from coefficients against every entity.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-
+use super::gemm::{Matrix, Out};
 use super::score::add_gradient;
 use super::score_all::CANDIDATES;
 use super::simd::simd;
@@ -22,7 +20,6 @@ pub(super) fn grad_query_all(
     d_queries: &mut [f32],
 ) {
     let width = table.spec.width;
-    let n = queries.len() / width;
     let entities = table.spec.layout.rows();
     d_queries.fill(0.0);
     if model.similarity() != Similarity::Dot {
@@ -34,8 +31,7 @@ pub(super) fn grad_query_all(
         });
         return;
     }
-    let coefficients = MatRef::from_row_major_slice(coefficients, n, entities);
-    let mut d_queries = MatMut::from_row_major_slice_mut(d_queries, n, width);
+    let coefficients = Matrix::new(coefficients, entities);
     let mut wide = Vec::new();
     for s in 0..table.shards.len() {
         let range = table.spec.layout.range(s);
@@ -44,11 +40,12 @@ pub(super) fn grad_query_all(
             Dtype::F16 { .. } => STRIP,
         };
         for strip in table.strips(s, most) {
-            let part = coefficients.subcols(range.start + strip.start, strip.len());
-            let count = strip.len();
-            let rows = table.rows(s, strip, &mut wide);
-            let rows = MatRef::from_row_major_slice(rows, count, width);
-            matmul(d_queries.as_mut(), Accum::Add, part, rows, 1.0, Par::Seq);
+            let part = coefficients.columns(range.start + strip.start..range.start + strip.end);
+            let out = Out {
+                add: true,
+                ..Out::new(d_queries, width)
+            };
+            out.product(part, Matrix::new(table.rows(s, strip, &mut wide), width));
         }
     }
 }

@@ -7,6 +7,7 @@ mod block;
 mod candidate_dropout;
 mod core_matrix;
 mod dropout;
+mod gemm;
 mod grad_candidates_all;
 mod grad_matrix;
 mod grad_query_all;

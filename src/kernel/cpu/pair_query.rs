@@ -1,9 +1,7 @@
 //! `pair_query`: entity and target rows → what scores relations by dot products.
 
 use super::dropout::Dropout;
-use crate::model::{
-    KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, pair_lane, set_lane,
-};
+use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane, set_lane};
 
 /// Writes the pair query of one query. `entity` is the row as stored, `target` that of a candidate; `query`
 /// is the number of the query, which names the entity's dropout mask.
@@ -16,9 +14,7 @@ pub(super) fn pair_query(
     out: &mut [f32],
 ) {
     model.visit_kind(Forward {
-        dropout,
-        query,
-        entity,
+        entity: &dropout.entity_row(query, entity),
         target,
         inverse,
         out,
@@ -26,8 +22,6 @@ pub(super) fn pair_query(
 }
 
 struct Forward<'a> {
-    dropout: &'a Dropout,
-    query: u32,
     entity: &'a [f32],
     target: &'a [f32],
     inverse: bool,
@@ -42,13 +36,8 @@ impl KindVisitor for Forward<'_> {
 
     #[inline(always)]
     fn lanes<O: LaneWise>(self) {
-        let width = self.entity.len();
-        let dropped = self.dropout.is_active();
-        for k in 0..lane_count(O::ENTITY, width) {
-            let mut e: O::Lane<f32> = lane(O::ENTITY, self.entity, k);
-            if dropped {
-                e = e.times(self.dropout.entity(O::ENTITY, width, self.query, k));
-            }
+        for k in 0..lane_count(O::ENTITY, self.entity.len()) {
+            let e = lane(O::ENTITY, self.entity, k);
             let t = lane(O::ENTITY, self.target, k);
             let pair = pair_lane::<O, f32>(e, t, self.inverse);
             set_lane(O::RELATION, self.out, k, pair);

@@ -1,9 +1,7 @@
 //! `pair_query_backward`: ∂loss/∂pair query → contributions to the entity and the target row.
 
 use super::dropout::Dropout;
-use crate::model::{
-    KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, pair_lane_backward, set_lane,
-};
+use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane_backward, set_lane};
 
 /// Overwrites `d_entity` and `d_target` with one pair's contributions.
 #[inline(always)]
@@ -17,20 +15,19 @@ pub(super) fn pair_query_backward(
     d_target: &mut [f32],
 ) {
     model.visit_kind(Backward {
-        dropout,
-        query,
-        entity,
+        entity: &dropout.entity_row(query, entity),
         target,
         inverse,
         d_pair,
         d_entity,
         d_target,
     });
+    if !model.has_matrices() {
+        dropout.drop_entity(query, d_entity);
+    }
 }
 
 struct Backward<'a> {
-    dropout: &'a Dropout,
-    query: u32,
     entity: &'a [f32],
     target: &'a [f32],
     inverse: bool,
@@ -47,18 +44,12 @@ impl KindVisitor for Backward<'_> {
 
     #[inline(always)]
     fn lanes<O: LaneWise>(self) {
-        let width = self.entity.len();
-        let dropped = self.dropout.is_active();
-        for k in 0..lane_count(O::ENTITY, width) {
-            let kept: O::Lane<f32> = match dropped {
-                true => self.dropout.entity(O::ENTITY, width, self.query, k),
-                false => LaneValues::of([1.0; 4]),
-            };
-            let e = kept.times(lane(O::ENTITY, self.entity, k));
+        for k in 0..lane_count(O::ENTITY, self.entity.len()) {
+            let e = lane(O::ENTITY, self.entity, k);
             let t = lane(O::ENTITY, self.target, k);
             let d_pair = lane(O::RELATION, self.d_pair, k);
             let (de, dt) = pair_lane_backward::<O, f32>(e, t, d_pair, self.inverse);
-            set_lane(O::ENTITY, self.d_entity, k, kept.times(de));
+            set_lane(O::ENTITY, self.d_entity, k, de);
             set_lane(O::ENTITY, self.d_target, k, dt);
         }
     }

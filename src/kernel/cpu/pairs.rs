@@ -14,8 +14,8 @@ use crate::sampler::{Candidates, Place, Plan};
 
 /// Lanes of a vector.
 pub(super) const VECTOR: usize = 16;
-/// Values of a segment: few enough for registers.
-const SEGMENT: usize = 64;
+/// Values of a packed segment: few enough for registers.
+pub(super) const SEGMENT: usize = 64;
 /// Rows whose segments are asked for ahead of their use: they lie a whole row apart, which the
 /// hardware does not see coming.
 pub(super) const AHEAD: usize = 12;
@@ -123,10 +123,6 @@ pub(super) struct Segment {
     pub lane: usize,
     /// How many there are.
     pub lanes: usize,
-    /// Vectors that they fill.
-    pub vectors: usize,
-    /// Values of a packed row before this segment.
-    pub before: usize,
 }
 
 /// How rows are cut. Values that a similarity treats alike are lanes of one value.
@@ -136,8 +132,6 @@ pub(super) struct Segments {
     /// Values of a lane: 1 or 2.
     pub parts: usize,
     pub list: Vec<Segment>,
-    /// Values of a packed row: whole vectors.
-    pub packed: usize,
 }
 
 impl Segments {
@@ -148,37 +142,28 @@ impl Segments {
         };
         let lanes = lane_count(lanes_are, width);
         let parts = width / lanes.max(1);
-        let (mut list, mut before) = (Vec::new(), 0);
         let most = SEGMENT / parts.max(1);
-        for lane in (0..lanes).step_by(most) {
-            let some = most.min(lanes - lane);
-            let vectors = some.div_ceil(VECTOR);
-            list.push(Segment {
-                lane,
-                lanes: some,
-                vectors,
-                before,
-            });
-            before += parts * vectors * VECTOR;
-        }
+        let segment = |lane| Segment {
+            lane,
+            lanes: most.min(lanes - lane),
+        };
         Segments {
             width,
             parts,
-            list,
-            packed: before,
+            list: (0..lanes).step_by(most).map(segment).collect(),
         }
     }
 
-    /// Values of a packed row in this segment.
-    pub fn values(&self, segment: &Segment) -> usize {
-        self.parts * segment.vectors * VECTOR
+    /// Values of a packed row.
+    pub fn packed(&self) -> usize {
+        self.list.len() * SEGMENT
     }
 
-    /// Copies a segment of a row, each part filled up with zeros to whole vectors.
+    /// Copies a segment of a row, each part filled up with zeros.
     #[inline(always)]
     pub fn pack(&self, segment: &Segment, row: &[f32], out: &mut [f32]) {
         let lanes = self.width / self.parts;
-        for (part, out) in out.chunks_exact_mut(segment.vectors * VECTOR).enumerate() {
+        for (part, out) in out.chunks_exact_mut(SEGMENT / self.parts).enumerate() {
             let from = &row[part * lanes + segment.lane..][..segment.lanes];
             out[..segment.lanes].copy_from_slice(from);
             out[segment.lanes..].fill(0.0);
@@ -201,7 +186,7 @@ impl Segments {
     #[inline(always)]
     pub fn unpack(&self, segment: &Segment, packed: &[f32], row: &mut [f32]) {
         let lanes = self.width / self.parts;
-        for (part, from) in packed.chunks_exact(segment.vectors * VECTOR).enumerate() {
+        for (part, from) in packed.chunks_exact(SEGMENT / self.parts).enumerate() {
             let to = &mut row[part * lanes + segment.lane..][..segment.lanes];
             to.copy_from_slice(&from[..segment.lanes]);
         }

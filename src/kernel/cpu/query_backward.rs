@@ -2,7 +2,7 @@
 
 use super::dropout::Dropout;
 use super::matrix::product;
-use crate::model::{KindVisitor, LaneValues, LaneWise, Model, lane, lane_count, set_lane};
+use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Overwrites `d_entity` and `d_relation` with one query's contributions; see
 /// [`Model::contribution_width`] for what it leaves for a relation.
@@ -17,20 +17,20 @@ pub(super) fn query_backward(
     d_relation: &mut [f32],
 ) {
     model.visit_kind(Backward {
-        dropout,
-        query,
-        entity,
-        relation,
+        entity: &dropout.entity_row(query, entity),
+        relation: &dropout.relation_row(query, relation),
         inverse,
         d_query,
         d_entity,
         d_relation,
     });
+    dropout.drop_entity(query, d_entity);
+    if !model.has_matrices() {
+        dropout.drop_relation(query, d_relation);
+    }
 }
 
 struct Backward<'a> {
-    dropout: &'a Dropout,
-    query: u32,
     entity: &'a [f32],
     relation: &'a [f32],
     inverse: bool,
@@ -39,57 +39,25 @@ struct Backward<'a> {
     d_relation: &'a mut [f32],
 }
 
-impl Backward<'_> {
-    /// The dropout masks of one lane of the entity and of the relation.
-    #[inline(always)]
-    fn masks<O: LaneWise>(&self, k: usize) -> (O::Lane<f32>, O::Lane<f32>) {
-        let (e, r) = (self.entity.len(), self.relation.len());
-        (
-            self.dropout.entity(O::ENTITY, e, self.query, k),
-            self.dropout.relation(O::RELATION, r, self.query, k),
-        )
-    }
-}
-
 impl KindVisitor for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn lanes<O: LaneWise>(self) {
-        let lanes = lane_count(O::ENTITY, self.entity.len());
-        if !self.dropout.is_active() {
-            for k in 0..lanes {
-                let e = lane(O::ENTITY, self.entity, k);
-                let r = lane(O::RELATION, self.relation, k);
-                let dq = lane(O::ENTITY, self.d_query, k);
-                let (de, dr) = O::backward::<f32>(e, r, dq, self.inverse);
-                set_lane(O::ENTITY, self.d_entity, k, de);
-                set_lane(O::RELATION, self.d_relation, k, dr);
-            }
-            return;
-        }
-        for k in 0..lanes {
-            let (me, mr) = self.masks::<O>(k);
-            let e = me.times(lane(O::ENTITY, self.entity, k));
-            let r = mr.times(lane(O::RELATION, self.relation, k));
+        for k in 0..lane_count(O::ENTITY, self.entity.len()) {
+            let e = lane(O::ENTITY, self.entity, k);
+            let r = lane(O::RELATION, self.relation, k);
             let dq = lane(O::ENTITY, self.d_query, k);
             let (de, dr) = O::backward::<f32>(e, r, dq, self.inverse);
-            set_lane(O::ENTITY, self.d_entity, k, me.times(de));
-            set_lane(O::RELATION, self.d_relation, k, mr.times(dr));
+            set_lane(O::ENTITY, self.d_entity, k, de);
+            set_lane(O::RELATION, self.d_relation, k, dr);
         }
     }
 
+    /// The relation's gradient is made of the entity's row, as it was taken.
     #[inline(always)]
     fn matrix(self) {
-        let Backward { dropout, query, .. } = self;
-        let relation = dropout.relation_row(query, self.relation);
-        product(&relation, !self.inverse, self.d_query, self.d_entity);
-        if dropout.is_active() {
-            for (c, g) in self.d_entity.iter_mut().enumerate() {
-                *g *= dropout.entity_factor(query, c);
-            }
-        }
-        let entity = dropout.entity_row(query, self.entity);
-        self.d_relation.copy_from_slice(&entity);
+        product(self.relation, !self.inverse, self.d_query, self.d_entity);
+        self.d_relation.copy_from_slice(self.entity);
     }
 }

@@ -126,18 +126,12 @@ impl Workspace {
                     );
                     score_all(spec.model, p, table, s);
                     let mut slopes = Vec::new();
-                    simd(
-                        #[inline(always)]
-                        || {
-                            let scored = s.chunks_exact_mut(relations).zip(l.iter_mut());
-                            for (pair, (scores, value)) in listed.iter().zip(scored) {
-                                let right = [plan.queries[pair.query as usize].relation];
-                                let weight = spec.pair_weight(plan, pair);
-                                *value =
-                                    loss(&cost, similarity, scores, &right, weight, &mut slopes);
-                            }
-                        },
-                    );
+                    let scored = s.chunks_exact_mut(relations).zip(l.iter_mut());
+                    for (pair, (scores, value)) in listed.iter().zip(scored) {
+                        let right = [plan.queries[pair.query as usize].relation];
+                        let weight = spec.pair_weight(plan, pair);
+                        *value = loss(&cost, similarity, scores, &right, weight, &mut slopes);
+                    }
                     grad_query_all(spec.model, s, p, table, dp);
                     simd(
                         #[inline(always)]

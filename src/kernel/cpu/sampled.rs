@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use super::block::{Block, Geometry, PlanRows};
 use super::candidate_dropout::{pulled_candidate_dropout, pulled_candidate_dropout_backward};
 use super::loss::loss;
-use super::pairs::{self, AHEAD, Group, Segment, Segments};
+use super::pairs::{self, AHEAD, Group, SEGMENT, Segment, Segments};
 use super::score_pairs::{Compare, Compared, grad_pairs, score_pairs, visit};
-use super::simd::{Folds, simd};
+use super::simd::Folds;
 use super::{BLOCK, Values, Workspace, room, walks};
 use crate::kernel::StepSpec;
 use crate::loss::MASKED;
@@ -155,8 +155,8 @@ impl Workspace {
             scores
                 .par_iter_mut()
                 .zip(&segments.list)
-                .for_each(|(scores, segment)| {
-                    let queries = &queries[n * segment.before..][..n * segments.values(segment)];
+                .zip(queries.par_chunks_exact(n * SEGMENT))
+                .for_each(|((scores, segment), queries)| {
                     let task = ScoreTask {
                         segments,
                         segment,
@@ -165,7 +165,7 @@ impl Workspace {
                         queries,
                         scores: room(scores, group.pairs.len()),
                     };
-                    visit(spec.model.similarity(), segment.vectors, task);
+                    visit(spec.model.similarity(), task);
                 });
             let similarity = spec.model.similarity();
             let padding = padding(similarity, segments);
@@ -205,19 +205,14 @@ impl Workspace {
                             }
                         }
                     }
-                    let similarity = spec.model.similarity();
-                    *value = simd(
-                        #[inline(always)]
-                        || {
-                            loss(
-                                &spec.loss,
-                                similarity,
-                                &mut scores,
-                                &[0],
-                                plan.weights[q],
-                                &mut slopes,
-                            )
-                        },
+                    let (similarity, weight) = (spec.model.similarity(), plan.weights[q]);
+                    *value = loss(
+                        &spec.loss,
+                        similarity,
+                        &mut scores,
+                        &[0],
+                        weight,
+                        &mut slopes,
                     );
                     cells
                         .iter()
@@ -251,20 +246,21 @@ impl Workspace {
                 .map(|pair| read(&cells[pair.cell as usize]));
             group.coefficients.extend(found);
             let mut d_queries = std::mem::take(&mut group.d_queries);
-            let shares = d_queries.room(n * segments.packed);
+            let shares = d_queries.room(n * segments.packed());
             shares.fill(0.0);
-            for segment in &segments.list {
-                let range = n * segment.before..n * (segment.before + segments.values(segment));
+            let parts = queries.chunks_exact(n * SEGMENT);
+            let parts = parts.zip(shares.chunks_exact_mut(n * SEGMENT));
+            for (segment, (queries, d_queries)) in segments.list.iter().zip(parts) {
                 let task = GradTask {
                     segments,
                     segment,
                     group,
                     rows,
-                    queries: &queries[range.clone()],
-                    d_queries: &mut shares[range],
+                    queries,
+                    d_queries,
                     gradients,
                 };
-                visit(spec.model.similarity(), segment.vectors, task);
+                visit(spec.model.similarity(), task);
             }
             group.d_queries = d_queries;
         });
@@ -276,44 +272,37 @@ impl Workspace {
         let groups = &self.sampled.groups;
         let blocks = self.d_queries[..n * width].par_chunks_mut(BLOCK * width);
         blocks.enumerate().for_each(|(b, out)| {
-            let mut sums = vec![0.0; segments.packed];
+            let mut sums = [0.0; SEGMENT];
             for (i, out) in out.chunks_exact_mut(width).enumerate() {
                 let q = b * BLOCK + i;
-                for segment in &segments.list {
-                    let values = segments.values(segment);
-                    let sums = &mut sums[..values];
-                    let at = n * segment.before + q * values;
-                    sums.copy_from_slice(&groups[0].d_queries[at..at + values]);
+                for (k, segment) in segments.list.iter().enumerate() {
+                    let at = (k * n + q) * SEGMENT;
+                    sums.copy_from_slice(&groups[0].d_queries[at..at + SEGMENT]);
                     for group in &groups[1..] {
-                        let share = &group.d_queries[at..at + values];
+                        let share = &group.d_queries[at..at + SEGMENT];
                         sums.iter_mut().zip(share).for_each(|(sum, x)| *sum += x);
                     }
-                    segments.unpack(segment, sums, out);
+                    segments.unpack(segment, &sums, out);
                 }
             }
         });
     }
 }
 
-/// What lanes that only fill up vectors add to a score's sum.
+/// What lanes that only fill up segments add to a score's sum.
 fn padding(similarity: Similarity, segments: &Segments) -> f32 {
     let lanes = segments.width / segments.parts;
-    let padded = segments.packed / segments.parts - lanes;
+    let padded = segments.packed() / segments.parts - lanes;
     similarity.term([0.0f32; 2], [0.0; 2]) * padded as f32
 }
 
 /// Cuts queries into segments.
 fn pack(segments: &Segments, queries: &[f32], n: usize, packed: &mut Values) {
-    let mut rest = packed.room(n * segments.packed);
-    let mut parts = Vec::new();
-    for segment in &segments.list {
-        let (own, after) = rest.split_at_mut(n * segments.values(segment));
-        rest = after;
-        parts.push((segment, own));
-    }
-    parts.into_par_iter().for_each(|(segment, own)| {
+    let packed = packed.room(n * segments.packed());
+    let parts = packed.par_chunks_exact_mut(n * SEGMENT);
+    parts.zip(&segments.list).for_each(|(own, segment)| {
         let rows = queries.chunks_exact(segments.width);
-        for (out, row) in own.chunks_exact_mut(segments.values(segment)).zip(rows) {
+        for (out, row) in own.chunks_exact_mut(SEGMENT).zip(rows) {
             segments.pack(segment, row, out);
         }
     });
@@ -330,9 +319,9 @@ struct ScoreTask<'a> {
 
 impl Compared for ScoreTask<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, C: Compare>(self, simd: S) {
         let (group, width) = (self.group, self.segments.width);
-        let mut row = Values::zeros(self.segments.values(self.segment));
+        let mut row = Values::zeros(SEGMENT);
         let mut scores = Folds::new(self.scores);
         for i in 0..group.rows() {
             let values = &self.rows[(group.first + i) * width..][..width];
@@ -340,7 +329,7 @@ impl Compared for ScoreTask<'_> {
                 .ask(self.segment, self.rows, group.first + i + AHEAD);
             self.segments.pack(self.segment, values, &mut row);
             let pairs = &group.pairs[group.range(i)];
-            score_pairs::<S, C, VECTORS>(simd, &row, pairs, self.queries, &mut scores);
+            score_pairs::<S, C>(simd, &row, pairs, self.queries, &mut scores);
         }
         scores.finish();
     }
@@ -358,9 +347,9 @@ struct GradTask<'a> {
 
 impl Compared for GradTask<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, C: Compare>(self, simd: S) {
         let width = self.segments.width;
-        let mut row = Values::zeros(self.segments.values(self.segment));
+        let mut row = Values::zeros(SEGMENT);
         let mut sums = row.clone();
         for i in 0..self.group.rows() {
             let range = self.group.range(i);
@@ -369,7 +358,7 @@ impl Compared for GradTask<'_> {
                 .ask(self.segment, self.rows, self.group.first + i + AHEAD);
             self.segments.ask(self.segment, self.gradients, i + AHEAD);
             self.segments.pack(self.segment, values, &mut row);
-            grad_pairs::<S, C, VECTORS>(
+            grad_pairs::<S, C>(
                 simd,
                 &row,
                 &self.group.pairs[range.clone()],

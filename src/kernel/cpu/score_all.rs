@@ -1,8 +1,6 @@
 //! `score_all`: a tile of queries × every entity.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-
+use super::gemm::{Matrix, Out};
 use super::simd::simd;
 use super::table::View;
 use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
@@ -19,7 +17,6 @@ const QUERIES: usize = 4;
 /// Writes the scores of `queries` (n × width) against all rows of `table` to `scores` (n × rows).
 pub(super) fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores: &mut [f32]) {
     let width = table.spec.width;
-    let n = queries.len() / width;
     let entities = table.spec.layout.rows();
     if model.similarity() != Similarity::Dot {
         model.visit(Pairwise {
@@ -29,25 +26,16 @@ pub(super) fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores:
         });
         return;
     }
-    let queries = MatRef::from_row_major_slice(queries, n, width);
-    let mut scores = MatMut::from_row_major_slice_mut(scores, n, entities);
     let mut wide = Vec::new();
     for s in 0..table.shards.len() {
         let start = table.spec.layout.range(s).start;
         for strip in table.strips(s, STRIP) {
-            let count = strip.len();
-            let out = scores.as_mut();
-            let out = out.subcols_mut(start + strip.start, count);
-            let rows = table.rows(s, strip, &mut wide);
-            let rows = MatRef::from_row_major_slice(rows, count, width);
-            matmul(
-                out,
-                Accum::Replace,
-                queries,
-                rows.transpose(),
-                1.0,
-                Par::Seq,
-            );
+            let out = Out {
+                first: start + strip.start,
+                ..Out::new(scores, entities)
+            };
+            let rows = Matrix::new(table.rows(s, strip, &mut wide), width);
+            out.product(Matrix::new(queries, width), rows.transposed());
         }
     }
 }

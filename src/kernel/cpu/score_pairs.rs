@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use pulp::{Simd, WithSimd};
 
-use super::pairs::{Pair, VECTOR};
+use super::pairs::{Pair, SEGMENT, VECTOR};
 use super::simd::Folds;
 use super::vector::Vector;
 use crate::model::Similarity;
@@ -17,27 +17,29 @@ pub(super) trait Compare {
     const SIMILARITY: Similarity;
     /// Values of a lane.
     const PARTS: usize;
+    /// Vectors of a part of a packed segment.
+    const VECTORS: usize = SEGMENT / (Self::PARTS * VECTOR);
 }
 
-/// A computation for one similarity, one number of vectors and one instruction set; see [`visit`].
+/// A computation for one similarity and one instruction set; see [`visit`].
 pub(super) trait Compared {
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S);
+    fn run<S: Simd, C: Compare>(self, simd: S);
 }
 
-struct Dispatch<T, C, const VECTORS: usize>(T, PhantomData<C>);
+struct Dispatch<T, C>(T, PhantomData<C>);
 
-impl<T: Compared, C: Compare, const VECTORS: usize> WithSimd for Dispatch<T, C, VECTORS> {
+impl<T: Compared, C: Compare> WithSimd for Dispatch<T, C> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.0.run::<S, C, VECTORS>(simd);
+        self.0.run::<S, C>(simd);
     }
 }
 
-/// Runs the macro `$run` with a type for the similarity.
-macro_rules! similarities {
-    ($similarity:expr, $run:ident; $($name:ident: $parts:literal),+) => {
+/// Runs a computation with a type for the similarity, if it is one of these.
+macro_rules! visit {
+    ($similarity:expr, $visitor:expr; $($name:ident: $parts:literal),+) => {
         match $similarity {
             $(Similarity::$name => {
                 struct Kind;
@@ -45,56 +47,36 @@ macro_rules! similarities {
                     const SIMILARITY: Similarity = Similarity::$name;
                     const PARTS: usize = $parts;
                 }
-                $run!(Kind)
+                pulp::Arch::new().dispatch(Dispatch::<_, Kind>($visitor, PhantomData))
             })+
+            #[allow(unreachable_patterns, reason = "some list them all")]
+            _ => debug_assert!(false, "{:?} is compared elsewhere", $similarity),
         }
     };
-    ($similarity:expr, $run:ident) => {
-        similarities!($similarity, $run;
-            Dot: 1, NegativeL1: 1, NegativeL2: 1, NegativeModulus: 2)
-    };
 }
 
-/// Runs a computation for segments of so many vectors, at most four.
+/// Runs a computation for a similarity.
 #[inline(always)]
-pub(super) fn visit(similarity: Similarity, vectors: usize, visitor: impl Compared) {
-    let arch = pulp::Arch::new();
-    macro_rules! run {
-        ($kind:ident) => {
-            match vectors {
-                1 => arch.dispatch(Dispatch::<_, $kind, 1>(visitor, PhantomData)),
-                2 => arch.dispatch(Dispatch::<_, $kind, 2>(visitor, PhantomData)),
-                3 => arch.dispatch(Dispatch::<_, $kind, 3>(visitor, PhantomData)),
-                _ => arch.dispatch(Dispatch::<_, $kind, 4>(visitor, PhantomData)),
-            }
-        };
-    }
-    similarities!(similarity, run);
+pub(super) fn visit(similarity: Similarity, visitor: impl Compared) {
+    visit!(similarity, visitor; Dot: 1, NegativeL1: 1, NegativeL2: 1, NegativeModulus: 2);
 }
 
-/// The same for whole rows, whatever their width: compiled once for each similarity.
+/// The same for a similarity whose lanes are single values, as all are that are walked.
 #[inline(always)]
-pub(super) fn visit_rows(similarity: Similarity, visitor: impl Compared) {
-    let arch = pulp::Arch::new();
-    macro_rules! run {
-        ($kind:ident) => {
-            arch.dispatch(Dispatch::<_, $kind, 1>(visitor, PhantomData))
-        };
-    }
-    similarities!(similarity, run);
+pub(super) fn visit_values(similarity: Similarity, visitor: impl Compared) {
+    visit!(similarity, visitor; Dot: 1, NegativeL1: 1, NegativeL2: 1);
 }
 
 /// Where a packed query's segment lies.
 #[inline(always)]
-fn query<C: Compare, const VECTORS: usize>(pair: &Pair) -> std::ops::Range<usize> {
-    let values = C::PARTS * VECTORS * VECTOR;
-    pair.query as usize * values..(pair.query as usize + 1) * values
+fn query(pair: &Pair) -> std::ops::Range<usize> {
+    pair.query as usize * SEGMENT..(pair.query as usize + 1) * SEGMENT
 }
 
 /// The registers of a packed segment: those of the first part, then of the second.
 #[inline(always)]
-fn registers<S: Simd, C: Compare, const VECTORS: usize>(packed: &[f32]) -> &[S::f32s] {
-    &S::as_simd_f32s(packed).0[..C::PARTS * VECTORS * per_vector::<S>()]
+fn registers<S: Simd>(packed: &[f32]) -> &[S::f32s] {
+    &S::as_simd_f32s(packed).0[..SEGMENT / S::F32_LANES]
 }
 
 /// Registers that hold a vector.
@@ -105,42 +87,38 @@ const fn per_vector<S: Simd>() -> usize {
 
 /// Lanes of register `r` of the first part.
 #[inline(always)]
-fn lanes<S: Simd, C: Compare, const VECTORS: usize>(
-    simd: S,
-    registers: &[S::f32s],
-    r: usize,
-) -> [Vector<S>; 2] {
+fn lanes<S: Simd, C: Compare>(simd: S, registers: &[S::f32s], r: usize) -> [Vector<S>; 2] {
     let first = Vector::new(simd, registers[r]);
     match C::PARTS {
         1 => [first, Vector::splat(simd, 0.0)],
         _ => [
             first,
-            Vector::new(simd, registers[VECTORS * per_vector::<S>() + r]),
+            Vector::new(simd, registers[C::VECTORS * per_vector::<S>() + r]),
         ],
     }
 }
 
 /// Writes the segment's share of the scores of a row with its pairs.
 #[inline(always)]
-pub(super) fn score_pairs<S: Simd, C: Compare, const VECTORS: usize>(
+pub(super) fn score_pairs<S: Simd, C: Compare>(
     simd: S,
     row: &[f32],
     pairs: &[Pair],
     queries: &[f32],
     scores: &mut Folds<'_>,
 ) {
-    let row = registers::<S, C, VECTORS>(row);
+    let row = registers::<S>(row);
     for pair in pairs {
-        let query = &queries[query::<C, VECTORS>(pair)];
-        let query = registers::<S, C, VECTORS>(query);
+        let query = &queries[query(pair)];
+        let query = registers::<S>(query);
         // Sums side by side: as many on every processor.
         let all = S::as_mut_simd_f32s(scores.sums()).0;
         for (u, sum) in all.iter_mut().enumerate() {
             let mut total = Vector::splat(simd, 0.0);
-            for v in 0..VECTORS {
+            for v in 0..C::VECTORS {
                 let r = v * per_vector::<S>() + u;
-                let q = lanes::<S, C, VECTORS>(simd, query, r);
-                let e = lanes::<S, C, VECTORS>(simd, row, r);
+                let q = lanes::<S, C>(simd, query, r);
+                let e = lanes::<S, C>(simd, row, r);
                 total = match C::SIMILARITY {
                     Similarity::Dot => q[0].times_plus(e[0], total),
                     similarity => total + similarity.term(q, e),
@@ -155,7 +133,7 @@ pub(super) fn score_pairs<S: Simd, C: Compare, const VECTORS: usize>(
 /// Overwrites `d_row` with Σ coefficient · ∂score/∂row over a row's pairs, slope aside, and adds
 /// each coefficient · ∂score/∂query to its query's gradient.
 #[inline(always)]
-pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
+pub(super) fn grad_pairs<S: Simd, C: Compare>(
     simd: S,
     row: &[f32],
     pairs: &[Pair],
@@ -163,8 +141,8 @@ pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
     (queries, d_queries): (&[f32], &mut [f32]),
     d_row: &mut [f32],
 ) {
-    let part = VECTORS * per_vector::<S>();
-    let row = registers::<S, C, VECTORS>(row);
+    let part = C::VECTORS * per_vector::<S>();
+    let row = registers::<S>(row);
     let d_row = &mut S::as_mut_simd_f32s(d_row).0[..C::PARTS * part];
     // In registers, where there are as many.
     let mut sums = [Vector::splat(simd, 0.0); REGISTERS];
@@ -177,12 +155,12 @@ pub(super) fn grad_pairs<S: Simd, C: Compare, const VECTORS: usize>(
             continue;
         }
         let c = Vector::splat(simd, c);
-        let range = query::<C, VECTORS>(pair);
-        let query = registers::<S, C, VECTORS>(&queries[range.clone()]);
+        let range = query(pair);
+        let query = registers::<S>(&queries[range.clone()]);
         let d_query = &mut S::as_mut_simd_f32s(&mut d_queries[range]).0[..C::PARTS * part];
         for r in 0..part {
-            let q = lanes::<S, C, VECTORS>(simd, query, r);
-            let e = lanes::<S, C, VECTORS>(simd, row, r);
+            let q = lanes::<S, C>(simd, query, r);
+            let e = lanes::<S, C>(simd, row, r);
             let (dq, de) = C::SIMILARITY.gradients(q, e);
             for p in 0..C::PARTS {
                 let at = p * part + r;

@@ -14,7 +14,7 @@ use super::loss::loss;
 use super::pull::pull;
 use super::regularize::regularize;
 use super::score_all::score_all;
-use super::score_pairs::visit_rows;
+use super::score_pairs::visit_values;
 use super::simd::simd;
 use super::softmax_all;
 use super::table::{Table, View};
@@ -178,19 +178,8 @@ impl Workspace {
                     for (i, (scores, value)) in rows.enumerate() {
                         let q = block.first + i;
                         let right = &positives[offsets[q] as usize..offsets[q + 1] as usize];
-                        *value = simd(
-                            #[inline(always)]
-                            || {
-                                loss(
-                                    &spec.loss,
-                                    spec.model.similarity(),
-                                    scores,
-                                    right,
-                                    plan.weights[q],
-                                    &mut slopes,
-                                )
-                            },
-                        );
+                        let (similarity, weight) = (spec.model.similarity(), plan.weights[q]);
+                        *value = loss(&spec.loss, similarity, scores, right, weight, &mut slopes);
                     }
                     grad_query_all(
                         spec.model,
@@ -240,7 +229,7 @@ impl Workspace {
                         rows: values,
                         gradients,
                     };
-                    return visit_rows(spec.model.similarity(), block);
+                    return visit_values(spec.model.similarity(), block);
                 }
                 simd(
                     #[inline(always)]

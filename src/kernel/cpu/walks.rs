@@ -20,8 +20,8 @@ use super::block::{Block, Geometry, PlanRows};
 use super::loss::loss;
 use super::memory::prefetch_row;
 use super::pairs::VECTOR;
-use super::score_pairs::{Compare, Compared, visit_rows};
-use super::simd::{Folds, simd as vectorised};
+use super::score_pairs::{Compare, Compared, visit_values};
+use super::simd::Folds;
 use super::vector::Vector;
 use super::{BLOCK, Workspace};
 use crate::kernel::StepSpec;
@@ -115,7 +115,7 @@ impl Workspace {
                     width: ew,
                     block: &mut block,
                 };
-                visit_rows(spec.model.similarity(), walk);
+                visit_values(spec.model.similarity(), walk);
                 step.backward(plan, rows, relations, &mut block);
             });
     }
@@ -132,7 +132,7 @@ struct QueryWalk<'a, 'b> {
 
 impl Compared for QueryWalk<'_, '_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, C: Compare>(self, simd: S) {
         let (spec, plan, width) = (self.spec, self.plan, self.width);
         let Candidates::Sampled {
             chunk,
@@ -178,11 +178,7 @@ impl Compared for QueryWalk<'_, '_> {
                 }
             }
             let weight = plan.weights[q];
-            // Vectorised as a function of its own, which it is not as a part of this one.
-            *value = vectorised(
-                #[inline(always)]
-                || loss(&spec.loss, C::SIMILARITY, scores, &[0], weight, &mut slopes),
-            );
+            *value = loss(&spec.loss, C::SIMILARITY, scores, &[0], weight, &mut slopes);
             let pairs = CandidatePairs {
                 coefficients: scores,
                 rows: &found[own],

@@ -112,7 +112,7 @@ pub(in crate::kernel::cpu) struct RowBlock<'a> {
 
 impl Compared for RowBlock<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, C: Compare>(self, simd: S) {
         let width = self.walk.width;
         let mut listed = Vec::new();
         for (i, gradient) in self.gradients.chunks_exact_mut(width).enumerate() {

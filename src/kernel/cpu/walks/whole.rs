@@ -8,7 +8,7 @@ use super::rows::RowWalk;
 use super::takes;
 use crate::kernel::cpu::block::PlanRows;
 use crate::kernel::cpu::memory::{SharedRows, Values};
-use crate::kernel::cpu::score_pairs::{Compare, Compared, visit_rows};
+use crate::kernel::cpu::score_pairs::{Compare, Compared, visit_values};
 use crate::kernel::cpu::table::Shard;
 use crate::kernel::cpu::update::{DistinctRows, ahead};
 use crate::kernel::cpu::{Engine, Table, Workspace, update_rows};
@@ -92,7 +92,7 @@ impl Workspace {
                 rows,
                 items: first..count.min(first + BLOCK),
             };
-            visit_rows(spec.model.similarity(), update);
+            visit_values(spec.model.similarity(), update);
         });
         self.reduce_relations(&geometry, plan);
     }
@@ -110,7 +110,7 @@ struct UpdateBlock<'a> {
 
 impl Compared for UpdateBlock<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare, const VECTORS: usize>(self, simd: S) {
+    fn run<S: Simd, C: Compare>(self, simd: S) {
         let mut gradient = Values::zeros(self.walk.width);
         let mut listed = Vec::new();
         let (end, ahead) = (self.items.end, ahead(self.walk.width));

@@ -7,10 +7,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::*;
 use crate::kernel::cpu::Table;
 use crate::kernel::cpu::memory::Values;
+use crate::kernel::cpu::product::tiled;
 use crate::kernel::{Dtype, ShardLayout, TableSpec};
 use crate::optim::OptimizerKind;
 
-/// Tiles of one shape, on whatever processor this is.
+/// Tiles of so many vectors.
 struct Shape<T, const VECTORS: usize>(T);
 
 impl<T: Tiled, const VECTORS: usize> WithSimd for Shape<T, VECTORS> {
@@ -22,11 +23,10 @@ impl<T: Tiled, const VECTORS: usize> WithSimd for Shape<T, VECTORS> {
     }
 }
 
-/// Runs something with the tiles of every kind of processor.
+/// Runs something with the tiles of this processor, and with as many vectors of one value each as any
+/// processor has.
 fn every_shape<T: Tiled + Clone>(task: &T) {
-    let arch = pulp::Arch::new();
-    arch.dispatch(Shape::<_, 2>(task.clone()));
-    arch.dispatch(Shape::<_, 4>(task.clone()));
+    tiled(task.clone());
     let one_value = pulp::Scalar::new();
     one_value.vectorize(Shape::<_, 2>(task.clone()));
     one_value.vectorize(Shape::<_, 4>(task.clone()));
