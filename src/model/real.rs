@@ -17,6 +17,12 @@ pub trait Lane:
     /// One over the square root of a positive normal number.
     fn inverse_sqrt(self) -> Self;
 
+    /// `self` · `factor` + `summand`; rounded once by vectors of processors that do so.
+    #[inline(always)]
+    fn times_plus(self, factor: Self, summand: Self) -> Self {
+        self * factor + summand
+    }
+
     /// Square root of a positive number, infinity included.
     #[inline(always)]
     fn root(self) -> Self {

@@ -22,6 +22,12 @@ pub enum Similarity {
 /// Added under a square root so that its derivative stays finite at zero.
 pub const ROOT_EPSILON: f64 = 1e-12;
 
+/// The square of a complex number's modulus, and a little more.
+#[inline(always)]
+fn square<F: Lane>(d: [F; 2]) -> F {
+    d[0].times_plus(d[0], d[1].times_plus(d[1], d[0].constant(ROOT_EPSILON)))
+}
+
 impl Similarity {
     /// Its name, as in `shaders/shared/similarity_<name>.wgsl`.
     pub const fn name(self) -> &'static str {
@@ -49,9 +55,19 @@ impl Similarity {
             Similarity::Dot => q[0] * e[0] + q[1] * e[1],
             Similarity::NegativeL1 => d[0].abs() + d[1].abs(),
             Similarity::NegativeL2 => d[0] * d[0] + d[1] * d[1],
-            Similarity::NegativeModulus => {
-                (d[0] * d[0] + d[1] * d[1] + d[0].constant(ROOT_EPSILON)).root()
-            }
+            Similarity::NegativeModulus => square(d).root(),
+        }
+    }
+
+    /// `sum` and the term of a lane of so many values, in as few operations as may be.
+    #[inline(always)]
+    pub fn add_term<F: Lane>(self, parts: usize, q: [F; 2], e: [F; 2], sum: F) -> F {
+        let d = q[0] - e[0];
+        match (self, parts) {
+            (Similarity::Dot, 1) => q[0].times_plus(e[0], sum),
+            (Similarity::NegativeL1, 1) => sum + d.abs(),
+            (Similarity::NegativeL2, 1) => d.times_plus(d, sum),
+            _ => sum + self.term(q, e),
         }
     }
 
@@ -84,20 +100,26 @@ impl Similarity {
             Similarity::NegativeL1 => [d[0].sign(), d[1].sign()],
             Similarity::NegativeL2 => d,
             Similarity::NegativeModulus => {
-                let square = d[0] * d[0] + d[1] * d[1] + d[0].constant(ROOT_EPSILON);
-                let inverse = square.inverse_sqrt();
+                let inverse = square(d).inverse_sqrt();
                 [d[0] * inverse, d[1] * inverse]
             }
         }
     }
-    /// The same, and ∂score/∂e: every similarity here is symmetric, and distances depend on the
-    /// difference alone.
+
+    /// A number k and directions, so that k · direction is `c` · [`Similarity::gradient`], of q and of e:
+    /// every similarity here is symmetric, and distances depend on the difference alone.
     #[inline(always)]
-    pub fn gradients<F: Lane>(self, q: [F; 2], e: [F; 2]) -> ([F; 2], [F; 2]) {
-        let d = self.gradient(q, e);
+    pub fn gradients<F: Lane>(self, c: F, q: [F; 2], e: [F; 2]) -> (F, [F; 2], [F; 2]) {
+        let (k, d) = match self {
+            Similarity::NegativeModulus => {
+                let d = [e[0] - q[0], e[1] - q[1]];
+                (c * square(d).inverse_sqrt(), d)
+            }
+            _ => (c, self.gradient(q, e)),
+        };
         match self {
-            Similarity::Dot => (d, q),
-            _ => (d, [-d[0], -d[1]]),
+            Similarity::Dot => (k, d, q),
+            _ => (k, d, [-d[0], -d[1]]),
         }
     }
 }

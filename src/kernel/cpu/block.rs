@@ -49,6 +49,21 @@ impl<'a> PlanRows<'a> {
         &self.values[located as usize * self.width..][..self.width]
     }
 
+    /// The row at a position of the plan, if it has as many.
+    #[inline(always)]
+    pub fn get(&self, position: usize) -> Option<&'a [f32]> {
+        let at = match self.stored {
+            Some(rows) => *rows.get(position)? as usize,
+            None => position,
+        };
+        self.values.get(at * self.width..(at + 1) * self.width)
+    }
+
+    /// All of them, if they lie in the order of the plan.
+    pub fn in_order(&self) -> Option<&'a [f32]> {
+        self.stored.is_none().then_some(self.values)
+    }
+
     /// The row at a position of the plan.
     #[inline(always)]
     pub fn row(&self, position: u32) -> &'a [f32] {

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use super::BLOCK;
 use super::Values;
 use super::dropout::Dropout;
-use super::simd::simd;
 use super::table::{Table, View};
 use crate::kernel::{Dtype, ShardLayout, TableSpec};
 use crate::optim::OptimizerKind;
@@ -85,12 +84,7 @@ fn drop_rows(
     ids: impl IntoIterator<Item = u32>,
     rows: &mut [f32],
 ) {
-    simd(
-        #[inline(always)]
-        || {
-            for (row, values) in ids.into_iter().zip(rows.chunks_exact_mut(width)) {
-                dropout.drop_candidate(row, values);
-            }
-        },
-    );
+    for (row, values) in ids.into_iter().zip(rows.chunks_exact_mut(width)) {
+        dropout.drop_candidate(row, values);
+    }
 }

@@ -43,6 +43,7 @@ mod table;
 mod update;
 mod vector;
 mod walks;
+mod whole;
 mod widen;
 mod write_rows;
 

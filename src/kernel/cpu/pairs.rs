@@ -170,15 +170,15 @@ impl Segments {
         }
     }
 
-    /// Asks for a segment of a row of a buffer, if it has that row.
+    /// Asks for a segment of a row, if there is one.
     #[inline(always)]
-    pub fn ask(&self, segment: &Segment, rows: &[f32], row: usize) {
+    pub fn ask(&self, segment: &Segment, row: Option<&[f32]>) {
+        let Some(row) = row else {
+            return;
+        };
         let lanes = self.width / self.parts;
-        for part in 0..self.parts {
-            let at = row * self.width + part * lanes + segment.lane;
-            if let Some(values) = rows.get(at..at + segment.lanes) {
-                prefetch_row(values);
-            }
+        for part in row.chunks_exact(lanes) {
+            prefetch_row(&part[segment.lane..][..segment.lanes]);
         }
     }
 

@@ -62,21 +62,33 @@ impl Workspace {
             return;
         };
         self.walks = walks::takes(spec, plan, step.ew);
-        if self.walks {
-            // Lent for the walk, which writes to the others.
-            let pulled = std::mem::take(&mut self.entities);
-            self.walk_candidates(spec, plan, &step, PlanRows::pulled(&pulled, step.ew));
-            self.entities = pulled;
-            return;
+        // Lent, while the others are written.
+        let pulled = std::mem::take(&mut self.entities);
+        let rows = PlanRows::pulled(&pulled, step.ew);
+        match self.walks {
+            true => self.walk_candidates(spec, plan, &step, rows),
+            false => self.go_by_row(spec, plan, &step, rows),
         }
+        self.entities = pulled;
+    }
+
+    /// Forward, and backward but for what rows are beside candidates: each row along its queries, a
+    /// segment at a time.
+    pub(super) fn go_by_row(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        step: &Geometry,
+        rows: PlanRows<'_>,
+    ) {
         let segments = Segments::new(spec.model, step.ew);
         let cells = plan.queries.len() * plan.sampled_width();
         let all = &mut self.sampled.cells;
         if all.len() < cells {
             all.resize_with(cells, AtomicU32::default);
         }
-        self.blocks(&step, |block, (pulled, relations)| {
-            step.forward(plan, pulled, relations, block)
+        self.blocks(step, |block, relations| {
+            step.forward(plan, rows, relations, block)
         });
         rayon::join(
             || pairs::list(&mut self.sampled.groups, plan),
@@ -90,36 +102,32 @@ impl Workspace {
             },
         );
         let (ids, values) = (&plan.entities.ids, plan.entities.len() * step.ew);
-        let masks = step.dropout.drops_candidates();
-        if masks {
-            let pulled = &self.entities[..values];
-            pulled_candidate_dropout(&step.dropout, ids, pulled, &mut self.candidates);
-            // What candidates are until their gradients are there.
-            std::mem::swap(&mut self.entities, &mut self.candidates);
-        }
-        self.score(spec, &segments);
+        let mut masked = std::mem::take(&mut self.candidates);
+        let candidates = match rows.in_order() {
+            Some(pulled) if step.dropout.drops_candidates() => {
+                pulled_candidate_dropout(&step.dropout, ids, &pulled[..values], &mut masked);
+                PlanRows::pulled(&masked, step.ew)
+            }
+            _ => rows,
+        };
+        self.score(spec, &segments, candidates);
         self.losses(spec, plan);
-        self.grad_pairs(spec, plan, &segments);
-        if masks {
-            std::mem::swap(&mut self.entities, &mut self.candidates);
+        self.grad_pairs(spec, plan, &segments, candidates);
+        self.candidates = masked;
+        if step.dropout.drops_candidates() {
             let gradients = &mut self.entity_gradients[..values];
             pulled_candidate_dropout_backward(&step.dropout, ids, gradients);
         }
         self.sum_queries(plan, &segments);
-        self.blocks(&step, |block, (pulled, relations)| {
-            step.backward(plan, pulled, relations, block)
+        self.blocks(step, |block, relations| {
+            step.backward(plan, rows, relations, block)
         });
     }
 
-    /// Runs something for every block of queries.
-    pub(super) fn blocks(
-        &mut self,
-        step: &Geometry,
-        run: impl Fn(&mut Block<'_>, (PlanRows<'_>, &[f32])) + Sync,
-    ) {
+    /// Runs something with the rows of relations for every block of queries.
+    pub(super) fn blocks(&mut self, step: &Geometry, run: impl Fn(&mut Block<'_>, &[f32]) + Sync) {
         let n = self.count;
-        let entities = PlanRows::pulled(&self.entities, step.ew);
-        let rows = (entities, &self.relations[..]);
+        let relations = &self.relations[..];
         self.queries[..n * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
@@ -136,19 +144,19 @@ impl Workspace {
                     scores: &mut [],
                     losses: &mut [],
                 };
-                run(&mut block, rows);
+                run(&mut block, relations);
             });
     }
 
     /// Scores of all pairs.
-    fn score(&mut self, spec: &StepSpec, segments: &Segments) {
+    fn score(&mut self, spec: &StepSpec, segments: &Segments, rows: PlanRows<'_>) {
         let n = self.count;
         let Sampled {
             groups,
             queries,
             cells,
         } = &mut self.sampled;
-        let (rows, cells, queries) = (&self.entities[..], &cells[..], &queries[..]);
+        let (cells, queries) = (&cells[..], &queries[..]);
         groups.par_iter_mut().for_each(|group| {
             let mut scores = std::mem::take(&mut group.scores);
             scores.resize_with(segments.list.len(), Vec::new);
@@ -223,14 +231,20 @@ impl Workspace {
     }
 
     /// Gradients of rows as candidates, and shares of those of the queries.
-    fn grad_pairs(&mut self, spec: &StepSpec, plan: &Plan, segments: &Segments) {
+    fn grad_pairs(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        segments: &Segments,
+        rows: PlanRows<'_>,
+    ) {
         let (n, width) = (self.count, segments.width);
         let Sampled {
             groups,
             queries,
             cells,
         } = &mut self.sampled;
-        let (rows, cells, queries) = (&self.entities[..], &cells[..], &queries[..]);
+        let (cells, queries) = (&cells[..], &queries[..]);
         let mut rest = &mut self.entity_gradients[..plan.entities.len() * width];
         let tasks = groups.iter_mut().map(|group| {
             let (own, after) = std::mem::take(&mut rest).split_at_mut(group.rows() * width);
@@ -312,7 +326,7 @@ struct ScoreTask<'a> {
     segments: &'a Segments,
     segment: &'a Segment,
     group: &'a Group,
-    rows: &'a [f32],
+    rows: PlanRows<'a>,
     queries: &'a [f32],
     scores: &'a mut [f32],
 }
@@ -320,13 +334,13 @@ struct ScoreTask<'a> {
 impl Compared for ScoreTask<'_> {
     #[inline(always)]
     fn run<S: Simd, C: Compare>(self, simd: S) {
-        let (group, width) = (self.group, self.segments.width);
+        let group = self.group;
         let mut row = Values::zeros(SEGMENT);
         let mut scores = Folds::new(self.scores);
         for i in 0..group.rows() {
-            let values = &self.rows[(group.first + i) * width..][..width];
-            self.segments
-                .ask(self.segment, self.rows, group.first + i + AHEAD);
+            let at = group.first + i;
+            self.segments.ask(self.segment, self.rows.get(at + AHEAD));
+            let values = self.rows.row(at as u32);
             self.segments.pack(self.segment, values, &mut row);
             let pairs = &group.pairs[group.range(i)];
             score_pairs::<S, C>(simd, &row, pairs, self.queries, &mut scores);
@@ -339,7 +353,7 @@ struct GradTask<'a> {
     segments: &'a Segments,
     segment: &'a Segment,
     group: &'a Group,
-    rows: &'a [f32],
+    rows: PlanRows<'a>,
     queries: &'a [f32],
     d_queries: &'a mut [f32],
     gradients: &'a mut [f32],
@@ -353,10 +367,12 @@ impl Compared for GradTask<'_> {
         let mut sums = row.clone();
         for i in 0..self.group.rows() {
             let range = self.group.range(i);
-            let values = &self.rows[(self.group.first + i) * width..][..width];
+            let at = self.group.first + i;
+            let later = (i + AHEAD) * width;
+            self.segments.ask(self.segment, self.rows.get(at + AHEAD));
             self.segments
-                .ask(self.segment, self.rows, self.group.first + i + AHEAD);
-            self.segments.ask(self.segment, self.gradients, i + AHEAD);
+                .ask(self.segment, self.gradients.get(later..later + width));
+            let values = self.rows.row(at as u32);
             self.segments.pack(self.segment, values, &mut row);
             grad_pairs::<S, C>(
                 simd,

@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::pairs::{Pair, SEGMENT, VECTOR};
 use super::simd::Folds;
 use super::vector::Vector;
-use crate::model::Similarity;
+use crate::model::{Lane, Similarity};
 
 /// Registers that the gradient of a row may take.
 const REGISTERS: usize = 8;
@@ -119,10 +119,7 @@ pub(super) fn score_pairs<S: Simd, C: Compare>(
                 let r = v * per_vector::<S>() + u;
                 let q = lanes::<S, C>(simd, query, r);
                 let e = lanes::<S, C>(simd, row, r);
-                total = match C::SIMILARITY {
-                    Similarity::Dot => q[0].times_plus(e[0], total),
-                    similarity => total + similarity.term(q, e),
-                };
+                total = C::SIMILARITY.add_term(C::PARTS, q, e, total);
             }
             *sum = total.values;
         }
@@ -143,39 +140,34 @@ pub(super) fn grad_pairs<S: Simd, C: Compare>(
 ) {
     let part = C::VECTORS * per_vector::<S>();
     let row = registers::<S>(row);
-    let d_row = &mut S::as_mut_simd_f32s(d_row).0[..C::PARTS * part];
-    // In registers, where there are as many.
-    let mut sums = [Vector::splat(simd, 0.0); REGISTERS];
-    let near = C::PARTS * part <= REGISTERS;
-    if !near {
-        d_row.fill(simd.splat_f32s(0.0));
-    }
-    for (pair, &c) in pairs.iter().zip(coefficients) {
-        if c == 0.0 {
-            continue;
-        }
-        let c = Vector::splat(simd, c);
-        let range = query(pair);
-        let query = registers::<S>(&queries[range.clone()]);
-        let d_query = &mut S::as_mut_simd_f32s(&mut d_queries[range]).0[..C::PARTS * part];
-        for r in 0..part {
-            let q = lanes::<S, C>(simd, query, r);
-            let e = lanes::<S, C>(simd, row, r);
-            let (dq, de) = C::SIMILARITY.gradients(q, e);
-            for p in 0..C::PARTS {
-                let at = p * part + r;
-                d_query[at] = c.times_plus(dq[p], Vector::new(simd, d_query[at])).values;
-                if near {
-                    sums[at] = c.times_plus(de[p], sums[at]);
-                } else {
-                    d_row[at] = c.times_plus(de[p], Vector::new(simd, d_row[at])).values;
+    let d_row = S::as_mut_simd_f32s(d_row).0;
+    // The pairs are gone through for as many registers of each part at a time as sums fit in.
+    let some = part.min(REGISTERS / C::PARTS);
+    for first in (0..part).step_by(some) {
+        let mut sums = [Vector::splat(simd, 0.0); REGISTERS];
+        for (pair, &c) in pairs.iter().zip(coefficients) {
+            if c == 0.0 {
+                continue;
+            }
+            let c = Vector::splat(simd, c);
+            let range = query(pair);
+            let query = registers::<S>(&queries[range.clone()]);
+            let d_query = &mut S::as_mut_simd_f32s(&mut d_queries[range]).0[..C::PARTS * part];
+            for r in 0..some {
+                let q = lanes::<S, C>(simd, query, first + r);
+                let e = lanes::<S, C>(simd, row, first + r);
+                let (k, dq, de) = C::SIMILARITY.gradients(c, q, e);
+                for p in 0..C::PARTS {
+                    let at = p * part + first + r;
+                    d_query[at] = k.times_plus(dq[p], Vector::new(simd, d_query[at])).values;
+                    sums[p * some + r] = k.times_plus(de[p], sums[p * some + r]);
                 }
             }
         }
-    }
-    if near {
-        for at in 0..C::PARTS * part {
-            d_row[at] = sums[at].values;
+        for p in 0..C::PARTS {
+            for r in 0..some {
+                d_row[p * part + first + r] = sums[p * some + r].values;
+            }
         }
     }
 }

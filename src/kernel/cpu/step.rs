@@ -9,7 +9,7 @@ use super::dropout::Dropout;
 use super::grad_candidates_all::grad_candidates_all;
 use super::grad_matrix::{Factors, grad_matrix};
 use super::grad_query_all::grad_query_all;
-use super::grad_rows::{add_ends, add_inputs};
+use super::grad_rows::{OwnShares, add_inputs};
 use super::loss::loss;
 use super::pull::pull;
 use super::regularize::regularize;
@@ -110,7 +110,10 @@ impl Workspace {
 
     /// Models that score by a dot product, with a softmax.
     fn softmax(&mut self, step: &Geometry, plan: &Plan, table: &View<'_>) {
-        self.blocks(step, |block, (pulled, relations)| {
+        // Lent, while the others are written.
+        let entities = std::mem::take(&mut self.entities);
+        let pulled = PlanRows::pulled(&entities, step.ew);
+        self.blocks(step, |block, relations| {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
@@ -129,9 +132,10 @@ impl Workspace {
                 (&mut self.shard_gradients, first == 0),
             );
         }
-        self.blocks(step, |block, (pulled, relations)| {
+        self.blocks(step, |block, relations| {
             step.backward(plan, pulled, relations, block);
         });
+        self.entities = entities;
     }
 
     /// All others.
@@ -209,16 +213,13 @@ impl Workspace {
         let Some(step) = self.geometry(spec, plan) else {
             return;
         };
-        let n = plan.queries.len();
-        let penalty = spec.regularizer;
-        let rows = &plan.entities;
+        let rows = plan.entities.len();
         let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
         // Lent, while the others are read.
         let mut sums = std::mem::take(&mut self.entity_gradients);
         let walk = (sampled && self.walks).then(|| self.row_walk(spec, plan));
-        let (values, lanes) = (&self.entities[..], spec.model.entity_lanes());
-        let inputs = &self.d_inputs[..n * step.ew];
-        sums[..rows.len() * step.ew]
+        let (values, shares) = (&self.entities[..], self.own_shares(spec, plan));
+        sums[..rows * step.ew]
             .par_chunks_mut(BLOCK * step.ew)
             .enumerate()
             .for_each(|(b, gradients)| {
@@ -239,14 +240,8 @@ impl Workspace {
                             if !sampled {
                                 gradient.fill(0.0);
                             }
-                            add_inputs(inputs, rows.places_of(i), gradient);
-                            if plan.predicts_relations {
-                                let ends = &self.prediction.d_ends;
-                                add_ends(ends, rows.places_of(i), gradient);
-                            }
-                            let strength = penalty.entity * rows.penalty[i];
                             let row = &values[i * step.ew..][..step.ew];
-                            regularize(penalty.kind, lanes, strength, row, gradient);
+                            shares.add(i, row, gradient);
                         }
                     },
                 );
@@ -258,11 +253,19 @@ impl Workspace {
     /// What the rows of a plan add up.
     pub(super) fn row_walk<'a>(&'a self, spec: &StepSpec, plan: &'a Plan) -> RowWalk<'a> {
         RowWalk {
-            plan,
             width: self.ew,
             queries: &self.queries,
             coefficients: &self.coefficients,
+            shares: self.own_shares(spec, plan),
+        }
+    }
+
+    /// What they add up beside what they are as candidates.
+    pub(super) fn own_shares<'a>(&'a self, spec: &StepSpec, plan: &'a Plan) -> OwnShares<'a> {
+        OwnShares {
+            plan,
             inputs: &self.d_inputs[..self.count * self.ew],
+            ends: plan.predicts_relations.then_some(&self.prediction.d_ends),
             penalty: spec.regularizer,
             lanes: spec.model.entity_lanes(),
         }

@@ -25,14 +25,6 @@ impl<S: Simd> Vector<S> {
         Vector::new(simd, simd.splat_f32s(value))
     }
 
-    /// `self` · `factor` + `summand`, rounded once where the processor does.
-    #[inline(always)]
-    pub fn times_plus(self, factor: Vector<S>, summand: Vector<S>) -> Vector<S> {
-        self.of(self
-            .simd
-            .mul_add_e_f32s(self.values, factor.values, summand.values))
-    }
-
     #[inline(always)]
     fn of(self, values: S::f32s) -> Vector<S> {
         Vector { values, ..self }
@@ -124,26 +116,26 @@ impl<S: Simd> Lane for Vector<S> {
         self.of(simd.select_f32s(is_zero, zero, one))
     }
 
+    #[inline(always)]
+    fn times_plus(self, factor: Vector<S>, summand: Vector<S>) -> Vector<S> {
+        self.of(self
+            .simd
+            .mul_add_e_f32s(self.values, factor.values, summand.values))
+    }
+
     /// The same steps as [`f32`]'s, or one from the guess that x86 has an instruction for.
     #[inline(always)]
     fn inverse_sqrt(self) -> Vector<S> {
         let simd = self.simd;
-        let half = self * self.constant(0.5);
-        #[cfg(target_arch = "x86_64")]
-        if let Some(v4) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
-            // Here they are of one size.
-            let values: pulp::f32x16 = bytemuck::cast(self.values);
-            let guess = v4.avx512f._mm512_rsqrt14_ps(pulp::cast(values));
-            let guess: pulp::f32x16 = pulp::cast(guess);
-            let y = self.of(bytemuck::cast(guess));
-            return y * (-(half * y)).times_plus(y, self.constant(1.5));
+        if let Some(y) = self.guess_of_14_bits() {
+            return (y * self.constant(0.5)).times_plus(self.lacks(y), y);
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V3>() {
             let values: pulp::f32x8 = bytemuck::cast(self.values);
             let y = self.of(bytemuck::cast(v3.approx_reciprocal_sqrt_f32x8(values)));
             // Eleven bits, of which a step of third order makes 33.
-            let lacks = (-(self * y)).times_plus(y, self.constant(1.0));
+            let lacks = self.lacks(y);
             let step = lacks.times_plus(self.constant(0.375), self.constant(0.5));
             return (y * lacks).times_plus(step, y);
         }
@@ -151,11 +143,47 @@ impl<S: Simd> Lane for Vector<S> {
         let halved = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(1));
         let guess = simd.sub_u32s(simd.splat_u32s(0x5f37_5a86), halved);
         let mut y = self.of(simd.transmute_f32s_u32s(guess));
-        let three_halves = self.constant(1.5);
+        let (half, three_halves) = (self * self.constant(0.5), self.constant(1.5));
         for _ in 0..3 {
             y = y * (-(half * y)).times_plus(y, three_halves);
         }
         y
+    }
+
+    /// One step from `self` times the guess, which is the root's guess.
+    #[inline(always)]
+    fn root(self) -> Vector<S> {
+        match self.guess_of_14_bits() {
+            Some(y) => {
+                let root = self * y;
+                let lacks = (-root).times_plus(y, self.constant(1.0));
+                (root * self.constant(0.5)).times_plus(lacks, root)
+            }
+            None => (self * self.inverse_sqrt()).abs(),
+        }
+    }
+}
+
+impl<S: Simd> Vector<S> {
+    /// A guess of the inverse root, where the processor has an instruction for one that a single step
+    /// of Newton's method is enough for.
+    #[inline(always)]
+    fn guess_of_14_bits(self) -> Option<Vector<S>> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v4) = (&self.simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
+            // Here they are of one size.
+            let values: pulp::f32x16 = bytemuck::cast(self.values);
+            let guess = v4.avx512f._mm512_rsqrt14_ps(pulp::cast(values));
+            let guess: pulp::f32x16 = pulp::cast(guess);
+            return Some(self.of(bytemuck::cast(guess)));
+        }
+        None
+    }
+
+    /// What a guess `y` of the inverse root lacks: 1 − self · y².
+    #[inline(always)]
+    fn lacks(self, y: Vector<S>) -> Vector<S> {
+        (-(self * y)).times_plus(y, self.constant(1.0))
     }
 }
 

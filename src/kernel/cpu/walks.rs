@@ -6,11 +6,10 @@
 //! candidates and a row's places are listed, whatever the number of threads. Wider rows go by
 //! [`sampled`](super::sampled).
 //!
-//! A whole step reads rows where the table has them, and applies the optimizer to each as soon as its
-//! gradient is summed ([`whole`]): neither rows nor gradients of entities are copied.
+//! A [whole step](super::whole) reads rows where the table has them, and applies the optimizer to each as
+//! soon as its gradient is summed: neither rows nor gradients of entities are copied.
 
 mod rows;
-mod whole;
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -26,7 +25,7 @@ use super::vector::Vector;
 use super::{BLOCK, Workspace};
 use crate::kernel::StepSpec;
 use crate::loss::MASKED;
-use crate::model::Similarity;
+use crate::model::{Lane, Similarity};
 use crate::sampler::{Candidates, Plan};
 
 /// Bytes that a query's candidates may take.
@@ -201,10 +200,7 @@ fn score<S: Simd, C: Compare>(simd: S, query: &[f32], row: &[f32], sums: &mut [f
         let mut total = zero(simd);
         for (q, e) in q.chunks_exact(per_vector).zip(e.chunks_exact(per_vector)) {
             let (q, e) = (Vector::new(simd, q[u]), Vector::new(simd, e[u]));
-            total = match C::SIMILARITY {
-                Similarity::Dot => q.times_plus(e, total),
-                similarity => total + similarity.term([q, zero(simd)], [e, zero(simd)]),
-            };
+            total = C::SIMILARITY.add_term(1, [q, zero(simd)], [e, zero(simd)], total);
         }
         *sum = total.values;
     }

@@ -3,24 +3,17 @@
 use pulp::Simd;
 
 use super::{Pairs, REGISTERS, sum_gradients};
-use crate::kernel::cpu::grad_rows::add_inputs;
-use crate::kernel::cpu::regularize::regularize;
+use crate::kernel::cpu::grad_rows::OwnShares;
 use crate::kernel::cpu::score_pairs::{Compare, Compared};
-use crate::model::Lanes;
-use crate::optim::Regularizer;
-use crate::sampler::{Candidates, Place, Plan};
+use crate::sampler::{Candidates, Place};
 
-/// What the rows of a plan add up: as candidates, as inputs of queries, and for the regularizer.
+/// What the rows of a plan add up: as candidates, and what else they do.
 pub(in crate::kernel::cpu) struct RowWalk<'a> {
-    pub plan: &'a Plan,
     pub width: usize,
     pub queries: &'a [f32],
     /// Queries × candidates.
     pub coefficients: &'a [f32],
-    /// What queries leave for their inputs.
-    pub inputs: &'a [f32],
-    pub penalty: Regularizer,
-    pub lanes: Lanes,
+    pub shares: OwnShares<'a>,
 }
 
 impl RowWalk<'_> {
@@ -37,16 +30,16 @@ impl RowWalk<'_> {
     ) {
         let Candidates::Sampled {
             chunk, negatives, ..
-        } = self.plan.candidates
+        } = self.shares.plan.candidates
         else {
             return;
         };
-        let rows = &self.plan.entities;
+        let plan = self.shares.plan;
         let pairs = PlacePairs {
-            places: rows.places_of(i),
+            places: plan.entities.places_of(i),
             chunk,
             negatives,
-            queries: self.plan.queries.len(),
+            queries: plan.queries.len(),
             coefficients: self.coefficients,
         };
         let query = |q: u32| &self.queries[q as usize * self.width..][..self.width];
@@ -58,9 +51,7 @@ impl RowWalk<'_> {
             pairs.each(|c, q| listed.push((c, q)));
             sum_gradients::<S, C>(simd, row, &listed[..], query, out);
         }
-        add_inputs(self.inputs, pairs.places, out);
-        let strength = self.penalty.entity * rows.penalty[i];
-        regularize(self.penalty.kind, self.lanes, strength, row, out);
+        self.shares.add(i, row, out);
     }
 }
 
