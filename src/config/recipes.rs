@@ -43,6 +43,7 @@ recipes![
     "fb15k-237-transe-libkge",
     "wn18rr-complex-n3",
     "wn18rr-complex-n3-rank25",
+    "wn18rr-complex-n3-rank100",
     "wn18rr-complex-n3-published",
     "wn18rr-complex-n3-rp-published",
     "wn18rr-distmult",

@@ -18,13 +18,13 @@ pub(super) fn loss(
     weight: f32,
     slopes: &mut Vec<f32>,
 ) -> f32 {
-    if similarity == Similarity::NegativeL2 {
-        slopes.clear();
-        slopes.extend(scores.iter().map(|&s| similarity.slope(s)));
-    }
     simd(
         #[inline(always)]
         || {
+            if similarity == Similarity::NegativeL2 {
+                slopes.clear();
+                slopes.extend(scores.iter().map(|&s| similarity.slope(s)));
+            }
             let value = loss.row(scores, positives, weight);
             if similarity == Similarity::NegativeL2 {
                 for (s, slope) in scores.iter_mut().zip(slopes.iter()) {
