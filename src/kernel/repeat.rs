@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Backend, KernelError, Places, Table, TableSpec, check, gpu};
+use super::{Backend, KernelError, Places, Table, TableSpec, check, cpu, gpu};
 use crate::optim::OptimizerStep;
 
 /// Distinct rows of a table and a gradient for each, where the engine wants them.
@@ -20,9 +20,9 @@ pub enum RowBatch {
         /// Which of the rows are in each shard.
         stretches: Vec<Range<usize>>,
         /// A gradient row for each, flat and row-major.
-        gradients: Vec<f32>,
+        gradients: cpu::Values,
         /// Where gathered rows go.
-        gathered: Vec<f32>,
+        gathered: cpu::Values,
     },
     /// In an adapter's memory.
     Gpu(gpu::RowBatch),
@@ -45,8 +45,8 @@ impl Backend {
                     places: rows.iter().map(place).collect(),
                     rows,
                     stretches,
-                    gradients,
-                    gathered: Vec::new(),
+                    gradients: gradients[..].into(),
+                    gathered: cpu::Values::default(),
                 })
             }
             (Backend::Gpu(engine), Table::Gpu(_)) => {
@@ -111,18 +111,27 @@ impl Backend {
         batches: &mut [RowBatch],
         times: usize,
     ) -> Result<Option<f64>, KernelError> {
-        match (self, table) {
+        let (engine, table) = match (self, table) {
             (Backend::Gpu(engine), Table::Gpu(table)) => {
                 return engine.repeat_gather(table, &on_gpu(batches)?, times);
             }
             (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
-            (Backend::Cpu(_), _) => {}
-        }
+            (Backend::Cpu(engine), Table::Cpu(table)) => (engine, table),
+            (Backend::Cpu(_), _) => return Err(KernelError::ForeignTable { engine: "CPU" }),
+        };
         let count = batches.len().max(1);
         for i in 0..times {
             match batches.get_mut(i % count) {
-                Some(RowBatch::Cpu { rows, gathered, .. }) => {
-                    self.read_rows(table, rows, gathered)?;
+                Some(RowBatch::Cpu {
+                    rows,
+                    gradients,
+                    gathered,
+                    ..
+                }) => {
+                    if gathered.len() < gradients.len() {
+                        *gathered = gradients.clone();
+                    }
+                    engine.read_rows(table, rows, gathered)?;
                 }
                 Some(RowBatch::Gpu(_)) => {
                     return Err(KernelError::ForeignTable { engine: "CPU" });
@@ -208,7 +217,7 @@ mod tests {
                 (RowBatch::Gpu(batch), Backend::Gpu(engine)) => {
                     assert_eq!(batch.read_gathered(engine.gpu()).unwrap(), read);
                 }
-                (RowBatch::Cpu { gathered, .. }, _) => assert_eq!(*gathered, read),
+                (RowBatch::Cpu { gathered, .. }, _) => assert_eq!(gathered[..], read[..]),
                 _ => panic!("batches are made for their backend"),
             }
         }
