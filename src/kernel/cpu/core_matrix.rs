@@ -7,7 +7,7 @@ use super::gemm::{Matrix, Out};
 use super::pull::pull;
 use super::table::View;
 
-/// Rows of the core, and relations, that one task works on, at least. No sum depends on how many.
+/// Rows of the core, and the fewest relations, that one task works on. No sum depends on how many.
 const ROWS: usize = 512;
 const RELATIONS: usize = 16;
 

@@ -73,7 +73,7 @@ impl Workspace {
     }
 
     /// Forward, and backward but for what rows are beside candidates: each row along its queries, a
-    /// segment at a time.
+    /// segment at a time. Rows lie in the order of the plan where candidates have dropout.
     pub(super) fn go_by_row(
         &mut self,
         spec: &StepSpec,
