@@ -1,6 +1,6 @@
 //! Optimizers, learning-rate schedules and regularizers: what happens to a row once its gradient
-//! is known. The optimizers here are the oracle and the CPU twin's inner loop; `shaders/update.wgsl`
-//! holds the same formulas.
+//! is known. The optimizers here are the oracle, and their formulas what the CPU twin goes by
+//! (`kernel/cpu/optimize.rs`); `shaders/update.wgsl` holds the same.
 
 mod regularizer;
 mod schedule;
@@ -8,7 +8,7 @@ mod schedule;
 pub use regularizer::{Regularizer, RegularizerKind};
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 
-use crate::model::Real;
+use crate::model::{Lane, Real};
 use crate::rng::{Purpose, key};
 
 /// The optimizers there are.
@@ -89,42 +89,60 @@ impl OptimizerStep {
 
     /// Applies a gradient to a row. `first` and `second` are the row's slices of the state tables
     /// (see [`OptimizerKind::state_widths`]); those the optimizer has not are empty.
-    #[inline(always)]
     pub fn apply<F: Real>(self, row: &mut [F], gradient: &[F], first: &mut [F], second: &mut [F]) {
-        let rate = F::of(f64::from(self.rate));
+        let mut rate = F::of(f64::from(self.rate));
+        let values = row.iter_mut().zip(gradient);
         match self.kind {
-            OptimizerKind::Sgd => {
-                for (p, &g) in row.iter_mut().zip(gradient) {
-                    *p = *p - rate * g;
-                }
-            }
+            OptimizerKind::Sgd => values.for_each(|(p, &g)| *p = sgd(rate, *p, g)),
             OptimizerKind::Adagrad => {
-                for ((p, &g), s) in row.iter_mut().zip(gradient).zip(first) {
-                    *s += g * g;
-                    *p = *p - rate * g / (s.sqrt() + F::of(ADAGRAD_EPSILON));
+                for ((p, &g), s) in values.zip(first) {
+                    (*p, *s) = adagrad(rate, *p, g, *s);
                 }
             }
             OptimizerKind::RowAdagrad => {
-                let mut square = F::ZERO;
-                for &g in gradient {
-                    square += g * g;
-                }
-                first[0] += square / F::of(gradient.len() as f64);
-                let step = rate / (first[0].sqrt() + F::of(ADAGRAD_EPSILON));
-                for (p, &g) in row.iter_mut().zip(gradient) {
-                    *p = *p - step * g;
-                }
+                rate = row_adagrad_rate(rate, gradient, &mut first[0]);
+                values.for_each(|(p, &g)| *p = sgd(rate, *p, g));
             }
             OptimizerKind::Adam => {
-                let (b1, b2) = (F::of(f64::from(BETA1)), F::of(f64::from(BETA2)));
-                for (((p, &g), m), v) in row.iter_mut().zip(gradient).zip(first).zip(second) {
-                    *m = b1 * *m + (F::ONE - b1) * g;
-                    *v = b2 * *v + (F::ONE - b2) * g * g;
-                    *p = *p - rate * *m / (v.sqrt() + F::of(ADAM_EPSILON));
+                for (((p, &g), m), v) in values.zip(first).zip(second) {
+                    (*p, *m, *v) = adam(rate, *p, g, [*m, *v]);
                 }
             }
         }
     }
+}
+
+/// What a value becomes.
+#[inline(always)]
+pub(crate) fn sgd<L: Lane>(rate: L, p: L, g: L) -> L {
+    p - rate * g
+}
+
+/// What a value and its sum of squares become.
+#[inline(always)]
+pub(crate) fn adagrad<L: Lane>(rate: L, p: L, g: L, s: L) -> (L, L) {
+    let s = s + g * g;
+    (p - rate * g / (s.sqrt() + s.constant(ADAGRAD_EPSILON)), s)
+}
+
+/// The rate at which a row goes on as by SGD, its sum of mean squares being brought up to date.
+#[inline(always)]
+pub(crate) fn row_adagrad_rate<F: Real>(rate: F, gradient: &[F], sum: &mut F) -> F {
+    let mut square = F::ZERO;
+    for &g in gradient {
+        square += g * g;
+    }
+    *sum += square / F::of(gradient.len() as f64);
+    rate / (sum.sqrt() + F::of(ADAGRAD_EPSILON))
+}
+
+/// What a value and its two moments become.
+#[inline(always)]
+pub(crate) fn adam<L: Lane>(rate: L, p: L, g: L, [m, v]: [L; 2]) -> (L, L, L) {
+    let constant = |x: f32| g.constant(f64::from(x));
+    let m = constant(BETA1) * m + constant(1.0 - BETA1) * g;
+    let v = constant(BETA2) * v + constant(1.0 - BETA2) * g * g;
+    (p - rate * m / (v.sqrt() + v.constant(ADAM_EPSILON)), m, v)
 }
 
 #[cfg(test)]

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use half::f16;
 use half::vec::HalfBitsVecExt;
 
+use super::prefetch::{LINE, RowLines};
 use super::table::Shard;
 use crate::kernel::{Column, TableSpec};
 
 /// Bytes of a large page, on most systems.
 const LARGE: usize = 2 << 20;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Rows of a table, or gradients of some. They begin where a cache line begins, so that no row of
 /// 16·n values shares one with its neighbours; if they are many, where a large page begins.
@@ -157,6 +156,8 @@ pub(super) struct SharedRows<'a> {
     half_width: usize,
     names: Arc<[u32]>,
     widths: [usize; 3],
+    /// Those of the columns that there are.
+    asked: [Option<RowLines>; 3],
     rows: usize,
     shard: PhantomData<&'a mut Shard>,
 }
@@ -186,9 +187,17 @@ impl<'a> SharedRows<'a> {
                 "a shard's columns have its rows"
             );
         }
+        let columns = columns.map(|column| column.as_mut_ptr());
+        let halves = shard.halves.as_mut_ptr();
+        let mut asked =
+            [0, 1, 2].map(|c| (widths[c] > 0).then(|| RowLines::new(columns[c], widths[c])));
+        if half_width > 0 {
+            asked[0] = Some(RowLines::new(halves, half_width));
+        }
         SharedRows {
-            columns: columns.map(|column| column.as_mut_ptr()),
-            halves: shard.halves.as_mut_ptr(),
+            columns,
+            halves,
+            asked,
             half_width,
             names: Arc::clone(&shard.names),
             widths,
@@ -249,59 +258,15 @@ impl<'a> SharedRows<'a> {
         }
     }
 
-    /// Asks for a row that is needed soon, for the second cache: there it was faster than in the
-    /// first (benches/NOTES.md).
+    /// Asks for a row that is needed soon.
     #[inline(always)]
     pub fn prefetch(&self, row: usize) {
         if row < self.rows {
-            let halves = self.halves.wrapping_add(row * self.half_width);
-            prefetch::<_, SECOND>(halves, self.half_width);
-            for (column, width) in self.columns.iter().zip(self.widths) {
-                prefetch::<_, SECOND>(column.wrapping_add(row * width), width);
+            for column in self.asked.iter().flatten() {
+                column.ask(row);
             }
         }
     }
-}
-
-/// Which cache something is asked for, as `_mm_prefetch` numbers them.
-const FIRST: i32 = 3;
-const SECOND: i32 = 2;
-
-/// Asks for `len` values from `start` on.
-#[inline(always)]
-fn prefetch<T, const CACHE: i32>(start: *const T, len: usize) {
-    // A column that is not there has no address.
-    #[cfg(target_arch = "x86_64")]
-    if len > 0 {
-        use std::arch::x86_64::_mm_prefetch;
-        let end = start.wrapping_add(len);
-        let mut line = start.wrapping_byte_sub(start.addr() % LINE);
-        while line < end {
-            // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-            unsafe { _mm_prefetch::<CACHE>(line.cast()) };
-            line = line.wrapping_byte_add(LINE);
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
-}
-
-/// Asks for the cache line of an address, be it valid or not.
-#[inline(always)]
-pub(super) fn prefetch_line<T>(address: *const T) {
-    prefetch::<_, FIRST>(address, 1);
-}
-
-/// Asks for values that are read after the next ones.
-#[inline(always)]
-pub(super) fn prefetch_later<T>(values: &[T]) {
-    prefetch::<_, SECOND>(values.as_ptr(), values.len());
-}
-
-/// Asks for the values of a row that is read soon.
-#[inline(always)]
-pub(in crate::kernel) fn prefetch_row<T>(row: &[T]) {
-    prefetch::<_, FIRST>(row.as_ptr(), row.len());
 }
 
 #[cfg(test)]

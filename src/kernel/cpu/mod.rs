@@ -6,6 +6,7 @@ mod average;
 mod block;
 mod candidate_dropout;
 mod core_matrix;
+mod distinct;
 mod dropout;
 mod gemm;
 mod grad_candidates_all;
@@ -15,9 +16,11 @@ mod grad_rows;
 mod loss;
 mod matrix;
 mod memory;
+mod optimize;
 mod pair_query;
 mod pair_query_backward;
 mod pairs;
+mod prefetch;
 mod product;
 mod pull;
 mod push;
@@ -48,13 +51,14 @@ mod widen;
 mod write_rows;
 
 pub use memory::Values;
-pub(super) use memory::prefetch_row;
+pub(super) use prefetch::prefetch_row;
 pub use push::{copy_square_sum, square_sum};
 pub use table::Table;
 
 use std::ops::Range;
 
-use self::update::{DistinctRows, Gradients, update};
+use self::distinct::DistinctRows;
+use self::update::{Gradients, update};
 use super::{Column, KernelError, ShardLayout, StepSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};

@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use super::memory::{Values, prefetch_row};
+use super::memory::Values;
+use super::prefetch::prefetch_row;
 use crate::model::{Lanes, Model, Similarity, lane_count};
 use crate::sampler::{Candidates, Place, Plan};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use rayon::prelude::*;
 
 use super::BLOCK;
-use super::memory::prefetch_row;
+use super::prefetch::prefetch_row;
 use super::table::{Shard, Table, View};
 use crate::kernel::{Column, ShardLayout, TableSpec};
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that are at work which could be shared.
@@ -29,7 +29,7 @@ impl Drop for Busy {
     }
 }
 
-/// Does the work of all items, in blocks of at most `block`, on this thread and, if `worth` the
+/// Does the work of all items, in blocks of at least `block`, on this thread and, if `worth` the
 /// while, on those of the pool. Where several threads are busy at once, as the workers of an
 /// asynchronous run are, each does its own: that is as fast, and wakes nobody. Nor does this
 /// thread ever wait for one that has not woken up when all is done.
@@ -42,53 +42,68 @@ pub(super) fn share(
     worth: bool,
     work: impl Fn(Range<usize>) + Sync,
 ) {
-    let helpers = match worth && busy.alone() {
-        true => {
-            let blocks = items.div_ceil(block);
-            rayon::current_num_threads().min(blocks).saturating_sub(1)
+    let blocks = if worth { items.div_ceil(block) } else { 0 };
+    Helpers::call(busy, blocks).share(items, block, work);
+}
+
+/// Threads of the pool that have been called to share some work. They take a while to wake up, in
+/// which this thread may prepare the work.
+pub(super) struct Helpers(Option<Closing>);
+
+impl Helpers {
+    /// Calls as many as are of use for so many blocks, if nobody else is busy. Until they are given
+    /// work or dropped they wait: what this thread does in between must be short, and must not need
+    /// the pool.
+    pub fn call(busy: &Busy, blocks: usize) -> Helpers {
+        let helpers = rayon::current_num_threads().min(blocks).saturating_sub(1);
+        if helpers == 0 || !busy.alone() {
+            return Helpers(None);
         }
-        false => 0,
-    };
-    if helpers == 0 {
-        return work(0..items);
+        let gate = Arc::new(Gate::default());
+        for _ in 0..helpers {
+            let gate = Arc::clone(&gate);
+            rayon::spawn(move || {
+                if let Some(inside) = gate.enter()
+                    && let Some(task) = inside.wait()
+                {
+                    // SAFETY: the gate has the task, and `Closing` does not let go of it while
+                    // anybody is inside. The lifetime and the closure behind it are only forgotten.
+                    let task: &Task<'_> = unsafe { &*task.cast() };
+                    task.drain();
+                }
+            });
+        }
+        Helpers(Some(Closing(gate)))
     }
-    let task = Task {
-        work: &work,
-        items,
-        block,
-        next: AtomicUsize::new(0),
-        panic: Mutex::new(None),
-    };
-    let gate = Arc::new(Gate::default());
-    let address = Address(std::ptr::from_ref(&task).cast::<()>());
-    for _ in 0..helpers {
-        let gate = Arc::clone(&gate);
-        rayon::spawn(move || {
-            if let Some(_inside) = gate.enter() {
-                let Address(task) = { address };
-                // SAFETY: the gate was open, and `Closing` does not let go of the task while
-                // anybody is inside. The lifetime and the closure behind it are only forgotten.
-                let task: &Task<'_> = unsafe { &*task.cast() };
-                task.drain();
-            }
-        });
-    }
-    {
-        let _closing = Closing(&gate);
+
+    /// Does the work of all items together with them, as [`share`] says.
+    pub fn share(self, items: usize, block: usize, work: impl Fn(Range<usize>) + Sync) {
+        let Helpers(Some(closing)) = self else {
+            return work(0..items);
+        };
+        let task = Task {
+            work: &work,
+            items,
+            block,
+            next: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+        };
+        closing.0.open(std::ptr::from_ref(&task).cast());
         task.drain();
-    }
-    let panic = task.panic.into_inner();
-    if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
-        resume_unwind(panic);
+        drop(closing);
+        let panic = task.panic.into_inner();
+        if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
+        }
     }
 }
 
-/// What a call of [`share`] has on its stack.
+/// What a call of [`Helpers::share`] has on its stack.
 struct Task<'a> {
     work: &'a (dyn Fn(Range<usize>) + Sync),
     items: usize,
     block: usize,
-    /// The first block that nobody has taken.
+    /// The first item that nobody has taken.
     next: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -96,30 +111,40 @@ struct Task<'a> {
 impl Task<'_> {
     /// Takes blocks until there are none.
     fn drain(&self) {
-        let blocks = || loop {
-            let first = self.next.fetch_add(1, Ordering::Relaxed) * self.block;
-            if first >= self.items {
-                break;
+        let blocks = || {
+            while let Some(block) = self.take() {
+                (self.work)(block);
             }
-            (self.work)(first..self.items.min(first + self.block));
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(blocks)) {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(panic);
         }
     }
+
+    /// A block: large ones first, as every block has to get going; small ones last, so that all
+    /// threads are done at the same time.
+    fn take(&self) -> Option<Range<usize>> {
+        let shares = 2 * rayon::current_num_threads();
+        let end = |first: usize| {
+            let rest = self.items - first;
+            first + (rest / shares).max(self.block).min(rest)
+        };
+        let taken = (self.next).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
+            (first < self.items).then(|| end(first))
+        });
+        taken.ok().map(|first| first..end(first))
+    }
 }
 
-/// The address of a [`Task`].
-#[derive(Clone, Copy)]
-struct Address(*const ());
-
-// SAFETY: a task is made to be used by several threads; `Gate` says until when.
-unsafe impl Send for Address {}
-
-/// Who may look at a task: helpers enter while it is open.
+/// Who may look at a task: helpers enter while it is not closed, and wait for the task.
 #[derive(Default)]
-struct Gate(AtomicUsize);
+struct Gate {
+    /// [`CLOSED`], and how many helpers are inside.
+    state: AtomicUsize,
+    /// A [`Task`], once there is one.
+    task: AtomicPtr<()>,
+}
 
 /// Marks a gate as closed; below it, the helpers inside are counted.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -128,38 +153,63 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 struct Inside<'a>(&'a Gate);
 
 /// Closes the gate when dropped, and waits for those inside.
-struct Closing<'a>(&'a Gate);
+struct Closing(Arc<Gate>);
 
 impl Gate {
     fn enter(&self) -> Option<Inside<'_>> {
-        let before = self.0.fetch_add(1, Ordering::Acquire);
+        let before = self.state.fetch_add(1, Ordering::Acquire);
         // Dropped again where it is closed.
         let inside = Inside(self);
         (before & CLOSED == 0).then_some(inside)
+    }
+
+    fn open(&self, task: *const ()) {
+        self.task.store(task.cast_mut(), Ordering::Release);
+    }
+}
+
+impl Inside<'_> {
+    /// The task, unless the gate closes without one.
+    fn wait(&self) -> Option<*const ()> {
+        let Inside(Gate { state, task }) = self;
+        let mut spins = 0;
+        while state.load(Ordering::Acquire) & CLOSED == 0 {
+            let task = task.load(Ordering::Acquire);
+            if !task.is_null() {
+                return Some(task.cast_const());
+            }
+            spin(&mut spins);
+        }
+        None
     }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Release);
+        self.0.state.fetch_sub(1, Ordering::Release);
     }
 }
 
-impl Drop for Closing<'_> {
+impl Drop for Closing {
     fn drop(&mut self) {
-        let Gate(state) = self.0;
+        let state = &self.0.state;
         let mut inside = state.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED;
         let mut spins = 0;
         // No longer than a block takes.
         while inside > 0 {
-            spins += 1;
-            if spins % 128 == 0 {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
+            spin(&mut spins);
             inside = state.load(Ordering::Acquire) & !CLOSED;
         }
+    }
+}
+
+/// Waits a moment, for something that is soon there.
+fn spin(spins: &mut u32) {
+    *spins += 1;
+    if spins.is_multiple_of(128) {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 
@@ -187,9 +237,26 @@ mod tests {
         let busy = Busy::enter();
         for bad in 0..8 {
             let panicked = catch_unwind(AssertUnwindSafe(|| {
-                share(&busy, 8, 1, true, |range| assert!(range.start != bad));
+                share(&busy, 8, 1, true, |mut items| {
+                    assert!(items.all(|i| i != bad))
+                });
             }));
             assert!(panicked.is_err());
         }
+    }
+
+    #[test]
+    fn helpers_that_are_not_needed_leave() {
+        let busy = Busy::enter();
+        for _ in 0..200 {
+            drop(Helpers::call(&busy, 8));
+        }
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _called = Helpers::call(&busy, 8);
+            panic!("while it is prepared");
+        }));
+        assert!(panicked.is_err());
+        // Threads of the pool are there again.
+        rayon::broadcast(|_| ());
     }
 }

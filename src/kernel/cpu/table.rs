@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use half::f16;
 
-use super::memory::{Values, prefetch_row, zero_halves};
+use super::memory::{Values, zero_halves};
+use super::prefetch::prefetch_row;
 use super::room;
 use super::share::{Busy, share};
 use crate::kernel::dtype::{narrow, widen};

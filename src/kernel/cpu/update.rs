@@ -1,85 +1,28 @@
 //! `update`: the optimizer, on some or all rows of a shard, from one gradient or from the average
 //! of several.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use pulp::{Simd, WithSimd};
+
 use super::Table;
-use super::memory::{SharedRows, prefetch_row};
-use super::share::{Busy, share};
-use super::simd::simd;
+use super::distinct::{DistinctRows, TableBlock};
+use super::memory::SharedRows;
+use super::optimize::optimize;
+use super::prefetch::{RowLines, prefetch_later};
+use super::share::{Busy, Helpers};
 use super::table::{Part, Shard};
 use super::widen::HalfRow;
 use crate::kernel::merge::{self, Merge};
 use crate::kernel::{KernelError, Places, TableSpec};
-use crate::optim::OptimizerStep;
+use crate::optim::{OptimizerKind, OptimizerStep};
 
 /// Updates of fewer values than this are not worth waking other threads.
 pub(super) const INLINE: usize = 1 << 18;
-/// Rows that a thread takes at a time: many more than are asked for ahead.
+/// Fewer rows than this no thread takes: many more than are asked for ahead.
 const BLOCK: usize = 256;
 /// Parts of a shard that large pushes are cut into: enough to share evenly.
 const PARTS: usize = 8;
-/// Values of rows that are asked for ahead of their use.
-const AHEAD: usize = 32 * 128;
-
-/// How many rows of so many values are asked for ahead of their use.
-pub(super) fn ahead(width: usize) -> usize {
-    (AHEAD / width).clamp(1, 32)
-}
-
-/// The rows that an update is for, each of them once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DistinctRows<'a> {
-    places: Places<'a>,
-    base: u32,
-}
-
-impl<'a> DistinctRows<'a> {
-    /// All rows of a shard.
-    pub const ALL: DistinctRows<'static> = DistinctRows {
-        places: Places::All,
-        base: 0,
-    };
-
-    /// Ascending rows of the shard that starts with row `base`.
-    ///
-    /// # Errors
-    /// [`KernelError::Repeated`] if they do not ascend.
-    pub fn ascending(
-        spec: &TableSpec,
-        rows: &'a [u32],
-        base: usize,
-    ) -> Result<DistinctRows<'a>, KernelError> {
-        if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(KernelError::Repeated {
-                table: spec.name,
-                row: pair[1],
-            });
-        }
-        Ok(DistinctRows {
-            places: Places::Listed(rows),
-            base: base as u32,
-        })
-    }
-
-    /// The places of a merge, or of what [`Merger::distinct`] found distinct.
-    fn known(places: &'a [u32]) -> DistinctRows<'a> {
-        DistinctRows {
-            places: Places::Listed(places),
-            base: 0,
-        }
-    }
-
-    /// The place of the row at index `i`.
-    #[inline(always)]
-    pub fn place(&self, i: usize) -> usize {
-        match self.places {
-            Places::All => i,
-            Places::Listed(rows) => (rows[i] - self.base) as usize,
-        }
-    }
-}
 
 /// Where the gradient of every row comes from.
 #[derive(Clone, Copy, Debug)]
@@ -87,12 +30,7 @@ pub(super) enum Gradients<'a> {
     /// One row each, in the order of the rows.
     Rows(&'a [f32]),
     /// The weighted sum of what was pushed for it.
-    Average {
-        /// The lists of what was pushed; where every push has all rows, none.
-        merge: Option<&'a Merge>,
-        /// Rows and weight of every push.
-        pushes: &'a [(&'a [f32], f32)],
-    },
+    Average(Average<'a>),
 }
 
 impl Gradients<'_> {
@@ -100,55 +38,55 @@ impl Gradients<'_> {
     fn values(&self) -> usize {
         match self {
             Gradients::Rows(rows) => rows.len(),
-            Gradients::Average { pushes, .. } => pushes.iter().map(|(rows, _)| rows.len()).sum(),
+            Gradients::Average(Average { pushes, .. }) => {
+                pushes.iter().map(|(rows, _)| rows.len()).sum()
+            }
         }
     }
+}
 
-    /// Asks for what the gradient of the row at index `i` is made of, where the hardware does not
-    /// see it coming.
+/// Weighted sums of what was pushed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Average<'a> {
+    /// The lists of what was pushed; where every push has all rows, none.
+    merge: Option<&'a Merge>,
+    /// Rows and weight of every push.
+    pushes: &'a [(&'a [f32], f32)],
+}
+
+impl Average<'_> {
+    /// Asks for what the gradient of the row at index `i` is made of.
     #[inline(always)]
     fn prefetch(&self, i: usize, width: usize) {
-        match *self {
-            Gradients::Rows(_) => {}
-            Gradients::Average { merge, pushes } => match merge {
-                Some(merge) => {
-                    for source in merge.sources_of(i) {
-                        let rows = pushes[source.push as usize].0;
-                        prefetch_row(&rows[source.row as usize * width..][..width]);
-                    }
+        let row = |rows: &[f32], row: usize| prefetch_later(&rows[row * width..][..width]);
+        match self.merge {
+            Some(merge) => {
+                for source in merge.sources_of(i) {
+                    row(self.pushes[source.push as usize].0, source.row as usize);
                 }
-                None => {
-                    for (rows, _) in pushes {
-                        prefetch_row(&rows[i * width..][..width]);
-                    }
-                }
-            },
+            }
+            None => self.pushes.iter().for_each(|(rows, _)| row(rows, i)),
         }
     }
 
     /// The gradient of the row at index `i`.
     #[inline(always)]
-    fn row<'b>(&'b self, i: usize, width: usize, sum: &'b mut [f32]) -> &'b [f32] {
-        match *self {
-            Gradients::Rows(rows) => &rows[i * width..][..width],
-            Gradients::Average { merge, pushes } => {
-                sum.fill(0.0);
-                let mut add = |(rows, weight): (&[f32], f32), row: usize| {
-                    let row = &rows[row * width..][..width];
-                    for (s, &g) in sum.iter_mut().zip(row) {
-                        *s += weight * g;
-                    }
-                };
-                match merge {
-                    Some(merge) => {
-                        for source in merge.sources_of(i) {
-                            add(pushes[source.push as usize], source.row as usize);
-                        }
-                    }
-                    None => pushes.iter().for_each(|&push| add(push, i)),
-                }
-                sum
+    fn sum(&self, i: usize, sum: &mut [f32]) {
+        let width = sum.len();
+        sum.fill(0.0);
+        let mut add = |(rows, weight): (&[f32], f32), row: usize| {
+            let row = &rows[row * width..][..width];
+            for (s, &g) in sum.iter_mut().zip(row) {
+                *s += weight * g;
             }
+        };
+        match self.merge {
+            Some(merge) => {
+                for source in merge.sources_of(i) {
+                    add(self.pushes[source.push as usize], source.row as usize);
+                }
+            }
+            None => self.pushes.iter().for_each(|&push| add(push, i)),
         }
     }
 }
@@ -161,71 +99,145 @@ pub(super) fn update(
     rows: DistinctRows<'_>,
     gradients: Gradients<'_>,
 ) {
-    apply(&Busy::enter(), step, spec, shard, rows, gradients);
+    let busy = Busy::enter();
+    let helpers = call(&busy, gradients.values(), spec.width);
+    apply(helpers, step, spec, shard, rows, gradients);
+}
+
+/// Calls helpers for an update from so many values of gradients.
+fn call(busy: &Busy, values: usize, width: usize) -> Helpers {
+    let blocks = match values >= INLINE {
+        true => (values / width).div_ceil(BLOCK),
+        false => 0,
+    };
+    Helpers::call(busy, blocks)
 }
 
 fn apply(
-    busy: &Busy,
+    helpers: Helpers,
     step: OptimizerStep,
     spec: &TableSpec,
     shard: &mut Shard,
     rows: DistinctRows<'_>,
     gradients: Gradients<'_>,
 ) {
-    let count = rows.places.count(shard.rows(spec));
-    let shared = SharedRows::new(shard, spec);
-    share(busy, count, BLOCK, gradients.values() >= INLINE, |items| {
-        // SAFETY: rows are distinct, and every index is in one part.
-        unsafe { apply_some(step, spec.width, &shared, rows, gradients, items) }
+    let count = rows.count(shard.rows(spec));
+    let shared = &SharedRows::new(shard, spec);
+    helpers.share(count, BLOCK, |items| {
+        // SAFETY: rows are distinct, and every index is handed out once.
+        let block = unsafe { TableBlock::new(shared, rows, items) };
+        apply_some(step, spec.width, block, gradients);
     });
 }
 
-/// Applies the optimizer to the rows at these indices.
-///
-/// # Safety
-/// Nobody else may use these rows at the same time.
-unsafe fn apply_some(
+/// Applies the optimizer to some rows.
+fn apply_some(step: OptimizerStep, width: usize, block: TableBlock<'_>, gradients: Gradients<'_>) {
+    let update = Update {
+        step,
+        width,
+        block,
+        gradients,
+    };
+    match update.block.shared.is_half() {
+        true => pulp::Arch::new().dispatch(HalfUpdate(update)),
+        false => pulp::Arch::new().dispatch(update),
+    }
+}
+
+/// An update of rows of `f32`.
+struct Update<'a> {
     step: OptimizerStep,
     width: usize,
-    shared: &SharedRows<'_>,
-    rows: DistinctRows<'_>,
-    gradients: Gradients<'_>,
-    items: Range<usize>,
-) {
-    let ahead = ahead(width);
-    let mut sum = match gradients {
-        Gradients::Rows(_) => Vec::new(),
-        Gradients::Average { .. } => vec![0.0; width],
-    };
-    let mut half = shared.is_half().then(|| HalfRow::new(width));
-    let ask = |i: usize| {
-        shared.prefetch(rows.place(i));
-        gradients.prefetch(i, width);
-    };
-    simd(
-        #[inline(always)]
-        || {
-            let end = items.end;
-            (items.start..end.min(items.start + ahead)).for_each(ask);
-            for i in items {
-                if i + ahead < end {
-                    ask(i + ahead);
-                }
-                let gradient = gradients.row(i, width, &mut sum);
-                // SAFETY: rows are distinct, and the caller keeps others away.
-                let [values, first, second] = unsafe { shared.row(rows.place(i)) };
-                match &mut half {
-                    None => step.apply(values, gradient, first, second),
-                    Some(half) => {
-                        let name = shared.name(rows.place(i));
-                        // SAFETY: as above.
-                        let halves = unsafe { shared.halves(rows.place(i)) };
-                        half.apply(step, halves, name, gradient, [first, second]);
-                    }
-                }
+    block: TableBlock<'a>,
+    gradients: Gradients<'a>,
+}
+
+impl WithSimd for Update<'_> {
+    type Output = ();
+
+    /// Every optimizer has a loop of its own: a loop for all of them has twice the instructions.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.step.kind {
+            OptimizerKind::Sgd => self.run(simd, OptimizerKind::Sgd),
+            OptimizerKind::Adagrad => self.run(simd, OptimizerKind::Adagrad),
+            OptimizerKind::RowAdagrad => self.run(simd, OptimizerKind::RowAdagrad),
+            OptimizerKind::Adam => self.run(simd, OptimizerKind::Adam),
+        }
+    }
+}
+
+impl Update<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, kind: OptimizerKind) {
+        let step = OptimizerStep { kind, ..self.step };
+        self.each(
+            #[inline(always)]
+            |_, row, gradient| optimize(simd, step, row, gradient),
+        );
+    }
+
+    /// Hands out the place of every row, the row and its gradient.
+    #[inline(always)]
+    fn each(self, mut update: impl FnMut(usize, [&mut [f32]; 3], &[f32])) {
+        let Update {
+            width,
+            block,
+            gradients,
+            ..
+        } = self;
+        let rows = block.rows;
+        match gradients {
+            Gradients::Rows(gradients) => {
+                let lines = RowLines::new(gradients.as_ptr(), width);
+                block.each(
+                    width,
+                    // They are read in order, but between rows of a table in any order not every processor
+                    // sees them coming.
+                    #[inline(always)]
+                    |i| lines.ask(i),
+                    #[inline(always)]
+                    |i, row| update(rows.place(i), row, &gradients[i * width..][..width]),
+                )
             }
-        },
-    );
+            Gradients::Average(average) => {
+                let mut sum = vec![0.0; width];
+                block.each(
+                    width,
+                    #[inline(always)]
+                    |i| average.prefetch(i, width),
+                    #[inline(always)]
+                    |i, row| {
+                        average.sum(i, &mut sum);
+                        update(rows.place(i), row, &sum);
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// An update of rows of halves.
+struct HalfUpdate<'a>(Update<'a>);
+
+impl WithSimd for HalfUpdate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let HalfUpdate(update) = self;
+        let (step, shared) = (update.step, update.block.shared);
+        let mut half = HalfRow::new(update.width);
+        update.each(
+            #[inline(always)]
+            |place, [_, first, second], gradient| {
+                let name = shared.name(place);
+                // SAFETY: rows are distinct, and no other block has this one.
+                let halves = unsafe { shared.halves(place) };
+                half.apply(simd, step, halves, name, gradient, [first, second]);
+            },
+        );
+    }
 }
 
 /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.
@@ -250,16 +262,19 @@ pub(super) fn push(
     }
     let shard = &mut *table.shard_mut(shard);
     let busy = Busy::enter();
+    let values = pushes.iter().map(|(_, gradients, _)| gradients.len()).sum();
+    // They wake up while the rows are looked at.
+    let helpers = call(&busy, values, spec.width);
     if let [(places, gradients, 1.0)] = *pushes {
         let gradients = Gradients::Rows(gradients);
         match places {
             Places::All => {
-                apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
+                apply(helpers, step, spec, shard, DistinctRows::ALL, gradients);
                 return Ok(());
             }
             Places::Listed(places) if shard.merger.distinct(spec.name, rows, places)? => {
                 apply(
-                    &busy,
+                    helpers,
                     step,
                     spec,
                     shard,
@@ -275,34 +290,34 @@ pub(super) fn push(
     let parts: Vec<(&[f32], f32)> = pushes.iter().map(|push| (push.1, push.2)).collect();
     let pushes = &parts[..];
     if places.iter().all(|&places| places == Places::All) {
-        let gradients = Gradients::Average {
+        let gradients = Gradients::Average(Average {
             merge: None,
             pushes,
-        };
-        apply(&busy, step, spec, shard, DistinctRows::ALL, gradients);
+        });
+        apply(helpers, step, spec, shard, DistinctRows::ALL, gradients);
         return Ok(());
     }
     merge::check(spec.name, rows, &places)?;
-    if pushes.iter().map(|(rows, _)| rows.len()).sum::<usize>() >= INLINE {
-        apply_parts(&busy, step, spec, shard, &places, pushes);
+    if values >= INLINE {
+        apply_parts(helpers, step, spec, shard, &places, pushes);
         return Ok(());
     }
     // Out of the shard while the shard's rows are written.
     let mut merger = std::mem::take(&mut shard.merger);
     let merge = merger.merge_sources(0..rows as u32, merge::sources(&places, rows));
     let known = DistinctRows::known(&merge.places);
-    let gradients = Gradients::Average {
+    let gradients = Gradients::Average(Average {
         merge: Some(merge),
         pushes,
-    };
-    apply(&busy, step, spec, shard, known, gradients);
+    });
+    apply(helpers, step, spec, shard, known, gradients);
     shard.merger = merger;
     Ok(())
 }
 
 /// Brings large pushes together and applies them, part by part of the shard.
 fn apply_parts(
-    busy: &Busy,
+    helpers: Helpers,
     step: OptimizerStep,
     spec: &TableSpec,
     shard: &mut Shard,
@@ -322,9 +337,9 @@ fn apply_parts(
             .push((place, source));
     });
     {
-        let shared = SharedRows::new(shard, spec);
+        let shared = &SharedRows::new(shard, spec);
         let parts: Vec<Mutex<&mut Part>> = parts.iter_mut().map(Mutex::new).collect();
-        share(busy, parts.len(), 1, true, |indices| {
+        helpers.share(parts.len(), 1, |indices| {
             for p in indices {
                 // Nobody else has this part.
                 let mut part = parts[p].lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,13 +348,14 @@ fn apply_parts(
                 let range = range.start as u32..range.end as u32;
                 let merge = merger.merge_sources(range, sources.iter().copied());
                 let known = DistinctRows::known(&merge.places);
-                let gradients = Gradients::Average {
+                let gradients = Gradients::Average(Average {
                     merge: Some(merge),
                     pushes,
-                };
+                });
                 let all = 0..merge.places.len();
                 // SAFETY: rows of different parts are different, and each part is taken once.
-                unsafe { apply_some(step, spec.width, &shared, known, gradients, all) }
+                let block = unsafe { TableBlock::new(shared, known, all) };
+                apply_some(step, spec.width, block, gradients);
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Vectors of `f32` as numbers, so that formulas written once for [`Lane`]s run on whole registers.
 //! What the compiler makes of loops over plain values depends on its mood; this does not.
 
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use pulp::Simd;
 
@@ -87,6 +87,15 @@ impl<S: Simd> Mul for Vector<S> {
     }
 }
 
+impl<S: Simd> Div for Vector<S> {
+    type Output = Vector<S>;
+
+    #[inline(always)]
+    fn div(self, other: Vector<S>) -> Vector<S> {
+        self.of(self.simd.div_f32s(self.values, other.values))
+    }
+}
+
 impl<S: Simd> Neg for Vector<S> {
     type Output = Vector<S>;
 
@@ -148,6 +157,11 @@ impl<S: Simd> Lane for Vector<S> {
             y = y * (-(half * y)).times_plus(y, three_halves);
         }
         y
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Vector<S> {
+        self.of(self.simd.sqrt_f32s(self.values))
     }
 
     /// One step from `self` times the guess, which is the root's guess.

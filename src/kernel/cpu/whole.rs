@@ -1,18 +1,17 @@
 //! Whole steps: rows are read where the table has them, and the optimizer is applied to each as soon as
 //! its gradient is summed.
 
-use std::ops::Range;
-
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::block::PlanRows;
+use super::distinct::{DistinctRows, TableBlock};
 use super::grad_rows::OwnShares;
 use super::memory::{SharedRows, Values};
+use super::optimize::optimize;
 use super::score_pairs::{Compare, Compared, visit_values};
-use super::simd::simd;
 use super::table::Shard;
-use super::update::{DistinctRows, ahead};
+
 use super::walks::{self, RowWalk};
 use super::{Engine, Table, Workspace, update_rows};
 use crate::kernel::{Dtype, KernelError, StepSpec, TableSpec, check};
@@ -90,11 +89,9 @@ impl Workspace {
             let shared = SharedRows::new(shard, entities);
             let blocks = (0..count).into_par_iter().step_by(BLOCK);
             blocks.for_each(|first| {
-                let block = TableBlock {
-                    shared: &shared,
-                    rows,
-                    items: first..count.min(first + BLOCK),
-                };
+                let items = first..count.min(first + BLOCK);
+                // SAFETY: rows are distinct, and every index is in one block.
+                let block = unsafe { TableBlock::new(&shared, rows, items) };
                 visit_values(
                     spec.model.similarity(),
                     WalkBlock {
@@ -113,41 +110,19 @@ impl Workspace {
             let shared = SharedRows::new(shard, entities);
             let blocks = gradients[..count * width].par_chunks_mut(BLOCK * width);
             blocks.enumerate().for_each(|(b, gradients)| {
-                let block = TableBlock {
-                    shared: &shared,
-                    rows,
-                    items: b * BLOCK..count.min((b + 1) * BLOCK),
-                };
-                update_block(block, step, &shares, gradients);
+                let items = b * BLOCK..count.min((b + 1) * BLOCK);
+                // SAFETY: rows are distinct, and every index is in one block.
+                let block = unsafe { TableBlock::new(&shared, rows, items) };
+                pulp::Arch::new().dispatch(SharesBlock {
+                    shares: &shares,
+                    gradients,
+                    step,
+                    block,
+                });
             });
             self.entity_gradients = gradients;
         }
         self.reduce_relations(&geometry, plan);
-    }
-}
-
-/// Some rows of a table, to be updated.
-struct TableBlock<'a> {
-    shared: &'a SharedRows<'a>,
-    rows: DistinctRows<'a>,
-    /// Their positions in the plan; nobody else has these.
-    items: Range<usize>,
-}
-
-impl TableBlock<'_> {
-    /// Hands out the position of every row, its values and its states.
-    #[inline(always)]
-    fn each(self, width: usize, mut update: impl FnMut(usize, [&mut [f32]; 3])) {
-        let (end, ahead) = (self.items.end, ahead(width));
-        let ask = |i: usize| self.shared.prefetch(self.rows.place(i));
-        (self.items.start..end.min(self.items.start + ahead)).for_each(ask);
-        for i in self.items {
-            if i + ahead < end {
-                ask(i + ahead);
-            }
-            // SAFETY: rows are distinct, and every position is in one block.
-            update(i, unsafe { self.shared.row(self.rows.place(i)) });
-        }
     }
 }
 
@@ -166,36 +141,46 @@ impl Compared for WalkBlock<'_> {
         let mut listed = Vec::new();
         block.each(
             walk.width,
+            |_| (),
             #[inline(always)]
-            |i, [values, first, second]| {
-                walk.gradient::<S, C>(simd, i, values, &mut listed, &mut gradient);
-                step.apply(values, &gradient, first, second);
+            |i, row| {
+                walk.gradient::<S, C>(simd, i, row[0], &mut listed, &mut gradient);
+                optimize(simd, step, row, &gradient);
             },
         );
     }
 }
 
-/// Adds what rows are beside candidates to their `gradients`, and updates them.
-fn update_block(
-    block: TableBlock<'_>,
+/// Rows whose `gradients` lack what they are beside candidates, after which each is updated.
+struct SharesBlock<'a> {
+    shares: &'a OwnShares<'a>,
+    gradients: &'a mut [f32],
     step: OptimizerStep,
-    shares: &OwnShares<'_>,
-    gradients: &mut [f32],
-) {
-    let width = gradients.len() / block.items.len();
-    let mut gradients = gradients.chunks_exact_mut(width);
-    simd(
-        #[inline(always)]
-        || {
-            block.each(
-                width,
-                #[inline(always)]
-                |i, [values, first, second]| {
-                    let gradient = gradients.next().unwrap_or_default();
-                    shares.add(i, values, gradient);
-                    step.apply(values, gradient, first, second);
-                },
-            );
-        },
-    );
+    block: TableBlock<'a>,
+}
+
+impl WithSimd for SharesBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let SharesBlock {
+            shares,
+            gradients,
+            step,
+            block,
+        } = self;
+        let width = gradients.len() / block.len();
+        let mut gradients = gradients.chunks_exact_mut(width);
+        block.each(
+            width,
+            |_| (),
+            #[inline(always)]
+            |i, row| {
+                let gradient = gradients.next().unwrap_or_default();
+                shares.add(i, row[0], gradient);
+                optimize(simd, step, row, gradient);
+            },
+        );
+    }
 }

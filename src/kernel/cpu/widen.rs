@@ -4,7 +4,9 @@
 //! (`View::rows`), small enough to stay in cache.
 
 use half::f16;
+use pulp::Simd;
 
+use super::optimize::optimize;
 use crate::kernel::dtype::{narrow_row, narrow_row_stochastically, widen_row};
 use crate::optim::OptimizerStep;
 
@@ -22,8 +24,9 @@ impl HalfRow {
 
     /// Applies the optimizer to a row. One with a name is rounded stochastically.
     #[inline(always)]
-    pub fn apply(
+    pub fn apply<S: Simd>(
         &mut self,
+        simd: S,
         step: OptimizerStep,
         halves: &mut [f16],
         name: Option<u32>,
@@ -31,7 +34,7 @@ impl HalfRow {
         [first, second]: [&mut [f32]; 2],
     ) {
         widen_row(halves, &mut self.wide);
-        step.apply(&mut self.wide, gradient, first, second);
+        optimize(simd, step, [&mut self.wide, first, second], gradient);
         match name {
             Some(name) => narrow_row_stochastically(&self.wide, step.salt, name, halves),
             None => narrow_row(&self.wide, halves),

@@ -9,7 +9,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{Scratch, SoftmaxAll, StripSums};
-use crate::kernel::cpu::memory::{prefetch_later, prefetch_line};
+use crate::kernel::cpu::prefetch::{prefetch_later, prefetch_line};
 use crate::kernel::cpu::product::{
     MOST_COLUMNS, ROWS, Tiled, depths, load, multiply, multiply_rows, pack_columns, score_rows,
     store, whole_tiles, zeros,
