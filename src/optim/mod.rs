@@ -100,7 +100,9 @@ impl OptimizerStep {
                 }
             }
             OptimizerKind::RowAdagrad => {
-                rate = row_adagrad_rate(rate, gradient, &mut first[0]);
+                let mut squares = F::ZERO;
+                gradient.iter().for_each(|&g| squares += g * g);
+                rate = row_adagrad_rate(rate, squares, gradient.len(), &mut first[0]);
                 values.for_each(|(p, &g)| *p = sgd(rate, *p, g));
             }
             OptimizerKind::Adam => {
@@ -125,14 +127,11 @@ pub(crate) fn adagrad<L: Lane>(rate: L, p: L, g: L, s: L) -> (L, L) {
     (p - rate * g / (s.sqrt() + s.constant(ADAGRAD_EPSILON)), s)
 }
 
-/// The rate at which a row goes on as by SGD, its sum of mean squares being brought up to date.
+/// The rate at which a row goes on as by SGD, its sum of mean squares being brought up to date by the
+/// sum of its gradient's squares.
 #[inline(always)]
-pub(crate) fn row_adagrad_rate<F: Real>(rate: F, gradient: &[F], sum: &mut F) -> F {
-    let mut square = F::ZERO;
-    for &g in gradient {
-        square += g * g;
-    }
-    *sum += square / F::of(gradient.len() as f64);
+pub(crate) fn row_adagrad_rate<F: Real>(rate: F, squares: F, width: usize, sum: &mut F) -> F {
+    *sum += squares / F::of(width as f64);
     rate / (sum.sqrt() + F::of(ADAGRAD_EPSILON))
 }
 
