@@ -48,7 +48,7 @@ impl<'a> DistinctRows<'a> {
         })
     }
 
-    /// The places of a merge, or of what [`Merger::distinct`] found distinct.
+    /// The places of a merge, or of what [`Merger::distinct`](crate::kernel::merge::Merger::distinct) found distinct.
     pub fn known(places: &'a [u32]) -> DistinctRows<'a> {
         DistinctRows {
             places: Places::Listed(places),
