@@ -186,12 +186,17 @@ mod tests {
                 f([&mut a[3..3 + widths[0]], &mut b[3..3 + widths[1]], &mut c[3..3 + widths[2]]]);
             };
             row(&mut wanted, &mut |[row, first, second]| step.apply(row, &gradient, first, second));
-            let [found, scalar] = [pulp::Arch::new(), pulp::Arch::Scalar].map(|arch| {
+            let on = |arch: pulp::Arch| {
                 let mut found = given.clone();
                 row(&mut found, &mut |columns| arch.dispatch(Once(step, columns, &gradient)));
                 found
-            });
-            prop_assert_eq!(&found, &scalar);
+            };
+            let found = on(pulp::Arch::new());
+            prop_assert_eq!(&found, &on(pulp::Arch::Scalar));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(v3) = pulp::x86::V3::try_new() {
+                prop_assert_eq!(&found, &on(pulp::Arch::V3(v3)));
+            }
             if kind == OptimizerKind::RowAdagrad {
                 // Its sum has another order.
                 let pairs = found.iter().flatten().zip(wanted.iter().flatten());
