@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::simd::{LANES, fold};
+use super::simd::{LANES, square_sum};
 use super::vector::Vector;
 use crate::optim::{OptimizerKind, OptimizerStep, adagrad, adam, row_adagrad_rate, sgd};
 
@@ -44,7 +44,7 @@ pub(super) fn optimize<S: Simd>(
         ),
         OptimizerKind::Sgd | OptimizerKind::RowAdagrad => {
             if step.kind == OptimizerKind::RowAdagrad {
-                let squares = square_sum(gradient);
+                let squares = square_sum::<LANES>(gradient);
                 let own = row_adagrad_rate(step.rate, squares, gradient.len(), &mut first[0]);
                 rate = Vector::splat(simd, own);
             }
@@ -113,22 +113,6 @@ fn registers<S: Simd, const STATES: usize, const N: usize>(
             S::as_mut_simd_f32s(&mut states[k][place.clone()]).0[r] = own[k].values;
         }
     }
-}
-
-/// Σ x², added up in the same order on every processor.
-#[inline(always)]
-fn square_sum(values: &[f32]) -> f32 {
-    let mut sums = [0.0; LANES];
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    for block in blocks {
-        for l in 0..LANES {
-            sums[l] += block[l] * block[l];
-        }
-    }
-    for (s, x) in sums.iter_mut().zip(rest) {
-        *s += x * x;
-    }
-    fold(sums)
 }
 
 /// The register at this place of some values.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::share::{Busy, share};
-use super::simd::simd;
+use super::simd::{self, simd};
 use super::update::INLINE;
 use super::{Engine, Table, Values, update};
 use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
@@ -66,24 +66,7 @@ fn part_sums(parts: usize, values: usize, add: impl Fn(usize, &mut f64) + Sync) 
 
 #[inline(always)]
 fn stretch_square_sum(values: &[f32]) -> f64 {
-    let mut sums = [0.0f32; WIDE];
-    let (blocks, rest) = values.as_chunks::<WIDE>();
-    for block in blocks {
-        for l in 0..WIDE {
-            sums[l] += block[l] * block[l];
-        }
-    }
-    for (s, x) in sums.iter_mut().zip(rest) {
-        *s += x * x;
-    }
-    let mut width = WIDE / 2;
-    while width > 0 {
-        for l in 0..width {
-            sums[l] += sums[l + width];
-        }
-        width /= 2;
-    }
-    f64::from(sums[0])
+    f64::from(simd::square_sum::<WIDE>(values))
 }
 
 impl Engine {

@@ -246,6 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn helpers_that_wait_are_given_the_work() {
+        for _ in 0..50 {
+            let helpers = Helpers::call(&Busy::enter(), 64);
+            // Long enough for those that are there to be inside.
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            let done: Vec<AtomicUsize> = (0..64).map(|_| AtomicUsize::new(0)).collect();
+            helpers.share(64, 1, |range| {
+                for i in range {
+                    done[i].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert!(done.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
     fn helpers_that_are_not_needed_leave() {
         let busy = Busy::enter();
         for _ in 0..200 {

@@ -15,8 +15,8 @@ pub(super) const LANES: usize = 16;
 
 /// Adds up sums kept side by side, pairwise.
 #[inline(always)]
-pub(super) fn fold(mut sums: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
+pub(super) fn fold<const WIDE: usize>(mut sums: [f32; WIDE]) -> f32 {
+    let mut width = WIDE / 2;
     while width > 0 {
         for l in 0..width {
             sums[l] += sums[l + width];
@@ -132,13 +132,30 @@ fn fold_all_v4(v4: pulp::x86::V4, sums: &[[f32; LANES]; LANES], out: &mut [f32; 
     }
 }
 
+/// Σ x², `WIDE` sums side by side.
+#[inline(always)]
+pub(super) fn square_sum<const WIDE: usize>(values: &[f32]) -> f32 {
+    sum2_by::<WIDE>(
+        values,
+        values,
+        #[inline(always)]
+        |x, same| x * same,
+    )
+}
+
 /// Σ f(a, b) over two rows of one length, `LANES` sums side by side.
 #[inline(always)]
 pub(super) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    sum2_by::<LANES>(a, b, f)
+}
+
+/// The same, `WIDE` sums side by side.
+#[inline(always)]
+fn sum2_by<const WIDE: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; WIDE];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<WIDE>(), b.as_chunks::<WIDE>());
     for (a, b) in a.iter().zip(b) {
-        for l in 0..LANES {
+        for l in 0..WIDE {
             sums[l] += f(a[l], b[l]);
         }
     }

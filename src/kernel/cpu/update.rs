@@ -155,7 +155,7 @@ struct Update<'a> {
 impl WithSimd for Update<'_> {
     type Output = ();
 
-    /// Every optimizer has a loop of its own: a loop for all of them has twice the instructions.
+    /// Every optimizer has a loop of its own: one for all of them has many more instructions (benches/NOTES.md).
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match self.step.kind {

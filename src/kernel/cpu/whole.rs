@@ -11,7 +11,6 @@ use super::memory::{SharedRows, Values};
 use super::optimize::optimize;
 use super::score_pairs::{Compare, Compared, visit_values};
 use super::table::Shard;
-
 use super::walks::{self, RowWalk};
 use super::{Engine, Table, Workspace, update_rows};
 use crate::kernel::{Dtype, KernelError, StepSpec, TableSpec, check};
