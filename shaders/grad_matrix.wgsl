@@ -19,20 +19,46 @@ fn query_of(place: u32) -> u32 {
 
 // Values `at`.. of the entity's row of a query, as its operator took them.
 fn entity_values(q: u32, at: u32) -> vec4f {
-    let row = plan[params.at_queries + 4u * q] * params.width;
-    var values = vec4f();
-    for (var v = 0u; v < 4u && at + v < params.width; v++) {
-        values[v] = entities[row + at + v] * entity_factor(q, at + v);
+    return vec4f(
+        entity_value(q, at),
+        entity_value(q, at + 1u),
+        entity_value(q, at + 2u),
+        entity_value(q, at + 3u),
+    );
+}
+
+fn entity_value(q: u32, at: u32) -> f32 {
+    if at >= params.width {
+        return 0.0;
     }
-    return values;
+    let row = plan[params.at_queries + 4u * q];
+    return entities[row * params.width + at] * entity_factor(q, at);
 }
 
 fn d_query_values(q: u32, at: u32) -> vec4f {
-    var values = vec4f();
-    for (var v = 0u; v < 4u && at + v < params.width; v++) {
-        values[v] = d_queries[q * params.width + at + v];
+    return vec4f(
+        d_query_value(q, at),
+        d_query_value(q, at + 1u),
+        d_query_value(q, at + 2u),
+        d_query_value(q, at + 3u),
+    );
+}
+
+fn d_query_value(q: u32, at: u32) -> f32 {
+    if at >= params.width {
+        return 0.0;
     }
-    return values;
+    return d_queries[q * params.width + at];
+}
+
+// Dropout's factors of the four values of a relation from `at` on.
+fn relation_factors(q: u32, at: u32) -> vec4f {
+    return vec4f(
+        relation_factor(q, at),
+        relation_factor(q, at + 1u),
+        relation_factor(q, at + 2u),
+        relation_factor(q, at + 3u),
+    );
 }
 
 @compute @workgroup_size(GROUP)
@@ -69,20 +95,18 @@ fn grad_matrix(
         for (var d = 0u; d < depth; d++) {
             let l = left[d * PITCH + y];
             let r = right[d * PITCH + x];
-            var product = mat4x4f(l.x * r, l.y * r, l.z * r, l.w * r);
             if params.relation_threshold > 0u {
                 let q = query_of(p + d);
-                for (var i = 0u; i < 4u; i++) {
-                    let at = (row + 4u * y + i) * n + column + 4u * x;
-                    product[i] *= vec4f(
-                        relation_factor(q, at),
-                        relation_factor(q, at + 1u),
-                        relation_factor(q, at + 2u),
-                        relation_factor(q, at + 3u),
-                    );
-                }
+                let at = (row + 4u * y) * n + column + 4u * x;
+                sums += mat4x4f(
+                    l.x * r * relation_factors(q, at),
+                    l.y * r * relation_factors(q, at + n),
+                    l.z * r * relation_factors(q, at + 2u * n),
+                    l.w * r * relation_factors(q, at + 3u * n),
+                );
+            } else {
+                sums += mat4x4f(l.x * r, l.y * r, l.z * r, l.w * r);
             }
-            sums += product;
         }
         workgroupBarrier();
     }

@@ -30,7 +30,7 @@ fn rank_count(
     let strip = max(params.extra, 1u) * TILE;
     let start = select(m, params.item_first + place / tall * strip, counting);
     let end = select(m + 1u, min(start + strip, params.item_first + params.items), counting);
-    if start >= end || place / tall > 0u && !counting {
+    if start >= end || (place / tall > 0u && !counting) {
         return;
     }
 
@@ -70,7 +70,7 @@ fn rank_count(
                         break;
                     }
                     let one = vec4u(1u << (bit % 32u));
-                    bits |= select(vec4u(), one, vec4u(bit / 32u) == vec4u(0u, 1u, 2u, 3u));
+                    bits |= select(vec4u(0u), one, vec4u(bit / 32u) == vec4u(0u, 1u, 2u, 3u));
                     at++;
                 }
             }
@@ -108,7 +108,7 @@ fn rank_count(
 
 fn load_limits(q: u32, wanted: bool) -> vec4f {
     if !wanted {
-        return vec4f();
+        return vec4f(0.0);
     }
     let at = four(q, params.count);
     return vec4f(thresholds[at.x], thresholds[at.y], thresholds[at.z], thresholds[at.w]);
@@ -145,9 +145,9 @@ fn count_block(counts: Counts, scores: mat4x4f, limits: vec4f, row: u32, column:
 fn count_row(scores: vec4f, limit: f32, row: u32, column: u32) -> vec2u {
     let bits = skipped[row][column / 32u] >> (column % 32u);
     let counts = ((vec4u(bits) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u)) == vec4u(0u);
-    let broken = is_nan(scores) | is_nan(vec4f(limit));
-    let better = select(vec4u(), vec4u(1u), counts & (broken | (scores > vec4f(limit))));
-    let equal = select(vec4u(), vec4u(1u), counts & !broken & (scores == vec4f(limit)));
+    let broken = are_nan(scores) | are_nan(vec4f(limit));
+    let better = select(vec4u(0u), vec4u(1u), counts & (broken | (scores > vec4f(limit))));
+    let equal = select(vec4u(0u), vec4u(1u), counts & !broken & (scores == vec4f(limit)));
     return vec2u(better.x + better.y + better.z + better.w, equal.x + equal.y + equal.z + equal.w);
 }
 
@@ -176,9 +176,4 @@ fn lower_bound(at: u32, end: u32, row: u32) -> u32 {
         }
     }
     return low;
-}
-
-// By their bits: compilers may take for granted that floats are numbers.
-fn is_nan(x: vec4f) -> vec4<bool> {
-    return (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
 }

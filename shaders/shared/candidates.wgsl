@@ -15,5 +15,5 @@ fn masked(q: u32, j: u32) -> bool {
     }
     let words = (params.negatives + 31u) / 32u;
     let word = plan[params.at_masks + q * words + (j - 1u) / 32u];
-    return (word >> ((j - 1u) % 32u) & 1u) == 1u;
+    return ((word >> ((j - 1u) % 32u)) & 1u) == 1u;
 }

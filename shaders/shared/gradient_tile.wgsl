@@ -44,7 +44,7 @@ fn add_block(s: Block, share: vec4f, own: Block, other: Cell) -> Block {
 
 fn load_shares(m: vec4u, n: u32, end: u32) -> vec4f {
     if n >= end {
-        return vec4f();
+        return vec4f(0.0);
     }
     let at = coefficients_at(m, n);
     return vec4f(coefficients[at.x], coefficients[at.y], coefficients[at.z], coefficients[at.w]);

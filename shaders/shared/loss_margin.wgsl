@@ -9,8 +9,9 @@ fn loss_row(row: Row, local: u32) -> f32 {
     var violations = 0.0;
     for (var j = local; j < row.length; j += GROUP) {
         let excess = scores[row.at + j] - threshold;
-        // Written so that a score that is not a number shows in the loss.
-        if j != right && !(excess <= 0.0) {
+        // NaN is added too, so that it shows in the loss. NaN is looked for first: naga makes
+        // `if !(a)` of `a || b`, which a compiler may turn into the opposite comparison.
+        if j != right && (is_nan(excess) || excess > 0.0) {
             value += excess;
             violations += 1.0;
         }

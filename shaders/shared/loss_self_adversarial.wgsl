@@ -15,7 +15,8 @@ fn loss_row(row: Row, local: u32) -> f32 {
     for (var j = local; j < row.length; j += GROUP) {
         let s = scores[row.at + j];
         // Masked candidates have no odds even at temperature 0, which gives all others equal ones.
-        if j != right && s > 0.5 * MASKED {
+        // NaN is added too, so that it shows in the loss; see loss_margin.wgsl for the order.
+        if j != right && (is_nan(s) || s > 0.5 * MASKED) {
             let odd = exp((s - top) * params.temperature);
             odds += odd;
             value += odd * softplus(s + params.margin);

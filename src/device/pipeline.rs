@@ -132,6 +132,8 @@ impl Gpu {
             entry_point: Some(entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: overrides,
+                // Shaders write workgroup memory before they read it. Zeros would cost FXC, which
+                // unrolls the loops that write them, up to 30 s a shader.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,

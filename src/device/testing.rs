@@ -32,16 +32,25 @@ fn open(options: &GpuOptions) -> Result<Gpu, DeviceError> {
 fn found(gpu: Result<Gpu, DeviceError>) -> Option<Gpu> {
     match gpu {
         Ok(gpu) => Some(gpu),
-        Err(DeviceError::NoAdapter)
-            if std::env::var("SHARDLOOM_REQUIRE_GPU").as_deref() != Ok("1") =>
-        {
-            let thread = std::thread::current();
-            let test = thread.name().unwrap_or("unnamed test");
-            let line = format!("SKIPPED (no GPU adapter): {test}\n");
-            // Not `eprintln!`: the test harness would swallow it.
-            let _ = std::io::stderr().write_all(line.as_bytes());
+        Err(DeviceError::NoAdapter) => {
+            skip("no GPU adapter", "SHARDLOOM_REQUIRE_GPU");
             None
         }
-        Err(error) => panic!("SHARDLOOM_REQUIRE_GPU or a broken driver: {error}"),
+        Err(error) => panic!("a broken driver: {error}"),
     }
+}
+
+/// Says on stderr that the test that runs is skipped, and why.
+///
+/// # Panics
+/// If the environment variable `required` is 1.
+pub fn skip(why: &str, required: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("unnamed test");
+    if std::env::var(required).as_deref() == Ok("1") {
+        panic!("{required}=1, but {test} cannot run: {why}");
+    }
+    // Not `eprintln!`: the test harness would swallow it.
+    let line = format!("SKIPPED ({why}): {test}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -7,6 +7,7 @@ mod compare;
 mod cores;
 mod dropout;
 mod halves;
+mod nan;
 mod oracle;
 mod pushes;
 mod ranks;

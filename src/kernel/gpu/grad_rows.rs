@@ -81,12 +81,7 @@ fn grad_rows(
     [own, inputs, gradients]: [&Buffer; 3],
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    // Long lists are cut where rows alone would not keep a large GPU busy.
-    let slices = match (rows.places.len() / rows.len().max(1), params.items * cells) {
-        (16.., ..0x2_0000) => 16,
-        (4.., ..0x8_0000) => 4,
-        _ => 1,
-    };
+    let slices = slices(rows.places.len() / rows.len().max(1), params.items * cells);
     recorder.dispatch(
         Stage::GradRows(similarity, values, slices),
         &Params { cells, ..*params },
@@ -100,4 +95,15 @@ fn grad_rows(
         ],
         workgroups(u64::from(params.items) * u64::from(cells), GROUP / slices),
     )
+}
+
+/// How many invocations share a cell, of `cells` in all, where a row's list has `places` places on
+/// average.
+pub(super) fn slices(places: usize, cells: u32) -> u32 {
+    // Long lists are cut where rows alone would not keep a large GPU busy.
+    match (places, cells) {
+        (16.., ..0x2_0000) => 16,
+        (4.., ..0x8_0000) => 4,
+        _ => 1,
+    }
 }

@@ -17,9 +17,8 @@ pub(super) fn loss(
     losses: &Buffer,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
-    let group = params.candidates.div_ceil(4).next_power_of_two();
     recorder.dispatch(
-        Stage::Loss(kind, similarity, group.clamp(32, GROUP)),
+        Stage::Loss(kind, similarity, group(params.candidates)),
         params,
         &[
             work.plan.buffer(),
@@ -43,4 +42,9 @@ pub(super) fn loss_sum(
         ..*params
     };
     recorder.dispatch(Stage::LossSum, &params, &[losses, steps], 1)
+}
+
+/// The invocations of the workgroup of a row of `candidates` scores.
+pub(super) fn group(candidates: u32) -> u32 {
+    candidates.div_ceil(4).next_power_of_two().clamp(32, GROUP)
 }

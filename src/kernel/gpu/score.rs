@@ -16,8 +16,7 @@ pub(super) fn score(
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     let Cells { values, cells } = Cells::of(similarity, params.width);
-    // Each invocation takes a few cells; more would share a pair only to wait for each other.
-    let span = cells.div_ceil(4).next_power_of_two().min(32);
+    let span = span(cells);
     let pairs = u64::from(params.queries) * u64::from(params.candidates);
     recorder.dispatch(
         Stage::Score(similarity, values, span),
@@ -30,4 +29,10 @@ pub(super) fn score(
         ],
         workgroups(pairs, GROUP / span),
     )
+}
+
+/// How many invocations share a pair whose rows have `cells` cells each.
+pub(super) fn span(cells: u32) -> u32 {
+    // Each invocation takes a few cells; more would share a pair only to wait for each other.
+    cells.div_ceil(4).next_power_of_two().min(32)
 }

@@ -161,6 +161,7 @@ impl Stage {
                 .similarity(similarity)
                 .add(shared!("reduce"))
                 .add(shared!("logistic"))
+                .add(shared!("nan"))
                 .add(loss_row(kind))
                 .add(shader!("loss")),
             Stage::LossSum => s
@@ -236,7 +237,8 @@ impl Stage {
                 s.score_tile(similarity, tile).add(shader!("score_all"))
             }
             Stage::RankCount(similarity, tile) => {
-                s.score_tile(similarity, tile).add(shader!("rank_count"))
+                let s = s.score_tile(similarity, tile).add(shared!("nan"));
+                s.add(shader!("rank_count"))
             }
             Stage::GradQueryAll(similarity, tile) => s
                 .gradient_tile(similarity, tile)

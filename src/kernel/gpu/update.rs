@@ -86,15 +86,25 @@ pub(super) fn update(
     let mut buffers = vec![plan, gradients, &shard.values];
     buffers.extend(&shard.states);
     buffers.extend(&shard.names);
-    let (group, workgroups) = match step.kind {
-        // One workgroup a row, no larger than the row keeps busy.
-        OptimizerKind::RowAdagrad => (cells.next_power_of_two().clamp(32, GROUP), params.items),
+    let group = group(step.kind, cells);
+    let workgroups = match step.kind {
+        // One workgroup a row.
+        OptimizerKind::RowAdagrad => params.items,
         _ => {
             let owners = values.owners(cells, shard.dtype);
             let invocations = u64::from(params.items) * u64::from(owners);
-            (GROUP, workgroups(invocations, GROUP))
+            workgroups(invocations, group)
         }
     };
     let stage = Stage::Update(step.kind, values, group, pushed, shard.dtype);
     recorder.dispatch(stage, &params, &buffers, workgroups)
+}
+
+/// The invocations of a workgroup where rows have `cells` cells.
+pub(super) fn group(kind: OptimizerKind, cells: u32) -> u32 {
+    match kind {
+        // No larger than the row keeps busy.
+        OptimizerKind::RowAdagrad => cells.next_power_of_two().clamp(32, GROUP),
+        _ => GROUP,
+    }
 }

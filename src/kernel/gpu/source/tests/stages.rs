@@ -1,6 +1,13 @@
-use super::*;
+//! Every stage in every variant that the engine may ask for.
+
+use std::collections::BTreeSet;
+
+use wgpu::naga::Module;
 use wgpu::naga::front::wgsl;
-use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgpu::naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+use super::super::*;
+use crate::kernel::gpu::{grad_rows, loss, score, update};
 
 const SIMILARITIES: [Similarity; 4] = [
     Similarity::Dot,
@@ -15,7 +22,22 @@ const DTYPES: [Dtype; 3] = [
     Dtype::F16 { stochastic: true },
 ];
 
-fn stages() -> Vec<Stage> {
+/// The most cells of a row that variants are looked for with.
+const CELLS: u32 = 5000;
+
+/// The values that a choice takes over `1..=most`.
+fn choices(most: u32, choice: impl Fn(u32) -> u32) -> BTreeSet<u32> {
+    (1..=most).map(choice).collect()
+}
+
+pub fn stages() -> Vec<Stage> {
+    let spans = choices(CELLS, score::span);
+    let groups = choices(CELLS, loss::group);
+    let slices: BTreeSet<u32> = [0, 1 << 18, 1 << 20]
+        .into_iter()
+        .flat_map(|cells| choices(100, move |places| grad_rows::slices(places as usize, cells)))
+        .collect();
+    assert_eq!((spans.len(), groups.len(), slices.len()), (6, 4, 3));
     let mut stages = vec![Stage::LossSum, Stage::SquareSum];
     stages.extend([
         Stage::QueryMatrix,
@@ -60,15 +82,17 @@ fn stages() -> Vec<Stage> {
         ] {
             for pushed in [Pushed::Rows, Pushed::Lists] {
                 for dtype in DTYPES {
+                    let groups = choices(CELLS, |cells| update::group(kind, cells));
                     let stage = |group| Stage::Update(kind, values, group, pushed, dtype);
-                    stages.extend([32, 256].map(stage));
+                    stages.extend(groups.into_iter().map(stage));
                 }
             }
         }
         for similarity in SIMILARITIES {
             stages.push(Stage::GradQuery(similarity, values));
-            stages.extend([1, 8, 32].map(|span| Stage::Score(similarity, values, span)));
-            stages.extend([1, 4, 16].map(|slices| Stage::GradRows(similarity, values, slices)));
+            stages.extend((spans.iter()).map(|&span| Stage::Score(similarity, values, span)));
+            stages
+                .extend((slices.iter()).map(|&slices| Stage::GradRows(similarity, values, slices)));
         }
     }
     for similarity in SIMILARITIES {
@@ -88,66 +112,22 @@ fn stages() -> Vec<Stage> {
             LossKind::Margin,
             LossKind::SelfAdversarial,
         ] {
-            stages.extend([32, 256].map(|group| Stage::Loss(kind, similarity, group)));
+            stages.extend((groups.iter()).map(|&group| Stage::Loss(kind, similarity, group)));
         }
     }
     stages
 }
 
-/// Core WGSL within the limits of every adapter, whatever runs these tests.
-#[test]
-fn every_variant_of_every_stage_is_valid() {
-    for stage in stages() {
-        let source = stage.source();
-        let module = wgsl::parse_str(&source)
-            .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
-        Validator::new(ValidationFlags::all(), Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
-        assert_eq!(module.entry_points.len(), 1);
-        assert_eq!(module.entry_points[0].name, stage.name());
-        assert!(
-            module.entry_points[0]
-                .workgroup_size
-                .iter()
-                .product::<u32>()
-                <= 256
-        );
-        let mut layout = wgpu::naga::proc::Layouter::default();
-        layout.update(module.to_ctx()).expect("validated");
-        let (mut storage, mut workgroup) = (0, 0);
-        for (_, variable) in module.global_variables.iter() {
-            match variable.space {
-                wgpu::naga::AddressSpace::Storage { .. } => storage += 1,
-                wgpu::naga::AddressSpace::WorkGroup => workgroup += layout[variable.ty].size,
-                _ => {}
-            }
-        }
-        assert!(storage <= 8, "{stage:?} binds {storage} storage buffers");
-        assert!(
-            workgroup <= 16 << 10,
-            "{stage:?} takes {workgroup} bytes of workgroup memory"
-        );
-    }
-}
-
-#[test]
-fn tiles_are_wide_where_there_is_much_to_do() {
-    let of = |rows, columns| Tile::of_scores(Tile::BUSY, Similarity::Dot, rows, columns);
-    assert_eq!(of(1000, 14_541), Tile::Wide);
-    assert_eq!(of(100, 40_943), Tile::Wide);
-    assert_eq!(of(64, 1_000_000), Tile::Narrow);
-    assert_eq!(of(1000, 135), Tile::Narrow);
-    assert_eq!(
-        Tile::of_scores(Tile::BUSY, Similarity::NegativeModulus, 1000, 14_541),
-        Tile::Narrow
-    );
-    assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::Dot, (14_541, 2000, 1)),
-        Tile::Wide
-    );
-    assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, (14_541, 2000, 1)),
-        Tile::Narrow
-    );
+/// A stage's shader, parsed and valid.
+///
+/// # Panics
+/// If the shader is not core WGSL.
+pub fn module(stage: Stage) -> (Module, ModuleInfo) {
+    let source = stage.source();
+    let module = wgsl::parse_str(&source)
+        .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
+    (module, info)
 }
