@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Something for the shell to carry out, in the order given. Lists of workers ascend.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::device::{AdapterDescription, AdapterKind, DeviceChoice, DeviceError};
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Where a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

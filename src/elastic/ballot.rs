@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ElasticError;
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// What a worker says at the end of its part of a step, before anything is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::{
     Action, Cause, ElasticConfig, ElasticError, Failure, InvalidConfig, Member, State, StopReason,
     Vote,
 };
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// What a coordinator is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

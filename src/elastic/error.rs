@@ -1,7 +1,7 @@
 //! Why the coordinator refuses an event.
 
 use super::State;
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// An event that the coordinator refuses. It changes nothing (timeouts that were due at its time
 /// aside).

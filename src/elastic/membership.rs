@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ElasticConfig, ElasticError, Failure};
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Where a worker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

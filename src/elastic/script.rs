@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// What happens, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

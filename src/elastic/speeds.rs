@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Exponentially smoothed items a second of each worker, for [`slices::by_speed`].
 ///

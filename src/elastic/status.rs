@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Coordinator, Phase, State};
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

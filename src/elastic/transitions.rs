@@ -7,7 +7,7 @@ use super::coordinator::Stage;
 use super::{
     Action, Cause, Coordinator, Discarded, ElasticError, Failure, Phase, State, StopReason,
 };
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 impl Coordinator {
     /// Moves the time on and does what is due.

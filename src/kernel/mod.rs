@@ -55,6 +55,8 @@ pub use push::{GradientRows, Places, Push};
 pub use repeat::RowBatch;
 pub use times::{StageTime, Timed};
 
+pub use crate::ids::TableName;
+
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
@@ -148,28 +150,6 @@ pub struct RankCounts {
     pub better: u32,
     /// Candidates, neither target nor known, with the same score.
     pub equal: u32,
-}
-
-/// The tables of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableName {
-    /// One row an entity.
-    Entities,
-    /// One row a relation (and one for its reciprocal), then those of the core if the model has one.
-    Relations,
-}
-
-impl TableName {
-    /// Both tables.
-    pub const ALL: [TableName; 2] = [TableName::Entities, TableName::Relations];
-
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            TableName::Entities => "entities",
-            TableName::Relations => "relations",
-        }
-    }
 }
 
 /// A table's values or one of its optimizer states.

@@ -44,7 +44,7 @@ impl ParameterServer {
         column: Column,
         mut fill: impl FnMut(Range<usize>, &mut Vec<f32>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _still = self.still();
+        let _layout = self.lock_layout();
         let tables = self.tables();
         let kept = tables.table(table);
         let (rows, width) = (kept.spec().layout.rows(), column.width(kept.spec()));

@@ -88,6 +88,30 @@ pub enum ServerError {
         /// Values that there are.
         found: usize,
     },
+    /// Gradients of a step that are not those of the layout's shards, in order.
+    #[error(
+        "{worker} has gradients for {found} shards, expected those of the {expected} shards of the layout, in order"
+    )]
+    Parts {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Shards that there are gradients for.
+        found: usize,
+        /// Shards that there are.
+        expected: usize,
+    },
+    /// A place that a shard does not have.
+    #[error("{worker} has a gradient for place {place} of {shard}, which has {rows} rows")]
+    NoPlace {
+        /// Who pushed.
+        worker: WorkerId,
+        /// Where to.
+        shard: ShardId,
+        /// The place, from 0.
+        place: u32,
+        /// Rows of the shard.
+        rows: usize,
+    },
     /// A gradient that is not a finite number.
     #[error(
         "{worker} pushed {value} for row {row}, column {column}, to {shard}: expected a finite number"
@@ -197,6 +221,9 @@ pub enum ServerError {
         /// Its step.
         step: u64,
     },
+    /// The async runtime was shut down during the call.
+    #[error("the async runtime was shut down")]
+    Stopped,
     /// Shards have moved between two calls that belong together. A plan is to be translated again
     /// and its gradients computed again.
     #[error("the shards have moved since: translate the plan again and make its gradients again")]

@@ -7,20 +7,22 @@
 //! - [`ParameterServer::step`]: one worker, on the server's own device; no row leaves it.
 //! - [`ParameterServer::push`]: rows and gradients from anywhere; at a barrier, or at once with
 //!   bounded staleness ([`UpdateMode`]).
-//! - [`ParameterServer::stage`], then [`ParameterServer::commit`] or [`ParameterServer::discard`]:
-//!   a step that several workers make together and that is voted on.
+//! - [`ShardClient`]: a step that several workers make together and that is voted on (push, then
+//!   commit or abort), or that is pushed at once. Workers use it, and nothing else of the server.
 //!
 //! Rows of entities are spread over shards by a [`ShardingStrategy`]; callers know them by their
 //! numbers wherever they are. [`ParameterServer::reshard`] moves them while the server goes on.
 
+mod access;
 mod assignment;
 mod barrier;
 mod bounded;
+mod client;
 mod column;
+mod compute;
 mod desk;
 mod error;
 mod guard;
-mod house;
 mod init;
 mod keepers;
 mod manager;
@@ -28,7 +30,6 @@ mod mode;
 mod placement;
 mod pull;
 mod push;
-mod replica;
 mod reshard;
 mod shelves;
 mod staleness;
@@ -36,28 +37,29 @@ mod stats;
 mod storage;
 mod strategy;
 mod synced;
-mod tables;
+pub(crate) mod tables;
 mod translate;
 mod vote;
-mod worker;
 
 pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
+pub use client::{
+    Answer, Apply, Caller, Layout, PullRequest, Pulled, PushRequest, PushedPart, PushedRows,
+    ShardClient,
+};
 pub use column::ColumnReader;
 pub use error::ServerError;
 pub use init::{Initializer, Spread};
 pub use keepers::measure_speed;
 pub use manager::{Reshard, ShardError, ShardManager};
-pub use mode::{ShardId, StalenessPolicy, UpdateMode};
+pub use mode::{StalenessPolicy, UpdateMode};
 pub use placement::{DeviceCapacity, PlacementError, place};
 pub use push::{Gradients, Push, Pushed};
-pub use replica::Replica;
 pub use reshard::Moved;
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
 pub use storage::{SHARDS_EACH, Storage};
 pub use strategy::{HASH_SEED, ShardingStrategy};
 pub use translate::StoragePlan;
-pub use vote::Share;
-pub use worker::WorkerId;
+pub use vote::{ShardGradients, Share, StepGradients};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -66,11 +68,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::desk::{Desk, ShardDesk};
-use self::house::House;
 use self::keepers::Keepers;
 use self::tables::Tables;
 
-pub use crate::kernel::TableName;
+use crate::executor::Executor;
+pub use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
 use crate::kernel::{GradientRows, TableSpec};
 use crate::model::Model;
 
@@ -127,8 +129,8 @@ struct Inner {
     tables: RwLock<Arc<Tables>>,
     /// Where shards are, and may be put.
     keepers: Keepers,
-    /// Makes steps and rankings of its own.
-    house: Mutex<House>,
+    /// Computes the steps and rankings of a process without other workers.
+    executor: Mutex<Executor>,
     /// Whether that is on the device of all shards.
     at_home: bool,
     desk: Mutex<Desk>,
@@ -234,13 +236,13 @@ impl ParameterServer {
         self.desk().shards.iter().map(ShardDesk::step).collect()
     }
 
-    fn tables(&self) -> Arc<Tables> {
+    pub(crate) fn tables(&self) -> Arc<Tables> {
         let tables = self.inner.tables.read();
         Arc::clone(&tables.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn house(&self) -> MutexGuard<'_, House> {
-        lock(&self.inner.house)
+    fn executor(&self) -> MutexGuard<'_, Executor> {
+        lock(&self.inner.executor)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -1,11 +1,8 @@
 //! How pushes become updates.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::kernel::TableName;
 
 /// When a push is applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,20 +42,5 @@ impl Default for UpdateMode {
         UpdateMode::Sync {
             timeout: Duration::from_secs(60),
         }
-    }
-}
-
-/// One shard of one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardId {
-    /// The table.
-    pub table: TableName,
-    /// The shard's number in it.
-    pub shard: usize,
-}
-
-impl fmt::Display for ShardId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {} of {}", self.shard, self.table.name())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
-use crate::kernel::{Backend, GradientRows, TableName, cpu};
+use crate::kernel::{Backend, GradientRows, cpu};
 
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +147,7 @@ impl ParameterServer {
     }
 
     /// A buffer on a keeper's device that nobody uses any more.
-    pub(super) fn reuse(&self, keeper: &Backend) -> Option<GradientRows> {
+    pub(crate) fn reuse(&self, keeper: &Backend) -> Option<GradientRows> {
         let mut pool = self.pool();
         let fits = |rows: &GradientRows| keeper.check_rows(rows).is_ok();
         let at = pool.iter().rposition(fits)?;
@@ -229,22 +229,4 @@ pub(super) fn finite(tables: &Tables, push: &Push<'_>, squares: f64) -> Result<(
         });
     }
     Ok(())
-}
-
-impl ShardId {
-    /// A shard of entities.
-    pub fn entities(shard: usize) -> ShardId {
-        ShardId {
-            table: TableName::Entities,
-            shard,
-        }
-    }
-
-    /// A shard of relations.
-    pub fn relations(shard: usize) -> ShardId {
-        ShardId {
-            table: TableName::Relations,
-            shard,
-        }
-    }
 }

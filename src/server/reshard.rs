@@ -15,7 +15,8 @@ use super::desk::{Desk, ShardDesk};
 use super::storage::check_shards;
 use super::tables::Tables;
 use super::{
-    ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager, WorkerId,
+    LayoutVersion, ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager,
+    WorkerId,
 };
 use crate::kernel::{ShardLayout, TableName, TableSpec};
 
@@ -110,6 +111,7 @@ impl ParameterServer {
             )?,
             relations: Arc::clone(&old.relations),
             assignment: Arc::clone(&change.assignment),
+            version: LayoutVersion::next(),
         };
         let row = tables.entities.spec().row_bytes();
         let mut moved = Moved {
@@ -178,7 +180,7 @@ impl ParameterServer {
 
     /// While this is held, no shard moves. Not to be held twice by a thread, nor while it waits
     /// for others.
-    pub(super) fn still(&self) -> RwLockReadGuard<'_, ShardManager> {
+    pub(crate) fn lock_layout(&self) -> RwLockReadGuard<'_, ShardManager> {
         let manager = self.inner.manager.read();
         manager.unwrap_or_else(PoisonError::into_inner)
     }

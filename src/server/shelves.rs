@@ -9,7 +9,7 @@ use crate::optim::OptimizerStep;
 
 /// The shards of one table on their devices.
 #[derive(Debug)]
-pub(super) struct Shelves {
+pub(crate) struct Shelves {
     spec: TableSpec,
     keepers: Arc<[Backend]>,
     shelves: Vec<Shelf>,

@@ -164,8 +164,10 @@ impl ShardStats {
             | ServerError::Reconfigured { .. } => refused.membership += 1,
             ServerError::Late { .. } => refused.late += 1,
             ServerError::Early { .. } => refused.early += 1,
-            ServerError::NoRow { .. } | ServerError::ForeignRow { .. } => refused.rows += 1,
-            ServerError::Length { .. } => refused.length += 1,
+            ServerError::NoRow { .. }
+            | ServerError::NoPlace { .. }
+            | ServerError::ForeignRow { .. } => refused.rows += 1,
+            ServerError::Length { .. } | ServerError::Parts { .. } => refused.length += 1,
             ServerError::NotFinite { .. } | ServerError::Samples { .. } => refused.not_finite += 1,
             ServerError::Stale { .. } => refused.stale += 1,
             ServerError::Timeout { .. } => refused.timeout += 1,
@@ -175,6 +177,7 @@ impl ShardStats {
             | ServerError::Mixed { .. }
             | ServerError::Abandoned { .. }
             | ServerError::Moved
+            | ServerError::Stopped
             | ServerError::Shards(_)
             | ServerError::Placement { .. }
             | ServerError::Kernel(_) => {}

@@ -7,15 +7,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::desk::{Desk, ShardDesk};
-use super::house::House;
 use super::keepers::Keepers;
-use super::replica::Replica;
 use super::shelves::Shelves;
 use super::tables::Tables;
 use super::{
-    DeviceCapacity, Initializer, Inner, ParameterServer, PlacementError, ServerError, Shape,
-    ShardError, ShardManager, ShardingStrategy, UpdateMode,
+    DeviceCapacity, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
+    ServerError, Shape, ShardError, ShardManager, ShardingStrategy, UpdateMode,
 };
+use crate::executor::{Executor, Replica};
 use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
@@ -70,13 +69,15 @@ impl ParameterServer {
         init: &Initializer,
     ) -> Result<ParameterServer, ServerError> {
         let keepers = Keepers::one(backend.another()?);
-        Self::on(keepers, shape, storage, init, |_| Ok(House::Home(backend)))
+        Self::on(keepers, shape, storage, init, |_| {
+            Ok(Executor::InPlace(backend))
+        })
     }
 
     /// Makes both tables, with each shard on the device that [`place`](super::place) finds for it;
     /// entities have at least [`SHARDS_EACH`] shards for every device, if they have as many rows.
     ///
-    /// `house` makes the server's own steps and rankings, on copies: it takes values of all rows, but no
+    /// `executor` makes the server's own steps and rankings, on copies: it takes values of all rows, but no
     /// optimizer's state. Results are those of one device, but for the last digits where devices
     /// round differently.
     ///
@@ -84,7 +85,7 @@ impl ParameterServer {
     /// As [`ParameterServer::new`]; [`ServerError::Placement`] without a device, or if the devices
     /// have not the memory.
     pub fn spread(
-        house: Backend,
+        executor: Backend,
         devices: Vec<(Backend, DeviceCapacity)>,
         shape: Shape,
         storage: Storage,
@@ -101,7 +102,9 @@ impl ParameterServer {
             ..storage
         };
         Self::on(Keepers::new(devices), shape, storage, init, |tables| {
-            Ok(House::Away(Box::new(Replica::new(tables, house)?)))
+            Ok(Executor::OnCopies(Box::new(Replica::new(
+                tables, executor,
+            )?)))
         })
     }
 
@@ -110,7 +113,7 @@ impl ParameterServer {
         shape: Shape,
         storage: Storage,
         init: &Initializer,
-        house: impl FnOnce(&Tables) -> Result<House, KernelError>,
+        executor: impl FnOnce(&Tables) -> Result<Executor, KernelError>,
     ) -> Result<ParameterServer, ServerError> {
         let Storage {
             optimizer,
@@ -161,8 +164,9 @@ impl ParameterServer {
             entities,
             relations: Arc::new(relations),
             assignment,
+            version: LayoutVersion::next(),
         };
-        let house = house(&tables)?;
+        let executor = executor(&tables)?;
         let desks = tables
             .shards()
             .map(|id| ShardDesk::new(id, tables.layout(id.table).range(id.shard).len(), 0));
@@ -183,8 +187,8 @@ impl ParameterServer {
                 manager: RwLock::new(manager),
                 tables: RwLock::new(Arc::new(tables)),
                 keepers,
-                at_home: matches!(house, House::Home(_)),
-                house: Mutex::new(house),
+                at_home: matches!(executor, Executor::InPlace(_)),
+                executor: Mutex::new(executor),
                 desk: Mutex::new(desk),
                 changed: Notify::new(),
                 pool: Mutex::default(),

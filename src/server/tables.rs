@@ -3,23 +3,29 @@
 use std::sync::Arc;
 
 use super::shelves::Shelves;
-use super::{ServerError, Shape, ShardAssignment, ShardId, WorkerId};
+use super::{LayoutVersion, ServerError, Shape, ShardAssignment, ShardId, WorkerId};
 use crate::kernel::{Backend, ShardLayout, TableName};
 use crate::optim::OptimizerKind;
 
 /// Both tables on their devices. Only entities are ever kept in another order than that of their
 /// rows.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     pub shape: Shape,
     pub entities: Shelves,
     /// Those of the tables before, where entities were resharded.
     pub relations: Arc<Shelves>,
     /// Where entities are; a new one whenever they move.
     pub assignment: Arc<ShardAssignment>,
+    pub(super) version: LayoutVersion,
 }
 
 impl Tables {
+    /// The version of where entities are.
+    pub fn version(&self) -> LayoutVersion {
+        self.version
+    }
+
     pub fn table(&self, name: TableName) -> &Shelves {
         match name {
             TableName::Entities => &self.entities,

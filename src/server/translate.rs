@@ -78,7 +78,7 @@ impl ParameterServer {
     ///
     /// # Errors
     /// [`ServerError::Moved`] if shards have moved since.
-    pub(super) fn tables_of(&self, plan: &StoragePlan) -> Result<Arc<Tables>, ServerError> {
+    pub(crate) fn tables_of(&self, plan: &StoragePlan) -> Result<Arc<Tables>, ServerError> {
         let tables = self.tables();
         match Arc::ptr_eq(&tables.assignment, &plan.assignment) {
             true => Ok(tables),

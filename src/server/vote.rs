@@ -7,9 +7,8 @@ use super::barrier::Batch;
 use super::desk::Staged;
 use super::guard::{Applying, Settling};
 use super::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, StoragePlan, UpdateMode, WorkerId};
-use crate::kernel::{Backend, GradientRows, KernelError, Places, Push, Table, TableName};
-use crate::sampler::{Candidates, Plan};
+use super::{LayoutVersion, ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use crate::kernel::{GradientRows, Places, Push};
 
 /// Whose gradients a step is made of, and how much they weigh.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,32 +25,41 @@ pub struct Share {
     pub squares: f64,
 }
 
-/// A worker's gradients for every shard, on the shards' device.
-type Parts = Vec<(usize, Staged)>;
+/// Gradients for one shard, on the device that holds the shard.
+#[derive(Debug)]
+pub struct ShardGradients {
+    /// The shard.
+    pub shard: ShardId,
+    /// The rows, by their place in the shard, each once; all rows of the shard if none are listed.
+    pub places: Option<Vec<u32>>,
+    /// A gradient row for each place, row-major.
+    pub gradients: GradientRows,
+}
+
+/// A worker's gradients of a step: a part for every shard of a layout.
+#[derive(Debug)]
+pub struct StepGradients {
+    /// The layout that the shards are of.
+    pub layout: LayoutVersion,
+    /// Entity shards, then relation shards.
+    pub shards: Vec<ShardGradients>,
+}
 
 impl ParameterServer {
-    /// Leaves the gradients that an engine has made from a plan at every shard, without applying
-    /// them. The engine may be of the server's device, where they stay, or of another one: then
-    /// `copies` are the tables that it read instead.
+    /// Leaves a step's gradients at every shard, without applying them.
     ///
     /// # Errors
     /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
-    /// [`ServerError::Early`]; [`ServerError::Moved`] if the gradients were made for shards that
-    /// have moved since; [`ServerError::Kernel`] if a device fails. Nothing is left then.
+    /// [`ServerError::Early`]; [`ServerError::Moved`] if the gradients are for shards that have
+    /// moved since; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
+    /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. Nothing is left then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
-    pub fn stage(
-        &self,
-        share: Share,
-        engine: &mut Backend,
-        copies: Option<[&Table; 2]>,
-        plan: &StoragePlan,
-    ) -> Result<(), ServerError> {
-        let _still = self.still();
-        let tables = self.tables_of(plan)?;
-        self.desk().member(share.worker, share.generation)?;
-        let parts = self.parts(&tables, (engine, copies), plan, share)?;
+    pub fn stage(&self, share: Share, gradients: StepGradients) -> Result<(), ServerError> {
+        let _layout = self.lock_layout();
+        let tables = self.tables();
+        let parts = self.staged(&tables, share, gradients)?;
         let mut desk = self.desk();
-        // Checked again: all shards take their part, or none does.
+        // All shards take their part, or none does.
         let checked = desk.member(share.worker, share.generation).and_then(|()| {
             let group = (desk.generation, desk.workers.len());
             let who = (share.worker, share.step);
@@ -84,7 +92,7 @@ impl ParameterServer {
     /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn commit(&self, generation: u64, step: u64) -> Result<(), ServerError> {
-        let _still = self.still();
+        let _layout = self.lock_layout();
         let tables = self.tables();
         let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
             let mut desk = self.desk();
@@ -162,19 +170,17 @@ impl ParameterServer {
         }
     }
 
-    /// Pushes the gradients that an engine has made from a plan to every shard, as soon as
-    /// staleness allows it at all of them (async); staged in sync mode.
+    /// Pushes a step's gradients to every shard, as soon as staleness allows it at all of them
+    /// (async); staged in sync mode.
     ///
     /// # Errors
-    /// As [`ParameterServer::push`], and [`ServerError::Moved`] if the gradients were made for
-    /// shards that have moved since: no shard has changed then, unless the device failed.
+    /// As [`ParameterServer::stage`] and [`ParameterServer::push`]: no shard has changed then, unless
+    /// the device failed.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub async fn push_step(
         &self,
         share: Share,
-        engine: &mut Backend,
-        copies: Option<[&Table; 2]>,
-        plan: &StoragePlan,
+        gradients: StepGradients,
     ) -> Result<(), ServerError> {
         let mode = self.desk().mode;
         let UpdateMode::Async {
@@ -183,10 +189,10 @@ impl ParameterServer {
             timeout,
         } = mode
         else {
-            return self.stage(share, engine, copies, plan);
+            return self.stage(share, gradients);
         };
-        let tables = self.tables_of(plan)?;
-        let parts = self.parts(&tables, (engine, copies), plan, share)?;
+        let tables = self.tables();
+        let parts = self.staged(&tables, share, gradients)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = (bound, policy, timeout);
         let admitted = self
@@ -218,66 +224,86 @@ impl ParameterServer {
         Ok(result?)
     }
 
-    /// An engine's gradients, shard by shard, on the devices of the shards.
-    fn parts(
+    /// A step's gradients as the shards keep them, by the number of the shard, if they fit.
+    fn staged(
         &self,
         tables: &Tables,
-        (engine, copies): (&mut Backend, Option<[&Table; 2]>),
-        plan: &Plan,
         share: Share,
+        gradients: StepGradients,
     ) -> Result<Parts, ServerError> {
-        let mut parts = Vec::new();
-        for (index, id) in tables.shards().enumerate() {
-            let (places, gradients) = self.part(tables, (&mut *engine, copies), plan, id)?;
-            parts.push((
-                index,
-                Staged {
-                    places,
-                    gradients,
-                    samples: share.samples,
-                    // The books of every shard keep the norm of the whole step.
-                    squares: share.squares,
-                },
-            ));
+        let StepGradients { layout, shards } = gradients;
+        if let Err(error) = check(tables, share, layout, &shards) {
+            for part in shards {
+                self.recycle(part.gradients);
+            }
+            return Err(error);
         }
-        Ok(parts)
+        let staged = |part: ShardGradients| Staged {
+            places: part.places,
+            gradients: part.gradients,
+            samples: share.samples,
+            // Every shard's figures have the norm of the whole step.
+            squares: share.squares,
+        };
+        Ok(shards.into_iter().map(staged).enumerate().collect())
     }
+}
 
-    /// An engine's gradients for one shard, on the shard's device, and their places; all if none.
-    pub(super) fn part(
-        &self,
-        tables: &Tables,
-        (engine, copies): (&mut Backend, Option<[&Table; 2]>),
-        plan: &Plan,
-        id: ShardId,
-    ) -> Result<(Option<Vec<u32>>, GradientRows), KernelError> {
-        let keeper = tables.keeper(id);
-        // An empty plan has no gradients.
-        if plan.queries.is_empty() {
-            return Ok((Some(Vec::new()), keeper.upload(&[], None)?));
-        }
-        let layout = tables.layout(id.table);
-        let rows = match id.table {
-            TableName::Entities => &plan.entities.ids,
-            TableName::Relations => &plan.relations.ids,
-        };
-        let all =
-            id.table == TableName::Entities && matches!(plan.candidates, Candidates::All { .. });
-        let first = layout.range(id.shard).start as u32;
-        let ids = &rows[layout.stretch(id.shard, rows)];
-        let places = (!all).then(|| ids.iter().map(|row| row - first).collect());
-        let old = self.reuse(keeper);
-        let gradients = match copies {
-            None => {
-                let table = tables.table(id.table).whole()?;
-                engine.keep_gradients(plan, id.table, table, id.shard, old)?
-            }
-            Some(copies) => {
-                let (copy, mut gradients) = (copies[id.table as usize], Vec::new());
-                engine.read_gradients(plan, id.table, copy, id.shard, &mut gradients)?;
-                keeper.upload(&gradients, old)?
-            }
-        };
-        Ok((places, gradients))
+/// A step's gradients by the number of their shard.
+type Parts = Vec<(usize, Staged)>;
+
+/// Checks that gradients are for the shards of these tables, have rows that those hold, and lie on
+/// the shards' devices.
+fn check(
+    tables: &Tables,
+    share: Share,
+    layout: LayoutVersion,
+    parts: &[ShardGradients],
+) -> Result<(), ServerError> {
+    let worker = share.worker;
+    if layout != tables.version() {
+        return Err(ServerError::Moved);
     }
+    let expected = tables.shards();
+    if !expected.eq(parts.iter().map(|part| part.shard)) {
+        return Err(ServerError::Parts {
+            worker,
+            found: parts.len(),
+            expected: tables.shards().count(),
+        });
+    }
+    for part in parts {
+        let shard = part.shard;
+        if !(share.samples.is_finite() && share.samples >= 0.0) {
+            return Err(ServerError::Samples {
+                worker,
+                shard,
+                samples: share.samples,
+            });
+        }
+        let held = tables.layout(shard.table).range(shard.shard).len();
+        let width = tables.width(shard.table);
+        let rows = part.places.as_ref().map_or(held, Vec::len);
+        if part.gradients.len() != rows * width {
+            return Err(ServerError::Length {
+                worker,
+                shard,
+                rows,
+                width,
+                expected: rows * width,
+                found: part.gradients.len(),
+            });
+        }
+        let places = part.places.as_deref().unwrap_or_default();
+        if let Some(&place) = places.iter().find(|&&place| place as usize >= held) {
+            return Err(ServerError::NoPlace {
+                worker,
+                shard,
+                place,
+                rows: held,
+            });
+        }
+        tables.keeper(shard).check_rows(&part.gradients)?;
+    }
+    Ok(())
 }

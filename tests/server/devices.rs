@@ -1,6 +1,7 @@
 //! Shards on several devices: the same results as on one, wherever they are.
 
 use shardloom::device::DeviceChoice;
+use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column, Dtype, KernelError, TableName};
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -151,29 +152,30 @@ async fn several_devices_learn_what_one_learns() {
                 &[one.take_loss().unwrap() as f32],
             );
 
-            let mut replica = server.replica(Backend::cpu()).unwrap();
-            let mut engine = one.engine().unwrap();
+            let mut copies = Executor::on_copies(&server, Backend::cpu()).unwrap();
+            let mut in_place = Executor::InPlace(one.engine().unwrap());
             let (there, here) = (
                 server.translate(plan(objective)),
                 one.translate(plan(objective)),
             );
             for step in 3..5 {
-                replica.gradients(&server, &SPEC, &there).unwrap();
-                let squares = replica.gradient_square_sum(&there).unwrap();
-                one.gradients(&mut engine, &SPEC, &here).unwrap();
-                let wanted = one.gradient_square_sum(&mut engine, &here).unwrap();
+                copies.gradients(&server, &SPEC, &there).unwrap();
+                let squares = copies.gradient_square_sum(&server, &there).unwrap();
+                in_place.gradients(&one, &SPEC, &here).unwrap();
+                let wanted = in_place.gradient_square_sum(&one, &here).unwrap();
                 assert_near(&[squares as f32], &[wanted as f32]);
-                let (copier, copies) = replica.parts();
                 let share = share(0, step, 1.0);
-                server.stage(share, copier, Some(copies), &there).unwrap();
-                one.stage(share, &mut engine, None, &here).unwrap();
+                let parts = copies.gradients_by_shard(&server, &there).unwrap();
+                server.stage(share, parts).unwrap();
+                let parts = in_place.gradients_by_shard(&one, &here).unwrap();
+                one.stage(share, parts).unwrap();
                 server.commit(1, step).unwrap();
                 one.commit(1, step).unwrap();
                 assert_near(&everything(&server), &everything(&one));
                 rankings(&server, &one);
             }
-            let mut engine = server.engine().unwrap();
-            let refused = server.gradients(&mut engine, &SPEC, &there).unwrap_err();
+            let mut elsewhere = Executor::InPlace(server.engine().unwrap());
+            let refused = elsewhere.gradients(&server, &SPEC, &there).unwrap_err();
             assert!(refused.to_string().contains("another device"), "{refused}");
         }
     }

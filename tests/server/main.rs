@@ -1,6 +1,7 @@
 //! The parameter server through its public API: what workers see.
 
 mod bounded;
+mod client;
 mod devices;
 mod faults;
 mod reshard;

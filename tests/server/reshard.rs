@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use shardloom::executor::Executor;
 use shardloom::kernel::TableName;
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -71,10 +72,10 @@ fn votes_go_on_where_they_were() {
             ShardingStrategy::EntityHash,
             4,
         );
-        let mut engine = server.engine().unwrap();
+        let mut executor = Executor::InPlace(server.engine().unwrap());
         let mut plan = server.translate(plan(Objective::OneVsAll));
         for step in 0..3 {
-            stage(&server, &mut engine, share(0, step, 1.0), &plan).unwrap();
+            stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
             server.commit(1, step).unwrap();
         }
         let pushes = |server: &ParameterServer| -> u64 {
@@ -83,7 +84,7 @@ fn votes_go_on_where_they_were() {
         assert_eq!(pushes(&server), 15);
 
         // In the middle of a step.
-        stage(&server, &mut engine, share(0, 3, 1.0), &plan).unwrap();
+        stage(&server, &mut executor, share(0, 3, 1.0), &plan).unwrap();
         let busy = server.reshard(5).unwrap_err();
         assert!(matches!(
             busy,
@@ -91,19 +92,21 @@ fn votes_go_on_where_they_were() {
         ));
         server.discard();
 
-        server.gradients(&mut engine, &SPEC, &plan).unwrap();
+        executor.gradients(&server, &SPEC, &plan).unwrap();
+        let old = executor.gradients_by_shard(&server, &plan).unwrap();
         server.reshard(6).unwrap();
         let refused = [
-            server.stage(share(0, 3, 1.0), &mut engine, None, &plan),
-            server.gradients(&mut engine, &SPEC, &plan),
-            server.gradient_square_sum(&mut engine, &plan).map(|_| ()),
+            server.stage(share(0, 3, 1.0), old),
+            executor.gradients(&server, &SPEC, &plan),
+            executor.gradients_by_shard(&server, &plan).map(|_| ()),
+            executor.gradient_square_sum(&server, &plan).map(|_| ()),
         ];
         for error in refused {
             assert!(matches!(error, Err(ServerError::Moved)), "{error:?}");
         }
         plan = server.renew(&plan);
         assert_eq!(server.shard_steps(), [3; 7]);
-        stage(&server, &mut engine, share(0, 3, 1.0), &plan).unwrap();
+        stage(&server, &mut executor, share(0, 3, 1.0), &plan).unwrap();
         server.commit(1, 3).unwrap();
         server.reshard(2).unwrap();
         assert_eq!(server.shard_steps(), [4; 3]);
@@ -314,11 +317,11 @@ fn voted_steps_come_through_while_shards_move() {
         let moving = spread(&backend, optimizer, ShardingStrategy::RoundRobin, 4);
         let done = AtomicBool::new(false);
         let steps = |server: &ParameterServer| {
-            let mut engine = server.engine().unwrap();
+            let mut executor = Executor::InPlace(server.engine().unwrap());
             let mut plan = server.translate(plan(Objective::Negatives));
             let mut again = 0;
             for step in 0..STEPS {
-                while let Err(error) = stage_new(server, &mut engine, step, &plan) {
+                while let Err(error) = stage_new(server, &mut executor, step, &plan) {
                     assert!(matches!(error, ServerError::Moved), "{error}");
                     plan = server.renew(&plan);
                     again += 1;
@@ -351,10 +354,13 @@ fn voted_steps_come_through_while_shards_move() {
 
 fn stage_new(
     server: &ParameterServer,
-    engine: &mut shardloom::kernel::Backend,
+    executor: &mut Executor,
     step: u64,
     plan: &shardloom::server::StoragePlan,
 ) -> Result<(), ServerError> {
-    server.gradients(engine, &SPEC, plan)?;
-    server.stage(share(0, step, 1.0), engine, None, plan)
+    executor.gradients(server, &SPEC, plan)?;
+    server.stage(
+        share(0, step, 1.0),
+        executor.gradients_by_shard(server, plan)?,
+    )
 }

@@ -1,5 +1,6 @@
 //! Every way of spreading rows over shards gives the same results.
 
+use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column, KernelError, RankBatch, RankQuery, TableName};
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -189,9 +190,9 @@ fn training_is_the_same() {
                     server.step(&SPEC, &plan, step).unwrap();
                 }
                 let loss = server.take_loss().unwrap() as f32;
-                let mut engine = server.engine().unwrap();
+                let mut executor = Executor::InPlace(server.engine().unwrap());
                 for step in 3..5 {
-                    stage(&server, &mut engine, share(0, step, 1.0), &plan).unwrap();
+                    stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
                     server.commit(1, step).unwrap();
                 }
                 [everything(&server), vec![loss]].concat()

@@ -1,12 +1,15 @@
 //! Steps that are voted on: applied everywhere or nowhere.
 
 use shardloom::dataset::Triple;
+use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Products, StepSpec, TableName};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
 use shardloom::sampler::{Objective, Plan, QueryRule, Sampler};
-use shardloom::server::{ParameterServer, ServerError, Share, StoragePlan, WorkerId};
+use shardloom::server::{
+    ParameterServer, ServerError, Share, StepGradients, StoragePlan, WorkerId,
+};
 
 use crate::{SYNC, backends, server_on, values, workers};
 
@@ -54,12 +57,12 @@ pub fn share(worker: u32, step: u64, samples: f32) -> Share {
 
 pub fn stage(
     server: &ParameterServer,
-    engine: &mut Backend,
+    executor: &mut Executor,
     share: Share,
     plan: &StoragePlan,
 ) -> Result<(), ServerError> {
-    server.gradients(engine, &SPEC, plan).unwrap();
-    server.stage(share, engine, None, plan)
+    executor.gradients(server, &SPEC, plan)?;
+    server.stage(share, executor.gradients_by_shard(server, plan)?)
 }
 
 #[test]
@@ -78,16 +81,16 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
 
             let server = server_on(another(), OptimizerKind::Adagrad, SYNC, 2);
             let plan = server.translate(plan);
-            let mut engine = server.engine().unwrap();
-            stage(&server, &mut engine, share(1, 0, 3.0), &plan).unwrap();
+            let mut executor = Executor::InPlace(server.engine().unwrap());
+            stage(&server, &mut executor, share(1, 0, 3.0), &plan).unwrap();
             assert!(values(&server) == start, "staged is not applied");
             let error = server.commit(1, 0).unwrap_err();
             assert!(
                 matches!(&error, ServerError::Incomplete { missing, .. } if missing == &[WorkerId(0)])
             );
-            stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+            stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
             // A repeated one is not counted again.
-            stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+            stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
             server.commit(1, 0).unwrap();
             for (found, wanted) in values(&server).iter().zip(&values(&alone)) {
                 assert!(
@@ -100,9 +103,9 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
                 server.commit(1, 0),
                 Err(ServerError::Incomplete { .. })
             ));
-            let late = stage(&server, &mut engine, share(0, 0, 1.0), &plan);
+            let late = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
             late.unwrap();
-            let stranger = stage(&server, &mut engine, share(9, 1, 1.0), &plan);
+            let stranger = stage(&server, &mut executor, share(9, 1, 1.0), &plan);
             assert!(matches!(stranger, Err(ServerError::UnknownWorker { .. })));
         }
     }
@@ -114,8 +117,8 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         let server = server_on(backend, OptimizerKind::Adam, SYNC, 2);
         let plan = server.translate(plan(Objective::Negatives));
         let start = values(&server);
-        let mut engine = server.engine().unwrap();
-        stage(&server, &mut engine, share(0, 0, 1.0), &plan).unwrap();
+        let mut executor = Executor::InPlace(server.engine().unwrap());
+        stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
         server.discard();
         assert!(values(&server) == start);
         assert!(matches!(
@@ -124,13 +127,13 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         ));
         // The other worker is gone.
         server.configure(SYNC, 2, &workers(1));
-        let old = stage(&server, &mut engine, share(0, 0, 1.0), &plan);
+        let old = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
         assert!(matches!(old, Err(ServerError::Generation { .. })));
         let share = Share {
             generation: 2,
             ..share(0, 0, 1.0)
         };
-        stage(&server, &mut engine, share, &plan).unwrap();
+        stage(&server, &mut executor, share, &plan).unwrap();
         assert!(matches!(
             server.commit(1, 0),
             Err(ServerError::Generation { .. })
@@ -140,4 +143,45 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         assert_eq!(server.stats()[0].discarded, 1);
         assert!(server.spec(TableName::Entities).layout.shards() == 4);
     }
+}
+
+#[test]
+fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
+    let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
+    let plan = server.translate(plan(Objective::Negatives));
+    let mut executor = Executor::InPlace(server.engine().unwrap());
+    executor.gradients(&server, &SPEC, &plan).unwrap();
+    let start = values(&server);
+    type Change = fn(&mut StepGradients);
+    let changes: [(Change, &str); 5] = [
+        (|g| drop(g.shards.pop()), "expected those of the"),
+        (|g| g.shards.swap(0, 1), "expected those of the"),
+        (
+            |g| g.shards[0].places.as_mut().unwrap()[0] = u32::MAX,
+            "for place 4294967295 of shard 0 of entities",
+        ),
+        (
+            |g| g.shards[1].places.as_mut().unwrap().truncate(1),
+            "expected",
+        ),
+        (|g| g.layout.0 += 1, "moved"),
+    ];
+    for (change, message) in changes {
+        let mut gradients = executor.gradients_by_shard(&server, &plan).unwrap();
+        change(&mut gradients);
+        let error = server.stage(share(0, 0, 1.0), gradients).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        let nothing = server.commit(1, 0).unwrap_err();
+        assert!(
+            matches!(nothing, ServerError::Incomplete { .. }),
+            "{nothing}"
+        );
+    }
+    let gradients = executor.gradients_by_shard(&server, &plan).unwrap();
+    let error = server.stage(share(0, 0, f32::NAN), gradients).unwrap_err();
+    assert!(matches!(error, ServerError::Samples { .. }), "{error}");
+    assert!(values(&server) == start);
+    stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
+    server.commit(1, 0).unwrap();
+    assert!(values(&server) != start);
 }

@@ -6,7 +6,7 @@ mod schedules;
 use std::time::Duration;
 
 use super::*;
-use crate::server::WorkerId;
+use crate::ids::WorkerId;
 
 /// Milliseconds.
 fn ms(n: u64) -> Duration {

@@ -1,6 +1,7 @@
 //! A worker of this process: a thread with an engine of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,10 +9,13 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
-use super::view::View;
+use crate::device::DeviceChoice;
 use crate::elastic::{Failure, Place, ScriptAction, Vote};
+use crate::executor::Executor;
 use crate::kernel::StepSpec;
-use crate::server::{ParameterServer, ServerError, Share, StoragePlan, WorkerId};
+use crate::server::{
+    Apply, ParameterServer, PushRequest, ServerError, ShardClient, Share, StoragePlan, WorkerId,
+};
 
 /// Work for one worker.
 #[derive(Clone, Debug)]
@@ -107,17 +111,24 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 /// What a worker starts with.
 #[derive(Clone, Debug)]
 pub(super) struct Kit {
+    /// Where the executor reads rows, in place or copied.
     pub server: ParameterServer,
+    /// Where gradients go.
+    pub client: Arc<dyn ShardClient>,
     pub spec: StepSpec,
     pub place: Place,
     pub to: Sender<Message>,
-    /// Runs the waits of async pushes.
+    /// Runs the waits of pushes.
     pub runtime: Handle,
 }
 
 impl Kit {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
-        let mut view = View::open(&self.server, self.place).map_err(lost)?;
+        let device = match self.place {
+            Place::Cpu { .. } => DeviceChoice::Cpu,
+            Place::Gpu { index, .. } => DeviceChoice::GpuAt(index),
+        };
+        let mut executor = Executor::open(&self.server, device).map_err(lost)?;
         let mut pool = None;
         let _ = self.to.send(Message::Synced(worker));
         while let Ok(task) = tasks.recv() {
@@ -139,8 +150,8 @@ impl Kit {
             }
             let start = Instant::now();
             let (vote, losses) = match place_pool(&mut pool, task.place)? {
-                Some(pool) => pool.install(|| self.run(worker, &mut view, &task))?,
-                None => self.run(worker, &mut view, &task)?,
+                Some(pool) => pool.install(|| self.run(worker, &mut executor, &task))?,
+                None => self.run(worker, &mut executor, &task)?,
             };
             let done = Done {
                 generation: task.generation,
@@ -159,14 +170,14 @@ impl Kit {
     fn run(
         &self,
         worker: WorkerId,
-        view: &mut View,
+        executor: &mut Executor,
         task: &Task,
     ) -> Result<(Option<Vote>, Losses), Failure> {
         let mut losses = Vec::with_capacity(task.parts.len());
         for (name, plan) in &task.parts {
             // At the server, a lane is what takes part in a step.
             let pusher = if task.push { worker } else { WorkerId(*name) };
-            match self.part(pusher, view, task, (*name, plan))? {
+            match self.part(pusher, executor, task, (*name, plan))? {
                 (Some(Vote::Ready), loss) => losses.push((*name, loss * plan.queries.len() as f64)),
                 (vote, _) => return Ok((vote, losses)),
             }
@@ -178,7 +189,7 @@ impl Kit {
     fn part(
         &self,
         worker: WorkerId,
-        view: &mut View,
+        executor: &mut Executor,
         task: &Task,
         (name, plan): (u32, &StoragePlan),
     ) -> Result<(Option<Vote>, f64), Failure> {
@@ -187,12 +198,12 @@ impl Kit {
             plan.plan_mut().weights.fill(f32::NAN);
         }
         loop {
-            match self.try_part(worker, view, task, (name, &plan)) {
+            match self.try_part(worker, executor, task, (name, &plan)) {
                 Ok(done) => return Ok(done),
                 Err(ServerError::Moved) => {
                     plan = self.server.renew(&plan);
                     // What has been computed does not count.
-                    view.engine().take_loss().map_err(lost_kernel)?;
+                    executor.take_loss().map_err(lost_kernel)?;
                 }
                 Err(error) => return superseded(error),
             }
@@ -202,7 +213,7 @@ impl Kit {
     fn try_part(
         &self,
         worker: WorkerId,
-        view: &mut View,
+        executor: &mut Executor,
         task: &Task,
         (name, plan): (u32, &StoragePlan),
     ) -> Result<(Option<Vote>, f64), ServerError> {
@@ -210,9 +221,9 @@ impl Kit {
             let pulled = self.server.begin_step(worker, task.server_generation);
             self.runtime.block_on(pulled)?;
         }
-        view.gradients(&self.server, &self.spec, plan)?;
-        let squares = view.gradient_square_sum(&self.server, plan)?;
-        let loss = view.engine().take_loss()?;
+        executor.gradients(&self.server, &self.spec, plan)?;
+        let squares = executor.gradient_square_sum(&self.server, plan)?;
+        let loss = executor.take_loss()?;
         if !(squares.is_finite() && loss.is_finite()) {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Some(Vote::NotFinite { what }), loss));
@@ -229,12 +240,13 @@ impl Kit {
             samples: plan.queries.len() as f32,
             squares,
         };
-        if task.push {
-            let pushed = view.push_step(&self.server, share, plan);
-            self.runtime.block_on(pushed)?;
-        } else {
-            view.stage(&self.server, share, plan)?;
-        }
+        let gradients = executor.gradients_by_shard(&self.server, plan)?;
+        let apply = match task.push {
+            true => Apply::Now,
+            false => Apply::OnCommit,
+        };
+        let request = PushRequest::on_device(share, apply, gradients);
+        self.runtime.block_on(self.client.push(request))?;
         Ok((Some(Vote::Ready), loss))
     }
 }

@@ -10,9 +10,9 @@ mod hand;
 mod messages;
 mod rounds;
 mod tasks;
-mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::elastic::{
     Speeds, Status, StopReason,
 };
 use crate::kernel::StepSpec;
-use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
+use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
 
 /// How often a wait looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -42,6 +42,8 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(super) struct Workers {
     server: ParameterServer,
+    /// The way of gradients, commits and aborts to the shards.
+    client: Arc<dyn ShardClient>,
     spec: StepSpec,
     mode: UpdateMode,
     coordinator: Coordinator,
@@ -136,6 +138,7 @@ impl Workers {
         server.set_steps(updates);
         let base = server.generation();
         let mut workers = Workers {
+            client: Arc::new(server.clone()),
             server,
             spec,
             mode,
@@ -211,7 +214,7 @@ impl Workers {
                 if !finishes {
                     let now = self.now();
                     let _ = self.coordinator.stop(now, StopReason::Interrupted);
-                    self.server.discard();
+                    self.runtime.block_on(self.client.abort())?;
                     self.hands.clear();
                     return Ok(Stepped::Interrupted);
                 }
@@ -300,14 +303,14 @@ impl Workers {
             } => self.start(generation, step, &workers, round),
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
-                    let committed = self.server.commit(self.base + generation, self.first);
-                    committed?;
+                    let commit = self.client.commit(self.base + generation, self.first);
+                    self.runtime.block_on(commit)?;
                 }
                 return Ok(true);
             }
             Action::Discard { step, reason, .. } => {
                 tracing::info!(step, ?reason, "step discarded");
-                self.server.discard();
+                self.runtime.block_on(self.client.abort())?;
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
                     // The boundary after a discarded step is this one.
@@ -377,6 +380,7 @@ impl Workers {
         tracing::info!(%worker, %place, "joins");
         let kit = Kit {
             server: self.server.clone(),
+            client: Arc::clone(&self.client),
             spec: self.spec,
             place,
             to: self.sender.clone(),

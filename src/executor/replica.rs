@@ -1,10 +1,11 @@
 //! Copies of rows on another device than that of their shards.
 
-use super::tables::Tables;
-use super::{ParameterServer, ServerError, StoragePlan, TableName};
+use super::{empty, places_of};
 use crate::kernel::{Backend, Column, KernelError, StepSpec, Table, TableSpec};
 use crate::optim::OptimizerKind;
 use crate::sampler::{Candidates, Plan};
+use crate::server::tables::Tables;
+use crate::server::{ParameterServer, ShardGradients, ShardId, TableName};
 
 /// An engine on another device than the shards, and room there for copies of what it computes on.
 #[derive(Debug)]
@@ -27,18 +28,8 @@ fn room(engine: &Backend, spec: &TableSpec) -> Result<Table, KernelError> {
     engine.create_table(&spec, &mut |_, rows| rows.fill(0.0))
 }
 
-impl ParameterServer {
-    /// An engine with copies of the tables, for a worker on another device.
-    ///
-    /// # Errors
-    /// If the device cannot hold them.
-    pub fn replica(&self, engine: Backend) -> Result<Replica, ServerError> {
-        Ok(Replica::new(&self.tables(), engine)?)
-    }
-}
-
 impl Replica {
-    pub(super) fn new(tables: &Tables, engine: Backend) -> Result<Replica, KernelError> {
+    pub(crate) fn new(tables: &Tables, engine: Backend) -> Result<Replica, KernelError> {
         Ok(Replica {
             entities: room(&engine, tables.entities.spec())?,
             relations: room(&engine, tables.relations.spec())?,
@@ -58,34 +49,40 @@ impl Replica {
         (&mut self.engine, [&self.entities, &self.relations])
     }
 
-    /// Copies the rows that a plan needs as they are now, and computes the plan's gradients.
-    ///
-    /// # Errors
-    /// [`ServerError::Moved`] if shards have moved since the plan was translated;
-    /// [`ServerError::Kernel`] if a device is lost or full.
-    pub fn gradients(
-        &mut self,
-        server: &ParameterServer,
-        spec: &StepSpec,
-        plan: &StoragePlan,
-    ) -> Result<(), ServerError> {
-        let tables = server.tables_of(plan)?;
-        self.pull(&tables, plan)?;
+    /// Computes a plan's gradients on what [`Replica::pull`] has copied.
+    pub(crate) fn compute(&mut self, spec: &StepSpec, plan: &Plan) -> Result<(), KernelError> {
         let (engine, [entities, relations]) = self.parts();
-        Ok(engine.gradients(spec, plan, entities, relations)?)
+        engine.gradients(spec, plan, entities, relations)
     }
 
-    /// Σ g² of what [`Replica::gradients`] has computed; not finite if a gradient is not.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn gradient_square_sum(&mut self, plan: &StoragePlan) -> Result<f64, KernelError> {
-        let (engine, [entities, relations]) = self.parts();
-        engine.gradient_square_sum(plan, entities, relations)
+    /// What [`Replica::compute`] has computed for a shard, brought to the shard's device.
+    pub(crate) fn shard_gradients(
+        &mut self,
+        server: &ParameterServer,
+        tables: &Tables,
+        plan: &Plan,
+        shard: ShardId,
+    ) -> Result<ShardGradients, KernelError> {
+        let Some(places) = places_of(tables, plan, shard) else {
+            return empty(tables, shard);
+        };
+        let copy = match shard.table {
+            TableName::Entities => &self.entities,
+            TableName::Relations => &self.relations,
+        };
+        let (engine, values) = (&mut self.engine, &mut self.rows);
+        values.clear();
+        engine.read_gradients(plan, shard.table, copy, shard.shard, values)?;
+        let holder = tables.keeper(shard);
+        Ok(ShardGradients {
+            shard,
+            places,
+            gradients: holder.upload(values, server.reuse(holder))?,
+        })
     }
 
     /// Copies the rows that a plan needs: all entities where they are all candidates.
-    pub(super) fn pull(&mut self, tables: &Tables, plan: &Plan) -> Result<(), KernelError> {
+    pub(crate) fn pull(&mut self, tables: &Tables, plan: &Plan) -> Result<(), KernelError> {
         self.fit(tables)?;
         self.whole = None;
         let (engine, rows) = (&self.engine, &mut self.rows);
@@ -101,7 +98,7 @@ impl Replica {
     }
 
     /// Copies all rows, unless they are copies of what is there now.
-    pub(super) fn pull_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
+    pub(crate) fn pull_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let now = TableName::ALL.map(|table| tables.table(table).version());
         if self.whole == Some(now) {
             return Ok(());

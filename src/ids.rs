@@ -1,0 +1,93 @@
+//! Names of what a run is made of, which travel in messages: workers, shards and layouts.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// A worker's number: given once, never given again in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(pub u32);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}", self.0)
+    }
+}
+
+/// Which of a model's two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableName {
+    /// Rows of entities.
+    Entities,
+    /// Rows of relations, and of a core.
+    Relations,
+}
+
+impl TableName {
+    /// Both tables.
+    pub const ALL: [TableName; 2] = [TableName::Entities, TableName::Relations];
+
+    /// The name in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableName::Entities => "entities",
+            TableName::Relations => "relations",
+        }
+    }
+}
+
+/// One shard of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ShardId {
+    /// The table.
+    pub table: TableName,
+    /// The shard's number in the table.
+    pub shard: usize,
+}
+
+impl ShardId {
+    /// A shard of entities.
+    pub fn entities(shard: usize) -> ShardId {
+        ShardId {
+            table: TableName::Entities,
+            shard,
+        }
+    }
+
+    /// A shard of relations.
+    pub fn relations(shard: usize) -> ShardId {
+        ShardId {
+            table: TableName::Relations,
+            shard,
+        }
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} of {}", self.shard, self.table.name())
+    }
+}
+
+/// The version of a layout: which rows each shard holds. A server's version changes whenever rows
+/// move to other shards, and no two servers of a process share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LayoutVersion(pub u64);
+
+impl LayoutVersion {
+    /// A version that this process has not given out before.
+    pub fn next() -> LayoutVersion {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        LayoutVersion(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for LayoutVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layout {}", self.0)
+    }
+}

@@ -1,0 +1,81 @@
+//! Reading and writing of tables, and where their shards are.
+
+use super::{ParameterServer, ServerError, ShardId, TableName};
+use crate::device::DeviceChoice;
+use crate::kernel::{Backend, Column, KernelError};
+
+impl ParameterServer {
+    /// Whether a shard is in the memory of a GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        let mut engines = self.inner.keepers.engines.iter();
+        engines.any(|engine| matches!(engine, Backend::Gpu(_)))
+    }
+
+    /// The device that keeps all shards, if it computes the server's own steps, too; none if shards are
+    /// [spread](ParameterServer::spread).
+    pub fn home(&self) -> Option<DeviceChoice> {
+        let engine = &self.inner.keepers.engines[0];
+        self.inner.at_home.then(|| engine.choice())
+    }
+
+    /// All shards: those of entities, then those of relations.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.tables().shards().collect()
+    }
+
+    /// The device that keeps a shard.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`].
+    pub fn home_of(&self, shard: ShardId) -> Result<DeviceChoice, ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        Ok(tables.keeper(shard).choice())
+    }
+
+    /// Another engine on the server's device (the first of several), for a worker.
+    ///
+    /// # Errors
+    /// If the device is lost or full.
+    pub fn engine(&self) -> Result<Backend, KernelError> {
+        self.inner.keepers.engines[0].another()
+    }
+
+    /// A column of a table, all rows.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn read(&self, table: TableName, column: Column) -> Result<Vec<f32>, KernelError> {
+        let tables = self.tables();
+        let stored = tables.table(table).read(column)?;
+        let width = column.width(tables.table(table).spec());
+        Ok(tables.by_row(table, width, stored))
+    }
+
+    /// The values of some rows of a table, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// If the table has not these rows; if the device is lost or full.
+    pub fn read_rows(
+        &self,
+        table: TableName,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        let tables = self.tables();
+        let rows = tables.stored(table, rows);
+        tables.table(table).read_rows(&rows, out)
+    }
+
+    /// Replaces a column of a table.
+    ///
+    /// # Errors
+    /// If `data` has not rows × width values, or the device is lost.
+    pub fn write(&self, table: TableName, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        let _layout = self.lock_layout();
+        let tables = self.tables();
+        let width = column.width(tables.table(table).spec());
+        let data = tables.by_storage(table, width, data);
+        tables.table(table).write(column, &data)
+    }
+}
