@@ -11,7 +11,7 @@ pub use replica::Replica;
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, KernelError, StepSpec, Table};
 use crate::sampler::{Candidates, Plan};
-use crate::server::tables::Tables;
+use crate::server::table::tables::Tables;
 use crate::server::{
     ParameterServer, ServerError, ShardGradients, ShardId, StepGradients, StoragePlan, TableName,
 };
@@ -76,7 +76,7 @@ impl Executor {
     /// Computes a plan's gradients from the rows as they are now. They stay with the engine.
     ///
     /// # Errors
-    /// [`ServerError::Moved`] if shards have moved since the plan was translated;
+    /// [`ServerError::LayoutChanged`] if shards have moved since the plan was translated;
     /// [`ServerError::Kernel`] if the engine is not of the device of the shards, or a device is lost
     /// or full.
     pub fn gradients(
@@ -141,7 +141,7 @@ impl Executor {
                         return empty(&tables, shard);
                     };
                     let table = tables.table(shard.table).whole()?;
-                    let old = server.reuse(tables.keeper(shard));
+                    let old = server.reuse(tables.device(shard));
                     let gradients =
                         engine.keep_gradients(plan, shard.table, table, shard.shard, old)?;
                     Ok(ShardGradients {
@@ -197,6 +197,6 @@ fn empty(tables: &Tables, shard: ShardId) -> Result<ShardGradients, KernelError>
     Ok(ShardGradients {
         shard,
         places: Some(Vec::new()),
-        gradients: tables.keeper(shard).upload(&[], None)?,
+        gradients: tables.device(shard).upload(&[], None)?,
     })
 }

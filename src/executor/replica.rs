@@ -4,7 +4,7 @@ use super::{empty, places_of};
 use crate::kernel::{Backend, Column, KernelError, StepSpec, Table, TableSpec};
 use crate::optim::OptimizerKind;
 use crate::sampler::{Candidates, Plan};
-use crate::server::tables::Tables;
+use crate::server::table::tables::Tables;
 use crate::server::{ParameterServer, ShardGradients, ShardId, TableName};
 
 /// An engine on another device than the shards, and room there for copies of what it computes on.
@@ -73,7 +73,7 @@ impl Replica {
         let (engine, values) = (&mut self.engine, &mut self.rows);
         values.clear();
         engine.read_gradients(plan, shard.table, copy, shard.shard, values)?;
-        let holder = tables.keeper(shard);
+        let holder = tables.device(shard);
         Ok(ShardGradients {
             shard,
             places,

@@ -7,14 +7,14 @@ use crate::kernel::{Backend, Column, KernelError};
 impl ParameterServer {
     /// Whether a shard is in the memory of a GPU.
     pub fn is_on_gpu(&self) -> bool {
-        let mut engines = self.inner.keepers.engines.iter();
+        let mut engines = self.inner.devices.engines.iter();
         engines.any(|engine| matches!(engine, Backend::Gpu(_)))
     }
 
-    /// The device that keeps all shards, if it computes the server's own steps, too; none if shards are
+    /// The device that holds all shards, if it computes the server's own steps, too; none if shards are
     /// [spread](ParameterServer::spread).
     pub fn home(&self) -> Option<DeviceChoice> {
-        let engine = &self.inner.keepers.engines[0];
+        let engine = &self.inner.devices.engines[0];
         self.inner.at_home.then(|| engine.choice())
     }
 
@@ -23,14 +23,14 @@ impl ParameterServer {
         self.tables().shards().collect()
     }
 
-    /// The device that keeps a shard.
+    /// The device that holds a shard.
     ///
     /// # Errors
     /// [`ServerError::NoShard`].
     pub fn home_of(&self, shard: ShardId) -> Result<DeviceChoice, ServerError> {
         let tables = self.tables();
         tables.index(shard)?;
-        Ok(tables.keeper(shard).choice())
+        Ok(tables.device(shard).choice())
     }
 
     /// Another engine on the server's device (the first of several), for a worker.
@@ -38,7 +38,7 @@ impl ParameterServer {
     /// # Errors
     /// If the device is lost or full.
     pub fn engine(&self) -> Result<Backend, KernelError> {
-        self.inner.keepers.engines[0].another()
+        self.inner.devices.engines[0].another()
     }
 
     /// A column of a table, all rows.

@@ -10,8 +10,8 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId, ShardRecord, Share,
-    StepGradients, TableName, WorkerId,
+    Contribution, LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId,
+    ShardRecord, StepGradients, TableName, WorkerId,
 };
 use crate::kernel::GradientRows;
 
@@ -111,7 +111,7 @@ pub struct PushRequest {
 
 impl PushRequest {
     /// The request that hands a step's gradients over where they lie.
-    pub fn on_device(share: Share, apply: Apply, gradients: StepGradients) -> PushRequest {
+    pub fn on_device(share: Contribution, apply: Apply, gradients: StepGradients) -> PushRequest {
         let part = |part: ShardGradients| PushedPart {
             shard: part.shard,
             places: part.places,
@@ -218,7 +218,7 @@ impl ShardClient for ParameterServer {
                 layout: caller.layout,
                 shards,
             };
-            let share = Share {
+            let share = Contribution {
                 worker: caller.worker,
                 generation: caller.generation,
                 step: caller.step,
@@ -258,10 +258,10 @@ impl ShardClient for ParameterServer {
 impl ParameterServer {
     /// Checks that a caller is one of the current generation's workers and knows the layout of now.
     fn check_caller(&self, caller: Caller) -> Result<(), ServerError> {
-        self.desk().member(caller.worker, caller.generation)?;
+        self.state().member(caller.worker, caller.generation)?;
         match caller.layout == self.tables().version() {
             true => Ok(()),
-            false => Err(ServerError::Moved),
+            false => Err(ServerError::LayoutChanged),
         }
     }
 }

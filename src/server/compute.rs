@@ -1,6 +1,6 @@
 //! Steps and rankings of a process without other workers, by the server's own executor.
 
-use super::tables::Tables;
+use super::table::tables::Tables;
 use super::{ParameterServer, StoragePlan, TableName};
 use crate::executor::{Executor, Replica};
 use crate::kernel::{KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec};
@@ -28,7 +28,7 @@ impl ParameterServer {
             }
             Executor::OnCopies(replica) => self.step_away(replica, &tables, spec, plan, step)?,
         }
-        for shard in &mut self.desk().shards {
+        for shard in &mut self.state().shards {
             shard.barrier.skip();
             shard.stats.step = shard.barrier.step();
         }

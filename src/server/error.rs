@@ -227,7 +227,7 @@ pub enum ServerError {
     /// Shards have moved between two calls that belong together. A plan is to be translated again
     /// and its gradients computed again.
     #[error("the shards have moved since: translate the plan again and make its gradients again")]
-    Moved,
+    LayoutChanged,
     /// Rows cannot be spread over shards as asked for.
     #[error(transparent)]
     Shards(#[from] ShardError),

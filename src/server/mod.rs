@@ -14,52 +14,41 @@
 //! numbers wherever they are. [`ParameterServer::reshard`] moves them while the server goes on.
 
 mod access;
-mod assignment;
-mod barrier;
-mod bounded;
 mod client;
-mod column;
+mod commit;
 mod compute;
-mod desk;
 mod error;
-mod guard;
-mod init;
-mod keepers;
-mod manager;
 mod mode;
-mod placement;
 mod pull;
 mod push;
+mod push_async;
+mod push_sync;
 mod reshard;
-mod shelves;
-mod staleness;
+mod shard_map;
 mod stats;
 mod storage;
-mod strategy;
-mod synced;
-pub(crate) mod tables;
-mod translate;
-mod vote;
+mod sync;
+pub(crate) mod table;
 
-pub use assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use client::{
     Answer, Apply, Caller, Layout, PullRequest, Pulled, PushRequest, PushedPart, PushedRows,
     ShardClient,
 };
-pub use column::ColumnReader;
+pub use commit::{Contribution, ShardGradients, StepGradients};
 pub use error::ServerError;
-pub use init::{Initializer, Spread};
-pub use keepers::measure_speed;
-pub use manager::{Reshard, ShardError, ShardManager};
 pub use mode::{StalenessPolicy, UpdateMode};
-pub use placement::{DeviceCapacity, PlacementError, place};
 pub use push::{Gradients, Push, Pushed};
-pub use reshard::Moved;
+pub use reshard::ReshardReport;
+pub use shard_map::assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
+pub use shard_map::placement::{DeviceCapacity, PlacementError, place};
+pub use shard_map::resharding::{Reshard, ShardError, ShardManager};
+pub use shard_map::strategy::{HASH_SEED, ShardingStrategy};
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
 pub use storage::{SHARDS_EACH, Storage};
-pub use strategy::{HASH_SEED, ShardingStrategy};
-pub use translate::StoragePlan;
-pub use vote::{ShardGradients, Share, StepGradients};
+pub use table::devices::measure_speed;
+pub use table::init::{Initializer, Spread};
+pub use table::row_order::StoragePlan;
+pub use table::scan::ColumnReader;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -67,9 +56,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::desk::{Desk, ShardDesk};
-use self::keepers::Keepers;
-use self::tables::Tables;
+use self::sync::state::{ServerState, ShardState};
+use self::table::devices::ShardDevices;
+use self::table::tables::Tables;
 
 use crate::executor::Executor;
 pub use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
@@ -128,12 +117,12 @@ struct Inner {
     manager: RwLock<ShardManager>,
     tables: RwLock<Arc<Tables>>,
     /// Where shards are, and may be put.
-    keepers: Keepers,
+    devices: ShardDevices,
     /// Computes the steps and rankings of a process without other workers.
     executor: Mutex<Executor>,
     /// Whether that is on the device of all shards.
     at_home: bool,
-    desk: Mutex<Desk>,
+    state: Mutex<ServerState>,
     /// Told whenever a pull or push that waits for staleness may try again.
     changed: Notify,
     /// Gradient buffers to use again.
@@ -161,14 +150,14 @@ impl ParameterServer {
         tracing::info!(generation, ?workers, "workers of the parameter server");
         let mut left = Vec::new();
         {
-            let mut desk = self.desk();
-            desk.mode = mode;
-            desk.generation = generation;
-            for shard in &mut desk.shards {
+            let mut state = self.state();
+            state.mode = mode;
+            state.generation = generation;
+            for shard in &mut state.shards {
                 left.extend(shard.barrier.expect(&workers));
                 shard.staleness.keep(&workers);
             }
-            desk.workers = workers.into();
+            state.workers = workers.into();
         }
         for (worker, arrival) in left {
             self.recycle(arrival.payload.gradients);
@@ -181,38 +170,38 @@ impl ParameterServer {
 
     /// The generation of workers, see [`ParameterServer::configure`].
     pub fn generation(&self) -> u64 {
-        self.desk().generation
+        self.state().generation
     }
 
     /// Whether a worker waits, in a pull or a push, for others.
     pub fn is_waiting(&self, worker: WorkerId) -> bool {
-        self.desk().waiting.contains_key(&worker)
+        self.state().waiting.contains_key(&worker)
     }
 
     /// The last step that a worker pushed and that was applied, or is about to be (async).
     pub fn last_push(&self, worker: WorkerId) -> Option<u64> {
-        self.desk().pushed.get(&worker).copied()
+        self.state().pushed.get(&worker).copied()
     }
 
     /// Forgets what a worker has pulled, so that nobody waits for its push.
     pub fn release(&self, worker: WorkerId) {
-        let mut desk = self.desk();
-        for shard in &mut desk.shards {
+        let mut state = self.state();
+        for shard in &mut state.shards {
             shard.staleness.forget(worker);
         }
-        drop(desk);
+        drop(state);
         self.inner.changed.notify_waiters();
     }
 
     /// Sets the learning rate of what is pushed from now on.
     pub fn set_rate(&self, rate: f64) {
-        self.desk().rate = rate;
+        self.state().rate = rate;
     }
 
     /// Continues from a number of steps on all shards; Adam's bias corrections depend on it.
     pub fn set_steps(&self, steps: u64) {
         let mut left = Vec::new();
-        for shard in &mut self.desk().shards {
+        for shard in &mut self.state().shards {
             left.extend(shard.barrier.set_step(steps));
             shard.staleness.set_steps(steps);
             shard.stats.step = steps;
@@ -224,7 +213,7 @@ impl ParameterServer {
 
     /// Figures of every shard: those of entities, then those of relations.
     pub fn stats(&self) -> Vec<ShardStats> {
-        self.desk()
+        self.state()
             .shards
             .iter()
             .map(|shard| shard.stats.clone())
@@ -233,7 +222,7 @@ impl ParameterServer {
 
     /// Steps that every shard has made: those of entities, then those of relations.
     pub fn shard_steps(&self) -> Vec<u64> {
-        self.desk().shards.iter().map(ShardDesk::step).collect()
+        self.state().shards.iter().map(ShardState::step).collect()
     }
 
     pub(crate) fn tables(&self) -> Arc<Tables> {
@@ -245,8 +234,8 @@ impl ParameterServer {
         lock(&self.inner.executor)
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        lock(&self.inner.desk)
+    fn state(&self) -> MutexGuard<'_, ServerState> {
+        lock(&self.inner.state)
     }
 
     fn pool(&self) -> MutexGuard<'_, Vec<GradientRows>> {

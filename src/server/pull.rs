@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
-use super::guard::Waits;
-use super::tables::Tables;
+use super::sync::guards::WaitGuard;
+use super::table::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 use crate::kernel::TableName;
 
@@ -31,7 +31,7 @@ impl ParameterServer {
             let tables = self.tables();
             let index = tables.index(shard)?;
             match self.begin_pull(&tables, (worker, None), &[index]).await {
-                Err(ServerError::Moved) => continue,
+                Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
             let copied = Arc::clone(&tables);
@@ -48,7 +48,7 @@ impl ParameterServer {
             *out = buffer;
             result?;
             // Shards that have moved meanwhile hold other rows.
-            if let Ok(shard) = self.desk().shard(&tables, index) {
+            if let Ok(shard) = self.state().shard(&tables, index) {
                 shard.stats.pulled(out.len());
                 return Ok(shard.step());
             }
@@ -78,7 +78,7 @@ impl ParameterServer {
                 .collect::<Result<_, ServerError>>()?;
             let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
             match self.begin_pull(&tables, (worker, None), &indices).await {
-                Err(ServerError::Moved) => continue,
+                Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
             break (tables, storage, touched);
@@ -96,9 +96,9 @@ impl ParameterServer {
         let (result, buffer) = done.ok_or(ServerError::Abandoned { worker, shard })?;
         *out = buffer;
         result?;
-        let mut desk = self.desk();
+        let mut state = self.state();
         for (index, count) in touched {
-            if let Ok(shard) = desk.shard(&tables, index) {
+            if let Ok(shard) = state.shard(&tables, index) {
                 shard.stats.pulled(count * width);
             }
         }
@@ -110,7 +110,7 @@ impl ParameterServer {
     /// nobody waits for; if a generation is given, it is refused.
     ///
     /// # Errors
-    /// [`ServerError::Moved`], [`ServerError::Timeout`], [`ServerError::Generation`],
+    /// [`ServerError::LayoutChanged`], [`ServerError::Timeout`], [`ServerError::Generation`],
     /// [`ServerError::UnknownWorker`].
     pub(super) async fn begin_pull(
         &self,
@@ -118,40 +118,44 @@ impl ParameterServer {
         (worker, generation): (WorkerId, Option<u64>),
         shards: &[usize],
     ) -> Result<(), ServerError> {
-        let deadline = self.now().saturating_add(self.desk().timeout());
+        let deadline = self.now().saturating_add(self.state().timeout());
         let mut waits = None;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let (timeout, shard, waiting_for): (Duration, _, _) = {
-                let mut desk = self.desk();
-                desk.check(tables)?;
+                let mut state = self.state();
+                state.check(tables)?;
                 if let Some(generation) = generation {
-                    desk.member(worker, generation)?;
-                } else if desk.workers.binary_search(&worker).is_err() {
+                    state.member(worker, generation)?;
+                } else if state.workers.binary_search(&worker).is_err() {
                     return Ok(());
                 }
-                let blocked = match desk.mode {
+                let blocked = match state.mode {
                     UpdateMode::Async {
                         bound,
                         policy: StalenessPolicy::Wait,
                         ..
                     } => (shards.iter().copied())
-                        .find(|&s| !desk.shards[s].staleness.may_pull(worker, bound)),
+                        .find(|&s| !state.shards[s].staleness.may_pull(worker, bound)),
                     _ => None,
                 };
                 let Some(blocked) = blocked else {
                     for &shard in shards {
-                        desk.shards[shard].staleness.pull(worker);
+                        state.shards[shard].staleness.pull(worker);
                     }
-                    drop(desk);
+                    drop(state);
                     // Who pulls again gives others more time than it had left them.
                     self.inner.changed.notify_waiters();
                     return Ok(());
                 };
-                let shard = &desk.shards[blocked];
-                (desk.timeout(), shard.id, shard.staleness.in_the_way(worker))
+                let shard = &state.shards[blocked];
+                (
+                    state.timeout(),
+                    shard.id,
+                    shard.staleness.in_the_way(worker),
+                )
             };
             if self.now() >= deadline {
                 return Err(ServerError::Timeout {
@@ -161,7 +165,7 @@ impl ParameterServer {
                     waiting_for,
                 });
             }
-            waits.get_or_insert_with(|| Waits::new(self, worker));
+            waits.get_or_insert_with(|| WaitGuard::new(self, worker));
             // Whether told or out of time, it looks once more.
             let _ = timeout_at(self.at(deadline), changed).await;
         }

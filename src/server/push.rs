@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tables::Tables;
+use super::table::tables::Tables;
 use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
 use crate::kernel::{Backend, GradientRows, cpu};
 
@@ -86,22 +86,22 @@ impl ParameterServer {
             let tables = self.tables();
             let result = self.try_push(&tables, push).await;
             // Shards have moved: whether the shard still holds these rows is looked at again.
-            if !matches!(result, Err(ServerError::Moved)) {
+            if !matches!(result, Err(ServerError::LayoutChanged)) {
                 break result;
             }
         };
         if let Err(error) = &result {
             tracing::warn!(%error, "push refused");
-            let (tables, mut desk) = (self.tables(), self.desk());
+            let (tables, mut state) = (self.tables(), self.state());
             let index = tables.index(push.shard);
-            if let Ok(shard) = index.and_then(|index| desk.shard(&tables, index)) {
+            if let Ok(shard) = index.and_then(|index| state.shard(&tables, index)) {
                 shard.stats.refuse(error);
             }
         }
         result
     }
 
-    /// Copies gradient rows to the device that keeps a shard, where pushes take them from without
+    /// Copies gradient rows to the device that holds a shard, where pushes take them from without
     /// another copy. What `old` had is used again if it is on the same device.
     ///
     /// # Errors
@@ -114,19 +114,19 @@ impl ParameterServer {
     ) -> Result<GradientRows, ServerError> {
         let tables = self.tables();
         tables.index(shard)?;
-        let keeper = tables.keeper(shard);
-        let old = old.filter(|rows| keeper.check_rows(rows).is_ok());
-        Ok(keeper.upload(gradients, old)?)
+        let device = tables.device(shard);
+        let old = old.filter(|rows| device.check_rows(rows).is_ok());
+        Ok(device.upload(gradients, old)?)
     }
 
     async fn try_push(&self, tables: &Tables, push: Push<'_>) -> Result<Pushed, ServerError> {
         let index = tables.index(push.shard)?;
         let mode = {
-            let mut desk = self.desk();
-            desk.member(push.worker, push.generation)?;
-            let mode = desk.mode;
+            let mut state = self.state();
+            state.member(push.worker, push.generation)?;
+            let mode = state.mode;
             if let UpdateMode::Sync { .. } = mode {
-                desk.expected_step(tables, index, (push.worker, push.step))?;
+                state.expected_step(tables, index, (push.worker, push.step))?;
             }
             mode
         };
@@ -146,10 +146,10 @@ impl ParameterServer {
         }
     }
 
-    /// A buffer on a keeper's device that nobody uses any more.
-    pub(crate) fn reuse(&self, keeper: &Backend) -> Option<GradientRows> {
+    /// A buffer on a device's device that nobody uses any more.
+    pub(crate) fn reuse(&self, device: &Backend) -> Option<GradientRows> {
         let mut pool = self.pool();
-        let fits = |rows: &GradientRows| keeper.check_rows(rows).is_ok();
+        let fits = |rows: &GradientRows| device.check_rows(rows).is_ok();
         let at = pool.iter().rposition(fits)?;
         Some(pool.swap_remove(at))
     }
@@ -169,7 +169,7 @@ impl ParameterServer {
     pub(super) fn finite(&self, tables: &Tables, push: &Push<'_>) -> Result<f64, ServerError> {
         let squares = match push.gradients {
             Gradients::Host(values) => cpu::square_sum(values),
-            Gradients::Device(rows) => tables.keeper(push.shard).square_sum(rows)?,
+            Gradients::Device(rows) => tables.device(push.shard).square_sum(rows)?,
         };
         finite(tables, push, squares)?;
         Ok(squares)

@@ -3,7 +3,7 @@
 //! Rows and optimizer states move on the device, from the old shards into new ones, or through the
 //! host where another device is to keep them. What reads
 //! keeps reading the old ones meanwhile. What writes comes to its end before, or waits: pushes by
-//! a flag in the books, all else by a lock (see [`ParameterServer::still`]). So nothing is written
+//! a flag in the state, all else by a lock (see [`ParameterServer::lock_layout`]). So nothing is written
 //! to shards that are no longer there.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, ShardDesk};
 use super::storage::check_shards;
-use super::tables::Tables;
+use super::sync::state::{ServerState, ShardState};
+use super::table::tables::Tables;
 use super::{
     LayoutVersion, ParameterServer, Reshard, ServerError, ShardAssignment, ShardId, ShardManager,
     WorkerId,
@@ -22,7 +22,7 @@ use crate::kernel::{ShardLayout, TableName, TableSpec};
 
 /// What [`ParameterServer::reshard`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moved {
+pub struct ReshardReport {
     /// Shards of entities before.
     pub before: usize,
     /// Shards of entities now.
@@ -45,7 +45,7 @@ struct Moving<'a>(&'a ParameterServer);
 
 impl Drop for Moving<'_> {
     fn drop(&mut self) {
-        self.0.desk().moving = false;
+        self.0.state().moving = false;
         self.0.inner.changed.notify_waiters();
     }
 }
@@ -84,7 +84,7 @@ impl ParameterServer {
     /// being applied take over a second: try again between two steps. [`ServerError::Shards`] for no shards, or more than entities;
     /// [`ServerError::Placement`] or [`ServerError::Kernel`] if the devices cannot hold the new shards. Nothing has changed then.
     #[tracing::instrument(level = "info", skip(self))]
-    pub fn reshard(&self, shards: usize) -> Result<Moved, ServerError> {
+    pub fn reshard(&self, shards: usize) -> Result<ReshardReport, ServerError> {
         let mut manager = self.inner.manager.write();
         let manager = match &mut manager {
             Ok(manager) => &mut **manager,
@@ -114,7 +114,7 @@ impl ParameterServer {
             version: LayoutVersion::next(),
         };
         let row = tables.entities.spec().row_bytes();
-        let mut moved = Moved {
+        let mut moved = ReshardReport {
             before: change.before.shards(),
             shards,
             rows: change.moved.len(),
@@ -122,9 +122,9 @@ impl ParameterServer {
             seconds: 0.0,
         };
         {
-            // Tables and books change together.
-            let mut desk = self.desk();
-            desk.reshard(&change);
+            // Tables and state change together.
+            let mut state = self.state();
+            state.reshard(&change);
             let mut current = self.inner.tables.write();
             **current
                 .as_mut()
@@ -139,26 +139,26 @@ impl ParameterServer {
 
     /// Where entities in these shards are to be put, beside relations.
     fn places(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
-        let (keepers, relations) = (&self.inner.keepers, &tables.relations);
+        let (devices, relations) = (&self.inner.devices, &tables.relations);
         let places = (0..relations.spec().layout.shards()).map(|shard| relations.place(shard));
-        let kept = keepers.kept(relations.spec(), places);
+        let kept = devices.kept(relations.spec(), places);
         let spec = TableSpec {
             layout: layout.clone(),
             ..tables.entities.spec().clone()
         };
-        keepers.place(TableName::Entities, &spec, &kept)
+        devices.place(TableName::Entities, &spec, &kept)
     }
 
     /// Keeps pushes waiting, and lets those that are being applied come to their end.
     fn hold_pushes(&self) -> Result<Moving<'_>, ServerError> {
         let moving = {
-            let mut desk = self.desk();
-            let mut shards = desk.shards.iter();
+            let mut state = self.state();
+            let mut shards = state.shards.iter();
             // Those for whom they wait could not come.
             if let Some(shard) = shards.find(|shard| !shard.barrier.is_empty()) {
                 return Err(shard.busy());
             }
-            desk.moving = true;
+            state.moving = true;
             Moving(self)
         };
         let start = Instant::now();
@@ -173,9 +173,9 @@ impl ParameterServer {
 
     /// The first shard at which pushes are being applied.
     fn in_the_way(&self) -> Option<ServerError> {
-        let desk = self.desk();
-        let busy = desk.shards.iter().find(|shard| shard.is_busy());
-        busy.map(ShardDesk::busy)
+        let state = self.state();
+        let busy = state.shards.iter().find(|shard| shard.is_busy());
+        busy.map(ShardState::busy)
     }
 
     /// While this is held, no shard moves. Not to be held twice by a thread, nor while it waits
@@ -186,18 +186,18 @@ impl ParameterServer {
     }
 }
 
-impl Desk {
-    /// Takes over the books of shards that have moved. Nothing waits at any of them.
+impl ServerState {
+    /// Takes over the state of shards that have moved. Nothing waits at any of them.
     fn reshard(&mut self, change: &Reshard) {
         let (before, after) = (change.before.shards(), change.assignment.shards());
         let relations = self.shards.split_off(before);
         let staleness = stalest(&self.shards);
-        let step = self.shards.iter().map(ShardDesk::step).max().unwrap_or(0);
+        let step = self.shards.iter().map(ShardState::step).max().unwrap_or(0);
         let gone = self.shards.split_off(after.min(before));
         for shard in self.shards.len()..after {
-            let mut desk = ShardDesk::new(ShardId::entities(shard), 0, step);
-            desk.barrier.expect(&self.workers);
-            self.shards.push(desk);
+            let mut state = ShardState::new(ShardId::entities(shard), 0, step);
+            state.barrier.expect(&self.workers);
+            self.shards.push(state);
         }
         for (number, shard) in self.shards.iter_mut().enumerate() {
             if !change.keeps(number) {
@@ -214,7 +214,7 @@ impl Desk {
 }
 
 /// How stale every worker is to the shard it is stalest to.
-fn stalest(shards: &[ShardDesk]) -> BTreeMap<WorkerId, u64> {
+fn stalest(shards: &[ShardState]) -> BTreeMap<WorkerId, u64> {
     let mut most = BTreeMap::new();
     for worker in shards.iter().flat_map(|shard| shard.staleness.pullers()) {
         let of = shards.iter().map(|shard| shard.staleness.of(worker));

@@ -176,7 +176,7 @@ impl ShardStats {
             | ServerError::Busy { .. }
             | ServerError::Mixed { .. }
             | ServerError::Abandoned { .. }
-            | ServerError::Moved
+            | ServerError::LayoutChanged
             | ServerError::Stopped
             | ServerError::Shards(_)
             | ServerError::Placement { .. }

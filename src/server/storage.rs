@@ -1,4 +1,4 @@
-//! How a server keeps rows, and how it comes to be.
+//! How a server stores rows, and how it comes to be.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::desk::{Desk, ShardDesk};
-use super::keepers::Keepers;
-use super::shelves::Shelves;
-use super::tables::Tables;
+use super::sync::state::{ServerState, ShardState};
+use super::table::devices::ShardDevices;
+use super::table::sharded_table::ShardedTable;
+use super::table::tables::Tables;
 use super::{
     DeviceCapacity, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
     ServerError, Shape, ShardError, ShardManager, ShardingStrategy, UpdateMode,
@@ -18,7 +18,7 @@ use crate::executor::{Executor, Replica};
 use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
-/// How a server keeps rows.
+/// How a server stores rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
     /// Decides which states are kept beside every row.
@@ -68,8 +68,8 @@ impl ParameterServer {
         storage: Storage,
         init: &Initializer,
     ) -> Result<ParameterServer, ServerError> {
-        let keepers = Keepers::one(backend.another()?);
-        Self::on(keepers, shape, storage, init, |_| {
+        let devices = ShardDevices::one(backend.another()?);
+        Self::on(devices, shape, storage, init, |_| {
             Ok(Executor::InPlace(backend))
         })
     }
@@ -101,7 +101,7 @@ impl ParameterServer {
             shards: storage.shards.max(least),
             ..storage
         };
-        Self::on(Keepers::new(devices), shape, storage, init, |tables| {
+        Self::on(ShardDevices::new(devices), shape, storage, init, |tables| {
             Ok(Executor::OnCopies(Box::new(Replica::new(
                 tables, executor,
             )?)))
@@ -109,7 +109,7 @@ impl ParameterServer {
     }
 
     fn on(
-        keepers: Keepers,
+        devices: ShardDevices,
         shape: Shape,
         storage: Storage,
         init: &Initializer,
@@ -122,7 +122,7 @@ impl ParameterServer {
             dtype,
         } = storage;
         check_shards(shape.entities, shards)?;
-        let most_rows = |table| keepers.most_rows(shape.width(table));
+        let most_rows = |table| devices.most_rows(shape.width(table));
         let most_entities = most_rows(TableName::Entities);
         let manager = ShardManager::fitting(sharding, shape.entities, shards, most_entities)?;
         let assignment = Arc::clone(manager.assignment());
@@ -140,12 +140,12 @@ impl ParameterServer {
             most_rows(TableName::Relations),
         );
         let relations = spec(TableName::Relations, relations);
-        let none = vec![0; keepers.engines.len()];
-        let of_entities = keepers.place(TableName::Entities, &entities, &none)?;
-        let kept = keepers.kept(&entities, of_entities.iter().copied());
-        let of_relations = keepers.place(TableName::Relations, &relations, &kept)?;
-        let entities = Shelves::new(
-            &keepers.engines,
+        let none = vec![0; devices.engines.len()];
+        let of_entities = devices.place(TableName::Entities, &entities, &none)?;
+        let kept = devices.kept(&entities, of_entities.iter().copied());
+        let of_relations = devices.place(TableName::Relations, &relations, &kept)?;
+        let entities = ShardedTable::new(
+            &devices.engines,
             entities,
             &of_entities,
             &mut |first, values| {
@@ -158,7 +158,7 @@ impl ParameterServer {
         let fill = &mut |first: usize, values: &mut [f32]| {
             init.fill(&shape, TableName::Relations, first as u32.., values);
         };
-        let relations = Shelves::new(&keepers.engines, relations, &of_relations, fill)?;
+        let relations = ShardedTable::new(&devices.engines, relations, &of_relations, fill)?;
         let tables = Tables {
             shape,
             entities,
@@ -167,14 +167,14 @@ impl ParameterServer {
             version: LayoutVersion::next(),
         };
         let executor = executor(&tables)?;
-        let desks = tables
+        let states = tables
             .shards()
-            .map(|id| ShardDesk::new(id, tables.layout(id.table).range(id.shard).len(), 0));
-        let desk = Desk {
+            .map(|id| ShardState::new(id, tables.layout(id.table).range(id.shard).len(), 0));
+        let state = ServerState {
             mode: UpdateMode::default(),
             generation: 0,
             workers: Arc::default(),
-            shards: desks.collect(),
+            shards: states.collect(),
             assignment: Arc::clone(&tables.assignment),
             moving: false,
             rate: 0.1,
@@ -186,10 +186,10 @@ impl ParameterServer {
                 shape,
                 manager: RwLock::new(manager),
                 tables: RwLock::new(Arc::new(tables)),
-                keepers,
+                devices,
                 at_home: matches!(executor, Executor::InPlace(_)),
                 executor: Mutex::new(executor),
-                desk: Mutex::new(desk),
+                state: Mutex::new(state),
                 changed: Notify::new(),
                 pool: Mutex::default(),
                 started: Instant::now(),

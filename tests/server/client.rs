@@ -86,7 +86,7 @@ async fn callers_of_another_generation_or_layout_are_refused() {
     let mut late = request(&server, 0);
     server.reshard(3).unwrap();
     let error = client.push(late.clone()).await.unwrap_err();
-    assert!(matches!(error, ServerError::Moved), "{error}");
+    assert!(matches!(error, ServerError::LayoutChanged), "{error}");
     late.caller = zombie;
     let error = client.push(late).await.unwrap_err();
     assert!(matches!(error, ServerError::Generation { .. }), "{error}");

@@ -102,7 +102,10 @@ fn votes_go_on_where_they_were() {
             executor.gradient_square_sum(&server, &plan).map(|_| ()),
         ];
         for error in refused {
-            assert!(matches!(error, Err(ServerError::Moved)), "{error:?}");
+            assert!(
+                matches!(error, Err(ServerError::LayoutChanged)),
+                "{error:?}"
+            );
         }
         plan = server.renew(&plan);
         assert_eq!(server.shard_steps(), [3; 7]);
@@ -322,7 +325,7 @@ fn voted_steps_come_through_while_shards_move() {
             let mut again = 0;
             for step in 0..STEPS {
                 while let Err(error) = stage_new(server, &mut executor, step, &plan) {
-                    assert!(matches!(error, ServerError::Moved), "{error}");
+                    assert!(matches!(error, ServerError::LayoutChanged), "{error}");
                     plan = server.renew(&plan);
                     again += 1;
                 }

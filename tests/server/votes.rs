@@ -8,7 +8,7 @@ use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
 use shardloom::sampler::{Objective, Plan, QueryRule, Sampler};
 use shardloom::server::{
-    ParameterServer, ServerError, Share, StepGradients, StoragePlan, WorkerId,
+    Contribution, ParameterServer, ServerError, StepGradients, StoragePlan, WorkerId,
 };
 
 use crate::{SYNC, backends, server_on, values, workers};
@@ -45,8 +45,8 @@ pub fn plan(objective: Objective) -> Plan {
     sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
 }
 
-pub fn share(worker: u32, step: u64, samples: f32) -> Share {
-    Share {
+pub fn share(worker: u32, step: u64, samples: f32) -> Contribution {
+    Contribution {
         worker: WorkerId(worker),
         generation: 1,
         step,
@@ -58,7 +58,7 @@ pub fn share(worker: u32, step: u64, samples: f32) -> Share {
 pub fn stage(
     server: &ParameterServer,
     executor: &mut Executor,
-    share: Share,
+    share: Contribution,
     plan: &StoragePlan,
 ) -> Result<(), ServerError> {
     executor.gradients(server, &SPEC, plan)?;
@@ -129,7 +129,7 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         server.configure(SYNC, 2, &workers(1));
         let old = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
         assert!(matches!(old, Err(ServerError::Generation { .. })));
-        let share = Share {
+        let share = Contribution {
             generation: 2,
             ..share(0, 0, 1.0)
         };

@@ -14,7 +14,8 @@ use crate::elastic::{Failure, Place, ScriptAction, Vote};
 use crate::executor::Executor;
 use crate::kernel::StepSpec;
 use crate::server::{
-    Apply, ParameterServer, PushRequest, ServerError, ShardClient, Share, StoragePlan, WorkerId,
+    Apply, Contribution, ParameterServer, PushRequest, ServerError, ShardClient, StoragePlan,
+    WorkerId,
 };
 
 /// Work for one worker.
@@ -200,7 +201,7 @@ impl Kit {
         loop {
             match self.try_part(worker, executor, task, (name, &plan)) {
                 Ok(done) => return Ok(done),
-                Err(ServerError::Moved) => {
+                Err(ServerError::LayoutChanged) => {
                     plan = self.server.renew(&plan);
                     // What has been computed does not count.
                     executor.take_loss().map_err(lost_kernel)?;
@@ -228,7 +229,7 @@ impl Kit {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Some(Vote::NotFinite { what }), loss));
         }
-        let share = Share {
+        let share = Contribution {
             worker,
             generation: task.server_generation,
             // A shared step is the shards' own; a step alone is called as the round calls it.

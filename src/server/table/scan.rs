@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::tables::Tables;
-use super::{ParameterServer, ShardAssignment};
 use crate::kernel::{Column, KernelError, TableName};
+use crate::server::table::tables::Tables;
+use crate::server::{ParameterServer, ShardAssignment};
 
 /// Values that are written at a time: these, or those of a row.
 const BLOCK: usize = 1 << 20;

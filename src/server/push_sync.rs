@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::barrier::{Arrived, Batch, Ticket};
-use super::desk::{Desk, Outcome, ShardDesk, Staged};
-use super::guard::Applying;
 use super::push::finite;
-use super::tables::Tables;
+use super::sync::barrier::{Arrived, Batch, Ticket};
+use super::sync::guards::ApplyGuard;
+use super::sync::state::{Outcome, ServerState, ShardState, Staged};
+use super::table::tables::Tables;
 use super::{Gradients, ParameterServer, Push, Pushed, ServerError, WorkerId};
 use crate::kernel::{self, Places};
 use crate::optim::OptimizerStep;
@@ -29,14 +29,14 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut desk = self.server.desk();
-        // Moved shards have no pushes waiting.
-        let Ok(shard) = desk.shard(self.tables, self.index) else {
+        let mut state = self.server.state();
+        // ReshardReport shards have no pushes waiting.
+        let Ok(shard) = state.shard(self.tables, self.index) else {
             return;
         };
         if let Some(staged) = shard.barrier.withdraw(self.worker, self.ticket) {
             shard.stats.cancelled += 1;
-            drop(desk);
+            drop(state);
             self.server.recycle(staged.gradients);
         }
     }
@@ -68,11 +68,11 @@ impl ParameterServer {
         places: Vec<u32>,
         timeout: Duration,
     ) -> Result<Pushed, ServerError> {
-        let keeper = tables.keeper(push.shard);
+        let device = tables.device(push.shard);
         // Nobody sees them before they are known to be finite.
         let (gradients, squares) = match push.gradients {
             Gradients::Host(values) => {
-                let (gradients, squares) = keeper.upload_summed(values, self.reuse(keeper))?;
+                let (gradients, squares) = device.upload_summed(values, self.reuse(device))?;
                 if let Err(error) = finite(tables, &push, squares) {
                     self.recycle(gradients);
                     return Err(error);
@@ -90,11 +90,11 @@ impl ParameterServer {
         let (sender, mut outcome) = oneshot::channel();
         let who = (push.worker, push.step);
         let (ticket, batch) = {
-            let mut desk = self.desk_at_rest(&push, timeout).await?;
-            desk.member(push.worker, push.generation)?;
+            let mut state = self.state_at_rest(&push, timeout).await?;
+            state.member(push.worker, push.generation)?;
             let now = self.now();
-            let group = (desk.generation, desk.workers.len());
-            let shard = desk.shard(tables, index)?;
+            let group = (state.generation, state.workers.len());
+            let shard = state.shard(tables, index)?;
             let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
             match arrived.map_err(|why| shard.refusal(why, group, who))? {
                 Arrived::Applied => {
@@ -135,12 +135,12 @@ impl ParameterServer {
         result
     }
 
-    /// The desk, once no shards are being moved.
-    async fn desk_at_rest(
+    /// The state, once no shards are being moved.
+    async fn state_at_rest(
         &self,
         push: &Push<'_>,
         timeout: Duration,
-    ) -> Result<MutexGuard<'_, Desk>, ServerError> {
+    ) -> Result<MutexGuard<'_, ServerState>, ServerError> {
         let deadline = self.at(self.now().saturating_add(timeout));
         loop {
             let changed = self.inner.changed.notified();
@@ -148,9 +148,9 @@ impl ParameterServer {
             // From here on no change is missed.
             changed.as_mut().enable();
             {
-                let desk = self.desk();
-                if !desk.moving {
-                    return Ok(desk);
+                let state = self.state();
+                if !state.moving {
+                    return Ok(state);
                 }
             }
             if timeout_at(deadline, changed).await.is_err() {
@@ -167,10 +167,10 @@ impl ParameterServer {
     /// What a barrier has for whoever takes it, unless its shard has moved.
     fn take(&self, tables: &Tables, index: usize) -> Option<Ready> {
         let now = self.now();
-        self.desk().shard(tables, index).ok()?.barrier.take(now)
+        self.state().shard(tables, index).ok()?.barrier.take(now)
     }
 
-    /// Waits for the other workers, and flushes the barrier if they do not come in time.
+    /// WaitGuard for the other workers, and flushes the barrier if they do not come in time.
     async fn wait_at_barrier(
         &self,
         tables: &Tables,
@@ -182,7 +182,7 @@ impl ParameterServer {
         let end = self.now().saturating_add(timeout.saturating_mul(2));
         loop {
             // Where the shard has moved, this push was applied before, and is about to be told.
-            let deadline = match self.desk().shard(tables, index) {
+            let deadline = match self.state().shard(tables, index) {
                 Ok(shard) => shard.barrier.deadline().unwrap_or(end),
                 Err(_) => end,
             };
@@ -203,12 +203,12 @@ impl ParameterServer {
                     }
                 }
             }
-            let missing = |shard: &mut ShardDesk| shard.barrier.missing();
+            let missing = |shard: &mut ShardState| shard.barrier.missing();
             return Err(ServerError::Timeout {
                 worker: push.worker,
                 shard: push.shard,
                 after: timeout,
-                waiting_for: (self.desk().shard(tables, index)).map_or(Vec::new(), missing),
+                waiting_for: (self.state().shard(tables, index)).map_or(Vec::new(), missing),
             });
         }
     }
@@ -218,7 +218,7 @@ impl ParameterServer {
     fn apply_batches(&self, tables: &Tables, index: usize, first: Ready) {
         let mut next = Some(first);
         while let Some(batch) = next.take() {
-            let applying = Applying::new(self, index);
+            let applying = ApplyGuard::new(self, index);
             let applied = self.apply(tables, index, &batch);
             applying.ended(applied.is_ok());
             let missing: Arc<[WorkerId]> = batch.missing.into();
@@ -252,8 +252,8 @@ impl ParameterServer {
         batch: &Ready,
     ) -> Result<(), ServerError> {
         let (id, rate) = {
-            let desk = self.desk();
-            (desk.shards[index].id, desk.rate)
+            let state = self.state();
+            (state.shards[index].id, state.rate)
         };
         let start = Instant::now();
         let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
@@ -271,8 +271,8 @@ impl ParameterServer {
                 .collect();
             tables.table(id.table).push(optimizer, id.shard, &pushes)?;
         }
-        let mut desk = self.desk();
-        let stats = &mut desk.shards[index].stats;
+        let mut state = self.state();
+        let stats = &mut state.shards[index].stats;
         stats.took(start.elapsed());
         stats.step = batch.step + 1;
         if batch.missing.is_empty() {

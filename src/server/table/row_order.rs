@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::tables::Tables;
-use super::{ParameterServer, ServerError, ShardAssignment};
 use crate::kernel::{RankBatch, RankQuery, TableName};
 use crate::sampler::Plan;
+use crate::server::table::tables::Tables;
+use crate::server::{ParameterServer, ServerError, ShardAssignment};
 
 /// A plan in the order in which a server stores rows: what it takes to make a step. Cloning is
 /// cheap.
@@ -77,12 +77,12 @@ impl ParameterServer {
     /// The tables that a plan was made for.
     ///
     /// # Errors
-    /// [`ServerError::Moved`] if shards have moved since.
+    /// [`ServerError::LayoutChanged`] if shards have moved since.
     pub(crate) fn tables_of(&self, plan: &StoragePlan) -> Result<Arc<Tables>, ServerError> {
         let tables = self.tables();
         match Arc::ptr_eq(&tables.assignment, &plan.assignment) {
             true => Ok(tables),
-            false => Err(ServerError::Moved),
+            false => Err(ServerError::LayoutChanged),
         }
     }
 }

@@ -65,7 +65,7 @@ pub const HASH_SEED: u64 = 0x5368_6172_644c_6f6f;
 
 /// The shard of a row by its hash: XXH3 (64 bits) of the row's number as eight little-endian
 /// bytes, then [`jump`].
-pub(super) fn hashed(row: u32, shards: usize) -> u32 {
+pub(in crate::server) fn hashed(row: u32, shards: usize) -> u32 {
     let key = xxh3_64_with_seed(&u64::from(row).to_le_bytes(), HASH_SEED);
     jump(key, shards as u64) as u32
 }
@@ -85,7 +85,7 @@ fn jump(mut key: u64, shards: u64) -> u64 {
 
 /// Deals rows to shards in turn. Sizes differ by one at most, before and after.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(in crate::server) struct Turns {
     sizes: Vec<usize>,
     /// The size of the smallest shards, and how many they are.
     low: usize,
@@ -134,7 +134,7 @@ impl Turns {
 
 /// Hands rows of the shards there are to new ones, up to `shards` of them, as few as make the
 /// sizes differ by one at most. `of` holds the shard of every row, `sizes` differ by one at most.
-pub(super) fn spread(of: &mut [u32], sizes: &[usize], shards: usize) {
+pub(in crate::server) fn spread(of: &mut [u32], sizes: &[usize], shards: usize) {
     let even = of.len() / shards;
     let mut larger = of.len() % shards;
     // Who has a row too many for an even share keeps it while there are rows over.

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use super::shelves::Shelves;
-use super::{LayoutVersion, ServerError, Shape, ShardAssignment, ShardId, WorkerId};
 use crate::kernel::{Backend, ShardLayout, TableName};
 use crate::optim::OptimizerKind;
+use crate::server::table::sharded_table::ShardedTable;
+use crate::server::{LayoutVersion, ServerError, Shape, ShardAssignment, ShardId, WorkerId};
 
 /// Both tables on their devices. Only entities are ever kept in another order than that of their
 /// rows.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub shape: Shape,
-    pub entities: Shelves,
+    pub entities: ShardedTable,
     /// Those of the tables before, where entities were resharded.
-    pub relations: Arc<Shelves>,
+    pub relations: Arc<ShardedTable>,
     /// Where entities are; a new one whenever they move.
     pub assignment: Arc<ShardAssignment>,
-    pub(super) version: LayoutVersion,
+    pub(in crate::server) version: LayoutVersion,
 }
 
 impl Tables {
@@ -26,16 +26,16 @@ impl Tables {
         self.version
     }
 
-    pub fn table(&self, name: TableName) -> &Shelves {
+    pub fn table(&self, name: TableName) -> &ShardedTable {
         match name {
             TableName::Entities => &self.entities,
             TableName::Relations => &self.relations,
         }
     }
 
-    /// The engine on the device that keeps a shard.
-    pub fn keeper(&self, id: ShardId) -> &Backend {
-        self.table(id.table).keeper(id.shard)
+    /// The engine on the device that holds a shard.
+    pub fn device(&self, id: ShardId) -> &Backend {
+        self.table(id.table).device(id.shard)
     }
 
     pub fn layout(&self, name: TableName) -> &ShardLayout {

@@ -7,21 +7,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::WorkerId;
+use crate::server::WorkerId;
 
 /// What was pushed, and who waits for the outcome.
 #[derive(Debug)]
-pub(super) struct Arrival<P, W> {
+pub(in crate::server) struct Arrival<P, W> {
     pub payload: P,
     pub waiters: Vec<(Ticket, W)>,
 }
 
 /// Names a waiting push, so that it can be withdrawn.
-pub(super) type Ticket = u64;
+pub(in crate::server) type Ticket = u64;
 
 /// What became of a push on arrival.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub(in crate::server) enum Arrived {
     /// It waits for the others.
     Waiting(Ticket),
     /// The same worker's push of the same step is waiting already; this call waits along, and its
@@ -33,7 +33,7 @@ pub(super) enum Arrived {
 
 /// Why a push was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(in crate::server) enum Refused {
     Unknown,
     Late {
         expected: u64,
@@ -42,21 +42,21 @@ pub(super) enum Refused {
         expected: u64,
     },
     /// It is being applied at this moment, from an earlier call.
-    Applying,
+    ApplyGuard,
     /// The step is voted on and this push is not, or the other way around.
     Mixed,
 }
 
 /// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
 #[derive(Debug)]
-pub(super) struct Batch<P, W> {
+pub(in crate::server) struct Batch<P, W> {
     pub step: u64,
     pub arrivals: Vec<(WorkerId, Arrival<P, W>)>,
     pub missing: Vec<WorkerId>,
 }
 
 #[derive(Debug)]
-pub(super) struct Barrier<P, W> {
+pub(in crate::server) struct Barrier<P, W> {
     /// The step that is being collected, from 0.
     step: u64,
     /// Who must come, ascending.
@@ -122,7 +122,7 @@ impl<P, W> Barrier<P, W> {
             std::cmp::Ordering::Equal if self.is_mixed(voted) => Err(Refused::Mixed),
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Less if self.applied.get(&worker) == Some(&step) => Ok(()),
-            std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::Applying),
+            std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::ApplyGuard),
             std::cmp::Ordering::Less => Err(Refused::Late { expected }),
             std::cmp::Ordering::Greater => Err(Refused::Early { expected }),
         }
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(batch.arrivals[0].1.payload, "a");
         assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
         let during = barrier.arrive(at(0), T, (A, 0), "a3", Some(4));
-        assert_eq!(during, Err(Refused::Applying));
+        assert_eq!(during, Err(Refused::ApplyGuard));
         barrier.applied(true);
         let after = barrier.arrive(at(0), T, (A, 0), "a3", Some(4)).unwrap();
         assert_eq!(after, Arrived::Applied);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::desk::Desk;
-use super::guard::{Settling, Waits};
-use super::tables::Tables;
+use super::sync::guards::{InFlightGuard, WaitGuard};
+use super::sync::state::ServerState;
+use super::table::tables::Tables;
 use super::{
     Gradients, ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId,
 };
@@ -36,7 +36,7 @@ impl ParameterServer {
         let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
         let start = Instant::now();
         let optimizer = admitted.optimizer(tables);
-        let settling = Settling::new(self, index);
+        let settling = InFlightGuard::new(self, index);
         let shard = push.shard.shard;
         let applied = match push.gradients {
             Gradients::Host(values) => table.push_rows(optimizer, shard, places, values),
@@ -63,7 +63,7 @@ impl ParameterServer {
         })
     }
 
-    /// Waits until a push to these shards may go: to all of them, or to none.
+    /// WaitGuard until a push to these shards may go: to all of them, or to none.
     pub(super) async fn admit(
         &self,
         tables: &Tables,
@@ -79,12 +79,12 @@ impl ParameterServer {
             // From here on no change is missed.
             changed.as_mut().enable();
             let (shard, waiting_for) = {
-                let mut desk = self.desk();
-                desk.member(worker, generation)?;
-                desk.check(tables)?;
-                match blocked(&desk, indices, worker, (bound, policy))? {
+                let mut state = self.state();
+                state.member(worker, generation)?;
+                state.check(tables)?;
+                match blocked(&state, indices, worker, (bound, policy))? {
                     Some(blocked) => blocked,
-                    None => return Ok(desk.admit(indices, (worker, step), policy)),
+                    None => return Ok(state.admit(indices, (worker, step), policy)),
                 }
             };
             if self.now() >= deadline {
@@ -95,13 +95,13 @@ impl ParameterServer {
                     waiting_for,
                 });
             }
-            waits.get_or_insert_with(|| Waits::new(self, worker));
+            waits.get_or_insert_with(|| WaitGuard::new(self, worker));
             // Whether told or out of time, it looks once more.
             let _ = timeout_at(self.at(deadline), changed).await;
         }
     }
 
-    /// Notes in the books that a push which was let in has been applied.
+    /// Counts a push that was let in and has been applied.
     pub(super) fn settle(
         &self,
         index: usize,
@@ -109,15 +109,15 @@ impl ParameterServer {
         (values, squares): (usize, f64),
         time: Duration,
     ) {
-        let mut desk = self.desk();
-        let shard = &mut desk.shards[index];
+        let mut state = self.state();
+        let shard = &mut state.shards[index];
         shard.stats.step = shard.staleness.steps();
         shard.stats.pushed(values, squares, admitted.staleness);
         shard.stats.took(time);
     }
 }
 
-impl Desk {
+impl ServerState {
     /// Lets a push of a worker's step in at these shards.
     fn admit(
         &mut self,
@@ -164,13 +164,13 @@ impl Admitted {
 /// # Errors
 /// [`ServerError::Stale`] if waiting would not help.
 fn blocked(
-    desk: &Desk,
+    state: &ServerState,
     indices: &[usize],
     worker: WorkerId,
     (bound, policy): (u64, StalenessPolicy),
 ) -> Result<Option<(ShardId, Vec<WorkerId>)>, ServerError> {
-    let shards = || indices.iter().map(|&index| &desk.shards[index]);
-    if desk.moving {
+    let shards = || indices.iter().map(|&index| &state.shards[index]);
+    if state.moving {
         return Ok(shards().next().map(|shard| (shard.id, Vec::new())));
     }
     if policy == StalenessPolicy::Scale {

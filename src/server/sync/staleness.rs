@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use super::WorkerId;
+use crate::server::WorkerId;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Staleness {
+pub(in crate::server) struct Staleness {
     /// Pushes let in, and those of them that have been applied.
     admitted: u64,
     applied: u64,

@@ -3,8 +3,8 @@
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{Shape, TableName};
 use crate::rng::{Purpose, stream};
+use crate::server::{Shape, TableName};
 
 /// How rows start out.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +39,7 @@ impl Initializer {
     }
 
     /// Writes the values of these rows of a table, one after the other.
-    pub(super) fn fill(
+    pub(in crate::server) fn fill(
         &self,
         shape: &Shape,
         table: TableName,

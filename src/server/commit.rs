@@ -3,16 +3,16 @@
 
 use tokio::sync::oneshot;
 
-use super::barrier::Batch;
-use super::desk::Staged;
-use super::guard::{Applying, Settling};
-use super::tables::Tables;
+use super::sync::barrier::Batch;
+use super::sync::guards::{ApplyGuard, InFlightGuard};
+use super::sync::state::Staged;
+use super::table::tables::Tables;
 use super::{LayoutVersion, ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
 use crate::kernel::{GradientRows, Places, Push};
 
 /// Whose gradients a step is made of, and how much they weigh.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
+pub struct Contribution {
     /// The worker.
     pub worker: WorkerId,
     /// Its generation.
@@ -21,7 +21,7 @@ pub struct Share {
     pub step: u64,
     /// Samples behind the gradients.
     pub samples: f32,
-    /// Σ g² over the gradients, for the books.
+    /// Σ g² over the gradients, for the shards' figures.
     pub squares: f64,
 }
 
@@ -50,35 +50,35 @@ impl ParameterServer {
     ///
     /// # Errors
     /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
-    /// [`ServerError::Early`]; [`ServerError::Moved`] if the gradients are for shards that have
+    /// [`ServerError::Early`]; [`ServerError::LayoutChanged`] if the gradients are for shards that have
     /// moved since; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
     /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. Nothing is left then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
-    pub fn stage(&self, share: Share, gradients: StepGradients) -> Result<(), ServerError> {
+    pub fn stage(&self, share: Contribution, gradients: StepGradients) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
         let tables = self.tables();
         let parts = self.staged(&tables, share, gradients)?;
-        let mut desk = self.desk();
+        let mut state = self.state();
         // All shards take their part, or none does.
-        let checked = desk.member(share.worker, share.generation).and_then(|()| {
-            let group = (desk.generation, desk.workers.len());
+        let checked = state.member(share.worker, share.generation).and_then(|()| {
+            let group = (state.generation, state.workers.len());
             let who = (share.worker, share.step);
-            desk.shards.iter().try_for_each(|shard| {
+            state.shards.iter().try_for_each(|shard| {
                 let checked = shard.barrier.check(share.worker, share.step, true);
                 checked.map_err(|why| shard.refusal(why, group, who))
             })
         });
         if let Err(error) = checked {
-            drop(desk);
+            drop(state);
             for (_, staged) in parts {
                 self.recycle(staged.gradients);
             }
             return Err(error);
         }
-        let (now, timeout) = (self.now(), desk.timeout());
+        let (now, timeout) = (self.now(), state.timeout());
         let who = (share.worker, share.step);
         for (index, staged) in parts {
-            let shard = &mut desk.shards[index];
+            let shard = &mut state.shards[index];
             // Checked above; a repeated one is not needed.
             let _ = shard.barrier.arrive(now, timeout, who, staged, None);
         }
@@ -95,15 +95,15 @@ impl ParameterServer {
         let _layout = self.lock_layout();
         let tables = self.tables();
         let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
-            let mut desk = self.desk();
-            if desk.generation != generation {
+            let mut state = self.state();
+            if state.generation != generation {
                 return Err(ServerError::Generation {
-                    worker: desk.workers.first().copied().unwrap_or(WorkerId(0)),
+                    worker: state.workers.first().copied().unwrap_or(WorkerId(0)),
                     found: generation,
-                    expected: desk.generation,
+                    expected: state.generation,
                 });
             }
-            for shard in &desk.shards {
+            for shard in &state.shards {
                 if shard.barrier.busy() {
                     let shard = shard.id;
                     return Err(ServerError::Busy { shard, step });
@@ -118,15 +118,15 @@ impl ParameterServer {
                 }
             }
             let now = self.now();
-            let shards = desk.shards.iter_mut().enumerate();
+            let shards = state.shards.iter_mut().enumerate();
             shards
                 .filter_map(|(index, shard)| Some((index, shard.barrier.take(now)?)))
                 .collect()
         };
         let mut result = Ok(());
         for (index, batch) in batches {
-            let applying = Applying::new(self, index);
-            // Past the first failure there is nothing left to save, but the books stay right.
+            let applying = ApplyGuard::new(self, index);
+            // Past the first failure there is nothing left to save, but the state stays right.
             let applied = self.apply(&tables, index, &batch);
             applying.ended(applied.is_ok());
             result = result.and(applied);
@@ -141,8 +141,8 @@ impl ParameterServer {
     pub fn discard(&self) {
         let mut thrown = Vec::new();
         {
-            let mut desk = self.desk();
-            for shard in &mut desk.shards {
+            let mut state = self.state();
+            for shard in &mut state.shards {
                 let arrivals = shard.barrier.clear();
                 shard.stats.discarded += u64::from(!arrivals.is_empty());
                 thrown.extend(arrivals);
@@ -164,7 +164,7 @@ impl ParameterServer {
             let tables = self.tables();
             let shards: Vec<usize> = (0..tables.shards().count()).collect();
             match self.begin_pull(&tables, who, &shards).await {
-                Err(ServerError::Moved) => {}
+                Err(ServerError::LayoutChanged) => {}
                 begun => return begun,
             }
         }
@@ -179,10 +179,10 @@ impl ParameterServer {
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
     pub async fn push_step(
         &self,
-        share: Share,
+        share: Contribution,
         gradients: StepGradients,
     ) -> Result<(), ServerError> {
-        let mode = self.desk().mode;
+        let mode = self.state().mode;
         let UpdateMode::Async {
             bound,
             policy,
@@ -205,8 +205,8 @@ impl ParameterServer {
             .await?;
         let mut result = Ok(());
         for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
-            let settling = Settling::new(self, index);
-            let id = self.desk().shards[index].id;
+            let settling = InFlightGuard::new(self, index);
+            let id = self.state().shards[index].id;
             let start = std::time::Instant::now();
             let push = Push {
                 places: staged.places.as_deref().map_or(Places::All, Places::Listed),
@@ -228,7 +228,7 @@ impl ParameterServer {
     fn staged(
         &self,
         tables: &Tables,
-        share: Share,
+        share: Contribution,
         gradients: StepGradients,
     ) -> Result<Parts, ServerError> {
         let StepGradients { layout, shards } = gradients;
@@ -256,13 +256,13 @@ type Parts = Vec<(usize, Staged)>;
 /// the shards' devices.
 fn check(
     tables: &Tables,
-    share: Share,
+    share: Contribution,
     layout: LayoutVersion,
     parts: &[ShardGradients],
 ) -> Result<(), ServerError> {
     let worker = share.worker;
     if layout != tables.version() {
-        return Err(ServerError::Moved);
+        return Err(ServerError::LayoutChanged);
     }
     let expected = tables.shards();
     if !expected.eq(parts.iter().map(|part| part.shard)) {
@@ -303,7 +303,7 @@ fn check(
                 rows: held,
             });
         }
-        tables.keeper(shard).check_rows(&part.gradients)?;
+        tables.device(shard).check_rows(&part.gradients)?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::assignment::{MOST_SHARDS, ShardAssignment, TableSize};
-use super::strategy::ShardingStrategy;
+use crate::server::shard_map::assignment::{MOST_SHARDS, ShardAssignment, TableSize};
+use crate::server::shard_map::strategy::ShardingStrategy;
 
 /// What can be wrong with a spreading of rows over shards.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

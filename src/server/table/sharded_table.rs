@@ -9,11 +9,11 @@ use crate::optim::OptimizerStep;
 
 /// The shards of one table on their devices.
 #[derive(Debug)]
-pub(crate) struct Shelves {
+pub(crate) struct ShardedTable {
     spec: TableSpec,
-    keepers: Arc<[Backend]>,
-    shelves: Vec<Shelf>,
-    /// Of every shard: its shelf, and its number there.
+    devices: Arc<[Backend]>,
+    by_device: Vec<DeviceTable>,
+    /// Of every shard: its held, and its number there.
     homes: Vec<(usize, usize)>,
     /// Another one after every change of a value through this type.
     version: AtomicU64,
@@ -21,8 +21,8 @@ pub(crate) struct Shelves {
 
 /// The shards of one device, one after the other.
 #[derive(Debug)]
-struct Shelf {
-    keeper: usize,
+struct DeviceTable {
+    device: usize,
     table: Table,
     /// Their numbers in the whole table, ascending.
     shards: Vec<usize>,
@@ -35,58 +35,58 @@ fn next_version() -> u64 {
     VERSIONS.fetch_add(1, Ordering::Relaxed)
 }
 
-impl Shelf {
+impl DeviceTable {
     /// The storage rows of the whole table that lie here, shard by shard.
     fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = Range<usize>> {
         self.shards.iter().map(|&shard| layout.range(shard))
     }
 }
 
-impl Shelves {
-    /// Makes the shards of a table, each on the keeper that `places` names. `fill` writes the values
+impl ShardedTable {
+    /// Makes the shards of a table, each on the device that `places` names. `fill` writes the values
     /// of consecutive storage rows, given the first; states start at zero. A row is called by its
     /// storage row in what is drawn for it, until it is given another name.
     ///
     /// # Errors
     /// If a device cannot hold its shards.
     pub fn new(
-        keepers: &Arc<[Backend]>,
+        devices: &Arc<[Backend]>,
         spec: TableSpec,
         places: &[usize],
         fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Shelves, KernelError> {
+    ) -> Result<ShardedTable, KernelError> {
         let mut homes = vec![(0, 0); places.len()];
-        let mut shelves = Vec::new();
-        for keeper in 0..keepers.len() {
-            let here = (0..places.len()).filter(|&shard| places[shard] == keeper);
+        let mut by_device = Vec::new();
+        for device in 0..devices.len() {
+            let here = (0..places.len()).filter(|&shard| places[shard] == device);
             let shards: Vec<usize> = here.collect();
             // One that has nothing to keep still has the table of no shards.
-            let idle = shards.is_empty() && !(places.is_empty() && keeper == 0);
+            let idle = shards.is_empty() && !(places.is_empty() && device == 0);
             if idle {
                 continue;
             }
             for (number, &shard) in shards.iter().enumerate() {
-                homes[shard] = (shelves.len(), number);
+                homes[shard] = (by_device.len(), number);
             }
-            let table = shelf_table(&keepers[keeper], &spec, &shards, fill)?;
-            shelves.push(Shelf {
-                keeper,
+            let table = shelf_table(&devices[device], &spec, &shards, fill)?;
+            by_device.push(DeviceTable {
+                device,
                 table,
                 shards,
             });
         }
-        let shelves = Shelves {
+        let by_device = ShardedTable {
             spec,
-            keepers: Arc::clone(keepers),
-            shelves,
+            devices: Arc::clone(devices),
+            by_device,
             homes,
             version: AtomicU64::new(next_version()),
         };
-        if shelves.alone().is_none() {
-            let rows: Vec<u32> = (0..shelves.spec.layout.rows() as u32).collect();
-            shelves.name_rows(&rows)?;
+        if by_device.alone().is_none() {
+            let rows: Vec<u32> = (0..by_device.spec.layout.rows() as u32).collect();
+            by_device.name_rows(&rows)?;
         }
-        Ok(shelves)
+        Ok(by_device)
     }
 
     /// What the whole table is made of.
@@ -106,19 +106,19 @@ impl Shelves {
     /// [`KernelError::ForeignTable`] if it is not: then no engine can use it.
     pub fn whole(&self) -> Result<&Table, KernelError> {
         match self.alone() {
-            Some(shelf) => Ok(&shelf.table),
+            Some(held) => Ok(&held.table),
             None => Err(KernelError::ForeignTable { engine: "server's" }),
         }
     }
 
-    /// The engine on the device that keeps a shard.
-    pub fn keeper(&self, shard: usize) -> &Backend {
-        &self.keepers[self.shelves[self.homes[shard].0].keeper]
+    /// The engine on the device that holds a shard.
+    pub fn device(&self, shard: usize) -> &Backend {
+        &self.devices[self.by_device[self.homes[shard].0].device]
     }
 
-    /// The number of that keeper.
+    /// The number of that device.
     pub fn place(&self, shard: usize) -> usize {
-        self.shelves[self.homes[shard].0].keeper
+        self.by_device[self.homes[shard].0].device
     }
 
     /// All rows of a column, in storage order.
@@ -135,19 +135,19 @@ impl Shelves {
         rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        if let Some(shelf) = self.alone() {
-            return self.keepers[shelf.keeper].read_part(&shelf.table, column, rows, out);
+        if let Some(held) = self.alone() {
+            return self.devices[held.device].read_part(&held.table, column, rows, out);
         }
         self.check_range(&rows)?;
         let width = column.width(&self.spec);
         out.resize(rows.len() * width, 0.0);
         let mut values = Vec::new();
         for (shard, places, part) in self.spec.layout.parts(rows) {
-            let (shelf, number) = self.home(shard);
-            let first = shelf.table.spec().layout.range(number).start;
+            let (held, number) = self.home(shard);
+            let first = held.table.spec().layout.range(number).start;
             let here = first + places.start..first + places.end;
-            let keeper = &self.keepers[shelf.keeper];
-            keeper.read_part(&shelf.table, column, here, &mut values)?;
+            let device = &self.devices[held.device];
+            device.read_part(&held.table, column, here, &mut values)?;
             out[part.start * width..part.end * width].copy_from_slice(&values);
         }
         Ok(())
@@ -165,18 +165,18 @@ impl Shelves {
         rows: Range<usize>,
         data: &[f32],
     ) -> Result<(), KernelError> {
-        if let Some(shelf) = self.alone() {
-            self.keepers[shelf.keeper].write_part(&shelf.table, column, rows, data)?;
+        if let Some(held) = self.alone() {
+            self.devices[held.device].write_part(&held.table, column, rows, data)?;
         } else {
             self.check_range(&rows)?;
             let width = column.width(&self.spec);
             KernelError::check_shape(self.spec.name, rows.len() * width, data.len())?;
             for (shard, places, part) in self.spec.layout.parts(rows) {
-                let (shelf, number) = self.home(shard);
-                let first = shelf.table.spec().layout.range(number).start;
+                let (held, number) = self.home(shard);
+                let first = held.table.spec().layout.range(number).start;
                 let here = first + places.start..first + places.end;
                 let data = &data[part.start * width..part.end * width];
-                self.keepers[shelf.keeper].write_part(&shelf.table, column, here, data)?;
+                self.devices[held.device].write_part(&held.table, column, here, data)?;
             }
         }
         self.changed();
@@ -185,34 +185,34 @@ impl Shelves {
 
     /// The values of a shard's rows, in its order, in place of what `out` holds.
     pub fn read_shard(&self, shard: usize, out: &mut Vec<f32>) -> Result<(), KernelError> {
-        let (shelf, number) = self.home(shard);
-        self.keepers[shelf.keeper].read_shard(&shelf.table, number, out)
+        let (held, number) = self.home(shard);
+        self.devices[held.device].read_shard(&held.table, number, out)
     }
 
     /// The values of storage rows, in the order asked for, in place of what `out` holds.
     pub fn read_rows(&self, rows: &[u32], out: &mut Vec<f32>) -> Result<(), KernelError> {
-        if let Some(shelf) = self.alone() {
-            return self.keepers[shelf.keeper].read_rows(&shelf.table, rows, out);
+        if let Some(held) = self.alone() {
+            return self.devices[held.device].read_rows(&held.table, rows, out);
         }
         let (layout, width) = (&self.spec.layout, self.spec.width);
         self.check(rows.iter().copied())?;
-        let mut asked = vec![(Vec::new(), Vec::new()); self.shelves.len()];
+        let mut asked = vec![(Vec::new(), Vec::new()); self.by_device.len()];
         for (at, &row) in rows.iter().enumerate() {
             let (shard, place) = layout.locate(row);
-            let (shelf, number) = self.homes[shard];
-            let here = &self.shelves[shelf].table.spec().layout;
-            let (ats, rows) = &mut asked[shelf];
+            let (held, number) = self.homes[shard];
+            let here = &self.by_device[held].table.spec().layout;
+            let (ats, rows) = &mut asked[held];
             ats.push(at);
             rows.push((here.range(number).start + place) as u32);
         }
         out.clear();
         out.resize(rows.len() * width, 0.0);
         let mut values = Vec::new();
-        for (shelf, (ats, rows)) in self.shelves.iter().zip(&asked) {
+        for (held, (ats, rows)) in self.by_device.iter().zip(&asked) {
             if rows.is_empty() {
                 continue;
             }
-            self.keepers[shelf.keeper].read_rows(&shelf.table, rows, &mut values)?;
+            self.devices[held.device].read_rows(&held.table, rows, &mut values)?;
             for (&at, row) in ats.iter().zip(values.chunks_exact(width)) {
                 out[at * width..][..width].copy_from_slice(row);
             }
@@ -227,8 +227,8 @@ impl Shelves {
         shard: usize,
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
-        let (shelf, number) = self.home(shard);
-        let pushed = self.keepers[shelf.keeper].push(step, &shelf.table, number, pushes);
+        let (held, number) = self.home(shard);
+        let pushed = self.devices[held.device].push(step, &held.table, number, pushes);
         self.changed();
         pushed
     }
@@ -241,9 +241,9 @@ impl Shelves {
         places: Places<'_>,
         gradients: &[f32],
     ) -> Result<(), KernelError> {
-        let (shelf, number) = self.home(shard);
-        let keeper = &self.keepers[shelf.keeper];
-        let pushed = keeper.push_rows(step, &shelf.table, number, places, gradients);
+        let (held, number) = self.home(shard);
+        let device = &self.devices[held.device];
+        let pushed = device.push_rows(step, &held.table, number, places, gradients);
         self.changed();
         pushed
     }
@@ -251,10 +251,10 @@ impl Shelves {
     /// See [`Backend::name_rows`]; `names` are in storage order.
     pub fn name_rows(&self, names: &[u32]) -> Result<(), KernelError> {
         KernelError::check_shape(self.spec.name, self.spec.layout.rows(), names.len())?;
-        for shelf in &self.shelves {
-            let ranges = shelf.ranges(&self.spec.layout);
+        for held in &self.by_device {
+            let ranges = held.ranges(&self.spec.layout);
             let here: Vec<u32> = ranges.flat_map(|range| &names[range]).copied().collect();
-            self.keepers[shelf.keeper].name_rows(&shelf.table, &here)?;
+            self.devices[held.device].name_rows(&held.table, &here)?;
         }
         Ok(())
     }
@@ -271,19 +271,19 @@ impl Shelves {
         places: &[usize],
         from: &[u32],
         names: &[u32],
-    ) -> Result<Shelves, KernelError> {
-        let stays = |shelf: &&Shelf| places.iter().all(|&place| place == shelf.keeper);
+    ) -> Result<ShardedTable, KernelError> {
+        let stays = |held: &&DeviceTable| places.iter().all(|&place| place == held.device);
         let spec = TableSpec {
             layout,
             ..self.spec.clone()
         };
-        if let Some(shelf) = self.alone().filter(stays) {
-            let keeper = &self.keepers[shelf.keeper];
-            return Ok(Shelves {
-                keepers: Arc::clone(&self.keepers),
-                shelves: vec![Shelf {
-                    keeper: shelf.keeper,
-                    table: keeper.rearrange(&shelf.table, &spec.layout, from)?,
+        if let Some(held) = self.alone().filter(stays) {
+            let device = &self.devices[held.device];
+            return Ok(ShardedTable {
+                devices: Arc::clone(&self.devices),
+                by_device: vec![DeviceTable {
+                    device: held.device,
+                    table: device.rearrange(&held.table, &spec.layout, from)?,
                     shards: (0..spec.layout.shards()).collect(),
                 }],
                 homes: (0..spec.layout.shards()).map(|shard| (0, shard)).collect(),
@@ -300,17 +300,17 @@ impl Shelves {
             Ok::<_, KernelError>((width, new))
         };
         let (width, values) = column(Column::Values)?;
-        let shelves = Shelves::new(&self.keepers, spec, places, &mut |first, rows| {
+        let by_device = ShardedTable::new(&self.devices, spec, places, &mut |first, rows| {
             rows.copy_from_slice(&values[first * width..][..rows.len()]);
         })?;
         drop(values);
         for state in [Column::First, Column::Second] {
             if state.width(&self.spec) > 0 {
-                shelves.write(state, &column(state)?.1)?;
+                by_device.write(state, &column(state)?.1)?;
             }
         }
-        shelves.name_rows(names)?;
-        Ok(shelves)
+        by_device.name_rows(names)?;
+        Ok(by_device)
     }
 
     /// Checks that there are these successive rows.
@@ -332,17 +332,17 @@ impl Shelves {
         }
     }
 
-    /// The only shelf, if all shards lie on it.
-    fn alone(&self) -> Option<&Shelf> {
-        match &self.shelves[..] {
-            [shelf] => Some(shelf),
+    /// The only held, if all shards lie on it.
+    fn alone(&self) -> Option<&DeviceTable> {
+        match &self.by_device[..] {
+            [held] => Some(held),
             _ => None,
         }
     }
 
-    fn home(&self, shard: usize) -> (&Shelf, usize) {
-        let (shelf, number) = self.homes[shard];
-        (&self.shelves[shelf], number)
+    fn home(&self, shard: usize) -> (&DeviceTable, usize) {
+        let (held, number) = self.homes[shard];
+        (&self.by_device[held], number)
     }
 
     fn changed(&self) {
@@ -352,7 +352,7 @@ impl Shelves {
 
 /// The table that holds some shards of another.
 fn shelf_table(
-    keeper: &Backend,
+    device: &Backend,
     whole: &TableSpec,
     shards: &[usize],
     fill: &mut dyn FnMut(usize, &mut [f32]),
@@ -365,7 +365,7 @@ fn shelf_table(
         ..whole.clone()
     };
     let here = spec.layout.clone();
-    keeper.create_table(&spec, &mut |mut first, mut rows| {
+    device.create_table(&spec, &mut |mut first, mut rows| {
         // What is consecutive here need not be so in the whole table.
         while !rows.is_empty() {
             let (number, place) = here.locate(first as u32);

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::barrier::{Barrier, Refused};
-use super::staleness::Staleness;
-use super::stats::ShardStats;
-use super::tables::Tables;
-use super::{Pushed, ServerError, ShardAssignment, ShardId, UpdateMode, WorkerId};
 use crate::kernel::GradientRows;
+use crate::server::stats::ShardStats;
+use crate::server::sync::barrier::{Barrier, Refused};
+use crate::server::sync::staleness::Staleness;
+use crate::server::table::tables::Tables;
+use crate::server::{Pushed, ServerError, ShardAssignment, ShardId, UpdateMode, WorkerId};
 
 /// What a waiting push gets to hear.
-pub(super) type Outcome = Result<Pushed, ServerError>;
+pub(in crate::server) type Outcome = Result<Pushed, ServerError>;
 
 /// Gradients that wait on the shard's device.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(in crate::server) struct Staged {
     /// Places in the shard; all rows if none.
     pub places: Option<Vec<u32>>,
     pub gradients: GradientRows,
@@ -28,22 +28,22 @@ pub(super) struct Staged {
     pub squares: f64,
 }
 
-pub(super) type ShardBarrier = Barrier<Staged, oneshot::Sender<Outcome>>;
+pub(in crate::server) type ShardBarrier = Barrier<Staged, oneshot::Sender<Outcome>>;
 
-/// One shard's books.
+/// One shard's state.
 #[derive(Debug)]
-pub(super) struct ShardDesk {
+pub(in crate::server) struct ShardState {
     pub id: ShardId,
     pub barrier: ShardBarrier,
     pub staleness: Staleness,
     pub stats: ShardStats,
 }
 
-impl ShardDesk {
-    pub fn new(id: ShardId, rows: usize, step: u64) -> ShardDesk {
+impl ShardState {
+    pub fn new(id: ShardId, rows: usize, step: u64) -> ShardState {
         let mut staleness = Staleness::default();
         staleness.set_steps(step);
-        ShardDesk {
+        ShardState {
             id,
             barrier: Barrier::new(step),
             staleness,
@@ -73,15 +73,15 @@ impl ShardDesk {
     pub fn refusal(
         &self,
         why: Refused,
-        desk: (u64, usize),
+        state: (u64, usize),
         (worker, step): (WorkerId, u64),
     ) -> ServerError {
         let shard = self.id;
         match why {
             Refused::Unknown => ServerError::UnknownWorker {
                 worker,
-                generation: desk.0,
-                workers: desk.1,
+                generation: state.0,
+                workers: state.1,
             },
             Refused::Late { expected } => ServerError::Late {
                 worker,
@@ -89,7 +89,7 @@ impl ShardDesk {
                 step,
                 expected,
             },
-            Refused::Applying => ServerError::Busy { shard, step },
+            Refused::ApplyGuard => ServerError::Busy { shard, step },
             Refused::Mixed => ServerError::Mixed {
                 worker,
                 shard,
@@ -105,16 +105,16 @@ impl ShardDesk {
     }
 }
 
-/// All shards' books, and who may push to them.
+/// The state of all shards, and who may push to them.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(in crate::server) struct ServerState {
     pub mode: UpdateMode,
     pub generation: u64,
     /// Ascending.
     pub workers: Arc<[WorkerId]>,
     /// Entity shards, then relation shards.
-    pub shards: Vec<ShardDesk>,
-    /// Where entities are: the tables that these books belong to.
+    pub shards: Vec<ShardState>,
+    /// Where entities are: the tables that this state belongs to.
     pub assignment: Arc<ShardAssignment>,
     /// Whether entity shards are being moved: pushes wait until they are not.
     pub moving: bool,
@@ -126,12 +126,12 @@ pub(super) struct Desk {
     pub pushed: BTreeMap<WorkerId, u64>,
 }
 
-impl Desk {
-    /// The books of a shard that tables number like this.
+impl ServerState {
+    /// The state of a shard that tables number like this.
     ///
     /// # Errors
-    /// [`ServerError::Moved`] if the tables are of the past: numbers mean other shards now.
-    pub fn shard(&mut self, tables: &Tables, index: usize) -> Result<&mut ShardDesk, ServerError> {
+    /// [`ServerError::LayoutChanged`] if the tables are of the past: numbers mean other shards now.
+    pub fn shard(&mut self, tables: &Tables, index: usize) -> Result<&mut ShardState, ServerError> {
         self.check(tables)?;
         Ok(&mut self.shards[index])
     }
@@ -140,7 +140,7 @@ impl Desk {
     pub fn check(&self, tables: &Tables) -> Result<(), ServerError> {
         match Arc::ptr_eq(&self.assignment, &tables.assignment) {
             true => Ok(()),
-            false => Err(ServerError::Moved),
+            false => Err(ServerError::LayoutChanged),
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::ShardError;
-use super::strategy::{ShardingStrategy, Turns, hashed, spread};
 use crate::kernel::ShardLayout;
+use crate::server::ShardError;
+use crate::server::shard_map::strategy::{ShardingStrategy, Turns, hashed, spread};
 
 /// The most shards of a table; a shard is a buffer on a device, so there is no use for more.
 pub const MOST_SHARDS: usize = 1 << 20;
@@ -83,7 +83,10 @@ impl ShardAssignment {
     }
 
     /// What the assignment is after a change of its size.
-    pub(super) fn resized(&self, size: TableSize) -> Result<ShardAssignment, ShardError> {
+    pub(in crate::server) fn resized(
+        &self,
+        size: TableSize,
+    ) -> Result<ShardAssignment, ShardError> {
         size.check()?;
         let TableSize { rows, shards } = size;
         if rows < self.rows() {

@@ -3,36 +3,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ServerError;
-use super::placement::{DeviceCapacity, place};
 use crate::kernel::{
     Backend, Column, Dtype, KernelError, Places, ShardLayout, TableName, TableSpec,
 };
 use crate::optim::{OptimizerKind, OptimizerStep};
+use crate::server::ServerError;
+use crate::server::shard_map::placement::{DeviceCapacity, place};
 
 /// An engine on every device that may keep shards, and what each has to offer.
 #[derive(Debug)]
-pub(super) struct Keepers {
+pub(in crate::server) struct ShardDevices {
     pub engines: Arc<[Backend]>,
     capacities: Vec<DeviceCapacity>,
 }
 
-impl Keepers {
-    pub fn new(devices: Vec<(Backend, DeviceCapacity)>) -> Keepers {
+impl ShardDevices {
+    pub fn new(devices: Vec<(Backend, DeviceCapacity)>) -> ShardDevices {
         let (engines, capacities): (Vec<_>, _) = devices.into_iter().unzip();
-        Keepers {
+        ShardDevices {
             engines: engines.into(),
             capacities,
         }
     }
 
     /// The only device, whatever it has to offer.
-    pub fn one(engine: Backend) -> Keepers {
+    pub fn one(engine: Backend) -> ShardDevices {
         let capacity = DeviceCapacity {
             memory_bytes: u64::MAX,
             speed: 1.0,
         };
-        Keepers::new(vec![(engine, capacity)])
+        ShardDevices::new(vec![(engine, capacity)])
     }
 
     /// The most rows of `width` values that one shard can have, on whichever device.
@@ -41,7 +41,7 @@ impl Keepers {
         most.min().unwrap_or(0)
     }
 
-    /// The keeper of every shard of a table, beside so many bytes that each device keeps already.
+    /// The device of every shard of a table, beside so many bytes that each device keeps already.
     pub fn place(
         &self,
         table: TableName,
@@ -80,7 +80,7 @@ const BATCH: usize = 4096;
 /// How long pushes are timed.
 const TIMED: Duration = Duration::from_millis(30);
 
-/// How many rows a second a device takes in from the host and updates: its speed as a keeper of
+/// How many rows a second a device takes in from the host and updates: its speed as a device of
 /// shards. Takes about a twentieth of a second.
 ///
 /// # Errors
@@ -111,7 +111,7 @@ pub fn measure_speed(
     let (start, mut pushes, mut row) = (Instant::now(), 0, Vec::new());
     while start.elapsed() < TIMED {
         push(2 + pushes)?;
-        // Waits for the device.
+        // WaitGuard for the device.
         backend.read_rows(&table, &[0], &mut row)?;
         pushes += 1;
     }
@@ -143,7 +143,7 @@ mod tests {
             };
             (Backend::cpu(), capacity)
         };
-        let keepers = Keepers::new(vec![device(100), device(80)]);
+        let devices = ShardDevices::new(vec![device(100), device(80)]);
         let spec = TableSpec {
             name: "entities",
             width: 5,
@@ -151,7 +151,7 @@ mod tests {
             optimizer: OptimizerKind::Sgd,
             dtype: Dtype::F32,
         };
-        let place = |kept: [u64; 2]| keepers.place(TableName::Entities, &spec, &kept);
+        let place = |kept: [u64; 2]| devices.place(TableName::Entities, &spec, &kept);
         assert_eq!(place([0, 0]).unwrap(), [0, 1]);
         assert_eq!(place([70, 0]).unwrap(), [1, 1]);
         let error = place([70, 10]).unwrap_err().to_string();
@@ -159,6 +159,6 @@ mod tests {
             error.starts_with("entities: shard 1 takes 40 bytes"),
             "{error}"
         );
-        assert_eq!(keepers.kept(&spec, [1, 1]), [0, 80]);
+        assert_eq!(devices.kept(&spec, [1, 1]), [0, 80]);
     }
 }

@@ -1,0 +1,76 @@
+//! What must happen at the end of a call, be it a panic.
+
+use crate::server::{ParameterServer, WorkerId};
+
+/// A batch that is being applied: the barrier goes on whatever happens.
+pub(in crate::server) struct ApplyGuard<'a> {
+    server: &'a ParameterServer,
+    index: usize,
+    done: bool,
+}
+
+impl<'a> ApplyGuard<'a> {
+    pub fn new(server: &'a ParameterServer, index: usize) -> ApplyGuard<'a> {
+        ApplyGuard {
+            server,
+            index,
+            done: false,
+        }
+    }
+
+    pub fn ended(mut self, done: bool) {
+        self.done = done;
+    }
+}
+
+impl Drop for ApplyGuard<'_> {
+    fn drop(&mut self) {
+        // Shards do not move while one of them is busy.
+        if let Some(shard) = self.server.state().shards.get_mut(self.index) {
+            shard.barrier.applied(self.done);
+        }
+    }
+}
+
+/// A push that was let in: until this is dropped, others count on it and no shard moves.
+pub(in crate::server) struct InFlightGuard<'a> {
+    server: &'a ParameterServer,
+    index: usize,
+}
+
+impl<'a> InFlightGuard<'a> {
+    pub fn new(server: &'a ParameterServer, index: usize) -> InFlightGuard<'a> {
+        InFlightGuard { server, index }
+    }
+}
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(shard) = self.server.state().shards.get_mut(self.index) {
+            shard.staleness.applied();
+        }
+        self.server.inner.changed.notify_waiters();
+    }
+}
+
+/// Counts a worker as waiting for others while it lives.
+pub(in crate::server) struct WaitGuard<'a>(&'a ParameterServer, WorkerId);
+
+impl<'a> WaitGuard<'a> {
+    pub fn new(server: &'a ParameterServer, worker: WorkerId) -> WaitGuard<'a> {
+        *server.state().waiting.entry(worker).or_default() += 1;
+        WaitGuard(server, worker)
+    }
+}
+
+impl Drop for WaitGuard<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if let Some(calls) = state.waiting.get_mut(&self.1) {
+            *calls -= 1;
+            if *calls == 0 {
+                state.waiting.remove(&self.1);
+            }
+        }
+    }
+}
