@@ -1,13 +1,13 @@
 //! What the supervisor makes of what workers say.
 
 use super::Workers;
-use super::hand::Message;
 use super::rounds::Round;
+use super::worker::Message;
 use crate::elastic::{ElasticError, Failure, Member, State, StopReason, Vote};
 use crate::server::WorkerId;
 
 impl Workers {
-    pub(super) fn hear(&mut self, message: Message, round: &mut Round) {
+    pub(super) fn on_message(&mut self, message: Message, round: &mut Round) {
         let now = self.now();
         let heard = match message {
             Message::Synced(worker) => self.coordinator.synced(now, worker),
@@ -36,7 +36,7 @@ impl Workers {
                         }
                         match round.next(worker) {
                             Some(part) => {
-                                self.give(worker, (generation, step), vec![part]);
+                                self.send_task(worker, (generation, step), vec![part]);
                                 Ok(())
                             }
                             None => {

@@ -1,15 +1,15 @@
 //! Several workers of this process: threads on their devices, led by the elastic coordinator.
 //!
-//! The supervisor is the shell around [`Coordinator`]: it hands it the time and what workers say,
+//! The supervisor is the shell around [`Coordinator`]: it handles it the time and what workers say,
 //! and carries out what comes back. In sync mode a step of the coordinator is a training step: each
 //! worker computes the gradients of its slice of the step's plan and stages them at the shards; the
 //! step is committed when all have voted. In async mode it is a round of several training steps,
 //! each made by one worker, whose pushes are applied at once.
 
-mod hand;
 mod messages;
 mod rounds;
 mod tasks;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use self::hand::{Hand, Kit, Message};
 use self::rounds::Round;
+use self::worker::{Message, WorkerContext, WorkerHandle};
 use super::ahead::Plans;
 use super::{Observer, TrainError};
 use crate::config::Config;
@@ -49,7 +49,7 @@ pub(super) struct Workers {
     coordinator: Coordinator,
     devices: Devices,
     places: BTreeMap<WorkerId, Place>,
-    hands: BTreeMap<WorkerId, Hand>,
+    handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
     /// Faults that the script wants in the step that starts next.
     faults: BTreeMap<WorkerId, ScriptAction>,
@@ -69,7 +69,7 @@ pub(super) struct Workers {
     inbox: Receiver<Message>,
     runtime: Runtime,
     started: Instant,
-    told: Option<Status>,
+    reported: Option<Status>,
 }
 
 /// How a step or round ended.
@@ -84,7 +84,7 @@ pub(super) enum Stepped {
 }
 
 impl Workers {
-    /// Hires the configured number of workers. `updates` are the steps made before.
+    /// Starts the configured number of workers. `updates` are the steps made before.
     pub fn new(
         config: &Config,
         server: ParameterServer,
@@ -100,7 +100,7 @@ impl Workers {
         };
         let step_timeout = match mode {
             UpdateMode::Sync { .. } => config.step_timeout(),
-            // Each plan of a round has its own, see `watch`.
+            // Each plan of a round has its own, see `check_timeouts`.
             UpdateMode::Async { .. } => ROUND_TIMEOUT,
         };
         let elastic = ElasticConfig {
@@ -145,7 +145,7 @@ impl Workers {
             coordinator,
             devices: devices.map_err(crate::kernel::KernelError::from)?,
             places: BTreeMap::new(),
-            hands: BTreeMap::new(),
+            handles: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
             base,
@@ -159,7 +159,7 @@ impl Workers {
             inbox,
             runtime,
             started: Instant::now(),
-            told: None,
+            reported: None,
         };
         for _ in 0..config.workers {
             workers.join(&mut super::Silent);
@@ -178,7 +178,7 @@ impl Workers {
     ) -> Result<Stepped, TrainError> {
         let mut round = match self.mode {
             UpdateMode::Sync { .. } => Round::shared(plans),
-            UpdateMode::Async { .. } => Round::dealt(plans, ROUND * self.hands.len().max(1)),
+            UpdateMode::Async { .. } => Round::dealt(plans, ROUND * self.handles.len().max(1)),
         };
         if round.is_empty() {
             return Ok(Stepped::Nothing);
@@ -187,27 +187,27 @@ impl Workers {
         self.server.set_rate(rate);
         // What has been said already comes before the step.
         while let Ok(message) = self.inbox.try_recv() {
-            self.hear(message, &mut round);
+            self.on_message(message, &mut round);
         }
         let most = match self.mode {
             UpdateMode::Sync { .. } => 1,
-            UpdateMode::Async { .. } => (ROUND * self.hands.len()) as u64,
+            UpdateMode::Async { .. } => (ROUND * self.handles.len()) as u64,
         };
-        self.play(updates + 1, updates + 1 + most, observer);
+        self.run_script(updates + 1, updates + 1 + most, observer);
         let now = self.now();
         // Refused only where a step runs or the run is over, of which the loop hears, too.
         let _ = self.coordinator.advance(now);
         loop {
             while let Some(action) = self.coordinator.next_action() {
-                if self.act(action, &mut round, observer)? {
-                    self.tell(observer);
+                if self.execute(action, &mut round, observer)? {
+                    self.report_status(observer);
                     return Ok(Stepped::Committed {
                         loss: round.loss(),
                         plans: round.into_plans(),
                     });
                 }
             }
-            self.tell(observer);
+            self.report_status(observer);
             if observer.stop() {
                 // Steps that workers make alone are applied already: those dealt are finished.
                 let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
@@ -215,7 +215,7 @@ impl Workers {
                     let now = self.now();
                     let _ = self.coordinator.stop(now, StopReason::Interrupted);
                     self.runtime.block_on(self.client.abort())?;
-                    self.hands.clear();
+                    self.handles.clear();
                     return Ok(Stepped::Interrupted);
                 }
                 round.shorten();
@@ -223,7 +223,7 @@ impl Workers {
             let deadline = self.coordinator.next_deadline();
             let wait = deadline.map_or(GLANCE, |at| at.saturating_sub(self.now()).min(GLANCE));
             match self.inbox.recv_timeout(wait) {
-                Ok(message) => self.hear(message, &mut round),
+                Ok(message) => self.on_message(message, &mut round),
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.now();
                     self.coordinator.tick(now);
@@ -235,7 +235,7 @@ impl Workers {
                     ));
                 }
             }
-            self.watch(&round);
+            self.check_timeouts(&round);
         }
     }
 
@@ -244,7 +244,7 @@ impl Workers {
     }
 
     /// Async: fails whoever takes too long over a plan, the waits for others not counted.
-    fn watch(&mut self, round: &Round) {
+    fn check_timeouts(&mut self, round: &Round) {
         let now = self.now();
         let mut overdue = Vec::new();
         for worker in round.in_flight() {
@@ -274,7 +274,7 @@ impl Workers {
     }
 
     /// Carries out what the coordinator wants; true if that was the step's end.
-    fn act(
+    fn execute(
         &mut self,
         action: Action,
         round: &mut Round,
@@ -319,7 +319,7 @@ impl Workers {
             }
             Action::Dismiss { worker, cause } => {
                 tracing::info!(%worker, %cause, "dismissed");
-                self.hands.remove(&worker);
+                self.handles.remove(&worker);
                 self.places.remove(&worker);
                 self.server.release(worker);
             }
@@ -329,7 +329,7 @@ impl Workers {
             )),
             Action::Resumed { active } => observer.note(&format!("resumed with {active} workers")),
             Action::Stop { reason } => {
-                self.hands.clear();
+                self.handles.clear();
                 return Err(TrainError::Workers(reason.to_string()));
             }
         }
@@ -337,7 +337,7 @@ impl Workers {
     }
 
     /// Plays the script's events for the steps from `first` up to `end`.
-    fn play(&mut self, first: u64, end: u64, observer: &mut dyn Observer) {
+    fn run_script(&mut self, first: u64, end: u64, observer: &mut dyn Observer) {
         for step in first..end {
             for event in self.script.take(step) {
                 tracing::info!(%event, "scripted");
@@ -350,7 +350,7 @@ impl Workers {
                         }
                     }
                     fault => match fault.worker() {
-                        Some(worker) if self.hands.contains_key(&worker) => {
+                        Some(worker) if self.handles.contains_key(&worker) => {
                             self.faults.insert(worker, fault);
                         }
                         _ => observer.note(&format!(
@@ -371,14 +371,14 @@ impl Workers {
                 return;
             }
         };
-        let mut present: Vec<WorkerId> = self.hands.keys().copied().collect();
+        let mut present: Vec<WorkerId> = self.handles.keys().copied().collect();
         present.push(worker);
         self.places = self.devices.assign(&present, &self.places);
         let Some(&place) = self.places.get(&worker) else {
             return;
         };
         tracing::info!(%worker, %place, "joins");
-        let kit = Kit {
+        let context = WorkerContext {
             server: self.server.clone(),
             client: Arc::clone(&self.client),
             spec: self.spec,
@@ -386,13 +386,14 @@ impl Workers {
             to: self.sender.clone(),
             runtime: self.runtime.handle().clone(),
         };
-        self.hands.insert(worker, Hand::hire(worker, kit));
+        self.handles
+            .insert(worker, WorkerHandle::spawn(worker, context));
     }
 
     /// Tells the observer of changes.
-    fn tell(&mut self, observer: &mut dyn Observer) {
+    fn report_status(&mut self, observer: &mut dyn Observer) {
         let status = self.coordinator.status();
-        let changed = self.told.as_ref().is_none_or(|told| {
+        let changed = self.reported.as_ref().is_none_or(|told| {
             let states = |status: &Status| -> Vec<_> {
                 status.workers.iter().map(|w| (w.worker, w.state)).collect()
             };
@@ -400,7 +401,7 @@ impl Workers {
         });
         if changed {
             observer.workers(&status);
-            self.told = Some(status);
+            self.reported = Some(status);
         }
     }
 

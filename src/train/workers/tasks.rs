@@ -1,8 +1,8 @@
-//! What the supervisor hands out: slices of a step's plan, or plans of a round.
+//! What the supervisor handles out: slices of a step's plan, or plans of a round.
 
 use super::Workers;
-use super::hand::Task;
 use super::rounds::Round;
+use super::worker::Task;
 use crate::elastic::{Vote, slices};
 use crate::server::{StoragePlan, UpdateMode, WorkerId};
 
@@ -20,7 +20,7 @@ impl Workers {
         if self.asynchronous() {
             for &worker in workers {
                 match round.next(worker) {
-                    Some(part) => self.give(worker, (generation, step), vec![part]),
+                    Some(part) => self.send_task(worker, (generation, step), vec![part]),
                     // More workers than steps are left: nothing to do is soon done.
                     None => self.idle(worker, generation, step),
                 }
@@ -48,7 +48,7 @@ impl Workers {
         };
         for (&worker, share) in workers.iter().zip(shares) {
             let parts = share.map(|lane| (lane as u32, plan.slice(ranges[lane].clone())));
-            self.give(worker, (generation, step), parts.collect());
+            self.send_task(worker, (generation, step), parts.collect());
         }
     }
 
@@ -60,7 +60,7 @@ impl Workers {
         }
     }
 
-    pub(super) fn give(
+    pub(super) fn send_task(
         &mut self,
         worker: WorkerId,
         (generation, step): (u64, u64),
@@ -68,9 +68,9 @@ impl Workers {
     ) {
         let fault = self.faults.remove(&worker);
         let place = self.places.get(&worker).copied();
-        if let (Some(hand), Some(place)) = (self.hands.get(&worker), place) {
+        if let (Some(handle), Some(place)) = (self.handles.get(&worker), place) {
             self.since.insert(worker, self.started.elapsed());
-            hand.give(Task {
+            handle.send(Task {
                 generation,
                 server_generation: self.base + generation,
                 step,

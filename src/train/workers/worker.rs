@@ -67,19 +67,19 @@ pub(super) struct Done {
 
 /// The supervisor's end of a worker. Dropped, the worker ends after its task.
 #[derive(Debug)]
-pub(super) struct Hand {
+pub(super) struct WorkerHandle {
     tasks: Sender<Task>,
 }
 
-impl Hand {
+impl WorkerHandle {
     /// Starts a worker. It says [`Message::Synced`] when its device is open.
-    pub fn hire(worker: WorkerId, kit: Kit) -> Hand {
+    pub fn spawn(worker: WorkerId, context: WorkerContext) -> WorkerHandle {
         let (tasks, inbox) = channel();
-        let (to, handle) = (kit.to.clone(), kit.to.clone());
+        let (to, handle) = (context.to.clone(), context.to.clone());
         let started = thread::Builder::new()
             .name(worker.to_string())
             .spawn(move || {
-                let work = catch_unwind(AssertUnwindSafe(|| kit.work(worker, &inbox)));
+                let work = catch_unwind(AssertUnwindSafe(|| context.work(worker, &inbox)));
                 let failure = match work {
                     Ok(Ok(())) => return,
                     Ok(Err(failure)) => failure,
@@ -94,11 +94,11 @@ impl Hand {
             let message = format!("no thread: {error}");
             let _ = handle.send(Message::Lost(worker, Failure::Other { message }));
         }
-        Hand { tasks }
+        WorkerHandle { tasks }
     }
 
     /// Hands out a task; a worker that is gone says so itself.
-    pub fn give(&self, task: Task) {
+    pub fn send(&self, task: Task) {
         let _ = self.tasks.send(task);
     }
 }
@@ -111,7 +111,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// What a worker starts with.
 #[derive(Clone, Debug)]
-pub(super) struct Kit {
+pub(super) struct WorkerContext {
     /// Where the executor reads rows, in place or copied.
     pub server: ParameterServer,
     /// Where gradients go.
@@ -123,7 +123,7 @@ pub(super) struct Kit {
     pub runtime: Handle,
 }
 
-impl Kit {
+impl WorkerContext {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
         let device = match self.place {
             Place::Cpu { .. } => DeviceChoice::Cpu,
