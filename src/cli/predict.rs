@@ -18,13 +18,13 @@ pub struct PredictArgs {
     #[command(flatten)]
     run: RunArgs,
     /// Known head entity, by name.
-    #[arg(long, value_name = "ENTITY")]
+    #[arg(long, value_name = "ENTITY", allow_hyphen_values = true)]
     head: Option<String>,
     /// Known relation, by name.
-    #[arg(long, value_name = "RELATION")]
+    #[arg(long, value_name = "RELATION", allow_hyphen_values = true)]
     relation: Option<String>,
     /// Known tail entity, by name.
-    #[arg(long, value_name = "ENTITY")]
+    #[arg(long, value_name = "ENTITY", allow_hyphen_values = true)]
     tail: Option<String>,
     /// How many answers to show.
     #[arg(long, default_value_t = 10)]
@@ -83,7 +83,7 @@ pub struct NeighborsArgs {
     #[command(flatten)]
     run: RunArgs,
     /// The entity, by name.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     entity: String,
     /// How many to show.
     #[arg(long, default_value_t = 10)]

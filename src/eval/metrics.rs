@@ -17,7 +17,8 @@ pub struct Metrics {
     pub hits_at_3: f64,
     /// Share of ranks ≤ 10.
     pub hits_at_10: f64,
-    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is a coin toss.
+    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is a coin toss; 0, too,
+    /// where no query has more than one candidate.
     pub amri: f64,
 }
 
@@ -69,11 +70,12 @@ impl RankSum {
             hits_at_1: one,
             hits_at_3: three,
             hits_at_10: ten,
-            // With a single candidate every ranking is perfect.
+            // A query with one candidate adds nothing to either sum. Where all are such, every rank is
+            // as random as it is perfect, and PyKEEN's answer is 0, too.
             amri: if self.expected > 0.0 {
                 1.0 - (self.rank - n) / self.expected
             } else {
-                1.0
+                0.0
             },
         }
     }
@@ -169,6 +171,18 @@ mod tests {
         assert_eq!(m.mean_rank, 27.5 / 4.0);
         assert_eq!((m.hits_at_1, m.hits_at_3, m.hits_at_10), (0.25, 0.5, 0.75));
         assert!((m.amri - (1.0 - 23.5 / 200.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_lone_candidate_says_nothing_of_a_ranking() {
+        let mut sum = RankSum::default();
+        sum.add(1.0, 1);
+        assert_eq!((sum.metrics().amri, sum.metrics().mrr), (0.0, 1.0));
+        sum.add(3.0, 11);
+        let with = sum.metrics().amri;
+        let mut sum = RankSum::default();
+        sum.add(3.0, 11);
+        assert_eq!((with, sum.metrics().amri), (0.6, 0.6));
     }
 
     #[test]
