@@ -1,15 +1,17 @@
 //! `shardloom eval`: rank a split against a trained run.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use serde_json::json;
 use shardloom::dataset::{DatasetError, SourceError, Split};
-use shardloom::eval::{Evaluation, Metrics};
+use shardloom::eval::{Evaluation, Metrics, RanksFile, Restricted, evaluate_each};
 use shardloom::run::{EvalResult, RunError};
 use shardloom::train::{Observer, breakdown};
 
 use super::CommandResult;
-use super::common::RunArgs;
+use super::classify::{self, ClassifyArgs};
+use super::common::{CandidateArgs, RunArgs};
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 
@@ -18,6 +20,11 @@ use super::progress::Progress;
 /// Metrics are of realistic ranks: ties count half. Other right answers, known from any split,
 /// are left out. MRR is the mean of 1/rank, Hits@k the share of ranks up to k; AMRI is 1 where
 /// every rank is perfect and 0 where ranks are random.
+///
+/// --typed and --candidates rank among some entities as well; the figures among all stay there.
+/// --positives and --negatives ask another question: whether scores tell true facts from false
+/// ones (AUC-ROC, average precision, accuracy by each relation's best threshold on validation
+/// facts). docs/evaluation.md says how each figure is made.
 ///
 /// Example: `shardloom eval runs/umls-complex-0 --split valid`
 #[derive(Debug, clap::Args)]
@@ -30,6 +37,14 @@ pub struct EvalArgs {
     /// Another graph to rank instead of the run's own; its names must be known to the run.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<String>,
+    /// File for the rank of every fact on either side (head, relation, tail, side, rank, candidates),
+    /// .tsv or .jsonl; it replaces one that is there.
+    #[arg(long, value_name = "FILE")]
+    ranks: Option<PathBuf>,
+    #[command(flatten)]
+    candidates: CandidateArgs,
+    #[command(flatten)]
+    classify: ClassifyArgs,
     /// Print everything, by relation and class too, as JSON.
     #[arg(long)]
     json: bool,
@@ -38,6 +53,9 @@ pub struct EvalArgs {
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
     let (mut run, server) = args.run.load()?;
+    if let Some(positives) = &args.classify.positives {
+        return classify::run(&run, &server, (positives, &args.classify), args.json);
+    }
     if let Some(dataset) = args.dataset {
         run.config.dataset = dataset;
     }
@@ -53,32 +71,53 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let facts = dataset.split(args.split);
     let total = facts.len() * 2;
     let filter = dataset.filter_index();
-    let evaluation = shardloom::eval::evaluate(
+    let candidates = args.candidates.read(&run.entities, Some(&filter))?;
+    let ranks = args.ranks.as_ref();
+    let mut ranks = ranks
+        .map(|path| RanksFile::create(path, candidates.is_some(), &run.entities, &run.relations))
+        .transpose()?;
+    let rankings = evaluate_each(
         &server,
         &run.rule(),
         &filter,
         facts,
         &breakdown(&dataset, &filter),
+        candidates.as_ref(),
+        |ranked| match &mut ranks {
+            Some(ranks) => Ok(ranks.add(ranked)?),
+            None => Ok::<_, Box<dyn std::error::Error>>(()),
+        },
         |done| {
             progress.ranking(done, total);
             !progress.stop()
         },
     )?;
     progress.clear();
-    let Some(evaluation) = evaluation else {
+    let Some(rankings) = rankings else {
         return Err(Box::new(Interrupted { resume: None }));
     };
+    if let Some(ranks) = ranks {
+        ranks.commit()?;
+    }
+    let (evaluation, restricted) = (rankings.all, rankings.restricted);
+    let typed = args.candidates.typed;
     let mut out = std::io::stdout().lock();
     if args.json {
         let speed = EvalResult::of(&evaluation);
-        let value = json!({
+        let mut value = json!({
             "dataset": run.config.dataset, "model": run.config.model, "split": args.split,
             "metrics": evaluation, "eval": speed,
         });
+        if let Some(restricted) = restricted {
+            value[if typed { "typed" } else { "candidates" }] = json!(restricted);
+        }
         serde_json::to_writer_pretty(&mut out, &value)?;
         writeln!(out)?;
     } else {
         write_evaluation(&mut out, &evaluation)?;
+        if let Some(restricted) = restricted {
+            write_restricted(&mut out, &restricted, typed)?;
+        }
     }
     Ok(out.flush()?)
 }
@@ -111,4 +150,26 @@ pub fn write_evaluation(out: &mut impl Write, evaluation: &Evaluation) -> std::i
         "{} queries in {:.2} s ({:.0} a second)",
         evaluation.queries, speed.seconds, speed.queries_per_second
     )
+}
+
+/// Prints an evaluation among some entities.
+fn write_restricted(
+    out: &mut impl Write,
+    restricted: &Restricted,
+    typed: bool,
+) -> std::io::Result<()> {
+    let outside = restricted.answers_outside;
+    if typed {
+        writeln!(
+            out,
+            "\nAmong entities that training shows on the relation's side; of {outside} queries, the right \
+             answer is none of them and was added:"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "\nAmong the listed candidates; {outside} queries whose right answer is not listed are left out:"
+        )?;
+    }
+    write_evaluation(out, &restricted.metrics)
 }

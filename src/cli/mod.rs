@@ -1,6 +1,8 @@
 //! The command line: arguments become a validated configuration, then one call into the library.
 
+mod answers;
 mod bench;
+mod classify;
 mod common;
 mod dataset;
 mod devices;
@@ -36,8 +38,8 @@ struct Cli {
 enum Command {
     Train(Box<train::TrainArgs>),
     Search(search::SearchArgs),
-    Eval(eval::EvalArgs),
-    Predict(predict::PredictArgs),
+    Eval(Box<eval::EvalArgs>),
+    Predict(Box<predict::PredictArgs>),
     Neighbors(predict::NeighborsArgs),
     Export(export::ExportArgs),
     #[command(subcommand)]
@@ -74,8 +76,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(*args),
         Command::Search(args) => search::run(args),
-        Command::Eval(args) => eval::run(args),
-        Command::Predict(args) => predict::run(args),
+        Command::Eval(args) => eval::run(*args),
+        Command::Predict(args) => predict::run(*args),
         Command::Neighbors(args) => predict::run_neighbors(args),
         Command::Export(args) => export::run(args),
         Command::Dataset(command) => dataset::run(command),

@@ -86,8 +86,12 @@ impl Engine {
         let (entities, relations) = (&entities.view(), &relations.view());
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
-        let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
-        score_all(model, &vectors, entities, &mut scores);
+        let (width, rows) = (entities.spec.width, entities.spec.layout.rows());
+        let mut scores = vec![0.0; queries.len() * rows];
+        let task = task(queries.len());
+        (vectors.par_chunks(task * width))
+            .zip(scores.par_chunks_mut(task * rows))
+            .for_each(|(vectors, scores)| score_all(model, vectors, entities, scores));
         Ok(scores)
     }
 
