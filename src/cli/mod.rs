@@ -19,6 +19,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 use clap::{Parser, Subcommand};
 
 /// Trains, evaluates and queries knowledge-graph embeddings on any GPU and on plain CPUs.
@@ -73,7 +74,8 @@ fn listen() {
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     listen();
-    let result = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| advised(error).exit());
+    let result = match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(*args),
@@ -108,6 +110,23 @@ pub fn main() -> ExitCode {
         cause = inner.source();
     }
     ExitCode::from(FAILED)
+}
+
+/// A parser's error with advice that works: to put `--` before a value that begins with a hyphen, as
+/// it has it, makes no value of a flag.
+fn advised(mut error: clap::Error) -> clap::Error {
+    let hyphen = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => {
+            argument.starts_with('-') && !argument.starts_with("--")
+        }
+        _ => false,
+    };
+    if error.kind() == Misuse::UnknownArgument && hyphen {
+        let tip = "a value that begins with a hyphen is joined to its flag, as in --flag=-5";
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
 }
 
 /// Whether the reader of stdout went away (`shardloom … | head`), which is no failure.

@@ -15,7 +15,7 @@ mod recorder;
 mod result;
 mod summary;
 mod vector_files;
-pub mod vectors;
+mod vectors;
 mod warm;
 
 pub use memory::peak_memory_bytes;

@@ -98,7 +98,7 @@ pub(super) struct Vectors {
 
 /// Where vectors lie.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Files {
+pub(super) enum Files {
     /// A folder with `entities.npy` or `relations.npy`, and their names.
     NpyFolder(PathBuf),
     /// A matrix of entities, with names in a `.txt` beside it.
@@ -115,7 +115,7 @@ pub enum Files {
 ///
 /// # Errors
 /// If neither is there.
-pub fn find(path: &Path) -> Result<Option<Files>, VectorsError> {
+pub(super) fn find(path: &Path) -> Result<Option<Files>, VectorsError> {
     if path.join("config.toml").is_file() {
         return Ok(None);
     }

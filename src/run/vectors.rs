@@ -2,9 +2,10 @@
 //!
 //! Rows are matched to the graph's entities and relations by name, as those of another run are.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::vector_files::{self, Named, Table};
+use super::vector_files::{self, Files, Named, Table};
 use super::warm::{Matched, Overlap, WarmStart, matched};
 use super::{RunError, VectorsError};
 use crate::config::Config;
@@ -12,7 +13,7 @@ use crate::dataset::Dataset;
 use crate::server::TableName;
 use crate::train::{rule, shape};
 
-pub use super::vector_files::{Files, find};
+pub(super) use super::vector_files::find;
 
 /// Reads vectors to start a run with this configuration on this graph.
 ///
@@ -23,7 +24,7 @@ pub use super::vector_files::{Files, find};
 ///
 /// # Errors
 /// If they cannot be read, do not fit, hold a value that is not finite, or have no name of the graph.
-pub fn start(
+pub(super) fn start(
     from: &Path,
     files: Files,
     config: &Config,
@@ -167,7 +168,7 @@ fn finite(table: &Table) -> Result<(), VectorsError> {
 /// New and old rows of relations, reciprocal ones too, ascending by new row.
 fn relation_rows(
     named: &Named,
-    metadata: &std::collections::BTreeMap<String, String>,
+    metadata: &BTreeMap<String, String>,
     config: &Config,
     dataset: &Dataset,
 ) -> Result<(Vec<(u32, u32)>, Overlap), VectorsError> {

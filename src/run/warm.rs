@@ -50,7 +50,7 @@ pub(super) struct Matched {
 
 impl WarmStart {
     /// Reads the best checkpoint (the latest, if none was validated) of the run in `from`, or
-    /// [vectors](super::vectors) that lie there, to start a run with this configuration on this graph.
+    /// vectors that lie there (an export, or other files with names), to start a run with this configuration on this graph.
     ///
     /// # Errors
     /// [`RunError::Vectors`] if neither is there, or vectors do not fit; [`RunError::Unlike`] if model, dim, `relation_dim` or reciprocal differ;

@@ -274,3 +274,17 @@ fn names_that_look_like_flags_or_hold_tabs_are_names() {
     ));
     assert!(error.contains("did you mean \"-)-menthol\"?"), "{error}");
 }
+
+#[test]
+fn advice_on_values_with_hyphens_works_when_it_is_followed() {
+    let home = Home::with_ring();
+    let error = home.fails(&words("train quick.toml --output run --lr -1"));
+    assert!(
+        error.contains("--flag=-5") && !error.contains("use '--"),
+        "{error}"
+    );
+    let error = home.fails(&words("train quick.toml --output run --lr=-1"));
+    assert!(error.contains("`lr`") && error.contains("-1"), "{error}");
+    let error = home.fails(&words("train quick.toml --learning-rate 1"));
+    assert!(!error.contains("--flag"), "{error}");
+}

@@ -165,6 +165,23 @@ fn exports_are_vectors_to_start_from() {
 }
 
 #[test]
+fn a_core_is_taken_over_too() {
+    let home = Home::with_ring();
+    let tucker = "--model tucker --set relation_dim=4";
+    home.train("old", &format!("--epochs 3 {tucker}"));
+    home.ok(&words("export old --device cpu --format npy --output npy"));
+    home.train("run", &format!("--init-from old {tucker}"));
+    home.train("again", &format!("--init-from npy {tucker}"));
+    assert!(home.tables("run", 2) == home.tables("again", 2));
+    let line = "train quick.toml --init-from npy --model tucker --set relation_dim=5 --output new";
+    let error = home.fails(&words(line));
+    assert!(
+        error.contains("found 6 × 4 values, expected rows of 5"),
+        "{error}"
+    );
+}
+
+#[test]
 fn vectors_of_other_programs_start_what_they_name() {
     let home = Home::with_ring();
     home.write(
