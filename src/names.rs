@@ -4,7 +4,7 @@
 //! written as a JSON string: one that is empty, holds a control character or a line break, or begins
 //! or ends with white space, and one that reads as a JSON string itself. In a table, so is a name
 //! with a tab. Whoever reads takes a line or field that is a whole JSON string for its value, and
-//! any other as it stands: [`read`] is the inverse of [`line`] and of [`field`].
+//! any other as it stands: [`read`] is the inverse of [`line()`] and of [`field`].
 
 use std::borrow::Cow;
 

@@ -18,7 +18,7 @@ pub struct ClassifyArgs {
     /// Two-class evaluation instead of ranking: file of true facts (.tsv, .csv or .jsonl), to be
     /// told from the false ones of --negatives.
     #[arg(long, value_name = "FILE", requires = "negatives", conflicts_with_all = [
-        "split", "dataset", "ranks", "typed", "candidates",
+        "split", "dataset", "ranks", "typed", "candidates", "relation",
     ])]
     pub positives: Option<PathBuf>,
     /// File of false facts.

@@ -1,17 +1,18 @@
 //! `shardloom eval`: rank a split against a trained run.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::json;
-use shardloom::dataset::{DatasetError, SourceError, Split};
-use shardloom::eval::{Evaluation, Metrics, RanksFile, Restricted, evaluate_each};
-use shardloom::run::{EvalResult, RunError};
+use shardloom::dataset::{DatasetError, SourceError, Split, Triple};
+use shardloom::eval::{Evaluation, Metrics, Ranking, RanksFile, Restricted, evaluate_each};
+use shardloom::run::{EvalResult, Run, RunError};
 use shardloom::train::{Observer, breakdown};
 
 use super::CommandResult;
 use super::classify::{self, ClassifyArgs};
-use super::common::{CandidateArgs, RunArgs};
+use super::common::{CandidateArgs, RunArgs, look_up};
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 
@@ -37,6 +38,9 @@ pub struct EvalArgs {
     /// Another graph to rank instead of the run's own; its names must be known to the run.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<String>,
+    /// Rank only facts of this relation, by name; may be repeated.
+    #[arg(long, value_name = "RELATION", allow_hyphen_values = true)]
+    relation: Vec<String>,
     /// File for the rank of every fact on either side (head, relation, tail, side, rank, candidates),
     /// .tsv or .jsonl; it replaces one that is there.
     #[arg(long, value_name = "FILE")]
@@ -68,7 +72,8 @@ pub fn run(args: EvalArgs) -> CommandResult {
         loaded => loaded?,
     };
     let mut progress = Progress::new(StopFlag::listen(), args.json);
-    let facts = dataset.split(args.split);
+    let facts = of_relations(dataset.split(args.split), &args.relation, &run)?;
+    let facts = &*facts;
     let total = facts.len() * 2;
     let filter = dataset.filter_index();
     let candidates = args.candidates.read(&run.entities, Some(&filter))?;
@@ -76,13 +81,16 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let mut ranks = ranks
         .map(|path| RanksFile::create(path, candidates.is_some(), &run.entities, &run.relations))
         .transpose()?;
+    let ranking = Ranking {
+        rule: &run.rule(),
+        filter: &filter,
+        facts,
+        breakdown: &breakdown(&dataset, &filter),
+        candidates: candidates.as_ref(),
+    };
     let rankings = evaluate_each(
         &server,
-        &run.rule(),
-        &filter,
-        facts,
-        &breakdown(&dataset, &filter),
-        candidates.as_ref(),
+        &ranking,
         |ranked| match &mut ranks {
             Some(ranks) => Ok(ranks.add(ranked)?),
             None => Ok::<_, Box<dyn std::error::Error>>(()),
@@ -120,6 +128,32 @@ pub fn run(args: EvalArgs) -> CommandResult {
         }
     }
     Ok(out.flush()?)
+}
+
+/// The facts of some relations; all facts, where no relation is named.
+fn of_relations<'a>(
+    facts: &'a [Triple],
+    names: &[String],
+    run: &Run,
+) -> Result<Cow<'a, [Triple]>, String> {
+    if names.is_empty() {
+        return Ok(facts.into());
+    }
+    let relations = names
+        .iter()
+        .map(|name| look_up(&run.relations, "relation", name));
+    let relations = relations.collect::<Result<Vec<u32>, String>>()?;
+    let some = facts
+        .iter()
+        .filter(|fact| relations.contains(&fact.relation));
+    let some: Vec<Triple> = some.copied().collect();
+    if some.is_empty() {
+        return Err(format!(
+            "found no fact to rank of {}, expected relations that the split has",
+            names.join(", ")
+        ));
+    }
+    Ok(some.into())
 }
 
 /// Prints an evaluation as a table.

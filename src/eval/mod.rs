@@ -137,6 +137,21 @@ fn query<'a>(
     (query, known)
 }
 
+/// What to rank, and against what.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranking<'a> {
+    /// How queries are formed.
+    pub rule: &'a QueryRule,
+    /// The facts of all splits: right answers, of which only the one that is ranked counts.
+    pub filter: &'a FilterIndex,
+    /// The facts to rank.
+    pub facts: &'a [Triple],
+    /// The groups to break metrics down by.
+    pub breakdown: &'a Breakdown,
+    /// Entities to rank among as well, beside the ranking among all.
+    pub candidates: Option<&'a Candidates>,
+}
+
 /// Ranks both sides of every fact.
 ///
 /// `filter` holds the facts of all splits. `progress` is told the number of queries done and may
@@ -152,29 +167,35 @@ pub fn evaluate(
     breakdown: &Breakdown,
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluation>, KernelError> {
-    let ranks = |_: &RankedFact| Ok::<(), KernelError>(());
-    let rankings = evaluate_each(
-        server, rule, filter, facts, breakdown, None, ranks, progress,
-    )?;
+    let ranking = Ranking {
+        rule,
+        filter,
+        facts,
+        breakdown,
+        candidates: None,
+    };
+    let rankings = evaluate_each(server, &ranking, |_| Ok::<_, KernelError>(()), progress)?;
     Ok(rankings.map(|rankings| rankings.all))
 }
 
-/// Ranks like [`evaluate`], and also among `candidates` where there are such; `visit` sees every
-/// query, that for the tail of a fact first and then that for its head.
+/// Ranks like [`evaluate`], and also among given candidates; `visit` sees every query, that for the
+/// tail of a fact first and then that for its head.
 ///
 /// # Errors
 /// If the device is lost or full, and those of `visit`.
-#[allow(clippy::too_many_arguments)]
 pub fn evaluate_each<E: From<KernelError>>(
     server: &ParameterServer,
-    rule: &QueryRule,
-    filter: &FilterIndex,
-    facts: &[Triple],
-    breakdown: &Breakdown,
-    candidates: Option<&Candidates>,
+    ranking: &Ranking,
     mut visit: impl FnMut(&RankedFact) -> Result<(), E>,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Rankings>, E> {
+    let Ranking {
+        rule,
+        filter,
+        facts,
+        breakdown,
+        candidates,
+    } = *ranking;
     let start = Instant::now();
     let entities = server.shape().entities;
     let mut sums = metrics::Sums::new(breakdown);

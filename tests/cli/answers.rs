@@ -88,6 +88,26 @@ fn a_file_of_queries_is_answered_like_one_query_after_another() {
 }
 
 #[test]
+fn answers_keep_the_order_of_queries_however_many_they_are() {
+    let home = trained();
+    let four: Vec<&str> = QUERIES.lines().skip(1).collect();
+    let many: Vec<&str> = (0..9000).map(|q| four[q % 4]).collect();
+    home.write(
+        "q.tsv",
+        &format!("head\trelation\ttail\n{}\n", many.join("\n")),
+    );
+    let table = predict(&home, "--queries q.tsv --top 2");
+    let rows = fields(&table);
+    assert_eq!(rows.len(), 18_000);
+    for (place, row) in rows.iter().enumerate() {
+        let query = place / 2;
+        let first = &rows[query % 4 * 2 + place % 2];
+        assert_eq!(row[0], (query + 1).to_string());
+        assert_eq!(row[1..6], first[1..6], "query {query}");
+    }
+}
+
+#[test]
 fn one_query_has_a_table_on_request() {
     let home = trained();
     let table = predict(&home, "--head e5 --relation next --top 1 --format tsv");

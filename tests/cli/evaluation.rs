@@ -235,3 +235,32 @@ fn two_classes_are_told_apart() {
         assert!(error.contains(expected), "{more}: {error}");
     }
 }
+
+#[test]
+fn facts_of_some_relations_can_be_ranked_alone() {
+    let home = Home::with_ring();
+    home.train("run", "--epochs 5");
+    let all = eval(&home, "--split train");
+    let group = |found: &Value, name: &str| -> Value {
+        let groups = found["metrics"]["relations"].as_array().unwrap();
+        groups
+            .iter()
+            .find(|group| group["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let next = eval(&home, "--split train --relation next");
+    assert_eq!(group(&next, "next"), group(&all, "next"));
+    assert_eq!(next["metrics"]["relations"].as_array().unwrap().len(), 1);
+    assert_eq!(next["metrics"]["mrr"], group(&all, "next")["mrr"]);
+    let two = eval(&home, "--split train --relation next --relation skip");
+    assert_eq!(two["metrics"]["relations"].as_array().unwrap().len(), 2);
+    let error = home.fails(&words("eval run --device cpu --relation nxt"));
+    assert!(
+        error.contains("\"nxt\"") && error.contains("\"next\""),
+        "{error}"
+    );
+    // No test fact has this one.
+    let error = home.fails(&words("eval run --device cpu --relation previous"));
+    assert!(error.contains("no fact to rank of previous"), "{error}");
+}
