@@ -41,7 +41,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`rng`] |
+//! | 0 | [`names`], [`rng`] |
 //! | 1 | [`dataset`], [`model`], [`loss`], [`optim`] |
 //! | 2 | [`sampler`], [`device`] |
 //! | 3 | [`kernel`] |
@@ -65,6 +65,7 @@ pub mod ids;
 pub mod kernel;
 pub mod loss;
 pub mod model;
+pub mod names;
 pub mod optim;
 pub mod predict;
 pub mod report;

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use shardloom::dataset::{Dataset, Vocabulary};
+use shardloom::dataset::{Candidates, Dataset, FilterIndex, Vocabulary};
 use shardloom::kernel::Backend;
+use shardloom::predict::{TableError, read_names};
 use shardloom::run::Run;
 use shardloom::server::ParameterServer;
 
@@ -21,6 +22,34 @@ pub struct RunArgs {
     /// Epoch of the checkpoint to take [default: the best in validation, else the latest].
     #[arg(long, value_name = "EPOCH")]
     pub checkpoint: Option<u32>,
+}
+
+/// Arguments that limit the entities that queries are answered with.
+#[derive(Debug, clap::Args)]
+pub struct CandidateArgs {
+    /// File of the entities that may be answers, a name a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "typed")]
+    pub candidates: Option<PathBuf>,
+    /// Answer with entities alone that training shows on the side of the relation that is asked for:
+    /// with its tails for tails, with its heads for heads.
+    #[arg(long)]
+    pub typed: bool,
+}
+
+impl CandidateArgs {
+    /// The candidates that were asked for, if any; `filter` holds the facts of the graph and is
+    /// there if candidates are typed.
+    pub fn read(
+        &self,
+        entities: &Vocabulary,
+        filter: Option<&FilterIndex>,
+    ) -> Result<Option<Candidates>, TableError> {
+        Ok(match (&self.candidates, filter) {
+            (Some(path), _) => Some(Candidates::listed(read_names(path, entities)?)),
+            (None, Some(filter)) if self.typed => Some(Candidates::typed(filter)),
+            (None, _) => None,
+        })
+    }
 }
 
 impl RunArgs {

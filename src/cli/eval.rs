@@ -1,15 +1,18 @@
 //! `shardloom eval`: rank a split against a trained run.
 
+use std::borrow::Cow;
 use std::io::Write;
+use std::path::PathBuf;
 
 use serde_json::json;
-use shardloom::dataset::{DatasetError, SourceError, Split};
-use shardloom::eval::{Evaluation, Metrics};
-use shardloom::run::{EvalResult, RunError};
+use shardloom::dataset::{DatasetError, SourceError, Split, Triple};
+use shardloom::eval::{Evaluation, Metrics, Ranking, RanksFile, Restricted, evaluate_each};
+use shardloom::run::{EvalResult, Run, RunError};
 use shardloom::train::{Observer, breakdown};
 
 use super::CommandResult;
-use super::common::RunArgs;
+use super::classify::{self, ClassifyArgs};
+use super::common::{CandidateArgs, RunArgs, look_up};
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 
@@ -18,6 +21,11 @@ use super::progress::Progress;
 /// Metrics are of realistic ranks: ties count half. Other right answers, known from any split,
 /// are left out. MRR is the mean of 1/rank, Hits@k the share of ranks up to k; AMRI is 1 where
 /// every rank is perfect and 0 where ranks are random.
+///
+/// --typed and --candidates rank among some entities as well; the figures among all stay there.
+/// --positives and --negatives ask another question: whether scores tell true facts from false
+/// ones (AUC-ROC, average precision, accuracy by each relation's best threshold on validation
+/// facts). docs/evaluation.md says how each figure is made.
 ///
 /// Example: `shardloom eval runs/umls-complex-0 --split valid`
 #[derive(Debug, clap::Args)]
@@ -30,6 +38,17 @@ pub struct EvalArgs {
     /// Another graph to rank instead of the run's own; its names must be known to the run.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<String>,
+    /// Rank only facts of this relation, by name; may be repeated.
+    #[arg(long, value_name = "RELATION", allow_hyphen_values = true)]
+    relation: Vec<String>,
+    /// File for the rank of every fact on either side (head, relation, tail, side, rank, candidates),
+    /// .tsv or .jsonl; it replaces one that is there.
+    #[arg(long, value_name = "FILE")]
+    ranks: Option<PathBuf>,
+    #[command(flatten)]
+    candidates: CandidateArgs,
+    #[command(flatten)]
+    classify: ClassifyArgs,
     /// Print everything, by relation and class too, as JSON.
     #[arg(long)]
     json: bool,
@@ -38,6 +57,9 @@ pub struct EvalArgs {
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
     let (mut run, server) = args.run.load()?;
+    if let Some(positives) = &args.classify.positives {
+        return classify::run(&run, &server, (positives, &args.classify), args.json);
+    }
     if let Some(dataset) = args.dataset {
         run.config.dataset = dataset;
     }
@@ -50,37 +72,88 @@ pub fn run(args: EvalArgs) -> CommandResult {
         loaded => loaded?,
     };
     let mut progress = Progress::new(StopFlag::listen(), args.json);
-    let facts = dataset.split(args.split);
+    let facts = of_relations(dataset.split(args.split), &args.relation, &run)?;
+    let facts = &*facts;
     let total = facts.len() * 2;
     let filter = dataset.filter_index();
-    let evaluation = shardloom::eval::evaluate(
-        &server,
-        &run.rule(),
-        &filter,
+    let candidates = args.candidates.read(&run.entities, Some(&filter))?;
+    let ranks = args.ranks.as_ref();
+    let mut ranks = ranks
+        .map(|path| RanksFile::create(path, candidates.is_some(), &run.entities, &run.relations))
+        .transpose()?;
+    let ranking = Ranking {
+        rule: &run.rule(),
+        filter: &filter,
         facts,
-        &breakdown(&dataset, &filter),
+        breakdown: &breakdown(&dataset, &filter),
+        candidates: candidates.as_ref(),
+    };
+    let rankings = evaluate_each(
+        &server,
+        &ranking,
+        |ranked| match &mut ranks {
+            Some(ranks) => Ok(ranks.add(ranked)?),
+            None => Ok::<_, Box<dyn std::error::Error>>(()),
+        },
         |done| {
             progress.ranking(done, total);
             !progress.stop()
         },
     )?;
     progress.clear();
-    let Some(evaluation) = evaluation else {
+    let Some(rankings) = rankings else {
         return Err(Box::new(Interrupted { resume: None }));
     };
+    if let Some(ranks) = ranks {
+        ranks.commit()?;
+    }
+    let (evaluation, restricted) = (rankings.all, rankings.restricted);
+    let typed = args.candidates.typed;
     let mut out = std::io::stdout().lock();
     if args.json {
         let speed = EvalResult::of(&evaluation);
-        let value = json!({
+        let mut value = json!({
             "dataset": run.config.dataset, "model": run.config.model, "split": args.split,
             "metrics": evaluation, "eval": speed,
         });
+        if let Some(restricted) = restricted {
+            value[if typed { "typed" } else { "candidates" }] = json!(restricted);
+        }
         serde_json::to_writer_pretty(&mut out, &value)?;
         writeln!(out)?;
     } else {
         write_evaluation(&mut out, &evaluation)?;
+        if let Some(restricted) = restricted {
+            write_restricted(&mut out, &restricted, typed)?;
+        }
     }
     Ok(out.flush()?)
+}
+
+/// The facts of some relations; all facts, where no relation is named.
+fn of_relations<'a>(
+    facts: &'a [Triple],
+    names: &[String],
+    run: &Run,
+) -> Result<Cow<'a, [Triple]>, String> {
+    if names.is_empty() {
+        return Ok(facts.into());
+    }
+    let relations = names
+        .iter()
+        .map(|name| look_up(&run.relations, "relation", name));
+    let relations = relations.collect::<Result<Vec<u32>, String>>()?;
+    let some = facts
+        .iter()
+        .filter(|fact| relations.contains(&fact.relation));
+    let some: Vec<Triple> = some.copied().collect();
+    if some.is_empty() {
+        return Err(format!(
+            "found no fact to rank of {}, expected relations that the split has",
+            names.join(", ")
+        ));
+    }
+    Ok(some.into())
 }
 
 /// Prints an evaluation as a table.
@@ -111,4 +184,26 @@ pub fn write_evaluation(out: &mut impl Write, evaluation: &Evaluation) -> std::i
         "{} queries in {:.2} s ({:.0} a second)",
         evaluation.queries, speed.seconds, speed.queries_per_second
     )
+}
+
+/// Prints an evaluation among some entities.
+fn write_restricted(
+    out: &mut impl Write,
+    restricted: &Restricted,
+    typed: bool,
+) -> std::io::Result<()> {
+    let outside = restricted.answers_outside;
+    if typed {
+        writeln!(
+            out,
+            "\nAmong entities that training shows on the relation's side; of {outside} queries, the right \
+             answer is none of them and was added:"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "\nAmong the listed candidates; {outside} queries whose right answer is not listed are left out:"
+        )?;
+    }
+    write_evaluation(out, &restricted.metrics)
 }

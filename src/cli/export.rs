@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::export::{ExportTable, Format, Precision, export};
+use shardloom::export::{ExportTable, Format, Precision, Renamed, export, reciprocal_names};
 use shardloom::kernel::Column;
 use shardloom::server::TableName;
 
@@ -14,7 +14,9 @@ use super::common::RunArgs;
 /// Write the embeddings and their names for other programs
 ///
 /// safetensors writes one file and its vocabularies beside it; npy a directory of NumPy arrays;
-/// tsv a directory of text files, as word2vec and the embedding projector read them. Rows of
+/// tsv a directory of text files, as word2vec and the embedding projector read them. Names stand in
+/// .txt files, one a line; a line that is a JSON string, which odd names are written as, stands for
+/// its value (docs/export.md). Rows of
 /// complex models hold all real parts, then all imaginary parts; those of cp and simple all values
 /// as a head, then all as a tail; those of quate the four parts of quaternions likewise. A relation
 /// of rescal is a matrix, row by row. Tucker's core is a table of its own: row i·dim + j has what
@@ -44,14 +46,11 @@ pub struct ExportArgs {
 pub fn run(args: ExportArgs) -> CommandResult {
     let (run, server) = args.run.load()?;
     let shape = *server.shape();
-    let reciprocal: Vec<String> = run
-        .relations
-        .iter()
-        .map(|name| format!("{name} (reciprocal)"))
-        .collect();
     let mut relations: Vec<&str> = run.relations.iter().collect();
+    let (reciprocal, others) = reciprocal_names(&relations);
     if run.config.reciprocal {
         relations.extend(reciprocal.iter().map(String::as_str));
+        tell_renamed("relations", "a relation of the graph has the name", &others);
     }
     let entities: Vec<&str> = run.entities.iter().collect();
     let metadata = BTreeMap::from([
@@ -86,7 +85,7 @@ pub fn run(args: ExportArgs) -> CommandResult {
     if !core.is_empty() {
         tables.push(table("core", core, relation_dim, None));
     }
-    let paths = export(
+    let exported = export(
         &args.output,
         args.format,
         args.precision,
@@ -95,8 +94,30 @@ pub fn run(args: ExportArgs) -> CommandResult {
         args.overwrite,
     )?;
     let mut out = std::io::stdout().lock();
-    for path in paths {
+    for (table, renamed) in &exported.renamed {
+        tell_renamed(
+            table,
+            "another name has in word2vec's text the word",
+            renamed,
+        );
+    }
+    for path in exported.files {
         writeln!(out, "{}", path.display())?;
     }
     Ok(out.flush()?)
+}
+
+/// Tells of names that an export had to make up because the one to expect was taken.
+fn tell_renamed(table: &str, cause: &str, renamed: &[Renamed]) {
+    if let [first, rest @ ..] = renamed {
+        let more = match rest.len() {
+            0 => String::new(),
+            1 => ", and 1 more like it".to_owned(),
+            more => format!(", and {more} more like it"),
+        };
+        super::tell(&format!(
+            "note: {table}: {cause} {:?} already, so {:?} stands for {:?}{more}",
+            first.taken, first.instead, first.name
+        ));
+    }
 }

@@ -1,6 +1,8 @@
 //! The command line: arguments become a validated configuration, then one call into the library.
 
+mod answers;
 mod bench;
+mod classify;
 mod common;
 mod dataset;
 mod devices;
@@ -17,6 +19,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 use clap::{Parser, Subcommand};
 
 /// Trains, evaluates and queries knowledge-graph embeddings on any GPU and on plain CPUs.
@@ -36,8 +39,8 @@ struct Cli {
 enum Command {
     Train(Box<train::TrainArgs>),
     Search(search::SearchArgs),
-    Eval(eval::EvalArgs),
-    Predict(predict::PredictArgs),
+    Eval(Box<eval::EvalArgs>),
+    Predict(Box<predict::PredictArgs>),
     Neighbors(predict::NeighborsArgs),
     Export(export::ExportArgs),
     #[command(subcommand)]
@@ -71,11 +74,12 @@ fn listen() {
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     listen();
-    let result = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| advised(error).exit());
+    let result = match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Search(args) => search::run(args),
-        Command::Eval(args) => eval::run(args),
-        Command::Predict(args) => predict::run(args),
+        Command::Eval(args) => eval::run(*args),
+        Command::Predict(args) => predict::run(*args),
         Command::Neighbors(args) => predict::run_neighbors(args),
         Command::Export(args) => export::run(args),
         Command::Dataset(command) => dataset::run(command),
@@ -106,6 +110,23 @@ pub fn main() -> ExitCode {
         cause = inner.source();
     }
     ExitCode::from(FAILED)
+}
+
+/// A parser's error with advice that works: to put `--` before a value that begins with a hyphen, as
+/// it has it, makes no value of a flag.
+fn advised(mut error: clap::Error) -> clap::Error {
+    let hyphen = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => {
+            argument.starts_with('-') && !argument.starts_with("--")
+        }
+        _ => false,
+    };
+    if error.kind() == Misuse::UnknownArgument && hyphen {
+        let tip = "a value that begins with a hyphen is joined to its flag, as in --flag=-5";
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
 }
 
 /// Whether the reader of stdout went away (`shardloom … | head`), which is no failure.

@@ -94,8 +94,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEP:ACTION[:WORKER]")]
     event: Vec<ScriptEvent>,
     /// Run to start from: rows of entities and relations that it knows by name are taken over from
-    /// its best checkpoint, the others and the optimizer start fresh.
-    #[arg(long, value_name = "RUN")]
+    /// its best checkpoint, the others and the optimizer start fresh. Or vectors: a folder of `export`,
+    /// or a .npy, .safetensors or word2vec file with names (docs/export.md).
+    #[arg(long, value_name = "RUN|VECTORS")]
     init_from: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long)]

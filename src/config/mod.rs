@@ -100,8 +100,8 @@ config! {
     init_scale: f64 = 1e-3,
     /// uniform: the least value, where `init_scale` is the largest; unset: as far below 0.
     init_low: Option<f64> = None,
-    /// Run to start from: rows of the entities and relations that its best checkpoint knows by name
-    /// are taken over; the optimizer starts fresh.
+    /// Run to start from, or vectors: rows of the entities and relations that its best checkpoint knows
+    /// by name are taken over; the optimizer starts fresh.
     init_from: Option<PathBuf> = None,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,

@@ -9,6 +9,7 @@
 //! Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
 //! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
 
+mod candidates;
 mod error;
 mod filter;
 mod genealogy;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use candidates::{Candidates, RelationSides};
 pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
 pub use filter::FilterIndex;
 pub(crate) use filter::RelationCounts;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breakdown, Evaluation};
+use super::{Breakdown, Evaluation, Ranked};
 
 /// Metrics of a set of ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ pub struct Metrics {
     pub hits_at_3: f64,
     /// Share of ranks ≤ 10.
     pub hits_at_10: f64,
-    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is a coin toss.
+    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is a coin toss; 0, too,
+    /// where no query has more than one candidate.
     pub amri: f64,
 }
 
@@ -26,7 +27,7 @@ pub struct Metrics {
 pub struct GroupMetrics {
     /// Relation or class.
     pub name: String,
-    /// Facts ranked, both sides each.
+    /// Facts ranked: both sides each, unless an answer was no candidate.
     pub triples: usize,
     /// Metrics of both sides, realistic ranks.
     #[serde(flatten)]
@@ -69,11 +70,12 @@ impl RankSum {
             hits_at_1: one,
             hits_at_3: three,
             hits_at_10: ten,
-            // With a single candidate every ranking is perfect.
+            // A query with one candidate adds nothing to either sum. Where all are such, every rank is
+            // as random as it is perfect, and PyKEEN's answer is 0, too.
             amri: if self.expected > 0.0 {
                 1.0 - (self.rank - n) / self.expected
             } else {
-                1.0
+                0.0
             },
         }
     }
@@ -85,6 +87,8 @@ pub(super) struct Sums {
     optimistic: RankSum,
     pessimistic: RankSum,
     relations: Vec<RankSum>,
+    /// Facts ranked of every relation and every class, on one side or both.
+    facts: [Vec<usize>; 2],
     /// Class names in order of first use, and the class of every relation.
     class_names: Vec<String>,
     class_of: Vec<usize>,
@@ -107,16 +111,18 @@ impl Sums {
             optimistic: RankSum::default(),
             pessimistic: RankSum::default(),
             relations: vec![RankSum::default(); breakdown.relations.len()],
+            facts: [breakdown.relations.len(), class_names.len()].map(|groups| vec![0; groups]),
             classes: vec![RankSum::default(); class_names.len()],
             class_names,
             class_of,
         }
     }
 
-    pub fn add(&mut self, relation: u32, head: bool, better: u32, equal: u32, candidates: usize) {
-        let optimistic = f64::from(better) + 1.0;
-        let pessimistic = optimistic + f64::from(equal);
-        let rank = (optimistic + pessimistic) / 2.0;
+    /// Adds one side of a fact; `again` if the other side was added before.
+    pub fn add(&mut self, ranked: &Ranked, relation: u32, head: bool, again: bool) {
+        let candidates = ranked.candidates;
+        let [rank, optimistic, pessimistic] =
+            [ranked.rank(), ranked.optimistic(), ranked.pessimistic()];
         self.sides[usize::from(head)].add(rank, candidates);
         self.both.add(rank, candidates);
         self.optimistic.add(optimistic, candidates);
@@ -124,19 +130,22 @@ impl Sums {
         let relation = relation as usize;
         if let Some(sum) = self.relations.get_mut(relation) {
             sum.add(rank, candidates);
+            self.facts[0][relation] += usize::from(!again);
         }
         if let Some(&class) = self.class_of.get(relation) {
             self.classes[class].add(rank, candidates);
+            self.facts[1][class] += usize::from(!again);
         }
     }
 
     pub fn finish(self, breakdown: &Breakdown) -> Evaluation {
-        let groups = |names: &[String], sums: &[RankSum]| {
-            let groups = names.iter().zip(sums).filter(|(_, sum)| sum.count > 0);
+        let groups = |names: &[String], sums: &[RankSum], facts: &[usize]| {
+            let groups = names.iter().zip(sums).zip(facts);
+            let groups = groups.filter(|((_, sum), _)| sum.count > 0);
             groups
-                .map(|(name, sum)| GroupMetrics {
+                .map(|((name, sum), &triples)| GroupMetrics {
                     name: name.clone(),
-                    triples: sum.count as usize / 2,
+                    triples,
                     metrics: sum.metrics(),
                 })
                 .collect()
@@ -147,8 +156,9 @@ impl Sums {
             head: self.sides[1].metrics(),
             optimistic: self.optimistic.metrics(),
             pessimistic: self.pessimistic.metrics(),
-            relations: groups(&breakdown.relations, &self.relations),
-            classes: groups(&self.class_names, &self.classes),
+            relations: groups(&breakdown.relations, &self.relations, &self.facts[0]),
+            classes: groups(&self.class_names, &self.classes, &self.facts[1]),
+            queries: self.both.count as usize,
             ..Evaluation::default()
         }
     }
@@ -172,16 +182,33 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_candidate_says_nothing_of_a_ranking() {
+        let mut sum = RankSum::default();
+        sum.add(1.0, 1);
+        assert_eq!((sum.metrics().amri, sum.metrics().mrr), (0.0, 1.0));
+        sum.add(3.0, 11);
+        let with = sum.metrics().amri;
+        let mut sum = RankSum::default();
+        sum.add(3.0, 11);
+        assert_eq!((with, sum.metrics().amri), (0.6, 0.6));
+    }
+
+    #[test]
     fn ties_are_split_and_groups_add_up() {
         let breakdown = Breakdown {
             relations: vec!["a".into(), "b".into(), "unused".into()],
             classes: vec!["N-1".into(), "1-1".into(), "1-1".into()],
         };
         let mut sums = Sums::new(&breakdown);
-        sums.add(0, false, 0, 2, 10);
-        sums.add(0, true, 4, 0, 10);
-        sums.add(1, false, 0, 0, 10);
-        sums.add(1, true, 0, 0, 10);
+        let ranked = |better, equal| Ranked {
+            better,
+            equal,
+            candidates: 10,
+        };
+        sums.add(&ranked(0, 2), 0, false, false);
+        sums.add(&ranked(4, 0), 0, true, true);
+        sums.add(&ranked(0, 0), 1, false, false);
+        sums.add(&ranked(0, 0), 1, true, true);
         let e = sums.finish(&breakdown);
         assert_eq!(e.tail.mean_rank, 1.5);
         assert_eq!(e.head.mean_rank, 3.0);

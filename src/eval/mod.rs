@@ -4,15 +4,23 @@
 //! every other answer known from any split is left out. Of equal scores, the optimistic rank
 //! counts none before the target, the pessimistic one all, and the realistic rank is their mean.
 
+mod corrupt;
 mod metrics;
+mod ranks;
+mod restricted;
+mod two_class;
 
+pub use corrupt::corrupt;
 pub use metrics::{GroupMetrics, Metrics, RankSum};
+pub use ranks::{RanksError, RanksFile};
+pub use restricted::Restricted;
+pub use two_class::{Sample, TwoClass, TwoClassMetrics, TwoClassRelation, two_class};
 
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{FilterIndex, Triple};
+use crate::dataset::{Candidates, FilterIndex, Triple};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
 use crate::sampler::QueryRule;
 use crate::server::ParameterServer;
@@ -55,26 +63,93 @@ pub struct Breakdown {
     pub classes: Vec<String>,
 }
 
-/// The ranking query of one side of a fact, with the answers to leave out.
-fn ask(rule: &QueryRule, filter: &FilterIndex, fact: &Triple, head: bool, batch: &mut RankBatch) {
-    let (row, inverse) = if head {
-        rule.head(fact.relation)
+/// Where the right answer to a query stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranked {
+    /// Candidates with a better score.
+    pub better: u32,
+    /// Other candidates with the same score.
+    pub equal: u32,
+    /// All candidates, the answer too.
+    pub candidates: usize,
+}
+
+impl Ranked {
+    /// The rank, from 1, if ties are won.
+    pub fn optimistic(&self) -> f64 {
+        f64::from(self.better) + 1.0
+    }
+
+    /// The rank, from 1, if ties are lost.
+    pub fn pessimistic(&self) -> f64 {
+        self.optimistic() + f64::from(self.equal)
+    }
+
+    /// The mean of both: the realistic rank, from 1, a half perhaps.
+    pub fn rank(&self) -> f64 {
+        (self.optimistic() + self.pessimistic()) / 2.0
+    }
+}
+
+/// One side of a fact, ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RankedFact {
+    /// The fact.
+    pub fact: Triple,
+    /// Whether its head was asked for, not its tail.
+    pub head: bool,
+    /// Among all entities that are not other right answers.
+    pub all: Ranked,
+    /// Among the [`Candidates`] that were given, if the answer is one.
+    pub restricted: Option<Ranked>,
+}
+
+/// Evaluations among all entities and among some.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rankings {
+    /// Among all entities.
+    pub all: Evaluation,
+    /// Among the candidates that were given.
+    pub restricted: Option<Restricted>,
+}
+
+/// The ranking query of one side of a fact, and the answers known from any split, the right one
+/// among them.
+fn query<'a>(
+    rule: &QueryRule,
+    filter: &'a FilterIndex,
+    fact: &Triple,
+    head: bool,
+) -> (RankQuery, &'a [u32]) {
+    let ((relation, inverse), entity, target, known) = if head {
+        let known = filter.heads(fact.relation, fact.tail);
+        (rule.head(fact.relation), fact.tail, fact.head, known)
     } else {
-        rule.tail(fact.relation)
+        let known = filter.tails(fact.head, fact.relation);
+        (rule.tail(fact.relation), fact.head, fact.tail, known)
     };
-    let (known, target, answers) = if head {
-        (fact.tail, fact.head, filter.heads(fact.relation, fact.tail))
-    } else {
-        (fact.head, fact.tail, filter.tails(fact.head, fact.relation))
-    };
-    batch.queries.push(RankQuery {
-        entity: known,
-        relation: row,
+    let query = RankQuery {
+        entity,
+        relation,
         inverse: u32::from(inverse),
         target,
-    });
-    batch.known.extend(answers.iter().filter(|&&e| e != target));
-    batch.offsets.push(batch.known.len() as u32);
+    };
+    (query, known)
+}
+
+/// What to rank, and against what.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranking<'a> {
+    /// How queries are formed.
+    pub rule: &'a QueryRule,
+    /// The facts of all splits: right answers, of which only the one that is ranked counts.
+    pub filter: &'a FilterIndex,
+    /// The facts to rank.
+    pub facts: &'a [Triple],
+    /// The groups to break metrics down by.
+    pub breakdown: &'a Breakdown,
+    /// Entities to rank among as well, beside the ranking among all.
+    pub candidates: Option<&'a Candidates>,
 }
 
 /// Ranks both sides of every fact.
@@ -90,11 +165,42 @@ pub fn evaluate(
     filter: &FilterIndex,
     facts: &[Triple],
     breakdown: &Breakdown,
-    mut progress: impl FnMut(usize) -> bool,
+    progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluation>, KernelError> {
+    let ranking = Ranking {
+        rule,
+        filter,
+        facts,
+        breakdown,
+        candidates: None,
+    };
+    let rankings = evaluate_each(server, &ranking, |_| Ok::<_, KernelError>(()), progress)?;
+    Ok(rankings.map(|rankings| rankings.all))
+}
+
+/// Ranks like [`evaluate`], and also among given candidates; `visit` sees every query, that for the
+/// tail of a fact first and then that for its head.
+///
+/// # Errors
+/// If the device is lost or full, and those of `visit`.
+pub fn evaluate_each<E: From<KernelError>>(
+    server: &ParameterServer,
+    ranking: &Ranking,
+    mut visit: impl FnMut(&RankedFact) -> Result<(), E>,
+    mut progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Rankings>, E> {
+    let Ranking {
+        rule,
+        filter,
+        facts,
+        breakdown,
+        candidates,
+    } = *ranking;
     let start = Instant::now();
     let entities = server.shape().entities;
     let mut sums = metrics::Sums::new(breakdown);
+    let mut some = candidates.map(|candidates| restricted::Ranker::new(candidates, breakdown));
+    let mut seconds = 0.0;
     let mut batch = RankBatch::default();
     let mut done = 0;
     for facts in facts.chunks(BATCH) {
@@ -102,22 +208,45 @@ pub fn evaluate(
         batch.known.clear();
         batch.offsets.clear();
         batch.offsets.push(0);
-        for fact in facts {
-            ask(rule, filter, fact, false, &mut batch);
-            ask(rule, filter, fact, true, &mut batch);
+        for (fact, head) in facts.iter().flat_map(|fact| [(fact, false), (fact, true)]) {
+            let (query, known) = query(rule, filter, fact, head);
+            let others = known.iter().filter(|&&other| other != query.target);
+            batch.known.extend(others);
+            batch.offsets.push(batch.known.len() as u32);
+            batch.queries.push(query);
         }
         let counts = server.rank(&batch)?;
+        let others = match &mut some {
+            None => Vec::new(),
+            Some(ranker) => {
+                let started = Instant::now();
+                let others = ranker.rank(server, facts, &batch)?;
+                seconds += started.elapsed().as_secs_f64();
+                others
+            }
+        };
         for (q, &RankCounts { better, equal }) in counts.iter().enumerate() {
-            let candidates = entities - batch.known_of(q).len();
-            sums.add(facts[q / 2].relation, q % 2 == 1, better, equal, candidates);
+            let all = Ranked {
+                better,
+                equal,
+                candidates: entities - batch.known_of(q).len(),
+            };
+            let (fact, head) = (facts[q / 2], q % 2 == 1);
+            sums.add(&all, fact.relation, head, head);
+            visit(&RankedFact {
+                fact,
+                head,
+                all,
+                restricted: others.get(q).copied().flatten(),
+            })?;
         }
         done += batch.queries.len();
         if !progress(done) {
             return Ok(None);
         }
     }
-    let mut evaluation = sums.finish(breakdown);
-    evaluation.queries = done;
-    evaluation.seconds = start.elapsed().as_secs_f64();
-    Ok(Some(evaluation))
+    let mut all = sums.finish(breakdown);
+    all.seconds = start.elapsed().as_secs_f64() - seconds;
+    let restricted = some.map(|ranker| ranker.finish(breakdown, seconds));
+    Ok(Some(Rankings { all, restricted }))
 }

@@ -4,18 +4,22 @@
 //! |---|---|---|
 //! | safetensors | `model.safetensors` | that file; `model.entities.txt` beside it |
 //! | npy | a folder | `entities.npy`, `entities.txt`, `metadata.json` |
-//! | tsv | a folder | `entities.tsv`, `entities.metadata.tsv`, `entities.w2v.txt`, `metadata.json` |
+//! | tsv | a folder | `entities.tsv`, `entities.metadata.tsv`, `entities.w2v.txt`, `entities.txt`, `metadata.json` |
 //!
 //! and the same for relations, and for a core, whose rows have no names: without the files of such.
-//! A `.txt` has one name a line, in the order of the rows. The `.tsv`
-//! pair is what embedding projectors read: vectors, and names without a heading. `.w2v.txt` is
-//! word2vec's text format, which separates by spaces: white space within a name becomes `_`.
+//! A `.txt` has one name a line, in the order of the rows, as [`crate::names`] writes them: every
+//! name reads back exactly. The `.tsv`
+//! pair is what embedding projectors read: vectors, and labels without a heading, where a tab or a
+//! line break has become a space. `.w2v.txt` is
+//! word2vec's text format, which separates by spaces: white space within a name becomes `_`, and a
+//! number is added where two names would become one word.
 
 #[cfg(test)]
 mod tests;
 mod text;
+mod unique;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -30,6 +34,9 @@ use safetensors::Dtype;
 
 use crate::checkpoint::aside::{self, Aside};
 use crate::checkpoint::container;
+use crate::names;
+
+pub use unique::{Renamed, reciprocal_names};
 
 /// What to export to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,7 +90,7 @@ pub struct ExportTable<'a> {
     pub width: usize,
     /// `rows` × `width` values.
     pub data: &'a [f32],
-    /// `rows` names, without line breaks, if rows have any.
+    /// `rows` names, no two alike, if rows have any.
     pub names: Option<&'a [&'a str]>,
 }
 
@@ -118,7 +125,16 @@ pub enum ExportError {
     HalfText,
 }
 
-/// Writes tables to `path` and returns the files written, the main ones first. `metadata` goes
+/// What an export has made.
+#[derive(Debug)]
+pub struct Exported {
+    /// The files, the main ones first.
+    pub files: Vec<PathBuf>,
+    /// For each table: the names that have another word in word2vec's format than one would expect.
+    pub renamed: Vec<(String, Vec<Renamed>)>,
+}
+
+/// Writes tables to `path` and says what was written. `metadata` goes
 /// where the format keeps such. Every file is written aside, and all are renamed at the end, the
 /// main ones last.
 ///
@@ -132,7 +148,7 @@ pub fn export(
     metadata: &BTreeMap<String, String>,
     tables: &[ExportTable],
     overwrite: bool,
-) -> Result<Vec<PathBuf>, ExportError> {
+) -> Result<Exported, ExportError> {
     if (format, precision) == (Format::Tsv, Precision::F16) {
         return Err(ExportError::HalfText);
     }
@@ -141,6 +157,7 @@ pub fn export(
         overwrite,
         files: Vec::new(),
     };
+    let mut renamed = Vec::new();
     match format {
         Format::Safetensors => {
             files.add(path.to_owned(), |file| {
@@ -176,7 +193,12 @@ pub fn export(
                 files.add(at("tsv"), |file| text::vectors(file, table))?;
                 if let Some(names) = table.names {
                     files.add(at("metadata.tsv"), |file| text::labels(file, names))?;
-                    files.add(at("w2v.txt"), |file| text::word2vec(file, table, names))?;
+                    let (words, others) = unique::words(names);
+                    files.add(at("w2v.txt"), |file| text::word2vec(file, table, &words))?;
+                    files.add(at("txt"), |file| text::names(file, names))?;
+                    if !others.is_empty() {
+                        renamed.push((table.name.to_owned(), others));
+                    }
                 }
             }
         }
@@ -187,7 +209,8 @@ pub fn export(
             file.write_all(b"\n")
         })?;
     }
-    files.commit()
+    let files = files.commit()?;
+    Ok(Exported { files, renamed })
 }
 
 /// The tables whose rows have names.
@@ -255,10 +278,12 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
                 format!("it is {rows} × {width} but has {} values", table.data.len())
             } else if let Some(names) = table.names.filter(|names| names.len() != rows) {
                 format!("it has {rows} rows but {} names", names.len())
-            } else if let Some((row, name)) = (table.names.unwrap_or_default().iter().enumerate())
-                .find(|(_, name)| name.contains(['\n', '\r']))
-            {
-                format!("the name of row {row} holds a line break: {name:?}")
+            } else if let Some((first, row)) = twice(table.names.unwrap_or_default()) {
+                let name = table.names.unwrap_or_default()[row];
+                format!(
+                    "rows {first} and {row} have the same name: {}",
+                    names::line(name)
+                )
             } else if precision == Precision::F16
                 && let Some(at) = table.data.iter().position(beyond)
             {
@@ -276,6 +301,13 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
         });
     }
     Ok(())
+}
+
+/// The first two rows that have the same name.
+fn twice(names: &[&str]) -> Option<(usize, usize)> {
+    let mut seen = HashMap::with_capacity(names.len());
+    let mut rows = names.iter().enumerate();
+    rows.find_map(|(row, name)| Some((seen.insert(name, row)?, row)))
 }
 
 fn npy(file: &mut Aside, precision: Precision, table: &ExportTable) -> io::Result<()> {

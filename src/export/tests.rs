@@ -33,8 +33,9 @@ fn metadata() -> BTreeMap<String, String> {
 }
 
 fn run(path: &Path, format: Format, precision: Precision) -> Result<Vec<String>, ExportError> {
-    let paths = export(path, format, precision, &metadata(), &tables(), false)?;
-    let names = paths
+    let exported = export(path, format, precision, &metadata(), &tables(), false)?;
+    assert!(exported.renamed.is_empty());
+    let names = (exported.files)
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
     Ok(names.collect())
@@ -194,10 +195,10 @@ fn misfits_are_refused_before_anything_is_written() {
         ),
         (
             ExportTable {
-                names: Some(&["a", "b\nc", ""]),
+                names: Some(&["a", "b", "a"]),
                 ..good
             },
-            "row 1 holds a line break",
+            "rows 0 and 2 have the same name: a",
         ),
         (
             ExportTable {
@@ -220,6 +221,62 @@ fn misfits_are_refused_before_anything_is_written() {
     assert!(f16::from_f32(65519.9).is_finite() && f16::from_f32(65520.0).is_infinite());
     let text = run(dir.path(), Format::Tsv, Precision::F16).unwrap_err();
     assert!(matches!(text, ExportError::HalfText));
+}
+
+/// Names that are hard on text: what ends lines in some reader, what is stripped, quotes, nothing.
+const HARD: &[&str] = &[
+    "a\rb",
+    "a\nb",
+    "\u{a0}a",
+    "a\u{3000}",
+    "",
+    "a\u{2028}b",
+    "a\u{85}b",
+    "\"a\"",
+    "a\tb",
+    "-5",
+    "a b",
+    "a_b",
+    "\u{1e}",
+];
+
+#[test]
+fn every_name_can_be_exported_and_reads_back() {
+    let dir = TempDir::new().unwrap();
+    let data = vec![0.5; HARD.len()];
+    let table = ExportTable {
+        name: "entities",
+        rows: HARD.len(),
+        width: 1,
+        data: &data,
+        names: Some(HARD),
+    };
+    let write = |path: &str, format| {
+        let path = dir.path().join(path);
+        export(&path, format, Precision::F32, &metadata(), &[table], false).unwrap()
+    };
+    write("all.safetensors", Format::Safetensors);
+    write("npy", Format::Npy);
+    let exported = write("tsv", Format::Tsv);
+    for file in ["all.entities.txt", "npy/entities.txt", "tsv/entities.txt"] {
+        let text = fs::read_to_string(dir.path().join(file)).unwrap();
+        let names: Vec<_> = text.lines().map(names::read).collect();
+        assert_eq!(names, HARD, "{file}");
+    }
+    let labels = fs::read_to_string(dir.path().join("tsv/entities.metadata.tsv")).unwrap();
+    assert_eq!(labels.lines().count(), HARD.len());
+    assert!(!labels.contains(['\r', '\t', '\u{85}']), "{labels:?}");
+    let words = fs::read_to_string(dir.path().join("tsv/entities.w2v.txt")).unwrap();
+    let words: BTreeSet<&str> = (words.lines().skip(1))
+        .map(|line| line.strip_suffix(" 0.5").unwrap())
+        .collect();
+    assert_eq!(words.len(), HARD.len(), "no row is lost");
+    let (of, renamed) = &exported.renamed[0];
+    let last = renamed
+        .iter()
+        .find(|renamed| renamed.name == "a b")
+        .unwrap();
+    assert_eq!((of.as_str(), last.taken.as_str()), ("entities", "a_b"));
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! The text formats. Values have the fewest digits that read back as the same f32.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::ExportTable;
+use crate::names;
 
 /// A name a line.
 pub(super) fn names(file: &mut impl Write, names: &[&str]) -> io::Result<()> {
-    names.iter().try_for_each(|name| writeln!(file, "{name}"))
+    let mut lines = names.iter().map(|name| names::line(name));
+    lines.try_for_each(|line| writeln!(file, "{line}"))
 }
 
-/// A name a line, for projectors: a tab would begin another column, so it becomes a space.
+/// A label a line, for projectors: a tab would begin another column and a line break another row,
+/// so that they become spaces.
 pub(super) fn labels(file: &mut impl Write, names: &[&str]) -> io::Result<()> {
-    let mut labels = names.iter().map(|name| name.replace('\t', " "));
+    let mut labels = names.iter().map(|name| name.replace(names::breaks, " "));
     labels.try_for_each(|label| writeln!(file, "{label}"))
 }
 
@@ -23,19 +27,15 @@ pub(super) fn vectors(file: &mut impl Write, table: &ExportTable) -> io::Result<
     Ok(())
 }
 
-/// word2vec's text format: "rows width", then each name with its vector, separated by spaces.
+/// word2vec's text format: "rows width", then each word with its vector, separated by spaces.
 pub(super) fn word2vec(
     file: &mut impl Write,
     table: &ExportTable,
-    names: &[&str],
+    words: &[Cow<str>],
 ) -> io::Result<()> {
     writeln!(file, "{} {}", table.rows, table.width)?;
-    for (name, row) in names.iter().zip(rows(table)) {
-        let mut name = name.replace(char::is_whitespace, "_");
-        if name.is_empty() {
-            name.push('_');
-        }
-        write!(file, "{name} ")?;
+    for (word, row) in words.iter().zip(rows(table)) {
+        write!(file, "{word} ")?;
         separated(file, row, b' ')?;
     }
     Ok(())

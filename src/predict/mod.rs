@@ -1,5 +1,11 @@
 //! Queries to a trained model: missing tails, heads and relations, and nearest neighbours.
 
+mod batch;
+mod table;
+
+pub use batch::{Asking, answer_all, score_all};
+pub use table::{Known, TableError, read_facts, read_names, read_questions};
+
 use std::cmp::Reverse;
 
 use crate::kernel::{Column, KernelError, RankQuery};
@@ -53,12 +59,6 @@ pub fn answer(
     top: usize,
     known: impl Fn(u32) -> bool,
 ) -> Result<Vec<Answer>, KernelError> {
-    let ask = |entity, (relation, inverse): (u32, bool), target| RankQuery {
-        entity,
-        relation,
-        inverse: u32::from(inverse),
-        target,
-    };
     let scores = match question {
         Question::Tail { head, relation } => server.scores(&[ask(head, rule.tail(relation), 0)])?,
         Question::Head { relation, tail } => server.scores(&[ask(tail, rule.head(relation), 0)])?,
@@ -69,7 +69,17 @@ pub fn answer(
             server.score_pairs(&queries)?
         }
     };
-    Ok(best(scores, top, known))
+    Ok(best((0..).zip(scores), top, known))
+}
+
+/// The query for an entity through a relation's row, in its direction.
+fn ask(entity: u32, (relation, inverse): (u32, bool), target: u32) -> RankQuery {
+    RankQuery {
+        entity,
+        relation,
+        inverse: u32::from(inverse),
+        target,
+    }
 }
 
 /// The `top` entities whose rows point most nearly the same way as an entity's, by cosine, itself
@@ -96,18 +106,18 @@ pub fn neighbors(
             0.0
         }
     };
-    let cosines = values.chunks_exact(dim).map(cosine).collect();
-    Ok(best(cosines, top, |other| other == entity))
+    let cosines = values.chunks_exact(dim).map(cosine);
+    Ok(best((0..).zip(cosines), top, |other| other == entity))
 }
 
-fn best(scores: Vec<f32>, top: usize, left_out: impl Fn(u32) -> bool) -> Vec<Answer> {
+/// The best of candidates with their scores.
+fn best(
+    scores: impl Iterator<Item = (u32, f32)>,
+    top: usize,
+    left_out: impl Fn(u32) -> bool,
+) -> Vec<Answer> {
     let mut answers: Vec<Answer> = scores
-        .into_iter()
-        .enumerate()
-        .map(|(id, score)| Answer {
-            id: id as u32,
-            score,
-        })
+        .map(|(id, score)| Answer { id, score })
         .filter(|answer| !left_out(answer.id))
         .collect();
     // Scores that are not numbers sort below all others.
@@ -140,8 +150,8 @@ mod tests {
     #[test]
     fn the_best_come_first_and_ties_by_number() {
         let ids = |top, left_out: &[u32]| -> Vec<u32> {
-            let scores = vec![1.0, 3.0, f32::NAN, 3.0, 2.0];
-            best(scores, top, |id| left_out.contains(&id))
+            let scores = [1.0, 3.0, f32::NAN, 3.0, 2.0];
+            best((0..).zip(scores), top, |id| left_out.contains(&id))
                 .iter()
                 .map(|a| a.id)
                 .collect()

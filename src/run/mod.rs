@@ -14,12 +14,15 @@ mod memory;
 mod recorder;
 mod result;
 mod summary;
+mod vector_files;
+mod vectors;
 mod warm;
 
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
 pub use result::{EvalResult, RunResult, TrainResult};
 pub use summary::write_report;
+pub use vector_files::VectorsError;
 pub use warm::{Overlap, WarmStart};
 
 use std::fs;
@@ -68,6 +71,9 @@ pub enum RunError {
         /// What differs: keys, what was found and what was expected.
         differences: String,
     },
+    /// Vectors that cannot be started from.
+    #[error(transparent)]
+    Vectors(#[from] VectorsError),
     /// Its configuration is wrong.
     #[error("the run's configuration: {0}")]
     Config(#[from] ConfigError),

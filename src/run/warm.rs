@@ -27,35 +27,38 @@ pub struct Overlap {
 /// Only values are taken over: the optimizer starts fresh, and so does everything else.
 #[derive(Debug)]
 pub struct WarmStart {
-    /// The run that the rows come from.
+    /// The run that the rows come from, or the vectors.
     pub from: PathBuf,
-    /// The epoch of its checkpoint.
+    /// The epoch of its checkpoint; 0 for vectors, which have none.
     pub epoch: u32,
     /// Entities.
     pub entities: Overlap,
     /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
     pub relations: Overlap,
     /// For each table: the new row, and the values of the old one.
-    rows: [Matched; 2],
+    pub(super) rows: [Matched; 2],
 }
 
 #[derive(Debug)]
-struct Matched {
-    table: TableName,
+pub(super) struct Matched {
+    pub table: TableName,
     /// New row and old row, ascending by new row.
-    pairs: Vec<(u32, u32)>,
-    width: usize,
-    values: Vec<f32>,
+    pub pairs: Vec<(u32, u32)>,
+    pub width: usize,
+    pub values: Vec<f32>,
 }
 
 impl WarmStart {
-    /// Reads the best checkpoint (the latest, if none was validated) of the run in `from`, to start
-    /// a run with this configuration on this graph.
+    /// Reads the best checkpoint (the latest, if none was validated) of the run in `from`, or
+    /// vectors that lie there (an export, or other files with names), to start a run with this configuration on this graph.
     ///
     /// # Errors
-    /// [`RunError::NotARun`]; [`RunError::Unlike`] if model, dim, `relation_dim` or reciprocal differ;
+    /// [`RunError::Vectors`] if neither is there, or vectors do not fit; [`RunError::Unlike`] if model, dim, `relation_dim` or reciprocal differ;
     /// and if the run or its checkpoint is damaged.
     pub fn open(from: &Path, config: &Config, dataset: &Dataset) -> Result<WarmStart, RunError> {
+        if let Some(files) = super::vectors::find(from)? {
+            return super::vectors::start(from, files, config, dataset);
+        }
         let run = Run::open(from)?;
         let old = &run.config;
         let differences: Vec<String> = [
@@ -133,18 +136,15 @@ impl WarmStart {
 impl fmt::Display for WarmStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (e, r) = (self.entities, self.relations);
+        match self.epoch {
+            0 => write!(f, "starting from the vectors in {}", self.from.display())?,
+            epoch => write!(f, "starting from {}, epoch {epoch}", self.from.display())?,
+        }
         write!(
             f,
-            "starting from {}, epoch {}: entities: {} kept, {} new, {} of the old ones unused; \
+            ": entities: {} kept, {} new, {} of the old ones unused; \
              relations: {} kept, {} new, {} unused",
-            self.from.display(),
-            self.epoch,
-            e.kept,
-            e.new,
-            e.unused,
-            r.kept,
-            r.new,
-            r.unused
+            e.kept, e.new, e.unused, r.kept, r.new, r.unused
         )
     }
 }
@@ -186,7 +186,7 @@ fn relation_dim(config: &Config) -> String {
 }
 
 /// The new and the old number of every name that both know.
-fn matched(new: &Vocabulary, old: &Vocabulary) -> (Vec<(u32, u32)>, Overlap) {
+pub(super) fn matched(new: &Vocabulary, old: &Vocabulary) -> (Vec<(u32, u32)>, Overlap) {
     let pairs: Vec<(u32, u32)> = (0..)
         .zip(new.iter())
         .filter_map(|(row, name)| Some((row, old.id(name)?)))

@@ -162,3 +162,63 @@ fn nothing_is_overwritten_unasked() {
     assert!(error.contains("safetensors"), "{error}");
     assert!(!home.path("x").exists());
 }
+
+#[test]
+fn names_that_are_hard_on_text_are_exported_and_read_back() {
+    let home = Home::new();
+    let lines = "first\rsecond\tlikes\tNew York\nNew York\tlikes (reciprocal)\tNew_York\n\
+                 New_York\tlikes (reciprocal 2)\tfirst\rsecond\nNew\u{a0}York\tlikes\tNew York\n";
+    for split in ["train", "valid", "test"] {
+        home.write(format!("kg/{split}.tsv"), lines);
+    }
+    home.ok(&words(
+        "train --dataset kg --device cpu --dim 4 --epochs 1 --output run",
+    ));
+    let mut names = Vec::new();
+    for (format, output, file) in [
+        ("npy", "x", "x/entities.txt"),
+        ("tsv", "y", "y/entities.txt"),
+        ("safetensors", "z.safetensors", "z.entities.txt"),
+    ] {
+        export(&home, &format!("--format {format} --output {output}"));
+        let text = home.read(file);
+        let read: Vec<String> = text
+            .lines()
+            .map(|l| shardloom::names::read(l).into_owned())
+            .collect();
+        assert_eq!(
+            read,
+            ["first\rsecond", "New York", "New_York", "New\u{a0}York"]
+        );
+        names.push(home.read(file.replace("entities", "relations")));
+    }
+    let rows: Vec<&str> = names[0].lines().collect();
+    assert_eq!(
+        rows[..3],
+        ["likes", "likes (reciprocal)", "likes (reciprocal 2)"]
+    );
+    assert_eq!(rows[3], "likes (reciprocal 3)");
+    assert!(names.iter().all(|text| *text == names[0]));
+    let words_of = |file: &str| -> std::collections::BTreeSet<String> {
+        let text = home.read(file);
+        text.lines()
+            .skip(1)
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(words_of("y/entities.w2v.txt").len(), 4);
+    assert_eq!(words_of("y/relations.w2v.txt").len(), 6);
+    // It is said.
+    let output = home.run(&words(
+        "export run --device cpu --format tsv --output again",
+    ));
+    let (_, stderr) = crate::home::texts(&output);
+    assert!(
+        stderr.contains("relations: a relation of the graph has the name \"likes (reciprocal)\""),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("\"New_York_2\" stands for \"New York\", and 1 more"),
+        "{stderr}"
+    );
+}

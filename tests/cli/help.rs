@@ -127,6 +127,9 @@ fn readers_may_leave() {
         "eval run --device cpu",
         "eval run --device cpu --json",
         "predict run --device cpu --head e1 --relation next",
+        "predict run --device cpu --head e1 --relation next --format tsv",
+        "predict run --device cpu --triples ring/train.tsv --format jsonl",
+        "eval run --device cpu --positives ring/test.tsv --negatives ring/valid.tsv --json",
         "neighbors run --device cpu --entity e1",
         "export run --device cpu --format npy --output out",
     ] {

@@ -1,8 +1,10 @@
 //! Shardloom as a user types it: the built program, its files, its words and its exit status.
 
+mod answers;
 mod bench;
 mod config;
 mod errors;
+mod evaluation;
 mod export;
 mod help;
 mod home;

@@ -217,7 +217,7 @@ fn runs_that_do_not_fit_are_refused_with_all_that_differs() {
         assert!(text.contains(part), "{text}");
     }
     let error = WarmStart::open(home.path(), &plain(), &family()).unwrap_err();
-    assert!(matches!(error, RunError::NotARun { .. }), "{error}");
+    assert!(matches!(error, RunError::Vectors(_)), "{error}");
     std::fs::remove_dir_all(run.path.join("checkpoints")).unwrap();
     let error = WarmStart::open(&run.path, &plain(), &family()).unwrap_err();
     assert!(error.to_string().contains("no checkpoint"), "{error}");

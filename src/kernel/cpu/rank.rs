@@ -10,6 +10,9 @@ use super::{Engine, Table, rank_all, rank_count};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Similarity, Visitor};
 
+/// Pairs that a task scores, at least.
+const PAIRS: usize = 256;
+
 impl Engine {
     /// Counts, for every query, the candidates before and beside its target.
     ///
@@ -86,8 +89,12 @@ impl Engine {
         let (entities, relations) = (&entities.view(), &relations.view());
         let mut vectors = vec![0.0; queries.len() * entities.spec.width];
         rank_queries(model, queries, entities, relations, &mut vectors);
-        let mut scores = vec![0.0; queries.len() * entities.spec.layout.rows()];
-        score_all(model, &vectors, entities, &mut scores);
+        let (width, rows) = (entities.spec.width, entities.spec.layout.rows());
+        let mut scores = vec![0.0; queries.len() * rows];
+        let task = task(queries.len());
+        (vectors.par_chunks(task * width))
+            .zip(scores.par_chunks_mut(task * rows))
+            .for_each(|(vectors, scores)| score_all(model, vectors, entities, scores));
         Ok(scores)
     }
 
@@ -108,13 +115,13 @@ impl Engine {
         let width = entities.spec.width;
         let mut vectors = vec![0.0; queries.len() * width];
         rank_queries(model, queries, entities, relations, &mut vectors);
-        let mut wide = Vec::new();
-        let pairs = vectors.chunks_exact(width).zip(queries);
+        let pairs = vectors.par_chunks_exact(width).zip(queries);
         Ok(pairs
-            .map(|(query, q)| {
+            .with_min_len(PAIRS)
+            .map_init(Vec::new, |wide, (query, q)| {
                 model.visit(Pair {
                     query,
-                    candidate: entities.row(q.target, &mut wide),
+                    candidate: entities.row(q.target, wide),
                 })
             })
             .collect())

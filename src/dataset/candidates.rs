@@ -1,0 +1,138 @@
+use super::FilterIndex;
+
+/// The entities that queries may be answered with.
+#[derive(Clone, Debug)]
+pub enum Candidates {
+    /// These, whatever is asked: ascending, each once.
+    Listed(Vec<u32>),
+    /// Those that training shows on the side of the relation that is asked for.
+    Typed(RelationSides),
+}
+
+impl Candidates {
+    /// The entities of a list, in any order.
+    pub fn listed(mut entities: Vec<u32>) -> Candidates {
+        entities.sort_unstable();
+        entities.dedup();
+        Candidates::Listed(entities)
+    }
+
+    /// Those that training shows on either side of every relation.
+    pub fn typed(filter: &FilterIndex) -> Candidates {
+        Candidates::Typed(RelationSides::new(filter))
+    }
+
+    /// The candidates for (?, relation, tail), ascending.
+    pub fn heads(&self, relation: u32) -> &[u32] {
+        match self {
+            Candidates::Listed(entities) => entities,
+            Candidates::Typed(sides) => sides.heads(relation),
+        }
+    }
+
+    /// The candidates for (head, relation, ?), ascending.
+    pub fn tails(&self, relation: u32) -> &[u32] {
+        match self {
+            Candidates::Listed(entities) => entities,
+            Candidates::Typed(sides) => sides.tails(relation),
+        }
+    }
+}
+
+/// The entities that training shows on each side of each relation.
+#[derive(Clone, Debug)]
+pub struct RelationSides {
+    heads: Lists,
+    tails: Lists,
+}
+
+/// For each relation some entities, ascending.
+#[derive(Clone, Debug)]
+struct Lists {
+    /// The list of relation `r` is `entities[starts[r]..starts[r + 1]]`.
+    starts: Vec<usize>,
+    entities: Vec<u32>,
+}
+
+impl RelationSides {
+    /// Looks through the facts of training; held-out ones do not count.
+    pub fn new(filter: &FilterIndex) -> RelationSides {
+        let counts = filter.relation_counts();
+        let mut heads = Lists::new(counts.iter().map(|counts| counts.heads));
+        let mut tails = Lists::new(counts.iter().map(|counts| counts.tails));
+        let mut ends = [heads.starts.clone(), tails.starts.clone()];
+        filter.trained_queries(|tail, relation, entity| {
+            let lists = if tail { &mut tails } else { &mut heads };
+            let end = &mut ends[usize::from(tail)][relation as usize];
+            lists.entities[*end] = entity;
+            *end += 1;
+        });
+        RelationSides { heads, tails }
+    }
+
+    /// The heads of a relation, ascending; none for one that training does not show.
+    pub fn heads(&self, relation: u32) -> &[u32] {
+        self.heads.of(relation)
+    }
+
+    /// The tails of a relation, ascending; none for one that training does not show.
+    pub fn tails(&self, relation: u32) -> &[u32] {
+        self.tails.of(relation)
+    }
+}
+
+impl Lists {
+    /// Lists of so many entities, to be filled.
+    fn new(lengths: impl Iterator<Item = usize>) -> Lists {
+        let mut starts = vec![0];
+        let mut end = 0;
+        starts.extend(lengths.map(|length| {
+            end += length;
+            end
+        }));
+        Lists {
+            starts,
+            entities: vec![0; end],
+        }
+    }
+
+    fn of(&self, relation: u32) -> &[u32] {
+        let relation = relation as usize;
+        match self.starts.get(relation..relation + 2) {
+            Some(&[start, end]) => &self.entities[start..end],
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Triple;
+    use super::*;
+
+    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+        Triple {
+            head,
+            relation,
+            tail,
+        }
+    }
+
+    #[test]
+    fn sides_are_what_training_shows() {
+        let train = [(4, 0, 1), (0, 0, 1), (0, 0, 2), (4, 2, 4), (0, 0, 1)].map(triple);
+        let held_out = [(3, 0, 3), (0, 1, 0)].map(triple);
+        let filter = FilterIndex::with_held_out(5, 4, &[&train], &[&held_out]);
+        let typed = Candidates::typed(&filter);
+        assert_eq!((typed.heads(0), typed.tails(0)), (&[0, 4][..], &[1, 2][..]));
+        assert_eq!((typed.heads(2), typed.tails(2)), (&[4][..], &[4][..]));
+        for relation in [1, 3, 4, 99] {
+            assert!(typed.heads(relation).is_empty() && typed.tails(relation).is_empty());
+        }
+        let listed = Candidates::listed(vec![3, 1, 3]);
+        assert_eq!(
+            (listed.heads(0), listed.tails(9)),
+            (&[1, 3][..], &[1, 3][..])
+        );
+    }
+}

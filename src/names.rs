@@ -1,0 +1,134 @@
+//! Names in text files: a name a line, or a field of a table.
+//!
+//! Most names are written as they are. A name that a reader could take for something else is
+//! written as a JSON string: one that is empty, holds a control character or a line break, or begins
+//! or ends with white space, and one that reads as a JSON string itself. In a table, so is a name
+//! with a tab. Whoever reads takes a line or field that is a whole JSON string for its value, and
+//! any other as it stands: [`read`] is the inverse of [`line()`] and of [`field`].
+
+use std::borrow::Cow;
+
+/// A name as a line of its own.
+pub fn line(name: &str) -> Cow<'_, str> {
+    written(name, |c| c == '\t')
+}
+
+/// A name as a field of a table that is separated by tabs.
+pub fn field(name: &str) -> Cow<'_, str> {
+    written(name, |_| false)
+}
+
+/// The name that a line or a field stands for.
+pub fn read(text: &str) -> Cow<'_, str> {
+    match json(text) {
+        Some(name) => Cow::Owned(name),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Whether some reader of text ends a line at this character, or takes it for a command to a
+/// terminal.
+pub(crate) fn breaks(c: char) -> bool {
+    // Besides Unicode's line separators, Python's `splitlines` breaks at U+001C to U+001E and U+0085.
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn written(name: &str, fine: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);
+    let odd = blank(name.chars().next())
+        || blank(name.chars().next_back())
+        || name.contains(|c| breaks(c) && !fine(c))
+        || json(name).is_some();
+    if odd {
+        Cow::Owned(quoted(name))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The value of a text that is a JSON string and nothing more.
+fn json(text: &str) -> Option<String> {
+    let quoted = text.len() >= 2 && text.starts_with('"') && text.ends_with('"');
+    quoted.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+/// A JSON string in which all that cannot be seen is escaped.
+fn quoted(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 8);
+    text.push('"');
+    for c in name.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            ' ' => text.push(c),
+            // All of these are in the first 2¹⁶, which JSON writes as one escape.
+            c if breaks(c) || c.is_whitespace() => {
+                text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn plain_names_stay_plain() {
+        for name in [
+            "Ada",
+            "New York",
+            "-5",
+            "\"Ada\"@en",
+            "a\\b",
+            "\"",
+            "<http://a/b>",
+            "x\u{a0}y",
+        ] {
+            assert_eq!((&*line(name), &*field(name)), (name, name));
+        }
+        assert_eq!(line("a\tb"), "a\tb");
+    }
+
+    #[test]
+    fn odd_names_become_json_strings() {
+        for (name, expected) in [
+            ("", r#""""#),
+            ("a\rb", r#""a\rb""#),
+            ("a\u{a0}", r#""a\u00a0""#),
+            ("\u{3000}a b", r#""\u3000a b""#),
+            ("a\u{2028}b", r#""a\u2028b""#),
+            ("a\u{1c}\u{85}b", r#""a\u001c\u0085b""#),
+            ("\"Ada\"", r#""\"Ada\"""#),
+            (" \"\\", r#"" \"\\""#),
+        ] {
+            assert_eq!((&*line(name), &*field(name)), (expected, expected));
+        }
+        assert_eq!(field("a\tb"), r#""a\tb""#);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_reads_back(name in "[\\PC\\pC\"\\\\ \u{a0}\u{2028}\r\n\t]{0,8}") {
+            for text in [line(&name), field(&name)] {
+                prop_assert_eq!(read(&text), name.as_str());
+                let broken = text.contains(['\n', '\r', '\u{85}', '\u{2028}']);
+                prop_assert!(!broken);
+                prop_assert_eq!(text.trim(), &*text);
+            }
+            prop_assert!(!field(&name).contains('\t'));
+        }
+
+        #[test]
+        fn no_two_names_are_written_alike(a in "[a\" \t]{0,4}", b in "[a\" \t]{0,4}") {
+            prop_assert_eq!(a == b, line(&a) == line(&b));
+        }
+    }
+}

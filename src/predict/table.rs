@@ -1,0 +1,463 @@
+//! Queries, facts and names from files.
+//!
+//! | extension | a line |
+//! |---|---|
+//! | `.tsv`, `.txt` | fields separated by tabs, as [`crate::names`] writes names |
+//! | `.csv` | fields separated by commas, with quotes as in RFC 4180 |
+//! | `.jsonl`, `.ndjson` | an object with `head`, `relation` and `tail` |
+//!
+//! A first line of the words head, relation and tail is a heading: it says which field is which,
+//! and fields of other names are left unread. Without one, there are three fields in that order.
+//! The field that a query asks for is empty, or not there.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Question;
+use crate::dataset::{Triple, Vocabulary};
+use crate::names;
+
+/// Why a file of queries, facts or names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The disk refused.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An extension that stands for no format.
+    #[error(
+        "{}: found a name without a known ending, expected .tsv, .txt, .csv, .jsonl or .ndjson",
+        path.display()
+    )]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line that is not what its place asks for.
+    #[error("{}:{line}: found {found}, expected {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What stands there.
+        found: String,
+        /// What should stand there.
+        expected: String,
+    },
+    /// A file without content.
+    #[error("{}: found no line, expected {expected}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What should stand in it.
+        expected: &'static str,
+    },
+}
+
+/// The names that a file may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Of heads and tails.
+    pub entities: &'a Vocabulary,
+    /// Of relations.
+    pub relations: &'a Vocabulary,
+}
+
+/// The columns, in the order of a fact.
+const COLUMNS: [&str; 3] = ["head", "relation", "tail"];
+const FACTS: &str = "head, relation and tail";
+const QUERIES: &str = "two of head, relation and tail";
+
+/// Reads queries: lines with two of head, relation and tail.
+///
+/// # Errors
+/// If the file cannot be read, or a line is no query or has a name that is not known.
+pub fn read_questions(path: &Path, known: Known) -> Result<Vec<Question>, TableError> {
+    let mut questions = Vec::new();
+    rows(path, QUERIES, |line, row| {
+        let ids = known.ids(path, line, row)?;
+        questions.push(match ids {
+            [Some(head), Some(relation), None] => Question::Tail { head, relation },
+            [None, Some(relation), Some(tail)] => Question::Head { relation, tail },
+            [Some(head), None, Some(tail)] => Question::Relation { head, tail },
+            _ => return Err(count(path, line, row, QUERIES)),
+        });
+        Ok(())
+    })?;
+    Ok(questions)
+}
+
+/// Reads facts: lines with head, relation and tail.
+///
+/// # Errors
+/// If the file cannot be read, or a line is no fact or has a name that is not known.
+pub fn read_facts(path: &Path, known: Known) -> Result<Vec<Triple>, TableError> {
+    let mut facts = Vec::new();
+    rows(path, FACTS, |line, row| {
+        let [Some(head), Some(relation), Some(tail)] = known.ids(path, line, row)? else {
+            return Err(count(path, line, row, FACTS));
+        };
+        facts.push(Triple {
+            head,
+            relation,
+            tail,
+        });
+        Ok(())
+    })?;
+    Ok(facts)
+}
+
+/// Reads the ids of names, one a line as [`names::line`] writes them; blank lines are left out.
+///
+/// # Errors
+/// If the file cannot be read, has no name, or one that is not known.
+pub fn read_names(path: &Path, entities: &Vocabulary) -> Result<Vec<u32>, TableError> {
+    let mut ids = Vec::new();
+    lines(path, |line, text| {
+        if !text.trim().is_empty() {
+            let id = find(entities, &names::read(text));
+            ids.push(
+                id.ok_or_else(|| unknown(path, line, "entity", &names::read(text), entities))?,
+            );
+        }
+        Ok(())
+    })?;
+    if ids.is_empty() {
+        let path = path.to_owned();
+        let expected = "names of entities, one a line";
+        return Err(TableError::Empty { path, expected });
+    }
+    Ok(ids)
+}
+
+/// Head, relation and tail of a line, if they stand there.
+type Row<'a> = &'a [Option<String>; 3];
+
+impl Known<'_> {
+    fn ids(self, path: &Path, line: u64, row: Row) -> Result<[Option<u32>; 3], TableError> {
+        let mut ids = [None; 3];
+        for (column, name) in row.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let (vocabulary, kind) = match column {
+                1 => (self.relations, "relation"),
+                _ => (self.entities, "entity"),
+            };
+            let id = find(vocabulary, name);
+            ids[column] = Some(id.ok_or_else(|| unknown(path, line, kind, name, vocabulary))?);
+        }
+        Ok(ids)
+    }
+}
+
+/// The id of a name as it stands there, or without the blanks around it.
+fn find(vocabulary: &Vocabulary, name: &str) -> Option<u32> {
+    vocabulary.id(name).or_else(|| vocabulary.id(name.trim()))
+}
+
+fn unknown(path: &Path, line: u64, kind: &str, name: &str, known: &Vocabulary) -> TableError {
+    let hint = known.nearest(name);
+    let hint = hint.map(|nearest| format!(" (did you mean {nearest:?}?)"));
+    TableError::Malformed {
+        path: path.to_owned(),
+        line,
+        found: format!("the {kind} {name:?}"),
+        expected: format!(
+            "a name of the {} that the run knows{}",
+            if kind == "entity" {
+                "entities"
+            } else {
+                "relations"
+            },
+            hint.unwrap_or_default()
+        ),
+    }
+}
+
+/// The error of a line with too many names or too few.
+fn count(path: &Path, line: u64, row: Row, expected: &str) -> TableError {
+    let there = COLUMNS.iter().zip(row).filter(|(_, name)| name.is_some());
+    let there: Vec<&str> = there.map(|(column, _)| *column).collect();
+    TableError::Malformed {
+        path: path.to_owned(),
+        line,
+        found: match there[..] {
+            [] => "no name".to_owned(),
+            [_, _, _] => format!("names for {FACTS}"),
+            _ => format!("names for {} alone", there.join(" and ")),
+        },
+        expected: format!("names for {expected}"),
+    }
+}
+
+/// Hands over the rows of a file in the format of its extension.
+fn rows(
+    path: &Path,
+    expected: &'static str,
+    mut sink: impl FnMut(u64, Row) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let mut any = false;
+    let mut sink = |line, row: Row| {
+        any = true;
+        sink(line, row)
+    };
+    match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("tsv" | "txt") => {
+            let mut columns = None;
+            lines(path, |line, text| {
+                if text.trim().is_empty() {
+                    return Ok(());
+                }
+                let fields: Vec<&str> = text.split('\t').collect();
+                let name = |field: &str| match field.trim().is_empty() {
+                    true => None,
+                    false => Some(names::read(field).into_owned()),
+                };
+                fielded(path, line, &fields, &mut columns, expected, name, &mut sink)
+            })?;
+        }
+        Some("csv") => commas(path, expected, &mut sink)?,
+        Some("jsonl" | "ndjson") => {
+            lines(path, |line, text| match text.trim().is_empty() {
+                true => Ok(()),
+                false => sink(line, &object(path, line, text, expected)?),
+            })?;
+        }
+        _ => {
+            let path = path.to_owned();
+            return Err(TableError::Extension { path });
+        }
+    }
+    if any {
+        return Ok(());
+    }
+    Err(TableError::Empty {
+        path: path.to_owned(),
+        expected: if expected == FACTS {
+            "lines with head, relation and tail"
+        } else {
+            "lines with two of head, relation and tail"
+        },
+    })
+}
+
+fn commas(
+    path: &Path,
+    expected: &'static str,
+    sink: &mut dyn FnMut(u64, Row) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let file = File::open(path).map_err(io_error(path))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(unmarked(file).map_err(io_error(path))?);
+    let mut record = csv::StringRecord::new();
+    let mut columns = None;
+    loop {
+        // The reader counts no lines that end in CR LF: where the record begins says which line it is.
+        let start = reader.position().byte();
+        let read = reader
+            .read_record(&mut record)
+            .map_err(|error| match error.into_kind() {
+                csv::ErrorKind::Io(source) => io_error(path)(source),
+                _ => not_utf8(path, 0),
+            });
+        let read = read.and_then(|more| {
+            let fields: Vec<&str> = record.iter().collect();
+            if more && fields.iter().any(|field| !field.trim().is_empty()) {
+                let name = |field: &str| (!field.is_empty()).then(|| field.to_owned());
+                fielded(path, 0, &fields, &mut columns, expected, name, sink)?;
+            }
+            Ok(more)
+        });
+        match read {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(mut error) => {
+                if let TableError::Malformed { line, .. } = &mut error {
+                    *line = line_at(path, start).map_err(io_error(path))?;
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The line of the first byte from `start` on that ends no line, counted from 1.
+fn line_at(path: &Path, start: u64) -> io::Result<u64> {
+    let mut line = 1;
+    for (place, byte) in (0..).zip(unmarked(File::open(path)?)?.bytes()) {
+        let byte = byte?;
+        if place >= start && byte != b'\r' && byte != b'\n' {
+            break;
+        }
+        line += u64::from(byte == b'\n');
+    }
+    Ok(line)
+}
+
+/// What the fields of a file's lines are: for head, relation and tail, which field it is, if any.
+#[derive(Clone, Copy)]
+struct Columns {
+    at: [Option<usize>; 3],
+    fields: usize,
+}
+
+/// Hands over a line of fields; the first line may be a heading.
+fn fielded(
+    path: &Path,
+    line: u64,
+    fields: &[&str],
+    columns: &mut Option<Columns>,
+    expected: &str,
+    name: impl Fn(&str) -> Option<String>,
+    sink: &mut dyn FnMut(u64, Row) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let columns = match *columns {
+        Some(columns) => columns,
+        None => {
+            let heading = heading(fields);
+            let found = columns.insert(heading.unwrap_or(Columns {
+                at: [Some(0), Some(1), Some(2)],
+                fields: 3,
+            }));
+            if heading.is_some() {
+                return Ok(());
+            }
+            *found
+        }
+    };
+    if fields.len() != columns.fields {
+        let plural = if fields.len() == 1 { "" } else { "s" };
+        return Err(TableError::Malformed {
+            path: path.to_owned(),
+            line,
+            found: format!("{} field{plural}", fields.len()),
+            expected: match columns.fields {
+                3 => format!("3, for {FACTS}, or a first line that says what the fields are"),
+                fields => format!("{fields}, as in the first line"),
+            },
+        });
+    }
+    let row = columns.at.map(|at| name(fields[at?]));
+    if row.iter().all(Option::is_none) {
+        return Err(count(path, line, &row, expected));
+    }
+    sink(line, &row)
+}
+
+/// The columns that a first line names, if it is a heading: all words of a line of two or three
+/// fields, at least two of a longer one.
+fn heading(fields: &[&str]) -> Option<Columns> {
+    let at = COLUMNS.map(|column| {
+        let is = |field: &&str| field.trim().eq_ignore_ascii_case(column);
+        fields.iter().position(is)
+    });
+    let found = at.iter().flatten().count();
+    let enough = match fields.len() {
+        0..=3 => fields.len().max(2),
+        _ => 2,
+    };
+    (found >= enough).then_some(Columns {
+        at,
+        fields: fields.len(),
+    })
+}
+
+/// The names in a line of JSON.
+fn object(
+    path: &Path,
+    line: u64,
+    text: &str,
+    expected: &str,
+) -> Result<[Option<String>; 3], TableError> {
+    #[derive(Deserialize)]
+    struct Object {
+        head: Option<String>,
+        relation: Option<String>,
+        tail: Option<String>,
+    }
+    match serde_json::from_str(text) {
+        Ok(Object {
+            head,
+            relation,
+            tail,
+        }) => Ok([head, relation, tail]),
+        Err(error) => {
+            let shown: String = text.trim().chars().take(60).collect();
+            Err(TableError::Malformed {
+                path: path.to_owned(),
+                line,
+                found: format!("{shown:?} ({error})"),
+                expected: format!("a JSON object with {expected}, names as strings"),
+            })
+        }
+    }
+}
+
+/// Hands over the lines of a file, without their ends.
+fn lines(
+    path: &Path,
+    mut sink: impl FnMut(u64, &str) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let file = File::open(path).map_err(io_error(path))?;
+    let mut reader = unmarked(file).map_err(io_error(path))?;
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        let read = reader
+            .read_until(b'\n', &mut bytes)
+            .map_err(io_error(path))?;
+        if read == 0 {
+            break;
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = std::str::from_utf8(line).map_err(|_| not_utf8(path, number))?;
+        sink(number, text)?;
+    }
+    Ok(())
+}
+
+/// A file without the byte order mark that it may begin with.
+fn unmarked(file: File) -> io::Result<impl BufRead> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut start = Vec::new();
+    reader
+        .by_ref()
+        .take(MARK.len() as u64)
+        .read_to_end(&mut start)?;
+    if start == MARK {
+        start.clear();
+    }
+    Ok(io::Cursor::new(start).chain(reader))
+}
+
+fn not_utf8(path: &Path, line: u64) -> TableError {
+    TableError::Malformed {
+        path: path.to_owned(),
+        line,
+        found: "a byte sequence that is not UTF-8".to_owned(),
+        expected: "UTF-8 text".to_owned(),
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> TableError {
+    move |source| TableError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

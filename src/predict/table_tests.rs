@@ -1,0 +1,218 @@
+use std::fs;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn vocabularies() -> (Vocabulary, Vocabulary) {
+    let entities = ["a", "b c", "d,e", "f\tg", " h", "-5", "\"", "i\n"];
+    let mut vocabulary = Vocabulary::new();
+    for entity in entities {
+        vocabulary.intern(entity);
+    }
+    (vocabulary, Vocabulary::from_names(["r", "s"]).unwrap())
+}
+
+/// Writes a file and reads it.
+fn read<T>(
+    name: &str,
+    content: impl AsRef<[u8]>,
+    read: impl Fn(&Path, Known) -> Result<T, TableError>,
+) -> Result<T, String> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, content).unwrap();
+    let (entities, relations) = vocabularies();
+    let known = Known {
+        entities: &entities,
+        relations: &relations,
+    };
+    let place = format!("{}/", dir.path().display());
+    read(&path, known).map_err(|error| error.to_string().replace(&place, ""))
+}
+
+fn triples(facts: Vec<Triple>) -> Vec<[u32; 3]> {
+    facts
+        .iter()
+        .map(|fact| [fact.head, fact.relation, fact.tail])
+        .collect()
+}
+
+#[test]
+fn queries_of_all_three_kinds_in_every_format() {
+    let expected = [
+        Question::Tail {
+            head: 0,
+            relation: 1,
+        },
+        Question::Head {
+            relation: 0,
+            tail: 1,
+        },
+        Question::Relation { head: 2, tail: 3 },
+    ];
+    for (name, text) in [
+        ("q.tsv", "a\ts\t\n\n\tr\tb c\r\nd,e\t\t\"f\\tg\"\n"),
+        (
+            "q.tsv",
+            "\u{feff}tail\tnote\thead\tRelation\n\tx\ta\ts\nb c\t\t\tr\n\"f\\tg\"\t\td,e\t\n",
+        ),
+        ("q.csv", "a,s,\n,r,b c\n\"d,e\",,f\tg\n"),
+        ("q.csv", "relation,head,tail\ns,a,\nr,,b c\n,\"d,e\",f\tg\n"),
+        (
+            "q.jsonl",
+            "{\"head\":\"a\",\"relation\":\"s\"}\n{\"relation\":\"r\",\"tail\":\"b c\",\"head\":null,\"x\":1}\n\
+             {\"head\":\"d,e\",\"tail\":\"f\\tg\"}\n",
+        ),
+    ] {
+        assert_eq!(
+            read(name, text, read_questions).unwrap(),
+            expected,
+            "{name}: {text}"
+        );
+    }
+    let two = read("q.txt", "head\trelation\na\tr\n", read_questions).unwrap();
+    assert_eq!(
+        two,
+        [Question::Tail {
+            head: 0,
+            relation: 0
+        }]
+    );
+}
+
+#[test]
+fn facts_with_odd_names() {
+    for (name, text) in [
+        ("f.tsv", "-5\tr\t\" h\"\n\"\"\"\ts\t\"i\\n\"\n"),
+        ("f.csv", "-5,r, h\n\"\"\"\",s,\"i\n\"\n"),
+        (
+            "f.jsonl",
+            "{\"head\":\"-5\",\"relation\":\"r\",\"tail\":\" h\"}\n{\"head\":\"\\\"\",\"relation\":\"s\",\"tail\":\"i\\n\"}",
+        ),
+    ] {
+        let text = text.replace("\"\"\"\ts", "\"\ts");
+        let facts = read(name, text, read_facts).unwrap();
+        assert_eq!(triples(facts), [[5, 0, 4], [6, 1, 7]], "{name}");
+    }
+    let ranks = "head\trelation\ttail\tside\trank\na\tr\ta\thead\t3\n";
+    assert_eq!(
+        triples(read("f.tsv", ranks, read_facts).unwrap()),
+        [[0, 0, 0]]
+    );
+    // Names that are the words of a heading are names where the line is none.
+    let plain = read("f.tsv", "head\tr\ttail\n", read_facts).unwrap_err();
+    assert!(plain.contains("the entity \"head\""), "{plain}");
+}
+
+#[test]
+fn bad_lines_are_named() {
+    for (name, text, expected) in [
+        (
+            "q.tsv",
+            "a\tr\t\na\tr\n",
+            "q.tsv:2: found 2 fields, expected 3, for head, relation and tail",
+        ),
+        (
+            "q.tsv",
+            "a\tr\ta\n",
+            "q.tsv:1: found names for head, relation and tail, expected names for two of",
+        ),
+        (
+            "q.tsv",
+            "a\t\t\n",
+            "q.tsv:1: found names for head alone, expected names for two of",
+        ),
+        (
+            "q.csv",
+            "a,r,\n\nx,r,\n",
+            "q.csv:3: found the entity \"x\", expected a name of the entities",
+        ),
+        (
+            "q.csv",
+            "a,r,\r\n\"d,e\",r,\r\nb,t,\r\n",
+            "q.csv:3: found the entity \"b\"",
+        ),
+        (
+            "q.tsv",
+            "head\ttail\trelation\tx\na\ta\t\n",
+            "q.tsv:2: found 3 fields, expected 4, as in",
+        ),
+        (
+            "q.jsonl",
+            "{\"head\":1}\n",
+            "q.jsonl:1: found \"{\\\"head\\\":1}\" (",
+        ),
+        (
+            "q.jsonl",
+            "{}\n",
+            "q.jsonl:1: found no name, expected names for two of",
+        ),
+        (
+            "q.jsonl",
+            "{\"head\":\"a\",\"relation\":\"R\"}\n",
+            "the relation \"R\", expected a name of the relations that the run knows (did you mean \"r\"?)",
+        ),
+        (
+            "q.tsv",
+            "",
+            "q.tsv: found no line, expected lines with two of",
+        ),
+        (
+            "q.xlsx",
+            "a\tr\t\n",
+            "q.xlsx: found a name without a known ending",
+        ),
+    ] {
+        let error = read(name, text, read_questions).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = read("f.tsv", "a\tr\t\n", read_facts).unwrap_err();
+    assert!(
+        error.contains("f.tsv:1: found names for head and relation alone, expected names for head"),
+        "{error}"
+    );
+    for name in ["f.tsv", "f.csv", "f.jsonl"] {
+        let error = read(name, b"a\xff,r,a\n", read_facts).unwrap_err();
+        assert!(
+            error.contains(&format!("{name}:1: found a byte sequence")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn lists_of_names() {
+    let list = |text: &str| {
+        read("c.anything", text, |path, known| {
+            read_names(path, known.entities)
+        })
+    };
+    assert_eq!(list("a\n\"f\\tg\"\r\n\n-5\nf\tg").unwrap(), [0, 3, 5, 3]);
+    assert!(
+        list("a\nz\n")
+            .unwrap_err()
+            .contains("c.anything:2: found the entity \"z\"")
+    );
+    assert!(
+        list("\n")
+            .unwrap_err()
+            .contains("found no line, expected names of entities")
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        text in "[ar\t,\"\n\r{}:head ]{0,60}",
+    ) {
+        for name in ["f.tsv", "f.csv", "f.jsonl"] {
+            for content in [&bytes[..], text.as_bytes()] {
+                let _ = read(name, content, read_facts);
+                let _ = read(name, content, read_questions);
+            }
+        }
+    }
+}
