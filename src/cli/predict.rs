@@ -6,6 +6,7 @@ use shardloom::predict::{Answer, Question, answer, neighbors};
 
 use super::CommandResult;
 use super::common::{RunArgs, look_up};
+use super::ranked::known_facts;
 
 /// Answer a query: the missing tail, head or relation
 ///
@@ -29,9 +30,12 @@ pub struct PredictArgs {
     /// How many answers to show.
     #[arg(long, default_value_t = 10)]
     top: usize,
-    /// Leave out answers that are facts of the graph already.
+    /// Leave out answers that are facts already: those of all splits that the run was made with.
     #[arg(long)]
     filter_known: bool,
+    /// With --filter-known: leave out the facts of this graph, too, such as those that have come since.
+    #[arg(long, value_name = "DATASET", requires = "filter_known")]
+    dataset: Option<String>,
 }
 
 /// Runs `predict`.
@@ -60,7 +64,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
     };
     let filter = args
         .filter_known
-        .then(|| run.dataset().map(|d| d.filter_index()))
+        .then(|| known_facts(&run, args.dataset.as_deref()))
         .transpose()?;
     let known = |id: u32| {
         filter.as_ref().is_some_and(|filter| match question {

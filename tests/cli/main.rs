@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod errors;
 mod export;
+mod held_out;
 mod help;
 mod home;
 mod query;
