@@ -163,3 +163,39 @@ impl Dataset {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_without_a_row_are_counted_and_weights_stay_with_their_facts() {
+        let names = |names: &[&str]| Vocabulary::from_names(names).unwrap();
+        let fact = |head, relation, tail| Triple {
+            head,
+            relation,
+            tail,
+        };
+        let dataset = Dataset {
+            name: "graph".to_owned(),
+            entities: names(&["a", "x", "b"]),
+            relations: names(&["r", "y"]),
+            train: vec![fact(0, 0, 2), fact(1, 0, 0), fact(2, 0, 0)].into(),
+            weights: vec![1.0, 2.0, 3.0],
+            valid: vec![fact(0, 1, 2)],
+            test: vec![fact(2, 0, 2)],
+            sharing: None,
+        };
+        let (entities, relations) = (names(&["b", "c", "a"]), names(&["r"]));
+        let (known, unknown) = dataset.clone().onto(&entities, &relations);
+        assert_eq!(*known.train, [fact(2, 0, 0), fact(0, 0, 2)]);
+        assert_eq!(known.weights, [1.0, 3.0]);
+        assert_eq!((known.valid.len(), known.test), (0, vec![fact(0, 0, 0)]));
+        let unknown = unknown.unwrap();
+        assert_eq!((unknown.facts, unknown.total), ([1, 1, 0], 5));
+        assert_eq!((unknown.entities, unknown.relations), (1, 1));
+        assert_eq!(unknown.examples, ["y", "x"]);
+        let same = (dataset.entities.clone(), dataset.relations.clone());
+        assert_eq!(dataset.clone().onto(&same.0, &same.1), (dataset, None));
+    }
+}

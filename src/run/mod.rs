@@ -436,7 +436,9 @@ fn column_name(table: TableName, column: Column) -> String {
 /// # Errors
 /// If the graph does not load, or the facts of the other run are damaged.
 pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
+    // What is no run has held nothing out; whether it can be started from is for others to say.
     let from = config.init_from.as_deref();
+    let from = from.filter(|from| from.join(CONFIG).is_file());
     let earlier = from.map(|from| Run::open(from)?.dataset()).transpose()?;
     let options = config.load_options();
     let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());

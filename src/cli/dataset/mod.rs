@@ -39,7 +39,8 @@ pub struct InfoArgs {
     /// like, weight, separated by tabs or commas, or .nt or .ttl for N-Triples and Turtle; plain
     /// or with .gz.
     dataset: String,
-    /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05.
+    /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05; 1,0,0 holds
+    /// nothing out.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
     /// Another one shares a single file out otherwise: what `train` does with the same one.
