@@ -28,7 +28,8 @@ fn load_split(path: &Path, split: [f64; 3], seed: u64) -> Result<Dataset, Datase
         path.to_str().unwrap(),
         &LoadOptions {
             split: Some(split),
-            seed,
+            split_seed: seed,
+            ..LoadOptions::default()
         },
     )
 }

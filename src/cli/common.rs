@@ -135,6 +135,11 @@ pub fn announce(dataset: &Dataset, progress: &Progress) {
         valid.len(),
         test.len()
     ));
+    if let Some(sharing) = &dataset.sharing {
+        for note in sharing.notes() {
+            progress.say(&note);
+        }
+    }
     let report = dataset.report();
     if let Some(weights) = report.weights {
         progress.say(&weights.to_string());

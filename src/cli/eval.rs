@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::json;
-use shardloom::dataset::{DatasetError, SourceError, Split, Triple};
+use shardloom::dataset::{Split, Triple};
 use shardloom::eval::{Evaluation, Metrics, Ranking, RanksFile, Restricted, evaluate_each};
-use shardloom::run::{EvalResult, Run, RunError};
+use shardloom::run::{EvalResult, Run};
 use shardloom::train::{Observer, breakdown};
 
 use super::CommandResult;
@@ -15,11 +15,13 @@ use super::classify::{self, ClassifyArgs};
 use super::common::{CandidateArgs, RunArgs, look_up};
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
+use super::ranked::Ranked;
 
 /// Rank every fact of a split against all entities, both sides, filtered
 ///
-/// Metrics are of realistic ranks: ties count half. Other right answers, known from any split,
-/// are left out. MRR is the mean of 1/rank, Hits@k the share of ranks up to k; AMRI is 1 where
+/// The facts are those that the run kept, whatever has become of the files that it was trained
+/// on. Metrics are of realistic ranks: ties count half. Other right answers are left out: those of
+/// all splits of the run and, with --dataset, of all facts there. MRR is the mean of 1/rank, Hits@k the share of ranks up to k; AMRI is 1 where
 /// every rank is perfect and 0 where ranks are random.
 ///
 /// --typed and --candidates rank among some entities as well; the figures among all stay there.
@@ -32,12 +34,16 @@ use super::progress::Progress;
 pub struct EvalArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// The split to rank.
-    #[arg(long, value_enum, default_value_t = Split::Test)]
-    split: Split,
-    /// Another graph to rank instead of the run's own; its names must be known to the run.
+    /// The split to rank [default: test].
+    #[arg(long, value_enum)]
+    split: Option<Split>,
+    /// Other facts to rank instead of those that the run holds out: all of a single file, or a split of
+    /// a graph that has them. Its names must be known to the run.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<String>,
+    /// With --dataset: leave facts out whose names the run does not know, and say how many they are.
+    #[arg(long, requires = "dataset")]
+    skip_unknown: bool,
     /// Rank only facts of this relation, by name; may be repeated.
     #[arg(long, value_name = "RELATION", allow_hyphen_values = true)]
     relation: Vec<String>,
@@ -56,26 +62,25 @@ pub struct EvalArgs {
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
-    let (mut run, server) = args.run.load()?;
+    let (run, server) = args.run.load()?;
     if let Some(positives) = &args.classify.positives {
         return classify::run(&run, &server, (positives, &args.classify), args.json);
     }
-    if let Some(dataset) = args.dataset {
-        run.config.dataset = dataset;
-    }
-    let dataset = match run.dataset() {
-        // The run's graph was a single file, the one to rank comes in splits.
-        Err(RunError::Dataset(DatasetError::Source(SourceError::AlreadySplit { .. }))) => {
-            run.config.split = None;
-            run.dataset()?
-        }
-        loaded => loaded?,
-    };
+    let Ranked {
+        facts,
+        split,
+        filter,
+        dataset,
+        name,
+        skipped,
+    } = Ranked::load(&run, args.split, args.dataset.as_deref(), args.skip_unknown)?;
     let mut progress = Progress::new(StopFlag::listen(), args.json);
-    let facts = of_relations(dataset.split(args.split), &args.relation, &run)?;
+    if let Some(skipped) = &skipped {
+        progress.say(&skipped.to_string());
+    }
+    let facts = of_relations(&facts, &args.relation, &run)?;
     let facts = &*facts;
     let total = facts.len() * 2;
-    let filter = dataset.filter_index();
     let candidates = args.candidates.read(&run.entities, Some(&filter))?;
     let ranks = args.ranks.as_ref();
     let mut ranks = ranks
@@ -113,8 +118,8 @@ pub fn run(args: EvalArgs) -> CommandResult {
     if args.json {
         let speed = EvalResult::of(&evaluation);
         let mut value = json!({
-            "dataset": run.config.dataset, "model": run.config.model, "split": args.split,
-            "metrics": evaluation, "eval": speed,
+            "dataset": name, "model": run.config.model, "split": split,
+            "skipped": skipped, "metrics": evaluation, "eval": speed,
         });
         if let Some(restricted) = restricted {
             value[if typed { "typed" } else { "candidates" }] = json!(restricted);

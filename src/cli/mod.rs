@@ -11,6 +11,7 @@ mod export;
 mod interrupt;
 mod predict;
 mod progress;
+mod ranked;
 mod recipes;
 mod search;
 mod train;

@@ -14,6 +14,7 @@ use shardloom::server::ParameterServer;
 use super::CommandResult;
 use super::answers::{AnswerWriter, Form};
 use super::common::{CandidateArgs, RunArgs, look_up};
+use super::ranked::known_facts;
 
 /// Answer queries: the missing tail, head or relation; or score given triples
 ///
@@ -50,9 +51,12 @@ pub struct PredictArgs {
     /// How many answers to show of a query.
     #[arg(long, default_value_t = 10)]
     top: usize,
-    /// Leave out answers that are facts of the graph already.
+    /// Leave out answers that are facts already: those of all splits that the run was made with.
     #[arg(long)]
     filter_known: bool,
+    /// With --filter-known: leave out the facts of this graph, too, such as those that have come since.
+    #[arg(long, value_name = "DATASET", requires = "filter_known")]
+    dataset: Option<String>,
     #[command(flatten)]
     candidates: CandidateArgs,
     /// How answers are written [default: text for one query, tsv for files].
@@ -92,7 +96,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
     };
     if let Some(path) = &args.triples {
         let facts = read_facts(path, names)?;
-        let filter = known_facts(&run, false)?;
+        let filter = marked_facts(&run, None, false)?;
         let out = std::io::stdout().lock();
         let form = form.unwrap_or(Form::Tsv);
         let mut out = AnswerWriter::scores(out, form, &run, filter.as_ref())?;
@@ -114,7 +118,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
     let needed = args.filter_known || args.candidates.typed;
     let filter = match form {
         None if !needed => None,
-        _ => known_facts(&run, needed)?,
+        _ => marked_facts(&run, args.dataset.as_deref(), needed)?,
     };
     let candidates = args.candidates.read(&run.entities, filter.as_ref())?;
     let asking = Asking {
@@ -152,12 +156,16 @@ impl PredictArgs {
     }
 }
 
-/// The facts of the run's graph. Where they only say which answers are known, a graph that cannot
-/// be read is told of, and nothing more.
-fn known_facts(run: &Run, needed: bool) -> Result<Option<FilterIndex>, Box<dyn std::error::Error>> {
-    match run.dataset() {
-        Ok(dataset) => Ok(Some(dataset.filter_index())),
-        Err(error) if needed => Err(error.into()),
+/// The facts that the run knows and those of another graph, if one is named. Where they only say
+/// which answers are known, facts that cannot be read are told of, and nothing more.
+fn marked_facts(
+    run: &Run,
+    other: Option<&str>,
+    needed: bool,
+) -> Result<Option<FilterIndex>, Box<dyn std::error::Error>> {
+    match known_facts(run, other) {
+        Ok(filter) => Ok(Some(filter)),
+        Err(error) if needed => Err(error),
         Err(error) => {
             super::tell(&format!("note: no answer is marked as known: {error}"));
             Ok(None)

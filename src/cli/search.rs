@@ -139,6 +139,7 @@ impl SearchArgs {
             min_epochs: self.min_epochs.unwrap_or(default.min_epochs),
             seed: self.seed.unwrap_or(default.seed),
             set: self.set.clone(),
+            ..default
         }
     }
 }
@@ -190,13 +191,20 @@ fn write_results(directory: &Path, search: &Search, winner: &Winner) -> CommandR
     if failed > 0 {
         writeln!(out, "{failed} of {} trials failed", search.trials().len())?;
     }
-    writeln!(
-        out,
-        "\nTest facts of {}, ranked by trial {:03}, filtered ranks:",
-        search.dataset().name,
-        winner.trial.trial
-    )?;
-    write_evaluation(&mut out, &winner.result.test)?;
+    let (name, trial) = (&search.dataset().name, winner.trial.trial);
+    match &winner.result.test {
+        Some(test) => {
+            writeln!(
+                out,
+                "\nTest facts of {name}, ranked by trial {trial:03}, filtered ranks:"
+            )?;
+            write_evaluation(&mut out, test)?;
+        }
+        None => writeln!(
+            out,
+            "\nno facts of {name} are held out to test trial {trial:03} on"
+        )?,
+    }
     writeln!(
         out,
         "\ntrials {}\nbest   {}\nrun    {}",

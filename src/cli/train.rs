@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{Dataset, LoadOptions, Split, parse_fractions};
+use shardloom::dataset::{Dataset, DatasetError, PublicError, SourceError, Split, parse_fractions};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
-use shardloom::run::{Recorder, Run, WarmStart};
-use shardloom::server::ParameterServer;
-use shardloom::train::{Ending, TrainState, Trainer, initializer, open_server, shape};
+use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
+use shardloom::train::{
+    Ending, TrainError, Trainer, check_held_out, initializer, open_server, shape,
+};
 
 use super::CommandResult;
 use super::common::{announce, open_backend, places, shown};
@@ -29,12 +30,18 @@ pub struct TrainArgs {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
-    /// Built-in or public name (see `shardloom dataset list`), directory, archive or file.
+    /// Built-in or public name (see `shardloom dataset list`), directory, archive or file. With
+    /// --resume, where the run's graph is now.
     #[arg(long)]
     dataset: Option<String>,
-    /// Shares of train, valid and test when the dataset is a single file, such as 0.9,0.05,0.05.
+    /// Shares of train, valid and test when the dataset is a single file, such as 0.9,0.05,0.05; 1,0,0
+    /// trains on all facts. The hash of a fact decides its side, so that others do not move it.
+    /// Every entity and relation of held-out facts is in train, but with --set split_cover=false.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
+    /// Another one shares the facts of a single file out otherwise. It does not depend on --seed.
+    #[arg(long, value_name = "SEED")]
+    split_seed: Option<i64>,
     /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
@@ -94,7 +101,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEP:ACTION[:WORKER]")]
     event: Vec<ScriptEvent>,
     /// Run to start from: rows of entities and relations that it knows by name are taken over from
-    /// its best checkpoint, the others and the optimizer start fresh. Or vectors: a folder of `export`,
+    /// its best checkpoint, the others start fresh. With --split, what it held out stays held out,
+    /// what it learned is trained on, and new facts are shared out. Or vectors: a folder of `export`,
     /// or a .npy, .safetensors or word2vec file with names (docs/export.md).
     #[arg(long, value_name = "RUN|VECTORS")]
     init_from: Option<PathBuf>,
@@ -106,7 +114,7 @@ pub struct TrainArgs {
     output: Option<PathBuf>,
     /// Continue the run in a directory where it stopped.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "config", "dataset", "split", "recipe", "model", "dim", "batch_size", "lr", "negatives",
+        "config", "split", "split_seed", "recipe", "model", "dim", "batch_size", "lr", "negatives",
         "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
     ])]
@@ -130,12 +138,14 @@ pub fn run(args: TrainArgs) -> CommandResult {
     match &args.resume {
         Some(path) => {
             let mut run = Run::open(path)?;
+            run.lock()?;
             if let Some(epochs) = args.epochs {
                 run.config.epochs = u32::try_from(epochs)
                     .map_err(|_| format!("--epochs {epochs} is out of range"))?;
             }
             run.config.validate()?;
             let dataset = run.dataset()?;
+            look_at_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
             let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
@@ -170,7 +180,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
             if let Some(places) = places(&server) {
                 progress.say(&places);
             }
-            train(run, &dataset, (server, script), state, progress, device)
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
+            trainer.script = script;
+            trainer.state = state;
+            train(run, &dataset, trainer, progress, device)
         }
         // The parser lets it pass beside arguments that --resume conflicts with.
         None if args.checkpoint.is_some() => {
@@ -178,12 +191,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
         }
         None => {
             let config = args.config(&progress)?;
-            let options = LoadOptions {
-                split: config.split,
-                ..LoadOptions::default()
-            };
-            let dataset = Dataset::load(&config.dataset, &options)?;
+            let dataset = load_graph(&config)?;
             announce(&dataset, &progress);
+            check_held_out(&config, &dataset)?;
             let warm = config.init_from.as_deref();
             let warm = warm.map(|from| WarmStart::open(from, &config, &dataset));
             let warm = warm.transpose()?;
@@ -191,7 +201,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let device = backend.to_string();
             let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
             let server = open_server(&config, backend, shape, &init)?;
-            if let Some(warm) = warm {
+            if let Some(warm) = &warm {
                 warm.apply(&server)?;
                 progress.say(&warm.to_string());
             }
@@ -200,15 +210,59 @@ pub fn run(args: TrainArgs) -> CommandResult {
             if let Some(places) = places(&server) {
                 progress.say(&places);
             }
-            train(
-                run,
-                &dataset,
-                (server, script),
-                TrainState::default(),
-                progress,
-                device,
-            )
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
+            trainer.script = script;
+            let mut progress = progress;
+            if let Some(warm) = &warm
+                && let Some(mrr) = warm.begin(&run, &mut trainer, &mut progress)?
+            {
+                progress.clear();
+                progress.say(&format!("valid MRR {mrr:.4} at the start"));
+            }
+            train(run, &dataset, trainer, progress, device)
         }
+    }
+}
+
+/// Makes sure that a run that goes on does so with the graph that it was trained on. `dataset` is
+/// what it kept of it; `moved` says where the graph is now, if it is not where it was.
+fn look_at_graph(
+    run: &mut Run,
+    dataset: &Dataset,
+    moved: Option<&str>,
+    progress: &Progress,
+) -> CommandResult {
+    if run.graph()?.is_none() {
+        // It was read this moment.
+        return Ok(());
+    }
+    match moved {
+        Some(place) => {
+            run.check_graph(dataset, place)?;
+            place.clone_into(&mut run.config.dataset);
+            run.config.anchor();
+        }
+        None => match run.check_graph(dataset, &run.config.dataset) {
+            Err(RunError::Dataset(error)) if gone(&error) => progress.say(&format!(
+                "note: {} is not there any more: going on with the facts that the run keeps",
+                run.config.dataset
+            )),
+            checked => checked?,
+        },
+    }
+    Ok(())
+}
+
+/// Whether a graph is not where it was, or cannot be fetched now.
+fn gone(error: &DatasetError) -> bool {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    match error {
+        DatasetError::Source(SourceError::Unknown { .. }) => true,
+        DatasetError::Source(SourceError::Io { source, .. }) => {
+            matches!(source.kind(), NotFound | PermissionDenied)
+        }
+        DatasetError::Public(error) => !matches!(error, PublicError::Checksum { .. }),
+        _ => false,
     }
 }
 
@@ -258,9 +312,10 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 19] = [
+        let flags: [(&str, Option<toml::Value>); 20] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
+            ("split_seed", self.split_seed.map(Into::into)),
             ("model", self.model.clone().map(Into::into)),
             ("dim", self.dim.map(Into::into)),
             ("epochs", self.epochs.map(Into::into)),
@@ -306,20 +361,20 @@ impl TrainArgs {
 fn train(
     run: Run,
     dataset: &Dataset,
-    (server, script): (ParameterServer, Script),
-    state: TrainState,
+    mut trainer: Trainer,
     progress: Progress,
     device: String,
 ) -> CommandResult {
-    let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
-    trainer.state = state;
-    trainer.script = script;
     let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
     let interrupted = || {
         let resume = Some(format!("train --resume {}", shown(&run.path)));
         Box::new(Interrupted { resume })
     };
-    if trainer.train(&mut recorder)? == Ending::Interrupted {
+    let ending = trainer.train(&mut recorder);
+    if let Err(error @ TrainError::Diverged { .. }) = ending {
+        return Err(format!("{error}; {}", after_divergence(&run)?).into());
+    }
+    if ending? == Ending::Interrupted {
         recorder.inner().clear();
         return Err(interrupted());
     }
@@ -330,9 +385,28 @@ fn train(
     };
 
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\nTest facts of {}, filtered ranks:", dataset.name)?;
-    write_evaluation(&mut out, &result.test)?;
-    show_predictions(&mut out, &run, dataset, &mut trainer)?;
+    if let Some(stopped) = &result.stopped {
+        writeln!(out, "\n{stopped}")?;
+    }
+    if result.train.best_epoch == 0 {
+        writeln!(
+            out,
+            "\nno epoch was better than the start, which is what is kept as the best"
+        )?;
+    }
+    match &result.test {
+        Some(test) => {
+            writeln!(out, "\nTest facts of {}, filtered ranks:", dataset.name)?;
+            write_evaluation(&mut out, test)?;
+            show_predictions(&mut out, &run, dataset, &mut trainer)?;
+        }
+        None => writeln!(
+            out,
+            "\nno facts of {} are held out to test on: {} were trained on, and there is no test figure",
+            dataset.name,
+            dataset.train.len()
+        )?,
+    }
     writeln!(
         out,
         "\nrun    {}\nreport {}",
@@ -340,6 +414,18 @@ fn train(
         shown(&run.path.join("report.html"))
     )?;
     Ok(out.flush()?)
+}
+
+/// What to do when the loss has become infinite or NaN, by what there is to go back to.
+fn after_divergence(run: &Run) -> Result<String, RunError> {
+    let kept = shardloom::checkpoint::list(&run.path)?;
+    Ok(match kept.last() {
+        None => "the same --output can be used again, as no checkpoint was written".to_owned(),
+        Some(epoch) => format!(
+            "begin again with another --output ({} keeps its checkpoint of epoch {epoch})",
+            shown(&run.path)
+        ),
+    })
 }
 
 /// Held-out facts to show, and answers for each.

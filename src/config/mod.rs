@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::PublicDataset;
+use crate::dataset::{LoadOptions, PublicDataset};
 use crate::kernel::{Dtype, Products};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
@@ -82,8 +82,14 @@ macro_rules! config {
 config! {
     /// Built-in or public name, directory, archive or file.
     dataset: String = "genealogy".to_owned(),
-    /// Shares of train, valid and test when the dataset is a single file.
+    /// Shares of train, valid and test when the dataset is a single file; 1,0,0 trains on all facts.
     split: Option<[f64; 3]> = None,
+    /// Another one shares a single file out otherwise; it does not depend on `seed`, so that runs with
+    /// different seeds train on the same graph.
+    split_seed: u64 = 0,
+    /// Whether every entity and relation of the valid and test facts of a single file must be in train,
+    /// which moves facts to train that alone show one.
+    split_cover: bool = true,
     /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
     /// tucker.
     model: String = "complex".to_owned(),
@@ -101,8 +107,10 @@ config! {
     /// uniform: the least value, where `init_scale` is the largest; unset: as far below 0.
     init_low: Option<f64> = None,
     /// Run to start from, or vectors: rows of the entities and relations that its best checkpoint knows
-    /// by name are taken over; the optimizer starts fresh.
+    /// by name are taken over, and a run's valid and test facts stay held out.
     init_from: Option<PathBuf> = None,
+    /// Whether the optimizer's state of these rows is taken over, too, from a run with the same optimizer.
+    init_optimizer: bool = false,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
     /// Loss: softmax, bce, margin or self-adversarial.
@@ -267,6 +275,15 @@ impl Config {
                     stochastic: self.stochastic_rounding,
                 },
             },
+        }
+    }
+
+    /// How the graph is read and shared out.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            split: self.split,
+            split_seed: self.split_seed,
+            split_cover: self.split_cover,
         }
     }
 

@@ -18,8 +18,10 @@ pub enum DatasetError {
     /// A public dataset could not be had, or is not the published one.
     #[error(transparent)]
     Public(#[from] PublicError),
-    /// A split without triples.
-    #[error("{dataset}: the {split} split has no triples; each of train, valid and test needs one")]
+    /// A split that was asked for, without triples.
+    #[error(
+        "{dataset}: the {split} split has no triples; each of train, valid and test needs one, or give --split 1,0,0 (or only a train file) to train on all facts"
+    )]
     EmptySplit {
         /// The dataset's name.
         dataset: String,
@@ -44,7 +46,7 @@ pub enum DatasetError {
     },
     /// Split fractions that do not share out the whole.
     #[error(
-        "split fractions {found:?} must each be above 0 and add up to 1, such as 0.9,0.05,0.05"
+        "split fractions {found:?} do not share out a whole: expected three that add up to 1, the first above 0 and none below, such as 0.9,0.05,0.05"
     )]
     Fractions {
         /// The fractions given for train, valid and test.
@@ -52,12 +54,16 @@ pub enum DatasetError {
     },
     /// Names that the vocabulary to map onto does not have.
     #[error(
-        "{dataset} does not fit the vocabulary: {entities} unknown entities and {relations} unknown relations, such as {}",
+        "{dataset} does not fit the vocabulary: {facts} of its {total} facts have {entities} unknown entities and {relations} unknown relations, such as {}",
         Examples(examples)
     )]
     UnknownNames {
         /// The dataset's name.
         dataset: String,
+        /// How many facts have an unknown name, of all splits.
+        facts: usize,
+        /// How many facts there are.
+        total: usize,
         /// How many distinct entities are unknown.
         entities: usize,
         /// How many distinct relations are unknown.

@@ -227,6 +227,7 @@ mod tests {
             weights: Vec::new(),
             valid: vec![moved(0, CHILD), triple(5, LIKES, 9)],
             test: vec![moved(1, CHILD), triple(41, SPOUSE, 1), triple(2, SPOUSE, 3)],
+            sharing: None,
         };
         let leaks = dataset.inverse_leaks();
         let found: Vec<_> = leaks

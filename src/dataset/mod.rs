@@ -10,6 +10,8 @@
 //! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
 
 mod candidates;
+mod digest;
+mod earlier;
 mod error;
 mod filter;
 mod genealogy;
@@ -19,8 +21,10 @@ mod power_law;
 mod profile;
 mod public;
 mod report;
+mod share;
 mod source;
 mod split;
+mod unsplit;
 mod vocabulary;
 mod write;
 
@@ -30,6 +34,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use candidates::{Candidates, RelationSides};
+pub(crate) use digest::NameHashes;
+pub use digest::{Digest, GraphDigest, ParseDigestError, SplitDigest};
 pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
 pub use filter::FilterIndex;
 pub(crate) use filter::RelationCounts;
@@ -39,10 +45,14 @@ pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
 pub use report::{LoadReport, SplitReport, WeightReport};
+pub use share::{EarlierFacts, Sharing};
 pub use split::{FractionsError, ParseSplitError, Split, parse_fractions};
+pub use unsplit::{LoadedFacts, Unknown};
 pub use vocabulary::Vocabulary;
 
-use source::{Source, SourceFile};
+use earlier::Earlier;
+use share::Shares;
+use source::{Source, SourceFile, SplitFiles};
 
 /// A fact: the ids of its head entity, its relation and its tail entity.
 #[repr(C)]
@@ -86,16 +96,32 @@ pub struct Dataset {
     pub valid: Vec<Triple>,
     /// What to judge the result by.
     pub test: Vec<Triple>,
+    /// How it came by its splits, where that is worth knowing.
+    pub sharing: Option<Sharing>,
 }
 
 /// How to load a dataset.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// The shares of train, valid and test in a single file; `None` for what is already split.
+    /// The shares of train, valid and test in a single file; `None` for what is already split. A
+    /// share of 0 leaves a split empty.
     pub split: Option<[f64; 3]>,
-    /// Shuffles a single file before it is split. It changes no other dataset, so that runs with
-    /// different seeds train on the same graph.
-    pub seed: u64,
+    /// The key of the hash that shares out a single file. It is not the seed of a run, so that runs
+    /// with different seeds train on the same graph.
+    pub split_seed: u64,
+    /// Whether every entity and relation of valid and test facts must be in train, where a single
+    /// file is shared out.
+    pub split_cover: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            split: None,
+            split_seed: 0,
+            split_cover: true,
+        }
+    }
 }
 
 impl Dataset {
@@ -104,7 +130,8 @@ impl Dataset {
     /// - `genealogy`, which the program generates, always the same;
     /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
     ///   earlier downloads, then downloaded, and checked against the published content;
-    /// - a directory, `.zip` or `.tar.gz` with train, valid and test files;
+    /// - a directory, `.zip` or `.tar.gz` with train, valid and test files, or with a train file
+    ///   alone, to train on all facts;
     /// - a single file, shared out by [`LoadOptions::split`].
     ///
     /// A name wins over a file of the same name in the working directory: write `./umls` for that.
@@ -113,36 +140,39 @@ impl Dataset {
     /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
     /// a failed download, or content that is not the published one.
     pub fn load(spec: &str, options: &LoadOptions) -> Result<Self, DatasetError> {
+        Self::load_after(spec, options, None)
+    }
+
+    /// Loads like [`load`](Self::load), for a run that starts from an `earlier` one which was trained
+    /// on that graph. A single file is shared out so that the earlier run's valid and test facts stay
+    /// on their side and what it learned is trained on; the shares are those of new facts. Other
+    /// graphs stay as they are. What was found is in [`sharing`](Self::sharing).
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn load_after(
+        spec: &str,
+        options: &LoadOptions,
+        earlier: Option<&Self>,
+    ) -> Result<Self, DatasetError> {
         if let Some(fractions) = &options.split {
             split::check(fractions)?;
         }
-        let already_split = || {
-            let dataset = spec.to_owned();
-            Err(DatasetError::from(SourceError::AlreadySplit { dataset }))
-        };
-        if spec.eq_ignore_ascii_case(genealogy::NAME) {
-            return match options.split {
-                Some(_) => already_split(),
-                None => Genealogy::default().generate(),
-            };
-        }
-        let (name, source) = if let Some(public) = PublicDataset::find(spec) {
-            let files = public.open(&public::Places::of_this_user())?;
-            (public.name.to_owned(), Source::Splits(files))
-        } else {
-            let path = Path::new(spec);
-            if !path.exists() {
-                return Err(unknown(spec).into());
+        match (Opened::new(spec)?, options.split) {
+            (Opened::Splits { .. } | Opened::Genealogy, Some(_)) => {
+                let dataset = spec.to_owned();
+                Err(SourceError::AlreadySplit { dataset }.into())
             }
-            (source::name_of(path), source::open(path)?)
-        };
-        match (source, &options.split) {
-            (Source::Splits(files), None) => Self::from_splits(name, &files),
-            (Source::Splits(_), Some(_)) => already_split(),
-            (Source::Whole(file), Some(fractions)) => {
-                Self::from_whole(name, &file, fractions, options.seed)
+            (Opened::Whole { file, .. }, None) => {
+                Err(SourceError::NeedsSplit { file: file.label }.into())
             }
-            (Source::Whole(file), None) => Err(SourceError::NeedsSplit { file: file.label }.into()),
+            (Opened::Whole { name, file }, Some(fractions)) => {
+                Self::from_whole(name, &file, fractions, options, earlier)
+            }
+            (Opened::Genealogy, None) => Genealogy::default().generate()?.beside(earlier),
+            (Opened::Splits { name, files }, None) => {
+                Self::from_splits(name, &files)?.beside(earlier)
+            }
         }
     }
 
@@ -157,7 +187,11 @@ impl Dataset {
         entities: &Vocabulary,
         relations: &Vocabulary,
     ) -> Result<Self, DatasetError> {
-        Self::load(spec, options)?.onto(entities, relations)
+        let (dataset, unknown) = Self::load(spec, options)?.onto(entities, relations);
+        match unknown {
+            None => Ok(dataset),
+            Some(unknown) => Err(unknown.refused()),
+        }
     }
 
     /// The triples of one split.
@@ -186,11 +220,15 @@ impl Dataset {
         FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
-    fn from_splits(name: String, files: &[SourceFile; 3]) -> Result<Self, DatasetError> {
+    fn from_splits(name: String, files: &SplitFiles) -> Result<Self, DatasetError> {
         let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let mut read = |file| read(file, &mut entities, &mut relations);
+        let mut read = |file: &Option<SourceFile>| match file {
+            Some(file) => read(file, &mut entities, &mut relations),
+            None => Ok((Vec::new(), Vec::new())),
+        };
         let [train, valid, test] = files;
         let ((train, weights), (valid, _), (test, _)) = (read(train)?, read(valid)?, read(test)?);
+        let asked = [true, files[1].is_some(), files[2].is_some()];
         Self {
             name,
             entities,
@@ -199,53 +237,57 @@ impl Dataset {
             weights,
             valid,
             test,
+            sharing: None,
         }
-        .checked()
+        .checked(asked)
     }
 
     fn from_whole(
         name: String,
         file: &SourceFile,
-        fractions: &[f64; 3],
-        seed: u64,
+        fractions: [f64; 3],
+        options: &LoadOptions,
+        earlier: Option<&Self>,
     ) -> Result<Self, DatasetError> {
         let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let (mut triples, weights) = read(file, &mut entities, &mut relations)?;
-        // The same facts are shared out alike, whatever the order of their lines.
-        let (entity, relation) = (entities.alphabetical(), relations.alphabetical());
-        let place = |t: &Triple| {
-            let (head, tail) = (entity[t.head as usize], entity[t.tail as usize]);
-            (head, relation[t.relation as usize], tail)
+        let (facts, weights) = read(file, &mut entities, &mut relations)?;
+        let earlier = earlier.map(|earlier| Earlier::new(earlier, &entities, &relations));
+        let shares = Shares {
+            fractions,
+            seed: options.split_seed,
+            cover: options.split_cover,
+            earlier: earlier.as_ref(),
         };
-        let (train, weights, valid, test) = if weights.is_empty() {
-            triples.sort_unstable_by_key(place);
-            let [train, valid, test] = split::share_out(triples, fractions, seed);
-            (train, weights, valid, test)
-        } else {
-            let mut facts: Vec<(Triple, f32)> = triples.into_iter().zip(weights).collect();
-            // Weights are not negative, so that their bits have their order.
-            facts.sort_unstable_by_key(|(t, weight)| (place(t), weight.to_bits()));
-            let [train, valid, test] = split::share_out(facts, fractions, seed);
-            let (train, weights) = train.into_iter().unzip();
-            let names = |facts: Vec<(Triple, f32)>| facts.into_iter().map(|(t, _)| t).collect();
-            (train, weights, names(valid), names(test))
-        };
+        let out = share::share_out(facts, weights, (&entities, &relations), &shares);
         Self {
             name,
             entities,
             relations,
-            train: train.into(),
-            weights,
-            valid,
-            test,
+            train: out.train.into(),
+            weights: out.weights,
+            valid: out.valid,
+            test: out.test,
+            sharing: Some(out.report),
         }
-        .checked()
+        .checked(fractions.map(|fraction| fraction > 0.0))
     }
 
-    /// Itself, if there is something to train on and to rank.
-    fn checked(self) -> Result<Self, DatasetError> {
+    /// Itself, with what there is to say of it beside an earlier run's facts.
+    fn beside(mut self, earlier: Option<&Self>) -> Result<Self, DatasetError> {
+        if let Some(earlier) = earlier {
+            let earlier = Earlier::new(earlier, &self.entities, &self.relations);
+            self.sharing = Some(Sharing {
+                earlier: Some(earlier.compare(&self)),
+                ..Sharing::default()
+            });
+        }
+        Ok(self)
+    }
+
+    /// Itself, if there is something to train on, and something in each split that was asked for.
+    fn checked(self, asked: [bool; 3]) -> Result<Self, DatasetError> {
         for split in Split::ALL {
-            if self.split(split).is_empty() {
+            if asked[split as usize] && self.split(split).is_empty() {
                 return Err(DatasetError::EmptySplit {
                     dataset: self.name,
                     split,
@@ -267,35 +309,35 @@ impl Dataset {
         }
         Ok(self)
     }
+}
 
-    /// The same triples under the ids of other vocabularies.
-    fn onto(mut self, entities: &Vocabulary, relations: &Vocabulary) -> Result<Self, DatasetError> {
-        let ids = |own: &Vocabulary, new: &Vocabulary| -> Vec<Option<u32>> {
-            own.iter().map(|name| new.id(name)).collect()
-        };
-        let entity_ids = ids(&self.entities, entities);
-        let relation_ids = ids(&self.relations, relations);
-        let known = |ids: Vec<Option<u32>>| ids.into_iter().collect::<Option<Vec<u32>>>();
-        let (Some(entity_ids), Some(relation_ids)) =
-            (known(entity_ids.clone()), known(relation_ids.clone()))
-        else {
-            return Err(unknown_names(self, &entity_ids, &relation_ids));
-        };
-        for triple in Arc::make_mut(&mut self.train)
-            .iter_mut()
-            .chain(&mut self.valid)
-            .chain(&mut self.test)
-        {
-            *triple = Triple {
-                head: entity_ids[triple.head as usize],
-                relation: relation_ids[triple.relation as usize],
-                tail: entity_ids[triple.tail as usize],
-            };
+/// What a dataset's name or path stands for, before it is read.
+enum Opened {
+    Genealogy,
+    Whole { name: String, file: SourceFile },
+    Splits { name: String, files: SplitFiles },
+}
+
+impl Opened {
+    fn new(spec: &str) -> Result<Self, DatasetError> {
+        if spec.eq_ignore_ascii_case(genealogy::NAME) {
+            return Ok(Self::Genealogy);
         }
-        Ok(Self {
-            entities: entities.clone(),
-            relations: relations.clone(),
-            ..self
+        if let Some(public) = PublicDataset::find(spec) {
+            let files = public.open(&public::Places::of_this_user())?;
+            return Ok(Self::Splits {
+                name: public.name.to_owned(),
+                files: files.map(Some),
+            });
+        }
+        let path = Path::new(spec);
+        if !path.exists() {
+            return Err(unknown(spec).into());
+        }
+        let name = source::name_of(path);
+        Ok(match source::open(path)? {
+            Source::Whole(file) => Self::Whole { name, file },
+            Source::Splits(files) => Self::Splits { name, files },
         })
     }
 }
@@ -329,35 +371,5 @@ fn unknown(spec: &str) -> SourceError {
     SourceError::Unknown {
         spec: spec.to_owned(),
         suggestion: vocabulary::nearest(spec, known),
-    }
-}
-
-fn unknown_names(
-    dataset: Dataset,
-    entity_ids: &[Option<u32>],
-    relation_ids: &[Option<u32>],
-) -> DatasetError {
-    const EXAMPLES: usize = 3;
-    fn missing<'a>(
-        names: &'a Vocabulary,
-        ids: &'a [Option<u32>],
-    ) -> impl Iterator<Item = &'a str> + Clone {
-        names
-            .iter()
-            .zip(ids)
-            .filter(|(_, id)| id.is_none())
-            .map(|(name, _)| name)
-    }
-    let entities = missing(&dataset.entities, entity_ids);
-    let relations = missing(&dataset.relations, relation_ids);
-    let examples = relations
-        .clone()
-        .take(EXAMPLES)
-        .chain(entities.clone().take(EXAMPLES));
-    DatasetError::UnknownNames {
-        examples: examples.map(str::to_owned).collect(),
-        entities: entities.count(),
-        relations: relations.count(),
-        dataset: dataset.name,
     }
 }

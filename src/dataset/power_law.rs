@@ -137,6 +137,7 @@ impl PowerLaw {
             weights: Vec::new(),
             valid: split(Split::Valid),
             test: split(Split::Test),
+            sharing: None,
         })
     }
 

@@ -134,6 +134,7 @@ mod tests {
             weights: Vec::new(),
             valid: Vec::new(),
             test: Vec::new(),
+            sharing: None,
         };
         let profiles = relation_profiles(&dataset);
         let kinds: Vec<String> = profiles.iter().map(|p| p.cardinality.to_string()).collect();

@@ -9,7 +9,7 @@ use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
 use super::source::{self, Source, SourceFile, file_name, io_error};
-use super::{DatasetError, PublicError, SourceError};
+use super::{DatasetError, PublicError, SourceError, Split};
 
 /// A published dataset and how to tell that it is the published one.
 #[derive(Debug)]
@@ -174,9 +174,14 @@ impl PublicDataset {
 
     /// The splits at `path` if they are the published ones; errors call the place `alias`.
     fn checked(&self, path: &Path, alias: Option<&str>) -> Result<[SourceFile; 3], DatasetError> {
-        let Source::Splits(files) = source::open(path)? else {
-            let place = path.display().to_string();
-            return Err(SourceError::NeedsSplit { file: place }.into());
+        let place = || path.display().to_string();
+        let files = match source::open(path)? {
+            Source::Splits([Some(train), Some(valid), Some(test)]) => [train, valid, test],
+            Source::Splits(_) => {
+                let (place, split) = (place(), Split::Valid);
+                return Err(SourceError::MissingSplit { place, split }.into());
+            }
+            Source::Whole(_) => return Err(SourceError::NeedsSplit { file: place() }.into()),
         };
         for (file, expected) in files.iter().zip(self.sha256) {
             let found = digest(&file.read()?);

@@ -34,9 +34,11 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug)]
 pub(super) enum Source {
     Whole(SourceFile),
-    /// Train, valid and test.
-    Splits([SourceFile; 3]),
+    Splits(SplitFiles),
 }
+
+/// Train, valid and test; the last two may both be absent, where all facts are trained on.
+pub(super) type SplitFiles = [Option<SourceFile>; 3];
 
 /// Reads a directory, a `.zip`, `.tar.gz`, `.tgz` or `.tar` archive, or a single file.
 pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
@@ -160,20 +162,17 @@ impl Found {
         Ok(())
     }
 
-    fn complete(self) -> Result<[SourceFile; 3], SourceError> {
-        let place = self.place;
-        let present = |file: Option<SourceFile>, split| {
-            file.ok_or_else(|| SourceError::MissingSplit {
-                place: place.clone(),
+    /// All three files, or train alone: one of the others alone is rather a misspelt name.
+    fn complete(self) -> Result<SplitFiles, SourceError> {
+        let there = Split::ALL.map(|split| self.files[split as usize].is_some());
+        let missing = Split::ALL.into_iter().find(|&split| !there[split as usize]);
+        match missing {
+            Some(split) if there != [true, false, false] => Err(SourceError::MissingSplit {
+                place: self.place,
                 split,
-            })
-        };
-        let [train, valid, test] = self.files;
-        Ok([
-            present(train, Split::Train)?,
-            present(valid, Split::Valid)?,
-            present(test, Split::Test)?,
-        ])
+            }),
+            _ => Ok(self.files),
+        }
     }
 }
 
@@ -201,7 +200,7 @@ fn format_of(name: &str) -> Format {
     }
 }
 
-fn directory(path: &Path) -> Result<[SourceFile; 3], SourceError> {
+fn directory(path: &Path) -> Result<SplitFiles, SourceError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
     let mut paths: Vec<_> = entries
         .map_err(io_error(path))?
@@ -220,7 +219,7 @@ fn directory(path: &Path) -> Result<[SourceFile; 3], SourceError> {
     found.complete()
 }
 
-fn tarball(path: &Path) -> Result<[SourceFile; 3], SourceError> {
+fn tarball(path: &Path) -> Result<SplitFiles, SourceError> {
     let file = BufReader::new(File::open(path).map_err(io_error(path))?);
     let gzip = !file_name(path).to_lowercase().ends_with(".tar");
     let reader: Box<dyn Read> = if gzip {
@@ -246,7 +245,7 @@ fn tarball(path: &Path) -> Result<[SourceFile; 3], SourceError> {
     found.complete()
 }
 
-fn zip_archive(path: &Path) -> Result<[SourceFile; 3], SourceError> {
+fn zip_archive(path: &Path) -> Result<SplitFiles, SourceError> {
     let file = BufReader::new(File::open(path).map_err(io_error(path))?);
     let damaged = |error| damaged(path.display().to_string(), error);
     let mut archive = zip::ZipArchive::new(file).map_err(|error| damaged(error.into()))?;

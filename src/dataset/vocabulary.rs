@@ -127,17 +127,6 @@ impl Vocabulary {
         (0..self.len() as u32).map(|id| self.name(id))
     }
 
-    /// For every id, the place of its name in alphabetical order.
-    pub(super) fn alphabetical(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = (0..self.len() as u32).collect();
-        ids.sort_unstable_by_key(|&id| self.name(id));
-        let mut places = vec![0; ids.len()];
-        for (place, id) in ids.into_iter().enumerate() {
-            places[id as usize] = place as u32;
-        }
-        places
-    }
-
     /// The known name most like `name`, whatever its case: for "did you mean".
     ///
     /// `None` if no name is much like it.

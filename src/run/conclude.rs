@@ -1,6 +1,8 @@
-//! The end of a run: its best checkpoint is judged.
+//! The end of a run: its best checkpoint is judged, by the facts that are held out, if any are.
 
-use super::{EvalResult, Run, RunError, RunResult, TrainResult, peak_memory_bytes, write_report};
+use super::{
+    EvalResult, Run, RunError, RunResult, Stopped, TrainResult, peak_memory_bytes, write_report,
+};
 use crate::dataset::Dataset;
 use crate::train::{Observer, Trainer};
 
@@ -26,12 +28,17 @@ impl Run {
             self.restore(&trainer.server, epoch)?;
             best_epoch = epoch;
         }
-        let Some(valid) = trainer.evaluate(&dataset.valid, observer)? else {
-            return Ok(None);
-        };
-        let Some(test) = trainer.evaluate(&dataset.test, observer)? else {
-            return Ok(None);
-        };
+        let mut judged = [None, None];
+        for (judged, facts) in judged.iter_mut().zip([&dataset.valid, &dataset.test]) {
+            if facts.is_empty() {
+                continue;
+            }
+            *judged = trainer.evaluate(facts, observer)?;
+            if judged.is_none() {
+                return Ok(None);
+            }
+        }
+        let [valid, test] = judged;
         let state = &trainer.state;
         let result = RunResult {
             dataset: self.config.dataset.clone(),
@@ -39,7 +46,8 @@ impl Run {
             dim: self.config.dim,
             device,
             seed: self.config.seed,
-            eval: EvalResult::of(&test),
+            stopped: Stopped::of(&self.config, state),
+            eval: test.as_ref().map(EvalResult::of),
             test,
             valid,
             train: TrainResult {

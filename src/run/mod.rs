@@ -4,12 +4,19 @@
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
 //! | `entities.txt`, `relations.txt` | the vocabulary, one name a line in row order |
+//! | `graph.json` | the graph's name, and a digest of each of its splits |
+//! | `valid.tsv`, `test.tsv` | the facts that are held out, by name |
+//! | `train.npy`, `weights.npy` | the facts that are learned from, by row, and their weights if they have any |
+//! | `.shardloom-lock` | the process that writes to the run, while it does |
 //! | `metrics.jsonl` | a line an epoch |
 //! | `checkpoints/` | tables, optimizer state and position |
 //! | `result.json` | what came out |
 //! | `report.html` | the same, to look at |
 
+mod compare;
 mod conclude;
+mod facts;
+mod lock;
 mod memory;
 mod recorder;
 mod result;
@@ -18,9 +25,12 @@ mod vector_files;
 mod vectors;
 mod warm;
 
+pub use compare::Changes;
+pub use facts::GraphRecord;
+pub use lock::{Lock, LockError};
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
-pub use result::{EvalResult, RunResult, TrainResult};
+pub use result::{EvalResult, RunResult, StopReason, Stopped, TrainResult};
 pub use summary::write_report;
 pub use vector_files::VectorsError;
 pub use warm::{Overlap, WarmStart};
@@ -32,7 +42,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::aside::Aside;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
-use crate::dataset::{Dataset, DatasetError, LoadOptions, Vocabulary, VocabularyError};
+use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
@@ -52,10 +62,31 @@ pub enum RunError {
         source: io::Error,
     },
     /// A directory that already holds something.
-    #[error("{path} is not empty; choose another --output, or continue the run in it with --resume {path}", path = .path.display())]
+    #[error("{path} is not empty; choose another --output{}", or_resume(path, *resumable), path = .path.display())]
     Occupied {
         /// The directory.
         path: PathBuf,
+        /// Whether it holds a run with a checkpoint.
+        resumable: bool,
+    },
+    /// A run that another process writes to.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A run that kept no facts, of a file whose facts were shared out.
+    #[error("{path} was made before runs kept their facts, and which facts of its file it holds out is not known any more: train it anew", path = .path.display())]
+    NoFacts {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A graph that is not the one that a run was trained on.
+    #[error("{graph} is not the graph that {path} was trained on, it has changed: {changes}; put the graph back, say where it is now with --dataset, or start a new run from this one with --init-from {path}", path = .path.display())]
+    GraphChanged {
+        /// The graph, as it was named.
+        graph: String,
+        /// The run.
+        path: PathBuf,
+        /// What differs.
+        changes: Box<Changes>,
     },
     /// A directory without a run.
     #[error("{path} is not a run: it has no config.toml", path = .path.display())]
@@ -110,6 +141,16 @@ pub enum RunError {
     },
 }
 
+fn or_resume(path: &Path, resumable: bool) -> String {
+    match resumable {
+        true => format!(
+            ", or continue the run in it with --resume {}",
+            path.display()
+        ),
+        false => String::new(),
+    }
+}
+
 impl RunError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
         move |source| RunError::Io {
@@ -131,34 +172,40 @@ pub struct Run {
     pub entities: Vocabulary,
     /// Relation names; reciprocal rows follow in the same order.
     pub relations: Vocabulary,
+    /// Held while this process writes to the directory.
+    lock: Option<Lock>,
 }
 
 const CONFIG: &str = "config.toml";
 const ENTITIES: &str = "entities.txt";
 const RELATIONS: &str = "relations.txt";
+const CHECKPOINTS: &str = "checkpoints";
 
 impl Run {
-    /// Makes the directory of a new run and writes configuration and vocabulary, so that an output
-    /// that cannot be written is found before training.
+    /// Makes the directory of a new run, locks it and writes configuration, vocabulary and facts, so
+    /// that an output that cannot be written is found before training. What a run that came to no
+    /// checkpoint left there is replaced.
     ///
     /// # Errors
-    /// [`RunError::Occupied`] if the directory is not empty; [`RunError::Io`] if it cannot be made.
+    /// [`RunError::Occupied`] if the directory holds anything else; [`RunError::Lock`] if another
+    /// process writes to it; [`RunError::Io`] if it cannot be made.
     pub fn create(config: Config, dataset: &Dataset) -> Result<Run, RunError> {
         let path = match &config.output {
             Some(path) => path.clone(),
             None => free_directory(&config),
         };
         fs::create_dir_all(&path).map_err(RunError::io("make", &path))?;
-        let mut entries = fs::read_dir(&path).map_err(RunError::io("read", &path))?;
-        if entries.next().is_some() {
-            return Err(RunError::Occupied { path });
-        }
+        let lock = Lock::take(&path)?;
+        vacate(&path)?;
         let run = Run {
             path,
             config,
             entities: dataset.entities.clone(),
             relations: dataset.relations.clone(),
+            lock: Some(lock),
         };
+        // First, so that what is there when writing fails is known to be a run's.
+        run.write_config()?;
         for (name, vocabulary) in [(ENTITIES, &run.entities), (RELATIONS, &run.relations)] {
             let file = run.path.join(name);
             let written = Aside::create(&file).and_then(|mut aside| {
@@ -167,8 +214,20 @@ impl Run {
             });
             written.map_err(RunError::io("write", &file))?;
         }
-        run.write_config()?;
+        run.write_facts(dataset)?;
         Ok(run)
+    }
+
+    /// Locks the directory until the run is dropped: who writes to it must. One who only reads need
+    /// not.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] if another process writes to it.
+    pub fn lock(&mut self) -> Result<(), LockError> {
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&self.path)?);
+        }
+        Ok(())
     }
 
     /// Writes the configuration as it is now.
@@ -202,25 +261,8 @@ impl Run {
             entities: vocabulary(ENTITIES)?,
             relations: vocabulary(RELATIONS)?,
             path: path.to_owned(),
+            lock: None,
         })
-    }
-
-    /// The run's graph, its names mapped onto the rows of the tables, whatever the order of the
-    /// files is now.
-    ///
-    /// # Errors
-    /// If it does not load, or has names that the run does not know.
-    pub fn dataset(&self) -> Result<Dataset, RunError> {
-        let options = LoadOptions {
-            split: self.config.split,
-            ..LoadOptions::default()
-        };
-        Ok(Dataset::load_with(
-            &self.config.dataset,
-            &options,
-            &self.entities,
-            &self.relations,
-        )?)
     }
 
     /// How queries are formed.
@@ -392,6 +434,65 @@ fn column_name(table: TableName, column: Column) -> String {
         Column::Second => ".second",
     };
     format!("{}{suffix}", table.name())
+}
+
+/// The graph of a new run: as its configuration says and, where it starts from another run, with that
+/// one's valid and test facts held out again, if the graph is a single file.
+///
+/// # Errors
+/// If the graph does not load, or the facts of the other run are damaged.
+pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
+    // What is no run has held nothing out; whether it can be started from is for others to say.
+    let from = config.init_from.as_deref();
+    let from = from.filter(|from| from.join(CONFIG).is_file());
+    let earlier = from.map(|from| Run::open(from)?.dataset()).transpose()?;
+    let options = config.load_options();
+    let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());
+    Ok(dataset?)
+}
+
+/// Removes what a run without a checkpoint left in a directory, if that is all there is.
+fn vacate(path: &Path) -> Result<(), RunError> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
+    let entries = entries.map_err(RunError::io("read", path))?;
+    let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
+    let others = || names.iter().filter(|name| *name != lock::LOCK);
+    let is_run = others().any(|name| name == CONFIG);
+    let resumable = is_run && !checkpoint::list(path)?.is_empty();
+    let known = [
+        CONFIG,
+        ENTITIES,
+        RELATIONS,
+        facts::GRAPH,
+        facts::TRAIN,
+        facts::WEIGHTS,
+        recorder::FILE,
+        CHECKPOINTS,
+    ];
+    let known = |name: &&std::ffi::OsString| {
+        let held_out = facts::HELD_OUT.iter().any(|(_, file)| *name == *file);
+        held_out || known.iter().any(|file| *name == *file)
+    };
+    if others().next().is_none() {
+        return Ok(());
+    }
+    if !is_run || resumable || !others().all(|name| known(&name)) {
+        return Err(RunError::Occupied {
+            path: path.to_owned(),
+            resumable,
+        });
+    }
+    // The configuration goes last: until then, this is a run's directory.
+    let (config, rest): (Vec<_>, Vec<_>) = others().partition(|name| *name == CONFIG);
+    for name in rest.into_iter().chain(config) {
+        let file = path.join(name);
+        let removed = match file.is_dir() {
+            true => fs::remove_dir_all(&file),
+            false => fs::remove_file(&file),
+        };
+        removed.map_err(RunError::io("remove", &file))?;
+    }
+    Ok(())
 }
 
 /// `runs/<dataset>-<model>-<seed>`, numbered on if that is taken.

@@ -8,7 +8,7 @@ use crate::elastic::Status;
 use crate::server::ParameterServer;
 use crate::train::{EpochRecord, Observer, TrainError, TrainState};
 
-const FILE: &str = "metrics.jsonl";
+pub(super) const FILE: &str = "metrics.jsonl";
 
 /// Writes `metrics.jsonl` and checkpoints, and passes everything on to another observer.
 #[derive(Debug)]

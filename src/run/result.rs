@@ -1,9 +1,13 @@
 //! `result.json`: what came out of a run.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Run, RunError};
+use crate::config::Config;
 use crate::eval::Evaluation;
+use crate::train::TrainState;
 
 /// What came out of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,14 +22,20 @@ pub struct RunResult {
     pub device: String,
     /// Seed of everything random.
     pub seed: u64,
-    /// Metrics on the test facts.
-    pub test: Evaluation,
-    /// Metrics on the validation facts.
-    pub valid: Evaluation,
+    /// Metrics on the test facts; none where no facts are held out to test on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Evaluation>,
+    /// Metrics on the validation facts; none where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid: Option<Evaluation>,
     /// About training.
     pub train: TrainResult,
+    /// Why training ended before its last epoch, if it did.
+    #[serde(default)]
+    pub stopped: Option<Stopped>,
     /// About the evaluation of the test facts.
-    pub eval: EvalResult,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<EvalResult>,
     /// The most memory the process had resident.
     pub peak_memory_bytes: Option<u64>,
 }
@@ -35,12 +45,71 @@ pub struct RunResult {
 pub struct TrainResult {
     /// Epochs done.
     pub epochs: u32,
-    /// The epoch whose checkpoint was evaluated.
+    /// The epoch whose checkpoint was evaluated; 0 is the start from another run.
     pub best_epoch: u32,
     /// Seconds of training, validation aside.
     pub seconds: f64,
     /// Training facts a second.
     pub triples_per_second: f64,
+}
+
+/// Why training ended before its last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// As many validations in a row as `patience` says were no better than the best one.
+    Patience,
+}
+
+/// That training ended before its last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Why.
+    pub reason: StopReason,
+    /// The last epoch done.
+    pub epoch: u32,
+    /// The epochs asked for.
+    pub epochs: u32,
+    /// Validations in a row that were no better.
+    pub validations: u32,
+    /// The best validation MRR.
+    pub best_valid_mrr: f64,
+    /// The epoch that it is of.
+    pub best_epoch: u32,
+}
+
+impl Stopped {
+    /// What there is to say of a training that has ended in this state; `None` if it did all epochs.
+    pub fn of(config: &Config, state: &TrainState) -> Option<Stopped> {
+        let early = state.exhausted(config.patience) && state.epoch < config.epochs;
+        let (best_valid_mrr, best_epoch) = state.best.filter(|_| early)?;
+        Some(Stopped {
+            reason: StopReason::Patience,
+            epoch: state.epoch,
+            epochs: config.epochs,
+            validations: state.waited,
+            best_valid_mrr,
+            best_epoch,
+        })
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stopped {
+            reason: StopReason::Patience,
+            epoch,
+            epochs,
+            validations,
+            best_valid_mrr,
+            best_epoch,
+        } = self;
+        write!(
+            f,
+            "stopped early, after epoch {epoch} of {epochs}: {validations} validations in a row \
+             (patience) were no better than that of epoch {best_epoch}, MRR {best_valid_mrr:.4}"
+        )
+    }
 }
 
 /// About the evaluation.

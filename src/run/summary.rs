@@ -20,39 +20,56 @@ pub fn write_report(
     server: &ParameterServer,
 ) -> Result<(), RunError> {
     let percent = |x: f64| format!("{:.1} %", x * 100.0);
-    let test = &result.test;
-    let report = Report {
-        title: format!("{} on {}", result.model, dataset.name),
-        subtitle: format!(
-            "dim {}, {} epochs on {}, seed {}",
-            result.dim, result.train.epochs, result.device, result.seed
-        ),
-        facts: vec![
+    let mut facts = match &result.test {
+        Some(test) => vec![
             ("Test MRR".to_owned(), format!("{:.3}", test.both.mrr)),
             ("Hits@1".to_owned(), percent(test.both.hits_at_1)),
             ("Hits@10".to_owned(), percent(test.both.hits_at_10)),
             ("AMRI".to_owned(), format!("{:.3}", test.both.amri)),
-            (
-                "Triples/s".to_owned(),
-                format!("{:.0}", result.train.triples_per_second),
-            ),
-            (
-                "Training".to_owned(),
-                format!("{:.1} s", result.train.seconds),
-            ),
         ],
-        config: configuration(run)?,
-        epochs: run.records()?.iter().map(point).collect(),
-        metrics: vec![
+        None => vec![("Test facts".to_owned(), "none held out".to_owned())],
+    };
+    facts.extend([
+        (
+            "Triples/s".to_owned(),
+            format!("{:.0}", result.train.triples_per_second),
+        ),
+        (
+            "Training".to_owned(),
+            format!("{:.1} s", result.train.seconds),
+        ),
+    ]);
+    let mut metrics = Vec::new();
+    if let Some(test) = &result.test {
+        metrics.extend([
             row("Both sides", &test.both),
             row("Heads", &test.head),
             row("Tails", &test.tail),
             row("Optimistic ties", &test.optimistic),
             row("Pessimistic ties", &test.pessimistic),
-            row("Validation", &result.valid.both),
-        ],
-        relations: groups(&test.relations),
-        classes: groups(&test.classes),
+        ]);
+    }
+    if let Some(valid) = &result.valid {
+        metrics.push(row("Validation", &valid.both));
+    }
+    let test = result.test.as_ref();
+    let stopped = result.stopped.map(|stopped| format!("; {stopped}"));
+    let report = Report {
+        title: format!("{} on {}", result.model, dataset.name),
+        subtitle: format!(
+            "dim {}, {} epochs on {}, seed {}{}",
+            result.dim,
+            result.train.epochs,
+            result.device,
+            result.seed,
+            stopped.unwrap_or_default()
+        ),
+        facts,
+        config: configuration(run)?,
+        epochs: run.records()?.iter().map(point).collect(),
+        metrics,
+        relations: test.map(|test| groups(&test.relations)).unwrap_or_default(),
+        classes: test.map(|test| groups(&test.classes)).unwrap_or_default(),
         projection: projection(dataset, server)?,
     };
     let path = run.path.join("report.html");

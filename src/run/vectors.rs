@@ -10,6 +10,7 @@ use super::warm::{Matched, Overlap, WarmStart, matched};
 use super::{RunError, VectorsError};
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::kernel::Column;
 use crate::server::TableName;
 use crate::train::{rule, shape};
 
@@ -129,6 +130,7 @@ pub(super) fn start(
     let entity_values = vectors.entities.take().map(|named| named.table.values);
     let rows = |table, pairs, width, values| Matched {
         table,
+        column: Column::Values,
         pairs,
         width,
         values,
@@ -138,7 +140,8 @@ pub(super) fn start(
         epoch: 0,
         entities,
         relations,
-        rows: [
+        updates: 0,
+        rows: vec![
             rows(
                 TableName::Entities,
                 entity_pairs,

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Run, RunError};
+use super::{Run, RunError, column_name};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::dataset::{Dataset, Vocabulary};
 use crate::kernel::Column;
+use crate::optim::OptimizerKind;
 use crate::server::{ParameterServer, TableName};
-use crate::train::{TrainState, rule};
+use crate::train::{Observer, TrainState, Trainer, rule};
 
 /// How many names of a vocabulary a warm start knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub struct Overlap {
 
 /// The rows of a run's best checkpoint, matched to a new run's by name.
 ///
-/// Only values are taken over: the optimizer starts fresh, and so does everything else.
+/// With `init_optimizer`, the optimizer's state of these rows is taken over, too; else it starts fresh,
+/// and so does everything else.
 #[derive(Debug)]
 pub struct WarmStart {
     /// The run that the rows come from, or the vectors.
@@ -35,13 +37,16 @@ pub struct WarmStart {
     pub entities: Overlap,
     /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
     pub relations: Overlap,
-    /// For each table: the new row, and the values of the old one.
-    pub(super) rows: [Matched; 2],
+    /// Updates that the optimizer has made, where its state is taken over and depends on them.
+    pub updates: u64,
+    /// For each column that is taken over: the new row, and the values of the old one.
+    pub(super) rows: Vec<Matched>,
 }
 
 #[derive(Debug)]
 pub(super) struct Matched {
     pub table: TableName,
+    pub column: Column,
     /// New row and old row, ascending by new row.
     pub pairs: Vec<(u32, u32)>,
     pub width: usize,
@@ -72,6 +77,13 @@ impl WarmStart {
             ),
         ]
         .into_iter()
+        .chain(config.init_optimizer.then(|| {
+            (
+                "optimizer",
+                old.optimizer.name().to_owned(),
+                config.optimizer.name().to_owned(),
+            )
+        }))
         .filter(|(_, found, expected)| found != expected)
         .map(|(key, found, expected)| format!("`{key}`: found {found} there, expected {expected}"))
         .collect();
@@ -100,35 +112,66 @@ impl WarmStart {
         let core = run.shape()?.core_rows() as u32;
         let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
         relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
-        let mut rows = |table, pairs| run.matched(&mut checkpoint, table, pairs);
+        let columns: &[Column] = match config.init_optimizer {
+            true => &[Column::Values, Column::First, Column::Second],
+            false => &[Column::Values],
+        };
+        let mut rows = Vec::new();
+        for (table, pairs) in [
+            (TableName::Entities, entity_pairs),
+            (TableName::Relations, relation_pairs),
+        ] {
+            for &column in columns {
+                rows.extend(run.matched(&mut checkpoint, (table, column), &pairs)?);
+            }
+        }
+        // Adam's moments are told from their start by the number of updates.
+        let counts = config.init_optimizer && config.optimizer == OptimizerKind::Adam;
         Ok(WarmStart {
-            rows: [
-                rows(TableName::Entities, entity_pairs)?,
-                rows(TableName::Relations, relation_pairs)?,
-            ],
+            rows,
             from: from.to_owned(),
             epoch: checkpoint.epoch,
             entities,
             relations,
+            updates: if counts { checkpoint.state.updates } else { 0 },
         })
     }
 
     /// Writes the rows that are taken over into new tables, wherever their shards keep them. Other
-    /// rows, and the optimizer's state, stay as they are.
+    /// rows, and an optimizer's state that is not taken over, stay as they are.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn apply(&self, server: &ParameterServer) -> Result<(), RunError> {
         for matched in self.rows.iter().filter(|rows| !rows.pairs.is_empty()) {
             let width = matched.width;
-            let mut values = server.read(matched.table, Column::Values)?;
+            let mut values = server.read(matched.table, matched.column)?;
             for &(new, old) in &matched.pairs {
                 let old = &matched.values[old as usize * width..][..width];
                 values[new as usize * width..][..width].copy_from_slice(old);
             }
-            server.write(matched.table, Column::Values, &values)?;
+            server.write(matched.table, matched.column, &values)?;
         }
         Ok(())
+    }
+    /// Takes what the start brings into a trainer whose tables it was applied to: validates them, so that
+    /// the start can be the best, and writes that as the checkpoint of epoch 0. The MRR, if there is
+    /// something to validate and the observer did not stop it.
+    ///
+    /// # Errors
+    /// If the device fails or the disk refuses.
+    pub fn begin(
+        &self,
+        run: &Run,
+        trainer: &mut Trainer,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<f64>, RunError> {
+        trainer.state.updates = self.updates;
+        let mrr = trainer.validate_start(observer)?;
+        if mrr.is_some() {
+            run.save(&trainer.server, &trainer.state)?;
+        }
+        Ok(mrr)
     }
 }
 
@@ -150,32 +193,40 @@ impl fmt::Display for WarmStart {
 }
 
 impl Run {
-    /// The values of a table, checked against the run's own shape.
+    /// A column of a table, checked against the run's own shape; `None` for one that its optimizer does
+    /// not keep.
     fn matched(
         &self,
         checkpoint: &mut Checkpoint<TrainState>,
-        table: TableName,
-        pairs: Vec<(u32, u32)>,
-    ) -> Result<Matched, RunError> {
+        (table, column): (TableName, Column),
+        pairs: &[(u32, u32)],
+    ) -> Result<Option<Matched>, RunError> {
         let shape = self.shape()?;
-        let found = checkpoint.table(table.name())?;
-        let (rows, width) = (shape.rows(table), shape.width(table));
+        let name = column_name(table, column);
+        if column != Column::Values && !checkpoint.names().any(|kept| kept == name) {
+            return Ok(None);
+        }
+        let found = checkpoint.table(&name)?;
+        let rows = shape.rows(table);
+        let width = match column {
+            Column::Values => shape.width(table),
+            // As wide as the optimizer makes it.
+            _ => found.width,
+        };
         if (found.rows, found.width) != (rows, width) {
             let reason = format!(
-                "table {} of epoch {} is {} × {}, expected {rows} × {width}",
-                table.name(),
-                checkpoint.epoch,
-                found.rows,
-                found.width
+                "table {name} of epoch {} is {} × {}, expected {rows} × {width}",
+                checkpoint.epoch, found.rows, found.width
             );
             return Err(self.damaged("checkpoints", reason));
         }
-        Ok(Matched {
+        Ok(Some(Matched {
             table,
-            pairs,
+            column,
+            pairs: pairs.to_vec(),
             width,
             values: found.data,
-        })
+        }))
     }
 }
 

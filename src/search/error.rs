@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
-use crate::dataset::DatasetError;
-use crate::run::RunError;
+use crate::dataset::GraphDigest;
+use crate::run::{LockError, RunError};
 
 /// What can be wrong with a space file.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +75,27 @@ pub enum SearchError {
         /// What is wrong with the first one.
         first: ConfigError,
     },
-    /// The graph cannot be loaded.
+    /// A graph without validation facts.
+    #[error("{dataset} has no valid facts, and trials are judged by them: hold some out")]
+    NothingToJudgeBy {
+        /// The graph's name.
+        dataset: String,
+    },
+    /// The graph is not the one that the search began with.
+    #[error("{graph} is not the graph that the search in {path} began with, it has changed: found {found}; expected {expected}; put the graph back, or begin another search with another --output", path = .path.display())]
+    GraphChanged {
+        /// The directory.
+        path: PathBuf,
+        /// The graph, as it was named.
+        graph: String,
+        /// What was found.
+        found: Box<GraphDigest>,
+        /// What the search began with.
+        expected: Box<GraphDigest>,
+    },
+    /// Another process goes on with the search.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    Lock(#[from] LockError),
     /// A directory without a search.
     #[error("{path} is not a search: it has no search.toml", path = .path.display())]
     NotASearch {

@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `space.toml`, `search.toml` | what was asked for |
+//! | `space.toml`, `search.toml` | what was asked for, and digests of the graph |
+//! | `.shardloom-lock` | the process that goes on with the search, while it does |
 //! | `trials/NNN/` | an ordinary [run directory](crate::run) for each trial that has begun |
 //! | `trials.jsonl`, `trials.tsv` | what is known of each trial |
 //! | `best.toml` | the configuration of the best one, in the end |

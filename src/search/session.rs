@@ -8,9 +8,9 @@ use super::watch::{Watch, Within};
 use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
 use crate::checkpoint::{self, aside};
 use crate::config::{Config, ConfigError};
-use crate::dataset::{Dataset, LoadOptions};
+use crate::dataset::Dataset;
 use crate::kernel::{Backend, KernelError};
-use crate::run::{Run, RunError, RunResult};
+use crate::run::{Lock, Run, RunError, RunResult, load_graph};
 
 /// Times that the program may end while a trial trains before the trial is taken for the reason.
 const CRASHES: u32 = 3;
@@ -29,6 +29,8 @@ pub struct Search {
     pub(super) trials: Vec<TrialRecord>,
     /// The device, and what there is to say about its choice.
     device: (String, Option<String>),
+    /// Held while this process goes on with the search.
+    lock: Option<Lock>,
 }
 
 /// The best trial of a search that has ended.
@@ -72,7 +74,10 @@ impl Search {
         {
             settings.set.push(format!("init_from={}", from.display()));
         }
+        let mut lock = None;
         if let Some((begun, other)) = Settings::read(directory)? {
+            lock = Some(Lock::take(directory)?);
+            settings.graph = begun.graph;
             let mut differences = settings.differences(&begun);
             if other != text {
                 differences.push(format!("its space.toml is not {origin}"));
@@ -88,8 +93,12 @@ impl Search {
                 path: directory.to_owned(),
             });
         }
-        let search = Search::new(directory, origin, text, settings)?;
+        let mut search = Search::new(directory, origin, text, settings)?;
         fs::create_dir_all(directory.join("trials")).map_err(SearchError::io("make", directory))?;
+        search.lock = match lock {
+            None => Some(Lock::take(directory)?),
+            taken => taken,
+        };
         search.settings.write(directory, text)?;
         search.write()?;
         Ok(search)
@@ -105,15 +114,20 @@ impl Search {
                 path: directory.to_owned(),
             });
         };
+        let lock = Lock::take(directory)?;
         let origin = directory.join("space.toml").display().to_string();
-        Search::new(directory, &origin, &text, settings)
+        let search = Search::new(directory, &origin, &text, settings)?;
+        Ok(Search {
+            lock: Some(lock),
+            ..search
+        })
     }
 
     fn new(
         directory: &Path,
         origin: &str,
         text: &str,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Result<Search, SearchError> {
         settings.check()?;
         let space = Space::parse(origin, text, &settings.set)?;
@@ -140,11 +154,24 @@ impl Search {
                 first,
             });
         }
-        let options = LoadOptions {
-            split: base.split,
-            ..LoadOptions::default()
-        };
-        let dataset = Dataset::load(&base.dataset, &options)?;
+        let dataset = load_graph(&base)?;
+        if dataset.valid.is_empty() {
+            return Err(SearchError::NothingToJudgeBy {
+                dataset: dataset.name,
+            });
+        }
+        let digest = dataset.digest();
+        match settings.graph {
+            Some(begun) if begun != digest => {
+                return Err(SearchError::GraphChanged {
+                    path: directory.to_owned(),
+                    graph: base.dataset,
+                    found: Box::new(digest),
+                    expected: Box::new(begun),
+                });
+            }
+            _ => settings.graph = Some(digest),
+        }
         // A device that does not open is not the trials' fault.
         let choice = base.device.parse().map_err(KernelError::from);
         let device = choice.and_then(Backend::open).map_err(RunError::from)?;
@@ -175,6 +202,7 @@ impl Search {
             dataset,
             trials,
             device,
+            lock: None,
         })
     }
 
@@ -294,9 +322,9 @@ impl Search {
             epochs: rungs[rung.min(rungs.len() - 1)].epochs,
         };
         let config = self.config(&job).map_err(RunError::from)?;
-        let (run, mut trainer) = self.open(config)?;
+        let (run, dataset, mut trainer) = self.open(config, &mut Within(watch))?;
         let device = self.device().to_owned();
-        let result = run.conclude(&self.dataset, &mut trainer, device, &mut Within(watch))?;
+        let result = run.conclude(&dataset, &mut trainer, device, &mut Within(watch))?;
         let Some(result) = result else {
             return Ok(None);
         };

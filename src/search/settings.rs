@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SearchError, Strategy};
 use crate::checkpoint::aside;
+use crate::dataset::GraphDigest;
 
 /// What a search is asked for, besides its space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Settings {
     pub seed: u64,
     /// Assignments `key=value` over the space's base.
     pub set: Vec<String>,
+    /// What the graph held when the search began; filled in by the search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphDigest>,
 }
 
 /// The name of a [`Strategy`].
@@ -46,6 +50,7 @@ impl Default for Settings {
             min_epochs: 1,
             seed: 0,
             set: Vec::new(),
+            graph: None,
         }
     }
 }
@@ -128,6 +133,7 @@ impl Settings {
                 min_epochs,
                 seed,
                 set,
+                graph: _,
             } = settings;
             let trials = if more { 0 } else { *trials };
             [

@@ -12,11 +12,14 @@ use crate::config::{Config, ConfigError, Layers, find_recipe};
 use crate::rng::{Purpose, stream};
 
 /// Keys that cannot be searched, and why.
-const FIXED: [(&str, &str); 8] = [
+const FIXED: [(&str, &str); 11] = [
     ("output", "every trial has a directory of its own"),
     ("dataset", "trials are compared on one graph"),
     ("init_from", "trials are compared from one start"),
     ("split", "trials are compared on one split"),
+    ("split_seed", "trials are compared on one split"),
+    ("split_cover", "trials are compared on one split"),
+    ("init_optimizer", "trials are compared from one start"),
     (
         "validate_facts",
         "trials are compared on the same validation facts",

@@ -6,9 +6,12 @@ use super::watch::{Watch, Within};
 use super::{Job, Search, SearchError};
 use crate::checkpoint;
 use crate::config::{Config, ConfigError};
+use crate::dataset::Dataset;
 use crate::kernel::{Backend, KernelError};
 use crate::run::{Recorder, Run, RunError, WarmStart};
-use crate::train::{Ending, TrainError, TrainState, Trainer, initializer, open_server, shape};
+use crate::train::{
+    Ending, Observer, TrainError, TrainState, Trainer, initializer, open_server, shape,
+};
 
 impl Search {
     /// The configuration of a trial on a rung.
@@ -51,6 +54,7 @@ impl Search {
             Err(
                 error @ (RunError::Io { .. }
                 | RunError::Occupied { .. }
+                | RunError::Lock(_)
                 | RunError::Train(TrainError::Save(_))),
             ) => Err(error.into()),
             Err(error) => Ok(Err(error.to_string())),
@@ -64,27 +68,34 @@ impl Search {
         reached: &mut Option<TrainState>,
     ) -> Result<Ending, RunError> {
         let config = self.config(job)?;
-        let (run, mut trainer) = self.open(config)?;
+        let (run, _, mut trainer) = self.open(config, &mut Within(watch))?;
         let mut recorder = Recorder::new(&run, &trainer.state, Within(watch))?;
         let ending = trainer.train(&mut recorder);
         *reached = Some(trainer.state);
         Ok(ending?)
     }
 
-    /// The run of a trial where it has come to, or a new one.
-    pub(super) fn open(&self, config: Config) -> Result<(Run, Trainer), RunError> {
+    /// The run of a trial where it has come to, or a new one, and the facts that it is about.
+    pub(super) fn open(
+        &self,
+        config: Config,
+        observer: &mut dyn Observer,
+    ) -> Result<(Run, Dataset, Trainer), RunError> {
         let path = config.output.clone().unwrap_or_default();
         let choice = config.device.parse().map_err(KernelError::from)?;
         let (backend, _) = Backend::open(choice)?;
         let dataset = &self.dataset;
         if path.exists() && !checkpoint::list(&path)?.is_empty() {
             let mut run = Run::open(&path)?;
+            run.lock()?;
+            // Its own, whose rows are in the order of its tables, whatever the order of lines is now.
+            let dataset = run.dataset()?;
             run.config = config;
             run.write_config()?;
             let (server, state) = run.resume(backend, None)?;
-            let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
             trainer.state = state;
-            return Ok((run, trainer));
+            return Ok((run, dataset, trainer));
         }
         if path.exists() {
             // The program was killed before it had anything to go on from.
@@ -100,11 +111,14 @@ impl Search {
             .transpose()?;
         let (shape, init) = (shape(&config, dataset)?, initializer(&config));
         let server = open_server(&config, backend, shape, &init)?;
-        if let Some(warm) = warm {
+        if let Some(warm) = &warm {
             warm.apply(&server)?;
         }
         let run = Run::create(config, dataset)?;
-        let trainer = Trainer::new(run.config.clone(), dataset, server)?;
-        Ok((run, trainer))
+        let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
+        if let Some(warm) = warm {
+            warm.begin(&run, &mut trainer, observer)?;
+        }
+        Ok((run, dataset.clone(), trainer))
     }
 }

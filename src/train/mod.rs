@@ -10,7 +10,9 @@ mod workers;
 
 pub use observer::{EpochRecord, Observer, Silent};
 pub use open::open_server;
-pub use setup::{Prepared, breakdown, filter, initializer, prepare, rule, shape, step_spec};
+pub use setup::{
+    Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
+};
 pub use state::TrainState;
 
 use std::time::Instant;
@@ -83,12 +85,13 @@ impl Trainer {
     /// A trainer at the start of its run.
     ///
     /// # Errors
-    /// If the configuration makes no sense.
+    /// If the configuration makes no sense, or waits for validations and there are no valid facts.
     pub fn new(
         config: Config,
         dataset: &Dataset,
         server: ParameterServer,
     ) -> Result<Trainer, TrainError> {
+        check_held_out(&config, dataset)?;
         let prepared = prepare(&config, dataset)?;
         let valid = setup::validation_facts(&config, dataset);
         Ok(Trainer {
@@ -105,6 +108,31 @@ impl Trainer {
     /// The filter over all splits and what else evaluation needs.
     pub fn prepared(&self) -> &Prepared {
         &self.prepared
+    }
+
+    /// Validates the tables before the first epoch, so that a start from another run is a candidate for
+    /// the best: its MRR. `None` where nothing is validated, or the observer stopped it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn validate_start(
+        &mut self,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<f64>, TrainError> {
+        if self.config.validate_every == 0 || self.valid.is_empty() {
+            return Ok(None);
+        }
+        let valid = std::mem::take(&mut self.valid);
+        let evaluation = self.evaluate(&valid, observer);
+        self.valid = valid;
+        let mrr = evaluation?.map(|evaluation| evaluation.both.mrr);
+        if let Some(mrr) = mrr {
+            self.state.validated(mrr);
+            self.config
+                .schedule()
+                .validated(&mut self.state.schedule, mrr);
+        }
+        Ok(mrr)
     }
 
     /// Trains from where the state stands to the end.

@@ -8,6 +8,7 @@ use crate::config::{Config, ConfigError, Init};
 use crate::dataset::{Dataset, FilterIndex, Triple};
 use crate::eval::Breakdown;
 use crate::kernel::StepSpec;
+use crate::optim::ScheduleKind;
 use crate::rng::{Purpose, stream};
 use crate::sampler::{Negatives, QueryRule, Sampler};
 use crate::server::{Initializer, Shape, Spread};
@@ -59,6 +60,28 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         breakdown: breakdown(dataset, &filter),
         filter,
     })
+}
+
+/// Checks that there are validation facts where something waits for validations.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] naming the key.
+pub fn check_held_out(config: &Config, dataset: &Dataset) -> Result<(), ConfigError> {
+    let key = match (config.patience, config.schedule) {
+        _ if !dataset.valid.is_empty() => return Ok(()),
+        (1.., _) => "patience",
+        (_, ScheduleKind::Plateau) => "schedule",
+        _ => return Ok(()),
+    };
+    let reason = match key {
+        "patience" => format!("{} counts validations", config.patience),
+        _ => "plateau waits for validations".to_owned(),
+    };
+    let reason = format!(
+        "{reason}, but {} has no valid facts: hold some out, or leave the key away",
+        dataset.name
+    );
+    Err(ConfigError::invalid(key, reason))
 }
 
 /// How queries are formed.

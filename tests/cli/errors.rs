@@ -36,7 +36,9 @@ fn missing_graphs() {
     let home = Home::new();
     says(&mistake(&home, "train --dataset nowhere"), &["\"nowhere\""]);
     says(&mistake(&home, "train --dataset umsl"), &["\"umls\""]);
-    home.write("half/train.tsv", "a\tr\tb\n");
+    for split in ["train", "test"] {
+        home.write(format!("half/{split}.tsv"), "a\tr\tb\n");
+    }
     says(&mistake(&home, "train --dataset half"), &["half", "valid"]);
     home.write("facts.tsv", "a\tr\tb\n");
     says(

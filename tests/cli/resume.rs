@@ -248,6 +248,41 @@ fn a_run_with_nothing_whole_says_so() {
 }
 
 #[test]
+fn a_run_is_written_to_by_one_process_at_a_time() {
+    let home = Home::with_ring();
+    let mut running = Running::start(&home, &long("--epochs 1000000 --output run"));
+    running.wait_for(|lines| lines.len() > 1);
+    let number = running.child.id().to_string();
+    for line in [
+        "train --resume run".to_owned(),
+        long("--epochs 1 --output run"),
+    ] {
+        let error = home.fails(&words(&line));
+        assert!(error.contains("in use by another process"), "{error}");
+        assert!(error.contains(&number), "{error}");
+    }
+    // Whoever only reads may.
+    home.ok(&words("eval run --device cpu"));
+    let epochs = home.metrics("run").len();
+    running.wait_for(|lines| lines.len() > epochs);
+    let (status, said) = running.end(libc::SIGKILL);
+    assert!(!status.success(), "{said}");
+    // A process that was killed holds nothing.
+    let lines = home.metrics("run");
+    let last = newest(&home) + 1;
+    home.ok(&words(&format!("train --resume run --epochs {last}")));
+    assert!(lines.len() as u32 <= last);
+    let epochs: Vec<_> = home
+        .metrics("run")
+        .iter()
+        .map(|l| l["epoch"].as_u64())
+        .collect();
+    let expected: Vec<_> = (1..=u64::from(last)).map(Some).collect();
+    assert_eq!(epochs, expected);
+    assert!(!home.names("run").contains(&".shardloom-lock".to_owned()));
+}
+
+#[test]
 fn shards_may_be_elsewhere_when_a_run_goes_on() {
     let home = Home::with_ring();
     home.train("run", "--shard-devices cpu=1GiB");

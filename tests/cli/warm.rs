@@ -1,5 +1,7 @@
 //! `shardloom train --init-from`: runs that start where another one has been.
 
+use std::collections::BTreeSet;
+
 use crate::home::{Home, texts, words};
 
 /// A home with a trained run `old`, and a larger ring's files in `wide`: all of the old names but
@@ -244,4 +246,129 @@ fn vectors_that_do_not_fit_are_refused_with_shapes_and_names() {
     let error = fails("--init-from nan.vec");
     assert!(error.contains("nan.vec: found NaN in row 0"), "{error}");
     assert!(!home.path("new").exists());
+}
+
+/// The lines of a run's held-out facts.
+fn lines(home: &Home, file: &str) -> BTreeSet<String> {
+    home.read(file).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_grown_graph_tests_on_nothing_that_the_old_run_learned() {
+    let home = Home::new();
+    let april = facts(0..50);
+    home.write("april.tsv", &april);
+    home.write("may.tsv", &(april.clone() + &facts(50..60)));
+    let line = "--split 0.8,0.1,0.1 --device cpu --dim 8 --epochs 2";
+    home.ok(&words(&format!(
+        "train --dataset april.tsv {line} --output old"
+    )));
+    let output = home.run(&words(&format!(
+        "train --dataset may.tsv {line} --init-from old --output new"
+    )));
+    let (_, said) = texts(&output);
+    assert!(output.status.success(), "{said}");
+    // A hundred facts, of which ten and ten are held out; twenty new ones, two and two.
+    assert!(
+        said.contains(
+            "learned 80 of these facts, which are trained on; 10 valid and 10 test facts stay \
+             held out; of 20 new facts, 2 are valid and 2 test facts"
+        ),
+        "{said}"
+    );
+    for split in ["valid", "test"] {
+        let [old, new] = ["old", "new"].map(|run| lines(&home, &format!("{run}/{split}.tsv")));
+        assert!(old.is_subset(&new) && new.len() == 12, "{old:?} {new:?}");
+        let april: BTreeSet<String> = april.lines().map(str::to_owned).collect();
+        assert!(new.difference(&old).all(|fact| !april.contains(fact)));
+    }
+    // Each run goes on without the one that it started from.
+    std::fs::remove_dir_all(home.path("old")).unwrap();
+    home.ok(&words("train --resume new --epochs 3"));
+}
+
+/// Two facts for each number: of a ring, and of its chords.
+fn facts(numbers: std::ops::Range<usize>) -> String {
+    let fact = |i: usize| format!("e{}\tnext\te{}\ne{0}\tskip\te{}\n", i, i + 1, i / 2);
+    numbers.map(fact).collect()
+}
+
+#[test]
+fn facts_that_were_learned_are_counted_where_a_graph_has_its_own_splits() {
+    let home = Home::with_ring();
+    home.train("old", "");
+    for (to, from) in [("train", "train"), ("valid", "test"), ("test", "train")] {
+        let text = home.read(format!("ring/{from}.tsv"));
+        home.write(format!("mixed/{to}.tsv"), &text);
+    }
+    let output = home.run(&words(
+        "train quick.toml --dataset mixed --init-from old --output new",
+    ));
+    let (_, said) = texts(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("warning: 0 valid and 168 test facts were learned by the run"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_start_is_validated_and_can_be_the_best() {
+    let home = Home::with_ring();
+    home.train("old", "--epochs 40 --set validate_every=5");
+    let best = home.json("old/result.json")["valid"]["mrr"].clone();
+    // Steps as long as these spoil what was learned.
+    let spoilt = "--init-from old --lr 5 --set optimizer=sgd --set validate_every=1";
+    let output = home.run(&words(&format!(
+        "train quick.toml --output new --epochs 2 {spoilt}"
+    )));
+    let (shown, said) = texts(&output);
+    assert!(output.status.success(), "{said}");
+    let mrr = best.as_f64().unwrap();
+    assert!(
+        said.contains(&format!("valid MRR {mrr:.4} at the start")),
+        "{said}"
+    );
+    assert!(
+        shown.contains("no epoch was better than the start"),
+        "{shown}"
+    );
+    let result = home.json("new/result.json");
+    assert_eq!(result["train"]["best_epoch"], 0);
+    assert!((result["valid"]["mrr"].as_f64().unwrap() - mrr).abs() < 1e-9);
+    let tests = |run: &str| home.json(format!("{run}/result.json"))["test"]["mrr"].as_f64();
+    assert!((tests("new").unwrap() - tests("old").unwrap()).abs() < 1e-9);
+    assert_eq!(home.metrics("new").len(), 2);
+    assert!(
+        home.names("new/checkpoints")
+            .contains(&"epoch-000000.json".to_owned())
+    );
+    // It is gone on with like any other run.
+    home.ok(&words("train --resume new --epochs 3"));
+    assert_eq!(home.json("new/result.json")["train"]["best_epoch"], 0);
+}
+
+#[test]
+fn the_state_of_the_optimizer_is_taken_over_on_request() {
+    let home = Home::with_ring();
+    for optimizer in ["adam", "adagrad"] {
+        let (old, whole) = (format!("old-{optimizer}"), format!("whole-{optimizer}"));
+        let way = format!("--set optimizer={optimizer} --set validate_every=0 --lr 0.1");
+        home.train(&old, &format!("{way} --epochs 3"));
+        let tables = |run: &str, more: &str| {
+            let line = format!("{way} --epochs 1 --init-from {old} {more}");
+            home.train(run, &line);
+            home.tables(run, 1)
+        };
+        let fresh = tables(&whole, "");
+        let kept = tables(&format!("kept-{optimizer}"), "--set init_optimizer=true");
+        assert!(fresh != kept, "{optimizer}");
+    }
+    let error = home.fails(&words(
+        "train quick.toml --init-from old-adam --set optimizer=sgd --set init_optimizer=true",
+    ));
+    assert!(
+        error.contains("`optimizer`: found adam there, expected sgd"),
+        "{error}"
+    );
 }

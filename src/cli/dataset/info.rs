@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::json;
 use shardloom::dataset::{
-    Cardinality, Dataset, InverseLeaks, LoadReport, RelationProfile, Split, relation_profiles,
+    Cardinality, Dataset, InverseLeaks, LoadReport, RelationProfile, Sharing, Split,
+    relation_profiles,
 };
 
 /// Everything `dataset info` tells.
@@ -13,6 +14,7 @@ pub(super) struct Info {
     report: LoadReport,
     relations: Vec<Relation>,
     leaks: InverseLeaks,
+    sharing: Option<Sharing>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +36,7 @@ impl Info {
             report: dataset.report(),
             relations: relations.collect(),
             leaks: dataset.inverse_leaks(),
+            sharing: dataset.sharing,
         }
     }
 
@@ -81,6 +84,7 @@ impl Info {
                 "test": serde_json::to_value(&self.report.test)?,
             },
             "weights": self.report.weights,
+            "sharing": self.sharing,
             "relation_profiles": serde_json::to_value(&self.relations)?,
             "inverse_relations": pairs.collect::<Vec<_>>(),
             "given_away": { "valid": self.leaks.valid, "test": self.leaks.test },
@@ -110,6 +114,9 @@ impl Info {
         );
         if let Some(weights) = &self.report.weights {
             text += &format!("{weights}\n");
+        }
+        for note in self.sharing.iter().flat_map(Sharing::notes) {
+            text += &format!("{note}\n");
         }
         text.push('\n');
         text += &table(

@@ -39,12 +39,16 @@ pub struct InfoArgs {
     /// like, weight, separated by tabs or commas, or .nt or .ttl for N-Triples and Turtle; plain
     /// or with .gz.
     dataset: String,
-    /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05.
+    /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05; 1,0,0 holds
+    /// nothing out.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
-    /// Shuffles a single file before it is split.
+    /// Another one shares a single file out otherwise: what `train` does with the same one.
     #[arg(long, default_value_t = 0, requires = "split")]
-    seed: u64,
+    split_seed: u64,
+    /// Whether every entity and relation of held-out facts must be in train.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, requires = "split")]
+    split_cover: bool,
     /// Print everything, every relation too, as JSON.
     #[arg(long)]
     json: bool,
@@ -94,7 +98,8 @@ pub fn run(command: DatasetCommand) -> Result<(), Box<dyn Error>> {
         DatasetCommand::Info(args) => {
             let options = LoadOptions {
                 split: args.split,
-                seed: args.seed,
+                split_seed: args.split_seed,
+                split_cover: args.split_cover,
             };
             let info = Info::new(&Dataset::load(&args.dataset, &options)?);
             if args.json {

@@ -109,6 +109,7 @@ impl Genealogy {
             weights: Vec::new(),
             valid,
             test,
+            sharing: None,
         })
     }
 }

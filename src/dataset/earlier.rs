@@ -1,0 +1,64 @@
+//! The facts of an earlier run, which training starts from, among those of a graph.
+
+use super::share::EarlierFacts;
+use super::{Dataset, Split, Triple, Vocabulary};
+
+/// The facts of an earlier run under the ids of another graph; those with names that it does not
+/// have are left out.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    /// Train, valid and test, each sorted and without copies.
+    splits: [Vec<Triple>; 3],
+}
+
+impl Earlier {
+    pub fn new(dataset: &Dataset, entities: &Vocabulary, relations: &Vocabulary) -> Self {
+        let ids = |old: &Vocabulary, new: &Vocabulary| -> Vec<Option<u32>> {
+            old.iter().map(|name| new.id(name)).collect()
+        };
+        let entities = ids(&dataset.entities, entities);
+        let relations = ids(&dataset.relations, relations);
+        let known = |fact: &Triple| {
+            Some(Triple {
+                head: entities[fact.head as usize]?,
+                relation: relations[fact.relation as usize]?,
+                tail: entities[fact.tail as usize]?,
+            })
+        };
+        let splits = Split::ALL.map(|split| {
+            let mut facts: Vec<_> = dataset.split(split).iter().filter_map(known).collect();
+            facts.sort_unstable();
+            facts.dedup();
+            facts
+        });
+        Self { splits }
+    }
+
+    /// Where the earlier run has a fact. What it learned counts as that, wherever else it stands.
+    pub fn side(&self, fact: Triple) -> Option<Split> {
+        let mut splits = Split::ALL.into_iter();
+        splits.find(|&split| self.splits[split as usize].binary_search(&fact).is_ok())
+    }
+
+    /// What a graph that has its own splits holds of the earlier run's facts.
+    pub fn compare(&self, dataset: &Dataset) -> EarlierFacts {
+        let mut found = EarlierFacts::default();
+        for split in Split::ALL {
+            let mut facts = dataset.split(split).to_vec();
+            facts.sort_unstable();
+            facts.dedup();
+            for fact in facts {
+                match (split, self.side(fact)) {
+                    (_, None) => found.new[split as usize] += 1,
+                    (Split::Train, Some(Split::Train)) => found.learned += 1,
+                    (Split::Valid, Some(Split::Train)) => found.given_away[0] += 1,
+                    (Split::Test, Some(Split::Train)) => found.given_away[1] += 1,
+                    (Split::Valid, Some(Split::Valid)) => found.valid += 1,
+                    (Split::Test, Some(Split::Test)) => found.test += 1,
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}
