@@ -25,8 +25,8 @@ pub struct Overlap {
 
 /// The rows of a run's best checkpoint, matched to a new run's by name.
 ///
-/// With `init_optimizer`, the optimizer's state of these rows is taken over, too; else it starts fresh,
-/// and so does everything else.
+/// With `init_optimizer`, and the same optimizer, its state of these rows is taken over, too; else it
+/// starts fresh, and so does everything else.
 #[derive(Debug)]
 pub struct WarmStart {
     /// The run that the rows come from.
@@ -37,6 +37,8 @@ pub struct WarmStart {
     pub entities: Overlap,
     /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
     pub relations: Overlap,
+    /// Whether the optimizer's state of these rows is taken over.
+    pub optimizer: bool,
     /// Updates that the optimizer has made, where its state is taken over and depends on them.
     pub updates: u64,
     /// For each column that is taken over: the new row, and the values of the old one.
@@ -74,13 +76,6 @@ impl WarmStart {
             ),
         ]
         .into_iter()
-        .chain(config.init_optimizer.then(|| {
-            (
-                "optimizer",
-                old.optimizer.name().to_owned(),
-                config.optimizer.name().to_owned(),
-            )
-        }))
         .filter(|(_, found, expected)| found != expected)
         .map(|(key, found, expected)| format!("`{key}`: found {found} there, expected {expected}"))
         .collect();
@@ -109,7 +104,9 @@ impl WarmStart {
         let core = run.shape()?.core_rows() as u32;
         let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
         relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
-        let columns: &[Column] = match config.init_optimizer {
+        // Another optimizer's state means something else.
+        let optimizer = config.init_optimizer && config.optimizer == run.config.optimizer;
+        let columns: &[Column] = match optimizer {
             true => &[Column::Values, Column::First, Column::Second],
             false => &[Column::Values],
         };
@@ -123,13 +120,14 @@ impl WarmStart {
             }
         }
         // Adam's moments are told from their start by the number of updates.
-        let counts = config.init_optimizer && config.optimizer == OptimizerKind::Adam;
+        let counts = optimizer && config.optimizer == OptimizerKind::Adam;
         Ok(WarmStart {
             rows,
             from: from.to_owned(),
             epoch: checkpoint.epoch,
             entities,
             relations,
+            optimizer,
             updates: if counts { checkpoint.state.updates } else { 0 },
         })
     }
@@ -179,7 +177,7 @@ impl fmt::Display for WarmStart {
         write!(
             f,
             "starting from {}, epoch {}: entities: {} kept, {} new, {} of the old ones unused; \
-             relations: {} kept, {} new, {} unused",
+             relations: {} kept, {} new, {} unused; the optimizer's state {}",
             self.from.display(),
             self.epoch,
             e.kept,
@@ -187,7 +185,11 @@ impl fmt::Display for WarmStart {
             e.unused,
             r.kept,
             r.new,
-            r.unused
+            r.unused,
+            match self.optimizer {
+                true => "kept",
+                false => "starts fresh",
+            }
         )
     }
 }
