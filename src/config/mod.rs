@@ -109,7 +109,7 @@ config! {
     /// Run to start from, or vectors: rows of the entities and relations that its best checkpoint knows
     /// by name are taken over, and a run's valid and test facts stay held out.
     init_from: Option<PathBuf> = None,
-    /// Whether the optimizer's state of these rows is taken over, too, from a run with the same optimizer.
+    /// Whether the optimizer's state of these rows is taken over, too, where it is the same optimizer.
     init_optimizer: bool = false,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,

@@ -39,7 +39,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::aside::{self, Aside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
@@ -390,7 +390,7 @@ impl Run {
     /// Writes a file of the run, whole or not at all.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.path.join(name);
-        crate::checkpoint::aside::write(&path, bytes).map_err(RunError::io("write", &path))
+        aside::write(&path, bytes).map_err(RunError::io("write", &path))
     }
 
     fn damaged(&self, name: &str, reason: String) -> RunError {
@@ -471,7 +471,10 @@ fn vacate(path: &Path) -> Result<(), RunError> {
     ];
     let known = |name: &&std::ffi::OsString| {
         let held_out = facts::HELD_OUT.iter().any(|(_, file)| *name == *file);
-        held_out || known.iter().any(|file| *name == *file)
+        // What a process that was killed was just writing.
+        let text = name.to_string_lossy();
+        let unfinished = text.starts_with(aside::PREFIX) && text.ends_with(aside::SUFFIX);
+        held_out || unfinished || known.iter().any(|file| *name == *file)
     };
     if others().next().is_none() {
         return Ok(());

@@ -137,9 +137,10 @@ pub(super) fn start(
     };
     Ok(WarmStart {
         from: from.to_owned(),
-        epoch: 0,
+        epoch: None,
         entities,
         relations,
+        optimizer: false,
         updates: 0,
         rows: vec![
             rows(

@@ -25,18 +25,20 @@ pub struct Overlap {
 
 /// The rows of a run's best checkpoint, matched to a new run's by name.
 ///
-/// With `init_optimizer`, the optimizer's state of these rows is taken over, too; else it starts fresh,
-/// and so does everything else.
+/// With `init_optimizer`, and the same optimizer, its state of these rows is taken over, too; else it
+/// starts fresh, and so does everything else.
 #[derive(Debug)]
 pub struct WarmStart {
     /// The run that the rows come from, or the vectors.
     pub from: PathBuf,
-    /// The epoch of its checkpoint; 0 for vectors, which have none.
-    pub epoch: u32,
+    /// The epoch of its checkpoint, if it is a run.
+    pub epoch: Option<u32>,
     /// Entities.
     pub entities: Overlap,
     /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
     pub relations: Overlap,
+    /// Whether the optimizer's state of these rows is taken over.
+    pub optimizer: bool,
     /// Updates that the optimizer has made, where its state is taken over and depends on them.
     pub updates: u64,
     /// For each column that is taken over: the new row, and the values of the old one.
@@ -77,13 +79,6 @@ impl WarmStart {
             ),
         ]
         .into_iter()
-        .chain(config.init_optimizer.then(|| {
-            (
-                "optimizer",
-                old.optimizer.name().to_owned(),
-                config.optimizer.name().to_owned(),
-            )
-        }))
         .filter(|(_, found, expected)| found != expected)
         .map(|(key, found, expected)| format!("`{key}`: found {found} there, expected {expected}"))
         .collect();
@@ -112,7 +107,9 @@ impl WarmStart {
         let core = run.shape()?.core_rows() as u32;
         let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
         relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
-        let columns: &[Column] = match config.init_optimizer {
+        // Another optimizer's state means something else.
+        let optimizer = config.init_optimizer && config.optimizer == run.config.optimizer;
+        let columns: &[Column] = match optimizer {
             true => &[Column::Values, Column::First, Column::Second],
             false => &[Column::Values],
         };
@@ -126,13 +123,14 @@ impl WarmStart {
             }
         }
         // Adam's moments are told from their start by the number of updates.
-        let counts = config.init_optimizer && config.optimizer == OptimizerKind::Adam;
+        let counts = optimizer && config.optimizer == OptimizerKind::Adam;
         Ok(WarmStart {
             rows,
             from: from.to_owned(),
-            epoch: checkpoint.epoch,
+            epoch: Some(checkpoint.epoch),
             entities,
             relations,
+            optimizer,
             updates: if counts { checkpoint.state.updates } else { 0 },
         })
     }
@@ -180,14 +178,23 @@ impl fmt::Display for WarmStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (e, r) = (self.entities, self.relations);
         match self.epoch {
-            0 => write!(f, "starting from the vectors in {}", self.from.display())?,
-            epoch => write!(f, "starting from {}, epoch {epoch}", self.from.display())?,
+            None => write!(f, "starting from the vectors in {}", self.from.display())?,
+            Some(epoch) => write!(f, "starting from {}, epoch {epoch}", self.from.display())?,
         }
         write!(
             f,
             ": entities: {} kept, {} new, {} of the old ones unused; \
-             relations: {} kept, {} new, {} unused",
-            e.kept, e.new, e.unused, r.kept, r.new, r.unused
+             relations: {} kept, {} new, {} unused; the optimizer's state {}",
+            e.kept,
+            e.new,
+            e.unused,
+            r.kept,
+            r.new,
+            r.unused,
+            match self.optimizer {
+                true => "kept",
+                false => "starts fresh",
+            }
         )
     }
 }

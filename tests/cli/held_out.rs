@@ -352,6 +352,7 @@ fn a_run_without_a_checkpoint_stands_in_nobodys_way() {
         error.contains("the same --output can be used again"),
         "{error}"
     );
+    home.write("bad/.metrics.jsonl.torn.partial", "{");
     home.write("bad/notes.txt", "mine");
     let error = home.fails(&words(&diverge));
     assert!(

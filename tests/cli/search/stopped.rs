@@ -102,3 +102,24 @@ fn a_trial_that_kills_the_program_is_given_up() {
         "{crashed}"
     );
 }
+
+#[test]
+fn a_search_is_gone_on_with_by_one_process_at_a_time() {
+    let home = long();
+    let child = start(&home);
+    let number = child.id().to_string();
+    wait(&home, "000", 1);
+    for line in [
+        "search --resume found",
+        &format!("{LONG} --output found"),
+        "train --resume found/trials/000 --epochs 61",
+    ] {
+        let error = home.fails(&words(line));
+        assert!(
+            error.contains("in use by another process") && error.contains(&number),
+            "{error}"
+        );
+    }
+    assert_eq!(end(child, libc::SIGKILL), None);
+    home.ok(&words("search --resume found"));
+}
