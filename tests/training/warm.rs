@@ -85,7 +85,7 @@ fn rows_are_taken_over_by_name_wherever_they_lie() {
                 ..config.clone()
             };
             let warm = WarmStart::open(&run.path, &config, &new).unwrap();
-            assert_eq!(warm.epoch, state.epoch);
+            assert_eq!(warm.epoch, Some(state.epoch));
             let fresh = server(&config, &new, &initializer(&config));
             let warmed = server(&config, &new, &initializer(&config));
             warm.apply(&warmed).unwrap();
