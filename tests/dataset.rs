@@ -29,6 +29,7 @@ fn load_split(path: &Path, split: [f64; 3], seed: u64) -> Result<Dataset, Datase
         &LoadOptions {
             split: Some(split),
             seed,
+            ..LoadOptions::default()
         },
     )
 }

@@ -106,6 +106,9 @@ pub fn announce(dataset: &Dataset, progress: &Progress) {
         valid.len(),
         test.len()
     ));
+    for sentence in dataset.reading.sentences() {
+        progress.say(&format!("note: {sentence}"));
+    }
     let report = dataset.report();
     if let Some(weights) = report.weights {
         progress.say(&weights.to_string());

@@ -12,6 +12,7 @@ use super::CommandResult;
 use super::common::RunArgs;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
+use super::reading::ReadArgs;
 
 /// Rank every fact of a split against all entities, both sides, filtered
 ///
@@ -33,11 +34,14 @@ pub struct EvalArgs {
     /// Print everything, by relation and class too, as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
 }
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
     let (mut run, server) = args.run.load()?;
+    args.reading.over(&mut run.config);
     if let Some(dataset) = args.dataset {
         run.config.dataset = dataset;
     }

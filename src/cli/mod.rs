@@ -9,6 +9,7 @@ mod export;
 mod interrupt;
 mod predict;
 mod progress;
+mod reading;
 mod recipes;
 mod search;
 mod train;

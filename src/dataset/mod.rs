@@ -6,20 +6,25 @@
 //! Every line is kept, as published results have it: repeated triples and entities unseen in
 //! training are counted in a [`LoadReport`], never dropped.
 //!
-//! Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
+//! Files are read in many [formats](ReadOptions), told by their content; what was taken for what is in
+//! [`Dataset::reading`]. Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
 //! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
 
 mod error;
 mod filter;
+mod format;
 mod genealogy;
 mod inverse;
-mod parse;
 mod power_law;
 mod profile;
 mod public;
+mod read;
+mod read_options;
+mod reading;
 mod report;
 mod source;
 mod split;
+mod unpack;
 mod vocabulary;
 mod write;
 
@@ -36,10 +41,15 @@ pub use inverse::{InverseLeaks, InversePair};
 pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
+pub use read_options::{
+    BlankNodes, Column, Columns, Heading, ParseColumnsError, Quotes, ReadOptions, Separator,
+};
+pub use reading::{FileReading, Reading};
 pub use report::{LoadReport, SplitReport, WeightReport};
 pub use split::{FractionsError, ParseSplitError, Split, parse_fractions};
 pub use vocabulary::Vocabulary;
 
+use read::{Job, OpenKeNames, Sink};
 use source::{Source, SourceFile};
 
 /// A fact: the ids of its head entity, its relation and its tail entity.
@@ -68,7 +78,7 @@ pub struct Triple {
 }
 
 /// A graph in three splits, with the names behind its ids.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     /// What to call it: its public name, or its file's name without extensions.
     pub name: String,
@@ -84,6 +94,31 @@ pub struct Dataset {
     pub valid: Vec<Triple>,
     /// What to judge the result by.
     pub test: Vec<Triple>,
+    /// How its files were read; nothing for a graph that was made.
+    pub reading: Reading,
+}
+
+/// Graphs are equal that have the same name, names and facts, however they were read.
+impl PartialEq for Dataset {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            entities,
+            relations,
+            train,
+            weights,
+            valid,
+            test,
+            reading: _,
+        } = self;
+        *name == other.name
+            && *entities == other.entities
+            && *relations == other.relations
+            && *train == other.train
+            && *weights == other.weights
+            && *valid == other.valid
+            && *test == other.test
+    }
 }
 
 /// How to load a dataset.
@@ -94,6 +129,21 @@ pub struct LoadOptions {
     /// Shuffles a single file before it is split. It changes no other dataset, so that runs with
     /// different seeds train on the same graph.
     pub seed: u64,
+    /// How its files are read.
+    pub reading: ReadOptions,
+}
+
+/// Whether a name stands for a built-in or a public graph, and not for a graph of one's own in the
+/// working directory, which comes first.
+pub fn is_known_name(spec: &str) -> bool {
+    let known = spec.eq_ignore_ascii_case(genealogy::NAME) || PublicDataset::find(spec).is_some();
+    known && !is_own(spec)
+}
+
+/// Whether a path holds a graph: a file, or a directory with files of splits.
+fn is_own(spec: &str) -> bool {
+    let path = Path::new(spec);
+    path.is_file() || source::has_splits(path)
 }
 
 impl Dataset {
@@ -102,10 +152,10 @@ impl Dataset {
     /// - `genealogy`, which the program generates, always the same;
     /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
     ///   earlier downloads, then downloaded, and checked against the published content;
-    /// - a directory, `.zip` or `.tar.gz` with train, valid and test files;
+    /// - a directory, `.zip` or `.tar` archive with train, valid and test files, or OpenKE's;
     /// - a single file, shared out by [`LoadOptions::split`].
     ///
-    /// A name wins over a file of the same name in the working directory: write `./umls` for that.
+    /// A graph in the working directory wins over a name; [`Dataset::reading`] says so.
     ///
     /// # Errors
     /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
@@ -114,31 +164,52 @@ impl Dataset {
         if let Some(fractions) = &options.split {
             split::check(fractions)?;
         }
+        let path = Path::new(spec);
+        let known =
+            spec.eq_ignore_ascii_case(genealogy::NAME) || PublicDataset::find(spec).is_some();
+        let clash = match (known, is_known_name(spec), path.exists()) {
+            (true, false, _) => Some(format!(
+                "{spec} is read from the working directory, not the known graph of that name, \
+                 which is read from any other directory"
+            )),
+            (true, true, true) => Some(format!(
+                "{spec} is the known graph of that name; what is called so in the working directory \
+                 has no train, valid or test files and is passed over"
+            )),
+            _ => None,
+        };
+        let mut dataset = Self::load_from(spec, path, options)?;
+        dataset.reading.notes.extend(clash);
+        Ok(dataset)
+    }
+
+    fn load_from(spec: &str, path: &Path, options: &LoadOptions) -> Result<Self, DatasetError> {
         let already_split = || {
             let dataset = spec.to_owned();
             Err(DatasetError::from(SourceError::AlreadySplit { dataset }))
         };
-        if spec.eq_ignore_ascii_case(genealogy::NAME) {
-            return match options.split {
-                Some(_) => already_split(),
-                None => Genealogy::default().generate(),
-            };
-        }
-        let (name, source) = if let Some(public) = PublicDataset::find(spec) {
-            let files = public.open(&public::Places::of_this_user())?;
-            (public.name.to_owned(), Source::Splits(files))
-        } else {
-            let path = Path::new(spec);
+        let (name, source) = if !is_known_name(spec) {
             if !path.exists() {
                 return Err(unknown(spec).into());
             }
             (source::name_of(path), source::open(path)?)
+        } else if let Some(public) = PublicDataset::find(spec) {
+            let files = public.open(&public::Places::of_this_user())?;
+            (public.name.to_owned(), Source::Splits(files))
+        } else {
+            return match options.split {
+                Some(_) => already_split(),
+                None => Genealogy::default().generate(),
+            };
         };
         match (source, &options.split) {
-            (Source::Splits(files), None) => Self::from_splits(name, &files),
-            (Source::Splits(_), Some(_)) => already_split(),
+            (Source::Splits(files), None) => Self::from_splits(name, &files, None, options),
+            (Source::OpenKe { names, splits }, None) => {
+                Self::from_splits(name, &splits, Some(&names), options)
+            }
+            (Source::Splits(_) | Source::OpenKe { .. }, Some(_)) => already_split(),
             (Source::Whole(file), Some(fractions)) => {
-                Self::from_whole(name, &file, fractions, options.seed)
+                Self::from_whole(name, &file, fractions, options)
             }
             (Source::Whole(file), None) => Err(SourceError::NeedsSplit { file: file.label }.into()),
         }
@@ -184,12 +255,38 @@ impl Dataset {
         FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
-    fn from_splits(name: String, files: &[SourceFile; 3]) -> Result<Self, DatasetError> {
-        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let mut read = |file| read(file, &mut entities, &mut relations);
-        let [train, valid, test] = files;
-        let ((train, weights), (valid, _), (test, _)) = (read(train)?, read(valid)?, read(test)?);
-        Self {
+    /// A graph of three files; `names` are those that OpenKE's files have numbers for.
+    fn from_splits(
+        name: String,
+        files: &[SourceFile; 3],
+        names: Option<&[SourceFile; 2]>,
+        options: &LoadOptions,
+    ) -> Result<Self, DatasetError> {
+        let names = names.map(|[entities, relations]| {
+            let read = |file: &SourceFile| {
+                let content = file.open().map_err(|error| file.unreadable(error))?;
+                OpenKeNames::read(&file.label, content).map_err(|fault| file.failed(fault))
+            };
+            Ok::<_, DatasetError>([read(entities)?, read(relations)?])
+        });
+        let names = names.transpose()?;
+        let mut parts = Parts::default();
+        let mut next = |split: Split| {
+            let file = &files[split as usize];
+            parts.read(file, Some(split), names.as_ref(), &options.reading)
+        };
+        let (train, weights) = next(Split::Train)?;
+        let ((valid, _), (test, _)) = (next(Split::Valid)?, next(Split::Test)?);
+        let Parts {
+            entities,
+            relations,
+            mut reading,
+        } = parts;
+        if let (Some([known, kinds]), Some(file)) = (&names, reading.files.last_mut()) {
+            let all = known.len() + kinds.len();
+            file.unused_names = all.saturating_sub(entities.len() + relations.len());
+        }
+        let mut dataset = Self {
             name,
             entities,
             relations,
@@ -197,18 +294,52 @@ impl Dataset {
             weights,
             valid,
             test,
+            reading,
+        };
+        dataset.note_order();
+        dataset.checked()
+    }
+
+    /// Notes columns that look as if they were in the order head, tail, relation: many relations,
+    /// most of which are entities too, and few tails.
+    fn note_order(&mut self) {
+        let mut is_tail = vec![false; self.entities.len()];
+        let splits = [&self.train[..], &self.valid, &self.test];
+        for triple in splits.into_iter().flatten() {
+            is_tail[triple.tail as usize] = true;
         }
-        .checked()
+        let tails = is_tail.iter().filter(|is_tail| **is_tail).count();
+        let relations = self.relations.len();
+        if relations <= 2 * tails {
+            return;
+        }
+        let both = self
+            .relations
+            .iter()
+            .filter(|name| self.entities.id(name).is_some());
+        if 3 * both.count() >= relations {
+            self.reading.notes.push(format!(
+                "{} has {relations} relations, many of them entities too, and {tails} tails: if its \
+                 columns are head, tail and relation, it is to be read with --columns 1,3,2",
+                self.name
+            ));
+        }
     }
 
     fn from_whole(
         name: String,
         file: &SourceFile,
         fractions: &[f64; 3],
-        seed: u64,
+        options: &LoadOptions,
     ) -> Result<Self, DatasetError> {
-        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let (mut triples, weights) = read(file, &mut entities, &mut relations)?;
+        let seed = options.seed;
+        let mut parts = Parts::default();
+        let (mut triples, weights) = parts.read(file, None, None, &options.reading)?;
+        let Parts {
+            entities,
+            relations,
+            reading,
+        } = parts;
         // The same facts are shared out alike, whatever the order of their lines.
         let (entity, relation) = (entities.alphabetical(), relations.alphabetical());
         let place = |t: &Triple| {
@@ -228,7 +359,7 @@ impl Dataset {
             let names = |facts: Vec<(Triple, f32)>| facts.into_iter().map(|(t, _)| t).collect();
             (train, weights, names(valid), names(test))
         };
-        Self {
+        let mut dataset = Self {
             name,
             entities,
             relations,
@@ -236,8 +367,10 @@ impl Dataset {
             weights,
             valid,
             test,
-        }
-        .checked()
+            reading,
+        };
+        dataset.note_order();
+        dataset.checked()
     }
 
     /// Itself, if there is something to train on and to rank.
@@ -298,26 +431,46 @@ impl Dataset {
     }
 }
 
-/// The triples of a file, and their weights if it has any.
-fn read(
-    file: &SourceFile,
-    entities: &mut Vocabulary,
-    relations: &mut Vocabulary,
-) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
-    let (mut triples, mut weights) = (Vec::new(), Vec::new());
-    let sink = |head: &str, relation: &str, tail: &str, weight| {
-        triples.push(Triple {
-            head: entities.intern(head),
-            relation: relations.intern(relation),
-            tail: entities.intern(tail),
-        });
-        weights.extend(weight);
-    };
-    let content = file.open().map_err(|error| file.unreadable(error))?;
-    match parse::parse(file.format, &file.label, content, sink) {
-        Ok(()) => Ok((triples, weights)),
-        Err(parse::Fault::Parse(error)) => Err(error.into()),
-        Err(parse::Fault::Read(error)) => Err(file.unreadable(error).into()),
+/// What the files of a graph have in common, while they are read.
+#[derive(Default)]
+struct Parts {
+    entities: Vocabulary,
+    relations: Vocabulary,
+    reading: Reading,
+}
+
+impl Parts {
+    /// The triples of a file, and their weights if it has any.
+    fn read(
+        &mut self,
+        file: &SourceFile,
+        split: Option<Split>,
+        numbered: Option<&[OpenKeNames; 2]>,
+        options: &ReadOptions,
+    ) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
+        let content = file.open().map_err(|error| file.unreadable(error))?;
+        let (label, skip) = (&file.label, options.skip_bad_lines);
+        let mut sink = Sink::new(label, &mut self.entities, &mut self.relations, skip);
+        let job = Job {
+            label,
+            name: &file.name,
+            split,
+            options,
+        };
+        let read = match numbered {
+            Some(names) => read::read_numbered(&job, content, names, &mut sink),
+            None => read::read(&job, content, &mut sink),
+        };
+        read.map_err(|fault| file.failed(fault))?;
+        let Sink {
+            triples,
+            weights,
+            mut told,
+            ..
+        } = sink;
+        told.facts = triples.len();
+        self.reading.files.push(told);
+        Ok((triples, weights))
     }
 }
 

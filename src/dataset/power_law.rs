@@ -19,7 +19,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use super::write::Splits;
-use super::{Dataset, DatasetError, Split, Triple, Vocabulary};
+use super::{Dataset, DatasetError, Reading, Split, Triple, Vocabulary};
 use crate::rng::{Purpose, Stream, stream};
 
 /// What it is called.
@@ -137,6 +137,7 @@ impl PowerLaw {
             weights: Vec::new(),
             valid: split(Split::Valid),
             test: split(Split::Test),
+            reading: Reading::default(),
         })
     }
 

@@ -207,6 +207,7 @@ impl Run {
     pub fn dataset(&self) -> Result<Dataset, RunError> {
         let options = LoadOptions {
             split: self.config.split,
+            reading: self.config.reading(),
             ..LoadOptions::default()
         };
         Ok(Dataset::load_with(

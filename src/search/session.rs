@@ -142,6 +142,7 @@ impl Search {
         }
         let options = LoadOptions {
             split: base.split,
+            reading: base.reading(),
             ..LoadOptions::default()
         };
         let dataset = Dataset::load(&base.dataset, &options)?;

@@ -7,6 +7,7 @@ mod export;
 mod help;
 mod home;
 mod query;
+mod reading;
 #[cfg(unix)]
 mod resume;
 mod search;

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::json;
 use shardloom::dataset::{
-    Cardinality, Dataset, InverseLeaks, LoadReport, RelationProfile, Split, relation_profiles,
+    Cardinality, Dataset, InverseLeaks, LoadReport, Reading, RelationProfile, Split,
+    relation_profiles,
 };
 
 /// Everything `dataset info` tells.
@@ -13,6 +14,7 @@ pub(super) struct Info {
     report: LoadReport,
     relations: Vec<Relation>,
     leaks: InverseLeaks,
+    reading: Reading,
 }
 
 #[derive(Serialize)]
@@ -34,6 +36,7 @@ impl Info {
             report: dataset.report(),
             relations: relations.collect(),
             leaks: dataset.inverse_leaks(),
+            reading: dataset.reading.clone(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Info {
             "inverse_relations": pairs.collect::<Vec<_>>(),
             "given_away": { "valid": self.leaks.valid, "test": self.leaks.test },
             "warnings": self.warnings(),
+            "reading": self.reading,
         }))
     }
 
@@ -110,6 +114,9 @@ impl Info {
         );
         if let Some(weights) = &self.report.weights {
             text += &format!("{weights}\n");
+        }
+        for sentence in self.reading.sentences() {
+            text += &format!("note: {sentence}\n");
         }
         text.push('\n');
         text += &table(
