@@ -147,7 +147,6 @@ fn generate(args: &GenerateArgs) -> Result<String, Box<dyn Error>> {
             let families = Genealogy {
                 people: args.people,
                 seed: args.seed,
-                reading: args.reading.options(),
             };
             let dataset = families.generate()?;
             dataset.write_tsv(&args.output)?;
