@@ -135,6 +135,9 @@ pub fn announce(dataset: &Dataset, progress: &Progress) {
         valid.len(),
         test.len()
     ));
+    for sentence in dataset.reading.sentences() {
+        progress.say(&format!("note: {sentence}"));
+    }
     if let Some(sharing) = &dataset.sharing {
         for note in sharing.notes() {
             progress.say(&note);

@@ -16,6 +16,7 @@ use super::common::{CandidateArgs, RunArgs, look_up};
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 use super::ranked::Ranked;
+use super::reading::ReadArgs;
 
 /// Rank every fact of a split against all entities, both sides, filtered
 ///
@@ -58,11 +59,14 @@ pub struct EvalArgs {
     /// Print everything, by relation and class too, as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
 }
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
-    let (run, server) = args.run.load()?;
+    let (mut run, server) = args.run.load()?;
+    args.reading.over(&mut run.config);
     if let Some(positives) = &args.classify.positives {
         return classify::run(&run, &server, (positives, &args.classify), args.json);
     }

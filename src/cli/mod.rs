@@ -12,6 +12,7 @@ mod interrupt;
 mod predict;
 mod progress;
 mod ranked;
+mod reading;
 mod recipes;
 mod search;
 mod train;

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
-use shardloom::dataset::{Dataset, DatasetError, PublicError, SourceError, Split, parse_fractions};
+use shardloom::dataset::{
+    Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
+};
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
@@ -17,6 +19,7 @@ use super::common::{announce, open_backend, places, shown};
 use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
+use super::reading::ReadArgs;
 
 /// Train embeddings of a knowledge graph
 ///
@@ -117,7 +120,7 @@ pub struct TrainArgs {
         "config", "split", "split_seed", "recipe", "model", "dim", "batch_size", "lr", "negatives",
         "objective", "shards", "init_from", "seed", "output", "set", "workers", "update_mode", "staleness",
         "staleness_policy",
-    ])]
+    ], conflicts_with_all = ReadArgs::ALL)]
     resume: Option<PathBuf>,
     /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
     #[arg(long, value_name = "EPOCH", requires = "resume")]
@@ -128,6 +131,8 @@ pub struct TrainArgs {
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
 }
 
 /// Runs the command.
@@ -279,6 +284,8 @@ impl TrainArgs {
             let dataset = flags.get("dataset").and_then(|d| d.as_str());
             let dataset = dataset.unwrap_or("genealogy");
             let names = [dataset, &format!("{dataset}-complex-n3")];
+            // A graph of one's own has no recipe, whatever its name.
+            let alone = alone && is_known_name(dataset);
             let recipe = RECIPES.iter().find(|r| alone && names.contains(&r.name));
             recipe.inspect(|r| progress.say(&format!("using the recipe {}", r.name)))
         };
@@ -350,6 +357,7 @@ impl TrainArgs {
                 layers.set(&format!("--{}", key.replace('_', "-")), key, value)?;
             }
         }
+        self.reading.layer(&mut layers)?;
         for assignment in &self.set {
             layers.assignment(assignment)?;
         }

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{LoadOptions, PublicDataset};
+use crate::dataset::{
+    BlankNodes, Columns, Heading, LoadOptions, Quotes, ReadOptions, Separator, is_known_name,
+};
 use crate::kernel::{Dtype, Products};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
@@ -90,6 +92,27 @@ config! {
     /// Whether every entity and relation of the valid and test facts of a single file must be in train,
     /// which moves facts to train that alone show one.
     split_cover: bool = true,
+    /// Columns of head, relation, tail and, if there is one, weight, by name or by number from 1, as in
+    /// "1,3,2"; unset: as the heading has them, else in that order.
+    columns: Option<Columns> = None,
+    /// Whether the first row of delimited text is a heading: auto (if its names are well known), yes or
+    /// no.
+    heading: Heading = Heading::Auto,
+    /// What separates fields of delimited text: auto, tab, comma, semicolon or blank.
+    separator: Separator = Separator::Auto,
+    /// Whether fields of delimited text may stand in double quotes: auto (where commas or semicolons
+    /// separate them, or all of the first line are), yes or no.
+    quotes: Quotes = Quotes::Auto,
+    /// Leave out lines of delimited text that begin with #.
+    comments: bool = false,
+    /// RDF: the IRI that relative ones resolve against.
+    base: Option<String> = None,
+    /// RDF: keep facts whose tail is a literal.
+    literals: bool = true,
+    /// RDF: how far labels of blank nodes reach: file, or graph (through train, valid and test).
+    blank_nodes: BlankNodes = BlankNodes::File,
+    /// Leave out lines that do not fit, and count them, instead of refusing the file.
+    skip_bad_lines: bool = false,
     /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
     /// tucker.
     model: String = "complex".to_owned(),
@@ -284,6 +307,22 @@ impl Config {
             split: self.split,
             split_seed: self.split_seed,
             split_cover: self.split_cover,
+            reading: self.reading(),
+        }
+    }
+
+    /// How the files of the graph are read.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions {
+            columns: self.columns.clone(),
+            heading: self.heading,
+            separator: self.separator,
+            quotes: self.quotes,
+            comments: self.comments,
+            base: self.base.clone(),
+            literals: self.literals,
+            blank_nodes: self.blank_nodes,
+            skip_bad_lines: self.skip_bad_lines,
         }
     }
 
@@ -308,8 +347,9 @@ impl Config {
 
     /// Makes paths absolute, so that a run finds its graph again from any directory.
     pub fn anchor(&mut self) {
-        let named = self.dataset == "genealogy" || PublicDataset::find(&self.dataset).is_some();
-        if !named && let Ok(absolute) = Path::new(&self.dataset).canonicalize() {
+        if !is_known_name(&self.dataset)
+            && let Ok(absolute) = Path::new(&self.dataset).canonicalize()
+        {
             self.dataset = absolute.display().to_string();
         }
         if let Some(Ok(absolute)) = self.init_from.as_ref().map(|path| path.canonicalize()) {

@@ -108,7 +108,7 @@ pub enum ParseError {
         /// What stands there.
         found: String,
         /// What should stand there.
-        expected: &'static str,
+        expected: String,
     },
     /// Bytes that are not UTF-8.
     #[error("{file}:{line}: found a byte sequence that is not UTF-8, expected UTF-8 text")]
@@ -118,7 +118,7 @@ pub enum ParseError {
         /// The line, counted from 1.
         line: u64,
     },
-    /// N-Triples or Turtle that its grammar refuses.
+    /// RDF that its grammar refuses.
     #[error("{file}:{line}: {message}; expected {format}")]
     Rdf {
         /// The file, with its archive if it lies in one.
@@ -127,8 +127,18 @@ pub enum ParseError {
         line: u64,
         /// The parser's complaint.
         message: String,
-        /// The format the file's extension promises.
-        format: &'static str,
+        /// The format that was expected, and how to get past what was found.
+        format: String,
+    },
+    /// A base that relative IRIs cannot resolve against.
+    #[error(
+        "found {found:?} as the base IRI ({reason}), expected an absolute one, such as http://example.org/"
+    )]
+    Base {
+        /// What was given.
+        found: String,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -164,13 +174,44 @@ pub enum SourceError {
     },
     /// A directory or archive lacks one of the three files.
     #[error(
-        "{place} has no {split} file: expected {split}.txt, .tsv, .csv, .nt or .ttl, plain or with .gz"
+        "{place} has no {split} file: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed"
     )]
     MissingSplit {
         /// The directory or archive.
         place: String,
         /// The split whose file is missing.
         split: Split,
+    },
+    /// A directory or archive of OpenKE's lacks one of its files.
+    #[error(
+        "{place} has files of OpenKE but no {name}; OpenKE's graphs have entity2id.txt, relation2id.txt, train2id.txt, valid2id.txt and test2id.txt"
+    )]
+    MissingOpenKe {
+        /// The directory or archive.
+        place: String,
+        /// The file that is missing.
+        name: &'static str,
+    },
+    /// A file of no kind that is read.
+    #[error(
+        "{file}: found {found}, expected one of these kinds: {}",
+        super::format::KINDS
+    )]
+    UnknownKind {
+        /// The file.
+        file: String,
+        /// What it is, as far as that is known.
+        found: String,
+    },
+    /// A format that this build leaves out.
+    #[error(
+        "{file} is {format}, which this build does not read; build it with --features parquet, or write the graph as delimited text"
+    )]
+    NotBuilt {
+        /// The file.
+        file: String,
+        /// The format.
+        format: &'static str,
     },
     /// Two files claim to be the same split.
     #[error("{place} has two {split} files, {first} and {second}; keep one")]
@@ -179,6 +220,18 @@ pub enum SourceError {
         place: String,
         /// The split claimed twice.
         split: Split,
+        /// The one found first.
+        first: String,
+        /// The one found next.
+        second: String,
+    },
+    /// Two files of an archive are the same one of OpenKE's.
+    #[error("{place} has two files {name}, {first} and {second}; keep one")]
+    AmbiguousOpenKe {
+        /// The directory or archive.
+        place: String,
+        /// The name that both have.
+        name: &'static str,
         /// The one found first.
         first: String,
         /// The one found next.

@@ -189,7 +189,7 @@ fn links(dataset: &Dataset) -> Vec<Link> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Vocabulary;
+    use super::super::{Reading, Vocabulary};
     use super::*;
 
     const PARENT: u32 = 0;
@@ -228,6 +228,7 @@ mod tests {
             valid: vec![moved(0, CHILD), triple(5, LIKES, 9)],
             test: vec![moved(1, CHILD), triple(41, SPOUSE, 1), triple(2, SPOUSE, 3)],
             sharing: None,
+            reading: Reading::default(),
         };
         let leaks = dataset.inverse_leaks();
         let found: Vec<_> = leaks

@@ -6,7 +6,8 @@
 //! Every line is kept, as published results have it: repeated triples and entities unseen in
 //! training are counted in a [`LoadReport`], never dropped.
 //!
-//! Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
+//! Files are read in many [formats](ReadOptions), told by their content; what was taken for what is in
+//! [`Dataset::reading`]. Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
 //! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
 
 mod candidates;
@@ -14,16 +15,20 @@ mod digest;
 mod earlier;
 mod error;
 mod filter;
+mod format;
 mod genealogy;
 mod inverse;
-mod parse;
 mod power_law;
 mod profile;
 mod public;
+mod read;
+mod read_options;
+mod reading;
 mod report;
 mod share;
 mod source;
 mod split;
+mod unpack;
 mod unsplit;
 mod vocabulary;
 mod write;
@@ -44,6 +49,10 @@ pub use inverse::{InverseLeaks, InversePair};
 pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
 pub use public::{PUBLIC_DATASETS, PublicDataset};
+pub use read_options::{
+    BlankNodes, Column, Columns, Heading, ParseColumnsError, Quotes, ReadOptions, Separator,
+};
+pub use reading::{FileReading, Reading};
 pub use report::{LoadReport, SplitReport, WeightReport};
 pub use share::{EarlierFacts, Sharing};
 pub use split::{FractionsError, ParseSplitError, Split, parse_fractions};
@@ -51,6 +60,7 @@ pub use unsplit::{LoadedFacts, Unknown};
 pub use vocabulary::Vocabulary;
 
 use earlier::Earlier;
+use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};
 
@@ -80,7 +90,7 @@ pub struct Triple {
 }
 
 /// A graph in three splits, with the names behind its ids.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     /// What to call it: its public name, or its file's name without extensions.
     pub name: String,
@@ -98,6 +108,33 @@ pub struct Dataset {
     pub test: Vec<Triple>,
     /// How it came by its splits, where that is worth knowing.
     pub sharing: Option<Sharing>,
+    /// How its files were read; nothing for a graph that was made.
+    pub reading: Reading,
+}
+
+/// Graphs are equal that have the same name, names and facts, however they were read.
+impl PartialEq for Dataset {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            entities,
+            relations,
+            train,
+            weights,
+            valid,
+            test,
+            sharing,
+            reading: _,
+        } = self;
+        *name == other.name
+            && *entities == other.entities
+            && *relations == other.relations
+            && *train == other.train
+            && *weights == other.weights
+            && *valid == other.valid
+            && *test == other.test
+            && *sharing == other.sharing
+    }
 }
 
 /// How to load a dataset.
@@ -112,6 +149,8 @@ pub struct LoadOptions {
     /// Whether every entity and relation of valid and test facts must be in train, where a single
     /// file is shared out.
     pub split_cover: bool,
+    /// How its files are read.
+    pub reading: ReadOptions,
 }
 
 impl Default for LoadOptions {
@@ -120,8 +159,22 @@ impl Default for LoadOptions {
             split: None,
             split_seed: 0,
             split_cover: true,
+            reading: ReadOptions::default(),
         }
     }
+}
+
+/// Whether a name stands for a built-in or a public graph, and not for a graph of one's own in the
+/// working directory, which comes first.
+pub fn is_known_name(spec: &str) -> bool {
+    let known = spec.eq_ignore_ascii_case(genealogy::NAME) || PublicDataset::find(spec).is_some();
+    known && !is_own(spec)
+}
+
+/// Whether a path holds a graph: a file, or a directory with files of splits.
+fn is_own(spec: &str) -> bool {
+    let path = Path::new(spec);
+    path.is_file() || source::has_splits(path)
 }
 
 impl Dataset {
@@ -130,11 +183,11 @@ impl Dataset {
     /// - `genealogy`, which the program generates, always the same;
     /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
     ///   earlier downloads, then downloaded, and checked against the published content;
-    /// - a directory, `.zip` or `.tar.gz` with train, valid and test files, or with a train file
-    ///   alone, to train on all facts;
+    /// - a directory, `.zip` or `.tar` archive with train, valid and test files, or OpenKE's; or with
+    ///   a train file alone, to train on all facts;
     /// - a single file, shared out by [`LoadOptions::split`].
     ///
-    /// A name wins over a file of the same name in the working directory: write `./umls` for that.
+    /// A graph in the working directory wins over a name; [`Dataset::reading`] says so.
     ///
     /// # Errors
     /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
@@ -158,22 +211,26 @@ impl Dataset {
         if let Some(fractions) = &options.split {
             split::check(fractions)?;
         }
-        match (Opened::new(spec)?, options.split) {
-            (Opened::Splits { .. } | Opened::Genealogy, Some(_)) => {
+        let Opened { name, kind, clash } = Opened::new(spec)?;
+        let reading = &options.reading;
+        let mut dataset = match (kind, options.split) {
+            (Kind::Whole(file), Some(fractions)) => {
+                Self::from_whole(name, &file, fractions, options, earlier)?
+            }
+            (Kind::Whole(file), None) => {
+                return Err(SourceError::NeedsSplit { file: file.label }.into());
+            }
+            (_, Some(_)) => {
                 let dataset = spec.to_owned();
-                Err(SourceError::AlreadySplit { dataset }.into())
+                return Err(SourceError::AlreadySplit { dataset }.into());
             }
-            (Opened::Whole { file, .. }, None) => {
-                Err(SourceError::NeedsSplit { file: file.label }.into())
+            (Kind::Genealogy, None) => Genealogy::default().generate()?.beside(earlier)?,
+            (Kind::Splits { names, files }, None) => {
+                Self::from_splits(name, &files, names.as_ref(), reading)?.beside(earlier)?
             }
-            (Opened::Whole { name, file }, Some(fractions)) => {
-                Self::from_whole(name, &file, fractions, options, earlier)
-            }
-            (Opened::Genealogy, None) => Genealogy::default().generate()?.beside(earlier),
-            (Opened::Splits { name, files }, None) => {
-                Self::from_splits(name, &files)?.beside(earlier)
-            }
-        }
+        };
+        dataset.reading.notes.extend(clash);
+        Ok(dataset)
     }
 
     /// Loads like [`load`](Self::load), but with the ids of the given vocabularies, such as those
@@ -220,16 +277,39 @@ impl Dataset {
         FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
-    fn from_splits(name: String, files: &SplitFiles) -> Result<Self, DatasetError> {
-        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let mut read = |file: &Option<SourceFile>| match file {
-            Some(file) => read(file, &mut entities, &mut relations),
+    /// A graph of three files; `names` are those that OpenKE's files have numbers for.
+    fn from_splits(
+        name: String,
+        files: &SplitFiles,
+        names: Option<&[SourceFile; 2]>,
+        options: &ReadOptions,
+    ) -> Result<Self, DatasetError> {
+        let names = names.map(|[entities, relations]| {
+            let read = |file: &SourceFile| {
+                let content = file.open().map_err(|error| file.unreadable(error))?;
+                OpenKeNames::read(&file.label, content).map_err(|fault| file.failed(fault))
+            };
+            Ok::<_, DatasetError>([read(entities)?, read(relations)?])
+        });
+        let names = names.transpose()?;
+        let mut parts = Parts::default();
+        let mut next = |split: Split| match &files[split as usize] {
+            Some(file) => parts.read(file, Some(split), names.as_ref(), options),
             None => Ok((Vec::new(), Vec::new())),
         };
-        let [train, valid, test] = files;
-        let ((train, weights), (valid, _), (test, _)) = (read(train)?, read(valid)?, read(test)?);
+        let (train, weights) = next(Split::Train)?;
+        let ((valid, _), (test, _)) = (next(Split::Valid)?, next(Split::Test)?);
+        let Parts {
+            entities,
+            relations,
+            mut reading,
+        } = parts;
+        if let (Some([known, kinds]), Some(file)) = (&names, reading.files.last_mut()) {
+            let all = known.len() + kinds.len();
+            file.unused_names = all.saturating_sub(entities.len() + relations.len());
+        }
         let asked = [true, files[1].is_some(), files[2].is_some()];
-        Self {
+        let mut dataset = Self {
             name,
             entities,
             relations,
@@ -238,8 +318,36 @@ impl Dataset {
             valid,
             test,
             sharing: None,
+            reading,
+        };
+        dataset.note_order();
+        dataset.checked(asked)
+    }
+
+    /// Notes columns that look as if they were in the order head, tail, relation: many relations,
+    /// most of which are entities too, and few tails.
+    fn note_order(&mut self) {
+        let mut is_tail = vec![false; self.entities.len()];
+        let splits = [&self.train[..], &self.valid, &self.test];
+        for triple in splits.into_iter().flatten() {
+            is_tail[triple.tail as usize] = true;
         }
-        .checked(asked)
+        let tails = is_tail.iter().filter(|is_tail| **is_tail).count();
+        let relations = self.relations.len();
+        if relations <= 2 * tails {
+            return;
+        }
+        let both = self
+            .relations
+            .iter()
+            .filter(|name| self.entities.id(name).is_some());
+        if 3 * both.count() >= relations {
+            self.reading.notes.push(format!(
+                "{} has {relations} relations, many of them entities too, and {tails} tails: if its \
+                 columns are head, tail and relation, it is to be read with --columns 1,3,2",
+                self.name
+            ));
+        }
     }
 
     fn from_whole(
@@ -249,8 +357,13 @@ impl Dataset {
         options: &LoadOptions,
         earlier: Option<&Self>,
     ) -> Result<Self, DatasetError> {
-        let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-        let (facts, weights) = read(file, &mut entities, &mut relations)?;
+        let mut parts = Parts::default();
+        let (facts, weights) = parts.read(file, None, None, &options.reading)?;
+        let Parts {
+            entities,
+            relations,
+            reading,
+        } = parts;
         let earlier = earlier.map(|earlier| Earlier::new(earlier, &entities, &relations));
         let shares = Shares {
             fractions,
@@ -259,7 +372,7 @@ impl Dataset {
             earlier: earlier.as_ref(),
         };
         let out = share::share_out(facts, weights, (&entities, &relations), &shares);
-        Self {
+        let mut dataset = Self {
             name,
             entities,
             relations,
@@ -268,8 +381,10 @@ impl Dataset {
             valid: out.valid,
             test: out.test,
             sharing: Some(out.report),
-        }
-        .checked(fractions.map(|fraction| fraction > 0.0))
+            reading,
+        };
+        dataset.note_order();
+        dataset.checked(fractions.map(|fraction| fraction > 0.0))
     }
 
     /// Itself, with what there is to say of it beside an earlier run's facts.
@@ -312,56 +427,113 @@ impl Dataset {
 }
 
 /// What a dataset's name or path stands for, before it is read.
-enum Opened {
+struct Opened {
+    name: String,
+    kind: Kind,
+    /// What else has that name.
+    clash: Option<String>,
+}
+
+enum Kind {
     Genealogy,
-    Whole { name: String, file: SourceFile },
-    Splits { name: String, files: SplitFiles },
+    Whole(SourceFile),
+    Splits {
+        /// The names that OpenKE's files have numbers for.
+        names: Option<[SourceFile; 2]>,
+        files: SplitFiles,
+    },
 }
 
 impl Opened {
     fn new(spec: &str) -> Result<Self, DatasetError> {
-        if spec.eq_ignore_ascii_case(genealogy::NAME) {
-            return Ok(Self::Genealogy);
-        }
-        if let Some(public) = PublicDataset::find(spec) {
-            let files = public.open(&public::Places::of_this_user())?;
-            return Ok(Self::Splits {
+        let path = Path::new(spec);
+        let public = PublicDataset::find(spec);
+        let known = spec.eq_ignore_ascii_case(genealogy::NAME) || public.is_some();
+        let clash = match (known, is_known_name(spec), path.exists()) {
+            (true, false, _) => Some(format!(
+                "{spec} is read from the working directory, not the known graph of that name, \
+                 which is read from any other directory"
+            )),
+            (true, true, true) => Some(format!(
+                "{spec} is the known graph of that name; what is called so in the working directory \
+                 has no train, valid or test files and is passed over"
+            )),
+            _ => None,
+        };
+        if is_known_name(spec) {
+            let Some(public) = public else {
+                return Ok(Self {
+                    name: genealogy::NAME.to_owned(),
+                    kind: Kind::Genealogy,
+                    clash,
+                });
+            };
+            let files = public.open(&public::Places::of_this_user())?.map(Some);
+            return Ok(Self {
                 name: public.name.to_owned(),
-                files: files.map(Some),
+                kind: Kind::Splits { names: None, files },
+                clash,
             });
         }
-        let path = Path::new(spec);
         if !path.exists() {
             return Err(unknown(spec).into());
         }
-        let name = source::name_of(path);
-        Ok(match source::open(path)? {
-            Source::Whole(file) => Self::Whole { name, file },
-            Source::Splits(files) => Self::Splits { name, files },
+        let kind = match source::open(path)? {
+            Source::Whole(file) => Kind::Whole(file),
+            Source::Splits(files) => Kind::Splits { names: None, files },
+            Source::OpenKe { names, splits } => Kind::Splits {
+                names: Some(names),
+                files: splits,
+            },
+        };
+        Ok(Self {
+            name: source::name_of(path),
+            kind,
+            clash,
         })
     }
 }
 
-/// The triples of a file, and their weights if it has any.
-fn read(
-    file: &SourceFile,
-    entities: &mut Vocabulary,
-    relations: &mut Vocabulary,
-) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
-    let (mut triples, mut weights) = (Vec::new(), Vec::new());
-    let sink = |head: &str, relation: &str, tail: &str, weight| {
-        triples.push(Triple {
-            head: entities.intern(head),
-            relation: relations.intern(relation),
-            tail: entities.intern(tail),
-        });
-        weights.extend(weight);
-    };
-    let content = file.open().map_err(|error| file.unreadable(error))?;
-    match parse::parse(file.format, &file.label, content, sink) {
-        Ok(()) => Ok((triples, weights)),
-        Err(parse::Fault::Parse(error)) => Err(error.into()),
-        Err(parse::Fault::Read(error)) => Err(file.unreadable(error).into()),
+/// What the files of a graph have in common, while they are read.
+#[derive(Default)]
+struct Parts {
+    entities: Vocabulary,
+    relations: Vocabulary,
+    reading: Reading,
+}
+
+impl Parts {
+    /// The triples of a file, and their weights if it has any.
+    fn read(
+        &mut self,
+        file: &SourceFile,
+        split: Option<Split>,
+        numbered: Option<&[OpenKeNames; 2]>,
+        options: &ReadOptions,
+    ) -> Result<(Vec<Triple>, Vec<f32>), DatasetError> {
+        let content = file.open().map_err(|error| file.unreadable(error))?;
+        let (label, skip) = (&file.label, options.skip_bad_lines);
+        let mut sink = Sink::new(label, &mut self.entities, &mut self.relations, skip);
+        let job = Job {
+            label,
+            name: &file.name,
+            split,
+            options,
+        };
+        let read = match numbered {
+            Some(names) => read::read_numbered(&job, content, names, &mut sink),
+            None => read::read(&job, content, &mut sink),
+        };
+        read.map_err(|fault| file.failed(fault))?;
+        let Sink {
+            triples,
+            weights,
+            mut told,
+            ..
+        } = sink;
+        told.facts = triples.len();
+        self.reading.files.push(told);
+        Ok((triples, weights))
     }
 }
 

@@ -19,7 +19,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use super::write::Splits;
-use super::{Dataset, DatasetError, Split, Triple, Vocabulary};
+use super::{Dataset, DatasetError, Reading, Split, Triple, Vocabulary};
 use crate::rng::{Purpose, Stream, stream};
 
 /// What it is called.
@@ -138,6 +138,7 @@ impl PowerLaw {
             valid: split(Split::Valid),
             test: split(Split::Test),
             sharing: None,
+            reading: Reading::default(),
         })
     }
 

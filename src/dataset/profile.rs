@@ -99,7 +99,7 @@ impl RelationProfile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Triple, Vocabulary};
+    use super::super::{Reading, Triple, Vocabulary};
     use super::*;
 
     #[test]
@@ -135,6 +135,7 @@ mod tests {
             valid: Vec::new(),
             test: Vec::new(),
             sharing: None,
+            reading: Reading::default(),
         };
         let profiles = relation_profiles(&dataset);
         let kinds: Vec<String> = profiles.iter().map(|p| p.cardinality.to_string()).collect();

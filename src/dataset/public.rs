@@ -181,7 +181,9 @@ impl PublicDataset {
                 let (place, split) = (place(), Split::Valid);
                 return Err(SourceError::MissingSplit { place, split }.into());
             }
-            Source::Whole(_) => return Err(SourceError::NeedsSplit { file: place() }.into()),
+            Source::Whole(_) | Source::OpenKe { .. } => {
+                return Err(SourceError::NeedsSplit { file: place() }.into());
+            }
         };
         for (file, expected) in files.iter().zip(self.sha256) {
             let found = digest(&file.read()?);

@@ -1,20 +1,21 @@
 //! Where the bytes come from: directories, archives, single files, plain or compressed.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
+use super::format::{Format, unpacked};
+use super::read::Fault;
+use super::unpack::{self, Content as Unpacked, unpack};
+use super::{DatasetError, SourceError, Split};
 
-use super::parse::Format;
-use super::{SourceError, Split};
-
-/// A file of triples.
+/// A file of triples, or of names.
 #[derive(Debug)]
 pub(super) struct SourceFile {
     /// Its path for messages; within an archive `archive:member`.
     pub label: String,
-    pub format: Format,
+    /// Its name in lower case, without what says how it is packed.
+    pub name: String,
     content: Content,
 }
 
@@ -27,49 +28,82 @@ enum Content {
     Memory(Vec<u8>),
 }
 
-/// The first bytes of gzip.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-
 /// What a path holds.
 #[derive(Debug)]
 pub(super) enum Source {
     Whole(SourceFile),
+    /// Train, valid and test; the last two may both be absent, where all facts are trained on.
     Splits(SplitFiles),
+    /// The same as OpenKE has them: by number.
+    OpenKe {
+        /// The names of entities and of relations.
+        names: [SourceFile; 2],
+        /// Train, valid and test, as in `Splits`.
+        splits: SplitFiles,
+    },
 }
 
 /// Train, valid and test; the last two may both be absent, where all facts are trained on.
 pub(super) type SplitFiles = [Option<SourceFile>; 3];
 
-/// Reads a directory, a `.zip`, `.tar.gz`, `.tgz` or `.tar` archive, or a single file.
+/// The ends of names of archives.
+const ARCHIVES: [&str; 10] = [
+    ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz",
+];
+
+/// Reads a directory, a `.zip` or a `.tar` archive, packed or not, or a single file.
 pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
     let name = file_name(path).to_lowercase();
     let extension = |known: &[&str]| known.iter().any(|end| name.ends_with(end));
     if path.is_dir() {
-        directory(path).map(Source::Splits)
-    } else if extension(&[".tar.gz", ".tgz", ".tar"]) {
-        tarball(path).map(Source::Splits)
-    } else if extension(&[".zip"]) {
-        zip_archive(path).map(Source::Splits)
-    } else {
-        // So that a file that cannot be read is told of before anything else.
-        File::open(path).map_err(io_error(path))?;
-        Ok(Source::Whole(SourceFile {
-            label: path.display().to_string(),
-            format: format_of(name.trim_end_matches(".gz")),
-            content: Content::Disk(path.to_owned()),
-        }))
+        return directory(path);
     }
+    // So that a file that cannot be read is told of before anything else.
+    let file = File::open(path).map_err(io_error(path))?;
+    if extension(&ARCHIVES) {
+        return tarball(path);
+    }
+    if extension(&[".zip"]) {
+        return zip_archive(path);
+    }
+    let whole = SourceFile {
+        label: path.display().to_string(),
+        name: unpacked(&name),
+        content: Content::Disk(path.to_owned()),
+    };
+    // Archives are told by their content, too. Damage is told when the file is read.
+    let start = unpack(file).and_then(|content| unpack::peek(content, 512));
+    match start {
+        Ok((start, _)) if start.starts_with(b"PK\x03\x04") => zip_archive(path),
+        Ok((start, _)) if start.get(257..262) == Some(b"ustar") => tarball(path),
+        _ => Ok(Source::Whole(whole)),
+    }
+}
+
+/// Whether a directory has a file that is named as that of a split.
+pub(super) fn has_splits(path: &Path) -> bool {
+    let names = fs::read_dir(path).into_iter().flatten().flatten();
+    names.into_iter().any(|entry| {
+        let path = entry.path();
+        let name = file_name(&path);
+        recognise(name).is_some() || OPEN_KE.contains(&unpacked(name).as_str())
+    })
 }
 
 /// The dataset's name: the last part of its path, without extensions that say how it is packed.
 pub(super) fn name_of(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = file_name(&full);
-    const PACKED: [&str; 10] = [
-        ".gz", ".tgz", ".zip", ".tar", ".txt", ".tsv", ".csv", ".nt", ".ttl", "",
+    let packed = [
+        ".gz", ".zst", ".xz", ".bz2", ".tgz", ".tzst", ".txz", ".tbz2", ".tbz", ".zip", ".tar",
     ];
-    for extension in PACKED {
+    for extension in packed {
         name = name.strip_suffix(extension).unwrap_or(name);
+    }
+    if let Some((stem, extension)) = name.rsplit_once('.')
+        && Format::of_extension(&extension.to_lowercase()).is_some()
+    {
+        name = stem;
     }
     if name.is_empty() {
         path.display().to_string()
@@ -79,26 +113,12 @@ pub(super) fn name_of(path: &Path) -> String {
 }
 
 impl SourceFile {
-    /// The content from its start, unpacked if it is gzip, which is known by its first bytes.
-    pub fn open(&self) -> io::Result<Box<dyn BufRead + '_>> {
-        let mut bytes: Box<dyn BufRead> = match &self.content {
-            Content::Disk(path) => Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)),
-            Content::Memory(bytes) => Box::new(&bytes[..]),
-        };
-        let mut first = Vec::new();
-        bytes
-            .by_ref()
-            .take(GZIP.len() as u64)
-            .read_to_end(&mut first)?;
-        let gzip = first == GZIP;
-        let bytes = Cursor::new(first).chain(bytes);
-        Ok(match gzip {
-            true => Box::new(BufReader::with_capacity(
-                1 << 16,
-                MultiGzDecoder::new(bytes),
-            )),
-            false => Box::new(bytes),
-        })
+    /// The content from its start, unpacked.
+    pub fn open(&self) -> io::Result<Unpacked<'_>> {
+        match &self.content {
+            Content::Disk(path) => unpack(File::open(path)?),
+            Content::Memory(bytes) => unpack(&bytes[..]),
+        }
     }
 
     /// All of the content at once.
@@ -111,6 +131,15 @@ impl SourceFile {
         Ok(bytes)
     }
 
+    /// Why reading it failed.
+    pub fn failed(&self, fault: Fault) -> DatasetError {
+        match fault {
+            Fault::Parse(error) => error.into(),
+            Fault::Source(error) => error.into(),
+            Fault::Read(error) => self.unreadable(error).into(),
+        }
+    }
+
     /// Why it could not be read to the end.
     pub fn unreadable(&self, error: io::Error) -> SourceError {
         match &self.content {
@@ -121,86 +150,119 @@ impl SourceFile {
     }
 }
 
+/// The names of OpenKE's files: entities, relations, train, valid and test.
+const OPEN_KE: [&str; 5] = [
+    "entity2id.txt",
+    "relation2id.txt",
+    "train2id.txt",
+    "valid2id.txt",
+    "test2id.txt",
+];
+
 /// The files found so far for train, valid and test.
 struct Found {
     place: String,
     files: [Option<SourceFile>; 3],
+    open_ke: [Option<SourceFile>; 5],
 }
 
 impl Found {
     fn new(place: &Path) -> Self {
         Self {
             place: place.display().to_string(),
-            files: [None, None, None],
+            files: Default::default(),
+            open_ke: Default::default(),
         }
     }
 
-    /// Takes a file if its name is that of a split.
+    /// Takes a file if its name is that of a split, or one of OpenKE's.
     fn offer(
         &mut self,
         name: &str,
         label: String,
         content: impl FnOnce() -> Result<Content, SourceError>,
     ) -> Result<(), SourceError> {
-        let Some((split, format)) = recognise(name) else {
-            return Ok(());
+        let bare = unpacked(name);
+        let open_ke = OPEN_KE.iter().position(|known| *known == bare);
+        let slot = match (recognise(name), open_ke) {
+            (Some(split), _) => &mut self.files[split as usize],
+            (None, Some(index)) => &mut self.open_ke[index],
+            (None, None) => return Ok(()),
         };
-        let place = &mut self.files[split as usize];
-        if let Some(first) = place {
-            return Err(SourceError::Ambiguous {
-                place: self.place.clone(),
-                split,
-                first: first.label.clone(),
-                second: label,
+        if let Some(first) = slot {
+            let place = self.place.clone();
+            return Err(match (recognise(name), open_ke) {
+                (None, Some(index)) => SourceError::AmbiguousOpenKe {
+                    place,
+                    name: OPEN_KE[index],
+                    first: first.label.clone(),
+                    second: label,
+                },
+                (split, _) => SourceError::Ambiguous {
+                    place,
+                    split: split.unwrap_or(Split::Train),
+                    first: last_part(&first.label).to_owned(),
+                    second: name.to_owned(),
+                },
             });
         }
-        *place = Some(SourceFile {
+        *slot = Some(SourceFile {
             label,
-            format,
+            name: bare,
             content: content()?,
         });
         Ok(())
     }
 
-    /// All three files, or train alone: one of the others alone is rather a misspelt name.
-    fn complete(self) -> Result<SplitFiles, SourceError> {
-        let there = Split::ALL.map(|split| self.files[split as usize].is_some());
-        let missing = Split::ALL.into_iter().find(|&split| !there[split as usize]);
-        match missing {
-            Some(split) if there != [true, false, false] => Err(SourceError::MissingSplit {
-                place: self.place,
-                split,
-            }),
-            _ => Ok(self.files),
+    /// All files, or train alone: one of the others alone is rather a misspelt name.
+    fn complete(self) -> Result<Source, SourceError> {
+        let place = self.place;
+        let by_name = self.files.iter().any(Option::is_some);
+        let numbered = self.open_ke.iter().any(Option::is_some);
+        if numbered && !by_name {
+            let [entities, relations, train, valid, test] = self.open_ke;
+            let missing = |name| SourceError::MissingOpenKe {
+                place: place.clone(),
+                name,
+            };
+            let names = [
+                entities.ok_or_else(|| missing(OPEN_KE[0]))?,
+                relations.ok_or_else(|| missing(OPEN_KE[1]))?,
+            ];
+            let splits = [train, valid, test];
+            return match absent(&splits) {
+                Some(split) => Err(missing(OPEN_KE[2 + split as usize])),
+                None => Ok(Source::OpenKe { names, splits }),
+            };
+        }
+        match absent(&self.files) {
+            Some(split) => Err(SourceError::MissingSplit { place, split }),
+            None => Ok(Source::Splits(self.files)),
         }
     }
 }
 
-/// The split and format that a file's name stands for, if it is a split's.
-fn recognise(name: &str) -> Option<(Split, Format)> {
-    let name = name.to_lowercase();
-    let (stem, extension) = name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?;
-    if !["txt", "tsv", "csv", "nt", "ttl"].contains(&extension) {
-        return None;
-    }
-    let split = match stem {
-        "train" => Split::Train,
-        "valid" | "validation" | "dev" => Split::Valid,
-        "test" => Split::Test,
-        _ => return None,
-    };
-    Some((split, format_of(&format!(".{extension}"))))
+/// The first split that should be there and is not.
+fn absent(files: &SplitFiles) -> Option<Split> {
+    let there = files.each_ref().map(Option::is_some);
+    let missing = Split::ALL.into_iter().find(|&split| !there[split as usize]);
+    missing.filter(|_| there != [true, false, false])
 }
 
-fn format_of(name: &str) -> Format {
-    match name.rsplit_once('.') {
-        Some((_, "nt")) => Format::NTriples,
-        Some((_, "ttl")) => Format::Turtle,
-        _ => Format::Text,
+/// The split that a file's name stands for, if it is a split's.
+fn recognise(name: &str) -> Option<Split> {
+    let name = unpacked(name);
+    let (stem, extension) = name.rsplit_once('.')?;
+    Format::of_extension(extension)?;
+    match stem {
+        "train" => Some(Split::Train),
+        "valid" | "validation" | "dev" => Some(Split::Valid),
+        "test" => Some(Split::Test),
+        _ => None,
     }
 }
 
-fn directory(path: &Path) -> Result<SplitFiles, SourceError> {
+fn directory(path: &Path) -> Result<Source, SourceError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
     let mut paths: Vec<_> = entries
         .map_err(io_error(path))?
@@ -219,16 +281,10 @@ fn directory(path: &Path) -> Result<SplitFiles, SourceError> {
     found.complete()
 }
 
-fn tarball(path: &Path) -> Result<SplitFiles, SourceError> {
-    let file = BufReader::new(File::open(path).map_err(io_error(path))?);
-    let gzip = !file_name(path).to_lowercase().ends_with(".tar");
-    let reader: Box<dyn Read> = if gzip {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
-    let mut archive = tar::Archive::new(reader);
+fn tarball(path: &Path) -> Result<Source, SourceError> {
     let damaged = |error| damaged(path.display().to_string(), error);
+    let file = File::open(path).map_err(io_error(path))?;
+    let mut archive = tar::Archive::new(unpack(file).map_err(damaged)?);
     let mut found = Found::new(path);
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -245,7 +301,7 @@ fn tarball(path: &Path) -> Result<SplitFiles, SourceError> {
     found.complete()
 }
 
-fn zip_archive(path: &Path) -> Result<SplitFiles, SourceError> {
+fn zip_archive(path: &Path) -> Result<Source, SourceError> {
     let file = BufReader::new(File::open(path).map_err(io_error(path))?);
     let damaged = |error| damaged(path.display().to_string(), error);
     let mut archive = zip::ZipArchive::new(file).map_err(|error| damaged(error.into()))?;
@@ -305,16 +361,11 @@ mod tests {
 
     #[test]
     fn recognises_the_names_of_splits() {
-        assert_eq!(recognise("train.txt"), Some((Split::Train, Format::Text)));
-        assert_eq!(recognise("Dev.TSV.gz"), Some((Split::Valid, Format::Text)));
-        assert_eq!(
-            recognise("validation.nt"),
-            Some((Split::Valid, Format::NTriples))
-        );
-        assert_eq!(
-            recognise("test.ttl.gz"),
-            Some((Split::Test, Format::Turtle))
-        );
+        assert_eq!(recognise("train.txt"), Some(Split::Train));
+        assert_eq!(recognise("Dev.TSV.gz"), Some(Split::Valid));
+        assert_eq!(recognise("validation.nt"), Some(Split::Valid));
+        assert_eq!(recognise("test.ttl.zst"), Some(Split::Test));
+        assert_eq!(recognise("test.parquet"), Some(Split::Test));
         for other in [
             "train",
             "train.gz",
@@ -334,5 +385,7 @@ mod tests {
         );
         assert_eq!(name_of(Path::new("no/such/family.v2.nt.gz")), "family.v2");
         assert_eq!(name_of(Path::new("no/such/wiki")), "wiki");
+        assert_eq!(name_of(Path::new("no/such/wiki.tar.zst")), "wiki");
+        assert_eq!(name_of(Path::new("no/such/wiki.ttl.xz")), "wiki");
     }
 }

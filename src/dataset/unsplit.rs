@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetError, Genealogy, LoadOptions, Opened, Split, Triple, Vocabulary, read,
+    Dataset, DatasetError, Genealogy, Kind, LoadOptions, Opened, Parts, Split, Triple, Vocabulary,
 };
 
 /// The facts that a name or path stands for, with names of their own.
@@ -57,13 +57,19 @@ impl Dataset {
     ///
     /// # Errors
     /// Those of [`load`](Self::load), but for those about sharing out.
-    pub fn load_facts(spec: &str, _options: &LoadOptions) -> Result<LoadedFacts, DatasetError> {
-        Ok(match Opened::new(spec)? {
-            Opened::Genealogy => LoadedFacts::Splits(Genealogy::default().generate()?),
-            Opened::Splits { name, files } => LoadedFacts::Splits(Self::from_splits(name, &files)?),
-            Opened::Whole { name, file } => {
-                let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
-                let (facts, weights) = read(&file, &mut entities, &mut relations)?;
+    pub fn load_facts(spec: &str, options: &LoadOptions) -> Result<LoadedFacts, DatasetError> {
+        let Opened { name, kind, .. } = Opened::new(spec)?;
+        Ok(match kind {
+            Kind::Genealogy => LoadedFacts::Splits(Genealogy::default().generate()?),
+            Kind::Splits { names, files } => LoadedFacts::Splits(Self::from_splits(
+                name,
+                &files,
+                names.as_ref(),
+                &options.reading,
+            )?),
+            Kind::Whole(file) => {
+                let mut parts = Parts::default();
+                let (facts, weights) = parts.read(&file, None, None, &options.reading)?;
                 if facts.is_empty() {
                     let split = Split::Test;
                     return Err(DatasetError::EmptySplit {
@@ -73,13 +79,14 @@ impl Dataset {
                 }
                 let dataset = Self {
                     name,
-                    entities,
-                    relations,
+                    entities: parts.entities,
+                    relations: parts.relations,
                     train: Arc::default(),
                     weights: Vec::new(),
                     valid: Vec::new(),
                     test: facts,
                     sharing: None,
+                    reading: parts.reading,
                 };
                 LoadedFacts::List { dataset, weights }
             }
@@ -185,6 +192,7 @@ mod tests {
             valid: vec![fact(0, 1, 2)],
             test: vec![fact(2, 0, 2)],
             sharing: None,
+            reading: Default::default(),
         };
         let (entities, relations) = (names(&["b", "c", "a"]), names(&["r"]));
         let (known, unknown) = dataset.clone().onto(&entities, &relations);

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::VocabularyError;
 
@@ -25,7 +27,13 @@ struct Names {
     ends: Vec<usize>,
     /// Open addressing with linear probing; a power of two, at most three quarters full.
     slots: Vec<Slot>,
-    hasher: RandomState,
+}
+
+/// The hash of a name in every vocabulary of this process. It differs from process to process, so
+/// that no file can be made to have all of its names in one place.
+pub(super) fn hash(name: &str) -> u32 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    xxh3_64_with_seed(name.as_bytes(), *SEED) as u32
 }
 
 #[derive(Clone, Copy)]
@@ -70,11 +78,15 @@ impl Vocabulary {
     /// # Panics
     /// Past 2³¹ names, which no machine of today holds.
     pub fn intern(&mut self, name: &str) -> u32 {
+        self.intern_hashed(name, hash(name))
+    }
+
+    /// The same, where the name's [`hash`] is known.
+    pub(super) fn intern_hashed(&mut self, name: &str, hash: u32) -> u32 {
         let names = Arc::make_mut(&mut self.names);
         if 3 * names.slots.len() < 4 * (names.ends.len() + 1) {
             names.grow();
         }
-        let hash = names.hash(name);
         match names.find(hash, name) {
             Ok(id) => id,
             Err(place) => {
@@ -87,12 +99,40 @@ impl Vocabulary {
         }
     }
 
+    /// Brings what finding names with these hashes reads into the processor's caches, all of it at
+    /// a time.
+    pub(super) fn touch(&self, hashes: &[u32]) {
+        let names = &*self.names;
+        let Some(mask) = names.slots.len().checked_sub(1) else {
+            return;
+        };
+        let ids = |hash: &u32| names.slots[*hash as usize & mask].id;
+        let ends = |id: u32| names.ends.get(id as usize).copied().unwrap_or(0);
+        let first = |end: usize| names.text.as_bytes().get(end.wrapping_sub(1));
+        // Each pass reads what does not depend on one another.
+        let passes = [
+            hashes.iter().map(ids).fold(0, |sum, id| sum ^ id as usize),
+            hashes
+                .iter()
+                .map(ids)
+                .map(ends)
+                .fold(0, |sum, end| sum ^ end),
+            hashes
+                .iter()
+                .map(ids)
+                .map(ends)
+                .map(first)
+                .fold(0, |sum, byte| sum ^ usize::from(byte.copied().unwrap_or(0))),
+        ];
+        std::hint::black_box(passes);
+    }
+
     /// The name's id, if it has one.
     pub fn id(&self, name: &str) -> Option<u32> {
         if self.is_empty() {
             return None;
         }
-        self.names.find(self.names.hash(name), name).ok()
+        self.names.find(hash(name), name).ok()
     }
 
     /// The name with this id.
@@ -168,10 +208,6 @@ impl Names {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.ends[id - 1] };
         &self.text[start..self.ends[id]]
-    }
-
-    fn hash(&self, name: &str) -> u32 {
-        self.hasher.hash_one(name) as u32
     }
 
     /// The name's id, or the slot where it belongs. The table must have a free slot.

@@ -143,6 +143,7 @@ impl Run {
             valid: next()?,
             test: next()?,
             sharing: None,
+            reading: Default::default(),
         };
         let found = dataset.digest();
         for (split, file) in [(Split::Train, TRAIN)].into_iter().chain(HELD_OUT) {
@@ -319,6 +320,7 @@ mod tests {
             valid: vec![fact(5, 1, 2), fact(3, 0, 3)],
             test: vec![fact(1, 1, 4)],
             sharing: None,
+            reading: Default::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::home::{Home, texts, words};
+use crate::home::{Home, words};
 
 fn trained() -> Home {
     let home = Home::with_ring();

@@ -10,6 +10,7 @@ mod held_out;
 mod help;
 mod home;
 mod query;
+mod reading;
 #[cfg(unix)]
 mod resume;
 mod search;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 use shardloom::dataset::{
-    Cardinality, Dataset, InverseLeaks, LoadReport, RelationProfile, Sharing, Split,
+    Cardinality, Dataset, InverseLeaks, LoadReport, Reading, RelationProfile, Sharing, Split,
     relation_profiles,
 };
 
@@ -15,6 +15,7 @@ pub(super) struct Info {
     relations: Vec<Relation>,
     leaks: InverseLeaks,
     sharing: Option<Sharing>,
+    reading: Reading,
 }
 
 #[derive(Serialize)]
@@ -36,7 +37,8 @@ impl Info {
             report: dataset.report(),
             relations: relations.collect(),
             leaks: dataset.inverse_leaks(),
-            sharing: dataset.sharing,
+            sharing: dataset.sharing.clone(),
+            reading: dataset.reading.clone(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Info {
             "inverse_relations": pairs.collect::<Vec<_>>(),
             "given_away": { "valid": self.leaks.valid, "test": self.leaks.test },
             "warnings": self.warnings(),
+            "reading": self.reading,
         }))
     }
 
@@ -114,6 +117,9 @@ impl Info {
         );
         if let Some(weights) = &self.report.weights {
             text += &format!("{weights}\n");
+        }
+        for sentence in self.reading.sentences() {
+            text += &format!("note: {sentence}\n");
         }
         for note in self.sharing.iter().flat_map(Sharing::notes) {
             text += &format!("{note}\n");

@@ -13,6 +13,7 @@ use shardloom::dataset::{
 };
 
 use self::info::Info;
+use super::reading::ReadArgs;
 
 /// Look at graphs, list the known ones, or generate one.
 #[derive(Debug, Subcommand)]
@@ -32,12 +33,18 @@ pub enum DatasetCommand {
 /// What `dataset info` takes.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// A known name, a directory, a .zip or .tar.gz, or a single file with --split.
+    /// A known name, a directory, an archive, or a single file with --split.
     ///
-    /// `shardloom dataset list` shows the names. A directory or archive holds train, valid (or
-    /// dev) and test files, named .txt, .tsv or .csv for lines of head, relation, tail and, if you
-    /// like, weight, separated by tabs or commas, or .nt or .ttl for N-Triples and Turtle; plain
-    /// or with .gz.
+    /// `shardloom dataset list` shows the names. A directory, .zip or .tar holds train, valid (or dev)
+    /// and test files, or OpenKE's. Files are told by their content and extension:
+    ///
+    /// .tsv, .csv, .txt: lines of head, relation, tail and, if you like, weight, separated by tabs,
+    /// commas, semicolons or blanks; a heading with well-known names is left out, and gives the order.
+    ///
+    /// .nt, .nq, .ttl, .trig, .n3, .rdf, .owl, .jsonld: RDF. .jsonl: an object for each fact, with
+    /// head, relation and tail, or the like. .obo: terms with is_a and relationship.
+    ///
+    /// All of them plain or packed as .gz, .zst, .xz or .bz2.
     dataset: String,
     /// The shares of train, valid and test in a single file, such as 0.9,0.05,0.05; 1,0,0 holds
     /// nothing out.
@@ -52,6 +59,8 @@ pub struct InfoArgs {
     /// Print everything, every relation too, as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
 }
 
 /// What `dataset generate` takes.
@@ -100,6 +109,7 @@ pub fn run(command: DatasetCommand) -> Result<(), Box<dyn Error>> {
                 split: args.split,
                 split_seed: args.split_seed,
                 split_cover: args.split_cover,
+                reading: args.reading.options(),
             };
             let info = Info::new(&Dataset::load(&args.dataset, &options)?);
             if args.json {

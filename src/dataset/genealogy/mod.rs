@@ -42,7 +42,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::{Dataset, DatasetError, Triple, Vocabulary};
+use super::{Dataset, DatasetError, Reading, Triple, Vocabulary};
 use bonds::{Bond, Kind, RELATIONS};
 use people::People;
 
@@ -110,6 +110,7 @@ impl Genealogy {
             valid,
             test,
             sharing: None,
+            reading: Reading::default(),
         })
     }
 }

@@ -148,6 +148,7 @@ fn dataset(out: &SharedOut, names: (&Vocabulary, &Vocabulary)) -> Dataset {
         valid: out.valid.clone(),
         test: out.test.clone(),
         sharing: None,
+        reading: Default::default(),
     }
 }
 

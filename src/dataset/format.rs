@@ -1,0 +1,274 @@
+//! What a file holds: told by its content where that is plain, else by its extension.
+
+use memchr::memchr;
+use oxrdfio::{JsonLdProfileSet, RdfFormat};
+
+use super::SourceError;
+
+/// How a file writes its facts down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// A row for each fact.
+    Delimited,
+    /// RDF in one of its syntaxes.
+    Rdf(RdfFormat),
+    /// An object for each fact, one a line.
+    JsonLines,
+    /// An ontology of the Open Biomedical Ontologies.
+    Obo,
+    Parquet,
+    /// Arrow IPC, as a file or as a stream.
+    Arrow,
+}
+
+/// The kinds of file that are read, for messages.
+pub(super) const KINDS: &str = "delimited text (.tsv, .csv, .txt), RDF (.nt, .ttl, .nq, .trig, .n3, .rdf, .owl, .jsonld), JSON \
+     lines (.jsonl), OBO (.obo), Parquet (.parquet) and Arrow (.arrow), plain or packed as .gz, .zst, \
+     .xz or .bz2";
+
+/// JSON-LD as any file writes it.
+const JSON_LD: RdfFormat = RdfFormat::JsonLd {
+    profile: JsonLdProfileSet::empty(),
+};
+
+/// The extensions that stand for how bytes are packed.
+const PACKED: [&str; 4] = [".gz", ".zst", ".xz", ".bz2"];
+
+/// A file's name in lower case, without the extension that says how it is packed.
+pub(super) fn unpacked(name: &str) -> String {
+    let name = name.to_lowercase();
+    let bare = PACKED.iter().find_map(|end| name.strip_suffix(end));
+    bare.unwrap_or(&name).to_owned()
+}
+
+impl Format {
+    /// The format that an extension stands for, in lower case and without its dot.
+    pub fn of_extension(extension: &str) -> Option<Format> {
+        Some(match extension {
+            "txt" | "tsv" | "csv" | "tab" => Format::Delimited,
+            "nt" | "ntriples" => Format::Rdf(RdfFormat::NTriples),
+            "ttl" | "turtle" => Format::Rdf(RdfFormat::Turtle),
+            "nq" | "nquads" => Format::Rdf(RdfFormat::NQuads),
+            "trig" => Format::Rdf(RdfFormat::TriG),
+            "n3" => Format::Rdf(RdfFormat::N3),
+            "rdf" | "owl" | "xml" | "rdfs" => Format::Rdf(RdfFormat::RdfXml),
+            "jsonld" | "json" => Format::Rdf(JSON_LD),
+            "jsonl" | "ndjson" => Format::JsonLines,
+            "obo" => Format::Obo,
+            "parquet" | "pq" => Format::Parquet,
+            "arrow" | "feather" | "ipc" | "arrows" => Format::Arrow,
+            _ => return None,
+        })
+    }
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Delimited => "delimited text",
+            Format::Rdf(format) => format.name(),
+            Format::JsonLines => "JSON lines",
+            Format::Obo => "OBO",
+            Format::Parquet => "Parquet",
+            Format::Arrow => "Arrow IPC",
+        }
+    }
+
+    /// The format of a file: `name` in lower case and unpacked, `start` the first bytes of its
+    /// content, unpacked.
+    ///
+    /// # Errors
+    /// If neither tells.
+    pub fn of(label: &str, name: &str, start: &[u8]) -> Result<Format, SourceError> {
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+        let named = extension.and_then(Format::of_extension);
+        let unknown = |found: &str| SourceError::UnknownKind {
+            file: label.to_owned(),
+            found: found.to_owned(),
+        };
+        if let Some(signed) = signature(start) {
+            return signed.map_err(unknown);
+        }
+        // Binary formats have signatures.
+        if matches!(named, Some(Format::Parquet | Format::Arrow)) {
+            if start.is_empty() {
+                return Ok(Format::Delimited);
+            }
+            return Err(unknown("content without its format's signature"));
+        }
+        if memchr(0, start).is_some() {
+            return Err(unknown("binary content"));
+        }
+        let text = Start::new(start);
+        match named {
+            // Ontologies end in .owl and .xml in several syntaxes.
+            Some(Format::Rdf(RdfFormat::RdfXml)) if !text.is_xml() => Ok(match text.guess() {
+                Some(Format::Rdf(other)) => Format::Rdf(other),
+                _ => Format::Rdf(RdfFormat::RdfXml),
+            }),
+            Some(format @ Format::Rdf(RdfFormat::JsonLd { .. })) if extension == Some("json") => {
+                Ok(match text.is_json_lines() {
+                    true => Format::JsonLines,
+                    false => format,
+                })
+            }
+            // RDF tools write N-Triples under that extension, too.
+            Some(Format::Delimited) if extension == Some("txt") && text.is_n_triples() => {
+                Ok(Format::Rdf(RdfFormat::NTriples))
+            }
+            Some(format) => Ok(format),
+            None => text.guess().ok_or_else(|| {
+                unknown("neither a known extension nor content that tells its kind")
+            }),
+        }
+    }
+}
+
+/// The format that the first bytes name, or what else they are the signature of.
+fn signature(start: &[u8]) -> Option<Result<Format, &'static str>> {
+    const KNOWN: [(&[u8], Result<Format, &str>); 12] = [
+        (b"PAR1", Ok(Format::Parquet)),
+        (b"ARROW1", Ok(Format::Arrow)),
+        // A stream begins with a marker and the length of its schema.
+        (b"\xff\xff\xff\xff", Ok(Format::Arrow)),
+        (b"\xff\xfe", Err("text in UTF-16, where UTF-8 is read")),
+        (b"\xfe\xff", Err("text in UTF-16, where UTF-8 is read")),
+        (b"7z\xbc\xaf\x27\x1c", Err("a 7z archive")),
+        (b"Rar!\x1a\x07", Err("a RAR archive")),
+        (b"\x04\x22\x4d\x18", Err("LZ4")),
+        (b"\x89HDF\r\n\x1a\n", Err("HDF5")),
+        (b"%PDF-", Err("a PDF")),
+        (b"SQLite format 3\0", Err("an SQLite database")),
+        (b"\x93NUMPY", Err("a NumPy array")),
+    ];
+    let found = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
+    found.map(|(_, format)| *format)
+}
+
+/// The first lines of a text.
+struct Start<'a> {
+    text: &'a str,
+    /// The first line with something in it, without blanks around it.
+    line: &'a str,
+}
+
+impl<'a> Start<'a> {
+    fn new(start: &'a [u8]) -> Self {
+        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+        // The last character may be cut off.
+        let text = match std::str::from_utf8(start) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        let line = text
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with('#'));
+        Start {
+            text,
+            line: line.unwrap_or_default(),
+        }
+    }
+
+    fn is_xml(&self) -> bool {
+        let start = self.text.trim_start();
+        start.starts_with("<?xml") || start.starts_with("<rdf:RDF") || start.starts_with("<!")
+    }
+
+    fn is_n_triples(&self) -> bool {
+        let subject = self.line.starts_with('<') || self.line.starts_with("_:");
+        let rest = self.line.split_once([' ', '\t']).map_or("", |(_, r)| r);
+        subject && rest.trim_start().starts_with('<') && self.line.ends_with('.') && !self.is_xml()
+    }
+
+    fn is_json_lines(&self) -> bool {
+        let object = serde_json::from_str::<serde_json::Map<_, _>>(self.line);
+        object.is_ok_and(|object| !object.keys().any(|key| key.starts_with('@')))
+    }
+
+    fn is_delimited(&self) -> bool {
+        const LOOKED_AT: usize = 20;
+        let lines = self.text.lines().filter(|line| !line.trim().is_empty());
+        let lines: Vec<&str> = lines.take(LOOKED_AT).collect();
+        ['\t', ','].iter().any(|separator| {
+            let count = |line: &&str| line.split(*separator).count();
+            let first = lines.first().map_or(0, count);
+            (3..=4).contains(&first) && lines.iter().all(|line| count(line) == first)
+        })
+    }
+
+    /// The format whose look the text has.
+    fn guess(&self) -> Option<Format> {
+        let keyword = |word: &str| {
+            let start = self.line.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        if self.is_xml() {
+            Some(Format::Rdf(RdfFormat::RdfXml))
+        } else if self.is_n_triples() {
+            let graphs = self.line.matches('<').count() > 3;
+            let format = [RdfFormat::NTriples, RdfFormat::NQuads][usize::from(graphs)];
+            Some(Format::Rdf(format))
+        } else if keyword("@prefix ") || keyword("@base ") || keyword("prefix ") {
+            Some(Format::Rdf(RdfFormat::Turtle))
+        } else if keyword("format-version:") || self.line == "[Term]" {
+            Some(Format::Obo)
+        } else if self.is_json_lines() {
+            Some(Format::JsonLines)
+        } else if self.line.starts_with(['{', '[']) && self.text.contains("\"@") {
+            Some(Format::Rdf(JSON_LD))
+        } else if self.is_delimited() {
+            Some(Format::Delimited)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, start: &str) -> Result<Format, String> {
+        Format::of("f", name, start.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn extensions_tell_and_content_tells_more() {
+        assert_eq!(of("a.tsv", "a\tr\tb"), Ok(Format::Delimited));
+        assert_eq!(of("a.txt", "a r b"), Ok(Format::Delimited));
+        let nt = "<e:a> <e:r> <e:b> .\n";
+        assert_eq!(of("a.txt", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
+        assert_eq!(of("a", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
+        let nq = "<e:a> <e:r> <e:b> <e:g> .\n";
+        assert_eq!(of("dump", nq), Ok(Format::Rdf(RdfFormat::NQuads)));
+        let ttl = "@prefix : <e:> .\n";
+        assert_eq!(of("a.owl", ttl), Ok(Format::Rdf(RdfFormat::Turtle)));
+        let xml = "<?xml version=\"1.0\"?>";
+        assert_eq!(of("a.owl", xml), Ok(Format::Rdf(RdfFormat::RdfXml)));
+        let line = "{\"h\": 1, \"r\": 2, \"t\": 3}\n";
+        assert_eq!(of("a.json", line), Ok(Format::JsonLines));
+        assert_eq!(of("a.json", "{\"@id\": \"e:a\"}"), Ok(Format::Rdf(JSON_LD)));
+        assert_eq!(of("a", "format-version: 1.2\n"), Ok(Format::Obo));
+        assert_eq!(of("a", "a,r,b\nb,r,c\n"), Ok(Format::Delimited));
+        assert_eq!(of("a.txt", "PAR1…"), Ok(Format::Parquet));
+    }
+
+    #[test]
+    fn what_is_of_no_known_kind_is_refused_with_the_list_of_kinds() {
+        for (name, start) in [
+            ("a.tsv", "a\tr\0\tb"),
+            ("a", "It was a dark and stormy night.\n"),
+            ("notes.md", "a, b\n\nc"),
+            ("a.parquet", "not so"),
+            ("a.txt", "%PDF-1.7"),
+            ("a.csv", "\u{89}HDF"),
+        ] {
+            match of(name, start) {
+                Err(error) => assert!(error.contains(".parquet"), "{error}"),
+                Ok(format) => assert_eq!((name, format), ("a.csv", Format::Delimited)),
+            }
+        }
+        let utf16 = Format::of("f", "a.csv", b"\xff\xfea\0,\0").unwrap_err();
+        assert!(utf16.to_string().contains("UTF-16"), "{utf16}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Parquet and Arrow IPC: a row for each fact. Such a file is in memory while it is read, since its
+//! directory stands at its end.
+
+use std::io::{Cursor, Read};
+
+use arrow::array::{Array, Float32Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::{FileReader, StreamReader};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::heading::{self, Places};
+use super::row::{Wrong, malformed};
+use super::sink::Sink;
+use super::{Fault, Job};
+use crate::dataset::format::Format;
+use crate::dataset::unpack::Content;
+use crate::dataset::{Column, SourceError};
+
+/// Batches of rows, whatever they are read from.
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+
+/// Reads Parquet or Arrow IPC.
+///
+/// # Errors
+/// Rows that are no facts, damage, and the reader's own.
+pub(super) fn read(
+    job: &Job,
+    format: Format,
+    mut content: Content<'_>,
+    sink: &mut Sink,
+) -> Result<(), Fault> {
+    let mut bytes = Vec::new();
+    content.read_to_end(&mut bytes)?;
+    let damaged = |reason: &dyn std::fmt::Display| SourceError::Damaged {
+        file: job.label.to_owned(),
+        reason: reason.to_string(),
+    };
+    let arrow = |error: ArrowError| Fault::from(damaged(&error));
+    let batches: Batches = if format == Format::Parquet {
+        let bytes = parquet::data_type::AsBytes::as_bytes(&bytes[..]).to_vec();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
+        let builder = builder.map_err(|error| Fault::from(damaged(&error)))?;
+        let reader = builder.build();
+        Box::new(reader.map_err(|error| Fault::from(damaged(&error)))?)
+    } else if bytes.starts_with(b"ARROW1") {
+        Box::new(FileReader::try_new(Cursor::new(bytes), None).map_err(arrow)?)
+    } else {
+        Box::new(StreamReader::try_new(Cursor::new(bytes), None).map_err(arrow)?)
+    };
+    let mut row = 0;
+    for batch in batches {
+        let batch = batch.map_err(arrow)?;
+        take(job, &batch, &mut row, sink)?;
+    }
+    Ok(())
+}
+
+/// The columns of facts.
+fn places(job: &Job, schema: &Schema) -> Result<Places, Wrong> {
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    let shown = || {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        format!("the columns {}", names.join(", "))
+    };
+    if let Some(columns) = &job.options.columns {
+        return heading::chosen(columns, &names).map_err(|missing| {
+            let expected = match missing {
+                Column::Name(name) => format!("one called {name:?}, as --columns asks for"),
+                Column::Number(n) => format!("at least {n} of them, as --columns asks for"),
+            };
+            (shown(), expected)
+        });
+    }
+    let usual = Places {
+        names: [0, 1, 2],
+        weight: (names.len() == 4).then_some(3),
+    };
+    let few = (3..=4).contains(&names.len()).then_some(usual);
+    heading::places(&names).or(few).ok_or_else(|| {
+        let expected = "head, relation and tail, or others that --columns names";
+        (shown(), expected.to_owned())
+    })
+}
+
+/// Takes the facts of a batch; `row` counts the rows of the file.
+fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Result<(), Fault> {
+    let wrong = |row: u64, wrong| malformed(job.label, row, wrong);
+    let places = places(job, &batch.schema()).map_err(|why| wrong(1, why))?;
+    let column = |at: usize, kind: &DataType| {
+        let column = batch.column(at);
+        cast(column, kind).map_err(|error| {
+            let name = batch.schema().field(at).name().clone();
+            let found = format!("the column {name:?} of {} ({error})", column.data_type());
+            wrong(1, (found, "text or numbers".to_owned()))
+        })
+    };
+    let [head, relation, tail] = places.names;
+    let columns = [
+        column(head, &DataType::Utf8)?,
+        column(relation, &DataType::Utf8)?,
+        column(tail, &DataType::Utf8)?,
+    ];
+    let text = |column: &dyn Array| column.as_any().downcast_ref::<StringArray>().cloned();
+    let [Some(heads), Some(relations), Some(tails)] = columns.map(|column| text(&*column)) else {
+        return Ok(());
+    };
+    let weights = places
+        .weight
+        .map(|at| column(at, &DataType::Float32))
+        .transpose()?;
+    let weights = weights.and_then(|w| w.as_any().downcast_ref::<Float32Array>().cloned());
+    for index in 0..batch.num_rows() {
+        *row += 1;
+        let name = |column: &StringArray| {
+            let name = column
+                .is_valid(index)
+                .then(|| column.value(index).to_owned());
+            name.filter(|name| !name.is_empty() && !name.contains('\n'))
+        };
+        let (Some(head), Some(relation), Some(tail)) =
+            (name(&heads), name(&relations), name(&tails))
+        else {
+            let found = "a row without a name, or with one of several lines".to_owned();
+            let expected = "a head, a relation and a tail".to_owned();
+            sink.fail(wrong(*row, (found, expected)))?;
+            continue;
+        };
+        let weight = weights.as_ref().map(|weights| weights.value(index));
+        let fits = |weight: f32| weight.is_finite() && weight >= 0.0;
+        let null = weights
+            .as_ref()
+            .is_some_and(|weights| weights.is_null(index));
+        if null || weight.is_some_and(|weight| !fits(weight)) {
+            let found = weight
+                .filter(|_| !null)
+                .map_or("no weight".to_owned(), |w| w.to_string());
+            let expected = "a weight: a finite number, 0 or more".to_owned();
+            sink.fail(wrong(*row, (found, expected)))?;
+            continue;
+        }
+        sink.push([&head, &relation, &tail], weight.map(|weight| weight + 0.0));
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! JSON lines: an object for each fact, its parts under well-known or chosen names.
+
+use memchr::memchr_iter;
+use serde_json::{Map, Value};
+
+use super::blocks::{self, Block, Cutter};
+use super::row::{Wrong, bare, is_empty, malformed};
+use super::sink::{Batch, Sink};
+use super::{Fault, Job, excerpt, heading};
+use crate::dataset::ParseError;
+use crate::dataset::read_options::{Column, Columns};
+use crate::dataset::unpack::Content;
+
+/// The keys of head, relation and tail, and of the weight if there is one.
+struct Keys {
+    names: [String; 3],
+    weight: Option<String>,
+}
+
+/// Reads JSON lines.
+///
+/// # Errors
+/// Lines that are no facts, and the reader's own.
+pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
+    let mut cutter = Cutter::new(content);
+    let mut keys = None;
+    while let Some(block) = cutter.next()? {
+        keys = first_keys(job, &block)?;
+        if keys.is_some() {
+            cutter.put_back(block);
+            break;
+        }
+    }
+    let Some(keys) = keys else {
+        return Ok(());
+    };
+    let parse = |block: Block| lines(job.label, &keys, block);
+    blocks::parse(&mut cutter, |_| false, parse, |batch| Ok(sink.take(batch)?))?;
+    Ok(())
+}
+
+/// The keys of the first object of a block.
+fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
+    let lines = block.bytes.split(|&byte| byte == b'\n');
+    let Some((line, number)) = lines.zip(block.line..).find(|(line, _)| !is_empty(line)) else {
+        return Ok(None);
+    };
+    let wrong = |wrong| malformed(job.label, number, wrong);
+    let object = object(line).map_err(wrong)?;
+    let found: Vec<&String> = object.keys().collect();
+    let places = match &job.options.columns {
+        Some(Columns { names, weight }) => {
+            let name = |column: &Column| match column {
+                Column::Name(name) => Ok(name.clone()),
+                Column::Number(number) => {
+                    let found = format!("column {number} for JSON lines");
+                    Err(wrong((found, "the names of their keys".to_owned())))
+                }
+            };
+            let [head, relation, tail] = names;
+            return Ok(Some(Keys {
+                names: [name(head)?, name(relation)?, name(tail)?],
+                weight: weight.as_ref().map(name).transpose()?,
+            }));
+        }
+        None => heading::places(&found),
+    };
+    let Some(places) = places else {
+        let found: Vec<&str> = found.iter().map(|key| key.as_str()).collect();
+        let found = format!("the keys {}", found.join(", "));
+        let expected = "head, relation and tail, or others that --columns names".to_owned();
+        return Err(wrong((found, expected)));
+    };
+    Ok(Some(Keys {
+        names: places.names.map(|at| found[at].clone()),
+        weight: places.weight.map(|at| found[at].clone()),
+    }))
+}
+
+/// The object that a line is.
+fn object(line: &[u8]) -> Result<Map<String, Value>, Wrong> {
+    serde_json::from_slice(line).map_err(|error| {
+        let found = format!("{} ({error})", excerpt(&String::from_utf8_lossy(line)));
+        (found, "an object of JSON".to_owned())
+    })
+}
+
+/// The facts of a block.
+fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
+    // Nothing stands in the text as it is.
+    let mut batch = Batch::of(0);
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
+    for (end, number) in ends.zip(block.line..) {
+        let line = &block.bytes[start..end];
+        start = (end + 1).min(block.bytes.len());
+        if is_empty(line) {
+            continue;
+        }
+        match object(line).and_then(|object| fact(&object, keys, line)) {
+            Ok((names, weight)) => {
+                let names = names.map(|name| batch.add(&name));
+                batch.facts.push(names);
+                batch.weights.extend(weight);
+            }
+            Err(wrong) => batch.fail(malformed(file, number, wrong)),
+        }
+    }
+    batch.with(String::new())
+}
+
+/// The fact that an object is.
+fn fact(
+    object: &Map<String, Value>,
+    keys: &Keys,
+    line: &[u8],
+) -> Result<([String; 3], Option<f32>), Wrong> {
+    let text = || {
+        let line = String::from_utf8_lossy(line);
+        excerpt(bare(&line))
+    };
+    let name = |key: &String| match object.get(key) {
+        Some(Value::String(name)) if !name.is_empty() && !name.contains('\n') => Ok(name.clone()),
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        Some(other) => Err((
+            format!("{other} as {key:?} of {}", text()),
+            "a name: text of one line, or a number".to_owned(),
+        )),
+        None => Err((format!("no {key:?} in {}", text()), format!("a {key:?}"))),
+    };
+    let [head, relation, tail] = &keys.names;
+    let names = [name(head)?, name(relation)?, name(tail)?];
+    let weight = keys.weight.as_ref().map(|key| {
+        let written = object.get(key).and_then(Value::as_f64);
+        let weight = written.map(|weight| weight as f32);
+        let fits = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+        weight
+            .filter(fits)
+            .map(|weight| weight + 0.0)
+            .ok_or_else(|| {
+                let found = match object.get(key) {
+                    Some(value) => value.to_string(),
+                    None => "nothing".to_owned(),
+                };
+                (
+                    format!("{found} as {key:?} of {}", text()),
+                    "a weight: a finite number, 0 or more".to_owned(),
+                )
+            })
+    });
+    Ok((names, weight.transpose()?))
+}

@@ -1,0 +1,114 @@
+//! From bytes to facts: one reader a format, all of which hand names to a [`Sink`].
+
+mod blocks;
+#[cfg(feature = "parquet")]
+mod columnar;
+mod delimited;
+mod heading;
+mod json_lines;
+mod ntriples;
+mod obo;
+mod openke;
+mod rdf;
+mod row;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub(super) use openke::{Names as OpenKeNames, read_facts as read_numbered};
+pub(super) use sink::Sink;
+
+use super::format::Format;
+use super::unpack::{self, Content};
+use super::{ParseError, ReadOptions, SourceError, Split};
+
+/// Bytes that are looked at to tell what a file holds.
+const START: usize = 1 << 16;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why reading a file ended before its end.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Parse(ParseError),
+    Source(SourceError),
+    Read(io::Error),
+}
+
+impl From<ParseError> for Fault {
+    fn from(error: ParseError) -> Fault {
+        Fault::Parse(error)
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Fault {
+        Fault::Source(error)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Read(error)
+    }
+}
+
+/// A file to be read, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    /// What messages call the file.
+    pub label: &'a str,
+    /// The file's name in lower case, without what says how it is packed.
+    pub name: &'a str,
+    /// The split that the file is, if the graph comes in splits.
+    pub split: Option<Split>,
+    pub options: &'a ReadOptions,
+}
+
+/// Hands the facts of a file to `sink`. `content` is unpacked.
+///
+/// # Errors
+/// Content of no known kind, or that does not follow its format; the reader's own.
+pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
+    let (start, content) = unpack::peek(content, START)?;
+    let format = Format::of(job.label, job.name, &start)?;
+    sink.told.format = format.name().to_owned();
+    let marked = start.starts_with(BYTE_ORDER_MARK);
+    let content = without(content, if marked { BYTE_ORDER_MARK.len() } else { 0 })?;
+    match format {
+        Format::Delimited => delimited::read(job, content, sink),
+        Format::Rdf(format) if ntriples::is_line_format(format) => {
+            ntriples::read(job, format, content, sink)
+        }
+        Format::Rdf(format) => rdf::read(job, format, content, sink),
+        Format::JsonLines => json_lines::read(job, content, sink),
+        Format::Obo => obo::read(job, content, sink),
+        #[cfg(feature = "parquet")]
+        Format::Parquet | Format::Arrow => columnar::read(job, format, content, sink),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet | Format::Arrow => Err(SourceError::NotBuilt {
+            file: job.label.to_owned(),
+            format: format.name(),
+        }
+        .into()),
+    }
+}
+
+/// The content without its first bytes.
+fn without(mut content: Content<'_>, bytes: usize) -> io::Result<Content<'_>> {
+    let mut aside = [0; BYTE_ORDER_MARK.len()];
+    content.read_exact(&mut aside[..bytes])?;
+    Ok(content)
+}
+
+/// The start of a line, quoted for an error message.
+fn excerpt(line: &str) -> String {
+    const LONGEST: usize = 80;
+    let line = line.trim_end();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &line[..end]),
+        None => format!("{line:?}"),
+    }
+}

@@ -1,0 +1,299 @@
+//! A row of delimited text: which of its fields are a fact, and what is wrong if they are none.
+
+use std::io::Read;
+
+use super::excerpt;
+use super::heading::{self, Places};
+use crate::dataset::ParseError;
+use crate::dataset::ReadOptions;
+use crate::dataset::read_options::{Column, Heading, Quotes, Separator};
+
+/// What separates fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    Byte(u8),
+    /// One or more blanks or tabs.
+    Blanks,
+}
+
+/// How the rows of a file are made up; the first one decides.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub between: Between,
+    /// Whether fields may stand in quotes.
+    pub quotes: bool,
+    pub comments: bool,
+    pub places: Places,
+    /// How many fields a row has.
+    pub width: usize,
+    /// The line of the heading, and its names.
+    pub heading: Option<(u64, Vec<String>)>,
+    /// Whether the columns were chosen by a heading or a user, and not by their order.
+    chosen: bool,
+}
+
+/// What is wrong with a row, and what would be right.
+pub(super) type Wrong = (String, String);
+
+/// An error of a line.
+pub(super) fn malformed(file: &str, line: u64, (found, expected): Wrong) -> ParseError {
+    ParseError::Malformed {
+        file: file.to_owned(),
+        line,
+        found,
+        expected,
+    }
+}
+
+/// A field without the blanks around it. Other white space, such as a no-break space, is part of a
+/// name.
+pub(super) fn trimmed(field: &str) -> &str {
+    field.trim_matches([' ', '\t'])
+}
+
+/// A line without its end.
+pub(super) fn bare(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// Whether a line holds nothing.
+pub(super) fn is_empty(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
+}
+
+/// The fields of a line, its quotes taken away where they are quotes.
+fn split(line: &str, between: Between, quotes: bool) -> Vec<String> {
+    match between {
+        Between::Byte(byte) if quotes => {
+            let mut reader = csv_reader(byte, false, line.as_bytes());
+            let mut record = csv::StringRecord::new();
+            // Bytes in memory can always be read, and are UTF-8 already.
+            let _ = reader.read_record(&mut record);
+            record
+                .iter()
+                .map(|field| trimmed(field).to_owned())
+                .collect()
+        }
+        Between::Byte(byte) => {
+            let fields = line.split(char::from(byte));
+            fields.map(|field| trimmed(field).to_owned()).collect()
+        }
+        Between::Blanks => {
+            let fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
+            let unquoted = |field: &str| match field.strip_prefix('"') {
+                Some(inner) if quotes => inner
+                    .strip_suffix('"')
+                    .unwrap_or(inner)
+                    .replace("\"\"", "\""),
+                _ => field.to_owned(),
+            };
+            fields.map(unquoted).collect()
+        }
+    }
+}
+
+/// A reader of quoted fields as RFC 4180 has them, of rows that a line feed ends.
+pub(super) fn csv_reader<R: Read>(separator: u8, comments: bool, content: R) -> csv::Reader<R> {
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(separator)
+        .comment(comments.then_some(b'#'))
+        // Not CR alone, which names may hold.
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(content)
+}
+
+impl Between {
+    /// What separates the fields of a line: what it has, tabs before commas before semicolons before
+    /// blanks. Of the last three, what makes three fields or more of it.
+    fn of(line: &str) -> Between {
+        if line.contains('\t') {
+            return Between::Byte(b'\t');
+        }
+        let three = |&byte: &u8| split(line, Between::Byte(byte), true).len() >= 3;
+        if let Some(byte) = [b',', b';'].into_iter().find(|byte| three(byte)) {
+            return Between::Byte(byte);
+        }
+        let blanks = split(line, Between::Blanks, false).len();
+        if (3..=4).contains(&blanks) && !line.contains([',', ';']) {
+            return Between::Blanks;
+        }
+        Between::Byte(b',')
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Between::Byte(b'\t') => "tabs",
+            Between::Byte(b';') => "semicolons",
+            Between::Byte(_) => "commas",
+            Between::Blanks => "blanks",
+        }
+    }
+}
+
+impl Layout {
+    /// The layout of a file whose first line with something in it is this one.
+    ///
+    /// # Errors
+    /// If no fact can stand in such a line, or the columns that were asked for are not there.
+    pub fn of(
+        file: &str,
+        number: u64,
+        line: &str,
+        options: &ReadOptions,
+    ) -> Result<Layout, ParseError> {
+        let line = bare(line);
+        let between = match options.separator {
+            Separator::Auto => Between::of(line),
+            Separator::Tab => Between::Byte(b'\t'),
+            Separator::Comma => Between::Byte(b','),
+            Separator::Semicolon => Between::Byte(b';'),
+            Separator::Blank => Between::Blanks,
+        };
+        let quotes = match options.quotes {
+            Quotes::Yes => true,
+            Quotes::No => false,
+            Quotes::Auto => match between {
+                Between::Byte(b',' | b';') => true,
+                _ => {
+                    let fields = split(line, between, false);
+                    let quoted = |f: &String| f.len() > 1 && f.starts_with('"') && f.ends_with('"');
+                    fields.len() >= 3 && fields.iter().all(quoted)
+                }
+            },
+        };
+        let row = split(line, between, quotes);
+        let wrong = |wrong| malformed(file, number, wrong);
+        let mut layout = Layout {
+            between,
+            quotes,
+            comments: options.comments,
+            places: Places {
+                names: [0, 1, 2],
+                weight: (row.len() == 4).then_some(3),
+            },
+            width: row.len(),
+            heading: None,
+            chosen: true,
+        };
+        let known = heading::places(&row);
+        // A sentence may have as many commas or blanks as a fact has.
+        let comment = line.starts_with('#') && known.is_none() && between != Between::Byte(b'\t');
+        if comment && options.heading == Heading::Auto && options.columns.is_none() {
+            let expected = "head, relation and tail; --comments leaves out lines that begin with #, \
+                            and --heading no takes them as facts";
+            return Err(wrong((excerpt(line), expected.to_owned())));
+        }
+        let headed = match (&options.columns, options.heading) {
+            (Some(columns), kind) => {
+                layout.places = heading::chosen(columns, &row).map_err(|missing| {
+                    let found = format!("the columns {}", row.join(", "));
+                    let expected = match missing {
+                        Column::Name(name) => format!("one called {name:?}, as --columns asks for"),
+                        Column::Number(n) => format!("at least {n} of them, as --columns asks for"),
+                    };
+                    wrong((found, expected))
+                })?;
+                let all = columns.names.iter().chain(&columns.weight);
+                let by_name = all.into_iter().any(|c| matches!(c, Column::Name(_)));
+                match kind {
+                    Heading::Yes => true,
+                    Heading::No if by_name => {
+                        let found = "columns chosen by name and no heading".to_owned();
+                        let expected = "columns chosen by number, such as 1,2,3".to_owned();
+                        return Err(wrong((found, expected)));
+                    }
+                    Heading::No => false,
+                    Heading::Auto => by_name || heading::is_heading(&row, layout.places),
+                }
+            }
+            (None, Heading::Auto | Heading::Yes) if known.is_some() => {
+                layout.places = known.unwrap_or(layout.places);
+                true
+            }
+            (None, kind) => {
+                layout.chosen = false;
+                if !(3..=4).contains(&row.len()) {
+                    return Err(wrong(layout.miscounted(line, row.len())));
+                }
+                kind == Heading::Yes
+            }
+        };
+        layout.heading = headed.then_some((number, row));
+        Ok(layout)
+    }
+
+    /// What is wrong with a line of so many fields.
+    pub fn miscounted(&self, line: &str, count: usize) -> Wrong {
+        let plural = if count == 1 { "" } else { "s" };
+        let found = format!("{count} field{plural} in {}", excerpt(line));
+        let between = self.between.name();
+        let weighted = self.places.weight.is_some();
+        let comment = match line.starts_with('#') && !self.comments {
+            true => "; --comments leaves out lines that begin with #",
+            false => "",
+        };
+        let expected = if self.chosen || !(3..=4).contains(&self.width) {
+            match (self.chosen, count) {
+                (true, _) => format!(
+                    "{} fields, separated by {between}, as in the first row",
+                    self.width
+                ),
+                (false, 1) => {
+                    "head, relation and tail, separated by tabs, commas, semicolons or blanks"
+                        .to_owned()
+                }
+                (false, 2) => format!("head, relation and tail, separated by {between}"),
+                (false, _) => format!(
+                    "head, relation, tail and at most a weight, separated by {between}; which of \
+                     more columns they are is said as in --columns 1,2,3"
+                ),
+            }
+        } else {
+            match (weighted, count) {
+                (true, _) => format!(
+                    "head, relation, tail and weight, separated by {between}, as in the first line"
+                ),
+                (false, 4) => {
+                    "head, relation and tail alone, as in the first line: weights stand in \
+                               all lines or none"
+                        .to_owned()
+                }
+                (false, _) => format!("head, relation and tail, separated by {between}"),
+            }
+        };
+        (found, format!("{expected}{comment}"))
+    }
+
+    /// The weight that is written in a field of a line.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn weight(&self, written: &str, line: &str) -> Result<f32, Wrong> {
+        match written.parse::<f32>() {
+            // Minus zero is zero.
+            Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok(weight + 0.0),
+            _ => {
+                let place = match self.places.weight {
+                    Some(3) | None => "fourth field".to_owned(),
+                    Some(at) => format!("field {}", at + 1),
+                };
+                let found = format!("{written:?} as the {place} of {}", excerpt(line));
+                let [head, relation, tail] = self.places.names.map(|at| at + 1);
+                let expected = format!(
+                    "a weight: a finite number, 0 or more; --columns {head},{relation},{tail} leaves \
+                     that column out"
+                );
+                Err((found, expected))
+            }
+        }
+    }
+
+    /// What is wrong with a line that lacks a name.
+    pub fn nameless(line: &str) -> Wrong {
+        let found = format!("an empty field in {}", excerpt(line));
+        (found, "a head, a relation and a tail".to_owned())
+    }
+}
