@@ -31,7 +31,7 @@ pub(super) fn unpack<'a>(content: impl Read + Send + 'a) -> io::Result<Content<'
         Some([0x1f, 0x8b, ..]) => Box::new(MultiGzDecoder::new(content)),
         Some([0x28, 0xb5, 0x2f, 0xfd, ..]) => Box::new(Zstd::new(content)),
         Some([0xfd, b'7', b'z', b'X', b'Z', 0]) => {
-            let limit = (2 * LARGEST_WINDOW >> 10) as u32;
+            let limit = ((2 * LARGEST_WINDOW) >> 10) as u32;
             Box::new(XzReader::new_mem_limit(content, true, limit))
         }
         Some([b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, _]) => {

@@ -39,7 +39,6 @@ pub(super) fn read(
     };
     let arrow = |error: ArrowError| Fault::from(damaged(&error));
     let batches: Batches = if format == Format::Parquet {
-        let bytes = parquet::data_type::AsBytes::as_bytes(&bytes[..]).to_vec();
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
         let builder = builder.map_err(|error| Fault::from(damaged(&error)))?;
         let reader = builder.build();
@@ -143,4 +142,92 @@ fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Resul
         sink.push([&head, &relation, &tail], weight.map(|weight| weight + 0.0));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array};
+    use arrow::datatypes::Int32Type;
+    use arrow::ipc::writer::{FileWriter, StreamWriter};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::dataset::read::Fault;
+    use crate::dataset::read::tests::{facts, job};
+    use crate::dataset::{ReadOptions, Vocabulary};
+
+    /// Two facts with weights, one column of every kind of name.
+    fn batch() -> RecordBatch {
+        let relations: DictionaryArray<Int32Type> = ["r", "s"].into_iter().collect();
+        let columns: [(&str, ArrayRef); 4] = [
+            ("weight", Arc::new(Float32Array::from(vec![0.5, 2.0]))),
+            ("tail", Arc::new(Int64Array::from(vec![7, 8]))),
+            ("relation", Arc::new(relations)),
+            ("head", Arc::new(StringArray::from(vec!["a", "é"]))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn parquet(batch: &RecordBatch) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn every_container_has_the_same_facts() {
+        let batch = batch();
+        let (mut file, mut stream) = (Vec::new(), Vec::new());
+        let mut writer = FileWriter::try_new(&mut file, &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let mut writer = StreamWriter::try_new(&mut stream, &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        for (name, bytes) in [
+            ("f.parquet", &parquet(&batch)),
+            ("f.feather", &file),
+            ("f.arrow", &stream),
+            ("f.data", &file),
+        ] {
+            let (facts, weights, _) = facts(name, bytes, &ReadOptions::default());
+            assert_eq!(facts, [["a", "r", "7"], ["é", "s", "8"]], "{name}");
+            assert_eq!(weights, [0.5, 2.0], "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_without_a_name_are_refused_by_number_and_damage_is_told() {
+        let columns: [(&str, ArrayRef); 3] = [
+            ("h", Arc::new(StringArray::from(vec![Some("a"), None]))),
+            ("r", Arc::new(StringArray::from(vec!["r", "r"]))),
+            ("t", Arc::new(StringArray::from(vec!["b", "c"]))),
+        ];
+        let bytes = parquet(&RecordBatch::try_from_iter(columns).unwrap());
+        let options = ReadOptions::default();
+        let fault = |bytes: &[u8]| {
+            let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
+            let mut sink = Sink::new("f.parquet", &mut entities, &mut relations, false);
+            let job = job("f.parquet", &options);
+            match read(&job, Format::Parquet, Box::new(bytes), &mut sink) {
+                Err(Fault::Parse(error)) => error.to_string(),
+                Err(Fault::Source(error)) => error.to_string(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let error = fault(&bytes);
+        assert!(
+            error.starts_with("f.parquet:2: found a row without a name"),
+            "{error}"
+        );
+        let error = fault(&bytes[..bytes.len() / 2]);
+        assert!(
+            error.starts_with("f.parquet cannot be unpacked: "),
+            "{error}"
+        );
+    }
 }

@@ -48,15 +48,14 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
 fn first_row<R: Read>(job: &Job, cutter: &mut Cutter<R>) -> Result<Option<(Block, Layout)>, Fault> {
     // Blocks before it are blank or comments, as `rows` would find them.
     while let Some(block) = cutter.next()? {
-        let mut number = block.line;
-        for line in block.bytes.split_inclusive(|&byte| byte == b'\n') {
+        let lines = block.bytes.split_inclusive(|&byte| byte == b'\n');
+        for (number, line) in (block.line..).zip(lines) {
             let comment = job.options.comments && line.starts_with(b"#");
             if !comment && !is_empty(line.strip_suffix(b"\n").unwrap_or(line)) {
                 let line = std::str::from_utf8(line).map_err(|_| not_utf8(job.label, number))?;
                 let layout = Layout::of(job.label, number, line, job.options)?;
                 return Ok(Some((block, layout)));
             }
-            number += 1;
         }
     }
     Ok(None)
@@ -93,14 +92,15 @@ fn text(block: Block) -> (String, Vec<u64>) {
 
 /// The facts of a block without quoted fields.
 fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
-    let mut number = block.line;
+    let first = block.line;
     let (text, not_text) = text(block);
     let mut not_text = not_text.into_iter().peekable();
     let mut batch = Batch::of(text.len());
     let heading = layout.heading.as_ref().map(|(line, _)| *line);
     let mut fields = Fields::default();
     let mut start = 0;
-    for end in memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    for (number, end) in (first..).zip(ends) {
         let line = bare(&text[start..end]);
         let skipped = is_empty(line.as_bytes())
             || heading == Some(number)
@@ -118,7 +118,6 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
             batch.fail(not_utf8(file, number));
         }
         start = (end + 1).min(text.len());
-        number += 1;
     }
     batch.with(text)
 }
