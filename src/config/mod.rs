@@ -133,7 +133,7 @@ config! {
     /// by name are taken over, and a run's valid and test facts stay held out.
     init_from: Option<PathBuf> = None,
     /// Whether the optimizer's state of these rows is taken over, too, where it is the same optimizer.
-    init_optimizer: bool = false,
+    init_optimizer: bool = true,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
     /// Loss: softmax, bce, margin or self-adversarial.

@@ -349,7 +349,7 @@ fn the_start_is_validated_and_can_be_the_best() {
 }
 
 #[test]
-fn the_state_of_the_optimizer_is_taken_over_on_request() {
+fn the_state_of_the_optimizer_is_taken_over_unless_told_otherwise() {
     let home = Home::with_ring();
     for optimizer in ["adam", "adagrad"] {
         let (old, whole) = (format!("old-{optimizer}"), format!("whole-{optimizer}"));
@@ -360,14 +360,13 @@ fn the_state_of_the_optimizer_is_taken_over_on_request() {
             home.train(run, &line);
             home.tables(run, 1)
         };
-        let fresh = tables(&whole, "");
-        let kept = tables(&format!("kept-{optimizer}"), "--set init_optimizer=true");
+        let kept = tables(&whole, "");
+        let fresh = tables(&format!("fresh-{optimizer}"), "--set init_optimizer=false");
         assert!(fresh != kept, "{optimizer}");
     }
     // The state of another optimizer is none to go on with.
     let output = home.run(&words(
-        "train quick.toml --init-from old-adam --epochs 1 --output other --set optimizer=adagrad \
-         --set init_optimizer=true",
+        "train quick.toml --init-from old-adam --epochs 1 --output other --set optimizer=adagrad",
     ));
     let (_, said) = texts(&output);
     assert!(output.status.success(), "{said}");

@@ -126,7 +126,24 @@ fn rows_are_taken_over_by_name_wherever_they_lie() {
             }
             let some = warm.entities;
             assert!(some.kept > 0 && some.new > 0 && some.unused > 0, "{some:?}");
-            let state = warmed.read(TableName::Entities, Column::First).unwrap();
+            // The optimizer's state goes with the values.
+            let [old, state] = [&best, &warmed]
+                .map(|server| server.read(TableName::Entities, Column::First).unwrap());
+            for (id, name) in (0..).zip(new.entities.iter()) {
+                let found = row(&state, config.dim, id);
+                match run.entities.id(name) {
+                    Some(there) => assert_eq!(found, row(&old, config.dim, there), "{name}"),
+                    None => assert!(found.iter().all(|&x| x == 0.0), "{name}"),
+                }
+            }
+            let config = Config {
+                init_optimizer: false,
+                ..config
+            };
+            let warm = WarmStart::open(&run.path, &config, &new).unwrap();
+            let fresh = server(&config, &new, &initializer(&config));
+            warm.apply(&fresh).unwrap();
+            let state = fresh.read(TableName::Entities, Column::First).unwrap();
             assert!(state.iter().all(|&x| x == 0.0));
         }
         std::fs::remove_dir_all(&run.path).unwrap();
