@@ -1,8 +1,8 @@
 //! OBO: the terms of an ontology, with what they are and how they relate.
 //!
 //! A fact is an `is_a`, `relationship` or `instance_of` line of a `[Term]` or `[Instance]`; other
-//! lines describe terms or define relations. The `fastobo` crate reads all of the format, with a
-//! grammar that takes longer to build than the rest of the readers together.
+//! lines describe terms or define relations. The `fastobo` crate keeps the whole format as a syntax
+//! tree, through a generated grammar; three of its tags need neither.
 
 use std::io::{BufRead, BufReader};
 

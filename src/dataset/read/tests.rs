@@ -232,6 +232,42 @@ fn comments_are_left_out_on_request() {
     assert_eq!(facts("f.csv", quoted.as_bytes(), &options).0, expected);
 }
 
+/// Several blocks, which threads read side by side, and a quote behind them.
+#[test]
+fn long_files_are_read_in_order_and_lines_are_numbered_throughout() {
+    let expected: Vec<[String; 3]> = (0..80_000)
+        .map(|i| {
+            [
+                format!("e{i}"),
+                format!("r{}", i % 7),
+                format!("e{}", i * 7 % 1000),
+            ]
+        })
+        .collect();
+    let csv: String = expected.iter().map(|fact| fact.join(",") + "\n").collect();
+    assert!(csv.len() > 1 << 20);
+    assert_eq!(plain("f.csv", &csv), expected);
+    let quoted = format!("{csv}\"a, b\",r,c\n");
+    let found = plain("f.csv", &quoted);
+    assert_eq!(found[..80_000], expected);
+    assert_eq!(found[80_000..], owned(&[["a, b", "r", "c"]]));
+    for bad in ["x,y\n", "\"x\",y\n"] {
+        let error = message("f.csv", format!("{csv}{bad}"));
+        assert!(error.starts_with("f.csv:80001: found 2 fields"), "{error}");
+    }
+    let iri = |name: &String| format!("<http://e/{name}>");
+    let line = |[h, r, t]: &[String; 3]| format!("{} {} {} .\n", iri(h), iri(r), iri(t));
+    let lines: String = expected.iter().map(line).collect();
+    let bare = |name: String| name.trim_start_matches("http://e/").to_owned();
+    let found: Vec<_> = plain("f.nt", &lines)
+        .into_iter()
+        .map(|fact| fact.map(bare))
+        .collect();
+    assert_eq!(found, expected);
+    let error = message("f.nt", format!("{lines}x\n"));
+    assert!(error.starts_with("f.nt:80001: "), "{error}");
+}
+
 fn weights(text: &str) -> Vec<f32> {
     facts("f.tsv", text.as_bytes(), &ReadOptions::default()).1
 }
