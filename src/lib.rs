@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use shardloom::config::Layers;
-//! use shardloom::dataset::{Dataset, LoadOptions};
+//! use shardloom::dataset::Dataset;
 //! use shardloom::kernel::Backend;
 //! use shardloom::predict::{Question, answer};
 //! use shardloom::server::ParameterServer;
@@ -16,7 +16,7 @@
 //! let mut layers = Layers::new();
 //! layers.assignment("dataset=genealogy")?.assignment("lambda=0.01")?;
 //! let config = layers.build()?;
-//! let dataset = Dataset::load(&config.dataset, &LoadOptions::default())?;
+//! let dataset = Dataset::load(&config.dataset, &config.load_options())?;
 //! let rule = rule(&config, &dataset);
 //!
 //! let (backend, _note) = Backend::open(config.device.parse()?)?;
@@ -37,19 +37,7 @@
 //! # }
 //! ```
 //!
-//! The floors of the house; a module imports only from floors below its own:
-//!
-//! | floor | modules |
-//! |---|---|
-//! | 0 | [`names`], [`rng`] |
-//! | 1 | [`dataset`], [`model`], [`loss`], [`optim`] |
-//! | 2 | [`sampler`], [`device`] |
-//! | 3 | [`kernel`] |
-//! | 4 | [`server`] |
-//! | 5 | [`checkpoint`], [`collective`], [`elastic`] |
-//! | 6 | [`config`], [`train`], [`eval`], [`predict`], [`export`], [`report`], [`run`] |
-//! | 7 | [`bench`](mod@bench), [`search`] |
-//! | 8 | the binary's command line |
+//! `docs/ARCHITECTURE.md` says how the modules build on each other.
 
 pub mod bench;
 pub mod checkpoint;

@@ -79,3 +79,29 @@ fn unknown_keys_are_errors_that_suggest_the_nearest() {
         ["broken.toml", "my.toml", "quick.toml", "ring", "typed.toml"]
     );
 }
+
+/// docs/configuration.md has what `recipes --keys` prints.
+#[test]
+fn the_documented_keys_are_those_that_there_are() {
+    let keys = Home::new().ok(&words("recipes --keys"));
+    let mut expected = Vec::new();
+    for line in keys.lines() {
+        let (key, about) = line.split_once(' ').unwrap();
+        let (meaning, default) = match about.trim().strip_suffix(']') {
+            Some(about) => about.rsplit_once(" [default: ").unwrap(),
+            None => (about.trim(), ""),
+        };
+        let default = match default {
+            "" => "unset".to_owned(),
+            default => format!("`{default}`"),
+        };
+        expected.push(format!("| `{key}` | {meaning} | {default} |"));
+    }
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let found: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(found, expected);
+}
