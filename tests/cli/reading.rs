@@ -195,7 +195,7 @@ fn files_of_no_known_kind_are_refused_with_the_kinds_that_are() {
 #[test]
 fn names_with_odd_white_space_are_kept() {
     let home = Home::new();
-    let fact = |i: usize| format!("\u{a0}e{}\tr\te\rx{}\u{3000}\n", i % 7, (i + 2) % 7);
+    let fact = |i: usize| format!("\u{a0}e{}\tr\te\rx{}\u{3000}\n", i % 7, (i + i / 7) % 7);
     home.write("odd.tsv", &(0..30).map(fact).collect::<String>());
     home.ok(&words(
         "train --dataset odd.tsv --split 0.8,0.1,0.1 --device cpu --dim 8 --epochs 1 --output run",
