@@ -86,22 +86,28 @@ impl Ranked {
             }
             LoadedFacts::List { dataset, .. } => (dataset, None),
         };
-        let (other, unknown) = other.onto(&run.entities, &run.relations);
-        if !skip && let Some(unknown) = unknown {
-            let refused = unknown.refused();
-            return Err(format!(
-                "{refused}; --skip-unknown leaves such facts out, and counts them"
-            )
-            .into());
-        }
         let ranked = split.unwrap_or(Split::Test);
-        let facts = other.split(ranked).to_vec();
-        if facts.is_empty() {
+        if other.split(ranked).is_empty() {
             return Err(format!(
-                "{spec}: found no {ranked} facts that the run can rank, expected at least one"
+                "{spec}: found no {ranked} facts to rank, expected at least one; --split ranks another split"
             )
             .into());
         }
+        // Facts of other splits with unknown names say nothing of those that are ranked.
+        let unknown = other.unknown_in(ranked, &run.entities, &run.relations);
+        if let Some(unknown) = &unknown {
+            let all = unknown.facts[ranked as usize] == other.split(ranked).len();
+            if all || !skip {
+                let refused = unknown.clone().refused();
+                let advice = match all {
+                    true => "expected at least one that the run can rank",
+                    false => "--skip-unknown leaves such facts out, and counts them",
+                };
+                return Err(format!("{refused}; {advice}").into());
+            }
+        }
+        let (other, _) = other.onto(&run.entities, &run.relations);
+        let facts = other.split(ranked).to_vec();
         Ok(Self {
             facts,
             split,

@@ -254,9 +254,89 @@ fn facts_with_unknown_names_are_an_error_that_counts_them_or_are_left_out() {
         "eval run --device cpu --dataset strange.tsv --skip-unknown",
     ));
     assert!(
-        error.contains("found no test facts that the run can rank"),
+        error.contains("1 of its 1 facts have 1 unknown entities")
+            && error.ends_with("expected at least one that the run can rank\n"),
         "{error}"
     );
+    home.write("nothing.tsv", "\n");
+    let error = home.fails(&words("eval run --device cpu --dataset nothing.tsv"));
+    assert!(error.contains("nothing: found no facts"), "{error}");
+}
+
+#[test]
+fn unknown_names_count_in_the_split_that_is_ranked_alone() {
+    let home = home();
+    let test = home.read("run/test.tsv");
+    for (split, text) in [
+        ("train", "stranger\tnext\te1\nguest\tlikes\te1\n"),
+        ("valid", "stranger\tnext\te2\n"),
+        ("test", &test),
+    ] {
+        home.write(format!("grown/{split}.tsv"), text);
+    }
+    // Training facts of strangers are no answers to what is asked of others.
+    let all = eval(&home, "--dataset grown");
+    assert!(all["skipped"].is_null());
+    assert!((all["metrics"]["mrr"].as_f64().unwrap() - mrr(&home, "")).abs() < 1e-12);
+    home.write("grown/test.tsv", &(test + "visitor\tnext\te1\n"));
+    let error = home.fails(&words("eval run --device cpu --dataset grown"));
+    assert!(
+        error.contains("1 of its 11 facts have 1 unknown entities and 0 unknown relations")
+            && error.contains("\"visitor\""),
+        "{error}"
+    );
+    let some = eval(&home, "--dataset grown --skip-unknown");
+    assert_eq!(some["skipped"]["facts"], 1);
+    assert_eq!(some["skipped"]["entities"], 1);
+    // A split that is not there is named.
+    home.write("only/train.tsv", &facts());
+    let error = home.fails(&words("eval run --device cpu --dataset only"));
+    assert!(
+        error.contains("no test facts to rank") && error.contains("--split"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_split_without_facts_says_why() {
+    let home = home();
+    let star = |i: usize| format!("hub\thas\tleaf{i}\n");
+    home.write("star.tsv", &(0..40).map(star).collect::<String>());
+    home.write("few.tsv", "a\tr\tb\nb\tr\ta\na\tr\ta\n");
+    home.write("only/train.tsv", &facts());
+    for (line, parts) in [
+        (
+            "--dataset star.tsv --split 0.8,0.1,0.1",
+            ["of 40 distinct facts, too few", "split_cover=false"],
+        ),
+        (
+            "--dataset few.tsv --split 0.8,0.1,0.1",
+            ["0.1 of the 3 distinct facts comes to none", "larger share"],
+        ),
+        (
+            "--dataset facts.tsv --split 0.8,0.1,0.1 --dim 8 --init-from all",
+            [
+                "0 distinct facts that the run which training starts from does not know",
+                "--split 1,0,0",
+            ],
+        ),
+        (
+            "--dataset only --split 0.8,0.1,0.1",
+            [
+                "only holds a train file alone",
+                "only/train.tsv as --dataset",
+            ],
+        ),
+    ] {
+        if line.contains("all") && !home.path("all").exists() {
+            home.ok(&words(
+                "train --device cpu --dim 8 --dataset facts.tsv --split 1,0,0 --epochs 1 --output all",
+            ));
+        }
+        let error = home.fails(&words(&format!("train --device cpu --output new {line}")));
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(!home.path("new").exists());
+    }
 }
 
 #[test]
