@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use shardloom::dataset::{Dataset, FilterIndex, LoadedFacts, Split, Triple, Unknown};
-use shardloom::run::Run;
+use shardloom::run::{HELD_OUT, Run};
 
 /// Facts to rank.
 pub struct Ranked {
@@ -76,7 +78,14 @@ impl Ranked {
                 skipped: None,
             });
         };
-        let (other, split) = match Dataset::load_facts(spec, &run.config.load_options())? {
+        let found = match own_list(run, &dataset, spec) {
+            Some(dataset) => LoadedFacts::List {
+                dataset,
+                weights: Vec::new(),
+            },
+            None => Dataset::load_facts(spec, &run.config.load_options())?,
+        };
+        let (other, split) = match found {
             LoadedFacts::Splits(other) => (other, Some(split.unwrap_or(Split::Test))),
             LoadedFacts::List { .. } if split.is_some() => {
                 return Err(format!(
@@ -117,6 +126,23 @@ impl Ranked {
             dataset,
         })
     }
+}
+
+/// The facts of a file that the run itself holds them out in, whatever its own graph's files are like.
+fn own_list(run: &Run, dataset: &Dataset, spec: &str) -> Option<Dataset> {
+    let path = Path::new(spec).canonicalize().ok()?;
+    let mut files = HELD_OUT.iter();
+    let &(split, _) = files.find(|(_, file)| {
+        let own = run.path.join(file).canonicalize();
+        own.is_ok_and(|own| own == path)
+    })?;
+    Some(Dataset {
+        train: Arc::default(),
+        weights: Vec::new(),
+        valid: Vec::new(),
+        test: dataset.split(split).to_vec(),
+        ..dataset.clone()
+    })
 }
 
 impl Skipped {

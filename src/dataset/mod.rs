@@ -60,6 +60,7 @@ pub use unsplit::{LoadedFacts, Unknown};
 pub use vocabulary::Vocabulary;
 
 use earlier::Earlier;
+pub(crate) use read::well_known;
 use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};

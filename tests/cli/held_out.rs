@@ -99,6 +99,46 @@ fn what_is_held_out_can_be_read() {
 }
 
 #[test]
+fn held_out_files_are_read_back_by_every_command() {
+    let home = Home::new();
+    // Literals with quotes, commands of TeX, and columns in another order.
+    let fact = |i: usize| {
+        let name = |i: usize| match i % 3 {
+            0 => format!("\"{}\"", i % 50),
+            1 => format!("\\\\e{}\\t", i % 50),
+            _ => format!("\"\\u{:04x}\"", i % 50 + 64),
+        };
+        format!(
+            "{0}\t{1}\tnext\n{0}\t{2}\tchord\n",
+            name(i),
+            name(i + 1),
+            name(i + 7)
+        )
+    };
+    let all: String = (0..60).map(fact).collect();
+    home.write("facts.tsv", &all);
+    home.ok(&words(&format!(
+        "{TRAIN} --dataset facts.tsv --columns 1,3,2 --epochs 2 --output run"
+    )));
+    let own = mrr(&home, "");
+    for line in home.read("run/test.tsv").lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let found = format!("{}\t{}\t{}", fields[0], fields[2], fields[1]);
+        assert!(all.lines().any(|line| line == found), "{line}");
+    }
+    assert!((mrr(&home, "--dataset run/test.tsv") - own).abs() < 1e-12);
+    home.write("copy.tsv", &home.read("run/test.tsv"));
+    assert!((mrr(&home, "--dataset copy.tsv --columns 1,2,3") - own).abs() < 1e-12);
+    let scored = home.ok(&words("predict run --device cpu --triples run/test.tsv"));
+    let count = home.read("run/test.tsv").lines().count();
+    assert_eq!(scored.lines().count(), count + 1);
+    assert!(scored.lines().skip(1).all(|line| line.ends_with("\ttrue")));
+    home.write("scored.tsv", &scored);
+    let again = home.ok(&words("predict run --device cpu --triples scored.tsv"));
+    assert_eq!(again, scored);
+}
+
+#[test]
 fn the_split_has_a_seed_of_its_own() {
     let home = home();
     let train = |output: &str, more: &str| {
