@@ -503,7 +503,7 @@ fn a_search_goes_on_with_its_own_graph_only() {
     lines.reverse();
     home.write("ring/train.tsv", &lines.join("\n"));
     home.ok(&words("search space.toml --trials 3 --output found"));
-    home.write("ring/train.tsv", &(text + "e1\tskip\te9\n"));
+    home.write("ring/train.tsv", &(text.clone() + "e1\tskip\te9\n"));
     for line in [
         "search space.toml --trials 4 --output found",
         "search --resume found",
@@ -515,4 +515,29 @@ fn a_search_goes_on_with_its_own_graph_only() {
             "{error}"
         );
     }
+    // Moved, it can be gone on with, by the command that the error shows.
+    home.write("ring/train.tsv", &lines.join("\n"));
+    std::fs::rename(home.path("ring"), home.path("circle")).unwrap();
+    for line in [
+        "search space.toml --trials 4 --output found",
+        "search --resume found",
+    ] {
+        let error = home.fails(&words(line));
+        assert!(
+            error.contains("is not there any more")
+                && error.contains(
+                    "shardloom search found/space.toml --output found --set dataset=PATH"
+                ),
+            "{error}"
+        );
+    }
+    home.write("circle/extra/train.tsv", "a\tr\tb\n");
+    home.write("circle/extra/valid.tsv", "a\tr\tb\n");
+    home.write("circle/extra/test.tsv", "a\tr\tb\n");
+    let line = "search found/space.toml --output found --trials 4 --set dataset=";
+    let error = home.fails(&words(&format!("{line}circle/extra")));
+    assert!(error.contains("it has changed"), "{error}");
+    home.ok(&words(&format!("{line}circle")));
+    home.ok(&words("search --resume found"));
+    assert_eq!(home.names("found/trials").len(), 4);
 }
