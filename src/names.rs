@@ -26,6 +26,40 @@ pub fn read(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The names that a line or a field may stand for, the likelier one first: its value where that is
+/// written in this way, and the text itself where it is not, as in `"Ada"`, which whoever keeps quotes
+/// in names writes for a name with quotes, and whoever quotes all fields for one without.
+pub fn readings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let value = json(text).map(Cow::Owned);
+    let ours = (value.as_ref()).is_some_and(|name| line(name) == text || field(name) == text);
+    let (first, second) = match ours {
+        true => (value, Some(Cow::Borrowed(text))),
+        false => (Some(Cow::Borrowed(text)), value),
+    };
+    first.into_iter().chain(second)
+}
+
+/// A name as a field of a table that readers of graphs read: as it stands, whatever blanks and quotes
+/// it has, but for one with a tab or the end of a line, or one that reads as such a JSON string.
+pub(crate) fn plain_field(name: &str) -> Cow<'_, str> {
+    match splits(name) {
+        true => Cow::Owned(quoted(name)),
+        false => Cow::Borrowed(name),
+    }
+}
+
+/// The name that such a field stands for.
+pub(crate) fn read_plain_field(text: &str) -> Cow<'_, str> {
+    match json(text).filter(|name| splits(name)) {
+        Some(name) => Cow::Owned(name),
+        None => Cow::Borrowed(text),
+    }
+}
+
+fn splits(name: &str) -> bool {
+    name.contains(['\t', '\n', '\r']) || json(name).is_some_and(|name| splits(&name))
+}
+
 /// Whether some reader of text ends a line at this character, or takes it for a command to a
 /// terminal.
 pub(crate) fn breaks(c: char) -> bool {
@@ -98,6 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn plain_fields_hold_all_but_what_ends_a_field() {
+        for name in [
+            "",
+            "\"Ada\"",
+            " a",
+            "a\\tb",
+            "\\alpha",
+            r#""a\"b""#,
+            "x\u{a0}",
+        ] {
+            assert_eq!(plain_field(name), name);
+            assert_eq!(read_plain_field(name), name);
+        }
+        assert_eq!(plain_field("a\tb"), r#""a\tb""#);
+        assert_eq!(plain_field(r#""a\tb""#), r#""\"a\\tb\"""#);
+    }
+
+    #[test]
     fn odd_names_become_json_strings() {
         for (name, expected) in [
             ("", r#""""#),
@@ -114,6 +166,20 @@ mod tests {
         assert_eq!(field("a\tb"), r#""a\tb""#);
     }
 
+    #[test]
+    fn a_text_of_others_may_stand_for_itself_or_for_its_value() {
+        for (text, expected) in [
+            ("Ada", &["Ada"][..]),
+            ("\"Ada\"@en", &["\"Ada\"@en"]),
+            ("\"Ada\"", &["\"Ada\"", "Ada"]),
+            (r#""\"Ada\"""#, &["\"Ada\"", r#""\"Ada\"""#]),
+            (r#"" a""#, &[" a", r#"" a""#]),
+        ] {
+            let found: Vec<_> = readings(text).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_name_reads_back(name in "[\\PC\\pC\"\\\\ \u{a0}\u{2028}\r\n\t]{0,8}") {
@@ -124,6 +190,16 @@ mod tests {
                 prop_assert_eq!(text.trim(), &*text);
             }
             prop_assert!(!field(&name).contains('\t'));
+        }
+
+        #[test]
+        fn every_name_reads_back_from_a_plain_field(name in "[\\PC\\pC\"\\\\tr \u{a0}\r\n\t]{0,9}") {
+            let names = [name.clone(), quoted(&name), quoted(&quoted(&name))];
+            for name in names {
+                let text = plain_field(&name);
+                prop_assert!(!text.contains(['\n', '\r', '\t']));
+                prop_assert_eq!(read_plain_field(&text), name.as_str());
+            }
         }
 
         #[test]

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use shardloom::dataset::{Dataset, FilterIndex, LoadedFacts, Split, Triple, Unknown};
-use shardloom::run::Run;
+use shardloom::run::{HELD_OUT, Run};
 
 /// Facts to rank.
 pub struct Ranked {
@@ -76,7 +78,14 @@ impl Ranked {
                 skipped: None,
             });
         };
-        let (other, split) = match Dataset::load_facts(spec, &run.config.load_options())? {
+        let found = match own_list(run, &dataset, spec) {
+            Some(dataset) => LoadedFacts::List {
+                dataset,
+                weights: Vec::new(),
+            },
+            None => Dataset::load_facts(spec, &run.config.load_options())?,
+        };
+        let (other, split) = match found {
             LoadedFacts::Splits(other) => (other, Some(split.unwrap_or(Split::Test))),
             LoadedFacts::List { .. } if split.is_some() => {
                 return Err(format!(
@@ -86,22 +95,28 @@ impl Ranked {
             }
             LoadedFacts::List { dataset, .. } => (dataset, None),
         };
-        let (other, unknown) = other.onto(&run.entities, &run.relations);
-        if !skip && let Some(unknown) = unknown {
-            let refused = unknown.refused();
-            return Err(format!(
-                "{refused}; --skip-unknown leaves such facts out, and counts them"
-            )
-            .into());
-        }
         let ranked = split.unwrap_or(Split::Test);
-        let facts = other.split(ranked).to_vec();
-        if facts.is_empty() {
+        if other.split(ranked).is_empty() {
             return Err(format!(
-                "{spec}: found no {ranked} facts that the run can rank, expected at least one"
+                "{spec}: found no {ranked} facts to rank, expected at least one; --split ranks another split"
             )
             .into());
         }
+        // Facts of other splits with unknown names say nothing of those that are ranked.
+        let unknown = other.unknown_in(ranked, &run.entities, &run.relations);
+        if let Some(unknown) = &unknown {
+            let all = unknown.facts[ranked as usize] == other.split(ranked).len();
+            if all || !skip {
+                let refused = unknown.clone().refused();
+                let advice = match all {
+                    true => "expected at least one that the run can rank",
+                    false => "--skip-unknown leaves such facts out, and counts them",
+                };
+                return Err(format!("{refused}; {advice}").into());
+            }
+        }
+        let (other, _) = other.onto(&run.entities, &run.relations);
+        let facts = other.split(ranked).to_vec();
         Ok(Self {
             facts,
             split,
@@ -111,6 +126,23 @@ impl Ranked {
             dataset,
         })
     }
+}
+
+/// The facts of a file that the run itself holds them out in, whatever its own graph's files are like.
+fn own_list(run: &Run, dataset: &Dataset, spec: &str) -> Option<Dataset> {
+    let path = Path::new(spec).canonicalize().ok()?;
+    let mut files = HELD_OUT.iter();
+    let &(split, _) = files.find(|(_, file)| {
+        let own = run.path.join(file).canonicalize();
+        own.is_ok_and(|own| own == path)
+    })?;
+    Some(Dataset {
+        train: Arc::default(),
+        weights: Vec::new(),
+        valid: Vec::new(),
+        test: dataset.split(split).to_vec(),
+        ..dataset.clone()
+    })
 }
 
 impl Skipped {

@@ -19,14 +19,20 @@ pub enum DatasetError {
     #[error(transparent)]
     Public(#[from] PublicError),
     /// A split that was asked for, without triples.
-    #[error(
-        "{dataset}: the {split} split has no triples; each of train, valid and test needs one, or give --split 1,0,0 (or only a train file) to train on all facts"
-    )]
+    #[error("{dataset}: the {split} split has no triples{}", cause.of(*split))]
     EmptySplit {
         /// The dataset's name.
         dataset: String,
         /// The split that is empty.
         split: Split,
+        /// Why.
+        cause: Emptiness,
+    },
+    /// A file without facts.
+    #[error("{dataset}: found no facts, expected at least one")]
+    NoFacts {
+        /// The dataset's name.
+        dataset: String,
     },
     /// Training facts that all weigh nothing.
     #[error("{dataset}: all {facts} training facts weigh 0; expected one that weighs more")]
@@ -93,6 +99,65 @@ pub enum DatasetError {
         /// The most a genealogy can have.
         maximum: usize,
     },
+}
+
+/// Why a split is empty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Emptiness {
+    /// Its file has no facts.
+    File,
+    /// Its share of the facts of one file comes to none.
+    Share {
+        /// Distinct facts that were shared out.
+        facts: usize,
+        /// The share.
+        fraction: f64,
+        /// Whether these are only the facts that an earlier run, which training starts from, does
+        /// not know.
+        new: bool,
+    },
+    /// Training needs all facts, as each alone shows an entity or a relation.
+    Needed {
+        /// Distinct facts that were shared out.
+        facts: usize,
+    },
+}
+
+impl Emptiness {
+    fn of(self, split: Split) -> String {
+        match self {
+            Self::File => {
+                "; each of train, valid and test needs one, or leave the files of valid and \
+                           test away to train on all facts"
+                    .to_owned()
+            }
+            Self::Share {
+                facts,
+                fraction,
+                new,
+            } => {
+                let which = match new {
+                    true => " that the run which training starts from does not know",
+                    false => "",
+                };
+                let none = match split {
+                    Split::Train => "",
+                    Split::Valid | Split::Test => {
+                        ", or a share of 0 to have none, as in --split 1,0,0"
+                    }
+                };
+                format!(
+                    ": a share of {fraction} of the {facts} distinct facts{which} comes to none; \
+                     expected more facts, a larger share{none}"
+                )
+            }
+            Self::Needed { facts } => format!(
+                ": of {facts} distinct facts, too few can be held out, as the others alone show an \
+                 entity or a relation to training; expected more facts, or split_cover=false to hold \
+                 out such facts, too"
+            ),
+        }
+    }
 }
 
 /// Content that does not follow its format.
@@ -248,6 +313,16 @@ pub enum SourceError {
     AlreadySplit {
         /// The dataset.
         dataset: String,
+    },
+    /// Fractions for a directory or an archive with a train file alone.
+    #[error(
+        "{dataset} holds a train file alone, all of which is trained on: --split is for a single file; give {train} as --dataset to share it out"
+    )]
+    TrainAlone {
+        /// The dataset.
+        dataset: String,
+        /// Its train file.
+        train: String,
     },
     /// A name that a tab-separated file cannot hold.
     #[error("the name {name:?} holds a tab or a line break and cannot be written to a .tsv file")]

@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use candidates::{Candidates, RelationSides};
 pub(crate) use digest::NameHashes;
 pub use digest::{Digest, GraphDigest, ParseDigestError, SplitDigest};
-pub use error::{DatasetError, ParseError, PublicError, SourceError, VocabularyError};
+pub use error::{DatasetError, Emptiness, ParseError, PublicError, SourceError, VocabularyError};
 pub use filter::FilterIndex;
 pub(crate) use filter::RelationCounts;
 pub use genealogy::Genealogy;
@@ -60,6 +60,7 @@ pub use unsplit::{LoadedFacts, Unknown};
 pub use vocabulary::Vocabulary;
 
 use earlier::Earlier;
+pub(crate) use read::well_known;
 use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};
@@ -220,9 +221,19 @@ impl Dataset {
             (Kind::Whole(file), None) => {
                 return Err(SourceError::NeedsSplit { file: file.label }.into());
             }
-            (_, Some(_)) => {
+            (kind, Some(_)) => {
                 let dataset = spec.to_owned();
-                return Err(SourceError::AlreadySplit { dataset }.into());
+                return Err(match kind {
+                    Kind::Splits {
+                        files: [Some(train), None, None],
+                        ..
+                    } => SourceError::TrainAlone {
+                        dataset,
+                        train: train.label,
+                    },
+                    _ => SourceError::AlreadySplit { dataset },
+                }
+                .into());
             }
             (Kind::Genealogy, None) => Genealogy::default().generate()?.beside(earlier)?,
             (Kind::Splits { names, files }, None) => {
@@ -321,7 +332,7 @@ impl Dataset {
             reading,
         };
         dataset.note_order();
-        dataset.checked(asked)
+        dataset.checked(asked, |_| Emptiness::File)
     }
 
     /// Notes columns that look as if they were in the order head, tail, relation: many relations,
@@ -371,7 +382,11 @@ impl Dataset {
             cover: options.split_cover,
             earlier: earlier.as_ref(),
         };
+        if facts.is_empty() {
+            return Err(DatasetError::NoFacts { dataset: name });
+        }
         let out = share::share_out(facts, weights, (&entities, &relations), &shares);
+        let (free, missing) = (out.free, out.report.missing);
         let mut dataset = Self {
             name,
             entities,
@@ -384,7 +399,21 @@ impl Dataset {
             reading,
         };
         dataset.note_order();
-        dataset.checked(fractions.map(|fraction| fraction > 0.0))
+        let asked = fractions.map(|fraction| fraction > 0.0);
+        dataset.checked(asked, |split| {
+            let fraction = fractions[split as usize];
+            let due = (fraction * free as f64).round() as usize;
+            match split {
+                Split::Valid | Split::Test if missing > 0 && due > 0 => {
+                    Emptiness::Needed { facts: free }
+                }
+                _ => Emptiness::Share {
+                    facts: free,
+                    fraction,
+                    new: earlier.is_some(),
+                },
+            }
+        })
     }
 
     /// Itself, with what there is to say of it beside an earlier run's facts.
@@ -400,12 +429,18 @@ impl Dataset {
     }
 
     /// Itself, if there is something to train on, and something in each split that was asked for.
-    fn checked(self, asked: [bool; 3]) -> Result<Self, DatasetError> {
+    /// `cause` says why one of these is empty.
+    fn checked(
+        self,
+        asked: [bool; 3],
+        cause: impl Fn(Split) -> Emptiness,
+    ) -> Result<Self, DatasetError> {
         for split in Split::ALL {
             if asked[split as usize] && self.split(split).is_empty() {
                 return Err(DatasetError::EmptySplit {
                     dataset: self.name,
                     split,
+                    cause: cause(split),
                 });
             }
         }

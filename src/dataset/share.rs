@@ -36,6 +36,8 @@ pub(super) struct SharedOut {
     pub weights: Vec<f32>,
     pub valid: Vec<Triple>,
     pub test: Vec<Triple>,
+    /// Distinct facts that were shared out: all but those of an earlier run.
+    pub free: usize,
     pub report: Sharing,
 }
 
@@ -208,7 +210,10 @@ pub(super) fn share_out(
     let mut test = share(shares.fractions[2]);
     let mut valid = share(shares.fractions[1]).min(free - test);
 
-    let mut out = SharedOut::default();
+    let mut out = SharedOut {
+        free,
+        ..SharedOut::default()
+    };
     let mut known = EarlierFacts::default();
     for copies in copies() {
         let fact = copies[0].fact;

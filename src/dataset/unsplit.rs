@@ -71,11 +71,7 @@ impl Dataset {
                 let mut parts = Parts::default();
                 let (facts, weights) = parts.read(&file, None, None, &options.reading)?;
                 if facts.is_empty() {
-                    let split = Split::Test;
-                    return Err(DatasetError::EmptySplit {
-                        dataset: name,
-                        split,
-                    });
+                    return Err(DatasetError::NoFacts { dataset: name });
                 }
                 let dataset = Self {
                     name,
@@ -99,9 +95,6 @@ impl Dataset {
         entities: &Vocabulary,
         relations: &Vocabulary,
     ) -> (Self, Option<Unknown>) {
-        let ids = |own: &Vocabulary, new: &Vocabulary| -> Vec<Option<u32>> {
-            own.iter().map(|name| new.id(name)).collect()
-        };
         let entity_ids = ids(&self.entities, entities);
         let relation_ids = ids(&self.relations, relations);
         let known = |fact: &Triple| {
@@ -111,15 +104,10 @@ impl Dataset {
                 tail: entity_ids[fact.tail as usize]?,
             })
         };
-        let total = Split::ALL
-            .iter()
-            .map(|&split| self.split(split).len())
-            .sum();
-        let mut unknown = [0; 3];
+        let missing = self.unknown(&Split::ALL, &entity_ids, &relation_ids);
         for split in Split::ALL {
             let facts = self.split(split);
             let kept: Vec<Option<Triple>> = facts.iter().map(known).collect();
-            unknown[split as usize] = kept.iter().filter(|fact| fact.is_none()).count();
             if split == Split::Train {
                 let mut kept = kept.iter();
                 let keep = |_: &f32| kept.next().is_some_and(Option::is_some);
@@ -132,8 +120,6 @@ impl Dataset {
                 Split::Test => self.test = kept,
             }
         }
-        let missing =
-            (unknown != [0; 3]).then(|| self.unknown(unknown, total, &entity_ids, &relation_ids));
         let dataset = Self {
             entities: entities.clone(),
             relations: relations.clone(),
@@ -142,33 +128,70 @@ impl Dataset {
         (dataset, missing)
     }
 
+    /// What there is in one split of facts with names that other vocabularies do not have.
+    pub fn unknown_in(
+        &self,
+        split: Split,
+        entities: &Vocabulary,
+        relations: &Vocabulary,
+    ) -> Option<Unknown> {
+        let entities = ids(&self.entities, entities);
+        let relations = ids(&self.relations, relations);
+        self.unknown(&[split], &entities, &relations)
+    }
+
+    /// The facts of some splits that have a name without a new id.
     fn unknown(
         &self,
-        facts: [usize; 3],
-        total: usize,
+        splits: &[Split],
         entity_ids: &[Option<u32>],
         relation_ids: &[Option<u32>],
-    ) -> Unknown {
+    ) -> Option<Unknown> {
         const EXAMPLES: usize = 3;
+        let mut entities = vec![false; entity_ids.len()];
+        let mut relations = vec![false; relation_ids.len()];
+        let (mut facts, mut total) = ([0; 3], 0);
+        for &split in splits {
+            total += self.split(split).len();
+            for fact in self.split(split) {
+                let mut new = false;
+                for entity in [fact.head as usize, fact.tail as usize] {
+                    let unknown = entity_ids[entity].is_none();
+                    entities[entity] |= unknown;
+                    new |= unknown;
+                }
+                let unknown = relation_ids[fact.relation as usize].is_none();
+                relations[fact.relation as usize] |= unknown;
+                facts[split as usize] += usize::from(new || unknown);
+            }
+        }
+        if facts == [0; 3] {
+            return None;
+        }
         fn missing<'a>(
             names: &'a Vocabulary,
-            ids: &'a [Option<u32>],
+            unknown: &'a [bool],
         ) -> impl Iterator<Item = &'a str> + Clone {
-            let pairs = names.iter().zip(ids);
-            pairs.filter(|(_, id)| id.is_none()).map(|(name, _)| name)
+            let pairs = names.iter().zip(unknown);
+            pairs.filter(|(_, unknown)| **unknown).map(|(name, _)| name)
         }
-        let entities = missing(&self.entities, entity_ids);
-        let relations = missing(&self.relations, relation_ids);
+        let entities = missing(&self.entities, &entities);
+        let relations = missing(&self.relations, &relations);
         let examples = (relations.clone().take(EXAMPLES)).chain(entities.clone().take(EXAMPLES));
-        Unknown {
+        Some(Unknown {
             dataset: self.name.clone(),
             facts,
             total,
             examples: examples.map(str::to_owned).collect(),
             entities: entities.count(),
             relations: relations.count(),
-        }
+        })
     }
+}
+
+/// The new id of every name, if it has one.
+fn ids(own: &Vocabulary, new: &Vocabulary) -> Vec<Option<u32>> {
+    own.iter().map(|name| new.id(name)).collect()
 }
 
 #[cfg(test)]

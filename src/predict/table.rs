@@ -6,18 +6,18 @@
 //! | `.csv` | fields separated by commas, with quotes as in RFC 4180 |
 //! | `.jsonl`, `.ndjson` | an object with `head`, `relation` and `tail` |
 //!
-//! A first line of the words head, relation and tail is a heading: it says which field is which,
-//! and fields of other names are left unread. Without one, there are three fields in that order.
-//! The field that a query asks for is empty, or not there.
+//! A first line of the words head, relation and tail, or of others that graphs have for them, is a
+//! heading: it says which field is which, and fields of other names are left unread. Without one,
+//! there are three fields in that order. The field that a query asks for is empty, or not there.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Question;
-use crate::dataset::{Triple, Vocabulary};
+use crate::dataset::{Triple, Vocabulary, well_known};
 use crate::names;
 
 /// Why a file of queries, facts or names cannot be used.
@@ -82,7 +82,7 @@ const QUERIES: &str = "two of head, relation and tail";
 /// If the file cannot be read, or a line is no query or has a name that is not known.
 pub fn read_questions(path: &Path, known: Known) -> Result<Vec<Question>, TableError> {
     let mut questions = Vec::new();
-    rows(path, QUERIES, |line, row| {
+    rows(path, known, QUERIES, |line, row| {
         let ids = known.ids(path, line, row)?;
         questions.push(match ids {
             [Some(head), Some(relation), None] => Question::Tail { head, relation },
@@ -101,7 +101,7 @@ pub fn read_questions(path: &Path, known: Known) -> Result<Vec<Question>, TableE
 /// If the file cannot be read, or a line is no fact or has a name that is not known.
 pub fn read_facts(path: &Path, known: Known) -> Result<Vec<Triple>, TableError> {
     let mut facts = Vec::new();
-    rows(path, FACTS, |line, row| {
+    rows(path, known, FACTS, |line, row| {
         let [Some(head), Some(relation), Some(tail)] = known.ids(path, line, row)? else {
             return Err(count(path, line, row, FACTS));
         };
@@ -123,10 +123,9 @@ pub fn read_names(path: &Path, entities: &Vocabulary) -> Result<Vec<u32>, TableE
     let mut ids = Vec::new();
     lines(path, |line, text| {
         if !text.trim().is_empty() {
-            let id = find(entities, &names::read(text));
-            ids.push(
-                id.ok_or_else(|| unknown(path, line, "entity", &names::read(text), entities))?,
-            );
+            let name = Name::Written(text.to_owned());
+            let id = name.find(entities);
+            ids.push(id.ok_or_else(|| unknown(path, line, "entity", &name, entities))?);
         }
         Ok(())
     })?;
@@ -138,8 +137,38 @@ pub fn read_names(path: &Path, entities: &Vocabulary) -> Result<Vec<u32>, TableE
     Ok(ids)
 }
 
+/// A name in a file.
+enum Name {
+    /// The name itself.
+    Plain(String),
+    /// A text that may be a JSON string, as in [`names::readings`].
+    Written(String),
+}
+
+impl Name {
+    /// The id of the name as it stands there, or without the blanks around it.
+    fn find(&self, vocabulary: &Vocabulary) -> Option<u32> {
+        let find = |name: &str| vocabulary.id(name).or_else(|| vocabulary.id(name.trim()));
+        match self {
+            Self::Plain(name) => find(name),
+            Self::Written(text) => {
+                let exact = names::readings(text).find_map(|name| vocabulary.id(&name));
+                exact.or_else(|| names::readings(text).find_map(|name| find(&name)))
+            }
+        }
+    }
+
+    /// For messages.
+    fn shown(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::Plain(name) => name.into(),
+            Self::Written(text) => names::read(text),
+        }
+    }
+}
+
 /// Head, relation and tail of a line, if they stand there.
-type Row<'a> = &'a [Option<String>; 3];
+type Row<'a> = &'a [Option<Name>; 3];
 
 impl Known<'_> {
     fn ids(self, path: &Path, line: u64, row: Row) -> Result<[Option<u32>; 3], TableError> {
@@ -150,20 +179,16 @@ impl Known<'_> {
                 1 => (self.relations, "relation"),
                 _ => (self.entities, "entity"),
             };
-            let id = find(vocabulary, name);
+            let id = name.find(vocabulary);
             ids[column] = Some(id.ok_or_else(|| unknown(path, line, kind, name, vocabulary))?);
         }
         Ok(ids)
     }
 }
 
-/// The id of a name as it stands there, or without the blanks around it.
-fn find(vocabulary: &Vocabulary, name: &str) -> Option<u32> {
-    vocabulary.id(name).or_else(|| vocabulary.id(name.trim()))
-}
-
-fn unknown(path: &Path, line: u64, kind: &str, name: &str, known: &Vocabulary) -> TableError {
-    let hint = known.nearest(name);
+fn unknown(path: &Path, line: u64, kind: &str, name: &Name, known: &Vocabulary) -> TableError {
+    let name = name.shown();
+    let hint = known.nearest(&name);
     let hint = hint.map(|nearest| format!(" (did you mean {nearest:?}?)"));
     TableError::Malformed {
         path: path.to_owned(),
@@ -200,6 +225,7 @@ fn count(path: &Path, line: u64, row: Row, expected: &str) -> TableError {
 /// Hands over the rows of a file in the format of its extension.
 fn rows(
     path: &Path,
+    known: Known,
     expected: &'static str,
     mut sink: impl FnMut(u64, Row) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
@@ -219,12 +245,18 @@ fn rows(
                 let fields: Vec<&str> = text.split('\t').collect();
                 let name = |field: &str| match field.trim().is_empty() {
                     true => None,
-                    false => Some(names::read(field).into_owned()),
+                    false => Some(Name::Written(field.to_owned())),
                 };
-                fielded(path, line, &fields, &mut columns, expected, name, &mut sink)
+                let read = Fields {
+                    path,
+                    known,
+                    expected,
+                    name: &name,
+                };
+                read.line(line, &fields, &mut columns, &mut sink)
             })?;
         }
-        Some("csv") => commas(path, expected, &mut sink)?,
+        Some("csv") => commas(path, known, expected, &mut sink)?,
         Some("jsonl" | "ndjson") => {
             lines(path, |line, text| match text.trim().is_empty() {
                 true => Ok(()),
@@ -251,6 +283,7 @@ fn rows(
 
 fn commas(
     path: &Path,
+    known: Known,
     expected: &'static str,
     sink: &mut dyn FnMut(u64, Row) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
@@ -273,8 +306,14 @@ fn commas(
         let read = read.and_then(|more| {
             let fields: Vec<&str> = record.iter().collect();
             if more && fields.iter().any(|field| !field.trim().is_empty()) {
-                let name = |field: &str| (!field.is_empty()).then(|| field.to_owned());
-                fielded(path, 0, &fields, &mut columns, expected, name, sink)?;
+                let name = |field: &str| (!field.is_empty()).then(|| Name::Plain(field.to_owned()));
+                let read = Fields {
+                    path,
+                    known,
+                    expected,
+                    name: &name,
+                };
+                read.line(0, &fields, &mut columns, sink)?;
             }
             Ok(more)
         });
@@ -311,47 +350,72 @@ struct Columns {
     fields: usize,
 }
 
-/// Hands over a line of fields; the first line may be a heading.
-fn fielded(
-    path: &Path,
-    line: u64,
-    fields: &[&str],
-    columns: &mut Option<Columns>,
-    expected: &str,
-    name: impl Fn(&str) -> Option<String>,
-    sink: &mut dyn FnMut(u64, Row) -> Result<(), TableError>,
-) -> Result<(), TableError> {
-    let columns = match *columns {
-        Some(columns) => columns,
-        None => {
-            let heading = heading(fields);
-            let found = columns.insert(heading.unwrap_or(Columns {
-                at: [Some(0), Some(1), Some(2)],
-                fields: 3,
-            }));
-            if heading.is_some() {
-                return Ok(());
+/// How lines of fields are read.
+struct Fields<'a> {
+    path: &'a Path,
+    known: Known<'a>,
+    expected: &'a str,
+    /// The name that a field holds, if it is not empty.
+    name: &'a dyn Fn(&str) -> Option<Name>,
+}
+
+impl Fields<'_> {
+    /// Hands over a line of fields; the first line may be a heading.
+    fn line(
+        &self,
+        line: u64,
+        fields: &[&str],
+        columns: &mut Option<Columns>,
+        sink: &mut dyn FnMut(u64, Row) -> Result<(), TableError>,
+    ) -> Result<(), TableError> {
+        let columns = match *columns {
+            Some(columns) => columns,
+            None => {
+                let heading = heading(fields).or_else(|| self.other_heading(fields));
+                let found = columns.insert(heading.unwrap_or(Columns {
+                    at: [Some(0), Some(1), Some(2)],
+                    fields: 3,
+                }));
+                if heading.is_some() {
+                    return Ok(());
+                }
+                *found
             }
-            *found
+        };
+        if fields.len() != columns.fields {
+            let plural = if fields.len() == 1 { "" } else { "s" };
+            return Err(TableError::Malformed {
+                path: self.path.to_owned(),
+                line,
+                found: format!("{} field{plural}", fields.len()),
+                expected: match columns.fields {
+                    3 => format!("3, for {FACTS}, or a first line that says what the fields are"),
+                    fields => format!("{fields}, as in the first line"),
+                },
+            });
         }
-    };
-    if fields.len() != columns.fields {
-        let plural = if fields.len() == 1 { "" } else { "s" };
-        return Err(TableError::Malformed {
-            path: path.to_owned(),
-            line,
-            found: format!("{} field{plural}", fields.len()),
-            expected: match columns.fields {
-                3 => format!("3, for {FACTS}, or a first line that says what the fields are"),
-                fields => format!("{fields}, as in the first line"),
-            },
-        });
+        let row = columns.at.map(|at| (self.name)(fields[at?]));
+        if row.iter().all(Option::is_none) {
+            return Err(count(self.path, line, &row, self.expected));
+        }
+        sink(line, &row)
     }
-    let row = columns.at.map(|at| name(fields[at?]));
-    if row.iter().all(Option::is_none) {
-        return Err(count(path, line, &row, expected));
+
+    /// The columns that a first line names as the headings of graphs do. A line with the name of an
+    /// entity that the run knows is a fact.
+    fn other_heading(&self, fields: &[&str]) -> Option<Columns> {
+        let at = well_known(fields);
+        if at.contains(&None) {
+            return None;
+        }
+        let entity = |at: usize| {
+            let name = (self.name)(fields[at]);
+            name.is_some_and(|name| name.find(self.known.entities).is_some())
+        };
+        let is_fact = fields.len() == 3 && (entity(0) || entity(2));
+        let fields = fields.len();
+        (!is_fact).then_some(Columns { at, fields })
     }
-    sink(line, &row)
 }
 
 /// The columns that a first line names, if it is a heading: all words of a line of two or three
@@ -372,35 +436,48 @@ fn heading(fields: &[&str]) -> Option<Columns> {
     })
 }
 
-/// The names in a line of JSON.
+/// The names in a line of JSON: strings, or numbers as they are written.
 fn object(
     path: &Path,
     line: u64,
     text: &str,
     expected: &str,
-) -> Result<[Option<String>; 3], TableError> {
-    #[derive(Deserialize)]
-    struct Object {
-        head: Option<String>,
-        relation: Option<String>,
-        tail: Option<String>,
-    }
-    match serde_json::from_str(text) {
-        Ok(Object {
-            head,
-            relation,
-            tail,
-        }) => Ok([head, relation, tail]),
-        Err(error) => {
-            let shown: String = text.trim().chars().take(60).collect();
-            Err(TableError::Malformed {
-                path: path.to_owned(),
-                line,
-                found: format!("{shown:?} ({error})"),
-                expected: format!("a JSON object with {expected}, names as strings"),
-            })
+) -> Result<[Option<Name>; 3], TableError> {
+    let wrong = |reason: String| {
+        let shown: String = text.trim().chars().take(60).collect();
+        TableError::Malformed {
+            path: path.to_owned(),
+            line,
+            found: format!("{shown:?} ({reason})"),
+            expected: format!("a JSON object with {expected}, names as strings or numbers"),
         }
+    };
+    let object: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let keys: Vec<&String> = object.keys().collect();
+    // What is called `source` beside a `tail` is not a head.
+    let ours = COLUMNS.iter().any(|column| object.contains_key(*column));
+    let others = match ours {
+        true => [None; 3],
+        false => well_known(&keys),
+    };
+    let mut names = [const { None }; 3];
+    for (column, name) in names.iter_mut().enumerate() {
+        let key = match object.contains_key(COLUMNS[column]) {
+            true => COLUMNS[column],
+            false => match others[column] {
+                Some(at) => keys[at],
+                None => continue,
+            },
+        };
+        *name = match &object[key] {
+            Value::Null => None,
+            Value::String(name) => Some(Name::Plain(name.clone())),
+            Value::Number(number) => Some(Name::Plain(number.to_string())),
+            other => return Err(wrong(format!("{other} as {key}"))),
+        };
     }
+    Ok(names)
 }
 
 /// Hands over the lines of a file, without their ends.

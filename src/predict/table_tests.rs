@@ -102,8 +102,77 @@ fn facts_with_odd_names() {
         [[0, 0, 0]]
     );
     // Names that are the words of a heading are names where the line is none.
-    let plain = read("f.tsv", "head\tr\ttail\n", read_facts).unwrap_err();
+    let plain = read("f.tsv", "head\ts\ttail\n", read_facts).unwrap_err();
     assert!(plain.contains("the entity \"head\""), "{plain}");
+}
+
+#[test]
+fn headings_and_keys_are_those_of_graphs_too() {
+    for (name, text) in [
+        ("f.csv", "subject,predicate,object\na,r,b c\n"),
+        ("f.csv", "id,h,r,t,weight\n7,a,r,b c,0.5\n"),
+        ("f.tsv", "head\trel\ttail\na\tr\tb c\n"),
+        ("f.tsv", "target\tsource\tlabel\nb c\ta\tr\n"),
+        (
+            "f.jsonl",
+            "{\"s\":\"a\",\"p\":\"r\",\"o\":\"b c\",\"x\":[1]}",
+        ),
+    ] {
+        let facts = read(name, text, read_facts).unwrap();
+        assert_eq!(triples(facts), [[0, 0, 1]], "{text}");
+    }
+    // Beside one of our own keys, others mean nothing.
+    let query = "{\"relation\":\"r\",\"tail\":\"a\",\"source\":\"b c\"}";
+    assert_eq!(
+        read("q.jsonl", query, read_questions).unwrap(),
+        [Question::Head {
+            relation: 0,
+            tail: 0
+        }]
+    );
+    // A fact of names that the run knows is a fact, whatever they mean.
+    let (entities, relations) = (
+        Vocabulary::from_names(["s", "o", "5"]).unwrap(),
+        Vocabulary::from_names(["p"]).unwrap(),
+    );
+    let known = Known {
+        entities: &entities,
+        relations: &relations,
+    };
+    let dir = TempDir::new().unwrap();
+    for (name, text, expected) in [
+        ("f.tsv", "s\tp\to\n", [0, 0, 1]),
+        (
+            "f.jsonl",
+            "{\"head\":5,\"relation\":\"p\",\"tail\":\"s\"}",
+            [2, 0, 0],
+        ),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        assert_eq!(triples(read_facts(&path, known).unwrap()), [expected]);
+    }
+}
+
+#[test]
+fn quotes_belong_to_a_name_that_has_them() {
+    let (entities, relations) = (
+        Vocabulary::from_names(["Ada", "\"Ada\"", "\"Bob\"", "Eve"]).unwrap(),
+        Vocabulary::from_names(["r"]).unwrap(),
+    );
+    let known = Known {
+        entities: &entities,
+        relations: &relations,
+    };
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("f.tsv");
+    // The last line is how `eval --ranks` writes such a name.
+    let text = "\"Ada\"\tr\t\"Bob\"\nAda\t\"r\"\t\"Eve\"\n\"\\\"Ada\\\"\"\tr\tEve\n";
+    fs::write(&path, text).unwrap();
+    assert_eq!(
+        triples(read_facts(&path, known).unwrap()),
+        [[1, 0, 2], [0, 0, 3], [1, 0, 3]]
+    );
 }
 
 #[test]
@@ -141,8 +210,8 @@ fn bad_lines_are_named() {
         ),
         (
             "q.jsonl",
-            "{\"head\":1}\n",
-            "q.jsonl:1: found \"{\\\"head\\\":1}\" (",
+            "{\"head\":[1]}\n",
+            "q.jsonl:1: found \"{\\\"head\\\":[1]}\" (",
         ),
         (
             "q.jsonl",

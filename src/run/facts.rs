@@ -1,11 +1,10 @@
 //! The facts of a run: `graph.json`, `train.npy`, `weights.npy`, `valid.tsv` and `test.tsv`.
 //!
 //! A run keeps what its figures are about, so that no change to a file elsewhere changes them. Held-out
-//! facts are text, by name: head, relation and tail between tabs, where `\t`, `\n`, `\r` and `\\`
-//! stand for a tab, a line feed, a carriage return and a backslash in a name. Training facts are row
-//! numbers, 12 bytes each, in the order in which the sampler has them.
+//! facts are text, by name: head, relation and tail between tabs, as in the file that they came from. A name
+//! with a tab or a carriage return is a JSON string. Training facts are row numbers, 12 bytes each,
+//! in the order in which the sampler has them.
 
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
@@ -16,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::{Run, RunError};
 use crate::checkpoint::aside::Aside;
 use crate::dataset::{Dataset, GraphDigest, Split, SplitDigest, Triple, Vocabulary};
+use crate::names;
 
 pub(super) const GRAPH: &str = "graph.json";
 pub(super) const TRAIN: &str = "train.npy";
 pub(super) const WEIGHTS: &str = "weights.npy";
-pub(super) const HELD_OUT: [(Split, &str); 2] =
-    [(Split::Valid, "valid.tsv"), (Split::Test, "test.tsv")];
+/// The files of a run with the facts that it holds out.
+pub const HELD_OUT: [(Split, &str); 2] = [(Split::Valid, "valid.tsv"), (Split::Test, "test.tsv")];
 
 /// `graph.json`: what a run was trained and is judged on, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,9 @@ impl Run {
             let written = Aside::create(&path).and_then(|mut file| {
                 let mut lines = BufWriter::with_capacity(1 << 16, &mut file);
                 for fact in dataset.split(split) {
-                    let head = escaped(dataset.entities.name(fact.head));
-                    let relation = escaped(dataset.relations.name(fact.relation));
-                    let tail = escaped(dataset.entities.name(fact.tail));
+                    let head = names::plain_field(dataset.entities.name(fact.head));
+                    let relation = names::plain_field(dataset.relations.name(fact.relation));
+                    let tail = names::plain_field(dataset.entities.name(fact.tail));
                     writeln!(lines, "{head}\t{relation}\t{tail}")?;
                 }
                 lines.flush()?;
@@ -223,9 +223,8 @@ impl Run {
                 let found = format!("{} fields, expected head, relation and tail", fields.len());
                 return Err(wrong(found));
             };
-            let row = |names: &Vocabulary, field: &str, kind: &str| {
-                let name = plain(field);
-                let row = name.as_ref().and_then(|name| names.id(name));
+            let row = |known: &Vocabulary, field: &str, kind: &str| {
+                let row = known.id(&names::read_plain_field(field));
                 row.ok_or_else(|| wrong(format!("{field:?}, expected {kind} of the run")))
             };
             Ok(Triple {
@@ -242,50 +241,8 @@ fn type_of(dtype: &str) -> io::Result<npyz::TypeStr> {
     dtype.parse().map_err(io::Error::other)
 }
 
-/// A name as a field of a line with tabs.
-fn escaped(name: &str) -> Cow<'_, str> {
-    if !name.contains(['\\', '\t', '\n', '\r']) {
-        return Cow::Borrowed(name);
-    }
-    let mut text = String::with_capacity(name.len() + 8);
-    for character in name.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            other => text.push(other),
-        }
-    }
-    Cow::Owned(text)
-}
-
-/// The name that a field stands for; `None` for an escape that is none.
-fn plain(field: &str) -> Option<Cow<'_, str>> {
-    if !field.contains('\\') {
-        return Some(Cow::Borrowed(field));
-    }
-    let mut name = String::with_capacity(field.len());
-    let mut characters = field.chars();
-    while let Some(character) = characters.next() {
-        name.push(match character {
-            '\\' => match characters.next()? {
-                '\\' => '\\',
-                't' => '\t',
-                'n' => '\n',
-                'r' => '\r',
-                _ => return None,
-            },
-            other => other,
-        });
-    }
-    Some(Cow::Owned(name))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::config::Config;
 
@@ -332,7 +289,7 @@ mod tests {
         assert_eq!(run.dataset().unwrap(), dataset);
         assert_eq!(Run::open(&run.path).unwrap().dataset().unwrap(), dataset);
         let text = fs::read_to_string(run.path.join("test.tsv")).unwrap();
-        assert_eq!(text, "a\\ttab\ts\\t\t \u{a0}\n");
+        assert_eq!(text, "\"a\\ttab\"\t\"s\\t\"\t \u{a0}\n");
     }
 
     #[test]
@@ -341,10 +298,10 @@ mod tests {
             ("test.tsv", "", "found 0 facts"),
             (
                 "test.tsv",
-                "plain\tr\\\\\tplain\n",
+                "plain\tr\\\tplain\n",
                 "the run's facts were changed",
             ),
-            ("valid.tsv", "plain\tr\\\\\n", "line 1: found 2 fields"),
+            ("valid.tsv", "plain\tr\\\n", "line 1: found 2 fields"),
             (
                 "valid.tsv",
                 "plain\tnobody\tplain\n",
@@ -352,7 +309,7 @@ mod tests {
             ),
             (
                 "valid.tsv",
-                "plain\\x\tr\\\\\tplain\n",
+                "plain\\x\tr\\\tplain\n",
                 "line 1: found \"plain\\\\x\"",
             ),
             ("train.npy", "no array", "train.npy"),
@@ -391,23 +348,5 @@ mod tests {
         run.config.split = Some([0.8, 0.1, 0.1]);
         let error = run.dataset().unwrap_err();
         assert!(matches!(error, RunError::NoFacts { .. }), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_name_is_a_field_and_back(name in "(\\PC|[\\\\\t\n\r])*") {
-            let field = escaped(&name);
-            prop_assert!(!field.contains(['\t', '\n', '\r']));
-            let back = plain(&field);
-            prop_assert_eq!(back.as_deref(), Some(&name[..]));
-        }
-
-        #[test]
-        fn no_field_is_too_odd_to_be_looked_at(field in "[\\\\tnrx]*") {
-            if let Some(name) = plain(&field) {
-                let back = escaped(&name);
-                prop_assert_eq!(&back[..], &field[..]);
-            }
-        }
     }
 }

@@ -26,7 +26,7 @@ mod vectors;
 mod warm;
 
 pub use compare::Changes;
-pub use facts::GraphRecord;
+pub use facts::{GraphRecord, HELD_OUT};
 pub use lock::{Lock, LockError};
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;

@@ -81,6 +81,14 @@ pub enum SearchError {
         /// The graph's name.
         dataset: String,
     },
+    /// The graph is not where it was when the search began.
+    #[error("{graph}, the graph of the search in {path}, is not there any more; put it back, or say where it is now: shardloom search {space} --output {path} --set dataset=PATH", path = .path.display(), space = .path.join("space.toml").display())]
+    GraphGone {
+        /// The directory.
+        path: PathBuf,
+        /// The graph, as it was named.
+        graph: String,
+    },
     /// The graph is not the one that the search began with.
     #[error("{graph} is not the graph that the search in {path} began with, it has changed: found {found}; expected {expected}; put the graph back, or begin another search with another --output", path = .path.display())]
     GraphChanged {

@@ -8,7 +8,7 @@ use super::watch::{Watch, Within};
 use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
 use crate::checkpoint::{self, aside};
 use crate::config::{Config, ConfigError};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, is_known_name};
 use crate::kernel::{Backend, KernelError};
 use crate::run::{Lock, Run, RunError, RunResult, load_graph};
 
@@ -74,6 +74,7 @@ impl Search {
         {
             settings.set.push(format!("init_from={}", from.display()));
         }
+        there(directory, &base)?;
         let mut lock = None;
         if let Some((begun, other)) = Settings::read(directory)? {
             lock = Some(Lock::take(directory)?);
@@ -154,6 +155,7 @@ impl Search {
                 first,
             });
         }
+        there(directory, &base)?;
         let dataset = load_graph(&base)?;
         if dataset.valid.is_empty() {
             return Err(SearchError::NothingToJudgeBy {
@@ -368,6 +370,18 @@ impl Search {
         let path = self.directory.join(TABLE);
         aside::write(&path, table(&self.trials).as_bytes()).map_err(SearchError::io("write", &path))
     }
+}
+
+/// Checks that the graph of a search which has begun is where it was.
+fn there(directory: &Path, base: &Config) -> Result<(), SearchError> {
+    let gone = !is_known_name(&base.dataset) && !Path::new(&base.dataset).exists();
+    if gone && Settings::read(directory)?.is_some() {
+        return Err(SearchError::GraphGone {
+            path: directory.to_owned(),
+            graph: base.dataset.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// The trials in a directory; none before it holds a search.

@@ -122,7 +122,8 @@ impl Settings {
     }
 
     /// What differs from settings that a search began with, in words. A random search may have more
-    /// trials than it began with: draws do not depend on how many there are.
+    /// trials than it began with: draws do not depend on how many there are. The graph may be
+    /// elsewhere: its digest tells whether it is the same.
     pub(super) fn differences(&self, begun: &Settings) -> Vec<String> {
         let more = self.strategy == StrategyName::Random && self.trials >= begun.trials;
         let shown = |settings: &Settings| {
@@ -136,6 +137,11 @@ impl Settings {
                 graph: _,
             } = settings;
             let trials = if more { 0 } else { *trials };
+            let is_place = |key: &str| begun.graph.is_some() && key.trim() == "dataset";
+            let place = |set: &&String| set.split_once('=').is_some_and(|(key, _)| is_place(key));
+            let set: Vec<&str> = (set.iter().filter(|set| !place(set)))
+                .map(String::as_str)
+                .collect();
             [
                 ("--trials", trials.to_string()),
                 ("--strategy", format!("{strategy:?}").to_lowercase()),
@@ -172,6 +178,17 @@ mod tests {
         assert_eq!((&read, space.as_str()), (&begun, "dim = 3\n"));
 
         assert!(begun.differences(&read).is_empty());
+        let moved = Settings {
+            set: vec!["model=rotate".to_owned(), "dataset=/new/g.tsv".to_owned()],
+            ..begun.clone()
+        };
+        assert_eq!(moved.differences(&begun).len(), 1);
+        let genealogy = crate::dataset::Dataset::load("genealogy", &Default::default());
+        let begun = Settings {
+            graph: Some(genealogy.unwrap().digest()),
+            ..begun
+        };
+        assert!(moved.differences(&begun).is_empty());
         let more = Settings {
             trials: 50,
             ..begun.clone()

@@ -99,6 +99,46 @@ fn what_is_held_out_can_be_read() {
 }
 
 #[test]
+fn held_out_files_are_read_back_by_every_command() {
+    let home = Home::new();
+    // Literals with quotes, commands of TeX, and columns in another order.
+    let fact = |i: usize| {
+        let name = |i: usize| match i % 3 {
+            0 => format!("\"{}\"", i % 50),
+            1 => format!("\\\\e{}\\t", i % 50),
+            _ => format!("\"\\u{:04x}\"", i % 50 + 64),
+        };
+        format!(
+            "{0}\t{1}\tnext\n{0}\t{2}\tchord\n",
+            name(i),
+            name(i + 1),
+            name(i + 7)
+        )
+    };
+    let all: String = (0..60).map(fact).collect();
+    home.write("facts.tsv", &all);
+    home.ok(&words(&format!(
+        "{TRAIN} --dataset facts.tsv --columns 1,3,2 --epochs 2 --output run"
+    )));
+    let own = mrr(&home, "");
+    for line in home.read("run/test.tsv").lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let found = format!("{}\t{}\t{}", fields[0], fields[2], fields[1]);
+        assert!(all.lines().any(|line| line == found), "{line}");
+    }
+    assert!((mrr(&home, "--dataset run/test.tsv") - own).abs() < 1e-12);
+    home.write("copy.tsv", &home.read("run/test.tsv"));
+    assert!((mrr(&home, "--dataset copy.tsv --columns 1,2,3") - own).abs() < 1e-12);
+    let scored = home.ok(&words("predict run --device cpu --triples run/test.tsv"));
+    let count = home.read("run/test.tsv").lines().count();
+    assert_eq!(scored.lines().count(), count + 1);
+    assert!(scored.lines().skip(1).all(|line| line.ends_with("\ttrue")));
+    home.write("scored.tsv", &scored);
+    let again = home.ok(&words("predict run --device cpu --triples scored.tsv"));
+    assert_eq!(again, scored);
+}
+
+#[test]
 fn the_split_has_a_seed_of_its_own() {
     let home = home();
     let train = |output: &str, more: &str| {
@@ -254,9 +294,89 @@ fn facts_with_unknown_names_are_an_error_that_counts_them_or_are_left_out() {
         "eval run --device cpu --dataset strange.tsv --skip-unknown",
     ));
     assert!(
-        error.contains("found no test facts that the run can rank"),
+        error.contains("1 of its 1 facts have 1 unknown entities")
+            && error.ends_with("expected at least one that the run can rank\n"),
         "{error}"
     );
+    home.write("nothing.tsv", "\n");
+    let error = home.fails(&words("eval run --device cpu --dataset nothing.tsv"));
+    assert!(error.contains("nothing: found no facts"), "{error}");
+}
+
+#[test]
+fn unknown_names_count_in_the_split_that_is_ranked_alone() {
+    let home = home();
+    let test = home.read("run/test.tsv");
+    for (split, text) in [
+        ("train", "stranger\tnext\te1\nguest\tlikes\te1\n"),
+        ("valid", "stranger\tnext\te2\n"),
+        ("test", &test),
+    ] {
+        home.write(format!("grown/{split}.tsv"), text);
+    }
+    // Training facts of strangers are no answers to what is asked of others.
+    let all = eval(&home, "--dataset grown");
+    assert!(all["skipped"].is_null());
+    assert!((all["metrics"]["mrr"].as_f64().unwrap() - mrr(&home, "")).abs() < 1e-12);
+    home.write("grown/test.tsv", &(test + "visitor\tnext\te1\n"));
+    let error = home.fails(&words("eval run --device cpu --dataset grown"));
+    assert!(
+        error.contains("1 of its 11 facts have 1 unknown entities and 0 unknown relations")
+            && error.contains("\"visitor\""),
+        "{error}"
+    );
+    let some = eval(&home, "--dataset grown --skip-unknown");
+    assert_eq!(some["skipped"]["facts"], 1);
+    assert_eq!(some["skipped"]["entities"], 1);
+    // A split that is not there is named.
+    home.write("only/train.tsv", &facts());
+    let error = home.fails(&words("eval run --device cpu --dataset only"));
+    assert!(
+        error.contains("no test facts to rank") && error.contains("--split"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_split_without_facts_says_why() {
+    let home = home();
+    let star = |i: usize| format!("hub\thas\tleaf{i}\n");
+    home.write("star.tsv", &(0..40).map(star).collect::<String>());
+    home.write("few.tsv", "a\tr\tb\nb\tr\ta\na\tr\ta\n");
+    home.write("only/train.tsv", &facts());
+    for (line, parts) in [
+        (
+            "--dataset star.tsv --split 0.8,0.1,0.1",
+            ["of 40 distinct facts, too few", "split_cover=false"],
+        ),
+        (
+            "--dataset few.tsv --split 0.8,0.1,0.1",
+            ["0.1 of the 3 distinct facts comes to none", "larger share"],
+        ),
+        (
+            "--dataset facts.tsv --split 0.8,0.1,0.1 --dim 8 --init-from all",
+            [
+                "0 distinct facts that the run which training starts from does not know",
+                "--split 1,0,0",
+            ],
+        ),
+        (
+            "--dataset only --split 0.8,0.1,0.1",
+            [
+                "only holds a train file alone",
+                "only/train.tsv as --dataset",
+            ],
+        ),
+    ] {
+        if line.contains("all") && !home.path("all").exists() {
+            home.ok(&words(
+                "train --device cpu --dim 8 --dataset facts.tsv --split 1,0,0 --epochs 1 --output all",
+            ));
+        }
+        let error = home.fails(&words(&format!("train --device cpu --output new {line}")));
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(!home.path("new").exists());
+    }
 }
 
 #[test]
@@ -383,7 +503,7 @@ fn a_search_goes_on_with_its_own_graph_only() {
     lines.reverse();
     home.write("ring/train.tsv", &lines.join("\n"));
     home.ok(&words("search space.toml --trials 3 --output found"));
-    home.write("ring/train.tsv", &(text + "e1\tskip\te9\n"));
+    home.write("ring/train.tsv", &(text.clone() + "e1\tskip\te9\n"));
     for line in [
         "search space.toml --trials 4 --output found",
         "search --resume found",
@@ -395,4 +515,29 @@ fn a_search_goes_on_with_its_own_graph_only() {
             "{error}"
         );
     }
+    // Moved, it can be gone on with, by the command that the error shows.
+    home.write("ring/train.tsv", &lines.join("\n"));
+    std::fs::rename(home.path("ring"), home.path("circle")).unwrap();
+    for line in [
+        "search space.toml --trials 4 --output found",
+        "search --resume found",
+    ] {
+        let error = home.fails(&words(line));
+        assert!(
+            error.contains("is not there any more")
+                && error.contains(
+                    "shardloom search found/space.toml --output found --set dataset=PATH"
+                ),
+            "{error}"
+        );
+    }
+    home.write("circle/extra/train.tsv", "a\tr\tb\n");
+    home.write("circle/extra/valid.tsv", "a\tr\tb\n");
+    home.write("circle/extra/test.tsv", "a\tr\tb\n");
+    let line = "search found/space.toml --output found --trials 4 --set dataset=";
+    let error = home.fails(&words(&format!("{line}circle/extra")));
+    assert!(error.contains("it has changed"), "{error}");
+    home.ok(&words(&format!("{line}circle")));
+    home.ok(&words("search --resume found"));
+    assert_eq!(home.names("found/trials").len(), 4);
 }

@@ -79,8 +79,12 @@ fn another_graph_is_an_error_that_counts_what_is_unknown() {
         home.write(format!("other/{split}.tsv"), &text.replace("skip", "jump"));
     }
     let error = home.fails(&words("eval run --device cpu --dataset other"));
-    assert!(error.contains("2 unknown entities"), "{error}");
+    assert!(error.contains("of its 6 facts"), "{error}");
     assert!(error.contains("1 unknown relations"), "{error}");
+    assert!(error.contains("jump"), "{error}");
+    let line = "eval run --device cpu --dataset other --split train";
+    let error = home.fails(&words(line));
+    assert!(error.contains("2 unknown entities"), "{error}");
     assert!(error.contains("jump") && error.contains("f1"), "{error}");
     // So is the run's own graph, once it has become another one.
     fs::remove_dir_all(home.path("ring")).unwrap();

@@ -143,6 +143,7 @@ fn said(home: &Home, line: &str) -> String {
 #[test]
 fn exports_are_vectors_to_start_from() {
     let home = with_exports();
+    // Vectors come without the optimizer's state.
     home.ok(&words(
         "train quick.toml --epochs 1 --init-from old --set init_optimizer=false --output run",
     ));

@@ -105,15 +105,22 @@ fn is_known(name: &str) -> bool {
     known.contains(&name.as_str())
 }
 
-/// The places that well-known names give, if each part of a fact has one.
-pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
+/// The places of head, relation and tail that well-known names give.
+pub(crate) fn well_known(heading: &[impl AsRef<str>]) -> [Option<usize>; 3] {
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
     let place = |known: &str| names.iter().position(|name| name == known);
-    let find = |known: &[&str]| known.iter().copied().find_map(place);
-    let found = [find(&HEADS)?, find(&RELATIONS)?, find(&TAILS)?];
+    [&HEADS[..], &RELATIONS, &TAILS].map(|known| known.iter().copied().find_map(place))
+}
+
+/// The places that well-known names give, if each part of a fact has one.
+pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
+    let [head, relation, tail] = well_known(heading);
+    let weight = heading
+        .iter()
+        .position(|name| plain(name.as_ref()) == WEIGHT);
     Some(Places {
-        names: found,
-        weight: place(WEIGHT),
+        names: [head?, relation?, tail?],
+        weight,
     })
 }
 

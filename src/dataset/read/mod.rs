@@ -17,6 +17,7 @@ mod tests;
 
 use std::io;
 
+pub(crate) use heading::well_known;
 pub(super) use openke::{Names as OpenKeNames, read_facts as read_numbered};
 pub(super) use sink::Sink;
 
