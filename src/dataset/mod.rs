@@ -470,6 +470,7 @@ struct Opened {
     clash: Option<String>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one a graph")]
 enum Kind {
     Genealogy,
     Whole(SourceFile),

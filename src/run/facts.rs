@@ -194,10 +194,15 @@ impl Run {
             if found != expected {
                 let shown =
                     |d: &SplitDigest| format!("{} facts with the digest {}", d.facts, d.digest);
+                let weightless = split == Split::Train && dataset.weights.is_empty();
                 let reason = format!(
-                    "found {}, expected {}, as {GRAPH} says: the run's facts were changed",
+                    "found {}, expected {}, as {GRAPH} says: the run's facts were changed{}",
                     shown(found),
-                    shown(expected)
+                    shown(expected),
+                    match weightless {
+                        true => ", or had weights and lack their file, weights.npy",
+                        false => "",
+                    }
                 );
                 return Err(self.damaged(file, reason));
             }
@@ -388,6 +393,11 @@ mod tests {
             let error = run.dataset().unwrap_err().to_string();
             assert!(error.contains(file) && error.contains(expected), "{error}");
         }
+        let home = tempfile::tempdir().unwrap();
+        let run_without = run(&home, &odd());
+        fs::remove_file(run_without.path.join(WEIGHTS)).unwrap();
+        let error = run_without.dataset().unwrap_err().to_string();
+        assert!(error.contains("lack their file, weights.npy"), "{error}");
         let home = tempfile::tempdir().unwrap();
         let run = run(&home, &odd());
         let mut bytes = fs::read(run.path.join(TRAIN)).unwrap();
