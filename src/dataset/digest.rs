@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 use super::{Dataset, Split, Triple, Vocabulary};
 
 /// The hashes of all names of a graph.
+#[derive(Debug)]
 pub(crate) struct NameHashes {
     entities: Vec<u128>,
     relations: Vec<u128>,

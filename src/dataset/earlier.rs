@@ -1,7 +1,18 @@
 //! The facts of an earlier run, which training starts from, among those of a graph.
 
+use super::digest::NameHashes;
 use super::share::EarlierFacts;
 use super::{Dataset, Split, Triple, Vocabulary};
+
+/// What an earlier run, which training starts from, was about.
+#[derive(Clone, Debug)]
+pub struct EarlierRun {
+    /// Its facts.
+    pub dataset: Dataset,
+    /// The hashes of facts that runs before it learned and that it was not trained on itself, sorted:
+    /// its rows know them.
+    pub learned_before: Vec<u128>,
+}
 
 /// The facts of an earlier run under the ids of another graph; those with names that it does not
 /// have are left out.
@@ -9,10 +20,17 @@ use super::{Dataset, Split, Triple, Vocabulary};
 pub(super) struct Earlier {
     /// Train, valid and test, each sorted and without copies.
     splits: [Vec<Triple>; 3],
+    /// What runs before it learned, with the hashes of names.
+    before: Option<(Vec<u128>, NameHashes)>,
 }
 
 impl Earlier {
-    pub fn new(dataset: &Dataset, entities: &Vocabulary, relations: &Vocabulary) -> Self {
+    pub fn new(run: &EarlierRun, entities: &Vocabulary, relations: &Vocabulary) -> Self {
+        let dataset = &run.dataset;
+        let before = (!run.learned_before.is_empty()).then(|| {
+            let hashes = NameHashes::new(entities, relations);
+            (run.learned_before.clone(), hashes)
+        });
         let ids = |old: &Vocabulary, new: &Vocabulary| -> Vec<Option<u32>> {
             old.iter().map(|name| new.id(name)).collect()
         };
@@ -31,11 +49,16 @@ impl Earlier {
             facts.dedup();
             facts
         });
-        Self { splits }
+        Self { splits, before }
     }
 
     /// Where the earlier run has a fact. What it learned counts as that, wherever else it stands.
     pub fn side(&self, fact: Triple) -> Option<Split> {
+        if let Some((learned, hashes)) = &self.before
+            && learned.binary_search(&hashes.fact(fact, None)).is_ok()
+        {
+            return Some(Split::Train);
+        }
         let mut splits = Split::ALL.into_iter();
         splits.find(|&split| self.splits[split as usize].binary_search(&fact).is_ok())
     }

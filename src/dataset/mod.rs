@@ -60,6 +60,7 @@ pub use unsplit::{LoadedFacts, Unknown};
 pub use vocabulary::Vocabulary;
 
 use earlier::Earlier;
+pub use earlier::EarlierRun;
 pub(crate) use read::well_known;
 use read::{Job, OpenKeNames, Sink};
 use share::Shares;
@@ -207,7 +208,7 @@ impl Dataset {
     pub fn load_after(
         spec: &str,
         options: &LoadOptions,
-        earlier: Option<&Self>,
+        earlier: Option<&EarlierRun>,
     ) -> Result<Self, DatasetError> {
         if let Some(fractions) = &options.split {
             split::check(fractions)?;
@@ -366,7 +367,7 @@ impl Dataset {
         file: &SourceFile,
         fractions: [f64; 3],
         options: &LoadOptions,
-        earlier: Option<&Self>,
+        earlier: Option<&EarlierRun>,
     ) -> Result<Self, DatasetError> {
         let mut parts = Parts::default();
         let (facts, weights) = parts.read(file, None, None, &options.reading)?;
@@ -417,7 +418,7 @@ impl Dataset {
     }
 
     /// Itself, with what there is to say of it beside an earlier run's facts.
-    fn beside(mut self, earlier: Option<&Self>) -> Result<Self, DatasetError> {
+    fn beside(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
         if let Some(earlier) = earlier {
             let earlier = Earlier::new(earlier, &self.entities, &self.relations);
             self.sharing = Some(Sharing {
@@ -469,6 +470,7 @@ struct Opened {
     clash: Option<String>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one a graph")]
 enum Kind {
     Genealogy,
     Whole(SourceFile),

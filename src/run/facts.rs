@@ -1,4 +1,5 @@
-//! The facts of a run: `graph.json`, `train.npy`, `weights.npy`, `valid.tsv` and `test.tsv`.
+//! The facts of a run: `graph.json`, `train.npy`, `weights.npy`, `valid.tsv` and `test.tsv`; and
+//! `learned.npy`, the hashes of facts that runs before it learned.
 //!
 //! A run keeps what its figures are about, so that no change to a file elsewhere changes them. Held-out
 //! facts are text, by name: head, relation and tail between tabs, as in the file that they came from. A name
@@ -12,13 +13,17 @@ use std::sync::Arc;
 use npyz::WriterBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::{Run, RunError};
+use super::{CONFIG, Run, RunError};
 use crate::checkpoint::aside::Aside;
-use crate::dataset::{Dataset, GraphDigest, Split, SplitDigest, Triple, Vocabulary};
+use crate::config::Config;
+use crate::dataset::{
+    Dataset, EarlierRun, GraphDigest, NameHashes, Split, SplitDigest, Triple, Vocabulary,
+};
 use crate::names;
 
 pub(super) const GRAPH: &str = "graph.json";
 pub(super) const TRAIN: &str = "train.npy";
+pub(super) const LEARNED: &str = "learned.npy";
 pub(super) const WEIGHTS: &str = "weights.npy";
 /// The files of a run with the facts that it holds out.
 pub const HELD_OUT: [(Split, &str); 2] = [(Split::Valid, "valid.tsv"), (Split::Test, "test.tsv")];
@@ -30,11 +35,42 @@ pub struct GraphRecord {
     pub name: String,
     /// The digests of its splits.
     pub digest: GraphDigest,
+    /// How many facts runs that it started from learned and it was not trained on.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub learned_before: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+/// The hashes of facts that the run which a configuration starts from learned, or runs before that,
+/// and that are not trained on now; sorted.
+pub(super) fn learned_before(config: &Config, dataset: &Dataset) -> Result<Vec<u128>, RunError> {
+    let from = config.init_from.as_deref();
+    let Some(from) = from.filter(|from| from.join(CONFIG).is_file()) else {
+        return Ok(Vec::new());
+    };
+    let earlier = Run::open(from)?.earlier()?;
+    let train = |dataset: &Dataset| -> Vec<u128> {
+        let hashes = NameHashes::new(&dataset.entities, &dataset.relations);
+        let facts = dataset.train.iter();
+        let mut all: Vec<u128> = facts.map(|&fact| hashes.fact(fact, None)).collect();
+        all.sort_unstable();
+        all
+    };
+    let now = train(dataset);
+    let mut learned = train(&earlier.dataset);
+    learned.extend(earlier.learned_before);
+    learned.retain(|hash| now.binary_search(hash).is_err());
+    learned.sort_unstable();
+    learned.dedup();
+    Ok(learned)
 }
 
 impl Run {
     /// Writes the facts that the run is about; `graph.json` last.
-    pub(super) fn write_facts(&self, dataset: &Dataset) -> Result<(), RunError> {
+    pub(super) fn write_facts(&self, dataset: &Dataset, learned: &[u128]) -> Result<(), RunError> {
         let numbers: &[u32] = bytemuck::cast_slice(&dataset.train);
         self.array(TRAIN, &[dataset.train.len() as u64, 3], "<u4", numbers)?;
         if !dataset.weights.is_empty() {
@@ -57,9 +93,16 @@ impl Run {
             });
             written.map_err(RunError::io("write", &path))?;
         }
+        if !learned.is_empty() {
+            let halves: Vec<u64> = (learned.iter())
+                .flat_map(|&hash| [hash as u64, (hash >> 64) as u64])
+                .collect();
+            self.array(LEARNED, &[learned.len() as u64, 2], "<u8", &halves)?;
+        }
         let record = GraphRecord {
             name: dataset.name.clone(),
             digest: dataset.digest(),
+            learned_before: learned.len(),
         };
         let mut text =
             serde_json::to_vec_pretty(&record).map_err(|e| self.damaged(GRAPH, e.to_string()))?;
@@ -113,7 +156,7 @@ impl Run {
     /// [`RunError::Damaged`] if a file is not what the run wrote; [`RunError::NoFacts`] for a run that
     /// kept none; for one that has to read its graph again, that it does not load.
     pub fn dataset(&self) -> Result<Dataset, RunError> {
-        let Some(GraphRecord { name, digest }) = self.graph()? else {
+        let Some(GraphRecord { name, digest, .. }) = self.graph()? else {
             return self.graph_again();
         };
         let train = self.numbers::<Triple>(TRAIN, "<u4", &[3], digest.train.facts)?;
@@ -151,15 +194,40 @@ impl Run {
             if found != expected {
                 let shown =
                     |d: &SplitDigest| format!("{} facts with the digest {}", d.facts, d.digest);
+                let weightless = split == Split::Train && dataset.weights.is_empty();
                 let reason = format!(
-                    "found {}, expected {}, as {GRAPH} says: the run's facts were changed",
+                    "found {}, expected {}, as {GRAPH} says: the run's facts were changed{}",
                     shown(found),
-                    shown(expected)
+                    shown(expected),
+                    match weightless {
+                        true => ", or had weights and lack their file, weights.npy",
+                        false => "",
+                    }
                 );
                 return Err(self.damaged(file, reason));
             }
         }
         Ok(dataset)
+    }
+
+    /// What a run that starts from this one has to know of it.
+    ///
+    /// # Errors
+    /// Those of [`dataset`](Self::dataset).
+    pub fn earlier(&self) -> Result<EarlierRun, RunError> {
+        let dataset = self.dataset()?;
+        let count = self.graph()?.map_or(0, |graph| graph.learned_before);
+        let halves = match count {
+            0 => Vec::new(),
+            _ => self.numbers::<[u64; 2]>(LEARNED, "<u8", &[2], count)?,
+        };
+        let whole = |[low, high]: [u64; 2]| u128::from(high) << 64 | u128::from(low);
+        let mut learned_before: Vec<u128> = halves.into_iter().map(whole).collect();
+        learned_before.sort_unstable();
+        Ok(EarlierRun {
+            dataset,
+            learned_before,
+        })
     }
 
     fn graph_again(&self) -> Result<Dataset, RunError> {
@@ -188,9 +256,13 @@ impl Run {
         let file = File::open(&path).map_err(RunError::io("read", &path))?;
         let length = file.metadata().map_err(RunError::io("read", &path))?.len();
         let mut reader = BufReader::with_capacity(1 << 16, file);
-        let header = npyz::NpyHeader::from_reader(&mut reader)
-            .map_err(|e| self.damaged(name, e.to_string()))?;
         let shape = [&[rows as u64], each].concat();
+        let header = npyz::NpyHeader::from_reader(&mut reader).map_err(|e| {
+            let reason = format!(
+                "found no whole heading of a NumPy array in {length} bytes ({e}), expected {dtype} of shape {shape:?}"
+            );
+            self.damaged(name, reason)
+        })?;
         let plain = npyz::DType::Plain(type_of(dtype).map_err(RunError::io("read", &path))?);
         let bytes = (rows as u64).saturating_mul(size_of::<T>() as u64);
         if header.shape() != shape || header.dtype() != plain || length < bytes {
@@ -244,7 +316,6 @@ fn type_of(dtype: &str) -> io::Result<npyz::TypeStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn run(home: &tempfile::TempDir, dataset: &Dataset) -> Run {
         let config = Config {
@@ -322,6 +393,11 @@ mod tests {
             let error = run.dataset().unwrap_err().to_string();
             assert!(error.contains(file) && error.contains(expected), "{error}");
         }
+        let home = tempfile::tempdir().unwrap();
+        let run_without = run(&home, &odd());
+        fs::remove_file(run_without.path.join(WEIGHTS)).unwrap();
+        let error = run_without.dataset().unwrap_err().to_string();
+        assert!(error.contains("lack their file, weights.npy"), "{error}");
         let home = tempfile::tempdir().unwrap();
         let run = run(&home, &odd());
         let mut bytes = fs::read(run.path.join(TRAIN)).unwrap();

@@ -190,6 +190,7 @@ impl Run {
     /// [`RunError::Occupied`] if the directory holds anything else; [`RunError::Lock`] if another
     /// process writes to it; [`RunError::Io`] if it cannot be made.
     pub fn create(config: Config, dataset: &Dataset) -> Result<Run, RunError> {
+        let learned = facts::learned_before(&config, dataset)?;
         let path = match &config.output {
             Some(path) => path.clone(),
             None => free_directory(&config),
@@ -214,7 +215,7 @@ impl Run {
             });
             written.map_err(RunError::io("write", &file))?;
         }
-        run.write_facts(dataset)?;
+        run.write_facts(dataset, &learned)?;
         Ok(run)
     }
 
@@ -445,7 +446,7 @@ pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
     // What is no run has held nothing out; whether it can be started from is for others to say.
     let from = config.init_from.as_deref();
     let from = from.filter(|from| from.join(CONFIG).is_file());
-    let earlier = from.map(|from| Run::open(from)?.dataset()).transpose()?;
+    let earlier = from.map(|from| Run::open(from)?.earlier()).transpose()?;
     let options = config.load_options();
     let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());
     Ok(dataset?)
@@ -466,6 +467,7 @@ fn vacate(path: &Path) -> Result<(), RunError> {
         facts::GRAPH,
         facts::TRAIN,
         facts::WEIGHTS,
+        facts::LEARNED,
         recorder::FILE,
         CHECKPOINTS,
     ];

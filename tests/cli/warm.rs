@@ -173,10 +173,8 @@ fn a_core_is_taken_over_too() {
     let tucker = "--model tucker --set relation_dim=4";
     home.train("old", &format!("--epochs 3 {tucker}"));
     home.ok(&words("export old --device cpu --format npy --output npy"));
-    home.train(
-        "run",
-        &format!("--init-from old --set init_optimizer=false {tucker}"),
-    );
+    let fresh = "--set init_optimizer=false";
+    home.train("run", &format!("--init-from old {tucker} {fresh}"));
     home.train("again", &format!("--init-from npy {tucker}"));
     assert!(home.tables("run", 2) == home.tables("again", 2));
     let line = "train quick.toml --init-from npy --model tucker --set relation_dim=5 --output new";
@@ -376,6 +374,63 @@ fn the_state_of_the_optimizer_is_taken_over_unless_told_otherwise() {
     assert!(output.status.success(), "{said}");
     assert!(
         said.contains("the optimizer's state starts fresh"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_any_run_before_learned_is_never_tested_on() {
+    let home = Home::new();
+    home.write("april.tsv", &facts(0..200));
+    // In May, half of what April had is gone; in June it is back.
+    home.write("may.tsv", &facts(0..100));
+    home.write("june.tsv", &facts(0..210));
+    let line = "train --device cpu --dim 8 --epochs 1 --split 0.6,0.2,0.2";
+    let train = |month: &str, more: &str| {
+        let line = format!("{line} --dataset {month}.tsv --output {month} {more}");
+        home.ok(&words(&line));
+    };
+    train("april", "");
+    train("may", "--init-from april");
+    train("june", "--init-from may --split-seed 9");
+    let held_out = |run: &str| -> BTreeSet<String> {
+        let files = ["valid", "test"].map(|split| lines(&home, &format!("{run}/{split}.tsv")));
+        files.into_iter().flatten().collect()
+    };
+    let (april, june) = (held_out("april"), held_out("june"));
+    let known = lines(&home, "april.tsv");
+    let learned: Vec<&String> = known.difference(&april).collect();
+    assert!(learned.iter().all(|fact| !june.contains(*fact)));
+    assert!(!june.is_empty() && home.path("may/learned.npy").exists());
+    assert!(
+        home.json("may/graph.json")["learned_before"]
+            .as_u64()
+            .unwrap()
+            > 10
+    );
+    // June learns all of it.
+    assert!(home.json("june/graph.json")["learned_before"].is_null());
+    assert!(!home.path("june/learned.npy").exists());
+    // A graph with splits of its own is warned about.
+    for split in ["train", "valid", "test"] {
+        let text = if split == "train" {
+            facts(0..210)
+        } else {
+            learned[..3].iter().map(|l| format!("{l}\n")).collect()
+        };
+        home.write(format!("splits/{split}.tsv"), &text);
+    }
+    let gone: Vec<String> = (learned.iter())
+        .filter(|fact| !lines(&home, "may.tsv").contains(**fact))
+        .map(|fact| format!("{fact}\n"))
+        .collect();
+    home.write("splits/test.tsv", &gone[..5].concat());
+    let said = said(
+        &home,
+        "train --device cpu --dim 8 --epochs 1 --dataset splits --init-from may --output split",
+    );
+    assert!(
+        said.contains("and 5 test facts were learned by the run"),
         "{said}"
     );
 }

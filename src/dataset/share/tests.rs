@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{Dataset, LoadOptions, LoadReport};
+use super::super::{Dataset, EarlierRun, LoadOptions, LoadReport};
 use super::*;
 
 /// A vocabulary of numbered names.
@@ -160,7 +160,11 @@ fn the_sides_of_an_earlier_run_are_kept_and_new_facts_shared_out() {
         .collect();
     let (old, new) = all.split_at(all.len() - 200);
     let first = share(old, names, &Shares { seed: 5, ..SHARES });
-    let earlier = Earlier::new(&dataset(&first, names), names.0, names.1);
+    let run = EarlierRun {
+        dataset: dataset(&first, names),
+        learned_before: Vec::new(),
+    };
+    let earlier = Earlier::new(&run, names.0, names.1);
     let shares = Shares {
         earlier: Some(&earlier),
         cover: true,
