@@ -37,7 +37,7 @@ impl Info {
             report: dataset.report(),
             relations: relations.collect(),
             leaks: dataset.inverse_leaks(),
-            sharing: dataset.sharing.clone(),
+            sharing: dataset.sharing,
             reading: dataset.reading.clone(),
         }
     }
