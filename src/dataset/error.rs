@@ -18,6 +18,12 @@ pub enum DatasetError {
     /// A public dataset could not be had, or is not the published one.
     #[error(transparent)]
     Public(#[from] PublicError),
+    /// Files without a fact to train on.
+    #[error("{file}: found no facts, expected at least one")]
+    NoFacts {
+        /// The file to train on.
+        file: String,
+    },
     /// A split that was asked for, without triples.
     #[error("{dataset}: the {split} split has no triples{}", cause.of(*split))]
     EmptySplit {
@@ -27,12 +33,6 @@ pub enum DatasetError {
         split: Split,
         /// Why.
         cause: Emptiness,
-    },
-    /// A file without facts.
-    #[error("{dataset}: found no facts, expected at least one")]
-    NoFacts {
-        /// The dataset's name.
-        dataset: String,
     },
     /// Training facts that all weigh nothing.
     #[error("{dataset}: all {facts} training facts weigh 0; expected one that weighs more")]
@@ -239,13 +239,16 @@ pub enum SourceError {
     },
     /// A directory or archive lacks one of the three files.
     #[error(
-        "{place} has no {split} file: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed"
+        "{place} has no {split} file{}: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed",
+        But(others)
     )]
     MissingSplit {
         /// The directory or archive.
         place: String,
         /// The split whose file is missing.
         split: Split,
+        /// The files there that are none of a split.
+        others: Vec<String>,
     },
     /// A directory or archive of OpenKE's lacks one of its files.
     #[error(
@@ -406,6 +409,22 @@ impl fmt::Display for DidYouMean<'_> {
         match self.0 {
             Some(name) => write!(f, "; did you mean {name:?}?"),
             None => f.write_str("; `shardloom dataset list` shows the known ones"),
+        }
+    }
+}
+
+/// The first few files that were found instead.
+struct But<'a>(&'a [String]);
+
+impl fmt::Display for But<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (index, name) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{name}", if index > 0 { ", " } else { " but " })?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
         }
     }
 }

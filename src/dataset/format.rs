@@ -1,6 +1,6 @@
 //! What a file holds: told by its content where that is plain, else by its extension.
 
-use memchr::memchr;
+use memchr::memchr_iter;
 use oxrdfio::{JsonLdProfileSet, RdfFormat};
 
 use super::SourceError;
@@ -14,6 +14,8 @@ pub(super) enum Format {
     Rdf(RdfFormat),
     /// An object for each fact, one a line.
     JsonLines,
+    /// The same as one array.
+    JsonArray,
     /// An ontology of the Open Biomedical Ontologies.
     Obo,
     Parquet,
@@ -67,6 +69,7 @@ impl Format {
             Format::Delimited => "delimited text",
             Format::Rdf(format) => format.name(),
             Format::JsonLines => "JSON lines",
+            Format::JsonArray => "an array of JSON",
             Format::Obo => "OBO",
             Format::Parquet => "Parquet",
             Format::Arrow => "Arrow IPC",
@@ -74,11 +77,11 @@ impl Format {
     }
 
     /// The format of a file: `name` in lower case and unpacked, `start` the first bytes of its
-    /// content, unpacked.
+    /// content, unpacked; `rows`: whether the user speaks of rows.
     ///
     /// # Errors
-    /// If neither tells.
-    pub fn of(label: &str, name: &str, start: &[u8]) -> Result<Format, SourceError> {
+    /// If none of them tells.
+    pub fn of(label: &str, name: &str, start: &[u8], rows: bool) -> Result<Format, SourceError> {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension);
         let named = extension.and_then(Format::of_extension);
         let unknown = |found: &str| SourceError::UnknownKind {
@@ -95,37 +98,70 @@ impl Format {
             }
             return Err(unknown("content without its format's signature"));
         }
-        if memchr(0, start).is_some() {
-            return Err(unknown("binary content"));
+        let named_rows = named == Some(Format::Delimited);
+        // A few zeros among rows are told with their line.
+        let zeros = memchr_iter(0, start).count();
+        let few = named_rows && zeros < start.len() / 16 && std::str::from_utf8(start).is_ok();
+        if zeros > 0 && !few {
+            return Err(unknown(match 3 * zeros > start.len() {
+                true => "binary content, perhaps text in UTF-16, where UTF-8 is read",
+                false => "binary content",
+            }));
         }
         let text = Start::new(start);
+        if let Some(found) = text.is_known_other(named_rows) {
+            return Err(unknown(found));
+        }
         match named {
             // Ontologies end in .owl and .xml in several syntaxes.
             Some(Format::Rdf(RdfFormat::RdfXml)) if !text.is_xml() => Ok(match text.guess() {
                 Some(Format::Rdf(other)) => Format::Rdf(other),
-                _ => Format::Rdf(RdfFormat::RdfXml),
+                _ if start.is_empty() || text.line.starts_with('<') => {
+                    Format::Rdf(RdfFormat::RdfXml)
+                }
+                _ => return Err(unknown("content that is no XML")),
             }),
-            Some(format @ Format::Rdf(RdfFormat::JsonLd { .. })) if extension == Some("json") => {
-                Ok(match text.is_json_lines() {
-                    true => Format::JsonLines,
-                    false => format,
-                })
+            Some(format @ (Format::JsonLines | Format::Rdf(RdfFormat::JsonLd { .. })))
+                if extension != Some("jsonld") && !start.is_empty() =>
+            {
+                if text.is_json_array() {
+                    Ok(Format::JsonArray)
+                } else if text.is_json_lines() {
+                    Ok(Format::JsonLines)
+                } else if format != Format::JsonLines && !text.text.contains("\"@") {
+                    Err(unknown(
+                        "JSON that is neither JSON-LD, nor an object in each line, nor an array of \
+                         objects",
+                    ))
+                } else {
+                    Ok(format)
+                }
             }
             // RDF tools write N-Triples under that extension, too.
             Some(Format::Delimited) if extension == Some("txt") && text.is_n_triples() => {
                 Ok(Format::Rdf(RdfFormat::NTriples))
             }
+            // And XML, where they are told to.
+            Some(Format::Delimited) if text.text.trim_start().starts_with("<?xml") => {
+                Ok(Format::Rdf(RdfFormat::RdfXml))
+            }
             Some(format) => Ok(format),
-            None => text.guess().ok_or_else(|| {
-                unknown("neither a known extension nor content that tells its kind")
-            }),
+            None => match text.guess() {
+                Some(format) => Ok(format),
+                None if rows && !start.is_empty() => Ok(Format::Delimited),
+                None if start.is_empty() => Err(unknown("nothing in it")),
+                None => Err(unknown(
+                    "neither a known extension nor content that tells its kind (--separator or \
+                     --columns says that it is delimited text)",
+                )),
+            },
         }
     }
 }
 
 /// The format that the first bytes name, or what else they are the signature of.
 fn signature(start: &[u8]) -> Option<Result<Format, &'static str>> {
-    const KNOWN: [(&[u8], Result<Format, &str>); 12] = [
+    const KNOWN: [(&[u8], Result<Format, &str>); 17] = [
         (b"PAR1", Ok(Format::Parquet)),
         (b"ARROW1", Ok(Format::Arrow)),
         // A stream begins with a marker and the length of its schema.
@@ -139,6 +175,14 @@ fn signature(start: &[u8]) -> Option<Result<Format, &'static str>> {
         (b"%PDF-", Err("a PDF")),
         (b"SQLite format 3\0", Err("an SQLite database")),
         (b"\x93NUMPY", Err("a NumPy array")),
+        (b"\x1f\x8b", Err("content that is packed twice, or cut off")),
+        (
+            b"\x28\xb5\x2f\xfd",
+            Err("content that is packed twice, or cut off"),
+        ),
+        (b"\xfd7zXZ", Err("content that is packed twice, or cut off")),
+        (b"BZh", Err("content that is packed twice, or cut off")),
+        (b"PK\x03\x04", Err("a .zip within another file")),
     ];
     let found = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
     found.map(|(_, format)| *format)
@@ -174,6 +218,40 @@ impl<'a> Start<'a> {
         start.starts_with("<?xml") || start.starts_with("<rdf:RDF") || start.starts_with("<!")
     }
 
+    /// What else the text is, if that is plain. `rows`: it calls itself delimited text.
+    fn is_known_other(&self, rows: bool) -> Option<&'static str> {
+        const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
+        let text = self.text.trim_start();
+        let starts = |text: &str, word: &str| {
+            let start = text.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        if starts(text, "<!doctype html") || starts(text, "<html") {
+            return Some("a web page (HTML), such as a download's error");
+        }
+        if text.starts_with("version https://git-lfs.github.com/") {
+            return Some("a pointer of Git LFS (git lfs pull brings the file)");
+        }
+        if self.is_xml() && (!rows || text.starts_with("<?xml")) && !text.contains(RDF) {
+            return Some(if text.contains("http://graphml.graphdrawing.org/") {
+                "GraphML"
+            } else if text.contains("http://www.w3.org/2002/07/owl#") {
+                "OWL/XML, which tools for ontologies write as RDF/XML or Turtle, too"
+            } else if text.contains("http://www.w3.org/1999/xhtml") {
+                "a web page (XHTML)"
+            } else {
+                "XML that is not RDF/XML"
+            });
+        }
+        if !rows && (text.starts_with("Prefix(") || text.starts_with("Ontology(")) {
+            return Some("OWL in functional syntax, which tools write as RDF/XML or Turtle, too");
+        }
+        if !rows && (text.starts_with("Prefix:") || text.starts_with("Ontology:")) {
+            return Some("OWL in Manchester syntax, which tools write as RDF/XML or Turtle, too");
+        }
+        None
+    }
+
     fn is_n_triples(&self) -> bool {
         let subject = self.line.starts_with('<') || self.line.starts_with("_:");
         let rest = self.line.split_once([' ', '\t']).map_or("", |(_, r)| r);
@@ -183,6 +261,11 @@ impl<'a> Start<'a> {
     fn is_json_lines(&self) -> bool {
         let object = serde_json::from_str::<serde_json::Map<_, _>>(self.line);
         object.is_ok_and(|object| !object.keys().any(|key| key.starts_with('@')))
+    }
+
+    /// Whether it is an array without what only JSON-LD has.
+    fn is_json_array(&self) -> bool {
+        self.text.trim_start().starts_with('[') && !self.text.contains("\"@")
     }
 
     fn is_delimited(&self) -> bool {
@@ -229,7 +312,7 @@ mod tests {
     use super::*;
 
     fn of(name: &str, start: &str) -> Result<Format, String> {
-        Format::of("f", name, start.as_bytes()).map_err(|error| error.to_string())
+        Format::of("f", name, start.as_bytes(), false).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -243,7 +326,8 @@ mod tests {
         assert_eq!(of("dump", nq), Ok(Format::Rdf(RdfFormat::NQuads)));
         let ttl = "@prefix : <e:> .\n";
         assert_eq!(of("a.owl", ttl), Ok(Format::Rdf(RdfFormat::Turtle)));
-        let xml = "<?xml version=\"1.0\"?>";
+        let xml =
+            "<?xml version=\"1.0\"?><a xmlns=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\"/>";
         assert_eq!(of("a.owl", xml), Ok(Format::Rdf(RdfFormat::RdfXml)));
         let line = "{\"h\": 1, \"r\": 2, \"t\": 3}\n";
         assert_eq!(of("a.json", line), Ok(Format::JsonLines));
@@ -268,7 +352,7 @@ mod tests {
                 Ok(format) => assert_eq!((name, format), ("a.csv", Format::Delimited)),
             }
         }
-        let utf16 = Format::of("f", "a.csv", b"\xff\xfea\0,\0").unwrap_err();
+        let utf16 = Format::of("f", "a.csv", b"\xff\xfea\0,\0", false).unwrap_err();
         assert!(utf16.to_string().contains("UTF-16"), "{utf16}");
     }
 }

@@ -61,6 +61,7 @@ pub use vocabulary::Vocabulary;
 
 use earlier::Earlier;
 pub use earlier::EarlierRun;
+use format::Format;
 pub(crate) use read::well_known;
 use read::{Job, OpenKeNames, Sink};
 use share::Shares;
@@ -238,7 +239,7 @@ impl Dataset {
             }
             (Kind::Genealogy, None) => Genealogy::default().generate()?.beside(earlier)?,
             (Kind::Splits { names, files }, None) => {
-                Self::from_splits(name, &files, names.as_ref(), reading)?.beside(earlier)?
+                Self::from_splits(name, &files, names.as_deref(), reading)?.beside(earlier)?
             }
         };
         dataset.reading.notes.extend(clash);
@@ -315,6 +316,7 @@ impl Dataset {
             entities,
             relations,
             mut reading,
+            ..
         } = parts;
         if let (Some([known, kinds]), Some(file)) = (&names, reading.files.last_mut()) {
             let all = known.len() + kinds.len();
@@ -340,20 +342,27 @@ impl Dataset {
     /// most of which are entities too, and few tails.
     fn note_order(&mut self) {
         let mut is_tail = vec![false; self.entities.len()];
+        let mut is_head = is_tail.clone();
         let splits = [&self.train[..], &self.valid, &self.test];
         for triple in splits.into_iter().flatten() {
+            is_head[triple.head as usize] = true;
             is_tail[triple.tail as usize] = true;
         }
         let tails = is_tail.iter().filter(|is_tail| **is_tail).count();
         let relations = self.relations.len();
-        if relations <= 2 * tails {
+        let apart = !is_head
+            .iter()
+            .zip(&is_tail)
+            .any(|(head, tail)| *head && *tail);
+        let many = relations > 2 * tails;
+        if !many && !apart {
             return;
         }
-        let both = self
-            .relations
-            .iter()
-            .filter(|name| self.entities.id(name).is_some());
-        if 3 * both.count() >= relations {
+        let names = self.relations.iter();
+        let both = names
+            .filter(|name| self.entities.id(name).is_some())
+            .count();
+        if many && 3 * both >= relations || apart && 3 * both >= 2 * relations {
             self.reading.notes.push(format!(
                 "{} has {relations} relations, many of them entities too, and {tails} tails: if its \
                  columns are head, tail and relation, it is to be read with --columns 1,3,2",
@@ -375,6 +384,7 @@ impl Dataset {
             entities,
             relations,
             reading,
+            ..
         } = parts;
         let earlier = earlier.map(|earlier| Earlier::new(earlier, &entities, &relations));
         let shares = Shares {
@@ -384,7 +394,9 @@ impl Dataset {
             earlier: earlier.as_ref(),
         };
         if facts.is_empty() {
-            return Err(DatasetError::NoFacts { dataset: name });
+            return Err(DatasetError::NoFacts {
+                file: file.label.clone(),
+            });
         }
         let out = share::share_out(facts, weights, (&entities, &relations), &shares);
         let (free, missing) = (out.free, out.report.missing);
@@ -437,7 +449,14 @@ impl Dataset {
         cause: impl Fn(Split) -> Emptiness,
     ) -> Result<Self, DatasetError> {
         for split in Split::ALL {
-            if asked[split as usize] && self.split(split).is_empty() {
+            let empty = asked[split as usize] && self.split(split).is_empty();
+            // The first file has the facts to train on.
+            let file = self.reading.files.first();
+            if let Some(file) = file.filter(|file| empty && file.facts == 0) {
+                let file = file.file.clone();
+                return Err(DatasetError::NoFacts { file });
+            }
+            if empty {
                 return Err(DatasetError::EmptySplit {
                     dataset: self.name,
                     split,
@@ -476,7 +495,7 @@ enum Kind {
     Whole(SourceFile),
     Splits {
         /// The names that OpenKE's files have numbers for.
-        names: Option<[SourceFile; 2]>,
+        names: Option<Box<[SourceFile; 2]>>,
         files: SplitFiles,
     },
 }
@@ -519,7 +538,7 @@ impl Opened {
             Source::Whole(file) => Kind::Whole(file),
             Source::Splits(files) => Kind::Splits { names: None, files },
             Source::OpenKe { names, splits } => Kind::Splits {
-                names: Some(names),
+                names: Some(Box::new(names)),
                 files: splits,
             },
         };
@@ -537,6 +556,8 @@ struct Parts {
     entities: Vocabulary,
     relations: Vocabulary,
     reading: Reading,
+    /// The columns that the heading of the train file chose.
+    order: Option<read::Order>,
 }
 
 impl Parts {
@@ -555,6 +576,7 @@ impl Parts {
             label,
             name: &file.name,
             split,
+            order: self.order,
             options,
         };
         let read = match numbered {
@@ -566,11 +588,38 @@ impl Parts {
             triples,
             weights,
             mut told,
+            order,
             ..
         } = sink;
+        self.order = self.order.or(order);
         told.facts = triples.len();
+        if told.heading.is_none() && told.format == Format::Delimited.name() {
+            told.notes.extend(self.odd_one_out(&triples));
+        }
         self.reading.files.push(told);
         Ok((triples, weights))
+    }
+
+    /// A note on a first fact with which no other one shares a name: it may be a heading.
+    fn odd_one_out(&self, triples: &[Triple]) -> Option<String> {
+        const FEWEST: usize = 2;
+        let (first, others) = triples.split_first()?;
+        let ends = [first.head, first.tail];
+        let shares = |other: &Triple| {
+            other.relation == first.relation
+                || ends.contains(&other.head)
+                || ends.contains(&other.tail)
+        };
+        if others.len() < FEWEST || others.iter().any(shares) {
+            return None;
+        }
+        Some(format!(
+            "its first row ({}, {}, {}) shares no name with the others: if it is a heading, \
+             --heading yes leaves it out",
+            self.entities.name(first.head),
+            self.relations.name(first.relation),
+            self.entities.name(first.tail)
+        ))
     }
 }
 

@@ -179,7 +179,12 @@ impl PublicDataset {
             Source::Splits([Some(train), Some(valid), Some(test)]) => [train, valid, test],
             Source::Splits(_) => {
                 let (place, split) = (place(), Split::Valid);
-                return Err(SourceError::MissingSplit { place, split }.into());
+                return Err(SourceError::MissingSplit {
+                    place,
+                    split,
+                    others: Vec::new(),
+                }
+                .into());
             }
             Source::Whole(_) | Source::OpenKe { .. } => {
                 return Err(SourceError::NeedsSplit { file: place() }.into());

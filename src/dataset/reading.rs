@@ -22,6 +22,11 @@ pub struct FileReading {
     pub facts: usize,
     /// The heading that was left out, if there was one.
     pub heading: Option<Vec<String>>,
+    /// The columns of the heading that were taken as head, relation, tail and weight, where it has
+    /// others, or another order.
+    pub columns: Option<Vec<String>>,
+    /// Rows left out because they are the heading again.
+    pub headings_again: usize,
     /// Triples left out because their object is a literal.
     pub literals: usize,
     /// Triples taken without the name of the graph that they stand in.
@@ -48,8 +53,17 @@ impl FileReading {
         let mut told = Vec::new();
         if let Some(heading) = &self.heading {
             let names = heading.join(", ");
+            let again = match self.headings_again {
+                0 => String::new(),
+                1 => ", and again in another row".to_owned(),
+                more => format!(", and again in {more} other rows"),
+            };
+            let taken = match &self.columns {
+                Some(columns) => format!("; a fact is {}", columns.join(", ")),
+                None => String::new(),
+            };
             told.push(format!(
-                "{file}: its first row is a heading ({names}), left out"
+                "{file}: its first row is a heading ({names}), left out{again}{taken}"
             ));
         }
         let mut count = |count: usize, what: &str| {
@@ -64,7 +78,7 @@ impl FileReading {
         );
         count(
             self.nested,
-            "triples that hold triples, or stand in formulas, left out: a fact has no place for them",
+            "triples that hold triples or variables, or stand in formulas, left out: a fact has no place for them",
         );
         count(
             self.unused_names,

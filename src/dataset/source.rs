@@ -63,6 +63,12 @@ pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
     if extension(&ARCHIVES) {
         return tarball(path);
     }
+    if extension(&[".xlsx", ".xls", ".ods"]) {
+        return Err(SourceError::UnknownKind {
+            file: path.display().to_string(),
+            found: "a spreadsheet, which its program writes as .csv, too".to_owned(),
+        });
+    }
     if extension(&[".zip"]) {
         return zip_archive(path);
     }
@@ -164,6 +170,8 @@ struct Found {
     place: String,
     files: [Option<SourceFile>; 3],
     open_ke: [Option<SourceFile>; 5],
+    /// The names of other files, in the order of reading.
+    others: Vec<String>,
 }
 
 impl Found {
@@ -172,6 +180,20 @@ impl Found {
             place: place.display().to_string(),
             files: Default::default(),
             open_ke: Default::default(),
+            others: Vec::new(),
+        }
+    }
+
+    /// The only file, if there is no other and it is of a known kind.
+    fn only(&self) -> Option<&str> {
+        let none = self.files.iter().chain(&self.open_ke).all(Option::is_none);
+        match &self.others[..] {
+            [only] if none => {
+                let bare = unpacked(last_part(only));
+                let (_, extension) = bare.rsplit_once('.')?;
+                Format::of_extension(extension).map(|_| only.as_str())
+            }
+            _ => None,
         }
     }
 
@@ -187,7 +209,10 @@ impl Found {
         let slot = match (recognise(name), open_ke) {
             (Some(split), _) => &mut self.files[split as usize],
             (None, Some(index)) => &mut self.open_ke[index],
-            (None, None) => return Ok(()),
+            (None, None) => {
+                self.others.push(name.to_owned());
+                return Ok(());
+            }
         };
         if let Some(first) = slot {
             let place = self.place.clone();
@@ -236,7 +261,11 @@ impl Found {
             };
         }
         match absent(&self.files) {
-            Some(split) => Err(SourceError::MissingSplit { place, split }),
+            Some(split) => Err(SourceError::MissingSplit {
+                place,
+                split,
+                others: self.others,
+            }),
             None => Ok(Source::Splits(self.files)),
         }
     }
@@ -256,7 +285,7 @@ fn recognise(name: &str) -> Option<Split> {
     Format::of_extension(extension)?;
     match stem {
         "train" => Some(Split::Train),
-        "valid" | "validation" | "dev" => Some(Split::Valid),
+        "valid" | "validation" | "val" | "dev" => Some(Split::Valid),
         "test" => Some(Split::Test),
         _ => None,
     }
@@ -286,19 +315,48 @@ fn tarball(path: &Path) -> Result<Source, SourceError> {
     let file = File::open(path).map_err(io_error(path))?;
     let mut archive = tar::Archive::new(unpack(file).map_err(damaged)?);
     let mut found = Found::new(path);
+    // The only file so far, which may be that of a graph.
+    let mut only = None;
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
         let member = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if is_aside(&member) {
+            continue;
+        }
         found.offer(last_part(&member), member_label(path, &member), || {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
             Ok(Content::Memory(bytes))
         })?;
+        only = None;
+        if found.only().is_some() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(damaged)?;
+            only = Some(alone(path, &member, bytes));
+        }
     }
-    found.complete()
+    match only {
+        Some(only) => Ok(Source::Whole(only)),
+        None => found.complete(),
+    }
+}
+
+/// The only file of an archive.
+fn alone(archive: &Path, member: &str, bytes: Vec<u8>) -> SourceFile {
+    SourceFile {
+        label: member_label(archive, member),
+        name: unpacked(last_part(member)),
+        content: Content::Memory(bytes),
+    }
+}
+
+/// Whether an archive's member is no file of its user's: what macOS keeps of files beside them.
+fn is_aside(member: &str) -> bool {
+    let within = member.split(['/', '\\']).any(|part| part == "__MACOSX");
+    within || last_part(member).starts_with('.')
 }
 
 fn zip_archive(path: &Path) -> Result<Source, SourceError> {
@@ -306,6 +364,7 @@ fn zip_archive(path: &Path) -> Result<Source, SourceError> {
     let damaged = |error| damaged(path.display().to_string(), error);
     let mut archive = zip::ZipArchive::new(file).map_err(|error| damaged(error.into()))?;
     let mut found = Found::new(path);
+    let mut only = None;
     for index in 0..archive.len() {
         let mut entry = archive
             .by_index(index)
@@ -317,13 +376,24 @@ fn zip_archive(path: &Path) -> Result<Source, SourceError> {
             .name()
             .map_err(|error| damaged(error.into()))?
             .into_owned();
+        if is_aside(&member) {
+            continue;
+        }
         found.offer(last_part(&member), member_label(path, &member), || {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
             Ok(Content::Memory(bytes))
         })?;
+        only = found.only().map(|_| (index, member));
     }
-    found.complete()
+    let Some((index, member)) = only else {
+        return found.complete();
+    };
+    let entry = archive.by_index(index);
+    let mut entry = entry.map_err(|error| damaged(error.into()))?;
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(damaged)?;
+    Ok(Source::Whole(alone(path, &member, bytes)))
 }
 
 fn member_label(archive: &Path, member: &str) -> String {
@@ -364,6 +434,7 @@ mod tests {
         assert_eq!(recognise("train.txt"), Some(Split::Train));
         assert_eq!(recognise("Dev.TSV.gz"), Some(Split::Valid));
         assert_eq!(recognise("validation.nt"), Some(Split::Valid));
+        assert_eq!(recognise("val.txt"), Some(Split::Valid));
         assert_eq!(recognise("test.ttl.zst"), Some(Split::Test));
         assert_eq!(recognise("test.parquet"), Some(Split::Test));
         for other in [
@@ -374,6 +445,36 @@ mod tests {
             "train.txt.bak",
         ] {
             assert_eq!(recognise(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_archive_may_hold_a_single_file() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("facts.zip");
+        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        for (member, text) in [
+            ("kg/facts.tsv", "a\tr\tb\n"),
+            ("__MACOSX/kg/facts.tsv", "\0"),
+            ("kg/._facts.tsv", "\0"),
+        ] {
+            zip.start_file(member, options).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        match open(&path).unwrap() {
+            Source::Whole(file) => {
+                assert!(
+                    file.label.ends_with("facts.zip:kg/facts.tsv"),
+                    "{}",
+                    file.label
+                );
+                assert_eq!(file.read().unwrap(), b"a\tr\tb\n");
+            }
+            other => panic!("{other:?}"),
         }
     }
 

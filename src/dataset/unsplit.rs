@@ -64,14 +64,14 @@ impl Dataset {
             Kind::Splits { names, files } => LoadedFacts::Splits(Self::from_splits(
                 name,
                 &files,
-                names.as_ref(),
+                names.as_deref(),
                 &options.reading,
             )?),
             Kind::Whole(file) => {
                 let mut parts = Parts::default();
                 let (facts, weights) = parts.read(&file, None, None, &options.reading)?;
                 if facts.is_empty() {
-                    return Err(DatasetError::NoFacts { dataset: name });
+                    return Err(DatasetError::NoFacts { file: file.label });
                 }
                 let dataset = Self {
                     name,

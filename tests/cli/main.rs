@@ -6,6 +6,7 @@ mod config;
 mod errors;
 mod evaluation;
 mod export;
+mod found_files;
 mod held_out;
 mod help;
 mod home;

@@ -13,8 +13,8 @@ use super::blocks::{self, Block, Cutter};
 use super::row::{Between, Layout, bare, csv_reader, is_empty, malformed, trimmed};
 use super::sink::{Batch, Name, Sink};
 use super::{Fault, Job, excerpt};
-use crate::dataset::ParseError;
 use crate::dataset::unpack::Content;
+use crate::dataset::{Heading, ParseError, ReadOptions};
 
 /// Reads delimited text.
 ///
@@ -22,7 +22,7 @@ use crate::dataset::unpack::Content;
 /// Rows that are no facts, and the reader's own.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
-    let Some((first, layout)) = first_row(job, &mut cutter)? else {
+    let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.told.notes)? else {
         return Ok(());
     };
     sink.told.heading = layout.heading.as_ref().map(|(_, names)| names.clone());
@@ -30,6 +30,12 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
         sink.told
             .notes
             .push("fields are separated by blanks".to_owned());
+    }
+    sink.told.columns = layout.taken();
+    sink.order = layout.order();
+    if layout.places.weight.is_some() && !layout.chosen {
+        let note = "its fourth column is taken for weights; --columns 1,2,3 leaves it out";
+        sink.told.notes.push(note.to_owned());
     }
     cutter.put_back(first);
     let quoted = |block: &Block| layout.quotes && memchr(b'"', &block.bytes).is_some();
@@ -45,7 +51,11 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
 }
 
 /// The block that has the first row, and the layout that the row gives to all.
-fn first_row<R: Read>(job: &Job, cutter: &mut Cutter<R>) -> Result<Option<(Block, Layout)>, Fault> {
+fn first_row<R: Read>(
+    job: &Job,
+    cutter: &mut Cutter<R>,
+    notes: &mut Vec<String>,
+) -> Result<Option<(Block, Layout)>, Fault> {
     // Blocks before it are blank or comments, as `rows` would find them.
     while let Some(block) = cutter.next()? {
         let lines = block.bytes.split_inclusive(|&byte| byte == b'\n');
@@ -53,12 +63,38 @@ fn first_row<R: Read>(job: &Job, cutter: &mut Cutter<R>) -> Result<Option<(Block
             let comment = job.options.comments && line.starts_with(b"#");
             if !comment && !is_empty(line.strip_suffix(b"\n").unwrap_or(line)) {
                 let line = std::str::from_utf8(line).map_err(|_| not_utf8(job.label, number))?;
-                let layout = Layout::of(job.label, number, line, job.options)?;
+                let of = |options| Layout::of(job.label, number, line, options, job.order);
+                let mut layout = of(job.options)?;
+                if job.options.columns.is_none() && layout.is_ordered_by(job.order) {
+                    notes.push("its columns are those of the train file's heading".to_owned());
+                }
+                if looks_like_a_fact(job.options, &layout, &block) {
+                    let mut options = job.options.clone();
+                    options.heading = Heading::No;
+                    layout = of(&options)?;
+                    notes.push(format!(
+                        "its first row ({}) could be a heading, but others have its names: a fact; \
+                         --heading yes leaves it out",
+                        bare(line)
+                    ));
+                }
                 return Ok(Some((block, layout)));
             }
         }
     }
     Ok(None)
+}
+
+/// Whether the first rows of a file say that what looks like its heading is a fact, where nobody
+/// said what it is.
+fn looks_like_a_fact(options: &ReadOptions, layout: &Layout, block: &Block) -> bool {
+    const LOOKED_AT: usize = 1000;
+    if options.heading != Heading::Auto || options.columns.is_some() {
+        return false;
+    }
+    let lines = block.bytes.split(|&byte| byte == b'\n').take(LOOKED_AT);
+    let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    layout.is_fact_after_all(lines.map(bare))
 }
 
 fn not_utf8(file: &str, line: u64) -> ParseError {
@@ -96,6 +132,7 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
     let (text, not_text) = text(block);
     let mut not_text = not_text.into_iter().peekable();
     let mut batch = Batch::of(text.len());
+    let nul = memchr(0, text.as_bytes()).is_some();
     let heading = layout.heading.as_ref().map(|(line, _)| *line);
     let mut fields = Fields::default();
     let mut start = 0;
@@ -106,7 +143,14 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
             || heading == Some(number)
             || layout.comments && line.starts_with('#');
         if !skipped {
+            if nul && line.contains('\0') {
+                batch.fail(malformed(file, number, zero(line)));
+                start = (end + 1).min(text.len());
+                continue;
+            }
             match fields.of(line, layout) {
+                // A weight's name is no weight.
+                _ if fields.are_heading(line, layout) => batch.headings += 1,
                 Ok((names, weight)) => {
                     let name = |(from, to): (usize, usize)| Name::at(start + from, &line[from..to]);
                     batch.facts.push(names.map(name));
@@ -120,6 +164,12 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
         start = (end + 1).min(text.len());
     }
     batch.with(text)
+}
+
+/// What is wrong with a line that has a zero in it.
+fn zero(line: &str) -> super::row::Wrong {
+    let found = format!("a zero byte in {}", excerpt(line));
+    (found, "text, which has none".to_owned())
 }
 
 /// Where the fields of a line are; kept from line to line for its memory.
@@ -168,6 +218,9 @@ impl Fields {
             }
             (start, end)
         };
+        if let Some(&(start, end)) = self.places.last() {
+            layout.ended(trimmed(&line[start..end]), line)?;
+        }
         let names = layout.places.names.map(field);
         if names.iter().any(|(start, end)| start == end) {
             return Err(Layout::nameless(line));
@@ -178,7 +231,19 @@ impl Fields {
         });
         Ok((names, weight.transpose()?))
     }
+
+    /// Whether the fields of that line are the heading again.
+    fn are_heading(&self, line: &str, layout: &Layout) -> bool {
+        let Some((_, names)) = &layout.heading else {
+            return false;
+        };
+        let fields = self.places.iter().map(|&(start, end)| &line[start..end]);
+        names.iter().map(String::as_str).eq(fields.map(trimmed))
+    }
 }
+
+/// What stands behind the rows that may have quoted fields.
+const END: &[u8] = b"\n\0\n";
 
 /// Reads rows that may have quoted fields; the first one stands in line `line`.
 fn quoted_rows(
@@ -192,8 +257,8 @@ fn quoted_rows(
         Between::Byte(byte) => byte,
         Between::Blanks => b' ',
     };
-    // So that the last row ends as the others do.
-    let content = content.chain(&b"\n"[..]);
+    // So that the last row ends as the others do, and an open quote shows: it takes the last line in.
+    let content = content.chain(END);
     let mut reader = csv_reader(separator, layout.comments, content);
     let mut record = ByteRecord::new();
     let heading = layout.heading.as_ref().map(|(line, _)| *line);
@@ -212,16 +277,36 @@ fn quoted_rows(
             .sum();
         let behind = (reader.position().line() - 1).saturating_sub(within as u64);
         let number = behind.max(before) + line - 1;
-        let blank = record.len() == 1 && record.get(0).is_none_or(is_empty);
+        let blank = record.len() == 1 && record.get(0).is_none_or(|f| is_empty(f) || f == b"\0");
         if heading == Some(number) || blank {
             continue;
         }
+        if is_heading_again(layout, &record) {
+            sink.told.headings_again += 1;
+            continue;
+        }
+        let lines = || {
+            let breaks = record.iter().flat_map(|field| field.split(|&b| b == b'\n'));
+            let empty = breaks
+                .filter(|line| is_empty(line) || line == b"\0")
+                .count();
+            (within + 1).saturating_sub(empty.min(within))
+        };
         match quoted_row(layout, &record) {
             Ok((names, weight)) => sink.push(names, weight),
-            Err(None) => sink.fail(not_utf8(file, number))?,
-            Err(Some(wrong)) => sink.fail(malformed(file, number, wrong))?,
+            Err(None) => sink.fail_lines(not_utf8(file, number), lines())?,
+            Err(Some(wrong)) => sink.fail_lines(malformed(file, number, wrong), lines())?,
         }
     }
+}
+
+/// Whether a row is the heading again.
+fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
+    let Some((_, names)) = &layout.heading else {
+        return false;
+    };
+    let fields = record.iter().map(|field| field.trim_ascii());
+    names.iter().map(|name| name.trim().as_bytes()).eq(fields)
 }
 
 /// The fact of a row; `None` for one that is not UTF-8.
@@ -252,16 +337,32 @@ fn quoted_row<'a>(
         };
         fields.join(&separator)
     };
+    let last = fields.last().copied().unwrap_or_default();
+    if let Some(open) = last.strip_suffix("\n\0\n") {
+        let start = line();
+        let start = start.strip_suffix(last).unwrap_or_default();
+        let found = format!(
+            "a quote that nothing closes in {}",
+            excerpt(&format!("{start}\"{}", bare(open)))
+        );
+        let expected = "another one behind it; --quotes no takes quotes as characters like others";
+        return Err(Some((found, expected.to_owned())));
+    }
     if fields.len() != layout.width {
         return Err(Some(layout.miscounted(&line(), fields.len())));
     }
+    layout.ended(trimmed(last), &line()).map_err(Some)?;
     let names = layout.places.names.map(|at| trimmed(fields[at]));
     if names.contains(&"") {
         return Err(Some(Layout::nameless(&line())));
     }
     if names.iter().any(|name| name.contains('\n')) {
         let found = format!("a name with a line break in {}", excerpt(&line()));
-        return Err(Some((found, "names of one line".to_owned())));
+        let expected = "names of one line; --quotes no takes quotes as characters like others";
+        return Err(Some((found, expected.to_owned())));
+    }
+    if names.iter().any(|name| name.contains('\0')) {
+        return Err(Some(zero(&line())));
     }
     let weight = layout.places.weight.map(|at| {
         let written = trimmed(fields[at]);
@@ -290,7 +391,7 @@ mod tests {
             let text = format!("a,r,b{end}{}", lines.join(&end));
             let fast = facts("f.csv", text.as_bytes(), &options);
             let job = job("f.csv", &options);
-            let layout = Layout::of("f.csv", 1, "a,r,b\n", job.options).unwrap();
+            let layout = Layout::of("f.csv", 1, "a,r,b\n", job.options, None).unwrap();
             let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
             let mut sink = Sink::new("f.csv", &mut entities, &mut relations, true);
             quoted_rows("f.csv", &layout, text.as_bytes(), 1, &mut sink).unwrap();

@@ -2,40 +2,44 @@
 
 use crate::dataset::read_options::{Column, Columns};
 
-/// What columns with a head are called, in lower case; the first one that is there counts.
-const HEADS: [&str; 23] = [
-    "subject",
-    "subject_id",
-    "head",
-    "head_id",
-    "h",
-    "source",
-    "source_id",
-    "src",
-    "x_name",
-    "x_id",
-    "node1",
-    "subj",
-    "s",
-    ":start_id",
-    "from",
-    "start",
-    "entity1",
-    "head_entity",
-    "source_node",
-    "x",
-    "e1",
-    "entity_1",
-    "sub",
+/// What columns with a head and with a tail are called, in lower case; the first pair that is there
+/// counts. In pairs, since one name alone may stand for something else: `source` is where a fact was
+/// found as often as where an edge begins.
+const ENDS: [(&str, &str); 28] = [
+    ("subject", "object"),
+    ("subj", "obj"),
+    ("sub", "obj"),
+    ("head", "tail"),
+    ("h", "t"),
+    ("source", "target"),
+    ("source", "destination"),
+    ("source_node", "target_node"),
+    ("src", "dst"),
+    ("src", "dest"),
+    ("src", "tgt"),
+    ("src", "trg"),
+    ("x_name", "y_name"),
+    ("node1", "node2"),
+    ("node_1", "node_2"),
+    ("node_a", "node_b"),
+    ("start", "end"),
+    ("start_node", "end_node"),
+    ("from", "to"),
+    ("from_node", "to_node"),
+    ("entity1", "entity2"),
+    ("entity_1", "entity_2"),
+    ("e1", "e2"),
+    ("lhs", "rhs"),
+    ("s", "o"),
+    ("x", "y"),
+    ("entity", "value"),
+    ("item", "value"),
 ];
 
 /// What columns with a relation are called.
-const RELATIONS: [&str; 21] = [
+const RELATIONS: [&str; 22] = [
     "predicate",
-    "predicate_id",
     "relation",
-    "relation_id",
-    "relation_name",
     "rel",
     "r",
     "relationship",
@@ -46,41 +50,21 @@ const RELATIONS: [&str; 21] = [
     "edge_label",
     "edge_type",
     "relation_type",
+    "relationship_type",
     "interaction",
+    "interaction_type",
+    "metaedge",
     "label",
     "display_relation",
     "rel_type",
-    ":type",
+    "link",
     "type",
+    "op",
 ];
 
-/// What columns with a tail are called.
-const TAILS: [&str; 25] = [
-    "object",
-    "object_id",
-    "tail",
-    "tail_id",
-    "t",
-    "target",
-    "target_id",
-    "dst",
-    "dest",
-    "destination",
-    "y_name",
-    "y_id",
-    "node2",
-    "obj",
-    "o",
-    ":end_id",
-    "to",
-    "end",
-    "entity2",
-    "tail_entity",
-    "target_node",
-    "y",
-    "e2",
-    "entity_2",
-    "value",
+/// What may follow a name, the same for head and tail.
+const ENDINGS: [&str; 10] = [
+    "", "_id", "_name", "_label", "_entity", "_node", "_iri", "_uri", "_curie", "_index",
 ];
 
 /// What a column with weights is called.
@@ -93,35 +77,95 @@ pub(super) struct Places {
     pub weight: Option<usize>,
 }
 
-/// A name as headings are compared: in lower case, without what marks it as a comment.
+/// A name as headings are compared: in lower case, its words joined by `_`, without what marks it as
+/// a comment or a variable. Of Neo4j's names, what they say besides a property's: `:START_ID(Person)`
+/// is `start_id`, and `since:int` is `since`.
 fn plain(name: &str) -> String {
-    name.trim().trim_start_matches('#').trim().to_lowercase()
+    let name = name.trim().trim_start_matches(['#', '?']).trim();
+    let name = name.split_once('(').map_or(name, |(name, _)| name);
+    let name = match name.split_once(':') {
+        Some((_, role @ ("START_ID" | "END_ID" | "TYPE"))) => role,
+        Some((property, _)) if !property.is_empty() => property,
+        _ => name,
+    };
+    let mut plain = String::with_capacity(name.len());
+    let mut lower = false;
+    for character in name.chars() {
+        if !character.is_alphanumeric() {
+            if !plain.is_empty() && !plain.ends_with('_') {
+                plain.push('_');
+            }
+        } else {
+            if lower && character.is_uppercase() {
+                plain.push('_');
+            }
+            plain.extend(character.to_lowercase());
+        }
+        lower = character.is_lowercase();
+    }
+    plain.truncate(plain.trim_end_matches('_').len());
+    plain
 }
 
-/// Whether columns are called that.
+/// Whether columns are called that, with one of the endings.
+fn is_called(name: &str, known: &str) -> bool {
+    name.strip_prefix(known)
+        .is_some_and(|ending| ENDINGS.contains(&ending))
+}
+
+/// Whether columns of heads or tails, or of relations, are called that.
 fn is_known(name: &str) -> bool {
     let name = plain(name);
-    let known = [&HEADS[..], &RELATIONS, &TAILS].concat();
-    known.contains(&name.as_str())
+    let ends = ENDS.iter().flat_map(|(head, tail)| [*head, *tail]);
+    ends.chain(RELATIONS).any(|known| is_called(&name, known))
 }
 
-/// The places of head, relation and tail that well-known names give.
+/// The places of head, relation and tail that well-known names give, of those that are there.
 pub(crate) fn well_known(heading: &[impl AsRef<str>]) -> [Option<usize>; 3] {
+    if let Some(places) = places(heading) {
+        return places.names.map(Some);
+    }
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
-    let place = |known: &str| names.iter().position(|name| name == known);
-    [&HEADS[..], &RELATIONS, &TAILS].map(|known| known.iter().copied().find_map(place))
+    let place = |known: &str| names.iter().position(|name| is_called(name, known));
+    [
+        ENDS.iter().find_map(|(head, _)| place(head)),
+        RELATIONS.into_iter().find_map(place),
+        ENDS.iter().find_map(|(_, tail)| place(tail)),
+    ]
 }
 
 /// The places that well-known names give, if each part of a fact has one.
 pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
-    let [head, relation, tail] = well_known(heading);
-    let weight = heading
-        .iter()
-        .position(|name| plain(name.as_ref()) == WEIGHT);
+    let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
+    let place = |known: &str, ending: &str| {
+        names
+            .iter()
+            .position(|name| name.strip_prefix(known) == Some(ending))
+    };
+    let endings = || ENDINGS.into_iter();
+    let pair = |&(head, tail): &(&str, &str)| {
+        endings().find_map(|ending| Some([place(head, ending)?, place(tail, ending)?]))
+    };
+    // Where no column is left over, names of several pairs will do.
+    let mixed = || {
+        let of = |known: fn(&(&'static str, &'static str)) -> &'static str| {
+            let known = ENDS.iter().map(known);
+            let mut all = known.flat_map(|known| endings().map(move |ending| (known, ending)));
+            all.find_map(|(known, ending)| place(known, ending))
+        };
+        (names.len() <= 4)
+            .then(|| Some([of(|pair| pair.0)?, of(|pair| pair.1)?]))
+            .flatten()
+    };
+    let [head, tail] = ENDS.iter().find_map(pair).or_else(mixed)?;
+    let free = |at: &usize| ![head, tail].contains(at);
+    let relation = |known| endings().find_map(|ending| place(known, ending).filter(free));
+    let relation = RELATIONS.into_iter().find_map(relation)?;
     Some(Places {
-        names: [head?, relation?, tail?],
-        weight,
+        names: [head, relation, tail],
+        weight: place(WEIGHT, ""),
     })
+    .filter(|_| head != tail)
 }
 
 /// The places that a user asks for.
@@ -191,6 +235,31 @@ mod tests {
             ("id,node1,label,node2", [1, 2, 3], None),
             ("#source,target,interaction", [0, 2, 1], None),
             (":START_ID,:END_ID,:TYPE", [0, 2, 1], None),
+            (
+                ":START_ID(Person),since:int,:TYPE,:END_ID(Person)",
+                [0, 2, 3],
+                None,
+            ),
+            (
+                "uuid:START_ID,weight:float,:END_ID,:TYPE",
+                [0, 3, 2],
+                Some(1),
+            ),
+            (",_start,_end,_type", [1, 3, 2], None),
+            // Hetionet.
+            ("source,metaedge,target", [0, 1, 2], None),
+            // NELL, whose source is where a fact was found.
+            (
+                "Entity,Relation,Value,Iteration of Promotion,Probability,Source",
+                [0, 1, 2],
+                None,
+            ),
+            ("lhs,rel,rhs", [0, 1, 2], None),
+            ("head_name,relation_name,tail_name", [0, 1, 2], None),
+            ("Head Entity,relationType,Tail Entity", [0, 1, 2], None),
+            ("source_id,source,target_id,target,edge", [1, 4, 3], None),
+            ("?s,?p,?o", [0, 1, 2], None),
+            ("subject,relation,tail", [0, 1, 2], None),
         ] {
             let heading: Vec<&str> = heading.split(',').collect();
             assert_eq!(
@@ -204,6 +273,7 @@ mod tests {
             "a,r,b",
             "head,of,state",
             "relation,head,Tail 2",
+            "source,relation,b,tail,c",
         ] {
             let row: Vec<&str> = facts.split(',').collect();
             assert_eq!(places(&row), None, "{facts}");

@@ -12,7 +12,7 @@ use crate::dataset::read_options::{Column, Columns};
 use crate::dataset::unpack::Content;
 
 /// The keys of head, relation and tail, and of the weight if there is one.
-struct Keys {
+pub(super) struct Keys {
     names: [String; 3],
     weight: Option<String>,
 }
@@ -42,11 +42,22 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
 /// The keys of the first object of a block.
 fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
     let lines = block.bytes.split(|&byte| byte == b'\n');
-    let Some((line, number)) = lines.zip(block.line..).find(|(line, _)| !is_empty(line)) else {
-        return Ok(None);
-    };
+    match lines.zip(block.line..).find(|(line, _)| !is_empty(line)) {
+        Some((line, number)) => {
+            let object = object(line).map_err(|wrong| malformed(job.label, number, wrong))?;
+            keys_of(job, &object, number).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// The keys of the first object, which stands in that line.
+pub(super) fn keys_of(
+    job: &Job,
+    object: &Map<String, Value>,
+    number: u64,
+) -> Result<Keys, ParseError> {
     let wrong = |wrong| malformed(job.label, number, wrong);
-    let object = object(line).map_err(wrong)?;
     let found: Vec<&String> = object.keys().collect();
     let places = match &job.options.columns {
         Some(Columns { names, weight }) => {
@@ -58,10 +69,10 @@ fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
                 }
             };
             let [head, relation, tail] = names;
-            return Ok(Some(Keys {
+            return Ok(Keys {
                 names: [name(head)?, name(relation)?, name(tail)?],
                 weight: weight.as_ref().map(name).transpose()?,
-            }));
+            });
         }
         None => heading::places(&found),
     };
@@ -71,17 +82,20 @@ fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
         let expected = "head, relation and tail, or others that --columns names".to_owned();
         return Err(wrong((found, expected)));
     };
-    Ok(Some(Keys {
+    Ok(Keys {
         names: places.names.map(|at| found[at].clone()),
         weight: places.weight.map(|at| found[at].clone()),
-    }))
+    })
 }
 
 /// The object that a line is.
 fn object(line: &[u8]) -> Result<Map<String, Value>, Wrong> {
     serde_json::from_slice(line).map_err(|error| {
         let found = format!("{} ({error})", excerpt(&String::from_utf8_lossy(line)));
-        (found, "an object of JSON".to_owned())
+        (
+            found,
+            "an object of JSON in each line, or an array of objects".to_owned(),
+        )
     })
 }
 
@@ -109,8 +123,8 @@ fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
     batch.with(String::new())
 }
 
-/// The fact that an object is.
-fn fact(
+/// The fact that an object is, which stands in that line.
+pub(super) fn fact(
     object: &Map<String, Value>,
     keys: &Keys,
     line: &[u8],
@@ -120,7 +134,9 @@ fn fact(
         excerpt(bare(&line))
     };
     let name = |key: &String| match object.get(key) {
-        Some(Value::String(name)) if !name.is_empty() && !name.contains('\n') => Ok(name.clone()),
+        Some(Value::String(name)) if !name.is_empty() && !name.contains(['\n', '\0']) => {
+            Ok(name.clone())
+        }
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(other) => Err((
             format!("{other} as {key:?} of {}", text()),

@@ -5,7 +5,9 @@ mod blocks;
 mod columnar;
 mod delimited;
 mod heading;
+mod json_array;
 mod json_lines;
+mod n3;
 mod ntriples;
 mod obo;
 mod openke;
@@ -14,16 +16,20 @@ mod row;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod xml;
 
 use std::io;
 
+use oxrdfio::RdfFormat;
+
 pub(crate) use heading::well_known;
 pub(super) use openke::{Names as OpenKeNames, read_facts as read_numbered};
+pub(super) use row::Order;
 pub(super) use sink::Sink;
 
 use super::format::Format;
 use super::unpack::{self, Content};
-use super::{ParseError, ReadOptions, SourceError, Split};
+use super::{Heading, ParseError, ReadOptions, Separator, SourceError, Split};
 
 /// Bytes that are looked at to tell what a file holds.
 const START: usize = 1 << 16;
@@ -65,6 +71,8 @@ pub(super) struct Job<'a> {
     pub name: &'a str,
     /// The split that the file is, if the graph comes in splits.
     pub split: Option<Split>,
+    /// The columns that the heading of the graph's train file chose.
+    pub order: Option<Order>,
     pub options: &'a ReadOptions,
 }
 
@@ -74,7 +82,11 @@ pub(super) struct Job<'a> {
 /// Content of no known kind, or that does not follow its format; the reader's own.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let (start, content) = unpack::peek(content, START)?;
-    let format = Format::of(job.label, job.name, &start)?;
+    let options = job.options;
+    let rows = options.columns.is_some()
+        || options.separator != Separator::Auto
+        || options.heading != Heading::Auto;
+    let format = Format::of(job.label, job.name, &start, rows)?;
     sink.told.format = format.name().to_owned();
     let marked = start.starts_with(BYTE_ORDER_MARK);
     let content = without(content, if marked { BYTE_ORDER_MARK.len() } else { 0 })?;
@@ -83,8 +95,11 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
         Format::Rdf(format) if ntriples::is_line_format(format) => {
             ntriples::read(job, format, content, sink)
         }
+        Format::Rdf(RdfFormat::RdfXml) => xml::read(job, &start, content, sink),
+        Format::Rdf(RdfFormat::N3) => n3::read(job, content, sink),
         Format::Rdf(format) => rdf::read(job, format, content, sink),
         Format::JsonLines => json_lines::read(job, content, sink),
+        Format::JsonArray => json_array::read(job, content, sink),
         Format::Obo => obo::read(job, content, sink),
         #[cfg(feature = "parquet")]
         Format::Parquet | Format::Arrow => columnar::read(job, format, content, sink),
@@ -107,7 +122,7 @@ fn without(mut content: Content<'_>, bytes: usize) -> io::Result<Content<'_>> {
 /// The start of a line, quoted for an error message.
 fn excerpt(line: &str) -> String {
     const LONGEST: usize = 80;
-    let line = line.trim_end();
+    let line = line.trim_end_matches(['\n', '\r']);
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}…", &line[..end]),
         None => format!("{line:?}"),

@@ -1,4 +1,4 @@
-//! RDF through oxrdfio: every syntax that is not read line by line.
+//! RDF through oxrdfio: every syntax that is not read line by line, but for N3.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -56,7 +56,7 @@ impl BlankNames {
 
     /// Appends the name of a node of a syntax that has nodes without labels. For such, the parser
     /// draws a number of 128 bits; a label that looks like one is counted as one.
-    fn of(&mut self, node: &BlankNode, name: &mut String) {
+    pub fn of(&mut self, node: &BlankNode, name: &mut String) {
         // Fewer digits are drawn once in 2⁶⁴ times.
         const DRAWN: usize = 17;
         let label = node.as_str();
@@ -80,6 +80,10 @@ pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, told: &str) -> 
     let message = match told.strip_prefix("Parser error ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, message)| message),
         None => told,
+    };
+    let message = match message.contains("LoadDocumentCallback") {
+        true => "found a context that stands elsewhere, which is not fetched",
+        false => message,
     };
     let relative = message.contains("No scheme found");
     let remedy = match relative && job.options.base.is_none() {
@@ -136,7 +140,7 @@ pub(super) fn read(
     let lines = Arc::new(AtomicU64::new(0));
     let content = LineByLine::new(content, lines.clone());
     let mut blank = BlankNames::new(job.split, job.options.blank_nodes);
-    let mut names = [String::new(), String::new(), String::new()];
+    let mut names: [String; 3] = Default::default();
     // After an error, these go on behind the next dot.
     let recovers = matches!(format, RdfFormat::Turtle | RdfFormat::TriG);
     for quad in parser.for_reader(content) {
@@ -153,8 +157,7 @@ pub(super) fn read(
                 continue;
             }
         };
-        let formula = format == RdfFormat::N3 && quad.graph_name != GraphName::DefaultGraph;
-        if formula || matches!(quad.object, Term::Triple(_)) {
+        if matches!(quad.object, Term::Triple(_)) {
             sink.told.nested += 1;
         } else if !job.options.literals && matches!(quad.object, Term::Literal(_)) {
             sink.told.literals += 1;
@@ -206,7 +209,7 @@ struct LineByLine<R> {
 }
 
 impl<R: Read> LineByLine<R> {
-    fn new(content: R, lines: Arc<AtomicU64>) -> Self {
+    pub fn new(content: R, lines: Arc<AtomicU64>) -> Self {
         LineByLine {
             content,
             buffer: Vec::new(),

@@ -6,6 +6,7 @@ use super::excerpt;
 use super::heading::{self, Places};
 use crate::dataset::ParseError;
 use crate::dataset::ReadOptions;
+use crate::dataset::format::unpacked;
 use crate::dataset::read_options::{Column, Heading, Quotes, Separator};
 
 /// What separates fields.
@@ -29,7 +30,16 @@ pub(super) struct Layout {
     /// The line of the heading, and its names.
     pub heading: Option<(u64, Vec<String>)>,
     /// Whether the columns were chosen by a heading or a user, and not by their order.
-    chosen: bool,
+    pub chosen: bool,
+    /// Whether a row ends in a separator with nothing behind it.
+    trailing: bool,
+}
+
+/// The columns that a heading chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dataset) struct Order {
+    places: Places,
+    width: usize,
 }
 
 /// What is wrong with a row, and what would be right.
@@ -107,14 +117,19 @@ pub(super) fn csv_reader<R: Read>(separator: u8, comments: bool, content: R) -> 
 
 impl Between {
     /// What separates the fields of a line: what it has, tabs before commas before semicolons before
-    /// blanks. Of the last three, what makes three fields or more of it.
-    fn of(line: &str) -> Between {
-        if line.contains('\t') {
+    /// blanks. Of the last three, what makes three fields or more of it; and of tabs, where the file
+    /// calls itself comma-separated, as they may stand in fields there.
+    fn of(line: &str, csv: bool) -> Between {
+        let tabs = line.matches('\t').count();
+        if tabs >= if csv { 2 } else { 1 } {
             return Between::Byte(b'\t');
         }
         let three = |&byte: &u8| split(line, Between::Byte(byte), true).len() >= 3;
         if let Some(byte) = [b',', b';'].into_iter().find(|byte| three(byte)) {
             return Between::Byte(byte);
+        }
+        if tabs > 0 {
+            return Between::Byte(b'\t');
         }
         let blanks = split(line, Between::Blanks, false).len();
         if (3..=4).contains(&blanks) && !line.contains([',', ';']) {
@@ -134,7 +149,8 @@ impl Between {
 }
 
 impl Layout {
-    /// The layout of a file whose first line with something in it is this one.
+    /// The layout of a file whose first line with something in it is this one; `order` is that of
+    /// the graph's other files.
     ///
     /// # Errors
     /// If no fact can stand in such a line, or the columns that were asked for are not there.
@@ -143,10 +159,11 @@ impl Layout {
         number: u64,
         line: &str,
         options: &ReadOptions,
+        order: Option<Order>,
     ) -> Result<Layout, ParseError> {
         let line = bare(line);
         let between = match options.separator {
-            Separator::Auto => Between::of(line),
+            Separator::Auto => Between::of(line, unpacked(file).ends_with(".csv")),
             Separator::Tab => Between::Byte(b'\t'),
             Separator::Comma => Between::Byte(b','),
             Separator::Semicolon => Between::Byte(b';'),
@@ -177,6 +194,7 @@ impl Layout {
             width: row.len(),
             heading: None,
             chosen: true,
+            trailing: false,
         };
         let known = heading::places(&row);
         // A sentence may have as many commas or blanks as a fact has.
@@ -213,16 +231,83 @@ impl Layout {
                 layout.places = known.unwrap_or(layout.places);
                 true
             }
+            (None, Heading::Auto) if order.is_some_and(|order| order.width == row.len()) => {
+                layout.places = order.map_or(layout.places, |order| order.places);
+                false
+            }
             (None, kind) => {
                 layout.chosen = false;
                 if !(3..=4).contains(&row.len()) {
                     return Err(wrong(layout.miscounted(line, row.len())));
+                }
+                if row.last().is_some_and(String::is_empty) {
+                    layout.trailing = row.len() == 4;
+                    layout.places.weight = None;
                 }
                 kind == Heading::Yes
             }
         };
         layout.heading = headed.then_some((number, row));
         Ok(layout)
+    }
+
+    /// The columns, if a heading chose them.
+    pub fn order(&self) -> Option<Order> {
+        let order = Order {
+            places: self.places,
+            width: self.width,
+        };
+        (self.chosen && self.heading.is_some()).then_some(order)
+    }
+
+    /// Whether its columns are those that another file's heading chose, and not just the usual ones.
+    pub fn is_ordered_by(&self, order: Option<Order>) -> bool {
+        let usual = self.places.names == [0, 1, 2] && self.width == 3;
+        let same = |order: Order| (order.places, order.width) == (self.places, self.width);
+        self.chosen && self.heading.is_none() && !usual && order.is_some_and(same)
+    }
+
+    /// The names that the heading gives to the parts of a fact, if they are not all that it has.
+    pub fn taken(&self) -> Option<Vec<String>> {
+        let (_, names) = self.heading.as_ref()?;
+        let places = self.places.names.into_iter().chain(self.places.weight);
+        let places: Vec<usize> = places.collect();
+        let plain = names.len() == places.len() && places.is_sorted();
+        let taken = places.iter().map(|&at| names[at].clone());
+        (!plain).then(|| taken.collect())
+    }
+
+    /// Whether a line that looks like a heading is a fact: other lines have both its relation and one
+    /// of its entities.
+    pub fn is_fact_after_all<'a>(&self, lines: impl Iterator<Item = &'a str>) -> bool {
+        let Some((_, names)) = &self.heading else {
+            return false;
+        };
+        let [head, relation, tail] = self.places.names;
+        let ends = [&names[head], &names[tail]];
+        let (mut relations, mut entities) = (false, false);
+        for line in lines {
+            let row = split(line, self.between, self.quotes);
+            if row.len() == names.len() && row != *names {
+                relations |= row[relation] == names[relation];
+                entities |= ends.contains(&&row[head]) || ends.contains(&&row[tail]);
+            }
+        }
+        relations && entities
+    }
+
+    /// Whether a line has nothing behind its last separator, if that is what its file's lines have.
+    ///
+    /// # Errors
+    /// What stands there.
+    pub fn ended(&self, last: &str, line: &str) -> Result<(), Wrong> {
+        if !self.trailing || last.is_empty() {
+            return Ok(());
+        }
+        let found = format!("{last:?} as the fourth field of {}", excerpt(line));
+        let expected = "nothing behind the last separator, as in the first row; --columns 1,2,3 \
+                        leaves that column out";
+        Err((found, expected.to_owned()))
     }
 
     /// What is wrong with a line of so many fields.

@@ -1,5 +1,6 @@
 //! Where facts go: names become ids in order of first appearance.
 
+use super::row::Order;
 use crate::dataset::reading::FileReading;
 use crate::dataset::vocabulary::{Vocabulary, hash};
 use crate::dataset::{ParseError, Triple};
@@ -12,6 +13,8 @@ pub(in crate::dataset) struct Sink<'a> {
     /// As many as triples, or none.
     pub weights: Vec<f32>,
     pub told: FileReading,
+    /// The columns, if a heading chose them.
+    pub order: Option<Order>,
     /// Whether a bad line is counted instead of ending the reading.
     pub skip: bool,
 }
@@ -52,6 +55,8 @@ pub(super) struct Batch {
     pub graph_names: usize,
     /// Facts left out since they hold triples.
     pub nested: usize,
+    /// Rows left out since they are the heading again.
+    pub headings: usize,
     /// What is wrong with its bad lines: with the first ones.
     pub bad: Vec<ParseError>,
     /// How many bad lines there are.
@@ -106,6 +111,7 @@ impl<'a> Sink<'a> {
                 file: label.to_owned(),
                 ..FileReading::default()
             },
+            order: None,
             skip,
         }
     }
@@ -140,6 +146,16 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// Takes a bad row that reaches over several lines.
+    ///
+    /// # Errors
+    /// Those of `fail`.
+    pub fn fail_lines(&mut self, error: ParseError, lines: usize) -> Result<(), ParseError> {
+        self.fail(error)?;
+        self.told.bad_lines += lines.saturating_sub(1) as u64;
+        Ok(())
+    }
+
     /// Takes a batch.
     ///
     /// # Errors
@@ -153,6 +169,7 @@ impl<'a> Sink<'a> {
         self.told.literals += batch.literals;
         self.told.graph_names += batch.graph_names;
         self.told.nested += batch.nested;
+        self.told.headings_again += batch.headings;
         let text = &batch.text;
         let of = |name: Name| (&text[name.start as usize..name.end as usize], name.hash);
         // Names of a few facts at a time are looked for together: a table that is larger than the
