@@ -137,14 +137,8 @@ impl Format {
                     Ok(format)
                 }
             }
-            // RDF tools write N-Triples under that extension, too.
-            Some(Format::Delimited) if extension == Some("txt") && text.is_n_triples() => {
-                Ok(Format::Rdf(RdfFormat::NTriples))
-            }
-            // And XML, where they are told to.
-            Some(Format::Delimited) if text.text.trim_start().starts_with("<?xml") => {
-                Ok(Format::Rdf(RdfFormat::RdfXml))
-            }
+            // Facts of all kinds stand under extensions of text.
+            Some(Format::Delimited) => Ok(text.is_rather().unwrap_or(Format::Delimited)),
             Some(format) => Ok(format),
             None => match text.guess() {
                 Some(format) => Ok(format),
@@ -279,6 +273,20 @@ impl<'a> Start<'a> {
         })
     }
 
+    /// What the text is where its extension says that it is delimited, if that is plain.
+    fn is_rather(&self) -> Option<Format> {
+        let turtle = self.line.starts_with("@prefix ") || self.line.starts_with("@base ");
+        let triples = self.is_n_triples() && self.line.split('>').next()?.contains(':');
+        let obo = self.line.starts_with("format-version:") || self.line == "[Term]";
+        let xml = self.text.trim_start().starts_with("<?xml");
+        let array = self.line.starts_with("[{") || self.line == "[" && self.is_json_array();
+        match array {
+            true => Some(Format::JsonArray),
+            false if turtle || triples || obo || xml || self.is_json_lines() => self.guess(),
+            false => None,
+        }
+    }
+
     /// The format whose look the text has.
     fn guess(&self) -> Option<Format> {
         let keyword = |word: &str| {
@@ -322,6 +330,18 @@ mod tests {
         let nt = "<e:a> <e:r> <e:b> .\n";
         assert_eq!(of("a.txt", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
         assert_eq!(of("a", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
+        // Whatever separates its terms; but not brackets around names.
+        let tabs = "<e:a>\t<e:r>\t<e:b> .\n";
+        assert_eq!(of("a.tsv", tabs), Ok(Format::Rdf(RdfFormat::NTriples)));
+        assert_eq!(of("a.tsv", "<a>\t<r>\t<b>\t.\n"), Ok(Format::Delimited));
+        let object = "{\"h\": \"a\", \"r\": \"r\", \"t\": \"b\"}\n";
+        assert_eq!(of("a.txt", object), Ok(Format::JsonLines));
+        assert_eq!(of("a.csv", &format!("[{object}]")), Ok(Format::JsonArray));
+        assert_eq!(of("a.txt", "format-version: 1.2\n"), Ok(Format::Obo));
+        assert_eq!(
+            of("a.txt", "@prefix : <e:> .\n"),
+            Ok(Format::Rdf(RdfFormat::Turtle))
+        );
         let nq = "<e:a> <e:r> <e:b> <e:g> .\n";
         assert_eq!(of("dump", nq), Ok(Format::Rdf(RdfFormat::NQuads)));
         let ttl = "@prefix : <e:> .\n";

@@ -195,6 +195,15 @@ fn arrays_of_json_and_rules_of_n3_are_read() {
     let array = "[\n {\"head\": \"a\", \"relation\": \"r\",\n  \"tail\": \"b\"},\n {\"head\": \"b\", \"relation\": \"r\", \"tail\": 3}\n]\n";
     assert_eq!(counts(&home, "a.json", array, ""), [3, 1, 2]);
     assert_eq!(counts(&home, "a.jsonl", array, ""), [3, 1, 2]);
+    // Whatever their extension says.
+    let lines = "{\"head\":\"a\",\"relation\":\"r\",\"tail\":\"b\"}\n{\"head\":\"b\",\"relation\":\"r\",\"tail\":\"c\"}\n";
+    assert_eq!(counts(&home, "lines.txt", lines, ""), [3, 1, 2]);
+    let triples =
+        "<http://e/a>\t<http://e/r>\t<http://e/b> .\n<http://e/b>\t<http://e/r>\t\"c\" .\n";
+    assert_eq!(
+        counts(&home, "triples.tsv", triples, "--no-literals"),
+        [2, 1, 1]
+    );
     let bad = array.replace("\"tail\": 3", "\"tail\": null");
     let error = refused(&home, "bad.json", &bad);
     assert!(

@@ -12,7 +12,7 @@ use super::blocks::{self, Block, Cutter};
 use super::rdf::{BlankNames, malformed, parser};
 use super::row::{bare, is_empty};
 use super::sink::{Batch, Name, Sink};
-use super::{Fault, Job};
+use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
 use crate::dataset::unpack::Content;
 
@@ -147,7 +147,11 @@ impl Reader<'_> {
         let quads = match quads {
             Ok(quads) => quads,
             Err(message) => {
-                return batch.fail(malformed(self.job, number, self.format, &message));
+                let mut error = malformed(self.job, number, self.format, &message);
+                if let ParseError::Rdf { message, .. } = &mut error {
+                    *message = format!("found {} ({message})", excerpt(line));
+                }
+                return batch.fail(error);
             }
         };
         for quad in quads {

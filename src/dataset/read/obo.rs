@@ -39,7 +39,12 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             id.clear();
             continue;
         }
-        let Some((tag, value)) = line.split_once(':').filter(|_| stanza) else {
+        if !stanza || line.is_empty() || line.starts_with('!') {
+            continue;
+        }
+        let Some((tag, value)) = line.split_once(':') else {
+            let expected = "a tag, a colon and its value".to_owned();
+            sink.fail(malformed(job.label, number, (excerpt(line), expected)))?;
             continue;
         };
         let words = words(value);

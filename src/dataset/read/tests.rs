@@ -495,6 +495,8 @@ fn says_where_rdf_is_broken() {
     ] {
         let message = message(name, triples);
         assert!(message.starts_with(&format!("{name}:2: ")), "{message}");
+        let shown = message.contains("found \"<http://e/a> nonsense .\"");
+        assert_eq!(shown, format != "Turtle", "{message}");
         assert!(
             message.ends_with(&format!("expected {format}")),
             "{message}"
@@ -553,6 +555,8 @@ fn reads_obo() {
     assert_eq!(plain("f.obo", text), owned(&expected));
     let error = message("f.obo", "[Term]\nis_a: X:1\n");
     assert!(error.starts_with("f.obo:2: "), "{error}");
+    let cut = message("f.obo", "[Term]\nid: X:1\nis_a: X:2\n! is_a\n\nis_a");
+    assert!(cut.starts_with("f.obo:6: found \"is_a\""), "{cut}");
 }
 
 #[test]
