@@ -489,7 +489,6 @@ struct Opened {
     clash: Option<String>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one a graph")]
 enum Kind {
     Genealogy,
     Whole(SourceFile),
