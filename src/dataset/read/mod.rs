@@ -8,6 +8,7 @@ mod heading;
 mod json_array;
 mod json_lines;
 mod n3;
+mod nesting;
 mod ntriples;
 mod obo;
 mod openke;

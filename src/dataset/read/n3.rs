@@ -1,6 +1,7 @@
 //! N3, which has variables and formulas besides RDF: they have no place in a fact.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use oxrdf::GraphName;
 use oxrdfio::RdfFormat;
@@ -8,6 +9,7 @@ use oxttl::N3Parser;
 use oxttl::TurtleParseError;
 use oxttl::n3::N3Term;
 
+use super::nesting::{self, Shallow};
 use super::rdf::{BlankNames, malformed};
 use super::sink::Sink;
 use super::{Fault, Job};
@@ -30,10 +32,13 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     }
     let mut blank = BlankNames::new(job.split, job.options.blank_nodes);
     let mut names: [String; 3] = Default::default();
+    let content = Shallow::new(content);
+    let too_deep = content.ended();
     for quad in parser.for_reader(content) {
         let quad = match quad {
             Ok(quad) => quad,
             Err(TurtleParseError::Io(error)) => return Err(Fault::Read(error)),
+            Err(_) if too_deep.load(Ordering::Relaxed) > 0 => break,
             Err(TurtleParseError::Syntax(error)) => {
                 let line = error.location().start.line + 1;
                 return Err(malformed(job, line, RdfFormat::N3, &error.to_string()).into());
@@ -67,5 +72,8 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
         }
         sink.push([&names[0], &names[1], &names[2]], None);
     }
-    Ok(())
+    match too_deep.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        line => Err(nesting::too_deep(job, line).into()),
+    }
 }

@@ -9,6 +9,7 @@ use oxrdfio::{RdfFormat, RdfParser};
 use oxrdf::{GraphName, NamedOrBlankNode, Term};
 
 use super::blocks::{self, Block, Cutter};
+use super::nesting::{is_too_deep, too_deep};
 use super::rdf::{BlankNames, malformed, parser};
 use super::row::{bare, is_empty};
 use super::sink::{Batch, Name, Sink};
@@ -134,6 +135,9 @@ impl Reader<'_> {
 
     /// Takes a line through oxrdfio.
     fn odd(&self, line: &str, number: u64, batch: &mut Batch) {
+        if is_too_deep(line.as_bytes()) {
+            return batch.fail(too_deep(self.job, number));
+        }
         let read = |parser: &RdfParser| -> Result<Vec<_>, String> {
             let quads = parser.clone().for_slice(line);
             quads

@@ -11,6 +11,7 @@ use oxrdfio::{RdfFormat, RdfParseError, RdfParser, RdfSyntaxError};
 // The terms of what oxrdfio reads.
 use oxrdf::{BlankNode, GraphName, NamedOrBlankNode, Quad, Term};
 
+use super::nesting::{self, Shallow};
 use super::sink::Sink;
 use super::{Fault, Job};
 use crate::dataset::unpack::Content;
@@ -138,7 +139,8 @@ pub(super) fn read(
             })?;
     }
     let lines = Arc::new(AtomicU64::new(0));
-    let content = LineByLine::new(content, lines.clone());
+    let content = Shallow::new(LineByLine::new(content, lines.clone()));
+    let too_deep = content.ended();
     let mut blank = BlankNames::new(job.split, job.options.blank_nodes);
     let mut names: [String; 3] = Default::default();
     // After an error, these go on behind the next dot.
@@ -147,6 +149,7 @@ pub(super) fn read(
         let quad = match quad {
             Ok(quad) => quad,
             Err(RdfParseError::Io(error)) => return Err(Fault::Read(error)),
+            Err(_) if too_deep.load(Ordering::Relaxed) > 0 => break,
             Err(RdfParseError::Syntax(error)) => {
                 let line = line_of(&error).unwrap_or_else(|| lines.load(Ordering::Relaxed).max(1));
                 let error = malformed(job, line, format, &error.to_string());
@@ -172,7 +175,10 @@ pub(super) fn read(
             sink.push([&names[0], &names[1], &names[2]], None);
         }
     }
-    Ok(())
+    match too_deep.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        line => Err(nesting::too_deep(job, line).into()),
+    }
 }
 
 /// The line of an error, if the parser tells it.

@@ -50,7 +50,7 @@ fn plain(name: &str, text: &str) -> Vec<[String; 3]> {
     facts(name, text.as_bytes(), &ReadOptions::default()).0
 }
 
-fn message_with(name: &str, bytes: &[u8], options: &ReadOptions) -> String {
+pub(super) fn message_with(name: &str, bytes: &[u8], options: &ReadOptions) -> String {
     match read_as(&job(name, options), bytes) {
         Err(Fault::Parse(error)) => error.to_string(),
         Err(Fault::Source(error)) => error.to_string(),
