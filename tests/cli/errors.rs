@@ -72,7 +72,7 @@ fn graphs_without_anything_to_learn_or_to_rank() {
     let home = graph("", good, good);
     says(
         &mistake(&home, "train --dataset graph"),
-        &["train", "no triples"],
+        &["train.tsv", "no facts"],
     );
     let alone = "a\tr\ta\n";
     let home = graph(alone, alone, alone);

@@ -300,7 +300,7 @@ fn facts_with_unknown_names_are_an_error_that_counts_them_or_are_left_out() {
     );
     home.write("nothing.tsv", "\n");
     let error = home.fails(&words("eval run --device cpu --dataset nothing.tsv"));
-    assert!(error.contains("nothing: found no facts"), "{error}");
+    assert!(error.contains("nothing.tsv: found no facts"), "{error}");
 }
 
 #[test]
