@@ -2,6 +2,7 @@
 
 use shardloom::config::{Layers, RECIPES};
 use shardloom::dataset::{Dataset, LoadOptions};
+use shardloom::executor::Executor;
 use shardloom::kernel::Backend;
 use shardloom::server::ParameterServer;
 use shardloom::train::{
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.storage(),
         &initializer(&config),
     )?;
-    let mut trainer = Trainer::new(config, &dataset, server)?;
+    let mut trainer = Trainer::new(config, &dataset, Executor::new(&server)?)?;
     trainer.train(&mut Lines)?;
     let test = trainer.evaluate(&dataset.test, &mut Lines)?;
     if let Some(test) = test {

@@ -30,7 +30,7 @@
 //! }
 //! let fact = dataset.test[0];
 //! let question = Question::Tail { head: fact.head, relation: fact.relation };
-//! for answer in answer(&trainer.server, &rule, question, 3, |_| false)? {
+//! for answer in answer(trainer.server(), &rule, question, 3, |_| false)? {
 //!     println!("{:.3} {}", answer.score, dataset.entities.name(answer.id));
 //! }
 //! # Ok(())

@@ -77,11 +77,8 @@ fn modules_import_only_from_floors_below() {
             continue;
         };
         for import in imports(&fs::read_to_string(&file).unwrap()) {
-            let pair = [module.as_str(), import.as_str()];
-            // See docs/ARCHITECTURE.md.
-            let together = pair == ["server", "executor"] || pair == ["executor", "server"];
             match floors.get(&import) {
-                Some(floor) if import != *module && floor >= own && !together => {
+                Some(floor) if import != *module && floor >= own => {
                     faults.push(format!(
                         "{}: {module} (floor {own}) imports {import} (floor {floor})",
                         inside.display()

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 use shardloom::dataset::Triple;
 use shardloom::eval::{Sample, TwoClass, TwoClassMetrics, corrupt, two_class};
+use shardloom::executor::Executor;
 use shardloom::predict::{Known, read_facts, score_all};
 use shardloom::run::Run;
-use shardloom::server::ParameterServer;
 
 use super::CommandResult;
 
@@ -33,7 +33,7 @@ pub struct ClassifyArgs {
 /// Judges the facts of two files.
 pub fn run(
     run: &Run,
-    server: &ParameterServer,
+    executor: &mut Executor,
     (positives, args): (&PathBuf, &ClassifyArgs),
     as_json: bool,
 ) -> CommandResult {
@@ -51,10 +51,10 @@ pub fn run(
         let filter = dataset.filter_index();
         corrupt(&dataset.valid, &filter, run.entities.len(), run.config.seed)
     });
-    let samples = |sides: [&[Triple]; 2]| {
+    let mut samples = |sides: [&[Triple]; 2]| {
         let mut samples = Vec::new();
         for (facts, positive) in sides.into_iter().zip([true, false]) {
-            score_all(server, &run.rule(), facts, |facts, scores| {
+            score_all(executor, &run.rule(), facts, |facts, scores| {
                 samples.extend(facts.iter().zip(scores).map(|(fact, &score)| Sample {
                     relation: fact.relation,
                     score,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use shardloom::dataset::{Candidates, Dataset, FilterIndex, Vocabulary};
+use shardloom::executor::Executor;
 use shardloom::kernel::Backend;
 use shardloom::predict::{TableError, read_names};
 use shardloom::run::Run;
@@ -54,14 +55,14 @@ impl CandidateArgs {
 
 impl RunArgs {
     /// Opens the run and loads its checkpoint.
-    pub fn load(&self) -> Result<(Run, ParameterServer), Box<dyn std::error::Error>> {
+    pub fn load(&self) -> Result<(Run, Executor), Box<dyn std::error::Error>> {
         let run = Run::open(&self.run)?;
         let backend = open_backend(&self.device)?;
-        let (server, _) = match self.checkpoint {
+        let (executor, _) = match self.checkpoint {
             Some(epoch) => run.load(backend, Some(epoch))?,
             None => run.load_best(backend)?,
         };
-        Ok((run, server))
+        Ok((run, executor))
     }
 }
 

@@ -65,10 +65,10 @@ pub struct EvalArgs {
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> CommandResult {
-    let (mut run, server) = args.run.load()?;
+    let (mut run, mut executor) = args.run.load()?;
     args.reading.over(&mut run.config);
     if let Some(positives) = &args.classify.positives {
-        return classify::run(&run, &server, (positives, &args.classify), args.json);
+        return classify::run(&run, &mut executor, (positives, &args.classify), args.json);
     }
     let Ranked {
         facts,
@@ -98,7 +98,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
         candidates: candidates.as_ref(),
     };
     let rankings = evaluate_each(
-        &server,
+        &mut executor,
         &ranking,
         |ranked| match &mut ranks {
             Some(ranks) => Ok(ranks.add(ranked)?),

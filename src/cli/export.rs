@@ -44,7 +44,8 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: ExportArgs) -> CommandResult {
-    let (run, server) = args.run.load()?;
+    let (run, executor) = args.run.load()?;
+    let server = executor.server();
     let shape = *server.shape();
     let mut relations: Vec<&str> = run.relations.iter().collect();
     let (reciprocal, others) = reciprocal_names(&relations);

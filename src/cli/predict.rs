@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use shardloom::dataset::FilterIndex;
+use shardloom::executor::Executor;
 use shardloom::predict::{
     Answer, Asking, Known, Question, answer_all, neighbors, read_facts, read_questions, score_all,
 };
 use shardloom::run::Run;
-use shardloom::server::ParameterServer;
 
 use super::CommandResult;
 use super::answers::{AnswerWriter, Form};
@@ -89,7 +89,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
         Some(AnswerFormat::Jsonl) => Some(Form::JsonLines),
         None | Some(AnswerFormat::Tsv) => Some(Form::Tsv),
     };
-    let (run, server) = args.run.load()?;
+    let (run, mut executor) = args.run.load()?;
     let names = Known {
         entities: &run.entities,
         relations: &run.relations,
@@ -100,7 +100,7 @@ pub fn run(args: PredictArgs) -> CommandResult {
         let out = std::io::stdout().lock();
         let form = form.unwrap_or(Form::Tsv);
         let mut out = AnswerWriter::scores(out, form, &run, filter.as_ref())?;
-        score_all(&server, &run.rule(), &facts, |facts, scores| {
+        score_all(&mut executor, &run.rule(), &facts, |facts, scores| {
             let mut scored = facts.iter().zip(scores);
             scored.try_for_each(|(&fact, &score)| out.score(fact, score))
         })?;
@@ -126,7 +126,14 @@ pub fn run(args: PredictArgs) -> CommandResult {
         candidates: candidates.as_ref(),
         filter: filter.as_ref().filter(|_| args.filter_known),
     };
-    write_all(&run, &server, &questions, &asking, form, filter.as_ref())
+    write_all(
+        &run,
+        &mut executor,
+        &questions,
+        &asking,
+        form,
+        filter.as_ref(),
+    )
 }
 
 impl PredictArgs {
@@ -175,7 +182,7 @@ fn marked_facts(
 
 fn write_all(
     run: &Run,
-    server: &ParameterServer,
+    executor: &mut Executor,
     questions: &[Question],
     asking: &Asking,
     form: Option<Form>,
@@ -183,7 +190,7 @@ fn write_all(
 ) -> CommandResult {
     let rule = run.rule();
     let Some(form) = form else {
-        return answer_all(server, &rule, questions, asking, |q, answers| {
+        return answer_all(executor, &rule, questions, asking, |q, answers| {
             let names = match questions[q] {
                 Question::Relation { .. } => &run.relations,
                 _ => &run.entities,
@@ -192,7 +199,7 @@ fn write_all(
         });
     };
     let mut out = AnswerWriter::answers(std::io::stdout().lock(), form, run, filter)?;
-    answer_all(server, &rule, questions, asking, |q, answers| {
+    answer_all(executor, &rule, questions, asking, |q, answers| {
         out.answer(q + 1, questions[q], answers)
     })?;
     out.finish()
@@ -213,9 +220,9 @@ pub struct NeighborsArgs {
 
 /// Runs `neighbors`.
 pub fn run_neighbors(args: NeighborsArgs) -> CommandResult {
-    let (run, server) = args.run.load()?;
+    let (run, executor) = args.run.load()?;
     let entity = look_up(&run.entities, "entity", &args.entity)?;
-    write_answers(&neighbors(&server, entity, args.top)?, |id| {
+    write_answers(&neighbors(executor.server(), entity, args.top)?, |id| {
         run.entities.name(id)
     })
 }

@@ -11,7 +11,7 @@ use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
-    Ending, TrainError, Trainer, check_held_out, initializer, open_server, shape,
+    Ending, TrainError, Trainer, check_held_out, initializer, open_executor, shape,
 };
 
 use super::CommandResult;
@@ -159,7 +159,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.shard_devices =
                     parsed.map_err(|why| format!("--shard-devices: {why}"))?;
             }
-            let (server, mut state) = run.resume(backend, args.checkpoint)?;
+            let (executor, mut state) = run.resume(backend, args.checkpoint)?;
             // Other devices are for this time only.
             run.config.shard_devices = named;
             if args.epochs.is_some() {
@@ -182,10 +182,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 shown(path),
                 state.epoch
             ));
-            if let Some(places) = places(&server) {
+            if let Some(places) = places(executor.server()) {
                 progress.say(&places);
             }
-            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
             trainer.state = state;
             train(run, &dataset, trainer, progress, device)
@@ -205,17 +205,17 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let backend = open_backend(&config.device)?;
             let device = backend.to_string();
             let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
-            let server = open_server(&config, backend, shape, &init)?;
+            let executor = open_executor(&config, backend, shape, &init)?;
             if let Some(warm) = &warm {
-                warm.apply(&server)?;
+                warm.apply(executor.server())?;
                 progress.say(&warm.to_string());
             }
             let run = Run::create(config, &dataset)?;
             progress.say(&format!("training on {device}, into {}", shown(&run.path)));
-            if let Some(places) = places(&server) {
+            if let Some(places) = places(executor.server()) {
                 progress.say(&places);
             }
-            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
             let mut progress = progress;
             if let Some(warm) = &warm
@@ -461,7 +461,7 @@ fn show_predictions(
             dataset.relations.name(relation)
         )?;
         let answers = answer(
-            &trainer.server,
+            &mut trainer.executor,
             &rule,
             Question::Tail { head, relation },
             SHOWN,

@@ -21,9 +21,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Candidates, FilterIndex, Triple};
+use crate::executor::Executor;
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
 use crate::sampler::QueryRule;
-use crate::server::ParameterServer;
 
 /// Facts ranked in one call to the device.
 const BATCH: usize = 4096;
@@ -160,7 +160,7 @@ pub struct Ranking<'a> {
 /// # Errors
 /// If the device is lost or full.
 pub fn evaluate(
-    server: &ParameterServer,
+    executor: &mut Executor,
     rule: &QueryRule,
     filter: &FilterIndex,
     facts: &[Triple],
@@ -174,7 +174,7 @@ pub fn evaluate(
         breakdown,
         candidates: None,
     };
-    let rankings = evaluate_each(server, &ranking, |_| Ok::<_, KernelError>(()), progress)?;
+    let rankings = evaluate_each(executor, &ranking, |_| Ok::<_, KernelError>(()), progress)?;
     Ok(rankings.map(|rankings| rankings.all))
 }
 
@@ -184,7 +184,7 @@ pub fn evaluate(
 /// # Errors
 /// If the device is lost or full, and those of `visit`.
 pub fn evaluate_each<E: From<KernelError>>(
-    server: &ParameterServer,
+    executor: &mut Executor,
     ranking: &Ranking,
     mut visit: impl FnMut(&RankedFact) -> Result<(), E>,
     mut progress: impl FnMut(usize) -> bool,
@@ -197,7 +197,7 @@ pub fn evaluate_each<E: From<KernelError>>(
         candidates,
     } = *ranking;
     let start = Instant::now();
-    let entities = server.shape().entities;
+    let entities = executor.server().shape().entities;
     let mut sums = metrics::Sums::new(breakdown);
     let mut some = candidates.map(|candidates| restricted::Ranker::new(candidates, breakdown));
     let mut seconds = 0.0;
@@ -215,12 +215,12 @@ pub fn evaluate_each<E: From<KernelError>>(
             batch.offsets.push(batch.known.len() as u32);
             batch.queries.push(query);
         }
-        let counts = server.rank(&batch)?;
+        let counts = executor.rank(&batch)?;
         let others = match &mut some {
             None => Vec::new(),
             Some(ranker) => {
                 let started = Instant::now();
-                let others = ranker.rank(server, facts, &batch)?;
+                let others = ranker.rank(executor, facts, &batch)?;
                 seconds += started.elapsed().as_secs_f64();
                 others
             }

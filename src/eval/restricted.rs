@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::metrics::Sums;
 use super::{Breakdown, Evaluation, Ranked};
 use crate::dataset::{Candidates, Triple};
+use crate::executor::Executor;
 use crate::kernel::{KernelError, RankBatch};
-use crate::server::ParameterServer;
 
 /// Scores that are there at a time: 64 MiB of them.
 const SCORES: usize = 16 << 20;
@@ -43,11 +43,11 @@ impl<'a> Ranker<'a> {
     /// Ranks the queries of some facts, two each, that for the tail first.
     pub fn rank(
         &mut self,
-        server: &ParameterServer,
+        executor: &mut Executor,
         facts: &[Triple],
         batch: &RankBatch,
     ) -> Result<Vec<Option<Ranked>>, KernelError> {
-        let entities = server.shape().entities;
+        let entities = executor.server().shape().entities;
         let candidates = self.candidates;
         let of = |q: usize| match q % 2 == 1 {
             true => candidates.heads(facts[q / 2].relation),
@@ -62,7 +62,7 @@ impl<'a> Ranker<'a> {
         let mut found = vec![None; batch.queries.len()];
         for asked in asked.chunks((SCORES / entities.max(1)).max(1)) {
             let queries: Vec<_> = asked.iter().map(|&q| batch.queries[q]).collect();
-            let scores = server.scores(&queries)?;
+            let scores = executor.scores(&queries)?;
             let ranked: Vec<Ranked> = (asked.par_iter())
                 .zip(scores.par_chunks_exact(entities))
                 .map(|(&q, scores)| {

@@ -1,13 +1,15 @@
-//! What computes steps: on the device of the shards, in place, or on another one, on copies of rows.
+//! Computes steps and rankings: in place, on the device that holds all shards, or on copies of rows on
+//! another device.
 //!
-//! An executor turns a plan into gradients and the gradients into one part for every shard. The parts
-//! go to the shards by [`ParameterServer::stage`] or [`ParameterServer::push_step`]: the server never
-//! calls a worker's engine.
+//! An executor turns a plan into gradients and cuts the gradients by shard. A
+//! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers
+//! takes a shorter way to the same bits: [`Executor::step`] computes and updates in one call.
 
+mod rank;
 mod replica;
+mod step;
 
-pub use replica::Replica;
-
+use self::replica::Replica;
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, KernelError, StepSpec, Table};
 use crate::sampler::{Candidates, Plan};
@@ -16,82 +18,95 @@ use crate::server::{
     ParameterServer, ServerError, ShardGradients, ShardId, StepGradients, StoragePlan, TableName,
 };
 
-/// An engine, and tables that the engine can read.
+/// An engine, and the tables of a parameter server that the engine computes on.
 #[derive(Debug)]
-pub enum Executor {
-    /// On the device that holds all shards.
+pub struct Executor {
+    server: ParameterServer,
+    tables: EngineTables,
+}
+
+/// Where the engine reads rows.
+#[derive(Debug)]
+enum EngineTables {
+    /// In the shards themselves, all on the engine's device.
     InPlace(Backend),
-    /// On another device, or where shards are on several.
+    /// In copies: shards are on another device, or on several.
     OnCopies(Box<Replica>),
 }
 
 impl Executor {
-    /// Opens a device: in place if all shards are there, else with room for copies.
+    /// An executor on the device that holds all shards, or on copies on the first of several devices.
+    ///
+    /// # Errors
+    /// [`ServerError::Kernel`] if the device is lost or full.
+    pub fn new(server: &ParameterServer) -> Result<Executor, ServerError> {
+        let engine = server.engine()?;
+        match server.home() {
+            Some(_) => Ok(Executor::with(server, EngineTables::InPlace(engine))),
+            None => Executor::on_copies(server, engine),
+        }
+    }
+
+    /// An executor on a device: in place if the device holds all shards, else on copies.
     ///
     /// # Errors
     /// [`ServerError::Kernel`] if the device does not open or cannot hold the copies.
     pub fn open(server: &ParameterServer, device: DeviceChoice) -> Result<Executor, ServerError> {
         if server.home() == Some(device) {
-            return Ok(Executor::InPlace(server.engine()?));
+            return Executor::new(server);
         }
         let (engine, _) = Backend::open(device)?;
         Executor::on_copies(server, engine)
     }
 
-    /// An executor that computes on copies of rows.
+    /// An executor that computes on copies of rows, on the engine's device. The copies hold values of all
+    /// rows, but no optimizer state.
     ///
     /// # Errors
     /// [`ServerError::Kernel`] if the device cannot hold the copies.
     pub fn on_copies(server: &ParameterServer, engine: Backend) -> Result<Executor, ServerError> {
         let replica = Replica::new(&server.tables(), engine)?;
-        Ok(Executor::OnCopies(Box::new(replica)))
+        Ok(Executor::with(
+            server,
+            EngineTables::OnCopies(Box::new(replica)),
+        ))
     }
 
-    /// The engine.
+    fn with(server: &ParameterServer, tables: EngineTables) -> Executor {
+        Executor {
+            server: server.clone(),
+            tables,
+        }
+    }
+
+    /// The server whose rows the executor reads.
+    pub fn server(&self) -> &ParameterServer {
+        &self.server
+    }
+
+    /// Whether the executor reads rows where the shards store them.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.tables, EngineTables::InPlace(_))
+    }
+
+    /// The engine that computes.
     pub fn engine(&mut self) -> &mut Backend {
-        match self {
-            Executor::InPlace(engine) => engine,
-            Executor::OnCopies(replica) => replica.engine(),
-        }
-    }
-
-    /// The engine, and entities and relations with the values of now, where the engine can read
-    /// them.
-    pub(crate) fn on_tables<'a>(
-        &'a mut self,
-        tables: &'a Tables,
-    ) -> Result<(&'a mut Backend, [&'a Table; 2]), KernelError> {
-        match self {
-            Executor::InPlace(engine) => Ok((
-                engine,
-                [tables.entities.whole()?, tables.relations.whole()?],
-            )),
-            Executor::OnCopies(replica) => {
-                replica.pull_all(tables)?;
-                Ok(replica.parts())
-            }
-        }
+        self.tables.engine()
     }
 
     /// Computes a plan's gradients from the rows as they are now. They stay with the engine.
     ///
     /// # Errors
     /// [`ServerError::LayoutChanged`] if shards have moved since the plan was translated;
-    /// [`ServerError::Kernel`] if the engine is not of the device of the shards, or a device is lost
-    /// or full.
-    pub fn gradients(
-        &mut self,
-        server: &ParameterServer,
-        spec: &StepSpec,
-        plan: &StoragePlan,
-    ) -> Result<(), ServerError> {
-        let tables = server.tables_of(plan)?;
-        match self {
-            Executor::InPlace(engine) => {
+    /// [`ServerError::Kernel`] if a device is lost or full.
+    pub fn gradients(&mut self, spec: &StepSpec, plan: &StoragePlan) -> Result<(), ServerError> {
+        let tables = self.server.tables_of(plan)?;
+        match &mut self.tables {
+            EngineTables::InPlace(engine) => {
                 let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
                 engine.gradients(spec, plan, entities, relations)?;
             }
-            Executor::OnCopies(replica) => {
+            EngineTables::OnCopies(replica) => {
                 replica.pull(&tables, plan)?;
                 replica.compute(spec, plan)?;
             }
@@ -99,42 +114,37 @@ impl Executor {
         Ok(())
     }
 
-    /// Σ g² of what [`Executor::gradients`] has computed; not finite if a gradient is not.
+    /// Sum of the squares of the gradients that [`Executor::gradients`] has computed; not finite if a
+    /// gradient is not.
     ///
     /// # Errors
     /// As [`Executor::gradients`].
-    pub fn gradient_square_sum(
-        &mut self,
-        server: &ParameterServer,
-        plan: &StoragePlan,
-    ) -> Result<f64, ServerError> {
-        let tables = server.tables_of(plan)?;
-        Ok(match self {
-            Executor::InPlace(engine) => {
+    pub fn gradient_square_sum(&mut self, plan: &StoragePlan) -> Result<f64, ServerError> {
+        let tables = self.server.tables_of(plan)?;
+        Ok(match &mut self.tables {
+            EngineTables::InPlace(engine) => {
                 let (entities, relations) = (tables.entities.whole()?, tables.relations.whole()?);
                 engine.gradient_square_sum(plan, entities, relations)?
             }
-            Executor::OnCopies(replica) => {
+            EngineTables::OnCopies(replica) => {
                 let (engine, [entities, relations]) = replica.parts();
                 engine.gradient_square_sum(plan, entities, relations)?
             }
         })
     }
 
-    /// What [`Executor::gradients`] has computed, cut by shard and brought to the shards' devices.
+    /// The gradients that [`Executor::gradients`] has computed, cut by shard and brought to the devices of
+    /// the shards.
     ///
     /// # Errors
     /// As [`Executor::gradients`].
-    pub fn gradients_by_shard(
-        &mut self,
-        server: &ParameterServer,
-        plan: &StoragePlan,
-    ) -> Result<StepGradients, ServerError> {
-        // Read while this lasts: the engine's gradients lie beside the shards that they belong to.
+    pub fn gradients_by_shard(&mut self, plan: &StoragePlan) -> Result<StepGradients, ServerError> {
+        let server = &self.server;
+        // Shards must not move meanwhile: the engine's gradients lie on the devices of their shards.
         let _layout = server.lock_layout();
         let tables = server.tables_of(plan)?;
-        let shards = match self {
-            Executor::InPlace(engine) => tables
+        let shards = match &mut self.tables {
+            EngineTables::InPlace(engine) => tables
                 .shards()
                 .map(|shard| {
                     let Some(places) = places_of(&tables, plan, shard) else {
@@ -151,7 +161,7 @@ impl Executor {
                     })
                 })
                 .collect::<Result<_, KernelError>>()?,
-            Executor::OnCopies(replica) => tables
+            EngineTables::OnCopies(replica) => tables
                 .shards()
                 .map(|shard| replica.shard_gradients(server, &tables, plan, shard))
                 .collect::<Result<_, KernelError>>()?,
@@ -165,9 +175,36 @@ impl Executor {
     /// The losses of all gradients since the last call, added up.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// [`KernelError`] if the device is lost.
     pub fn take_loss(&mut self) -> Result<f64, KernelError> {
         self.engine().take_loss()
+    }
+}
+
+impl EngineTables {
+    fn engine(&mut self) -> &mut Backend {
+        match self {
+            EngineTables::InPlace(engine) => engine,
+            EngineTables::OnCopies(replica) => replica.engine(),
+        }
+    }
+
+    /// The engine, and entities and relations with the values of now, where the engine can read
+    /// them.
+    fn current<'a>(
+        &'a mut self,
+        tables: &'a Tables,
+    ) -> Result<(&'a mut Backend, [&'a Table; 2]), KernelError> {
+        match self {
+            EngineTables::InPlace(engine) => Ok((
+                engine,
+                [tables.entities.whole()?, tables.relations.whole()?],
+            )),
+            EngineTables::OnCopies(replica) => {
+                replica.pull_all(tables)?;
+                Ok(replica.parts())
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::server::{ParameterServer, ShardGradients, ShardId, TableName};
 
 /// An engine on another device than the shards, and room there for copies of what it computes on.
 #[derive(Debug)]
-pub struct Replica {
+pub(super) struct Replica {
     engine: Backend,
     entities: Table,
     relations: Table,
@@ -29,7 +29,7 @@ fn room(engine: &Backend, spec: &TableSpec) -> Result<Table, KernelError> {
 }
 
 impl Replica {
-    pub(crate) fn new(tables: &Tables, engine: Backend) -> Result<Replica, KernelError> {
+    pub(super) fn new(tables: &Tables, engine: Backend) -> Result<Replica, KernelError> {
         Ok(Replica {
             entities: room(&engine, tables.entities.spec())?,
             relations: room(&engine, tables.relations.spec())?,
@@ -40,23 +40,23 @@ impl Replica {
     }
 
     /// The engine.
-    pub fn engine(&mut self) -> &mut Backend {
+    pub(super) fn engine(&mut self) -> &mut Backend {
         &mut self.engine
     }
 
     /// The engine, and the copies of entities and relations.
-    pub fn parts(&mut self) -> (&mut Backend, [&Table; 2]) {
+    pub(super) fn parts(&mut self) -> (&mut Backend, [&Table; 2]) {
         (&mut self.engine, [&self.entities, &self.relations])
     }
 
     /// Computes a plan's gradients on what [`Replica::pull`] has copied.
-    pub(crate) fn compute(&mut self, spec: &StepSpec, plan: &Plan) -> Result<(), KernelError> {
+    pub(super) fn compute(&mut self, spec: &StepSpec, plan: &Plan) -> Result<(), KernelError> {
         let (engine, [entities, relations]) = self.parts();
         engine.gradients(spec, plan, entities, relations)
     }
 
     /// What [`Replica::compute`] has computed for a shard, brought to the shard's device.
-    pub(crate) fn shard_gradients(
+    pub(super) fn shard_gradients(
         &mut self,
         server: &ParameterServer,
         tables: &Tables,
@@ -82,7 +82,7 @@ impl Replica {
     }
 
     /// Copies the rows that a plan needs: all entities where they are all candidates.
-    pub(crate) fn pull(&mut self, tables: &Tables, plan: &Plan) -> Result<(), KernelError> {
+    pub(super) fn pull(&mut self, tables: &Tables, plan: &Plan) -> Result<(), KernelError> {
         self.fit(tables)?;
         self.whole = None;
         let (engine, rows) = (&self.engine, &mut self.rows);
@@ -98,7 +98,7 @@ impl Replica {
     }
 
     /// Copies all rows, unless they are copies of what is there now.
-    pub(crate) fn pull_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
+    pub(super) fn pull_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let now = TableName::ALL.map(|table| tables.table(table).version());
         if self.whole == Some(now) {
             return Ok(());

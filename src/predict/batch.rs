@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::{Answer, Question, ask, best};
 use crate::dataset::{Candidates, FilterIndex, Triple};
+use crate::executor::Executor;
 use crate::kernel::{KernelError, RankQuery};
 use crate::sampler::QueryRule;
-use crate::server::ParameterServer;
 
 /// Scores that are there at a time: 64 MiB of them.
 const SCORES: usize = 16 << 20;
@@ -34,13 +34,13 @@ pub struct Asking<'a> {
 /// # Errors
 /// If the device is lost or full, and those of `visit`.
 pub fn answer_all<E: From<KernelError>>(
-    server: &ParameterServer,
+    executor: &mut Executor,
     rule: &QueryRule,
     questions: &[Question],
     asking: &Asking,
     mut visit: impl FnMut(usize, &[Answer]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (entities, relations) = (server.shape().entities, rule.relations as usize);
+    let (entities, relations) = (executor.server().shape().entities, rule.relations as usize);
     let most = asking.top.min(entities.max(relations));
     let window = (ANSWERS / most.max(1)).clamp(1, QUERIES);
     for (w, questions) in questions.chunks(window).enumerate() {
@@ -59,7 +59,7 @@ pub fn answer_all<E: From<KernelError>>(
         }
         for asked in for_entities.chunks((SCORES / entities.max(1)).max(1)) {
             let queries: Vec<RankQuery> = asked.iter().map(|&(_, query)| query).collect();
-            let scores = server.scores(&queries)?;
+            let scores = executor.scores(&queries)?;
             let found: Vec<Vec<Answer>> = (asked.par_iter())
                 .zip(scores.par_chunks_exact(entities))
                 .map(|(&(q, _), scores)| best_answers(&questions[q], scores, asking))
@@ -74,7 +74,7 @@ pub fn answer_all<E: From<KernelError>>(
                     (0..rule.relations).map(move |relation| ask(head, rule.tail(relation), tail))
                 })
                 .collect();
-            let scores = server.score_pairs(&queries)?;
+            let scores = executor.score_pairs(&queries)?;
             for (&(q, ..), scores) in asked.iter().zip(scores.chunks_exact(relations)) {
                 answers[q] = best_answers(&questions[q], scores, asking);
             }
@@ -92,17 +92,17 @@ pub fn answer_all<E: From<KernelError>>(
 /// # Errors
 /// If the device is lost or full, and those of `visit`.
 pub fn score_all<E: From<KernelError>>(
-    server: &ParameterServer,
+    executor: &mut Executor,
     rule: &QueryRule,
     facts: &[Triple],
     mut visit: impl FnMut(&[Triple], &[f32]) -> Result<(), E>,
 ) -> Result<(), E> {
     // Each query has a vector as wide as an entity's row.
-    for facts in facts.chunks((SCORES / server.shape().dim.max(1)).max(1)) {
+    for facts in facts.chunks((SCORES / executor.server().shape().dim.max(1)).max(1)) {
         let queries: Vec<RankQuery> = (facts.iter())
             .map(|fact| ask(fact.head, rule.tail(fact.relation), fact.tail))
             .collect();
-        visit(facts, &server.score_pairs(&queries)?)?;
+        visit(facts, &executor.score_pairs(&queries)?)?;
     }
     Ok(())
 }

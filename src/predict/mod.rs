@@ -8,6 +8,7 @@ pub use table::{Known, TableError, read_facts, read_names, read_questions};
 
 use std::cmp::Reverse;
 
+use crate::executor::Executor;
 use crate::kernel::{Column, KernelError, RankQuery};
 use crate::sampler::QueryRule;
 use crate::server::{ParameterServer, TableName};
@@ -53,20 +54,24 @@ pub struct Answer {
 /// # Errors
 /// If the device is lost or full.
 pub fn answer(
-    server: &ParameterServer,
+    executor: &mut Executor,
     rule: &QueryRule,
     question: Question,
     top: usize,
     known: impl Fn(u32) -> bool,
 ) -> Result<Vec<Answer>, KernelError> {
     let scores = match question {
-        Question::Tail { head, relation } => server.scores(&[ask(head, rule.tail(relation), 0)])?,
-        Question::Head { relation, tail } => server.scores(&[ask(tail, rule.head(relation), 0)])?,
+        Question::Tail { head, relation } => {
+            executor.scores(&[ask(head, rule.tail(relation), 0)])?
+        }
+        Question::Head { relation, tail } => {
+            executor.scores(&[ask(tail, rule.head(relation), 0)])?
+        }
         Question::Relation { head, tail } => {
             let queries: Vec<RankQuery> = (0..rule.relations)
                 .map(|r| ask(head, rule.tail(r), tail))
                 .collect();
-            server.score_pairs(&queries)?
+            executor.score_pairs(&queries)?
         }
     };
     Ok(best((0..).zip(scores), top, known))

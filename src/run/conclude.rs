@@ -25,7 +25,7 @@ impl Run {
         if let Some(epoch) = self.best(&trainer.state)?
             && epoch != best_epoch
         {
-            self.restore(&trainer.server, epoch)?;
+            self.restore(trainer.server(), epoch)?;
             best_epoch = epoch;
         }
         let mut judged = [None, None];
@@ -59,7 +59,7 @@ impl Run {
             peak_memory_bytes: peak_memory_bytes(),
         };
         self.write_result(&result)?;
-        write_report(self, &result, dataset, &trainer.server)?;
+        write_report(self, &result, dataset, trainer.server())?;
         Ok(Some(result))
     }
 }

@@ -43,10 +43,11 @@ use crate::checkpoint::aside::{self, Aside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
+use crate::executor::Executor;
 use crate::kernel::{Backend, Column, KernelError};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
-use crate::train::{TrainError, TrainState, open_server};
+use crate::train::{TrainError, TrainState, open_executor};
 
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -296,11 +297,12 @@ impl Run {
         &self,
         backend: Backend,
         epoch: Option<u32>,
-    ) -> Result<(ParameterServer, TrainState), RunError> {
+    ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
         let storage = self.config.storage();
         let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
-        fill(&server, checkpoint).map(|state| (server, state))
+        let state = fill(&server, checkpoint)?;
+        Ok((Executor::new(&server)?, state))
     }
 
     /// The same, but with shards on the devices that the configuration names: to go on training.
@@ -311,10 +313,11 @@ impl Run {
         &self,
         backend: Backend,
         epoch: Option<u32>,
-    ) -> Result<(ParameterServer, TrainState), RunError> {
+    ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
-        let server = open_server(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
-        fill(&server, checkpoint).map(|state| (server, state))
+        let executor = open_executor(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
+        let state = fill(executor.server(), checkpoint)?;
+        Ok((executor, state))
     }
 
     /// The latest checkpoint, or the one of an epoch.
@@ -338,7 +341,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::load`].
-    pub fn load_best(&self, backend: Backend) -> Result<(ParameterServer, TrainState), RunError> {
+    pub fn load_best(&self, backend: Backend) -> Result<(Executor, TrainState), RunError> {
         let latest = checkpoint::read_latest::<TrainState>(&self.path)?.state;
         self.load(backend, self.best(&latest)?)
     }

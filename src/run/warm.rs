@@ -167,7 +167,7 @@ impl WarmStart {
         trainer.state.updates = self.updates;
         let mrr = trainer.validate_start(observer)?;
         if mrr.is_some() {
-            run.save(&trainer.server, &trainer.state)?;
+            run.save(trainer.server(), &trainer.state)?;
         }
         Ok(mrr)
     }

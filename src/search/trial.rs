@@ -10,7 +10,7 @@ use crate::dataset::Dataset;
 use crate::kernel::{Backend, KernelError};
 use crate::run::{Recorder, Run, RunError, WarmStart};
 use crate::train::{
-    Ending, Observer, TrainError, TrainState, Trainer, initializer, open_server, shape,
+    Ending, Observer, TrainError, TrainState, Trainer, initializer, open_executor, shape,
 };
 
 impl Search {
@@ -92,8 +92,8 @@ impl Search {
             let dataset = run.dataset()?;
             run.config = config;
             run.write_config()?;
-            let (server, state) = run.resume(backend, None)?;
-            let mut trainer = Trainer::new(run.config.clone(), &dataset, server)?;
+            let (executor, state) = run.resume(backend, None)?;
+            let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.state = state;
             return Ok((run, dataset, trainer));
         }
@@ -110,12 +110,12 @@ impl Search {
             .map(|from| WarmStart::open(from, &config, dataset))
             .transpose()?;
         let (shape, init) = (shape(&config, dataset)?, initializer(&config));
-        let server = open_server(&config, backend, shape, &init)?;
+        let executor = open_executor(&config, backend, shape, &init)?;
         if let Some(warm) = &warm {
-            warm.apply(&server)?;
+            warm.apply(executor.server())?;
         }
         let run = Run::create(config, dataset)?;
-        let mut trainer = Trainer::new(run.config.clone(), dataset, server)?;
+        let mut trainer = Trainer::new(run.config.clone(), dataset, executor)?;
         if let Some(warm) = warm {
             warm.begin(&run, &mut trainer, observer)?;
         }

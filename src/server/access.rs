@@ -11,11 +11,13 @@ impl ParameterServer {
         engines.any(|engine| matches!(engine, Backend::Gpu(_)))
     }
 
-    /// The device that holds all shards, if it computes the server's own steps, too; none if shards are
-    /// [spread](ParameterServer::spread).
+    /// The device that holds all shards; none if shards are on
+    /// [several devices](ParameterServer::on_devices).
     pub fn home(&self) -> Option<DeviceChoice> {
-        let engine = &self.inner.devices.engines[0];
-        self.inner.at_home.then(|| engine.choice())
+        match &*self.inner.devices.engines {
+            [engine] => Some(engine.choice()),
+            _ => None,
+        }
     }
 
     /// All shards: those of entities, then those of relations.

@@ -1,14 +1,16 @@
 //! The parameter server: owns the tables of a model as shards on one device, or on several. Every gradient reaches
 //! a row, and every score comes from one, through here.
 //!
-//! There are three ways in, and all of them end in the same kernel, which averages what was pushed
-//! and applies the optimizer:
+//! There are two ways in, and both end in the same kernel, which averages the pushed gradients and
+//! applies the optimizer:
 //!
-//! - [`ParameterServer::step`]: one worker, on the server's own device; no row leaves it.
 //! - [`ParameterServer::push`]: rows and gradients from anywhere; at a barrier, or at once with
 //!   bounded staleness ([`UpdateMode`]).
 //! - [`ShardClient`]: a step that several workers make together and that is voted on (push, then
-//!   commit or abort), or that is pushed at once. Workers use it, and nothing else of the server.
+//!   commit or abort), or that is pushed at once. Workers use this trait, and nothing else of the
+//!   server.
+//!
+//! An [`Executor`](crate::executor::Executor) computes on the rows; the server never does.
 //!
 //! Rows of entities are spread over shards by a [`ShardingStrategy`]; callers know them by their
 //! numbers wherever they are. [`ParameterServer::reshard`] moves them while the server goes on.
@@ -16,7 +18,6 @@
 mod access;
 mod client;
 mod commit;
-mod compute;
 mod error;
 mod mode;
 mod pull;
@@ -60,7 +61,6 @@ use self::sync::state::{ServerState, ShardState};
 use self::table::devices::ShardDevices;
 use self::table::tables::Tables;
 
-use crate::executor::Executor;
 pub use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
 use crate::kernel::{GradientRows, TableSpec};
 use crate::model::Model;
@@ -118,10 +118,6 @@ struct Inner {
     tables: RwLock<Arc<Tables>>,
     /// Where shards are, and may be put.
     devices: ShardDevices,
-    /// Computes the steps and rankings of a process without other workers.
-    executor: Mutex<Executor>,
-    /// Whether that is on the device of all shards.
-    at_home: bool,
     state: Mutex<ServerState>,
     /// Told whenever a pull or push that waits for staleness may try again.
     changed: Notify,
@@ -211,6 +207,14 @@ impl ParameterServer {
         }
     }
 
+    /// Counts a step that an executor has made in place on all shards.
+    pub(crate) fn count_step(&self) {
+        for shard in &mut self.state().shards {
+            shard.barrier.skip();
+            shard.stats.step = shard.barrier.step();
+        }
+    }
+
     /// Figures of every shard: those of entities, then those of relations.
     pub fn stats(&self) -> Vec<ShardStats> {
         self.state()
@@ -228,10 +232,6 @@ impl ParameterServer {
     pub(crate) fn tables(&self) -> Arc<Tables> {
         let tables = self.inner.tables.read();
         Arc::clone(&tables.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn executor(&self) -> MutexGuard<'_, Executor> {
-        lock(&self.inner.executor)
     }
 
     fn state(&self) -> MutexGuard<'_, ServerState> {

@@ -154,7 +154,7 @@ impl ParameterServer {
         Some(pool.swap_remove(at))
     }
 
-    pub(super) fn recycle(&self, rows: GradientRows) {
+    pub(crate) fn recycle(&self, rows: GradientRows) {
         if rows.is_shared() {
             return;
         }

@@ -14,8 +14,7 @@ use super::{
     DeviceCapacity, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
     ServerError, Shape, ShardError, ShardManager, ShardingStrategy, UpdateMode,
 };
-use crate::executor::{Executor, Replica};
-use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
+use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
 /// How a server stores rows.
@@ -68,24 +67,18 @@ impl ParameterServer {
         storage: Storage,
         init: &Initializer,
     ) -> Result<ParameterServer, ServerError> {
-        let devices = ShardDevices::one(backend.another()?);
-        Self::on(devices, shape, storage, init, |_| {
-            Ok(Executor::InPlace(backend))
-        })
+        Self::on(ShardDevices::one(backend), shape, storage, init)
     }
 
     /// Makes both tables, with each shard on the device that [`place`](super::place) finds for it;
     /// entities have at least [`SHARDS_EACH`] shards for every device, if they have as many rows.
     ///
-    /// `executor` makes the server's own steps and rankings, on copies: it takes values of all rows, but no
-    /// optimizer's state. Results are those of one device, but for the last digits where devices
-    /// round differently.
+    /// Results are those of one device, but for the last digits where devices round differently.
     ///
     /// # Errors
     /// As [`ParameterServer::new`]; [`ServerError::Placement`] without a device, or if the devices
     /// have not the memory.
-    pub fn spread(
-        executor: Backend,
+    pub fn on_devices(
         devices: Vec<(Backend, DeviceCapacity)>,
         shape: Shape,
         storage: Storage,
@@ -101,11 +94,7 @@ impl ParameterServer {
             shards: storage.shards.max(least),
             ..storage
         };
-        Self::on(ShardDevices::new(devices), shape, storage, init, |tables| {
-            Ok(Executor::OnCopies(Box::new(Replica::new(
-                tables, executor,
-            )?)))
-        })
+        Self::on(ShardDevices::new(devices), shape, storage, init)
     }
 
     fn on(
@@ -113,7 +102,6 @@ impl ParameterServer {
         shape: Shape,
         storage: Storage,
         init: &Initializer,
-        executor: impl FnOnce(&Tables) -> Result<Executor, KernelError>,
     ) -> Result<ParameterServer, ServerError> {
         let Storage {
             optimizer,
@@ -166,7 +154,6 @@ impl ParameterServer {
             assignment,
             version: LayoutVersion::next(),
         };
-        let executor = executor(&tables)?;
         let states = tables
             .shards()
             .map(|id| ShardState::new(id, tables.layout(id.table).range(id.shard).len(), 0));
@@ -187,8 +174,6 @@ impl ParameterServer {
                 manager: RwLock::new(manager),
                 tables: RwLock::new(Arc::new(tables)),
                 devices,
-                at_home: matches!(executor, Executor::InPlace(_)),
-                executor: Mutex::new(executor),
                 state: Mutex::new(state),
                 changed: Notify::new(),
                 pool: Mutex::default(),

@@ -9,7 +9,7 @@ mod state;
 mod workers;
 
 pub use observer::{EpochRecord, Observer, Silent};
-pub use open::open_server;
+pub use open::open_executor;
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
 };
@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, UpdateKind};
 use crate::dataset::{Dataset, Triple};
 use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
+use crate::executor::Executor;
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
 use crate::sampler::QueryRule;
@@ -71,8 +72,8 @@ pub enum Ending {
 pub struct Trainer {
     config: Config,
     prepared: Prepared,
-    /// The tables.
-    pub server: ParameterServer,
+    /// Computes steps and rankings on the tables of a parameter server.
+    pub executor: Executor,
     /// Where training stands.
     pub state: TrainState,
     /// Joins, leaves and failures of workers, for demonstration and tests.
@@ -89,7 +90,7 @@ impl Trainer {
     pub fn new(
         config: Config,
         dataset: &Dataset,
-        server: ParameterServer,
+        executor: Executor,
     ) -> Result<Trainer, TrainError> {
         check_held_out(&config, dataset)?;
         let prepared = prepare(&config, dataset)?;
@@ -97,12 +98,17 @@ impl Trainer {
         Ok(Trainer {
             config,
             prepared,
-            server,
+            executor,
             state: TrainState::default(),
             script: Script::default(),
             valid,
             workers: None,
         })
+    }
+
+    /// The server that holds the tables.
+    pub fn server(&self) -> &ParameterServer {
+        self.executor.server()
     }
 
     /// The filter over all splits and what else evaluation needs.
@@ -148,7 +154,7 @@ impl Trainer {
         } = self.config;
         let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() {
-            let (server, spec) = (self.server.clone(), step_spec(&self.config)?);
+            let (server, spec) = (self.server().clone(), step_spec(&self.config)?);
             let (script, updates) = (self.script.clone(), self.state.updates);
             self.workers = Some(Workers::new(&self.config, server, spec, script, updates)?);
         }
@@ -160,14 +166,14 @@ impl Trainer {
     fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
         while self.state.epoch < self.config.epochs && !self.state.exhausted(self.config.patience) {
             let Some(record) = self.epoch(observer)? else {
-                observer.interrupted(&self.server, &self.state)?;
+                observer.interrupted(self.executor.server(), &self.state)?;
                 return Ok(Ending::Interrupted);
             };
-            observer.epoch(&self.server, &self.state, &record)?;
+            observer.epoch(self.executor.server(), &self.state, &record)?;
             let more = self.state.epoch < self.config.epochs
                 && !self.state.exhausted(self.config.patience);
             if more && observer.stop() {
-                observer.interrupted(&self.server, &self.state)?;
+                observer.interrupted(self.executor.server(), &self.state)?;
                 return Ok(Ending::Interrupted);
             }
         }
@@ -184,7 +190,7 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<Option<Evaluation>, TrainError> {
         let rule = self.prepared.sampler.rule;
-        evaluate_with(&self.server, &rule, &self.prepared, facts, observer)
+        evaluate_with(&mut self.executor, &rule, &self.prepared, facts, observer)
     }
 
     /// Runs the rest of an epoch; `None` if the observer stopped it.
@@ -197,7 +203,7 @@ impl Trainer {
         let start = Instant::now();
         let before = self.state.epoch_seconds;
         let finished = self.steps(epoch, lr, observer)?;
-        self.state.loss += self.server.take_loss()?;
+        self.state.loss += self.executor.take_loss()?;
         let seconds = before + start.elapsed().as_secs_f64();
         self.state.seconds += seconds - before;
         self.state.epoch_seconds = seconds;
@@ -253,16 +259,17 @@ impl Trainer {
         observer.begin(epoch, self.config.epochs, steps);
         let order = sampler.order(epoch);
         let first = self.state.step;
-        let (server, state, workers) = (&self.server, &mut self.state, &mut self.workers);
+        let server = self.executor.server().clone();
+        let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let threads = planners(server);
-            let plans = Plans::make(scope, (sampler, &order), server, first..steps, threads);
+            let threads = planners(&server);
+            let plans = Plans::make(scope, (sampler, &order), &server, first..steps, threads);
             if let Some(workers) = workers {
                 return steps_of_workers(workers, &plans, (steps, lr), state, observer);
             }
             while let Some(plan) = plans.next() {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
-                server.step(&spec, &plan, optimizer)?;
+                executor.step(&spec, &plan, optimizer)?;
                 state.updates += 1;
                 state.step = plan.step + 1;
                 state.epoch_facts += plan.facts as u64;
@@ -308,7 +315,7 @@ fn steps_of_workers(
 /// # Errors
 /// If the device fails.
 pub fn evaluate_with(
-    server: &ParameterServer,
+    executor: &mut Executor,
     rule: &QueryRule,
     prepared: &Prepared,
     facts: &[Triple],
@@ -316,7 +323,7 @@ pub fn evaluate_with(
 ) -> Result<Option<Evaluation>, TrainError> {
     let total = facts.len() * 2;
     Ok(evaluate(
-        server,
+        executor,
         rule,
         &prepared.filter,
         facts,

@@ -1,28 +1,30 @@
-//! A parameter server on the devices that a configuration names.
+//! A parameter server on the devices that a configuration names, and an executor on it.
 
 use super::TrainError;
 use crate::config::{Config, ConfigError, ShardDevice};
 use crate::device::available_memory;
+use crate::executor::Executor;
 use crate::kernel::Backend;
 use crate::server::{DeviceCapacity, Initializer, ParameterServer, Shape, measure_speed};
 
-/// Makes a model's tables as a configuration wants them kept: on the device that computes, or spread
-/// over others.
+/// Makes a model's tables on the devices that a configuration names, or else on the device of `backend`,
+/// and an executor that computes on `backend`.
 ///
 /// # Errors
 /// If a device does not open, or the tables do not fit.
-pub fn open_server(
+pub fn open_executor(
     config: &Config,
     backend: Backend,
     shape: Shape,
     init: &Initializer,
-) -> Result<ParameterServer, TrainError> {
+) -> Result<Executor, TrainError> {
     let (named, storage) = (&config.shard_devices.0, config.storage());
     // One device that may take what it wants, and computes: that is what happens anyway.
     let here =
         |device: &ShardDevice| device.memory_bytes.is_none() && device.device == backend.choice();
     Ok(if named.len() < 2 && named.iter().all(here) {
-        ParameterServer::new(backend, shape, storage, init)?
+        let server = ParameterServer::new(backend, shape, storage, init)?;
+        Executor::new(&server)?
     } else {
         let mut devices: Vec<(Backend, DeviceCapacity)> = Vec::new();
         for device in named {
@@ -35,7 +37,8 @@ pub fn open_server(
             }
             devices.push((keeper, capacity));
         }
-        ParameterServer::spread(backend, devices, shape, storage, init)?
+        let server = ParameterServer::on_devices(devices, shape, storage, init)?;
+        Executor::on_copies(&server, backend)?
     })
 }
 

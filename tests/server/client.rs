@@ -15,9 +15,9 @@ use crate::{SYNC, server_on, values};
 /// A step's gradients of worker 0, which lie on the shards' device.
 fn request(server: &ParameterServer, step: u64) -> PushRequest {
     let plan = server.translate(plan(Objective::Negatives));
-    let mut executor = Executor::InPlace(server.engine().unwrap());
-    executor.gradients(server, &SPEC, &plan).unwrap();
-    let gradients = executor.gradients_by_shard(server, &plan).unwrap();
+    let mut executor = Executor::new(server).unwrap();
+    executor.gradients(&SPEC, &plan).unwrap();
+    let gradients = executor.gradients_by_shard(&plan).unwrap();
     PushRequest::on_device(share(0, step, 1.0), Apply::OnCommit, gradients)
 }
 

@@ -41,13 +41,13 @@ fn equal(devices: Vec<Backend>) -> Vec<(Backend, DeviceCapacity)> {
     devices.into_iter().map(equal).collect()
 }
 
-/// As [`spread`], on these devices, with rankings on the CPU.
+/// As [`spread`], on these devices, some.
 fn on(
     devices: Vec<(Backend, DeviceCapacity)>,
     storage: Storage,
 ) -> Result<ParameterServer, ServerError> {
     let init = Initializer::new(3, Spread::Normal(1.0));
-    let server = ParameterServer::spread(Backend::cpu(), devices, SHAPE, storage, &init)?;
+    let server = ParameterServer::on_devices(devices, SHAPE, storage, &init)?;
     server.configure(SYNC, 1, &workers(1));
     server.set_rate(RATE);
     Ok(server)
@@ -138,45 +138,45 @@ async fn several_devices_learn_what_one_learns() {
             )
             .unwrap();
             let one = spread(&Backend::cpu(), OptimizerKind::Adam, sharding, 8);
+            let mut copies = Executor::on_copies(&server, Backend::cpu()).unwrap();
+            let mut in_place = Executor::new(&one).unwrap();
+            assert!(in_place.is_in_place() && !copies.is_in_place());
             for n in 1..4 {
-                for server in [&server, &one] {
-                    let plan = server.translate(plan(objective));
+                for executor in [&mut copies, &mut in_place] {
+                    let plan = executor.server().translate(plan(objective));
                     let step = OptimizerStep::new(OptimizerKind::Adam, RATE, n);
-                    server.step(&SPEC, &plan, step).unwrap();
+                    executor.step(&SPEC, &plan, step).unwrap();
                 }
                 assert_near(&everything(&server), &everything(&one));
-                rankings(&server, &one);
+                rankings(&mut copies, &mut in_place);
             }
             assert_near(
-                &[server.take_loss().unwrap() as f32],
-                &[one.take_loss().unwrap() as f32],
+                &[copies.take_loss().unwrap() as f32],
+                &[in_place.take_loss().unwrap() as f32],
             );
 
-            let mut copies = Executor::on_copies(&server, Backend::cpu()).unwrap();
-            let mut in_place = Executor::InPlace(one.engine().unwrap());
             let (there, here) = (
                 server.translate(plan(objective)),
                 one.translate(plan(objective)),
             );
             for step in 3..5 {
-                copies.gradients(&server, &SPEC, &there).unwrap();
-                let squares = copies.gradient_square_sum(&server, &there).unwrap();
-                in_place.gradients(&one, &SPEC, &here).unwrap();
-                let wanted = in_place.gradient_square_sum(&one, &here).unwrap();
+                copies.gradients(&SPEC, &there).unwrap();
+                let squares = copies.gradient_square_sum(&there).unwrap();
+                in_place.gradients(&SPEC, &here).unwrap();
+                let wanted = in_place.gradient_square_sum(&here).unwrap();
                 assert_near(&[squares as f32], &[wanted as f32]);
                 let share = share(0, step, 1.0);
-                let parts = copies.gradients_by_shard(&server, &there).unwrap();
+                let parts = copies.gradients_by_shard(&there).unwrap();
                 server.stage(share, parts).unwrap();
-                let parts = in_place.gradients_by_shard(&one, &here).unwrap();
+                let parts = in_place.gradients_by_shard(&here).unwrap();
                 one.stage(share, parts).unwrap();
                 server.commit(1, step).unwrap();
                 one.commit(1, step).unwrap();
                 assert_near(&everything(&server), &everything(&one));
-                rankings(&server, &one);
+                rankings(&mut copies, &mut in_place);
             }
-            let mut elsewhere = Executor::InPlace(server.engine().unwrap());
-            let refused = elsewhere.gradients(&server, &SPEC, &there).unwrap_err();
-            assert!(refused.to_string().contains("another device"), "{refused}");
+            // Shards on several devices cannot be computed on in place.
+            assert!(!Executor::new(&server).unwrap().is_in_place());
         }
     }
 }
@@ -223,10 +223,11 @@ fn rows_move_between_devices_with_all_they_have() {
                 storage(OptimizerKind::Adam, sharding),
             )
             .unwrap();
-            let step = |n| {
+            let mut executor = Executor::new(&server).unwrap();
+            let mut step = |n| {
                 let plan = server.translate(plan(Objective::Negatives));
                 let step = OptimizerStep::new(OptimizerKind::Adam, RATE, n);
-                server.step(&SPEC, &plan, step).unwrap();
+                executor.step(&SPEC, &plan, step).unwrap();
             };
             step(1);
             for (n, shards) in [(2, 9), (3, 3), (4, 1), (5, 20), (6, 8)] {
@@ -255,7 +256,8 @@ fn random_bits_are_those_of_the_row() {
         for server in [&one, &two] {
             let plan = server.translate(plan(Objective::Negatives));
             let step = OptimizerStep::new(OptimizerKind::Adagrad, 1e-3, n);
-            server.step(&SPEC, &plan, step).unwrap();
+            let mut executor = Executor::new(server).unwrap();
+            executor.step(&SPEC, &plan, step).unwrap();
         }
         if n == 3 {
             two.reshard(11).unwrap();
@@ -321,7 +323,7 @@ fn what_does_not_fit_stays_where_it_is() {
         ..SHAPE
     };
     let init = Initializer::new(3, Spread::Normal(1.0));
-    let server = ParameterServer::spread(Backend::cpu(), devices, shape, storage, &init).unwrap();
+    let server = ParameterServer::on_devices(devices, shape, storage, &init).unwrap();
     let before = everything(&server);
     let error = server.reshard(1).unwrap_err();
     assert!(matches!(error, ServerError::Placement { .. }), "{error}");

@@ -31,7 +31,8 @@ fn c_elastic_001_resharding_changes_no_weight() {
                 let step = |server: &ParameterServer, n: u64| {
                     let plan = server.translate(plan(objective));
                     let step = OptimizerStep::new(OptimizerKind::Adam, RATE, n);
-                    server.step(&SPEC, &plan, step).unwrap();
+                    let mut executor = Executor::new(server).unwrap();
+                    executor.step(&SPEC, &plan, step).unwrap();
                 };
                 let still = spread(&backend, OptimizerKind::Adam, sharding, 4);
                 let moving = spread(&backend, OptimizerKind::Adam, sharding, 4);
@@ -41,7 +42,8 @@ fn c_elastic_001_resharding_changes_no_weight() {
                     if n == 3 {
                         // A plan of the past.
                         let step = OptimizerStep::new(OptimizerKind::Adam, RATE, n);
-                        moving.step(&SPEC, &old, step).unwrap();
+                        let mut executor = Executor::new(&moving).unwrap();
+                        executor.step(&SPEC, &old, step).unwrap();
                     } else {
                         step(&moving, n);
                     }
@@ -72,7 +74,7 @@ fn votes_go_on_where_they_were() {
             ShardingStrategy::EntityHash,
             4,
         );
-        let mut executor = Executor::InPlace(server.engine().unwrap());
+        let mut executor = Executor::new(&server).unwrap();
         let mut plan = server.translate(plan(Objective::OneVsAll));
         for step in 0..3 {
             stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
@@ -92,14 +94,14 @@ fn votes_go_on_where_they_were() {
         ));
         server.discard();
 
-        executor.gradients(&server, &SPEC, &plan).unwrap();
-        let old = executor.gradients_by_shard(&server, &plan).unwrap();
+        executor.gradients(&SPEC, &plan).unwrap();
+        let old = executor.gradients_by_shard(&plan).unwrap();
         server.reshard(6).unwrap();
         let refused = [
             server.stage(share(0, 3, 1.0), old),
-            executor.gradients(&server, &SPEC, &plan),
-            executor.gradients_by_shard(&server, &plan).map(|_| ()),
-            executor.gradient_square_sum(&server, &plan).map(|_| ()),
+            executor.gradients(&SPEC, &plan),
+            executor.gradients_by_shard(&plan).map(|_| ()),
+            executor.gradient_square_sum(&plan).map(|_| ()),
         ];
         for error in refused {
             assert!(
@@ -320,7 +322,7 @@ fn voted_steps_come_through_while_shards_move() {
         let moving = spread(&backend, optimizer, ShardingStrategy::RoundRobin, 4);
         let done = AtomicBool::new(false);
         let steps = |server: &ParameterServer| {
-            let mut executor = Executor::InPlace(server.engine().unwrap());
+            let mut executor = Executor::new(server).unwrap();
             let mut plan = server.translate(plan(Objective::Negatives));
             let mut again = 0;
             for step in 0..STEPS {
@@ -361,9 +363,6 @@ fn stage_new(
     step: u64,
     plan: &shardloom::server::StoragePlan,
 ) -> Result<(), ServerError> {
-    executor.gradients(server, &SPEC, plan)?;
-    server.stage(
-        share(0, step, 1.0),
-        executor.gradients_by_shard(server, plan)?,
-    )
+    executor.gradients(&SPEC, plan)?;
+    server.stage(share(0, step, 1.0), executor.gradients_by_shard(plan)?)
 }

@@ -126,8 +126,8 @@ pub fn columns_are_read_in_parts(server: &ParameterServer) {
     }
 }
 
-/// Checks that two servers of the same rows rank and score alike.
-pub fn rankings(server: &ParameterServer, range: &ParameterServer) {
+/// Checks that executors on two servers of the same rows rank and score alike.
+pub fn rankings(server: &mut Executor, range: &mut Executor) {
     let queries: Vec<RankQuery> = (0..40)
         .map(|q| RankQuery {
             entity: q * 7 % 20,
@@ -148,9 +148,9 @@ pub fn rankings(server: &ParameterServer, range: &ParameterServer) {
         batch.offsets.push(batch.known.len() as u32);
     }
     assert!(server.rank(&batch).unwrap() == range.rank(&batch).unwrap());
-    let scores = |server: &ParameterServer| server.scores(&queries[..5]).unwrap();
+    let scores = |executor: &mut Executor| executor.scores(&queries[..5]).unwrap();
     assert_near(&scores(server), &scores(range));
-    let pairs = |server: &ParameterServer| server.score_pairs(&queries).unwrap();
+    let pairs = |executor: &mut Executor| executor.score_pairs(&queries).unwrap();
     assert_near(&pairs(server), &pairs(range));
     let beyond = RankQuery {
         entity: 20,
@@ -163,10 +163,13 @@ pub fn rankings(server: &ParameterServer, range: &ParameterServer) {
 #[test]
 fn ranks_and_scores_are_the_same() {
     for backend in backends() {
-        let range = spread(&backend, OptimizerKind::Sgd, ShardingStrategy::Range, 4);
-        for sharding in OTHERS {
+        let executor = |sharding| {
             let server = spread(&backend, OptimizerKind::Sgd, sharding, 4);
-            rankings(&server, &range);
+            Executor::new(&server).unwrap()
+        };
+        let mut range = executor(ShardingStrategy::Range);
+        for sharding in OTHERS {
+            rankings(&mut executor(sharding), &mut range);
         }
     }
 }
@@ -185,12 +188,12 @@ fn training_is_the_same() {
             let trained = |sharding| {
                 let server = spread(&backend, optimizer, sharding, 4);
                 let plan = server.translate(plan(objective));
+                let mut executor = Executor::new(&server).unwrap();
                 for step in 1..4 {
                     let step = OptimizerStep::new(optimizer, RATE, step);
-                    server.step(&SPEC, &plan, step).unwrap();
+                    executor.step(&SPEC, &plan, step).unwrap();
                 }
-                let loss = server.take_loss().unwrap() as f32;
-                let mut executor = Executor::InPlace(server.engine().unwrap());
+                let loss = executor.take_loss().unwrap() as f32;
                 for step in 3..5 {
                     stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
                     server.commit(1, step).unwrap();

@@ -61,8 +61,8 @@ pub fn stage(
     share: Contribution,
     plan: &StoragePlan,
 ) -> Result<(), ServerError> {
-    executor.gradients(server, &SPEC, plan)?;
-    server.stage(share, executor.gradients_by_shard(server, plan)?)
+    executor.gradients(&SPEC, plan)?;
+    server.stage(share, executor.gradients_by_shard(plan)?)
 }
 
 #[test]
@@ -74,14 +74,14 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             let alone = server_on(another(), OptimizerKind::Adagrad, SYNC, 1);
             let start = values(&alone);
             let step = OptimizerStep::new(OptimizerKind::Adagrad, crate::RATE, 1);
-            alone
-                .step(&SPEC, &alone.translate(plan.clone()), step)
-                .unwrap();
+            let translated = alone.translate(plan.clone());
+            let mut executor = Executor::new(&alone).unwrap();
+            executor.step(&SPEC, &translated, step).unwrap();
             assert!(values(&alone) != start);
 
             let server = server_on(another(), OptimizerKind::Adagrad, SYNC, 2);
             let plan = server.translate(plan);
-            let mut executor = Executor::InPlace(server.engine().unwrap());
+            let mut executor = Executor::new(&server).unwrap();
             stage(&server, &mut executor, share(1, 0, 3.0), &plan).unwrap();
             assert!(values(&server) == start, "staged is not applied");
             let error = server.commit(1, 0).unwrap_err();
@@ -117,7 +117,7 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         let server = server_on(backend, OptimizerKind::Adam, SYNC, 2);
         let plan = server.translate(plan(Objective::Negatives));
         let start = values(&server);
-        let mut executor = Executor::InPlace(server.engine().unwrap());
+        let mut executor = Executor::new(&server).unwrap();
         stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
         server.discard();
         assert!(values(&server) == start);
@@ -149,8 +149,8 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
 fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
     let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
     let plan = server.translate(plan(Objective::Negatives));
-    let mut executor = Executor::InPlace(server.engine().unwrap());
-    executor.gradients(&server, &SPEC, &plan).unwrap();
+    let mut executor = Executor::new(&server).unwrap();
+    executor.gradients(&SPEC, &plan).unwrap();
     let start = values(&server);
     type Change = fn(&mut StepGradients);
     let changes: [(Change, &str); 5] = [
@@ -167,7 +167,7 @@ fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
         (|g| g.layout.0 += 1, "moved"),
     ];
     for (change, message) in changes {
-        let mut gradients = executor.gradients_by_shard(&server, &plan).unwrap();
+        let mut gradients = executor.gradients_by_shard(&plan).unwrap();
         change(&mut gradients);
         let error = server.stage(share(0, 0, 1.0), gradients).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
@@ -177,7 +177,7 @@ fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
             "{nothing}"
         );
     }
-    let gradients = executor.gradients_by_shard(&server, &plan).unwrap();
+    let gradients = executor.gradients_by_shard(&plan).unwrap();
     let error = server.stage(share(0, 0, f32::NAN), gradients).unwrap_err();
     assert!(matches!(error, ServerError::Samples { .. }), "{error}");
     assert!(values(&server) == start);

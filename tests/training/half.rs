@@ -43,7 +43,7 @@ fn halves_reach_the_quality_of_f32() {
     let dataset = family();
     let mrr = WAYS.map(|way| {
         let config = stored(way, &config);
-        let server = trained(&config).server;
+        let server = trained(&config).executor.server().clone();
         let dtype = server.spec(TableName::Entities).dtype;
         assert_eq!(dtype, config.storage().dtype);
         assert_eq!(dtype.is_half(), way.0 == Precision::F16);
@@ -82,17 +82,17 @@ fn runs_on_halves_resume_to_the_bit() {
             ..config.clone()
         });
         let run = Run::create(config.clone(), &dataset).unwrap();
-        run.save(&first.server, &first.state).unwrap();
-        let (server, state) = run.load(backend(), None).unwrap();
+        run.save(first.server(), &first.state).unwrap();
+        let (executor, state) = run.load(backend(), None).unwrap();
         assert_eq!(
-            server.spec(TableName::Relations).dtype,
+            executor.server().spec(TableName::Relations).dtype,
             config.storage().dtype
         );
-        assert_eq!(bits(&server), bits(&first.server));
-        let mut second = Trainer::new(config, &dataset, server).unwrap();
+        assert_eq!(bits(executor.server()), bits(first.server()));
+        let mut second = Trainer::new(config, &dataset, executor).unwrap();
         second.state = state;
         second.train(&mut Silent).unwrap();
-        assert_eq!(bits(&second.server), bits(&whole.server), "{way:?}");
+        assert_eq!(bits(second.server()), bits(whole.server()), "{way:?}");
     }
 }
 
@@ -108,13 +108,13 @@ fn workers_round_alike() {
     };
     let one = trained(&config);
     let stochastic = Dtype::F16 { stochastic: true };
-    assert_eq!(one.server.spec(TableName::Entities).dtype, stochastic);
+    assert_eq!(one.server().spec(TableName::Entities).dtype, stochastic);
     for workers in [2, 3] {
         let config = Config {
             workers,
             ..config.clone()
         };
-        assert!(bits(&trained(&config).server) == bits(&one.server));
+        assert!(bits(trained(&config).server()) == bits(one.server()));
     }
 }
 
@@ -138,11 +138,11 @@ fn shards_round_alike() {
         ..config.clone()
     };
     let mut moved = trainer(&other, &dataset);
-    moved.server.reshard(5).unwrap();
+    moved.server().reshard(5).unwrap();
     assert_eq!(moved.train(&mut Silent).unwrap(), Ending::Finished);
     for other in [&trained(&other), &moved] {
         let values = |trainer: &Trainer| {
-            let entities = trainer.server.read(TableName::Entities, Column::Values);
+            let entities = trainer.server().read(TableName::Entities, Column::Values);
             entities.unwrap()
         };
         let (found, wanted) = (values(other), values(&one));

@@ -9,6 +9,7 @@ use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};
 use shardloom::eval::{Breakdown, Evaluation, evaluate};
+use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column};
 use shardloom::loss::LossKind;
 use shardloom::model::Model;
@@ -42,7 +43,7 @@ fn server(config: &Config, dataset: &Dataset, initializer: &Initializer) -> Para
 fn trainer(config: &Config, dataset: &Dataset) -> Trainer {
     config.validate().unwrap();
     let server = server(config, dataset, &initializer(config));
-    Trainer::new(config.clone(), dataset, server).unwrap()
+    Trainer::new(config.clone(), dataset, Executor::new(&server).unwrap()).unwrap()
 }
 
 /// Every value and all optimizer state, as bits.
@@ -81,7 +82,7 @@ fn outcome(config: &Config, dataset: &Dataset) -> (Vec<f64>, Vec<u32>) {
     let mut records = Records::default();
     assert_eq!(trainer.train(&mut records).unwrap(), Ending::Finished);
     let losses = records.0.iter().map(|record| record.loss).collect();
-    (losses, bits(&trainer.server))
+    (losses, bits(trainer.server()))
 }
 
 /// Every loss with every optimizer lowers its loss, and does so again to the bit.
@@ -180,7 +181,14 @@ fn many_against_all_with_smoothing_train_every_model() {
 fn rank(config: &Config, dataset: &Dataset, server: &ParameterServer) -> Evaluation {
     let (rule, filter) = (rule(config, dataset), filter(dataset));
     let nameless = Breakdown::default();
-    let ranked = evaluate(server, &rule, &filter, &dataset.test, &nameless, |_| true);
+    let ranked = evaluate(
+        &mut Executor::new(server).unwrap(),
+        &rule,
+        &filter,
+        &dataset.test,
+        &nameless,
+        |_| true,
+    );
     ranked.unwrap().unwrap()
 }
 
@@ -283,14 +291,14 @@ fn early_stopping_keeps_the_best_checkpoint() {
     assert_eq!(kept, [best.epoch, best.epoch + 2, best.epoch + 3]);
 
     let opened = Run::open(&run.path).unwrap();
-    let (loaded, state) = opened.load_best(backend()).unwrap();
+    let (mut loaded, state) = opened.load_best(backend()).unwrap();
     assert_eq!(state.epoch, best.epoch);
     let facts = &dataset.valid;
     let (rule, known) = (opened.rule(), filter(&dataset));
     let nameless = Breakdown::default();
-    let again = evaluate(&loaded, &rule, &known, facts, &nameless, |_| true);
+    let again = evaluate(&mut loaded, &rule, &known, facts, &nameless, |_| true);
     assert_eq!(again.unwrap().unwrap().both.mrr, mrr(best));
-    assert!(bits(&loaded) != bits(&trainer.server));
+    assert!(bits(loaded.server()) != bits(trainer.server()));
 }
 
 /// Stops the run while it ranks after an epoch.
@@ -349,7 +357,7 @@ fn an_interrupted_validation_is_made_up_for() {
     second.state = state;
     let mut recorder = Recorder::new(&run, &second.state, Silent).unwrap();
     assert_eq!(second.train(&mut recorder).unwrap(), Ending::Finished);
-    assert_eq!(bits(&second.server), bits(&whole.server));
+    assert_eq!(bits(second.server()), bits(whole.server()));
     assert_eq!(second.state.best, whole.state.best);
     assert_eq!(second.state.schedule, whole.state.schedule);
     let told = |records: &[EpochRecord]| -> Vec<_> {

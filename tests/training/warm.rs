@@ -2,6 +2,7 @@
 
 use shardloom::config::{Config, Precision};
 use shardloom::dataset::{Dataset, Genealogy, Vocabulary};
+use shardloom::executor::Executor;
 use shardloom::kernel::Column;
 use shardloom::run::{Recorder, Run, RunError, WarmStart};
 use shardloom::server::{ParameterServer, ShardingStrategy, TableName};
@@ -72,6 +73,7 @@ fn rows_are_taken_over_by_name_wherever_they_lie() {
         };
         let run = old_run(&config, &home);
         let (best, state) = run.load_best(crate::backend()).unwrap();
+        let best = best.server().clone();
         let new = neighbours();
         for (sharding, shards) in [
             (ShardingStrategy::Range, 1),
@@ -161,6 +163,7 @@ fn a_core_is_taken_over_however_many_relations_there_are() {
     };
     let run = old_run(&config, &home);
     let (best, _) = run.load_best(crate::backend()).unwrap();
+    let best = best.server().clone();
     let mut new = neighbours();
     let mut names = Vocabulary::new();
     names.intern("one more, before all others");
@@ -201,12 +204,13 @@ fn a_warm_start_learns_sooner_and_the_same_again() {
         let warm = WarmStart::open(&run.path, &config, &dataset).unwrap();
         let tables = server(&config, &dataset, &initializer(&config));
         warm.apply(&tables).unwrap();
-        let mut trainer = Trainer::new(config.clone(), &dataset, tables).unwrap();
+        let mut trainer =
+            Trainer::new(config.clone(), &dataset, Executor::new(&tables).unwrap()).unwrap();
         trainer.train(&mut Silent).unwrap();
         trainer
     };
     let (one, two) = (started(), started());
-    assert!(bits(&one.server) == bits(&two.server));
+    assert!(bits(one.server()) == bits(two.server()));
     let mut cold = trainer(&config, &dataset);
     cold.train(&mut Silent).unwrap();
     let mrr = |trainer: &Trainer| trainer.state.best.unwrap().0;

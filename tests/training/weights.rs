@@ -120,7 +120,7 @@ fn a_step_follows_the_weights() {
 /// How far the row of each relation moved in a run.
 fn moves_of_relations(config: &Config, dataset: &Dataset) -> Vec<f32> {
     let mut trainer: Trainer = trainer(config, dataset);
-    let read = |trainer: &Trainer| trainer.server.read(TableName::Relations, Column::Values);
+    let read = |trainer: &Trainer| trainer.server().read(TableName::Relations, Column::Values);
     let before = read(&trainer).unwrap();
     trainer.train(&mut Silent).unwrap();
     let after = read(&trainer).unwrap();

@@ -36,7 +36,7 @@ fn workers_that_do_not_wait_for_each_other_learn_as_much() {
             trainer.train(&mut Watch::default()).unwrap(),
             Ending::Finished
         );
-        let stats = trainer.server.stats();
+        let stats = trainer.server().stats();
         let evaluation = trainer
             .evaluate(&dataset.test, &mut Silent)
             .unwrap()
@@ -144,16 +144,16 @@ fn c_dataresume_001_an_interrupted_round_is_finished_and_counted() {
         let ending = first.train(&mut StopAfter(Cell::new(looks))).unwrap();
         assert_eq!(ending, Ending::Interrupted);
         let updates = first.state.updates;
-        assert_eq!(first.server.shard_steps()[0], updates, "{looks}");
+        assert_eq!(first.server().shard_steps()[0], updates, "{looks}");
         let mut second = trainer(&config, &dataset, "");
-        second.server = first.server;
+        second.executor = first.executor;
         second.state = first.state;
         assert_eq!(
             second.train(&mut Watch::default()).unwrap(),
             Ending::Finished
         );
         assert_eq!(
-            second.server.shard_steps()[0],
+            second.server().shard_steps()[0],
             trainer_steps(&config, &dataset)
         );
     }

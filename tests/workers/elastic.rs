@@ -102,19 +102,19 @@ fn a_slice_that_is_never_finite_is_not_blamed_on_worker_after_worker() {
     let dataset = family();
     let trainer = trainer(&config(3), &dataset, "");
     let mut rows = trainer
-        .server
+        .server()
         .read(TableName::Entities, Column::Values)
         .unwrap();
     rows[..12].fill(f32::NAN);
     trainer
-        .server
+        .server()
         .write(TableName::Entities, Column::Values, &rows)
         .unwrap();
     let config = Config {
         objective: Objective::Negatives,
         ..config(3)
     };
-    let mut trainer = shardloom::train::Trainer::new(config, &dataset, trainer.server).unwrap();
+    let mut trainer = shardloom::train::Trainer::new(config, &dataset, trainer.executor).unwrap();
     let error = trainer
         .train(&mut Watch::default())
         .unwrap_err()
@@ -156,11 +156,11 @@ fn c_dataresume_001_an_interrupted_run_goes_on_with_other_workers() {
     assert_eq!(first.train(&mut StopAt(7)).unwrap(), Ending::Interrupted);
     assert_eq!(first.state.updates, 7);
     let mut second = trainer(&config(2), &dataset, "9:join");
-    second.server = first.server;
+    second.executor = first.executor;
     second.state = first.state;
     assert_eq!(
         second.train(&mut Watch::default()).unwrap(),
         Ending::Finished
     );
-    assert!(distance(&tables(&second.server), &alone) < 1e-5);
+    assert!(distance(&tables(second.server()), &alone) < 1e-5);
 }

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use shardloom::config::{Config, Layers, find_recipe};
 use shardloom::dataset::{Dataset, Genealogy, LoadOptions};
 use shardloom::elastic::{Script, State, Status};
+use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::server::ParameterServer;
 use shardloom::train::{Ending, Observer, TrainError, Trainer, initializer, shape};
@@ -50,7 +51,8 @@ fn trainer_of(
     dataset: &Dataset,
     script: &str,
 ) -> Trainer {
-    let mut trainer = Trainer::new(config.clone(), dataset, server).unwrap();
+    let mut trainer =
+        Trainer::new(config.clone(), dataset, Executor::new(&server).unwrap()).unwrap();
     let events = script.split_whitespace();
     trainer.script = Script::from_iter(events.map(|event| event.parse().unwrap()));
     trainer
@@ -65,7 +67,7 @@ fn trained(config: &Config, dataset: &Dataset, script: &str) -> Vec<f32> {
     let mut trainer = trainer(config, dataset, script);
     let ending = trainer.train(&mut Watch::default()).unwrap();
     assert_eq!(ending, Ending::Finished);
-    tables(&trainer.server)
+    tables(trainer.server())
 }
 
 fn tables(server: &ParameterServer) -> Vec<f32> {

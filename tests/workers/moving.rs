@@ -72,10 +72,10 @@ fn training_goes_on_while_shards_move() {
                     ..config(objective, sharding)
                 };
                 let mut trainer = trainer(&config, &dataset, "");
-                let mut mover = Mover::new(&trainer.server);
+                let mut mover = Mover::new(trainer.server());
                 trainer.train(&mut mover).unwrap();
                 assert!(mover.moves > 2, "{} moves", mover.moves);
-                let off = distance(&tables(&trainer.server), &wanted);
+                let off = distance(&tables(trainer.server()), &wanted);
                 // Sums in another order; see `together`.
                 assert!(off < 1e-4, "{sharding} {workers}: {off}");
             }
@@ -107,10 +107,10 @@ fn shards_move_on_a_gpu_and_under_workers_that_compute_away() {
         for backend in [gpu, Backend::cpu()] {
             let name = backend.to_string();
             let mut trainer = trainer_on(backend, &two, &dataset, "");
-            let mut mover = Mover::new(&trainer.server);
+            let mut mover = Mover::new(trainer.server());
             trainer.train(&mut mover).unwrap();
             assert!(mover.moves > 2, "{} moves", mover.moves);
-            let off = distance(&tables(&trainer.server), &alone);
+            let off = distance(&tables(trainer.server()), &alone);
             assert!(off < 1e-5, "shards on {name}: {off}");
         }
     }

@@ -31,7 +31,7 @@ fn sharding_makes_no_difference_to_quality() {
             let mut trainer = trainer(&config, &dataset, "");
             trainer.train(&mut Silent).unwrap();
             let evaluation = trainer.evaluate(&dataset.test, &mut Silent);
-            (evaluation.unwrap().unwrap().both, tables(&trainer.server))
+            (evaluation.unwrap().unwrap().both, tables(trainer.server()))
         };
         let (wanted, tables) = outcome(ShardingStrategy::Range);
         assert!(wanted.mrr > 0.1, "{}", wanted.mrr);
@@ -75,7 +75,7 @@ fn workers_reach_shards_on_several_devices() {
     };
     let on_two = |config: &Config, script: &str| {
         let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
-        let server = ParameterServer::spread(Backend::cpu(), two(), shape, config.storage(), &init);
+        let server = ParameterServer::on_devices(two(), shape, config.storage(), &init);
         let mut trainer = trainer_of(server.unwrap(), config, &dataset, script);
         trainer.train(&mut Silent).unwrap();
         trainer
@@ -91,7 +91,7 @@ fn workers_reach_shards_on_several_devices() {
     );
     for script in ["", "2:kill:1 3:join 4:leave:0"] {
         let trainer = on_two(&sync, script);
-        let off = distance(&tables(&trainer.server), &wanted);
+        let off = distance(&tables(trainer.server()), &wanted);
         assert!(off < 1e-5, "{script}: {off}");
     }
     let mut trainer = on_two(&config(2, UpdateKind::Async), "");
@@ -126,20 +126,20 @@ fn a_run_goes_on_with_other_shards() {
     let mut run = Run::create(half.clone(), &dataset).unwrap();
     let mut trainer = trainer(&half, &dataset, "");
     trainer.train(&mut Silent).unwrap();
-    run.save(&trainer.server, &trainer.state).unwrap();
+    run.save(trainer.server(), &trainer.state).unwrap();
     for (shards, sharding) in [
         (7, ShardingStrategy::RoundRobin),
         (3, ShardingStrategy::Range),
         (5, ShardingStrategy::EntityHash),
     ] {
         run.config = config(4, shards, sharding);
-        let (server, state) = run.load(Backend::cpu(), None).unwrap();
-        assert_eq!(server.assignment().shards(), shards);
-        let mut trainer = Trainer::new(run.config.clone(), &dataset, server).unwrap();
+        let (executor, state) = run.load(Backend::cpu(), None).unwrap();
+        assert_eq!(executor.server().assignment().shards(), shards);
+        let mut trainer = Trainer::new(run.config.clone(), &dataset, executor).unwrap();
         trainer.state = state;
         trainer.train(&mut Silent).unwrap();
         // Sums over rows run in another order.
-        let off = distance(&tables(&trainer.server), &wanted);
+        let off = distance(&tables(trainer.server()), &wanted);
         assert!(off < 1e-5, "{sharding}: {off}");
     }
 }

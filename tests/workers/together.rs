@@ -302,7 +302,7 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
             let name = backend.to_string();
             let mut trainer = trainer_on(backend, &two, &dataset, "3:kill:1");
             trainer.train(&mut Watch::default()).unwrap();
-            let off = distance(&tables(&trainer.server), &alone);
+            let off = distance(&tables(trainer.server()), &alone);
             assert!(off < CLOSE, "shards on {name}: {off}");
         }
     }

@@ -222,8 +222,8 @@ impl WorkerContext {
             let pulled = self.server.begin_step(worker, task.server_generation);
             self.runtime.block_on(pulled)?;
         }
-        executor.gradients(&self.server, &self.spec, plan)?;
-        let squares = executor.gradient_square_sum(&self.server, plan)?;
+        executor.gradients(&self.spec, plan)?;
+        let squares = executor.gradient_square_sum(plan)?;
         let loss = executor.take_loss()?;
         if !(squares.is_finite() && loss.is_finite()) {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
@@ -241,7 +241,7 @@ impl WorkerContext {
             samples: plan.queries.len() as f32,
             squares,
         };
-        let gradients = executor.gradients_by_shard(&self.server, plan)?;
+        let gradients = executor.gradients_by_shard(plan)?;
         let apply = match task.push {
             true => Apply::Now,
             false => Apply::OnCommit,
