@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::update::row_bytes;
 use super::{Bench, BenchError, Distribution, Op, Options, Prepared, Work, draw};
+use crate::ids::{Generation, Step};
 use crate::kernel::{Dtype, GradientRows};
 use crate::model::Model;
 use crate::server::{
@@ -20,7 +21,7 @@ use crate::server::{
 /// No worker is slower than this.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The generation of workers.
-const GENERATION: u64 = 1;
+const GENERATION: Generation = Generation(1);
 /// Workers of a sync step draw their rows from this many times as many, so that they share some.
 const OVERLAP: usize = 2;
 
@@ -210,7 +211,7 @@ fn rounds(
                             let push = Push {
                                 worker: mine.worker,
                                 generation: GENERATION,
-                                step,
+                                step: Step(step),
                                 shard: ShardId::entities(shard),
                                 samples: 1.0,
                                 rows: &mine.rows[shard],

@@ -7,6 +7,7 @@ use rand::RngExt;
 use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
 use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
+use super::source::LastOrder;
 use super::{Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
@@ -47,6 +48,7 @@ pub struct Sampler {
     pub(super) mean_answers: Option<f64>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
+    pub(super) last_order: LastOrder,
 }
 
 /// Room that a thread making plans reuses from step to step.
@@ -102,6 +104,7 @@ impl Sampler {
             head_probability: OnceLock::new(),
             mean_answers: None,
             distinct: Vec::new(),
+            last_order: LastOrder::default(),
             item_weights: Vec::new(),
             facts,
             filter,

@@ -9,12 +9,14 @@ mod order;
 mod plan;
 mod rename;
 mod slice;
+mod source;
 mod weights;
 
 pub use batches::{Sampler, Scratch};
 pub use negatives::Negatives;
 pub use order::EpochOrder;
 pub use plan::{Candidates, Pair, Place, Plan, Query, Rows, RowsBuilder};
+pub use source::{PlanError, PlanId, PlanSource, Planner};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Reading and writing of tables, and where their shards are.
 
-use super::{ParameterServer, ServerError, ShardId, TableName};
+use super::{LayoutVersion, ParameterServer, ServerError, ShardId, TableName};
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, Column, KernelError};
 
@@ -23,6 +23,11 @@ impl ParameterServer {
     /// All shards: those of entities, then those of relations.
     pub fn shards(&self) -> Vec<ShardId> {
         self.tables().shards().collect()
+    }
+
+    /// The version of the layout of now.
+    pub fn layout_version(&self) -> LayoutVersion {
+        self.tables().version()
     }
 
     /// The device that holds a shard.

@@ -10,8 +10,8 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Contribution, LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId,
-    ShardRecord, StepGradients, TableName, WorkerId,
+    Contribution, Generation, LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId,
+    ShardRecord, Step, StepGradients, TableName, WorkerId,
 };
 use crate::kernel::GradientRows;
 
@@ -24,9 +24,9 @@ pub struct Caller {
     /// The worker.
     pub worker: WorkerId,
     /// The generation of workers that it belongs to.
-    pub generation: u64,
+    pub generation: Generation,
     /// The shards' step (sync), or the worker's own count (async), from 0.
-    pub step: u64,
+    pub step: Step,
     /// The layout that the worker cut its rows and gradients by.
     pub layout: LayoutVersion,
 }
@@ -151,7 +151,7 @@ pub trait ShardClient: fmt::Debug + Send + Sync {
     fn push(&self, request: PushRequest) -> Answer<'_, ()>;
 
     /// Applies a step that every worker of a generation has pushed, on all shards or on none.
-    fn commit(&self, generation: u64, step: u64) -> Answer<'_, ()>;
+    fn commit(&self, generation: Generation, step: Step) -> Answer<'_, ()>;
 
     /// Throws away what waits for a commit, on all shards.
     fn abort(&self) -> Answer<'_, ()>;
@@ -232,7 +232,7 @@ impl ShardClient for ParameterServer {
         })
     }
 
-    fn commit(&self, generation: u64, step: u64) -> Answer<'_, ()> {
+    fn commit(&self, generation: Generation, step: Step) -> Answer<'_, ()> {
         Box::pin(async move {
             let server = self.clone();
             // The optimizer's arithmetic would hold up whatever else the runtime serves.

@@ -3,11 +3,14 @@
 
 use tokio::sync::oneshot;
 
+use super::push_async::{Limits, Pusher};
 use super::sync::barrier::Batch;
 use super::sync::guards::{ApplyGuard, InFlightGuard};
 use super::sync::state::Staged;
 use super::table::tables::Tables;
-use super::{LayoutVersion, ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use super::{
+    Generation, LayoutVersion, ParameterServer, ServerError, ShardId, Step, UpdateMode, WorkerId,
+};
 use crate::kernel::{GradientRows, Places, Push};
 
 /// Whose gradients a step is made of, and how much they weigh.
@@ -16,9 +19,9 @@ pub struct Contribution {
     /// The worker.
     pub worker: WorkerId,
     /// Its generation.
-    pub generation: u64,
+    pub generation: Generation,
     /// The shards' step, from 0.
-    pub step: u64,
+    pub step: Step,
     /// Samples behind the gradients.
     pub samples: f32,
     /// Σ g² over the gradients, for the shards' figures.
@@ -53,7 +56,7 @@ impl ParameterServer {
     /// [`ServerError::Early`]; [`ServerError::LayoutChanged`] if the gradients are for shards that have
     /// moved since; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
     /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. Nothing is left then.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
     pub fn stage(&self, share: Contribution, gradients: StepGradients) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
         let tables = self.tables();
@@ -61,7 +64,7 @@ impl ParameterServer {
         let mut state = self.state();
         // All shards take their part, or none does.
         let checked = state.member(share.worker, share.generation).and_then(|()| {
-            let group = (state.generation, state.workers.len());
+            let group = state.group();
             let who = (share.worker, share.step);
             state.shards.iter().try_for_each(|shard| {
                 let checked = shard.barrier.check(share.worker, share.step, true);
@@ -91,7 +94,7 @@ impl ParameterServer {
     /// [`ServerError::Generation`] or [`ServerError::Incomplete`] if a worker's gradients are not
     /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
     #[tracing::instrument(level = "debug", skip(self))]
-    pub fn commit(&self, generation: u64, step: u64) -> Result<(), ServerError> {
+    pub fn commit(&self, generation: Generation, step: Step) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
         let tables = self.tables();
         let batches: Vec<(usize, Batch<Staged, oneshot::Sender<_>>)> = {
@@ -158,7 +161,11 @@ impl ParameterServer {
     ///
     /// # Errors
     /// As [`ParameterServer::pull`].
-    pub async fn begin_step(&self, worker: WorkerId, generation: u64) -> Result<(), ServerError> {
+    pub async fn begin_step(
+        &self,
+        worker: WorkerId,
+        generation: Generation,
+    ) -> Result<(), ServerError> {
         let who = (worker, Some(generation));
         loop {
             let tables = self.tables();
@@ -176,7 +183,7 @@ impl ParameterServer {
     /// # Errors
     /// As [`ParameterServer::stage`] and [`ParameterServer::push`]: no shard has changed then, unless
     /// the device failed.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = share.step))]
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
     pub async fn push_step(
         &self,
         share: Contribution,
@@ -194,15 +201,17 @@ impl ParameterServer {
         let tables = self.tables();
         let parts = self.staged(&tables, share, gradients)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
-        let limits = (bound, policy, timeout);
-        let admitted = self
-            .admit(
-                &tables,
-                &indices,
-                (share.worker, share.generation, share.step),
-                limits,
-            )
-            .await?;
+        let limits = Limits {
+            bound,
+            policy,
+            timeout,
+        };
+        let pusher = Pusher {
+            worker: share.worker,
+            generation: share.generation,
+            step: share.step,
+        };
+        let admitted = self.admit(&tables, &indices, pusher, limits).await?;
         let mut result = Ok(());
         for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
             let settling = InFlightGuard::new(self, index);

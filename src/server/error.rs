@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{PlacementError, ShardError, ShardId, WorkerId};
+use super::{Generation, PlacementError, ShardError, ShardId, Step, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
 /// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
@@ -11,32 +11,32 @@ use crate::kernel::{KernelError, TableName};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServerError {
     /// A worker that is not of this generation.
-    #[error("{worker} is not among the {workers} workers of generation {generation}")]
+    #[error("{worker} is not among the {workers} workers of {generation}")]
     UnknownWorker {
         /// Who pushed.
         worker: WorkerId,
         /// The generation.
-        generation: u64,
+        generation: Generation,
         /// How many workers it has.
         workers: usize,
     },
     /// A push of another generation than the current one.
-    #[error("{worker} pushed in generation {found}, expected {expected}")]
+    #[error("{worker} pushed in {found}, expected {expected}")]
     Generation {
         /// Who pushed.
         worker: WorkerId,
         /// The generation of the push.
-        found: u64,
+        found: Generation,
         /// The current one.
-        expected: u64,
+        expected: Generation,
     },
     /// The workers changed while a push waited for them.
-    #[error("the workers changed to generation {generation} while {worker} waited for a barrier")]
+    #[error("the workers changed to {generation} while {worker} waited for a barrier")]
     Reconfigured {
         /// Who waited.
         worker: WorkerId,
         /// The new generation.
-        generation: u64,
+        generation: Generation,
     },
     /// A shard that there is not.
     #[error("{table} have no shard {shard}: expected below {shards}", table = .table.name())]
@@ -141,32 +141,32 @@ pub enum ServerError {
         samples: f32,
     },
     /// A push for a step that is over.
-    #[error("{worker} pushed step {step} to {shard} too late: expected step {expected}")]
+    #[error("{worker} pushed {step} to {shard} too late: expected {expected}")]
     Late {
         /// Who pushed.
         worker: WorkerId,
         /// Where to.
         shard: ShardId,
         /// The push's step.
-        step: u64,
+        step: Step,
         /// The shard's step.
-        expected: u64,
+        expected: Step,
     },
     /// A push for a step that has not begun.
-    #[error("{worker} pushed step {step} to {shard} too early: expected step {expected}")]
+    #[error("{worker} pushed {step} to {shard} too early: expected {expected}")]
     Early {
         /// Who pushed.
         worker: WorkerId,
         /// Where to.
         shard: ShardId,
         /// The push's step.
-        step: u64,
+        step: Step,
         /// The shard's step.
-        expected: u64,
+        expected: Step,
     },
     /// A push to a step that others have staged to be voted on, or the other way around.
     #[error(
-        "{worker} brought step {step} of {shard} one way (pushed or staged) and others the other way: \
+        "{worker} brought {step} of {shard} one way (pushed or staged) and others the other way: \
          expected all alike"
     )]
     Mixed {
@@ -175,7 +175,7 @@ pub enum ServerError {
         /// Where to.
         shard: ShardId,
         /// The push's step.
-        step: u64,
+        step: Step,
     },
     /// A push of gradients that are too old.
     #[error("{worker} is {staleness} steps behind {shard}, expected at most {bound}: pull again")]
@@ -202,24 +202,24 @@ pub enum ServerError {
         waiting_for: Vec<WorkerId>,
     },
     /// A step cannot be committed: not every worker has left its gradients.
-    #[error("step {step} of generation {generation} cannot be committed: {} missing at {shard}", list(.missing))]
+    #[error("{step} of {generation} cannot be committed: {} missing at {shard}", list(.missing))]
     Incomplete {
         /// The generation.
-        generation: u64,
+        generation: Generation,
         /// The step.
-        step: u64,
+        step: Step,
         /// Where.
         shard: ShardId,
         /// Who has not come.
         missing: Vec<WorkerId>,
     },
     /// Shards cannot be moved while pushes wait.
-    #[error("{shard} is in the middle of step {step}")]
+    #[error("{shard} is in the middle of {step}")]
     Busy {
         /// The first such shard.
         shard: ShardId,
         /// Its step.
-        step: u64,
+        step: Step,
     },
     /// The async runtime was shut down during the call.
     #[error("the async runtime was shut down")]

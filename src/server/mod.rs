@@ -61,7 +61,7 @@ use self::sync::state::{ServerState, ShardState};
 use self::table::devices::ShardDevices;
 use self::table::tables::Tables;
 
-pub use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
+pub use crate::ids::{Generation, LayoutVersion, ShardId, Step, TableName, WorkerId};
 use crate::kernel::{GradientRows, TableSpec};
 use crate::model::Model;
 
@@ -139,11 +139,11 @@ impl ParameterServer {
 
     /// Sets how pushes become updates, the generation and its workers. Whoever waits for another
     /// generation is told so; what had been staged is thrown away.
-    pub fn configure(&self, mode: UpdateMode, generation: u64, workers: &[WorkerId]) {
+    pub fn configure(&self, mode: UpdateMode, generation: Generation, workers: &[WorkerId]) {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
         workers.dedup();
-        tracing::info!(generation, ?workers, "workers of the parameter server");
+        tracing::info!(%generation, ?workers, "workers of the parameter server");
         let mut left = Vec::new();
         {
             let mut state = self.state();
@@ -165,7 +165,7 @@ impl ParameterServer {
     }
 
     /// The generation of workers, see [`ParameterServer::configure`].
-    pub fn generation(&self) -> u64 {
+    pub fn generation(&self) -> Generation {
         self.state().generation
     }
 
@@ -175,7 +175,7 @@ impl ParameterServer {
     }
 
     /// The last step that a worker pushed and that was applied, or is about to be (async).
-    pub fn last_push(&self, worker: WorkerId) -> Option<u64> {
+    pub fn last_push(&self, worker: WorkerId) -> Option<Step> {
         self.state().pushed.get(&worker).copied()
     }
 
@@ -198,7 +198,7 @@ impl ParameterServer {
     pub fn set_steps(&self, steps: u64) {
         let mut left = Vec::new();
         for shard in &mut self.state().shards {
-            left.extend(shard.barrier.set_step(steps));
+            left.extend(shard.barrier.set_step(Step(steps)));
             shard.staleness.set_steps(steps);
             shard.stats.step = steps;
         }
@@ -211,7 +211,7 @@ impl ParameterServer {
     pub(crate) fn count_step(&self) {
         for shard in &mut self.state().shards {
             shard.barrier.skip();
-            shard.stats.step = shard.barrier.step();
+            shard.stats.step = shard.barrier.step().0;
         }
     }
 

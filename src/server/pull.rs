@@ -7,7 +7,9 @@ use tokio::time::timeout_at;
 
 use super::sync::guards::WaitGuard;
 use super::table::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
+use super::{
+    Generation, ParameterServer, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId,
+};
 use crate::kernel::TableName;
 
 impl ParameterServer {
@@ -115,7 +117,7 @@ impl ParameterServer {
     pub(super) async fn begin_pull(
         &self,
         tables: &Tables,
-        (worker, generation): (WorkerId, Option<u64>),
+        (worker, generation): (WorkerId, Option<Generation>),
         shards: &[usize],
     ) -> Result<(), ServerError> {
         let deadline = self.now().saturating_add(self.state().timeout());

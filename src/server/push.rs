@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::push_async::Limits;
 use super::table::tables::Tables;
-use super::{ParameterServer, ServerError, ShardId, UpdateMode, WorkerId};
+use super::{Generation, ParameterServer, ServerError, ShardId, Step, UpdateMode, WorkerId};
 use crate::kernel::{Backend, GradientRows, cpu};
 
 /// Gradients of some rows of one shard.
@@ -12,9 +13,9 @@ pub struct Push<'a> {
     /// Who pushes.
     pub worker: WorkerId,
     /// The generation of workers that it belongs to.
-    pub generation: u64,
+    pub generation: Generation,
     /// The shard's step that it is for (sync), or the worker's own count (async), from 0.
-    pub step: u64,
+    pub step: Step,
     /// The table and shard.
     pub shard: ShardId,
     /// Samples behind the gradients: their weight in the average over workers.
@@ -61,7 +62,7 @@ impl<'a> From<&'a GradientRows> for Gradients<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pushed {
     /// The shard's step that the push went into.
-    pub step: u64,
+    pub step: Step,
     /// Workers whose gradients went into it.
     pub workers: usize,
     /// Expected workers that did not come before the barrier's deadline.
@@ -80,7 +81,7 @@ impl ParameterServer {
     ///
     /// # Errors
     /// See [`ServerError`]: nothing of the push has been applied then.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %push.worker, shard = %push.shard, step = push.step))]
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %push.worker, shard = %push.shard, step = %push.step))]
     pub async fn push(&self, push: Push<'_>) -> Result<Pushed, ServerError> {
         let result = loop {
             let tables = self.tables();
@@ -140,7 +141,11 @@ impl ParameterServer {
                 policy,
                 timeout,
             } => {
-                let limits = (bound, policy, timeout);
+                let limits = Limits {
+                    bound,
+                    policy,
+                    timeout,
+                };
                 self.push_async(tables, index, push, &places, limits).await
             }
         }

@@ -9,7 +9,8 @@ use super::sync::guards::{InFlightGuard, WaitGuard};
 use super::sync::state::ServerState;
 use super::table::tables::Tables;
 use super::{
-    Gradients, ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy, WorkerId,
+    Generation, Gradients, ParameterServer, Push, Pushed, ServerError, ShardId, StalenessPolicy,
+    Step, WorkerId,
 };
 use crate::kernel::{self, Places};
 use crate::optim::OptimizerStep;
@@ -21,16 +22,11 @@ impl ParameterServer {
         index: usize,
         push: Push<'_>,
         places: &[u32],
-        limits: (u64, StalenessPolicy, Duration),
+        limits: Limits,
     ) -> Result<Pushed, ServerError> {
         let squares = self.finite(tables, &push)?;
         let admitted = self
-            .admit(
-                tables,
-                &[index],
-                (push.worker, push.generation, push.step),
-                limits,
-            )
+            .admit(tables, &[index], Pusher::of(&push), limits)
             .await?;
         let admitted = &admitted[0];
         let (table, places) = (tables.table(push.shard.table), Places::Listed(places));
@@ -55,7 +51,7 @@ impl ParameterServer {
         self.settle(index, admitted, values, start.elapsed());
         drop(settling);
         Ok(Pushed {
-            step: admitted.step,
+            step: Step(admitted.step),
             workers: 1,
             missing: Arc::default(),
             staleness: admitted.staleness,
@@ -63,15 +59,15 @@ impl ParameterServer {
         })
     }
 
-    /// WaitGuard until a push to these shards may go: to all of them, or to none.
+    /// Waits until a push to these shards may go: to all of them, or to none.
     pub(super) async fn admit(
         &self,
         tables: &Tables,
         indices: &[usize],
-        (worker, generation, step): (WorkerId, u64, u64),
-        (bound, policy, timeout): (u64, StalenessPolicy, Duration),
+        pusher: Pusher,
+        limits: Limits,
     ) -> Result<Vec<Admitted>, ServerError> {
-        let deadline = self.now().saturating_add(timeout);
+        let deadline = self.now().saturating_add(limits.timeout);
         let mut waits = None;
         loop {
             let changed = self.inner.changed.notified();
@@ -80,22 +76,22 @@ impl ParameterServer {
             changed.as_mut().enable();
             let (shard, waiting_for) = {
                 let mut state = self.state();
-                state.member(worker, generation)?;
+                state.member(pusher.worker, pusher.generation)?;
                 state.check(tables)?;
-                match blocked(&state, indices, worker, (bound, policy))? {
+                match blocked(&state, indices, pusher.worker, limits)? {
                     Some(blocked) => blocked,
-                    None => return Ok(state.admit(indices, (worker, step), policy)),
+                    None => return Ok(state.admit(indices, pusher, limits.policy)),
                 }
             };
             if self.now() >= deadline {
                 return Err(ServerError::Timeout {
-                    worker,
+                    worker: pusher.worker,
                     shard,
-                    after: timeout,
+                    after: limits.timeout,
                     waiting_for,
                 });
             }
-            waits.get_or_insert_with(|| WaitGuard::new(self, worker));
+            waits.get_or_insert_with(|| WaitGuard::new(self, pusher.worker));
             // Whether told or out of time, it looks once more.
             let _ = timeout_at(self.at(deadline), changed).await;
         }
@@ -122,15 +118,15 @@ impl ServerState {
     fn admit(
         &mut self,
         indices: &[usize],
-        (worker, step): (WorkerId, u64),
+        pusher: Pusher,
         policy: StalenessPolicy,
     ) -> Vec<Admitted> {
-        self.pushed.insert(worker, step);
+        self.pushed.insert(pusher.worker, pusher.step);
         let rate = self.rate;
         let admit = |&index: &usize| {
             let shard = &mut self.shards[index].staleness;
             let step = shard.steps();
-            let staleness = shard.admit(worker);
+            let staleness = shard.admit(pusher.worker);
             let scale = match policy {
                 StalenessPolicy::Scale => staleness.max(1) as f64,
                 _ => 1.0,
@@ -143,6 +139,33 @@ impl ServerState {
         };
         indices.iter().map(admit).collect()
     }
+}
+
+/// Who pushes, and for which step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pusher {
+    pub worker: WorkerId,
+    pub generation: Generation,
+    pub step: Step,
+}
+
+impl Pusher {
+    fn of(push: &Push<'_>) -> Pusher {
+        Pusher {
+            worker: push.worker,
+            generation: push.generation,
+            step: push.step,
+        }
+    }
+}
+
+/// How stale a push may be, and how long it waits for others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Steps since the worker's pull, at most.
+    pub bound: u64,
+    pub policy: StalenessPolicy,
+    pub timeout: Duration,
 }
 
 /// A push that may go.
@@ -167,12 +190,13 @@ fn blocked(
     state: &ServerState,
     indices: &[usize],
     worker: WorkerId,
-    (bound, policy): (u64, StalenessPolicy),
+    limits: Limits,
 ) -> Result<Option<(ShardId, Vec<WorkerId>)>, ServerError> {
     let shards = || indices.iter().map(|&index| &state.shards[index]);
     if state.moving {
         return Ok(shards().next().map(|shard| (shard.id, Vec::new())));
     }
+    let Limits { bound, policy, .. } = limits;
     if policy == StalenessPolicy::Scale {
         return Ok(None);
     }

@@ -30,7 +30,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.server.state();
-        // ReshardReport shards have no pushes waiting.
+        // Shards that moved have no pushes waiting.
         let Ok(shard) = state.shard(self.tables, self.index) else {
             return;
         };
@@ -93,7 +93,7 @@ impl ParameterServer {
             let mut state = self.state_at_rest(&push, timeout).await?;
             state.member(push.worker, push.generation)?;
             let now = self.now();
-            let group = (state.generation, state.workers.len());
+            let group = state.group();
             let shard = state.shard(tables, index)?;
             let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
             match arrived.map_err(|why| shard.refusal(why, group, who))? {
@@ -170,7 +170,7 @@ impl ParameterServer {
         self.state().shard(tables, index).ok()?.barrier.take(now)
     }
 
-    /// WaitGuard for the other workers, and flushes the barrier if they do not come in time.
+    /// Waits for the other workers, and flushes the barrier if they do not come in time.
     async fn wait_at_barrier(
         &self,
         tables: &Tables,
@@ -258,7 +258,7 @@ impl ParameterServer {
         let start = Instant::now();
         let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
         let total: f32 = pushes().map(|push| push.samples).sum();
-        let optimizer = OptimizerStep::new(tables.optimizer(), rate, batch.step + 1);
+        let optimizer = OptimizerStep::new(tables.optimizer(), rate, batch.step.next().0);
         // A step without samples has no average; it changes nothing.
         if total > 0.0 {
             let pushes: Vec<kernel::Push<'_>> = pushes()
@@ -274,12 +274,12 @@ impl ParameterServer {
         let mut state = self.state();
         let stats = &mut state.shards[index].stats;
         stats.took(start.elapsed());
-        stats.step = batch.step + 1;
+        stats.step = batch.step.next().0;
         if batch.missing.is_empty() {
             stats.barriers += 1;
         } else {
             stats.flushed += 1;
-            tracing::warn!(shard = %id, step = batch.step, missing = ?batch.missing, "barrier flushed");
+            tracing::warn!(shard = %id, step = %batch.step, missing = ?batch.missing, "barrier flushed");
         }
         for push in pushes() {
             stats.pushed(push.gradients.len(), push.squares, 0);

@@ -11,7 +11,7 @@ use super::table::devices::ShardDevices;
 use super::table::sharded_table::ShardedTable;
 use super::table::tables::Tables;
 use super::{
-    DeviceCapacity, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
+    DeviceCapacity, Generation, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
     ServerError, Shape, ShardError, ShardManager, ShardingStrategy, UpdateMode,
 };
 use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
@@ -159,7 +159,7 @@ impl ParameterServer {
             .map(|id| ShardState::new(id, tables.layout(id.table).range(id.shard).len(), 0));
         let state = ServerState {
             mode: UpdateMode::default(),
-            generation: 0,
+            generation: Generation(0),
             workers: Arc::default(),
             shards: states.collect(),
             assignment: Arc::clone(&tables.assignment),

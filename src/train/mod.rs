@@ -1,9 +1,9 @@
 //! Training: epochs of plans through the parameter server, validation, early stopping,
 //! checkpoints.
 
-mod ahead;
 mod observer;
 mod open;
+mod plan_loader;
 mod setup;
 mod state;
 mod workers;
@@ -15,6 +15,7 @@ pub use setup::{
 };
 pub use state::TrainState;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{Config, ConfigError, UpdateKind};
@@ -24,10 +25,10 @@ use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
 use crate::kernel::KernelError;
 use crate::optim::OptimizerStep;
-use crate::sampler::QueryRule;
+use crate::sampler::{PlanError, PlanSource, QueryRule};
 use crate::server::{ParameterServer, ServerError};
 
-use self::ahead::{Plans, planners};
+use self::plan_loader::{PlanLoader, loader_threads};
 use self::workers::{Stepped, Workers};
 
 /// What can go wrong in training.
@@ -42,6 +43,9 @@ pub enum TrainError {
     /// The parameter server failed.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The source of plans failed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// Workers failed.
     #[error("{0}")]
     Workers(String),
@@ -156,7 +160,15 @@ impl Trainer {
         if !alone || !self.script.events().is_empty() {
             let (server, spec) = (self.server().clone(), step_spec(&self.config)?);
             let (script, updates) = (self.script.clone(), self.state.updates);
-            self.workers = Some(Workers::new(&self.config, server, spec, script, updates)?);
+            let source: Arc<dyn PlanSource> = self.prepared.sampler.clone();
+            let start = workers::Start {
+                server,
+                source,
+                spec,
+                script,
+                updates,
+            };
+            self.workers = Some(Workers::new(&self.config, start)?);
         }
         let ending = self.epochs(observer);
         self.workers = None;
@@ -257,17 +269,16 @@ impl Trainer {
         let spec = step_spec(&self.config)?;
         let steps = sampler.steps();
         observer.begin(epoch, self.config.epochs, steps);
-        let order = sampler.order(epoch);
         let first = self.state.step;
         let server = self.executor.server().clone();
         let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let threads = planners(&server);
-            let plans = Plans::make(scope, (sampler, &order), &server, first..steps, threads);
+            let threads = loader_threads(&server);
+            let plans = PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads);
             if let Some(workers) = workers {
                 return steps_of_workers(workers, &plans, (steps, lr), state, observer);
             }
-            while let Some(plan) = plans.next() {
+            while let Some(plan) = plans.next()? {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
                 executor.step(&spec, &plan, optimizer)?;
                 state.updates += 1;
@@ -286,7 +297,7 @@ impl Trainer {
 /// Runs plans on several workers, a step or (async) a round at a time.
 fn steps_of_workers(
     workers: &mut Workers,
-    plans: &Plans,
+    plans: &PlanLoader,
     (steps, lr): (u32, f64),
     state: &mut TrainState,
     observer: &mut dyn Observer,

@@ -17,7 +17,7 @@ use crate::server::{Initializer, Shape, Spread};
 #[derive(Debug)]
 pub struct Prepared {
     /// Makes the plans.
-    pub sampler: Sampler,
+    pub sampler: Arc<Sampler>,
     /// Facts of all splits; the sampler shares it.
     pub filter: Arc<FilterIndex>,
     /// Names of relations and their classes.
@@ -56,7 +56,7 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
     sampler.core_rows = config.model()?.core_rows(config.dim);
     sampler.seed = config.seed;
     Ok(Prepared {
-        sampler,
+        sampler: Arc::new(sampler),
         breakdown: breakdown(dataset, &filter),
         filter,
     })

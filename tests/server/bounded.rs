@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shardloom::ids::Generation;
 use shardloom::kernel::TableName;
 use shardloom::server::{ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 use tokio::time::Instant;
@@ -154,7 +155,11 @@ async fn nobody_waits_past_the_deadline_or_for_those_who_left() {
         tokio::spawn(async move { server.pull(WorkerId(0), SHARD, &mut Vec::new()).await })
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
-    server.configure(mode(0, StalenessPolicy::Wait), 2, &[WorkerId(0)]);
+    server.configure(
+        mode(0, StalenessPolicy::Wait),
+        Generation(2),
+        &[WorkerId(0)],
+    );
     waiting.await.unwrap().unwrap();
     assert_eq!(start.elapsed(), TIMEOUT + Duration::from_secs(1));
 }

@@ -1,6 +1,7 @@
 //! The way of workers to shards: requests as a network would carry them.
 
 use shardloom::executor::Executor;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
@@ -48,7 +49,7 @@ async fn what_a_message_carries_learns_what_is_handed_over() {
                 request = carried(&request);
             }
             client.push(request).await.unwrap();
-            client.commit(1, step).await.unwrap();
+            client.commit(Generation(1), Step(step)).await.unwrap();
         }
     }
     assert!(values(&servers[0]) != before);
@@ -78,7 +79,7 @@ async fn callers_of_another_generation_or_layout_are_refused() {
     assert_eq!(pulled.values, [row(7), row(0), row(7)].concat());
 
     let zombie = Caller {
-        generation: 0,
+        generation: Generation(0),
         ..caller
     };
     let error = client.pull(pull(zombie)).await.unwrap_err();
@@ -90,7 +91,7 @@ async fn callers_of_another_generation_or_layout_are_refused() {
     late.caller = zombie;
     let error = client.push(late).await.unwrap_err();
     assert!(matches!(error, ServerError::Generation { .. }), "{error}");
-    let nothing = client.commit(1, 0).await.unwrap_err();
+    let nothing = client.commit(Generation(1), Step(0)).await.unwrap_err();
     assert!(
         matches!(nothing, ServerError::Incomplete { .. }),
         "{nothing}"
@@ -104,7 +105,7 @@ async fn what_is_aborted_is_not_applied() {
     let before = values(&server);
     client.push(request(&server, 0)).await.unwrap();
     client.abort().await.unwrap();
-    let nothing = client.commit(1, 0).await.unwrap_err();
+    let nothing = client.commit(Generation(1), Step(0)).await.unwrap_err();
     assert!(
         matches!(nothing, ServerError::Incomplete { .. }),
         "{nothing}"

@@ -2,6 +2,7 @@
 
 use shardloom::device::DeviceChoice;
 use shardloom::executor::Executor;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, Column, Dtype, KernelError, TableName};
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -48,7 +49,7 @@ fn on(
 ) -> Result<ParameterServer, ServerError> {
     let init = Initializer::new(3, Spread::Normal(1.0));
     let server = ParameterServer::on_devices(devices, SHAPE, storage, &init)?;
-    server.configure(SYNC, 1, &workers(1));
+    server.configure(SYNC, Generation(1), &workers(1));
     server.set_rate(RATE);
     Ok(server)
 }
@@ -170,8 +171,8 @@ async fn several_devices_learn_what_one_learns() {
                 server.stage(share, parts).unwrap();
                 let parts = in_place.gradients_by_shard(&here).unwrap();
                 one.stage(share, parts).unwrap();
-                server.commit(1, step).unwrap();
-                one.commit(1, step).unwrap();
+                server.commit(Generation(1), Step(step)).unwrap();
+                one.commit(Generation(1), Step(step)).unwrap();
                 assert_near(&everything(&server), &everything(&one));
                 rankings(&mut copies, &mut in_place);
             }
@@ -194,8 +195,8 @@ async fn pushes_find_their_device() {
                 let there = server.upload(shard, &gradients, None).unwrap();
                 let pushed = server.push(Push {
                     worker: WorkerId(0),
-                    generation: 1,
-                    step,
+                    generation: Generation(1),
+                    step: Step(step),
                     shard,
                     samples: 1.0,
                     rows: &rows,
@@ -204,7 +205,7 @@ async fn pushes_find_their_device() {
                         false => (&gradients).into(),
                     },
                 });
-                assert_eq!(pushed.await.unwrap().step, step);
+                assert_eq!(pushed.await.unwrap().step, Step(step));
             }
         }
         let moved: Vec<f32> = before.iter().map(|x| x - 2.0 * RATE as f32).collect();

@@ -1,6 +1,7 @@
 //! What is refused, and that nothing has changed then. Faults of an earlier parameter server are
 //! named where a test stands for one.
 
+use shardloom::ids::{Generation, Step};
 use shardloom::server::{Push, ServerError, ShardId, StalenessPolicy, UpdateMode, WorkerId};
 
 use crate::{RATE, SYNC, TIMEOUT, push, server, values};
@@ -26,7 +27,7 @@ async fn a_bad_push_changes_nothing_and_says_what_is_wrong() {
         .await;
         assert_eq!(error, "worker 7 is not among the 1 workers of generation 1");
         let error = refused(Push {
-            generation: 0,
+            generation: Generation(0),
             ..good
         })
         .await;
@@ -104,8 +105,8 @@ async fn a_late_push_is_refused() {
         matches!(
             late,
             ServerError::Late {
-                step: 0,
-                expected: 1,
+                step: Step(0),
+                expected: Step(1),
                 ..
             }
         ),
@@ -116,8 +117,8 @@ async fn a_late_push_is_refused() {
         matches!(
             early,
             ServerError::Early {
-                step: 2,
-                expected: 1,
+                step: Step(2),
+                expected: Step(1),
                 ..
             }
         ),
@@ -226,17 +227,23 @@ async fn waiters_learn_of_a_new_generation_at_once() {
     };
     tokio::task::yield_now().await;
     let start = tokio::time::Instant::now();
-    server.configure(SYNC, 2, &[WorkerId(0)]);
+    server.configure(SYNC, Generation(2), &[WorkerId(0)]);
     let error = waiting.await.unwrap().unwrap_err();
     assert!(
-        matches!(error, ServerError::Reconfigured { generation: 2, .. }),
+        matches!(
+            error,
+            ServerError::Reconfigured {
+                generation: Generation(2),
+                ..
+            }
+        ),
         "{error}"
     );
     assert_eq!(start.elapsed().as_millis(), 0);
     // C-ELASTIC-001: membership changes no weight.
     assert!(values(&server) == before);
     let push = Push {
-        generation: 2,
+        generation: Generation(2),
         ..push(0, 0, &[1.0; 8])
     };
     assert_eq!(server.push(push).await.unwrap().workers, 1);

@@ -15,6 +15,7 @@ mod votes;
 use std::time::Duration;
 
 use shardloom::device::testing;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
@@ -57,7 +58,7 @@ fn server_on(
         ..Storage::default()
     };
     let server = ParameterServer::new(backend, SHAPE, storage, &init).unwrap();
-    server.configure(mode, 1, &workers(n));
+    server.configure(mode, Generation(1), &workers(n));
     server.set_rate(RATE);
     server
 }
@@ -74,8 +75,8 @@ fn values(server: &ParameterServer) -> Vec<f32> {
 fn push(worker: u32, step: u64, gradients: &[f32]) -> Push<'_> {
     Push {
         worker: WorkerId(worker),
-        generation: 1,
-        step,
+        generation: Generation(1),
+        step: Step(step),
         shard: ShardId::entities(1),
         samples: 1.0,
         rows: &[5, 7],

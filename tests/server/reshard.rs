@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shardloom::executor::Executor;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::TableName;
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -78,7 +79,7 @@ fn votes_go_on_where_they_were() {
         let mut plan = server.translate(plan(Objective::OneVsAll));
         for step in 0..3 {
             stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
-            server.commit(1, step).unwrap();
+            server.commit(Generation(1), Step(step)).unwrap();
         }
         let pushes = |server: &ParameterServer| -> u64 {
             server.stats()[..].iter().map(|shard| shard.pushes).sum()
@@ -90,7 +91,7 @@ fn votes_go_on_where_they_were() {
         let busy = server.reshard(5).unwrap_err();
         assert!(matches!(
             busy,
-            ServerError::Busy { shard, step: 3 } if shard == ShardId::entities(0)
+            ServerError::Busy { shard, step: Step(3) } if shard == ShardId::entities(0)
         ));
         server.discard();
 
@@ -112,7 +113,7 @@ fn votes_go_on_where_they_were() {
         plan = server.renew(&plan);
         assert_eq!(server.shard_steps(), [3; 7]);
         stage(&server, &mut executor, share(0, 3, 1.0), &plan).unwrap();
-        server.commit(1, 3).unwrap();
+        server.commit(Generation(1), Step(3)).unwrap();
         server.reshard(2).unwrap();
         assert_eq!(server.shard_steps(), [4; 3]);
         assert_eq!(pushes(&server), 22, "what is gone still counts");
@@ -172,8 +173,8 @@ async fn who_was_stale_stays_stale() {
     }
     let push = |worker: u32, row: u32| Push {
         worker: WorkerId(worker),
-        generation: 1,
-        step: 0,
+        generation: Generation(1),
+        step: Step(0),
         shard: ShardId::entities(server.assignment().shard_of(row)),
         samples: 1.0,
         rows: if row == 0 { &[0] } else { &[19] },
@@ -226,7 +227,7 @@ fn no_push_is_lost_while_shards_move() {
             policy: StalenessPolicy::Wait,
             timeout: TIMEOUT,
         };
-        server.configure(mode, 1, &workers(4));
+        server.configure(mode, Generation(1), &workers(4));
         server.set_rate(1.0);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)
@@ -246,8 +247,8 @@ fn no_push_is_lost_while_shards_move() {
                         };
                         let push = Push {
                             worker: WorkerId(worker),
-                            generation: 1,
-                            step: u64::from(n),
+                            generation: Generation(1),
+                            step: Step(u64::from(n)),
                             shard,
                             samples: 1.0,
                             rows: &[if row < 20 { row } else { row - 20 }],
@@ -331,7 +332,7 @@ fn voted_steps_come_through_while_shards_move() {
                     plan = server.renew(&plan);
                     again += 1;
                 }
-                server.commit(1, step).unwrap();
+                server.commit(Generation(1), Step(step)).unwrap();
             }
             again
         };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use shardloom::ids::Generation;
 use shardloom::server::{ParameterServer, Push, Pushed, ServerError, WorkerId};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -65,7 +66,7 @@ fn heard(outcome: Result<Pushed, ServerError>) -> Heard {
     match outcome {
         Ok(pushed) if pushed.repeated && pushed.workers == 0 => Heard::Old,
         Ok(pushed) => Heard::Applied {
-            step: pushed.step,
+            step: pushed.step.0,
             workers: pushed.workers,
             missing: pushed.missing.iter().map(|worker| worker.0).collect(),
             repeated: pushed.repeated,
@@ -254,7 +255,7 @@ async fn run(events: &[Event]) {
                     call,
                     tokio::spawn(async move {
                         let push = Push {
-                            generation: request.1,
+                            generation: Generation(request.1),
                             samples: f32::from(samples),
                             ..push(worker, request.0, &gradients)
                         };
@@ -281,7 +282,7 @@ async fn run(events: &[Event]) {
                 let workers: Vec<u32> = (0..4).filter(|worker| bits >> worker & 1 == 1).collect();
                 model.configure(workers.clone());
                 let workers: Vec<WorkerId> = workers.into_iter().map(WorkerId).collect();
-                server.configure(SYNC, model.generation, &workers);
+                server.configure(SYNC, Generation(model.generation), &workers);
             }
             Event::Pass(milliseconds) => {
                 tokio::time::advance(Duration::from_millis(*milliseconds)).await;

@@ -35,7 +35,7 @@ fn no_wake_up_is_lost() {
                         ..push(worker, step, &[0.001; 4])
                     };
                     let pushed = server.push(push).await.unwrap();
-                    assert_eq!((pushed.step, pushed.workers), (step, workers as usize));
+                    assert_eq!((pushed.step.0, pushed.workers), (step, workers as usize));
                 }
             })
         })

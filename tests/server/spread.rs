@@ -1,6 +1,7 @@
 //! Every way of spreading rows over shards gives the same results.
 
 use shardloom::executor::Executor;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, Column, KernelError, RankBatch, RankQuery, TableName};
 use shardloom::optim::{OptimizerKind, OptimizerStep};
 use shardloom::sampler::Objective;
@@ -30,7 +31,7 @@ pub fn spread(
     let init = Initializer::new(3, Spread::Normal(1.0));
     let backend = backend.another().unwrap();
     let server = ParameterServer::new(backend, SHAPE, storage, &init).unwrap();
-    server.configure(SYNC, 1, &workers(1));
+    server.configure(SYNC, Generation(1), &workers(1));
     server.set_rate(RATE);
     server
 }
@@ -196,7 +197,7 @@ fn training_is_the_same() {
                 let loss = executor.take_loss().unwrap() as f32;
                 for step in 3..5 {
                     stage(&server, &mut executor, share(0, step, 1.0), &plan).unwrap();
-                    server.commit(1, step).unwrap();
+                    server.commit(Generation(1), Step(step)).unwrap();
                 }
                 [everything(&server), vec![loss]].concat()
             };
@@ -222,8 +223,8 @@ async fn pushed_rows_find_their_shards() {
                     .collect();
                 let push = Push {
                     worker: WorkerId(0),
-                    generation: 1,
-                    step: 0,
+                    generation: Generation(1),
+                    step: Step(0),
                     shard: ShardId::entities(shard),
                     samples: 1.0,
                     rows: &rows,
@@ -247,8 +248,8 @@ async fn pushed_rows_find_their_shards() {
             assert!(everything(&alone) == everything(&range));
             let mut push = Push {
                 worker: WorkerId(0),
-                generation: 1,
-                step: 0,
+                generation: Generation(1),
+                step: Step(0),
                 shard: ShardId::entities(0),
                 samples: 1.0,
                 rows: &rows,
@@ -259,7 +260,7 @@ async fn pushed_rows_find_their_shards() {
 
             let home = server.assignment().shard_of(13);
             push = Push {
-                step: 1,
+                step: Step(1),
                 shard: ShardId::entities((home + 1) % 4),
                 rows: &[13],
                 gradients: (&[0.0; 4]).into(),

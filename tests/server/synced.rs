@@ -35,7 +35,7 @@ async fn workers_are_averaged_by_their_samples_in_a_fixed_order() {
         });
         for push in pushes {
             let pushed = push.await.unwrap().unwrap();
-            assert_eq!((pushed.step, pushed.workers), (0, 3));
+            assert_eq!((pushed.step.0, pushed.workers), (0, 3));
             assert!(pushed.missing.is_empty() && !pushed.repeated);
         }
         let mut wanted = before.clone();

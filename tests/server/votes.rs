@@ -2,6 +2,7 @@
 
 use shardloom::dataset::Triple;
 use shardloom::executor::Executor;
+use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, Products, StepSpec, TableName};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
@@ -48,8 +49,8 @@ pub fn plan(objective: Objective) -> Plan {
 pub fn share(worker: u32, step: u64, samples: f32) -> Contribution {
     Contribution {
         worker: WorkerId(worker),
-        generation: 1,
-        step,
+        generation: Generation(1),
+        step: Step(step),
         samples,
         squares: 4.0,
     }
@@ -84,14 +85,14 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             let mut executor = Executor::new(&server).unwrap();
             stage(&server, &mut executor, share(1, 0, 3.0), &plan).unwrap();
             assert!(values(&server) == start, "staged is not applied");
-            let error = server.commit(1, 0).unwrap_err();
+            let error = server.commit(Generation(1), Step(0)).unwrap_err();
             assert!(
                 matches!(&error, ServerError::Incomplete { missing, .. } if missing == &[WorkerId(0)])
             );
             stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
             // A repeated one is not counted again.
             stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
-            server.commit(1, 0).unwrap();
+            server.commit(Generation(1), Step(0)).unwrap();
             for (found, wanted) in values(&server).iter().zip(&values(&alone)) {
                 assert!(
                     (found - wanted).abs() <= 1e-5 * wanted.abs().max(1.0),
@@ -100,7 +101,7 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             }
             assert_eq!(server.shard_steps(), [1; 5]);
             assert!(matches!(
-                server.commit(1, 0),
+                server.commit(Generation(1), Step(0)),
                 Err(ServerError::Incomplete { .. })
             ));
             let late = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
@@ -122,23 +123,23 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         server.discard();
         assert!(values(&server) == start);
         assert!(matches!(
-            server.commit(1, 0),
+            server.commit(Generation(1), Step(0)),
             Err(ServerError::Incomplete { .. })
         ));
         // The other worker is gone.
-        server.configure(SYNC, 2, &workers(1));
+        server.configure(SYNC, Generation(2), &workers(1));
         let old = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
         assert!(matches!(old, Err(ServerError::Generation { .. })));
         let share = Contribution {
-            generation: 2,
+            generation: Generation(2),
             ..share(0, 0, 1.0)
         };
         stage(&server, &mut executor, share, &plan).unwrap();
         assert!(matches!(
-            server.commit(1, 0),
+            server.commit(Generation(1), Step(0)),
             Err(ServerError::Generation { .. })
         ));
-        server.commit(2, 0).unwrap();
+        server.commit(Generation(2), Step(0)).unwrap();
         assert!(values(&server) != start);
         assert_eq!(server.stats()[0].discarded, 1);
         assert!(server.spec(TableName::Entities).layout.shards() == 4);
@@ -171,7 +172,7 @@ fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
         change(&mut gradients);
         let error = server.stage(share(0, 0, 1.0), gradients).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
-        let nothing = server.commit(1, 0).unwrap_err();
+        let nothing = server.commit(Generation(1), Step(0)).unwrap_err();
         assert!(
             matches!(nothing, ServerError::Incomplete { .. }),
             "{nothing}"
@@ -182,6 +183,6 @@ fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
     assert!(matches!(error, ServerError::Samples { .. }), "{error}");
     assert!(values(&server) == start);
     stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
-    server.commit(1, 0).unwrap();
+    server.commit(Generation(1), Step(0)).unwrap();
     assert!(values(&server) != start);
 }

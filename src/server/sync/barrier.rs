@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::server::WorkerId;
+use crate::ids::{Step, WorkerId};
 
 /// What was pushed, and who waits for the outcome.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ pub(in crate::server) enum Arrived {
 pub(in crate::server) enum Refused {
     Unknown,
     Late {
-        expected: u64,
+        expected: Step,
     },
     Early {
-        expected: u64,
+        expected: Step,
     },
     /// It is being applied at this moment, from an earlier call.
-    ApplyGuard,
+    Applying,
     /// The step is voted on and this push is not, or the other way around.
     Mixed,
 }
@@ -50,7 +50,7 @@ pub(in crate::server) enum Refused {
 /// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
 #[derive(Debug)]
 pub(in crate::server) struct Batch<P, W> {
-    pub step: u64,
+    pub step: Step,
     pub arrivals: Vec<(WorkerId, Arrival<P, W>)>,
     pub missing: Vec<WorkerId>,
 }
@@ -58,21 +58,21 @@ pub(in crate::server) struct Batch<P, W> {
 #[derive(Debug)]
 pub(in crate::server) struct Barrier<P, W> {
     /// The step that is being collected, from 0.
-    step: u64,
+    step: Step,
     /// Who must come, ascending.
     expected: Vec<WorkerId>,
     arrived: BTreeMap<WorkerId, Arrival<P, W>>,
     /// When it is flushed; set by the first arrival.
     deadline: Option<Duration>,
     /// The last step that was applied with a push of this worker.
-    applied: BTreeMap<WorkerId, u64>,
+    applied: BTreeMap<WorkerId, Step>,
     /// The batch that was taken and is still being applied: its step and workers.
-    applying: Option<(u64, Vec<WorkerId>)>,
+    applying: Option<(Step, Vec<WorkerId>)>,
     tickets: Ticket,
 }
 
 impl<P, W> Barrier<P, W> {
-    pub fn new(step: u64) -> Barrier<P, W> {
+    pub fn new(step: Step) -> Barrier<P, W> {
         Barrier {
             step,
             expected: Vec::new(),
@@ -84,7 +84,7 @@ impl<P, W> Barrier<P, W> {
         }
     }
 
-    pub fn step(&self) -> u64 {
+    pub fn step(&self) -> Step {
         self.step
     }
 
@@ -105,7 +105,7 @@ impl<P, W> Barrier<P, W> {
     }
 
     /// Continues from a step; what has arrived is given back.
-    pub fn set_step(&mut self, step: u64) -> Vec<(WorkerId, Arrival<P, W>)> {
+    pub fn set_step(&mut self, step: Step) -> Vec<(WorkerId, Arrival<P, W>)> {
         self.step = step;
         self.applied.clear();
         self.clear()
@@ -113,7 +113,7 @@ impl<P, W> Barrier<P, W> {
 
     /// Whether a push of this worker and step would be taken, without taking it. `voted` says whether
     /// it waits for a vote.
-    pub fn check(&self, worker: WorkerId, step: u64, voted: bool) -> Result<(), Refused> {
+    pub fn check(&self, worker: WorkerId, step: Step, voted: bool) -> Result<(), Refused> {
         if self.expected.binary_search(&worker).is_err() {
             return Err(Refused::Unknown);
         }
@@ -122,7 +122,7 @@ impl<P, W> Barrier<P, W> {
             std::cmp::Ordering::Equal if self.is_mixed(voted) => Err(Refused::Mixed),
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Less if self.applied.get(&worker) == Some(&step) => Ok(()),
-            std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::ApplyGuard),
+            std::cmp::Ordering::Less if self.is_applying(worker, step) => Err(Refused::Applying),
             std::cmp::Ordering::Less => Err(Refused::Late { expected }),
             std::cmp::Ordering::Greater => Err(Refused::Early { expected }),
         }
@@ -135,7 +135,7 @@ impl<P, W> Barrier<P, W> {
         arrived.any(|arrival| arrival.waiters.is_empty() != voted)
     }
 
-    fn is_applying(&self, worker: WorkerId, step: u64) -> bool {
+    fn is_applying(&self, worker: WorkerId, step: Step) -> bool {
         let batch = self.applying.as_ref();
         batch.is_some_and(|(taken, workers)| *taken == step && workers.contains(&worker))
     }
@@ -147,7 +147,7 @@ impl<P, W> Barrier<P, W> {
 
     /// A step was made otherwise, by the only worker.
     pub fn skip(&mut self) {
-        self.step += 1;
+        self.step = self.step.next();
     }
 
     /// Takes a push. `waiter` is told of the outcome; a push that nobody waits for (of a step that
@@ -156,7 +156,7 @@ impl<P, W> Barrier<P, W> {
         &mut self,
         now: Duration,
         timeout: Duration,
-        (worker, step): (WorkerId, u64),
+        (worker, step): (WorkerId, Step),
         payload: P,
         waiter: Option<W>,
     ) -> Result<Arrived, Refused> {
@@ -221,7 +221,7 @@ impl<P, W> Barrier<P, W> {
         let step = self.step;
         let workers = arrivals.iter().map(|(worker, _)| *worker).collect();
         self.applying = Some((step, workers));
-        self.step += 1;
+        self.step = self.step.next();
         Some(Batch {
             step,
             arrivals,
@@ -249,7 +249,7 @@ mod tests {
     const B: WorkerId = WorkerId(2);
 
     fn barrier() -> Barrier<&'static str, u8> {
-        let mut barrier = Barrier::new(0);
+        let mut barrier = Barrier::new(Step(0));
         barrier.expect(&[A, B]);
         barrier
     }
@@ -261,9 +261,13 @@ mod tests {
     #[test]
     fn a_step_is_complete_when_all_have_come_whatever_the_order() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (B, 0), "b", Some(1)).unwrap();
+        barrier
+            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
+            .unwrap();
         assert!(barrier.take(at(0)).is_none());
-        barrier.arrive(at(0), T, (A, 0), "a", Some(2)).unwrap();
+        barrier
+            .arrive(at(0), T, (A, Step(0)), "a", Some(2))
+            .unwrap();
         let batch = barrier.take(at(0)).unwrap();
         let order: Vec<_> = batch
             .arrivals
@@ -271,51 +275,63 @@ mod tests {
             .map(|(w, a)| (*w, a.payload))
             .collect();
         assert_eq!(order, [(A, "a"), (B, "b")]);
-        assert_eq!((batch.step, batch.missing.len(), barrier.step()), (0, 0, 1));
+        assert_eq!((batch.step, batch.missing.len(), barrier.step()), (Step(0), 0, Step(1)));
     }
 
     #[test]
     fn a_timed_out_barrier_is_flushed_once() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
+        barrier
+            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
+            .unwrap();
         assert!(barrier.take(at(0)).is_none());
         let batch = barrier.take(at(1)).unwrap();
         assert_eq!(batch.missing, [B]);
         barrier.applied(true);
         // Every other waiter finds nothing left to flush.
         assert!(barrier.take(at(2)).is_none());
-        assert_eq!(barrier.step(), 1);
+        assert_eq!(barrier.step(), Step(1));
     }
 
     #[test]
     fn a_late_push_does_not_count_for_the_next_step() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
+        barrier
+            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
+            .unwrap();
         barrier.take(at(1)).unwrap();
         barrier.applied(true);
-        let late = barrier.arrive(at(1), T, (B, 0), "b", Some(2));
-        assert_eq!(late, Err(Refused::Late { expected: 1 }));
+        let late = barrier.arrive(at(1), T, (B, Step(0)), "b", Some(2));
+        assert_eq!(late, Err(Refused::Late { expected: Step(1) }));
         assert!(!barrier.complete() && barrier.missing() == [A, B]);
-        let early = barrier.arrive(at(1), T, (B, 5), "b", Some(2));
-        assert_eq!(early, Err(Refused::Early { expected: 1 }));
-        let unknown = barrier.arrive(at(1), T, (WorkerId(9), 1), "x", Some(2));
+        let early = barrier.arrive(at(1), T, (B, Step(5)), "b", Some(2));
+        assert_eq!(early, Err(Refused::Early { expected: Step(1) }));
+        let unknown = barrier.arrive(at(1), T, (WorkerId(9), Step(1)), "x", Some(2));
         assert_eq!(unknown, Err(Refused::Unknown));
     }
 
     #[test]
     fn a_repeated_push_counts_once() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, 0), "a", Some(1)).unwrap();
-        let again = barrier.arrive(at(0), T, (A, 0), "a2", Some(2)).unwrap();
+        barrier
+            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
+            .unwrap();
+        let again = barrier
+            .arrive(at(0), T, (A, Step(0)), "a2", Some(2))
+            .unwrap();
         assert!(matches!(again, Arrived::Again(_)) && !barrier.complete());
-        barrier.arrive(at(0), T, (B, 0), "b", Some(3)).unwrap();
+        barrier
+            .arrive(at(0), T, (B, Step(0)), "b", Some(3))
+            .unwrap();
         let batch = barrier.take(at(0)).unwrap();
         assert_eq!(batch.arrivals[0].1.payload, "a");
         assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
-        let during = barrier.arrive(at(0), T, (A, 0), "a3", Some(4));
-        assert_eq!(during, Err(Refused::ApplyGuard));
+        let during = barrier.arrive(at(0), T, (A, Step(0)), "a3", Some(4));
+        assert_eq!(during, Err(Refused::Applying));
         barrier.applied(true);
-        let after = barrier.arrive(at(0), T, (A, 0), "a3", Some(4)).unwrap();
+        let after = barrier
+            .arrive(at(0), T, (A, Step(0)), "a3", Some(4))
+            .unwrap();
         assert_eq!(after, Arrived::Applied);
     }
 
@@ -323,36 +339,42 @@ mod tests {
     fn a_push_that_could_not_be_applied_is_not_taken_for_applied() {
         let mut barrier = barrier();
         for worker in [A, B] {
-            barrier.arrive(at(0), T, (worker, 0), "x", Some(1)).unwrap();
+            barrier
+                .arrive(at(0), T, (worker, Step(0)), "x", Some(1))
+                .unwrap();
         }
         barrier.take(at(0)).unwrap();
         barrier.applied(false);
-        let again = barrier.arrive(at(0), T, (A, 0), "a", Some(4));
-        assert_eq!(again, Err(Refused::Late { expected: 1 }));
+        let again = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(4));
+        assert_eq!(again, Err(Refused::Late { expected: Step(1) }));
     }
 
     #[test]
     fn a_step_is_voted_on_by_all_or_by_none() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, 0), "a", None).unwrap();
-        let pushed = barrier.arrive(at(0), T, (B, 0), "b", Some(1));
+        barrier.arrive(at(0), T, (A, Step(0)), "a", None).unwrap();
+        let pushed = barrier.arrive(at(0), T, (B, Step(0)), "b", Some(1));
         assert_eq!(pushed, Err(Refused::Mixed));
         assert_eq!(barrier.missing(), [B]);
-        barrier.arrive(at(0), T, (B, 0), "b", None).unwrap();
+        barrier.arrive(at(0), T, (B, Step(0)), "b", None).unwrap();
         assert_eq!(barrier.take(at(0)).unwrap().arrivals.len(), 2);
         barrier.applied(true);
-        barrier.arrive(at(0), T, (A, 1), "a", Some(1)).unwrap();
-        let staged = barrier.arrive(at(0), T, (B, 1), "b", None);
+        barrier
+            .arrive(at(0), T, (A, Step(1)), "a", Some(1))
+            .unwrap();
+        let staged = barrier.arrive(at(0), T, (B, Step(1)), "b", None);
         assert_eq!(staged, Err(Refused::Mixed));
     }
 
     #[test]
     fn a_cancelled_push_does_not_stay_counted() {
         let mut barrier = barrier();
-        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, (A, 0), "a", Some(1)) else {
+        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
+        else {
             panic!("it waits");
         };
-        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, (A, 0), "a", Some(1)) else {
+        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
+        else {
             panic!("it waits along");
         };
         assert_eq!(
@@ -362,7 +384,9 @@ mod tests {
         );
         assert_eq!(barrier.withdraw(A, second), Some("a"));
         assert_eq!(barrier.deadline(), None);
-        barrier.arrive(at(0), T, (B, 0), "b", Some(1)).unwrap();
+        barrier
+            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
+            .unwrap();
         assert_eq!(barrier.missing(), [A]);
     }
 
@@ -371,17 +395,17 @@ mod tests {
         let mut barrier = barrier();
         for (worker, step) in [(A, 0), (B, 0)] {
             barrier
-                .arrive(at(0), T, (worker, step), "x", Some(1))
+                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
                 .unwrap();
         }
         barrier.take(at(0)).unwrap();
         for (worker, step) in [(A, 1), (B, 1)] {
             barrier
-                .arrive(at(0), T, (worker, step), "x", Some(1))
+                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
                 .unwrap();
         }
         assert!(barrier.take(at(9)).is_none(), "the first is being applied");
         barrier.applied(true);
-        assert_eq!(barrier.take(at(9)).unwrap().step, 1);
+        assert_eq!(barrier.take(at(9)).unwrap().step, Step(1));
     }
 }

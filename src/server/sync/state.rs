@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::ids::{Generation, ShardId, Step, WorkerId};
 use crate::kernel::GradientRows;
 use crate::server::stats::ShardStats;
 use crate::server::sync::barrier::{Barrier, Refused};
 use crate::server::sync::staleness::Staleness;
 use crate::server::table::tables::Tables;
-use crate::server::{Pushed, ServerError, ShardAssignment, ShardId, UpdateMode, WorkerId};
+use crate::server::{Pushed, ServerError, ShardAssignment, UpdateMode};
 
 /// What a waiting push gets to hear.
 pub(in crate::server) type Outcome = Result<Pushed, ServerError>;
@@ -40,12 +41,12 @@ pub(in crate::server) struct ShardState {
 }
 
 impl ShardState {
-    pub fn new(id: ShardId, rows: usize, step: u64) -> ShardState {
+    pub fn new(id: ShardId, rows: usize, steps: u64) -> ShardState {
         let mut staleness = Staleness::default();
-        staleness.set_steps(step);
+        staleness.set_steps(steps);
         ShardState {
             id,
-            barrier: Barrier::new(step),
+            barrier: Barrier::new(Step(steps)),
             staleness,
             stats: ShardStats::new(id.table, id.shard, rows),
         }
@@ -53,7 +54,7 @@ impl ShardState {
 
     /// Steps that the shard has made.
     pub fn step(&self) -> u64 {
-        self.barrier.step().max(self.staleness.steps())
+        self.barrier.step().0.max(self.staleness.steps())
     }
 
     /// Whether pushes are being applied.
@@ -65,7 +66,7 @@ impl ShardState {
     pub fn busy(&self) -> ServerError {
         ServerError::Busy {
             shard: self.id,
-            step: self.step(),
+            step: Step(self.step()),
         }
     }
 
@@ -73,15 +74,15 @@ impl ShardState {
     pub fn refusal(
         &self,
         why: Refused,
-        state: (u64, usize),
-        (worker, step): (WorkerId, u64),
+        group: Group,
+        (worker, step): (WorkerId, Step),
     ) -> ServerError {
         let shard = self.id;
         match why {
             Refused::Unknown => ServerError::UnknownWorker {
                 worker,
-                generation: state.0,
-                workers: state.1,
+                generation: group.generation,
+                workers: group.workers,
             },
             Refused::Late { expected } => ServerError::Late {
                 worker,
@@ -89,7 +90,7 @@ impl ShardState {
                 step,
                 expected,
             },
-            Refused::ApplyGuard => ServerError::Busy { shard, step },
+            Refused::Applying => ServerError::Busy { shard, step },
             Refused::Mixed => ServerError::Mixed {
                 worker,
                 shard,
@@ -105,11 +106,19 @@ impl ShardState {
     }
 }
 
+/// Which workers may push, for the sentence of a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Group {
+    pub generation: Generation,
+    /// Number of workers.
+    pub workers: usize,
+}
+
 /// The state of all shards, and who may push to them.
 #[derive(Debug)]
 pub(in crate::server) struct ServerState {
     pub mode: UpdateMode,
-    pub generation: u64,
+    pub generation: Generation,
     /// Ascending.
     pub workers: Arc<[WorkerId]>,
     /// Entity shards, then relation shards.
@@ -123,10 +132,18 @@ pub(in crate::server) struct ServerState {
     /// Who waits for others, in a pull or push.
     pub waiting: BTreeMap<WorkerId, usize>,
     /// The last step that each worker was let push (async).
-    pub pushed: BTreeMap<WorkerId, u64>,
+    pub pushed: BTreeMap<WorkerId, Step>,
 }
 
 impl ServerState {
+    /// The workers of now.
+    pub fn group(&self) -> Group {
+        Group {
+            generation: self.generation,
+            workers: self.workers.len(),
+        }
+    }
+
     /// The state of a shard that tables number like this.
     ///
     /// # Errors
@@ -149,9 +166,9 @@ impl ServerState {
         &mut self,
         tables: &Tables,
         index: usize,
-        who: (WorkerId, u64),
+        who: (WorkerId, Step),
     ) -> Result<(), ServerError> {
-        let group = (self.generation, self.workers.len());
+        let group = self.group();
         let shard = self.shard(tables, index)?;
         let checked = shard.barrier.check(who.0, who.1, false);
         checked.map_err(|why| shard.refusal(why, group, who))
@@ -165,7 +182,7 @@ impl ServerState {
     }
 
     /// Checks that a worker is one of the current generation's.
-    pub fn member(&self, worker: WorkerId, generation: u64) -> Result<(), ServerError> {
+    pub fn member(&self, worker: WorkerId, generation: Generation) -> Result<(), ServerError> {
         if generation != self.generation {
             return Err(ServerError::Generation {
                 worker,

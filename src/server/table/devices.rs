@@ -111,7 +111,7 @@ pub fn measure_speed(
     let (start, mut pushes, mut row) = (Instant::now(), 0, Vec::new());
     while start.elapsed() < TIMED {
         push(2 + pushes)?;
-        // WaitGuard for the device.
+        // Wait for the device.
         backend.read_rows(&table, &[0], &mut row)?;
         pushes += 1;
     }

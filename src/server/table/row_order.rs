@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::kernel::{RankBatch, RankQuery, TableName};
-use crate::sampler::Plan;
+use crate::sampler::{Plan, PlanId};
 use crate::server::table::tables::Tables;
 use crate::server::{ParameterServer, ServerError, ShardAssignment};
 
@@ -38,6 +38,14 @@ impl StoragePlan {
         StoragePlan {
             plan: Arc::new(self.plan.slice(queries)),
             assignment: Arc::clone(&self.assignment),
+        }
+    }
+
+    /// The step that the plan is for.
+    pub fn id(&self) -> PlanId {
+        PlanId {
+            epoch: self.plan.epoch,
+            step: self.plan.step,
         }
     }
 

@@ -4,10 +4,19 @@ use super::Workers;
 use super::rounds::Round;
 use super::worker::Message;
 use crate::elastic::{ElasticError, Failure, Member, State, StopReason, Vote};
+use crate::sampler::PlanError;
 use crate::server::WorkerId;
 
 impl Workers {
-    pub(super) fn on_message(&mut self, message: Message, round: &mut Round) {
+    /// Handles a message of a worker.
+    ///
+    /// # Errors
+    /// [`PlanError`] if there is no plan for the worker's next step.
+    pub(super) fn on_message(
+        &mut self,
+        message: Message,
+        round: &mut Round,
+    ) -> Result<(), PlanError> {
         let now = self.now();
         let heard = match message {
             Message::Synced(worker) => self.coordinator.synced(now, worker),
@@ -34,7 +43,7 @@ impl Workers {
                         if vote.is_none() {
                             round.forget(worker);
                         }
-                        match round.next(worker) {
+                        match round.next(worker)? {
                             Some(part) => {
                                 self.send_task(worker, (generation, step), vec![part]);
                                 Ok(())
@@ -52,6 +61,7 @@ impl Workers {
             // Late words of workers that are gone.
             tracing::debug!(%error, "not counted");
         }
+        Ok(())
     }
 
     /// A worker's gradients are not finite: its fault, unless another worker has found the same of

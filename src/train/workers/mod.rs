@@ -7,6 +7,7 @@
 //! each made by one worker, whose pushes are applied at once.
 
 mod messages;
+mod plans;
 mod rounds;
 mod tasks;
 mod worker;
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use self::plans::PlanCache;
 use self::rounds::Round;
 use self::worker::{Message, WorkerContext, WorkerHandle};
-use super::ahead::Plans;
+use super::plan_loader::PlanLoader;
 use super::{Observer, TrainError};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
@@ -29,7 +31,10 @@ use crate::elastic::{
     Speeds, Status, StopReason,
 };
 use crate::kernel::StepSpec;
-use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
+use crate::sampler::PlanSource;
+use crate::server::{
+    Generation, ParameterServer, ShardClient, Step, StoragePlan, UpdateMode, WorkerId,
+};
 
 /// How often a wait looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -44,6 +49,7 @@ pub(super) struct Workers {
     server: ParameterServer,
     /// The way of gradients, commits and aborts to the shards.
     client: Arc<dyn ShardClient>,
+    plans: PlanCache,
     spec: StepSpec,
     mode: UpdateMode,
     coordinator: Coordinator,
@@ -72,6 +78,21 @@ pub(super) struct Workers {
     reported: Option<Status>,
 }
 
+/// What workers start with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// Holds the shards.
+    pub server: ParameterServer,
+    /// Makes the plans.
+    pub source: Arc<dyn PlanSource>,
+    /// What a step computes.
+    pub spec: StepSpec,
+    /// Joins, leaves and failures to come.
+    pub script: Script,
+    /// Steps made before.
+    pub updates: u64,
+}
+
 /// How a step or round ended.
 #[derive(Clone, Debug)]
 pub(super) enum Stepped {
@@ -84,14 +105,15 @@ pub(super) enum Stepped {
 }
 
 impl Workers {
-    /// Starts the configured number of workers. `updates` are the steps made before.
-    pub fn new(
-        config: &Config,
-        server: ParameterServer,
-        spec: StepSpec,
-        mut script: Script,
-        updates: u64,
-    ) -> Result<Workers, TrainError> {
+    /// Starts the configured number of workers.
+    pub fn new(config: &Config, start: Start) -> Result<Workers, TrainError> {
+        let Start {
+            server,
+            source,
+            spec,
+            mut script,
+            updates,
+        } = start;
         let mode = config.update_mode();
         let first = match mode {
             UpdateMode::Sync { .. } => updates + 1,
@@ -136,9 +158,10 @@ impl Workers {
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
         server.set_steps(updates);
-        let base = server.generation();
+        let base = server.generation().0;
         let mut workers = Workers {
             client: Arc::new(server.clone()),
+            plans: PlanCache::new(source),
             server,
             spec,
             mode,
@@ -172,13 +195,16 @@ impl Workers {
     pub fn run(
         &mut self,
         updates: u64,
-        plans: &Plans,
+        loader: &PlanLoader,
         rate: f64,
         observer: &mut dyn Observer,
     ) -> Result<Stepped, TrainError> {
+        let cache = self.plans.clone();
         let mut round = match self.mode {
-            UpdateMode::Sync { .. } => Round::shared(plans),
-            UpdateMode::Async { .. } => Round::dealt(plans, ROUND * self.handles.len().max(1)),
+            UpdateMode::Sync { .. } => Round::shared(loader, &cache)?,
+            UpdateMode::Async { .. } => {
+                Round::dealt(loader, &cache, ROUND * self.handles.len().max(1))?
+            }
         };
         if round.is_empty() {
             return Ok(Stepped::Nothing);
@@ -187,7 +213,7 @@ impl Workers {
         self.server.set_rate(rate);
         // What has been said already comes before the step.
         while let Ok(message) = self.inbox.try_recv() {
-            self.on_message(message, &mut round);
+            self.on_message(message, &mut round)?;
         }
         let most = match self.mode {
             UpdateMode::Sync { .. } => 1,
@@ -223,7 +249,7 @@ impl Workers {
             let deadline = self.coordinator.next_deadline();
             let wait = deadline.map_or(GLANCE, |at| at.saturating_sub(self.now()).min(GLANCE));
             match self.inbox.recv_timeout(wait) {
-                Ok(message) => self.on_message(message, &mut round),
+                Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.now();
                     self.coordinator.tick(now);
@@ -292,7 +318,7 @@ impl Workers {
                     UpdateMode::Async { .. } => workers.clone(),
                 };
                 self.server
-                    .configure(self.mode, self.base + generation, &lanes);
+                    .configure(self.mode, Generation(self.base + generation), &lanes);
                 self.places = self.devices.assign(&workers, &self.places);
             }
             Action::Start {
@@ -300,10 +326,11 @@ impl Workers {
                 step,
                 workers,
                 ..
-            } => self.start(generation, step, &workers, round),
+            } => self.start(generation, step, &workers, round)?,
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
-                    let commit = self.client.commit(self.base + generation, self.first);
+                    let commit =
+                        (self.client).commit(Generation(self.base + generation), Step(self.first));
                     self.runtime.block_on(commit)?;
                 }
                 return Ok(true);
@@ -381,6 +408,7 @@ impl Workers {
         let context = WorkerContext {
             server: self.server.clone(),
             client: Arc::clone(&self.client),
+            plans: self.plans.clone(),
             spec: self.spec,
             place,
             to: self.sender.clone(),

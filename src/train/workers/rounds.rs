@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::plans::{Part, PlanCache};
+use crate::sampler::PlanError;
 use crate::server::{StoragePlan, WorkerId};
-use crate::train::ahead::Plans;
+use crate::train::plan_loader::PlanLoader;
 
 /// One plan whose slices workers share (sync), or several plans for one worker each (async).
 #[derive(Debug)]
 pub(super) struct Round<'a> {
-    source: &'a Plans,
+    loader: &'a PlanLoader,
+    /// Where workers find the plans.
+    cache: &'a PlanCache,
     plans: Vec<StoragePlan>,
     /// How many plans there may be.
     most: usize,
@@ -24,18 +28,29 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Of one plan that workers share.
-    pub fn shared(source: &'a Plans) -> Round<'a> {
-        Round::new(source, 1, true)
+    pub fn shared(loader: &'a PlanLoader, cache: &'a PlanCache) -> Result<Round<'a>, PlanError> {
+        Round::new(loader, cache, 1, true)
     }
 
-    /// Of so many plans, each for one worker.
-    pub fn dealt(source: &'a Plans, most: usize) -> Round<'a> {
-        Round::new(source, most, false)
+    /// Of at most `most` plans, each for one worker.
+    pub fn dealt(
+        loader: &'a PlanLoader,
+        cache: &'a PlanCache,
+        most: usize,
+    ) -> Result<Round<'a>, PlanError> {
+        Round::new(loader, cache, most, false)
     }
 
-    fn new(source: &'a Plans, most: usize, sync: bool) -> Round<'a> {
+    fn new(
+        loader: &'a PlanLoader,
+        cache: &'a PlanCache,
+        most: usize,
+        sync: bool,
+    ) -> Result<Round<'a>, PlanError> {
+        cache.clear();
         let mut round = Round {
-            source,
+            loader,
+            cache,
             plans: Vec::new(),
             most,
             sync,
@@ -45,18 +60,20 @@ impl<'a> Round<'a> {
             losses: BTreeMap::new(),
             accused: BTreeSet::new(),
         };
-        round.fetch();
-        round
+        round.fetch()?;
+        Ok(round)
     }
 
     /// Takes in the next plan, as soon as it is made.
-    fn fetch(&mut self) {
+    fn fetch(&mut self) -> Result<(), PlanError> {
         if self.plans.len() < self.most
-            && let Some(plan) = self.source.next()
+            && let Some(plan) = self.loader.next()?
         {
             self.left.push_back(self.plans.len() as u32);
+            self.cache.insert(&plan);
             self.plans.push(plan);
         }
+        Ok(())
     }
 
     /// Whether there is nothing to do: the epoch is over.
@@ -65,8 +82,8 @@ impl<'a> Round<'a> {
     }
 
     /// The plan that workers share.
-    pub fn plan(&self) -> StoragePlan {
-        self.plans[0].clone()
+    pub fn plan(&self) -> &StoragePlan {
+        &self.plans[0]
     }
 
     /// Begins, or begins again with others: what was under way is left, unless the server says
@@ -87,16 +104,26 @@ impl<'a> Round<'a> {
     }
 
     /// The next plan for a worker alone.
-    pub fn next(&mut self, worker: WorkerId) -> Option<(u32, StoragePlan)> {
+    ///
+    /// # Errors
+    /// [`PlanError`] of the source.
+    pub fn next(&mut self, worker: WorkerId) -> Result<Option<Part>, PlanError> {
         if self.sync {
-            return None;
+            return Ok(None);
         }
         if self.left.is_empty() {
-            self.fetch();
+            self.fetch()?;
         }
-        let number = self.left.pop_front()?;
+        let Some(number) = self.left.pop_front() else {
+            return Ok(None);
+        };
         self.under_way.insert(worker, number);
-        Some((number, self.plans[number as usize].clone()))
+        let plan = &self.plans[number as usize];
+        Ok(Some(Part {
+            name: number,
+            plan: plan.id(),
+            queries: 0..plan.queries.len(),
+        }))
     }
 
     /// A worker has staged its lanes or pushed its plan; the loss of each, times its queries.

@@ -1,10 +1,12 @@
-//! What the supervisor handles out: slices of a step's plan, or plans of a round.
+//! Tasks that the supervisor hands out: slices of a step's plan, or plans of a round.
 
 use super::Workers;
+use super::plans::Part;
 use super::rounds::Round;
 use super::worker::Task;
 use crate::elastic::{Vote, slices};
-use crate::server::{StoragePlan, UpdateMode, WorkerId};
+use crate::sampler::PlanError;
+use crate::server::{Apply, Generation, Step, UpdateMode, WorkerId};
 
 impl Workers {
     pub(super) fn start(
@@ -13,19 +15,19 @@ impl Workers {
         step: u64,
         workers: &[WorkerId],
         round: &mut Round,
-    ) {
+    ) -> Result<(), PlanError> {
         round.start(|worker, number| {
-            self.server.last_push(worker) == Some(self.first + u64::from(number))
+            self.server.last_push(worker) == Some(Step(self.first + u64::from(number)))
         });
         if self.asynchronous() {
             for &worker in workers {
-                match round.next(worker) {
+                match round.next(worker)? {
                     Some(part) => self.send_task(worker, (generation, step), vec![part]),
                     // More workers than steps are left: nothing to do is soon done.
                     None => self.idle(worker, generation, step),
                 }
             }
-            return;
+            return Ok(());
         }
         let plan = round.plan();
         let (queries, unit) = (plan.queries.len(), plan.unit());
@@ -47,9 +49,14 @@ impl Workers {
             }
         };
         for (&worker, share) in workers.iter().zip(shares) {
-            let parts = share.map(|lane| (lane as u32, plan.slice(ranges[lane].clone())));
+            let parts = share.map(|lane| Part {
+                name: lane as u32,
+                plan: plan.id(),
+                queries: ranges[lane].clone(),
+            });
             self.send_task(worker, (generation, step), parts.collect());
         }
+        Ok(())
     }
 
     /// Parts of a sync step of so many workers.
@@ -64,7 +71,7 @@ impl Workers {
         &mut self,
         worker: WorkerId,
         (generation, step): (u64, u64),
-        parts: Vec<(u32, StoragePlan)>,
+        parts: Vec<Part>,
     ) {
         let fault = self.faults.remove(&worker);
         let place = self.places.get(&worker).copied();
@@ -72,12 +79,15 @@ impl Workers {
             self.since.insert(worker, self.started.elapsed());
             handle.send(Task {
                 generation,
-                server_generation: self.base + generation,
+                server_generation: Generation(self.base + generation),
                 step,
                 first: self.first,
                 parts,
                 place,
-                push: matches!(self.mode, UpdateMode::Async { .. }),
+                apply: match self.mode {
+                    UpdateMode::Sync { .. } => Apply::OnCommit,
+                    UpdateMode::Async { .. } => Apply::Now,
+                },
                 fault,
             });
         }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
+use super::plans::{Part, PlanCache};
 use crate::device::DeviceChoice;
 use crate::elastic::{Failure, Place, ScriptAction, Vote};
 use crate::executor::Executor;
 use crate::kernel::StepSpec;
 use crate::server::{
-    Apply, Contribution, ParameterServer, PushRequest, ServerError, ShardClient, StoragePlan,
-    WorkerId,
+    Apply, Caller, Contribution, Generation, ParameterServer, PushRequest, ServerError,
+    ShardClient, Step, StoragePlan, WorkerId,
 };
 
 /// Work for one worker.
@@ -23,17 +24,17 @@ use crate::server::{
 pub(super) struct Task {
     /// The coordinator's generation, and what the server calls it.
     pub generation: u64,
-    pub server_generation: u64,
+    pub server_generation: Generation,
     /// The coordinator's step, from 1.
     pub step: u64,
     /// The training step (from 0 over the whole run) that the parts belong to or count from.
     pub first: u64,
-    /// Plans, and what each is called: its lane (sync), or its number in the round (async).
-    pub parts: Vec<(u32, StoragePlan)>,
+    /// The parts of steps to make.
+    pub parts: Vec<Part>,
     /// Where to compute.
     pub place: Place,
-    /// Whether to push at once instead of staging for a vote.
-    pub push: bool,
+    /// When the shards apply what the worker pushes.
+    pub apply: Apply,
     /// A fault that a script wants here.
     pub fault: Option<ScriptAction>,
 }
@@ -116,6 +117,8 @@ pub(super) struct WorkerContext {
     pub server: ParameterServer,
     /// Where gradients go.
     pub client: Arc<dyn ShardClient>,
+    /// Where plans come from.
+    pub plans: PlanCache,
     pub spec: StepSpec,
     pub place: Place,
     pub to: Sender<Message>,
@@ -139,9 +142,9 @@ impl WorkerContext {
                     std::panic::resume_unwind(Box::new("as the script wants it"))
                 }
                 Some(ScriptAction::Stall(_)) => {
-                    if task.push {
-                        let pulled = self.server.begin_step(worker, task.server_generation);
-                        let _ = self.runtime.block_on(pulled);
+                    if task.apply == Apply::Now {
+                        let caller = self.caller(worker, &task, task.first);
+                        let _ = self.runtime.block_on(self.client.begin(caller));
                     }
                     // Until it is let go, like a device that never answers.
                     while tasks.recv().is_ok() {}
@@ -159,12 +162,22 @@ impl WorkerContext {
                 step: task.step,
                 vote,
                 losses,
-                queries: task.parts.iter().map(|(_, plan)| plan.queries.len()).sum(),
+                queries: task.parts.iter().map(|part| part.queries.len()).sum(),
                 took: start.elapsed(),
             };
             let _ = self.to.send(Message::Done(worker, done));
         }
         Ok(())
+    }
+
+    /// Names a call of a worker for a training step (from 0 over the whole run).
+    fn caller(&self, worker: WorkerId, task: &Task, step: u64) -> Caller {
+        Caller {
+            worker,
+            generation: task.server_generation,
+            step: Step(step),
+            layout: self.server.layout_version(),
+        }
     }
 
     /// One task, part by part.
@@ -175,11 +188,21 @@ impl WorkerContext {
         task: &Task,
     ) -> Result<(Option<Vote>, Losses), Failure> {
         let mut losses = Vec::with_capacity(task.parts.len());
-        for (name, plan) in &task.parts {
+        for part in &task.parts {
             // At the server, a lane is what takes part in a step.
-            let pusher = if task.push { worker } else { WorkerId(*name) };
-            match self.part(pusher, executor, task, (*name, plan))? {
-                (Some(Vote::Ready), loss) => losses.push((*name, loss * plan.queries.len() as f64)),
+            let pusher = match task.apply {
+                Apply::Now => worker,
+                Apply::OnCommit => WorkerId(part.name),
+            };
+            let step = match task.apply {
+                // A shared step is the shards' own; a step alone is called as the round calls it.
+                Apply::Now => task.first + u64::from(part.name),
+                Apply::OnCommit => task.first,
+            };
+            let caller = self.caller(pusher, task, step);
+            let queries = part.queries.len() as f64;
+            match self.part(caller, executor, task, part)? {
+                (Some(Vote::Ready), loss) => losses.push((part.name, loss * queries)),
                 (vote, _) => return Ok((vote, losses)),
             }
         }
@@ -189,17 +212,20 @@ impl WorkerContext {
     /// One part: gradients, checked, and staged or pushed; once more if shards move meanwhile.
     fn part(
         &self,
-        worker: WorkerId,
+        caller: Caller,
         executor: &mut Executor,
         task: &Task,
-        (name, plan): (u32, &StoragePlan),
+        part: &Part,
     ) -> Result<(Option<Vote>, f64), Failure> {
-        let mut plan = plan.clone();
+        let plan = self.plans.part(&self.server, part);
+        let mut plan = plan.map_err(|error| Failure::Other {
+            message: error.to_string(),
+        })?;
         if let Some(ScriptAction::Nan(_)) = task.fault {
             plan.plan_mut().weights.fill(f32::NAN);
         }
         loop {
-            match self.try_part(worker, executor, task, (name, &plan)) {
+            match self.try_part(caller, executor, task, &plan) {
                 Ok(done) => return Ok(done),
                 Err(ServerError::LayoutChanged) => {
                     plan = self.server.renew(&plan);
@@ -213,14 +239,13 @@ impl WorkerContext {
 
     fn try_part(
         &self,
-        worker: WorkerId,
+        caller: Caller,
         executor: &mut Executor,
         task: &Task,
-        (name, plan): (u32, &StoragePlan),
+        plan: &StoragePlan,
     ) -> Result<(Option<Vote>, f64), ServerError> {
-        if task.push {
-            let pulled = self.server.begin_step(worker, task.server_generation);
-            self.runtime.block_on(pulled)?;
+        if task.apply == Apply::Now {
+            self.runtime.block_on(self.client.begin(caller))?;
         }
         executor.gradients(&self.spec, plan)?;
         let squares = executor.gradient_square_sum(plan)?;
@@ -230,23 +255,14 @@ impl WorkerContext {
             return Ok((Some(Vote::NotFinite { what }), loss));
         }
         let share = Contribution {
-            worker,
-            generation: task.server_generation,
-            // A shared step is the shards' own; a step alone is called as the round calls it.
-            step: if task.push {
-                task.first + u64::from(name)
-            } else {
-                task.first
-            },
+            worker: caller.worker,
+            generation: caller.generation,
+            step: caller.step,
             samples: plan.queries.len() as f32,
             squares,
         };
         let gradients = executor.gradients_by_shard(plan)?;
-        let apply = match task.push {
-            true => Apply::Now,
-            false => Apply::OnCommit,
-        };
-        let request = PushRequest::on_device(share, apply, gradients);
+        let request = PushRequest::on_device(share, task.apply, gradients);
         self.runtime.block_on(self.client.push(request))?;
         Ok((Some(Vote::Ready), loss))
     }

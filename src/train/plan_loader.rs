@@ -1,0 +1,192 @@
+//! Loads plans ahead of the steps that take them, on threads of their own.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{Scope, available_parallelism};
+
+use crate::sampler::{Plan, PlanError, PlanId, PlanSource, RowsBuilder};
+use crate::server::{ParameterServer, StoragePlan};
+
+/// Plans that wait for their steps, at most, on each thread.
+const WAITING_PLANS: usize = 4;
+/// Most threads that make plans.
+const MAX_THREADS: usize = 8;
+/// Bytes of scratch memory that all threads together may take.
+const SCRATCH_BYTES: usize = 256 << 20;
+
+/// The plans of an epoch, in the order of their steps.
+#[derive(Debug)]
+pub(super) struct PlanLoader {
+    /// Thread `t` of `n` makes plans `t`, `t + n`, `t + 2n` and so on.
+    threads: Vec<Receiver<Result<StoragePlan, PlanError>>>,
+    next: Cell<usize>,
+}
+
+/// Number of threads that make plans. A GPU's step may be over before one thread has made the next
+/// plan; on the CPU, threads that plan keep others from computing.
+pub(super) fn loader_threads(server: &ParameterServer) -> usize {
+    if !server.is_on_gpu() {
+        return 1;
+    }
+    let cores = available_parallelism().map_or(1, usize::from);
+    let fit = SCRATCH_BYTES / (RowsBuilder::BYTES_A_ROW * server.shape().entities.max(1));
+    (cores / 2).min(fit).clamp(1, MAX_THREADS)
+}
+
+impl PlanLoader {
+    /// Starts `threads` threads that make the plans of `steps` of an epoch.
+    pub fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        source: &'scope dyn PlanSource,
+        server: &'scope ParameterServer,
+        epoch: u32,
+        steps: Range<u32>,
+        threads: usize,
+    ) -> PlanLoader {
+        let start = |thread| {
+            let (send, plans) = sync_channel(WAITING_PLANS);
+            let steps = steps.clone().skip(thread).step_by(threads);
+            scope.spawn(move || {
+                let mut planner = source.planner();
+                for step in steps {
+                    let plan = planner.plan(PlanId { epoch, step });
+                    let failed = plan.is_err();
+                    let plan = plan.map(|plan: Plan| server.translate(plan));
+                    // The receiver leaves when training stops early.
+                    if send.send(plan).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            plans
+        };
+        PlanLoader {
+            threads: (0..threads).map(start).collect(),
+            next: Cell::new(0),
+        }
+    }
+
+    /// The plan of the next step, as soon as a thread has made it; `None` after the last.
+    ///
+    /// # Errors
+    /// [`PlanError`] of the source.
+    pub fn next(&self) -> Result<Option<StoragePlan>, PlanError> {
+        let thread = self.next.get();
+        let Some(plans) = self.threads.get(thread) else {
+            return Ok(None);
+        };
+        let Ok(plan) = plans.recv() else {
+            return Ok(None);
+        };
+        self.next.set((thread + 1) % self.threads.len());
+        plan.map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Triple;
+    use crate::kernel::Backend;
+    use crate::model::Model;
+    use crate::sampler::{Objective, QueryRule, Sampler};
+    use crate::server::{Initializer, Shape, Storage};
+
+    #[test]
+    fn any_number_of_threads_makes_the_same_plans() {
+        let facts = (0..50).map(|i| Triple {
+            head: i % 10,
+            relation: 0,
+            tail: i % 7,
+        });
+        let rule = QueryRule {
+            relations: 1,
+            reciprocal: false,
+        };
+        let sampler = Sampler::new(facts.collect(), 10, rule, Objective::OneVsAll, 4);
+        let shape = Shape {
+            model: Model::DistMult,
+            dim: 4,
+            entities: 10,
+            relations: 1,
+            relation_dim: None,
+        };
+        let storage = Storage::default();
+        let server =
+            ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO).unwrap();
+        assert_eq!(loader_threads(&server), 1);
+        let order = sampler.order(1);
+        let plan = |step| sampler.plan(&order, step, &mut sampler.scratch());
+        let expected: Vec<_> = (3..sampler.steps())
+            .map(|step| (step, plan(step).queries))
+            .collect();
+        for threads in [1, 3, 8, 50] {
+            std::thread::scope(|scope| {
+                let source = &sampler;
+                let steps = sampler.steps();
+                let plans = PlanLoader::start(scope, source, &server, 1, 3..steps, threads);
+                let made: Vec<_> = std::iter::from_fn(|| plans.next().unwrap())
+                    .map(|plan| (plan.step, plan.queries.clone()))
+                    .collect();
+                assert_eq!(made, expected);
+                assert!(plans.next().unwrap().is_none());
+                // A run that stops early leaves no thread behind.
+                let plans = PlanLoader::start(scope, source, &server, 1, 0..steps, threads);
+                assert!(plans.next().unwrap().is_some());
+            });
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_source_comes_in_its_turn() {
+        #[derive(Debug)]
+        struct Broken(Sampler);
+        impl PlanSource for Broken {
+            fn steps(&self) -> u32 {
+                5
+            }
+            fn planner(&self) -> Box<dyn crate::sampler::Planner + '_> {
+                self.0.planner()
+            }
+        }
+        let fact = Triple {
+            head: 0,
+            relation: 0,
+            tail: 1,
+        };
+        let rule = QueryRule {
+            relations: 1,
+            reciprocal: false,
+        };
+        let source = Broken(Sampler::new(
+            vec![fact; 8],
+            10,
+            rule,
+            Objective::OneVsAll,
+            4,
+        ));
+        let shape = Shape {
+            model: Model::DistMult,
+            dim: 4,
+            entities: 10,
+            relations: 1,
+            relation_dim: None,
+        };
+        let init = Initializer::ZERO;
+        let server =
+            ParameterServer::new(Backend::cpu(), shape, Storage::default(), &init).unwrap();
+        for threads in [1, 2] {
+            std::thread::scope(|scope| {
+                let plans = PlanLoader::start(scope, &source, &server, 1, 0..5, threads);
+                assert!(plans.next().unwrap().is_some());
+                assert!(plans.next().unwrap().is_some());
+                let error = plans.next().unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    "step 2 of epoch 1 does not exist: an epoch has 2 steps, counted from 0"
+                );
+            });
+        }
+    }
+}
