@@ -1,4 +1,4 @@
-//! Several workers of this process: threads on their devices, led by the elastic coordinator.
+//! Several workers of this process: threads on their devices, led by the coordinator.
 //!
 //! The supervisor is the shell around [`Coordinator`]: it handles it the time and what workers say,
 //! and carries out what comes back. In sync mode a step of the coordinator is a training step: each
@@ -6,10 +6,16 @@
 //! step is committed when all have voted. In async mode it is a round of several training steps,
 //! each made by one worker, whose pushes are applied at once.
 
+mod devices;
+mod fault_script;
 mod messages;
 mod rounds;
+mod slices;
+mod speeds;
 mod tasks;
 mod worker;
+
+pub use fault_script::{Script, ScriptAction, ScriptError, ScriptEvent};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,16 +24,18 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use self::devices::{DeviceSlot, Devices};
 use self::rounds::Round;
+use self::speeds::Speeds;
 use self::worker::{Message, WorkerContext, WorkerHandle};
 use super::ahead::Plans;
 use super::{Observer, TrainError};
 use crate::config::Config;
-use crate::device::{self, DeviceChoice};
-use crate::elastic::{
-    Action, Coordinator, Devices, ElasticConfig, Failure, Phase, Place, Script, ScriptAction,
-    Speeds, Status, StopReason,
+use crate::coordinator::{
+    Action, Coordinator, CoordinatorConfig, Failure, MemberInfo, Phase, Status, StopReason,
 };
+use crate::device::{self, DeviceChoice};
+use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
 use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
 
@@ -48,7 +56,7 @@ pub(super) struct Workers {
     mode: UpdateMode,
     coordinator: Coordinator,
     devices: Devices,
-    places: BTreeMap<WorkerId, Place>,
+    places: BTreeMap<WorkerId, DeviceSlot>,
     handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
     /// Faults that the script wants in the step that starts next.
@@ -103,14 +111,14 @@ impl Workers {
             // Each plan of a round has its own, see `check_timeouts`.
             UpdateMode::Async { .. } => ROUND_TIMEOUT,
         };
-        let elastic = ElasticConfig {
+        let settings = CoordinatorConfig {
             min_workers: config.min_workers,
             max_workers: config.max_workers.max(config.workers),
             step_timeout,
             pause_timeout: config.step_timeout(),
-            ..ElasticConfig::default()
+            ..CoordinatorConfig::default()
         };
-        let coordinator = Coordinator::new(elastic, first)
+        let coordinator = Coordinator::new(settings, Step(first), Generation(0))
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let choice = config
             .device
@@ -292,7 +300,7 @@ impl Workers {
                     UpdateMode::Async { .. } => workers.clone(),
                 };
                 self.server
-                    .configure(self.mode, self.base + generation, &lanes);
+                    .configure(self.mode, self.base + generation.0, &lanes);
                 self.places = self.devices.assign(&workers, &self.places);
             }
             Action::Start {
@@ -303,13 +311,13 @@ impl Workers {
             } => self.start(generation, step, &workers, round),
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
-                    let commit = self.client.commit(self.base + generation, self.first);
+                    let commit = self.client.commit(self.base + generation.0, self.first);
                     self.runtime.block_on(commit)?;
                 }
                 return Ok(true);
             }
             Action::Discard { step, reason, .. } => {
-                tracing::info!(step, ?reason, "step discarded");
+                tracing::info!(step = step.0, ?reason, "step discarded");
                 self.runtime.block_on(self.client.abort())?;
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
@@ -364,7 +372,7 @@ impl Workers {
 
     fn join(&mut self, observer: &mut dyn Observer) {
         let now = self.now();
-        let worker = match self.coordinator.join(now) {
+        let worker = match self.coordinator.join(now, MemberInfo::default()) {
             Ok(worker) => worker,
             Err(error) => {
                 observer.note(&format!("a worker could not join: {error}"));

@@ -2,15 +2,17 @@
 
 use super::Workers;
 use super::rounds::Round;
+use super::slices;
 use super::worker::Task;
-use crate::elastic::{Vote, slices};
+use crate::coordinator::Vote;
+use crate::ids::{Generation, Step};
 use crate::server::{StoragePlan, UpdateMode, WorkerId};
 
 impl Workers {
     pub(super) fn start(
         &mut self,
-        generation: u64,
-        step: u64,
+        generation: Generation,
+        step: Step,
         workers: &[WorkerId],
         round: &mut Round,
     ) {
@@ -63,7 +65,7 @@ impl Workers {
     pub(super) fn send_task(
         &mut self,
         worker: WorkerId,
-        (generation, step): (u64, u64),
+        (generation, step): (Generation, Step),
         parts: Vec<(u32, StoragePlan)>,
     ) {
         let fault = self.faults.remove(&worker);
@@ -72,7 +74,7 @@ impl Workers {
             self.since.insert(worker, self.started.elapsed());
             handle.send(Task {
                 generation,
-                server_generation: self.base + generation,
+                server_generation: self.base + generation.0,
                 step,
                 first: self.first,
                 parts,
@@ -83,7 +85,7 @@ impl Workers {
         }
     }
 
-    fn idle(&mut self, worker: WorkerId, generation: u64, step: u64) {
+    fn idle(&mut self, worker: WorkerId, generation: Generation, step: Step) {
         let now = self.now();
         let voted = self
             .coordinator

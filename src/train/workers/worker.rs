@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
+use super::{DeviceSlot, ScriptAction};
+use crate::coordinator::{Failure, Vote};
 use crate::device::DeviceChoice;
-use crate::elastic::{Failure, Place, ScriptAction, Vote};
 use crate::executor::Executor;
+use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
 use crate::server::{
     Apply, Contribution, ParameterServer, PushRequest, ServerError, ShardClient, StoragePlan,
@@ -22,16 +24,16 @@ use crate::server::{
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     /// The coordinator's generation, and what the server calls it.
-    pub generation: u64,
+    pub generation: Generation,
     pub server_generation: u64,
     /// The coordinator's step, from 1.
-    pub step: u64,
+    pub step: Step,
     /// The training step (from 0 over the whole run) that the parts belong to or count from.
     pub first: u64,
     /// Plans, and what each is called: its lane (sync), or its number in the round (async).
     pub parts: Vec<(u32, StoragePlan)>,
     /// Where to compute.
-    pub place: Place,
+    pub place: DeviceSlot,
     /// Whether to push at once instead of staging for a vote.
     pub push: bool,
     /// A fault that a script wants here.
@@ -55,8 +57,8 @@ pub(super) type Losses = Vec<(u32, f64)>;
 /// The end of a task.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub generation: u64,
-    pub step: u64,
+    pub generation: Generation,
+    pub step: Step,
     /// None if it was no longer wanted: the workers have changed, or its rows were too stale.
     pub vote: Option<Vote>,
     /// Of the parts that it got through.
@@ -117,7 +119,7 @@ pub(super) struct WorkerContext {
     /// Where gradients go.
     pub client: Arc<dyn ShardClient>,
     pub spec: StepSpec,
-    pub place: Place,
+    pub place: DeviceSlot,
     pub to: Sender<Message>,
     /// Runs the waits of pushes.
     pub runtime: Handle,
@@ -126,8 +128,8 @@ pub(super) struct WorkerContext {
 impl WorkerContext {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
         let device = match self.place {
-            Place::Cpu { .. } => DeviceChoice::Cpu,
-            Place::Gpu { index, .. } => DeviceChoice::GpuAt(index),
+            DeviceSlot::Cpu { .. } => DeviceChoice::Cpu,
+            DeviceSlot::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
         let mut executor = Executor::open(&self.server, device).map_err(lost)?;
         let mut pool = None;
@@ -280,8 +282,11 @@ fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
 }
 
 /// The threads of a worker on the CPU, made anew when its share of the cores changes.
-fn place_pool(pool: &mut Option<ThreadPool>, place: Place) -> Result<Option<&ThreadPool>, Failure> {
-    let Place::Cpu { threads } = place else {
+fn place_pool(
+    pool: &mut Option<ThreadPool>,
+    place: DeviceSlot,
+) -> Result<Option<&ThreadPool>, Failure> {
+    let DeviceSlot::Cpu { threads } = place else {
         return Ok(None);
     };
     if pool
