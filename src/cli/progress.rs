@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shardloom::elastic::{State, Status};
+use shardloom::coordinator::{State, Status};
 use shardloom::server::ParameterServer;
 use shardloom::train::{EpochRecord, Observer, TrainError, TrainState};
 
@@ -127,7 +127,7 @@ impl Observer for Progress {
             parts.push(format!("{} {failure}", worker.worker));
         }
         self.say(&format!(
-            "workers, generation {}, step {}: {}",
+            "workers, {}, {}: {}",
             status.generation,
             status.step,
             parts.join("; ")

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use shardloom::elastic;
+use shardloom::coordinator;
 use shardloom::search::{
     Job, Ladder, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
 };
@@ -269,7 +269,7 @@ impl Observer for Shown {
         self.progress.step(steps, facts);
     }
 
-    fn workers(&mut self, status: &elastic::Status) {
+    fn workers(&mut self, status: &coordinator::Status) {
         self.progress.workers(status);
     }
 

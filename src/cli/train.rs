@@ -7,11 +7,12 @@ use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
 };
-use shardloom::elastic::{Script, ScriptEvent};
+
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
-    Ending, TrainError, Trainer, check_held_out, initializer, open_executor, shape,
+    Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
+    shape,
 };
 
 use super::CommandResult;

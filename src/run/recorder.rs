@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{Run, RunError};
-use crate::elastic::Status;
+use crate::coordinator::Status;
 use crate::server::ParameterServer;
 use crate::train::{EpochRecord, Observer, TrainError, TrainState};
 

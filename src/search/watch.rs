@@ -1,7 +1,7 @@
 //! Who watches a search.
 
 use super::{Job, TrialRecord};
-use crate::elastic::Status;
+use crate::coordinator::Status;
 use crate::server::ParameterServer;
 use crate::train::{EpochRecord, Observer, TrainError, TrainState};
 

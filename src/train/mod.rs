@@ -14,13 +14,13 @@ pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
 };
 pub use state::TrainState;
+pub use workers::{Script, ScriptAction, ScriptError, ScriptEvent};
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{Config, ConfigError, UpdateKind};
 use crate::dataset::{Dataset, Triple};
-use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
 use crate::kernel::KernelError;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{TrainError, TrainState};
-use crate::elastic::Status;
+use crate::coordinator::Status;
 use crate::server::ParameterServer;
 
 /// What is known of an epoch when it is over; a line of `metrics.jsonl`.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use shardloom::config::{Config, UpdateKind};
-use shardloom::elastic::State;
+use shardloom::coordinator::State;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::StalenessPolicy;

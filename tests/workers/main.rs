@@ -1,7 +1,7 @@
 //! Training with several workers that join, leave and fail.
 
 mod bounded;
-mod elastic;
+mod membership;
 mod moving;
 mod sharding;
 mod together;
@@ -9,12 +9,12 @@ mod together;
 use std::sync::Mutex;
 
 use shardloom::config::{Config, Layers, find_recipe};
+use shardloom::coordinator::{State, Status};
 use shardloom::dataset::{Dataset, Genealogy, LoadOptions};
-use shardloom::elastic::{Script, State, Status};
 use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::server::ParameterServer;
-use shardloom::train::{Ending, Observer, TrainError, Trainer, initializer, shape};
+use shardloom::train::{Ending, Observer, Script, TrainError, Trainer, initializer, shape};
 
 fn family() -> Dataset {
     let people = 100;

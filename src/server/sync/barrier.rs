@@ -275,7 +275,10 @@ mod tests {
             .map(|(w, a)| (*w, a.payload))
             .collect();
         assert_eq!(order, [(A, "a"), (B, "b")]);
-        assert_eq!((batch.step, batch.missing.len(), barrier.step()), (Step(0), 0, Step(1)));
+        assert_eq!(
+            (batch.step, batch.missing.len(), barrier.step()),
+            (Step(0), 0, Step(1))
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::Workers;
 use super::rounds::Round;
 use super::worker::Message;
-use crate::elastic::{ElasticError, Failure, Member, State, StopReason, Vote};
+use crate::coordinator::{CoordinatorError, Failure, Member, State, StopReason, Vote};
+use crate::ids::{Generation, Step};
 use crate::sampler::PlanError;
 use crate::server::WorkerId;
 
@@ -69,10 +70,10 @@ impl Workers {
     fn not_finite(
         &mut self,
         worker: WorkerId,
-        (generation, step): (u64, u64),
+        (generation, step): (Generation, Step),
         what: String,
         round: &mut Round,
-    ) -> Result<(), ElasticError> {
+    ) -> Result<(), CoordinatorError> {
         let now = self.now();
         let again = self.coordinator.attempts() > 1 || self.asynchronous();
         // In async mode workers have plans of their own: nobody is left to find another one finite.

@@ -1,4 +1,4 @@
-//! Several workers of this process: threads on their devices, led by the elastic coordinator.
+//! Several workers of this process: threads on their devices, led by the coordinator.
 //!
 //! The supervisor is the shell around [`Coordinator`]: it handles it the time and what workers say,
 //! and carries out what comes back. In sync mode a step of the coordinator is a training step: each
@@ -6,11 +6,17 @@
 //! step is committed when all have voted. In async mode it is a round of several training steps,
 //! each made by one worker, whose pushes are applied at once.
 
+mod devices;
+mod fault_script;
 mod messages;
 mod plans;
 mod rounds;
+mod slices;
+mod speeds;
 mod tasks;
 mod worker;
+
+pub use fault_script::{Script, ScriptAction, ScriptError, ScriptEvent};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,22 +25,22 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use self::devices::{DeviceSlot, Devices};
 use self::plans::PlanCache;
 use self::rounds::Round;
+use self::speeds::Speeds;
 use self::worker::{Message, WorkerContext, WorkerHandle};
 use super::plan_loader::PlanLoader;
 use super::{Observer, TrainError};
 use crate::config::Config;
-use crate::device::{self, DeviceChoice};
-use crate::elastic::{
-    Action, Coordinator, Devices, ElasticConfig, Failure, Phase, Place, Script, ScriptAction,
-    Speeds, Status, StopReason,
+use crate::coordinator::{
+    Action, Coordinator, CoordinatorConfig, Failure, MemberInfo, Phase, Status, StopReason,
 };
+use crate::device::{self, DeviceChoice};
+use crate::ids::Step;
 use crate::kernel::StepSpec;
 use crate::sampler::PlanSource;
-use crate::server::{
-    Generation, ParameterServer, ShardClient, Step, StoragePlan, UpdateMode, WorkerId,
-};
+use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
 
 /// How often a wait looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -54,13 +60,11 @@ pub(super) struct Workers {
     mode: UpdateMode,
     coordinator: Coordinator,
     devices: Devices,
-    places: BTreeMap<WorkerId, Place>,
+    places: BTreeMap<WorkerId, DeviceSlot>,
     handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
     /// Faults that the script wants in the step that starts next.
     faults: BTreeMap<WorkerId, ScriptAction>,
-    /// What the server's generations count from: it may have had workers before.
-    base: u64,
     /// The training step (from 0 over the whole run) that the current round begins with.
     first: u64,
     /// Async: when each worker was last known to be getting on.
@@ -125,14 +129,14 @@ impl Workers {
             // Each plan of a round has its own, see `check_timeouts`.
             UpdateMode::Async { .. } => ROUND_TIMEOUT,
         };
-        let elastic = ElasticConfig {
+        let settings = CoordinatorConfig {
             min_workers: config.min_workers,
             max_workers: config.max_workers.max(config.workers),
             step_timeout,
             pause_timeout: config.step_timeout(),
-            ..ElasticConfig::default()
+            ..CoordinatorConfig::default()
         };
-        let coordinator = Coordinator::new(elastic, first)
+        let coordinator = Coordinator::new(settings, Step(first), server.generation())
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let choice = config
             .device
@@ -158,7 +162,6 @@ impl Workers {
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
         server.set_steps(updates);
-        let base = server.generation().0;
         let mut workers = Workers {
             client: Arc::new(server.clone()),
             plans: PlanCache::new(source),
@@ -171,7 +174,6 @@ impl Workers {
             handles: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
-            base,
             first: updates,
             since: BTreeMap::new(),
             step_timeout: config.step_timeout(),
@@ -317,8 +319,7 @@ impl Workers {
                         .collect(),
                     UpdateMode::Async { .. } => workers.clone(),
                 };
-                self.server
-                    .configure(self.mode, Generation(self.base + generation), &lanes);
+                self.server.configure(self.mode, generation, &lanes);
                 self.places = self.devices.assign(&workers, &self.places);
             }
             Action::Start {
@@ -329,14 +330,13 @@ impl Workers {
             } => self.start(generation, step, &workers, round)?,
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
-                    let commit =
-                        (self.client).commit(Generation(self.base + generation), Step(self.first));
+                    let commit = self.client.commit(generation, Step(self.first));
                     self.runtime.block_on(commit)?;
                 }
                 return Ok(true);
             }
             Action::Discard { step, reason, .. } => {
-                tracing::info!(step, ?reason, "step discarded");
+                tracing::info!(step = step.0, ?reason, "step discarded");
                 self.runtime.block_on(self.client.abort())?;
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
@@ -391,7 +391,7 @@ impl Workers {
 
     fn join(&mut self, observer: &mut dyn Observer) {
         let now = self.now();
-        let worker = match self.coordinator.join(now) {
+        let worker = match self.coordinator.join(now, MemberInfo::default()) {
             Ok(worker) => worker,
             Err(error) => {
                 observer.note(&format!("a worker could not join: {error}"));

@@ -3,16 +3,18 @@
 use super::Workers;
 use super::plans::Part;
 use super::rounds::Round;
+use super::slices;
 use super::worker::Task;
-use crate::elastic::{Vote, slices};
+use crate::coordinator::Vote;
+use crate::ids::{Generation, Step};
 use crate::sampler::PlanError;
-use crate::server::{Apply, Generation, Step, UpdateMode, WorkerId};
+use crate::server::{Apply, UpdateMode, WorkerId};
 
 impl Workers {
     pub(super) fn start(
         &mut self,
-        generation: u64,
-        step: u64,
+        generation: Generation,
+        step: Step,
         workers: &[WorkerId],
         round: &mut Round,
     ) -> Result<(), PlanError> {
@@ -70,7 +72,7 @@ impl Workers {
     pub(super) fn send_task(
         &mut self,
         worker: WorkerId,
-        (generation, step): (u64, u64),
+        (generation, step): (Generation, Step),
         parts: Vec<Part>,
     ) {
         let fault = self.faults.remove(&worker);
@@ -79,7 +81,6 @@ impl Workers {
             self.since.insert(worker, self.started.elapsed());
             handle.send(Task {
                 generation,
-                server_generation: Generation(self.base + generation),
                 step,
                 first: self.first,
                 parts,
@@ -93,7 +94,7 @@ impl Workers {
         }
     }
 
-    fn idle(&mut self, worker: WorkerId, generation: u64, step: u64) {
+    fn idle(&mut self, worker: WorkerId, generation: Generation, step: Step) {
         let now = self.now();
         let voted = self
             .coordinator

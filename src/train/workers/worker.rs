@@ -10,29 +10,30 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
 use super::plans::{Part, PlanCache};
+use super::{DeviceSlot, ScriptAction};
+use crate::coordinator::{Failure, Vote};
 use crate::device::DeviceChoice;
-use crate::elastic::{Failure, Place, ScriptAction, Vote};
 use crate::executor::Executor;
+use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
 use crate::server::{
-    Apply, Caller, Contribution, Generation, ParameterServer, PushRequest, ServerError,
-    ShardClient, Step, StoragePlan, WorkerId,
+    Apply, Caller, Contribution, ParameterServer, PushRequest, ServerError, ShardClient,
+    StoragePlan, WorkerId,
 };
 
 /// Work for one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    /// The coordinator's generation, and what the server calls it.
-    pub generation: u64,
-    pub server_generation: Generation,
+    /// The generation of workers that the task is for.
+    pub generation: Generation,
     /// The coordinator's step, from 1.
-    pub step: u64,
+    pub step: Step,
     /// The training step (from 0 over the whole run) that the parts belong to or count from.
     pub first: u64,
     /// The parts of steps to make.
     pub parts: Vec<Part>,
     /// Where to compute.
-    pub place: Place,
+    pub place: DeviceSlot,
     /// When the shards apply what the worker pushes.
     pub apply: Apply,
     /// A fault that a script wants here.
@@ -56,8 +57,8 @@ pub(super) type Losses = Vec<(u32, f64)>;
 /// The end of a task.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub generation: u64,
-    pub step: u64,
+    pub generation: Generation,
+    pub step: Step,
     /// None if it was no longer wanted: the workers have changed, or its rows were too stale.
     pub vote: Option<Vote>,
     /// Of the parts that it got through.
@@ -120,7 +121,7 @@ pub(super) struct WorkerContext {
     /// Where plans come from.
     pub plans: PlanCache,
     pub spec: StepSpec,
-    pub place: Place,
+    pub place: DeviceSlot,
     pub to: Sender<Message>,
     /// Runs the waits of pushes.
     pub runtime: Handle,
@@ -129,8 +130,8 @@ pub(super) struct WorkerContext {
 impl WorkerContext {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
         let device = match self.place {
-            Place::Cpu { .. } => DeviceChoice::Cpu,
-            Place::Gpu { index, .. } => DeviceChoice::GpuAt(index),
+            DeviceSlot::Cpu { .. } => DeviceChoice::Cpu,
+            DeviceSlot::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
         let mut executor = Executor::open(&self.server, device).map_err(lost)?;
         let mut pool = None;
@@ -174,7 +175,7 @@ impl WorkerContext {
     fn caller(&self, worker: WorkerId, task: &Task, step: u64) -> Caller {
         Caller {
             worker,
-            generation: task.server_generation,
+            generation: task.generation,
             step: Step(step),
             layout: self.server.layout_version(),
         }
@@ -296,8 +297,11 @@ fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
 }
 
 /// The threads of a worker on the CPU, made anew when its share of the cores changes.
-fn place_pool(pool: &mut Option<ThreadPool>, place: Place) -> Result<Option<&ThreadPool>, Failure> {
-    let Place::Cpu { threads } = place else {
+fn place_pool(
+    pool: &mut Option<ThreadPool>,
+    place: DeviceSlot,
+) -> Result<Option<&ThreadPool>, Failure> {
+    let DeviceSlot::Cpu { threads } = place else {
         return Ok(None);
     };
     if pool

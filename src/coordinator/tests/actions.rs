@@ -1,36 +1,31 @@
-//! Actions in short.
+//! Actions in short form.
 
 use super::*;
 
 pub fn reconfigured(generation: u64, workers: &[WorkerId]) -> Action {
     let workers = workers.to_vec();
     Action::Reconfigured {
-        generation,
+        generation: Generation(generation),
         workers,
     }
 }
 
-pub fn start(
-    generation: u64,
-    step: u64,
-    attempt: u32,
-    workers: &[WorkerId],
-    deadline_ms: u64,
-) -> Action {
+/// A start whose workers have all their time left.
+pub fn start(generation: u64, step: u64, attempt: u32, workers: &[WorkerId]) -> Action {
     Action::Start {
-        generation,
-        step,
+        generation: Generation(generation),
+        step: Step(step),
         attempt,
         workers: workers.to_vec(),
-        deadline: ms(deadline_ms),
+        vote_within: STEP_TIMEOUT,
     }
 }
 
 pub fn commit(generation: u64, step: u64, workers: &[WorkerId]) -> Action {
     let workers = workers.to_vec();
     Action::Commit {
-        generation,
-        step,
+        generation: Generation(generation),
+        step: Step(step),
         workers,
     }
 }
@@ -41,8 +36,8 @@ pub fn discard(generation: u64, step: u64, lost: &[WorkerId]) -> Action {
         lost => Discarded::Lost(lost.to_vec()),
     };
     Action::Discard {
-        generation,
-        step,
+        generation: Generation(generation),
+        step: Step(step),
         reason,
     }
 }

@@ -1,32 +1,39 @@
-//! The numbers a coordinator goes by.
+//! The settings of a coordinator.
 
 use std::time::Duration;
 
-/// How many workers there may be, and how long to wait for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElasticConfig {
-    /// Fewest workers a step starts with; below, training pauses.
+use serde::{Deserialize, Serialize};
+
+/// Limits on workers, and times to wait for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CoordinatorConfig {
+    /// Fewest workers that a step starts with; below, training pauses.
     pub min_workers: usize,
     /// Most workers present at a time, those that are syncing or draining counted.
     pub max_workers: usize,
-    /// How long a worker may take from joining until it is synced.
+    /// Longest time from a worker's join until it is synced.
     pub sync_timeout: Duration,
-    /// How long a worker may be silent; `None` leaves that to the other timeouts.
+    /// Longest time without a sign of life of a worker: a call of
+    /// [`heartbeat`](super::Coordinator::heartbeat), [`synced`](super::Coordinator::synced) or
+    /// [`vote`](super::Coordinator::vote). For workers in other processes or on other machines,
+    /// which can go without a word. Threads of this process do not need it (`None`): the shell
+    /// sees a thread end, and the other timeouts bound what a living one does.
     pub heartbeat_timeout: Option<Duration>,
-    /// How long a step may take until its last vote.
+    /// Longest time from a step's start until its last vote.
     pub step_timeout: Duration,
-    /// How long training may pause before it stops for lack of workers.
+    /// Longest pause for lack of workers before the run stops.
     pub pause_timeout: Duration,
-    /// Whether a step waits for the workers that are syncing, for `sync_timeout` at most. What
-    /// joins before a step then takes part in it, however long its device takes to open.
+    /// Whether a step waits for the workers that are syncing, for `sync_timeout` at most. Workers
+    /// that join before a step then take part in it, however long their devices take to open.
     pub await_joiners: bool,
-    /// How often one step may be started before the run is given up.
+    /// Most starts of one step before the run stops.
     pub max_attempts: u32,
 }
 
-impl Default for ElasticConfig {
-    fn default() -> ElasticConfig {
-        ElasticConfig {
+impl Default for CoordinatorConfig {
+    fn default() -> CoordinatorConfig {
+        CoordinatorConfig {
             min_workers: 1,
             max_workers: 64,
             sync_timeout: Duration::from_secs(60),
@@ -39,13 +46,13 @@ impl Default for ElasticConfig {
     }
 }
 
-/// An [`ElasticConfig`] that makes no sense.
+/// A [`CoordinatorConfig`] that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    /// A run without workers.
+    /// There would be a run without workers.
     #[error("min_workers is 0; at least one worker is needed")]
     NoWorkers,
-    /// Limits the wrong way round.
+    /// The limits are the wrong way round.
     #[error("max_workers is {max}, below min_workers = {min}")]
     Limits {
         /// Fewest workers.
@@ -53,19 +60,19 @@ pub enum InvalidConfig {
         /// Most workers.
         max: usize,
     },
-    /// A timeout after which everything would fail at once.
+    /// A timeout of 0 would fail every worker at once.
     #[error("{name} is 0; it must be above")]
     ZeroTimeout {
         /// The field.
         name: &'static str,
     },
-    /// Steps that may never start.
+    /// No step might ever start.
     #[error("max_attempts is 0; every step needs one attempt")]
     NoAttempts,
 }
 
-impl ElasticConfig {
-    /// Checks that the numbers make sense.
+impl CoordinatorConfig {
+    /// Checks that the settings make sense.
     ///
     /// # Errors
     /// [`InvalidConfig`], naming the field.
@@ -101,8 +108,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_field() {
-        let refused = |change: fn(&mut ElasticConfig)| {
-            let mut config = ElasticConfig::default();
+        let refused = |change: fn(&mut CoordinatorConfig)| {
+            let mut config = CoordinatorConfig::default();
             assert_eq!(config.validate(), Ok(()));
             change(&mut config);
             config.validate().unwrap_err().to_string()

@@ -1,20 +1,21 @@
-//! The state machine: what goes in and what it says of itself. [`super::transitions`] has the rest.
+//! The state machine: events in, actions out, and what the machine tells of itself. The
+//! transitions are in [`super::transitions`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Verdict};
 use super::membership::Membership;
 use super::{
-    Action, Cause, ElasticConfig, ElasticError, Failure, InvalidConfig, Member, State, StopReason,
-    Vote,
+    Action, Cause, CoordinatorConfig, CoordinatorError, Failure, InvalidConfig, Member, MemberInfo,
+    State, StopReason, Vote,
 };
-use crate::ids::WorkerId;
+use crate::ids::{Generation, Step, WorkerId};
 
-/// What a coordinator is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+/// Activity of a coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Between steps; the shell says when to go on.
@@ -27,21 +28,21 @@ pub enum Phase {
     Stopped,
 }
 
-/// [`Phase`] and what belongs to it.
+/// [`Phase`] and the data that belongs to it.
 #[derive(Clone, Debug)]
-pub(super) enum Stage {
+pub(super) enum PhaseState {
     Boundary,
     Waiting {
-        /// Until when the step waits for syncing workers although there are enough others.
+        /// Time until which the step waits for syncing workers although there are enough others.
         gather: Duration,
-        /// Since when there are too few workers.
+        /// Time since which there are too few workers.
         paused: Option<Duration>,
     },
     Running(Ballot),
     Stopped(StopReason),
 }
 
-/// Decides who runs which step and what becomes of it. Pure: see [the module](super).
+/// Decides which workers run a step and what becomes of it. Pure: see [the module](super).
 ///
 /// `now` is the time since the start of the run at which an event *arrived*. A time before the
 /// latest one known is taken as that. Timeouts that are due by `now` come before the event
@@ -51,26 +52,35 @@ pub(super) enum Stage {
 /// Every call may add to the actions; take them with [`Coordinator::next_action`].
 #[derive(Clone, Debug)]
 pub struct Coordinator {
-    pub(super) config: ElasticConfig,
+    pub(super) config: CoordinatorConfig,
     pub(super) members: Membership,
-    pub(super) stage: Stage,
+    pub(super) state: PhaseState,
     pub(super) now: Duration,
-    pub(super) step: u64,
+    pub(super) step: Step,
     pub(super) attempts: u32,
     pub(super) actions: VecDeque<Action>,
 }
 
 impl Coordinator {
-    /// A coordinator at the boundary before `first_step` (1 for a new run), without workers.
+    /// A coordinator at the boundary before `first_step` (1 for a new run), without workers. The
+    /// first workers that run steps make the generation after `first_generation` (0 for a new
+    /// run), which has none.
     ///
     /// # Errors
-    /// [`InvalidConfig`] if the numbers make no sense.
-    pub fn new(config: ElasticConfig, first_step: u64) -> Result<Coordinator, InvalidConfig> {
+    /// [`InvalidConfig`] if the settings make no sense.
+    pub fn new(
+        config: CoordinatorConfig,
+        first_step: Step,
+        first_generation: Generation,
+    ) -> Result<Coordinator, InvalidConfig> {
         config.validate()?;
         Ok(Coordinator {
             config,
-            members: Membership::default(),
-            stage: Stage::Boundary,
+            members: Membership {
+                generation: first_generation,
+                ..Membership::default()
+            },
+            state: PhaseState::Boundary,
             now: Duration::ZERO,
             step: first_step,
             attempts: 0,
@@ -79,26 +89,28 @@ impl Coordinator {
     }
 
     /// Admits a worker, syncing, under a number that no other worker of the run has or had;
-    /// numbers count from 0.
+    /// numbers count from 0. `info` is kept in [`Member::info`] and listed by
+    /// [`Coordinator::status`].
     ///
     /// # Errors
-    /// [`ElasticError::Full`], or the run has stopped.
-    pub fn join(&mut self, now: Duration) -> Result<WorkerId, ElasticError> {
+    /// [`CoordinatorError::Full`]; [`CoordinatorError::Member`] if `info` is too large; or the run
+    /// has stopped.
+    pub fn join(&mut self, now: Duration, info: MemberInfo) -> Result<WorkerId, CoordinatorError> {
         self.pass(now)?;
-        self.members.admit(self.now, self.config.max_workers)
+        self.members.admit(self.now, info, self.config.max_workers)
     }
 
-    /// A worker has all it needs; it takes part from the next boundary on. Said again before
-    /// then, it changes nothing.
+    /// A worker has all it needs: the worker takes part from the next boundary on. A second call
+    /// before then changes nothing.
     ///
     /// # Errors
     /// If the worker is unknown, gone or past syncing, or the run has stopped.
-    pub fn synced(&mut self, now: Duration, worker: WorkerId) -> Result<(), ElasticError> {
+    pub fn synced(&mut self, now: Duration, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         let member = self.members.present(worker)?;
         if member.state != State::Syncing {
             let state = member.state;
-            return Err(ElasticError::NotSyncing { worker, state });
+            return Err(CoordinatorError::NotSyncing { worker, state });
         }
         member.synced = true;
         member.seen = self.now;
@@ -106,12 +118,12 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A worker wants to go: at once between steps or if it has not begun, else when the step
-    /// that runs has ended. Said again before then, it changes nothing.
+    /// A worker wants to go. A worker without a part in a running step goes at once, another when
+    /// the step has ended. A second call before then changes nothing.
     ///
     /// # Errors
     /// If the worker is unknown or gone, or the run has stopped.
-    pub fn leave(&mut self, now: Duration, worker: WorkerId) -> Result<(), ElasticError> {
+    pub fn leave(&mut self, now: Duration, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         let running = self.phase() == Phase::Running;
         let member = self.members.present(worker)?;
@@ -125,17 +137,17 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A worker is alive.
+    /// A worker is alive. See [`CoordinatorConfig::heartbeat_timeout`].
     ///
     /// # Errors
     /// If the worker is unknown or gone, or the run has stopped.
-    pub fn heartbeat(&mut self, now: Duration, worker: WorkerId) -> Result<(), ElasticError> {
+    pub fn heartbeat(&mut self, now: Duration, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         self.members.present(worker)?.seen = self.now;
         Ok(())
     }
 
-    /// A worker is lost. If it has a part in the step that runs, voted or not, the step is
+    /// A worker is lost. If the worker has a part in the step that runs, voted or not, the step is
     /// discarded.
     ///
     /// # Errors
@@ -145,7 +157,7 @@ impl Coordinator {
         now: Duration,
         worker: WorkerId,
         failure: Failure,
-    ) -> Result<(), ElasticError> {
+    ) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         self.members.present(worker)?;
         self.lose(vec![(worker, failure)]);
@@ -153,7 +165,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A worker's word on its part of the step that runs.
+    /// A worker votes on its part of the step that runs.
     ///
     /// # Errors
     /// If the worker is unknown, gone or not in the step, has voted on it already, or means
@@ -162,18 +174,18 @@ impl Coordinator {
         &mut self,
         now: Duration,
         worker: WorkerId,
-        generation: u64,
-        step: u64,
+        generation: Generation,
+        step: Step,
         vote: Vote,
-    ) -> Result<(), ElasticError> {
+    ) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         let (current, running) = (self.members.generation, self.step);
         let member = self.members.present(worker)?;
-        let Stage::Running(ballot) = &mut self.stage else {
-            return Err(ElasticError::NoStep { worker, step });
+        let PhaseState::Running(ballot) = &mut self.state else {
+            return Err(CoordinatorError::NoStep { worker, step });
         };
         if (generation, step) != (current, running) {
-            return Err(ElasticError::WrongStep {
+            return Err(CoordinatorError::WrongStep {
                 worker,
                 generation,
                 step,
@@ -196,17 +208,17 @@ impl Coordinator {
         Ok(())
     }
 
-    /// The shell has done all that belongs to this boundary: on to the next step, or the same
-    /// one again if it was discarded.
+    /// The shell is done with this boundary: the next step begins, or the same one again if it was
+    /// discarded.
     ///
     /// # Errors
     /// If a step runs or waits already, or the run has stopped.
-    pub fn advance(&mut self, now: Duration) -> Result<(), ElasticError> {
+    pub fn advance(&mut self, now: Duration) -> Result<(), CoordinatorError> {
         self.pass(now)?;
-        let Stage::Boundary = self.stage else {
-            return Err(ElasticError::NotAtBoundary { step: self.step });
+        let PhaseState::Boundary = self.state else {
+            return Err(CoordinatorError::NotAtBoundary { step: self.step });
         };
-        self.stage = Stage::Waiting {
+        self.state = PhaseState::Waiting {
             gather: self.now.saturating_add(self.config.sync_timeout),
             paused: None,
         };
@@ -214,76 +226,89 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Ends the run: a step that runs is discarded, and everybody is dismissed.
+    /// Ends the run: a step that runs is discarded, and all workers are dismissed.
     ///
     /// # Errors
-    /// If it has stopped already.
-    pub fn stop(&mut self, now: Duration, reason: StopReason) -> Result<(), ElasticError> {
+    /// If the run has stopped already.
+    pub fn stop(&mut self, now: Duration, reason: StopReason) -> Result<(), CoordinatorError> {
         self.pass(now)?;
         self.halt(reason);
         Ok(())
     }
 
-    /// Time has passed: whatever is due by `now` happens.
+    /// Time has passed: whatever is due by `now` takes effect.
     pub fn tick(&mut self, now: Duration) {
         // A run that has stopped has nothing due.
         let _ = self.pass(now);
     }
 
-    /// When to call [`Coordinator::tick`] if nothing happens before. Never `None` while a step
+    /// Time at which to call [`Coordinator::tick`] if no event arrives before. Never `None` while a step
     /// runs or waits for workers.
     pub fn next_deadline(&self) -> Option<Duration> {
         let members = self.members.deadline(&self.config);
-        let own = match &self.stage {
-            Stage::Boundary | Stage::Stopped(_) => None,
-            Stage::Running(ballot) => Some(ballot.deadline),
-            Stage::Waiting { gather, .. } if self.gathers(*gather) => Some(*gather),
-            Stage::Waiting { paused, .. } => {
+        let own = match &self.state {
+            PhaseState::Boundary | PhaseState::Stopped(_) => None,
+            PhaseState::Running(ballot) => Some(ballot.deadline),
+            PhaseState::Waiting { gather, .. } if self.gathers(*gather) => Some(*gather),
+            PhaseState::Waiting { paused, .. } => {
                 paused.map(|since| since.saturating_add(self.config.pause_timeout))
             }
         };
         members.into_iter().chain(own).min()
     }
 
-    /// The next thing for the shell to do.
+    /// The next order for the shell.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let mut action = self.actions.pop_front()?;
+        if let Action::Start {
+            step,
+            attempt,
+            vote_within,
+            ..
+        } = &mut action
+            && let PhaseState::Running(ballot) = &self.state
+            && (*step, *attempt) == (self.step, self.attempts)
+        {
+            // Time may have passed since the step's start.
+            *vote_within = ballot.deadline.saturating_sub(self.now);
+        }
+        Some(action)
     }
 
-    /// What the coordinator is doing.
+    /// Activity of the coordinator.
     pub fn phase(&self) -> Phase {
-        match self.stage {
-            Stage::Boundary => Phase::Boundary,
-            Stage::Waiting { .. } => Phase::Waiting,
-            Stage::Running(_) => Phase::Running,
-            Stage::Stopped(_) => Phase::Stopped,
+        match self.state {
+            PhaseState::Boundary => Phase::Boundary,
+            PhaseState::Waiting { .. } => Phase::Waiting,
+            PhaseState::Running(_) => Phase::Running,
+            PhaseState::Stopped(_) => Phase::Stopped,
         }
     }
 
-    /// Why the run is over, if it is.
+    /// Reason why the run is over, if it is.
     pub fn stopped(&self) -> Option<&StopReason> {
-        match &self.stage {
-            Stage::Stopped(reason) => Some(reason),
+        match &self.state {
+            PhaseState::Stopped(reason) => Some(reason),
             _ => None,
         }
     }
 
-    /// Goes up with every change of the workers that run steps; 0 before the first step.
-    pub fn generation(&self) -> u64 {
+    /// Number of the set of workers that run steps; rises with every change of the set.
+    pub fn generation(&self) -> Generation {
         self.members.generation
     }
 
     /// The step that runs, or runs next.
-    pub fn step(&self) -> u64 {
+    pub fn step(&self) -> Step {
         self.step
     }
 
-    /// How often [`Coordinator::step`] has been started.
+    /// Starts of [`Coordinator::step`] so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Everybody who ever joined, ascending.
+    /// All workers that ever joined, ascending.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
         self.members.iter()
     }
@@ -293,8 +318,8 @@ impl Coordinator {
         self.members.get(worker)
     }
 
-    /// The numbers it goes by.
-    pub fn config(&self) -> &ElasticConfig {
+    /// The settings.
+    pub fn config(&self) -> &CoordinatorConfig {
         &self.config
     }
 }

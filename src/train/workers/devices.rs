@@ -11,7 +11,7 @@ use crate::ids::WorkerId;
 /// Where a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum DeviceSlot {
     /// On a GPU, alone or with others.
     Gpu {
         /// The N of `gpu:N`.
@@ -28,13 +28,13 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DeviceSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Gpu { index, of: 1, .. } => write!(f, "gpu:{index}"),
-            Place::Gpu { index, share, of } => write!(f, "gpu:{index} ({share} of {of})"),
-            Place::Cpu { threads: 1 } => f.write_str("cpu (1 thread)"),
-            Place::Cpu { threads } => write!(f, "cpu ({threads} threads)"),
+            DeviceSlot::Gpu { index, of: 1, .. } => write!(f, "gpu:{index}"),
+            DeviceSlot::Gpu { index, share, of } => write!(f, "gpu:{index} ({share} of {of})"),
+            DeviceSlot::Cpu { threads: 1 } => f.write_str("cpu (1 thread)"),
+            DeviceSlot::Cpu { threads } => write!(f, "cpu ({threads} threads)"),
         }
     }
 }
@@ -97,14 +97,14 @@ impl Devices {
     pub fn assign(
         &self,
         workers: &[WorkerId],
-        before: &BTreeMap<WorkerId, Place>,
-    ) -> BTreeMap<WorkerId, Place> {
+        before: &BTreeMap<WorkerId, DeviceSlot>,
+    ) -> BTreeMap<WorkerId, DeviceSlot> {
         if self.gpus.is_empty() {
             return self.split_cores(workers);
         }
         let mut seats: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
         let kept = |worker: WorkerId| match before.get(&worker) {
-            Some(Place::Gpu { index, .. }) => self.gpus.iter().position(|gpu| gpu == index),
+            Some(DeviceSlot::Gpu { index, .. }) => self.gpus.iter().position(|gpu| gpu == index),
             _ => None,
         };
         for &worker in workers {
@@ -122,19 +122,21 @@ impl Devices {
             seat.sort_unstable();
             let of = seat.len();
             let shares = seat.into_iter().zip(1..);
-            places.extend(shares.map(|(worker, share)| (worker, Place::Gpu { index, share, of })));
+            places.extend(
+                shares.map(|(worker, share)| (worker, DeviceSlot::Gpu { index, share, of })),
+            );
         }
         places
     }
 
-    fn split_cores(&self, workers: &[WorkerId]) -> BTreeMap<WorkerId, Place> {
+    fn split_cores(&self, workers: &[WorkerId]) -> BTreeMap<WorkerId, DeviceSlot> {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
         let count = workers.len().max(1);
         let places = workers.into_iter().enumerate().map(|(i, worker)| {
             let threads = self.cores / count + usize::from(i < self.cores % count);
             let threads = threads.max(1);
-            (worker, Place::Cpu { threads })
+            (worker, DeviceSlot::Cpu { threads })
         });
         places.collect()
     }
@@ -187,7 +189,7 @@ mod tests {
         (0..count).map(WorkerId).collect()
     }
 
-    fn show(places: &BTreeMap<WorkerId, Place>) -> Vec<String> {
+    fn show(places: &BTreeMap<WorkerId, DeviceSlot>) -> Vec<String> {
         places.values().map(ToString::to_string).collect()
     }
 
@@ -251,7 +253,7 @@ mod tests {
             prop_assert_eq!(places.len(), count as usize);
             let mut shares = vec![Vec::new(); gpus];
             for place in places.values() {
-                let Place::Gpu { index, share, of } = *place else { panic!("{place}") };
+                let DeviceSlot::Gpu { index, share, of } = *place else { panic!("{place}") };
                 shares[index].push((share, of));
             }
             let (least, most) = (count as usize / gpus, (count as usize).div_ceil(gpus));
@@ -267,8 +269,8 @@ mod tests {
             let devices = Devices::new(&[], cores, DeviceChoice::Auto).unwrap();
             let threads: Vec<usize> = devices.assign(&workers(count), &BTreeMap::new()).values()
                 .map(|place| match place {
-                    Place::Cpu { threads } => *threads,
-                    Place::Gpu { .. } => 0,
+                    DeviceSlot::Cpu { threads } => *threads,
+                    DeviceSlot::Gpu { .. } => 0,
                 }).collect();
             prop_assert_eq!(threads.len(), count as usize);
             prop_assert!(threads.iter().all(|&t| t >= 1));
@@ -288,9 +290,9 @@ mod tests {
             present.extend((count..count + joiners).map(WorkerId));
             let after = devices.assign(&present, &before);
             prop_assert_eq!(after.len(), present.len());
-            let gpu = |place: &Place| match place {
-                Place::Gpu { index, .. } => *index,
-                Place::Cpu { .. } => usize::MAX,
+            let gpu = |place: &DeviceSlot| match place {
+                DeviceSlot::Gpu { index, .. } => *index,
+                DeviceSlot::Cpu { .. } => usize::MAX,
             };
             let mut used = vec![0; gpus];
             for worker in present {

@@ -45,33 +45,58 @@
 //! - Every wait has a deadline, [`Coordinator::next_deadline`], and [`Coordinator::tick`] at that
 //!   time changes something. At a boundary the coordinator waits for nobody but the shell.
 //!
-//! [`slices`] cuts a step's items for its workers, [`Devices`] assigns workers to devices, and
-//! [`Script`] reads the events of `shardloom train --events`.
+//! # A coordinator's end
+//!
+//! [`Coordinator::save`] gives the state as plain data at any point, and [`Coordinator::restore`]
+//! makes a coordinator of it, in another process if need be. The step that ran is discarded, and
+//! all workers are lost: they join anew, under new numbers.
+//!
+//! All messages and actions can be written and read with serde.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use shardloom::coordinator::{Action, Coordinator, CoordinatorConfig, MemberInfo, Vote};
+//! use shardloom::ids::{Generation, Step};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = Duration::from_millis;
+//! let config = CoordinatorConfig::default();
+//! let mut coordinator = Coordinator::new(config, Step(1), Generation(0))?;
+//! let worker = coordinator.join(now(0), MemberInfo::default())?;
+//! coordinator.synced(now(5), worker)?;
+//! coordinator.advance(now(6))?;
+//! while let Some(action) = coordinator.next_action() {
+//!     if let Action::Start { generation, step, .. } = action {
+//!         // The worker runs the step, then votes.
+//!         coordinator.vote(now(90), worker, generation, step, Vote::Ready)?;
+//!     }
+//! }
+//! assert_eq!(coordinator.step(), Step(2));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! [`Duration`]: std::time::Duration
 
 mod action;
-mod assign;
 mod ballot;
 mod config;
-mod coordinator;
 mod error;
+mod member;
 mod membership;
-mod script;
-pub mod slices;
-mod speeds;
+mod saved;
+mod state_machine;
 mod status;
 #[cfg(test)]
 mod tests;
 mod transitions;
 
 pub use action::{Action, Cause, Discarded, Failure, StopReason};
-pub use assign::{Devices, Place};
 pub use ballot::Vote;
-pub use config::{ElasticConfig, InvalidConfig};
-pub use coordinator::{Coordinator, Phase};
-pub use error::ElasticError;
-pub use membership::{Member, State};
-pub use script::{Script, ScriptAction, ScriptError, ScriptEvent};
-pub use speeds::Speeds;
+pub use config::{CoordinatorConfig, InvalidConfig};
+pub use error::CoordinatorError;
+pub use member::{InvalidMember, Member, MemberDevice, MemberInfo, State};
+pub use saved::{RestoreError, SavedCoordinator};
+pub use state_machine::{Coordinator, Phase};
 pub use status::{Status, WorkerStatus};

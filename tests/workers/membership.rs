@@ -1,9 +1,9 @@
-//! Workers that join, leave, die, panic, stall and go mad, while training goes on.
+//! Workers that join, leave, die, panic, stall and compute NaN, while training goes on.
 
 use std::time::Instant;
 
 use shardloom::config::Config;
-use shardloom::elastic::State;
+use shardloom::coordinator::State;
 use shardloom::kernel::{Column, TableName};
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
@@ -69,7 +69,7 @@ fn those_who_fail_are_named_with_the_cause() {
         watch.failure(2)
     );
     assert_eq!(watch.failure(3), "no vote on step 5 within 2s");
-    assert!(last.generation >= 6, "{last:?}");
+    assert!(last.generation.0 >= 6, "{last:?}");
     // One stall costs one timeout, and nothing hangs.
     assert!(start.elapsed().as_secs() < 20);
 }

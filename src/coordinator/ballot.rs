@@ -2,29 +2,32 @@
 
 use std::time::Duration;
 
-use super::ElasticError;
-use crate::ids::WorkerId;
+use serde::{Deserialize, Serialize};
 
-/// What a worker says at the end of its part of a step, before anything is applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::CoordinatorError;
+use crate::ids::{Step, WorkerId};
+
+/// A worker's word at the end of its part of a step, before anything is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Vote {
-    /// Its gradients are staged, checked and finite.
+    /// The worker's gradients are staged, checked and finite.
     Ready,
     /// There is NaN or infinity.
     NotFinite {
-        /// Where: a table and row, a loss.
+        /// Place of the value: a table and row, a loss.
         what: String,
     },
 }
 
-/// What the votes of all workers come to.
+/// Result of the votes of all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// All are ready.
     Commit,
     /// These are not finite, but not all are.
     Exclude(Vec<(WorkerId, String)>),
-    /// None is finite; what the first one said.
+    /// None is finite; the word of the first one.
     Diverged(String),
 }
 
@@ -35,7 +38,7 @@ pub(super) struct Ballot {
     pub workers: Vec<WorkerId>,
     /// One per worker.
     votes: Vec<Option<Vote>>,
-    /// When whoever has not voted fails.
+    /// Time at which workers without a vote fail.
     pub deadline: Duration,
 }
 
@@ -53,24 +56,29 @@ impl Ballot {
     }
 
     /// Counts a worker's first vote.
-    pub fn cast(&mut self, worker: WorkerId, step: u64, vote: Vote) -> Result<(), ElasticError> {
+    pub fn cast(
+        &mut self,
+        worker: WorkerId,
+        step: Step,
+        vote: Vote,
+    ) -> Result<(), CoordinatorError> {
         let Ok(at) = self.workers.binary_search(&worker) else {
-            return Err(ElasticError::NotInStep { worker, step });
+            return Err(CoordinatorError::NotInStep { worker, step });
         };
         if self.votes[at].is_some() {
-            return Err(ElasticError::Repeated { worker, step });
+            return Err(CoordinatorError::Repeated { worker, step });
         }
         self.votes[at] = Some(vote);
         Ok(())
     }
 
-    /// Who has not voted.
+    /// Workers that have not voted.
     pub fn missing(&self) -> impl Iterator<Item = WorkerId> {
         let both = self.workers.iter().zip(&self.votes);
         both.filter(|(_, vote)| vote.is_none()).map(|(w, _)| *w)
     }
 
-    /// What the votes come to; `None` until all are in.
+    /// The result; `None` until all votes are in.
     pub fn verdict(&self) -> Option<Verdict> {
         let mut broken = Vec::new();
         for (&worker, vote) in self.workers.iter().zip(&self.votes) {

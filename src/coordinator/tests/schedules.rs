@@ -52,7 +52,7 @@ fn ops() -> impl Strategy<Value = Vec<(u64, Op)>> {
     prop::collection::vec((wait, op), 1..150)
 }
 
-fn configs() -> impl Strategy<Value = ElasticConfig> {
+fn configs() -> impl Strategy<Value = CoordinatorConfig> {
     (
         1..4usize,
         0..4usize,
@@ -61,7 +61,7 @@ fn configs() -> impl Strategy<Value = ElasticConfig> {
         1..5u32,
     )
         .prop_map(
-            |(min, more, heartbeat, await_joiners, max_attempts)| ElasticConfig {
+            |(min, more, heartbeat, await_joiners, max_attempts)| CoordinatorConfig {
                 heartbeat_timeout: heartbeat.map(ms),
                 await_joiners,
                 max_attempts,
@@ -71,8 +71,8 @@ fn configs() -> impl Strategy<Value = ElasticConfig> {
 }
 
 /// Plays a schedule; says how often what was seen.
-fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCaseError> {
-    let mut c = Coordinator::new(config.clone(), 1).unwrap();
+fn play(config: CoordinatorConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCaseError> {
+    let mut c = Coordinator::new(config.clone(), Step(1), Generation(0)).unwrap();
     let mut model = Model::new(config);
     let mut now = Duration::ZERO;
     let mut joined = 0;
@@ -89,7 +89,7 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
         let current = (c.generation(), c.step());
         match op {
             Op::Join => {
-                if let Ok(worker) = c.join(now) {
+                if let Ok(worker) = join(&mut c, now) {
                     prop_assert_eq!(worker, WorkerId(joined), "a number given again");
                     joined += 1;
                 }
@@ -104,7 +104,11 @@ fn play(config: ElasticConfig, schedule: Vec<(u64, Op)>) -> Result<Model, TestCa
             Op::Fail(w) => drop(c.fail(now, pick(w), Failure::Killed)),
             Op::Heartbeat(w) => drop(c.heartbeat(now, pick(w))),
             Op::Vote(w, nan, g, s) => {
-                let meant = (current.0.wrapping_sub(g), current.1.wrapping_sub(s));
+                let (Generation(generation), Step(step)) = current;
+                let meant = (
+                    Generation(generation.wrapping_sub(g)),
+                    Step(step.wrapping_sub(s)),
+                );
                 model.vote(&mut c, now, pick(w), meant, !nan)?;
             }
             Op::AllReady(first) => {

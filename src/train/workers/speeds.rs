@@ -60,11 +60,6 @@ impl Speeds {
         let speed = |&worker| self.get(worker).unwrap_or(0.0);
         workers.iter().map(speed).collect()
     }
-
-    /// Drops what is known of a worker that is gone.
-    pub fn forget(&mut self, worker: WorkerId) {
-        self.measured.remove(&worker);
-    }
 }
 
 #[cfg(test)]
@@ -87,8 +82,6 @@ mod tests {
         }
         assert!((speeds.get(A).unwrap() - 60.0).abs() < 1e-9);
         assert_eq!(speeds.of(&[B, A])[0], 0.0);
-        speeds.forget(A);
-        assert_eq!(speeds.get(A), None);
     }
 
     #[test]

@@ -1,84 +1,20 @@
-//! Who is here, since when, and who runs the steps of this generation.
+//! All workers that ever joined, and those that run the steps of this generation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use super::{CoordinatorConfig, CoordinatorError, Failure, Member, MemberInfo, State};
+use crate::ids::{Generation, WorkerId};
 
-use super::{ElasticConfig, ElasticError, Failure};
-use crate::ids::WorkerId;
-
-/// Where a worker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Admitted; takes part from the first boundary after it is synced.
-    Syncing,
-    /// Runs steps.
-    Active,
-    /// Asked to leave during a step, and finishes it.
-    Draining,
-    /// Gone against its will.
-    Failed,
-    /// Gone as it wished, or because the run is over.
-    Left,
-}
-
-impl State {
-    /// The lower-case name, as in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Syncing => "syncing",
-            State::Active => "active",
-            State::Draining => "draining",
-            State::Failed => "failed",
-            State::Left => "left",
-        }
-    }
-
-    /// Whether the worker counts against the most there may be.
-    pub fn is_present(self) -> bool {
-        matches!(self, State::Syncing | State::Active | State::Draining)
-    }
-}
-
-/// A worker as the coordinator knows it. Times count from the start of the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Where it stands.
-    pub state: State,
-    /// Whether it is synced.
-    pub synced: bool,
-    /// When it joined.
-    pub joined: Duration,
-    /// When it was last heard of.
-    pub seen: Duration,
-    /// Steps committed with its part.
-    pub committed: u64,
-    /// How it failed, if it did.
-    pub failure: Option<Failure>,
-}
-
-impl Member {
-    /// Whether it can take part in the next step.
-    fn is_ready(&self) -> bool {
-        self.state == State::Active || self.state == State::Syncing && self.synced
-    }
-
-    /// Whether a next step might be waiting for it.
-    fn is_pending(&self) -> bool {
-        self.state == State::Syncing && !self.synced
-    }
-}
-
-/// Everybody who ever joined.
+/// All workers that ever joined.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Membership {
-    members: BTreeMap<WorkerId, Member>,
-    next: u32,
-    /// Goes up whenever the roster changes.
-    pub generation: u64,
-    /// Who runs the steps of this generation, ascending.
+    pub members: BTreeMap<WorkerId, Member>,
+    /// Number of the next worker.
+    pub next: u32,
+    /// Number of the roster: every change of the roster makes a new one.
+    pub generation: Generation,
+    /// Workers that run the steps of this generation, ascending.
     pub roster: Vec<WorkerId>,
 }
 
@@ -94,25 +30,32 @@ impl Membership {
     }
 
     /// A worker that is still here.
-    pub fn present(&mut self, worker: WorkerId) -> Result<&mut Member, ElasticError> {
+    pub fn present(&mut self, worker: WorkerId) -> Result<&mut Member, CoordinatorError> {
         match self.members.get_mut(&worker) {
-            None => Err(ElasticError::Unknown { worker }),
+            None => Err(CoordinatorError::Unknown { worker }),
             Some(member) if member.state.is_present() => Ok(member),
-            Some(member) => Err(ElasticError::Gone {
+            Some(member) => Err(CoordinatorError::Gone {
                 worker,
                 state: member.state,
             }),
         }
     }
 
-    pub fn admit(&mut self, now: Duration, max: usize) -> Result<WorkerId, ElasticError> {
+    pub fn admit(
+        &mut self,
+        now: Duration,
+        info: MemberInfo,
+        max: usize,
+    ) -> Result<WorkerId, CoordinatorError> {
+        info.validate()?;
         let present = self.count(|member| member.state.is_present());
         if present >= max {
-            return Err(ElasticError::Full { present, max });
+            return Err(CoordinatorError::Full { present, max });
         }
         let worker = WorkerId(self.next);
-        self.next = (self.next.checked_add(1)).ok_or(ElasticError::NoNumbersLeft)?;
+        self.next = (self.next.checked_add(1)).ok_or(CoordinatorError::NoNumbersLeft)?;
         let member = Member {
+            info,
             state: State::Syncing,
             synced: false,
             joined: now,
@@ -139,7 +82,7 @@ impl Membership {
         }
     }
 
-    /// Turns all workers in such states into [`State::Left`]; says which they are.
+    /// Turns all workers in such states into [`State::Left`]; returns their numbers.
     pub fn release(&mut self, from: impl Fn(State) -> bool) -> Vec<WorkerId> {
         let mut released = Vec::new();
         for (&worker, member) in &mut self.members {
@@ -151,12 +94,12 @@ impl Membership {
         released
     }
 
-    /// Workers that can take part in the next step.
+    /// Number of workers that can take part in the next step.
     pub fn ready(&self) -> usize {
         self.count(Member::is_ready)
     }
 
-    /// Workers that are not synced yet.
+    /// Number of workers that are not synced yet.
     pub fn pending(&self) -> usize {
         self.count(Member::is_pending)
     }
@@ -165,7 +108,8 @@ impl Membership {
         self.members.values().filter(|&m| which(m)).count()
     }
 
-    /// At a boundary: takes in the joiners and makes the roster anew; says whether it changed.
+    /// At a boundary: takes in the joiners and makes the roster anew. Returns whether the roster
+    /// changed.
     pub fn settle(&mut self) -> bool {
         for member in self.members.values_mut().filter(|m| m.is_ready()) {
             member.state = State::Active;
@@ -175,13 +119,13 @@ impl Membership {
         let changed = roster != self.roster;
         if changed {
             self.roster = roster;
-            self.generation += 1;
+            self.generation = self.generation.next();
         }
         changed
     }
 
-    /// Workers whose own time is up, and what they failed of.
-    pub fn overdue(&self, now: Duration, config: &ElasticConfig) -> Vec<(WorkerId, Failure)> {
+    /// Workers whose own time is up, and their failures.
+    pub fn overdue(&self, now: Duration, config: &CoordinatorConfig) -> Vec<(WorkerId, Failure)> {
         let failure = |member: &Member| {
             let mut due = deadlines(member, config).filter(|(at, _)| *at <= now);
             due.next().map(|(_, failure)| failure)
@@ -191,16 +135,19 @@ impl Membership {
             .collect()
     }
 
-    /// When the next worker's own time is up.
-    pub fn deadline(&self, config: &ElasticConfig) -> Option<Duration> {
+    /// Time at which the next worker's own time is up.
+    pub fn deadline(&self, config: &CoordinatorConfig) -> Option<Duration> {
         let all = self.members.values();
         all.flat_map(|member| deadlines(member, config).map(|(at, _)| at))
             .min()
     }
 }
 
-/// When a worker fails by itself, and of what.
-fn deadlines(member: &Member, config: &ElasticConfig) -> impl Iterator<Item = (Duration, Failure)> {
+/// Times at which a worker fails by itself, with the failures.
+fn deadlines(
+    member: &Member,
+    config: &CoordinatorConfig,
+) -> impl Iterator<Item = (Duration, Failure)> {
     let after = config.sync_timeout;
     let sync = (member.is_pending()).then(|| {
         let at = member.joined.saturating_add(after);

@@ -324,5 +324,5 @@ impl fmt::Display for Script {
 }
 
 #[cfg(test)]
-#[path = "tests/script.rs"]
+#[path = "fault_script_tests.rs"]
 mod tests;

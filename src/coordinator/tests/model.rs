@@ -9,8 +9,8 @@ use super::*;
 /// The step that runs, as the actions told.
 #[derive(Debug)]
 pub struct Running {
-    generation: u64,
-    step: u64,
+    generation: Generation,
+    step: Step,
     pub workers: Vec<WorkerId>,
     deadline: Duration,
     votes: BTreeMap<WorkerId, bool>,
@@ -19,9 +19,9 @@ pub struct Running {
 /// What must hold of any sequence of actions.
 #[derive(Debug, Default)]
 pub struct Model {
-    config: ElasticConfig,
+    config: CoordinatorConfig,
     pub running: Option<Running>,
-    generation: u64,
+    generation: Generation,
     roster: Vec<WorkerId>,
     committed: u64,
     /// Starts of the step after `committed`.
@@ -35,7 +35,7 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(config: ElasticConfig) -> Model {
+    pub fn new(config: CoordinatorConfig) -> Model {
         Model {
             config,
             ..Model::default()
@@ -48,13 +48,18 @@ impl Model {
         let taken = actions.len();
         for action in actions {
             prop_assert!(!self.stopped, "{:?} after the end", action);
-            self.action(action, c)?;
+            self.action(action, c, now)?;
         }
         self.standing(c, now)?;
         Ok(taken)
     }
 
-    fn action(&mut self, action: Action, c: &Coordinator) -> Result<(), TestCaseError> {
+    fn action(
+        &mut self,
+        action: Action,
+        c: &Coordinator,
+        now: Duration,
+    ) -> Result<(), TestCaseError> {
         match action {
             Action::Reconfigured {
                 generation,
@@ -70,25 +75,24 @@ impl Model {
                 step,
                 attempt,
                 workers,
-                deadline,
+                vote_within,
             } => {
                 prop_assert!(self.running.is_none() && !self.paused);
                 prop_assert_eq!((generation, &workers), (self.generation, &self.roster));
                 // In order, and what was discarded is redone.
-                prop_assert_eq!((step, attempt), (self.committed + 1, self.attempts + 1));
+                prop_assert_eq!((step.0, attempt), (self.committed + 1, self.attempts + 1));
                 prop_assert!(attempt <= self.config.max_attempts);
                 prop_assert!(workers.len() >= self.config.min_workers);
                 prop_assert!(workers.is_sorted_by(|a, b| a < b));
                 prop_assert!(workers.iter().all(|w| !self.dismissed.contains(w)));
-                prop_assert!(deadline >= self.config.step_timeout);
-                slices_cover(&workers, step)?;
+                prop_assert_eq!(vote_within, self.config.step_timeout);
                 self.count(if attempt > 1 { "redo" } else { "start" });
                 self.attempts = attempt;
                 self.running = Some(Running {
                     generation,
                     step,
                     workers,
-                    deadline,
+                    deadline: now + vote_within,
                     votes: BTreeMap::new(),
                 });
             }
@@ -106,7 +110,7 @@ impl Model {
                 prop_assert!(run.workers.iter().eq(run.votes.keys()));
                 prop_assert!(run.votes.values().all(|&ready| ready));
                 self.count("commit");
-                self.committed = step;
+                self.committed = step.0;
                 self.attempts = 0;
             }
             Action::Discard {
@@ -191,7 +195,7 @@ impl Model {
             prop_assert!(!pending || now < member.joined + self.config.sync_timeout);
         }
         prop_assert!(present <= self.config.max_workers);
-        prop_assert_eq!(c.step(), self.committed + 1);
+        prop_assert_eq!(c.step(), Step(self.committed + 1));
         prop_assert_eq!(c.generation(), self.generation);
         let phase = c.phase();
         prop_assert_eq!(phase == Phase::Running, self.running.is_some());
@@ -214,7 +218,7 @@ impl Model {
         c: &mut Coordinator,
         now: Duration,
         worker: WorkerId,
-        (generation, step): (u64, u64),
+        (generation, step): (Generation, Step),
         ready: bool,
     ) -> Result<(), TestCaseError> {
         let vote = if ready { Vote::Ready } else { broken() };
@@ -254,17 +258,4 @@ fn may_become(from: State, to: State) -> bool {
             Draining => matches!(to, Failed | Left),
             Failed | Left => false,
         }
-}
-
-fn slices_cover(workers: &[WorkerId], step: u64) -> Result<(), TestCaseError> {
-    let items = (step as usize * 37) % 101;
-    let speeds: Vec<f64> = workers.iter().map(|w| f64::from(w.0)).collect();
-    for slices in [
-        slices::even(items, 4, workers.len()),
-        slices::by_speed(items, 4, &speeds),
-    ] {
-        prop_assert_eq!(slices.len(), workers.len());
-        prop_assert!(slices.into_iter().flatten().eq(0..items));
-    }
-    Ok(())
 }

@@ -1,33 +1,39 @@
-//! Why the coordinator refuses an event.
+//! Reasons why the coordinator refuses an event.
 
-use super::State;
-use crate::ids::WorkerId;
+use serde::{Deserialize, Serialize};
 
-/// An event that the coordinator refuses. It changes nothing (timeouts that were due at its time
-/// aside).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ElasticError {
+use super::{InvalidMember, State};
+use crate::ids::{Generation, Step, WorkerId};
+
+/// An event that the coordinator refuses. A refused event changes nothing, except that timeouts
+/// due at its time take effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum CoordinatorError {
     /// The run is over.
     #[error("the run has stopped")]
     Stopped,
-    /// As many workers as there may be, those that are syncing or draining counted.
+    /// There are as many workers as there may be, those that are syncing or draining counted.
     #[error("{present} workers are here, of at most {max}")]
     Full {
-        /// Workers that are present.
+        /// Number of workers that are present.
         present: usize,
-        /// Most that may be.
+        /// Largest number of workers.
         max: usize,
     },
+    /// A worker tells more of itself than the coordinator keeps.
+    #[error(transparent)]
+    Member(#[from] InvalidMember),
     /// Every number has been given to a worker once.
     #[error("all worker numbers have been given away")]
     NoNumbersLeft,
-    /// A worker that never joined.
+    /// The worker never joined.
     #[error("{worker} never joined")]
     Unknown {
         /// The worker.
         worker: WorkerId,
     },
-    /// A worker that has failed or left.
+    /// The worker has failed or left.
     #[error("{worker} is gone ({})", .state.name())]
     Gone {
         /// The worker.
@@ -35,59 +41,59 @@ pub enum ElasticError {
         /// [`State::Failed`] or [`State::Left`].
         state: State,
     },
-    /// A worker that is past syncing says it is synced.
+    /// A worker that is past syncing says that it is synced.
     #[error("{worker} is {}, not syncing", .state.name())]
     NotSyncing {
         /// The worker.
         worker: WorkerId,
-        /// What it is.
+        /// State of the worker.
         state: State,
     },
     /// A vote while no step runs.
-    #[error("{worker} voted on step {step}, but no step is running")]
+    #[error("{worker} voted on {step}, but no step is running")]
     NoStep {
         /// The worker.
         worker: WorkerId,
-        /// What it voted on.
-        step: u64,
+        /// The step of the vote.
+        step: Step,
     },
     /// A vote on another step or generation than the running one.
     #[error(
-        "{worker} voted on step {step} of generation {generation}; \
-         step {running} of generation {current} is running"
+        "{worker} voted on {step} of {generation}; \
+         {running} of {current} is running"
     )]
     WrongStep {
         /// The worker.
         worker: WorkerId,
-        /// The generation it voted in.
-        generation: u64,
-        /// The step it voted on.
-        step: u64,
+        /// The generation of the vote.
+        generation: Generation,
+        /// The step of the vote.
+        step: Step,
         /// The generation now.
-        current: u64,
+        current: Generation,
         /// The step that runs.
-        running: u64,
+        running: Step,
     },
     /// A vote of a worker that waits for the boundary to take part.
-    #[error("{worker} does not take part in step {step}")]
+    #[error("{worker} does not take part in {step}")]
     NotInStep {
         /// The worker.
         worker: WorkerId,
         /// The step that runs.
-        step: u64,
+        step: Step,
     },
     /// Another vote of the same worker on the same step; the first one counts.
-    #[error("{worker} voted on step {step} already")]
+    #[error("{worker} voted on {step} already")]
     Repeated {
         /// The worker.
         worker: WorkerId,
         /// The step that runs.
-        step: u64,
+        step: Step,
     },
     /// [`Coordinator::advance`](super::Coordinator::advance) between a step's start and its end.
-    #[error("step {step} has not ended")]
+    #[error("{step} has not ended")]
     NotAtBoundary {
         /// The step that runs, or waits for workers.
-        step: u64,
+        step: Step,
     },
 }

@@ -1,20 +1,20 @@
-//! How the state machine gets from one state to the next.
+//! Transitions of the state machine.
 
 use std::time::Duration;
 
 use super::ballot::Ballot;
-use super::coordinator::Stage;
+use super::state_machine::PhaseState;
 use super::{
-    Action, Cause, Coordinator, Discarded, ElasticError, Failure, Phase, State, StopReason,
+    Action, Cause, Coordinator, CoordinatorError, Discarded, Failure, Phase, State, StopReason,
 };
 use crate::ids::WorkerId;
 
 impl Coordinator {
-    /// Moves the time on and does what is due.
-    pub(super) fn pass(&mut self, now: Duration) -> Result<(), ElasticError> {
+    /// Moves the time on and carries out what is due.
+    pub(super) fn pass(&mut self, now: Duration) -> Result<(), CoordinatorError> {
         self.now = self.now.max(now);
         let mut lost = self.members.overdue(self.now, &self.config);
-        if let Stage::Running(ballot) = &self.stage
+        if let PhaseState::Running(ballot) = &self.state
             && ballot.deadline <= self.now
         {
             let (step, after) = (self.step, self.config.step_timeout);
@@ -28,15 +28,15 @@ impl Coordinator {
             self.lose(lost);
         }
         self.proceed();
-        match self.stage {
-            Stage::Stopped(_) => Err(ElasticError::Stopped),
+        match self.state {
+            PhaseState::Stopped(_) => Err(CoordinatorError::Stopped),
             _ => Ok(()),
         }
     }
 
     /// Starts the step that waits, if it can.
     pub(super) fn proceed(&mut self) {
-        let Stage::Waiting { gather, paused } = self.stage else {
+        let PhaseState::Waiting { gather, paused } = self.state else {
             return;
         };
         if self.gathers(gather) {
@@ -53,7 +53,7 @@ impl Coordinator {
             }
             None => {
                 let paused = Some(self.now);
-                self.stage = Stage::Waiting { gather, paused };
+                self.state = PhaseState::Waiting { gather, paused };
                 self.actions.push_back(Action::Paused { active, min });
             }
             Some(since) if since.saturating_add(after) <= self.now => {
@@ -83,28 +83,28 @@ impl Coordinator {
             step: self.step,
             attempt: self.attempts,
             workers: workers.clone(),
-            deadline,
+            vote_within: self.config.step_timeout,
         });
-        self.stage = Stage::Running(Ballot::new(workers, deadline));
+        self.state = PhaseState::Running(Ballot::new(workers, deadline));
     }
 
-    /// Every worker is ready.
+    /// Commits the step: every worker is ready.
     pub(super) fn commit(&mut self) {
         let workers = self.members.roster.clone();
         self.members.committed(&workers);
-        self.stage = Stage::Boundary;
+        self.state = PhaseState::Boundary;
         self.actions.push_back(Action::Commit {
             generation: self.members.generation,
             step: self.step,
             workers,
         });
-        self.step += 1;
+        self.step = self.step.next();
         self.attempts = 0;
         self.release(|state| state == State::Draining);
     }
 
     fn discard(&mut self, reason: Discarded) {
-        self.stage = Stage::Boundary;
+        self.state = PhaseState::Boundary;
         self.actions.push_back(Action::Discard {
             generation: self.members.generation,
             step: self.step,
@@ -114,8 +114,8 @@ impl Coordinator {
 
     /// Fails workers, and with them the step they had a part in.
     pub(super) fn lose(&mut self, lost: Vec<(WorkerId, Failure)>) {
-        let ballot = match &self.stage {
-            Stage::Running(ballot) => Some(ballot),
+        let ballot = match &self.state {
+            PhaseState::Running(ballot) => Some(ballot),
             _ => None,
         };
         let of_step = |worker: &WorkerId| ballot.is_some_and(|ballot| ballot.includes(*worker));
@@ -138,13 +138,13 @@ impl Coordinator {
         }
     }
 
-    /// The end.
+    /// Ends the run.
     pub(super) fn halt(&mut self, reason: StopReason) {
         if self.phase() == Phase::Running {
             self.discard(Discarded::Stopping);
         }
         self.release(State::is_present);
-        self.stage = Stage::Stopped(reason.clone());
+        self.state = PhaseState::Stopped(reason.clone());
         self.actions.push_back(Action::Stop { reason });
     }
 
