@@ -9,6 +9,7 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
+use super::off_runtime::off_runtime;
 use super::{
     Contribution, Generation, LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId,
     ShardRecord, Step, StepGradients, TableName, WorkerId,
@@ -202,21 +203,9 @@ impl ShardClient for ParameterServer {
                 parts,
             } = request;
             self.check_caller(caller)?;
-            let mut shards = Vec::with_capacity(parts.len());
-            for part in parts {
-                let gradients = match part.gradients {
-                    PushedRows::OnDevice(rows) => rows,
-                    PushedRows::Values(values) => self.upload(part.shard, &values, None)?,
-                };
-                shards.push(ShardGradients {
-                    shard: part.shard,
-                    places: part.places,
-                    gradients,
-                });
-            }
             let gradients = StepGradients {
                 layout: caller.layout,
-                shards,
+                shards: self.shard_gradients(parts).await?,
             };
             let share = Contribution {
                 worker: caller.worker,
@@ -235,15 +224,10 @@ impl ShardClient for ParameterServer {
     fn commit(&self, generation: Generation, step: Step) -> Answer<'_, ()> {
         Box::pin(async move {
             let server = self.clone();
-            // The optimizer's arithmetic would hold up whatever else the runtime serves.
             let commit = move || ParameterServer::commit(&server, generation, step);
-            match tokio::task::spawn_blocking(commit).await {
-                Ok(committed) => committed,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Err(ServerError::Stopped),
-                },
-            }
+            off_runtime(commit)
+                .await
+                .unwrap_or(Err(ServerError::Stopped))
         })
     }
 
@@ -256,6 +240,31 @@ impl ShardClient for ParameterServer {
 }
 
 impl ParameterServer {
+    /// Brings the parts of a request to the devices of their shards.
+    async fn shard_gradients(
+        &self,
+        parts: Vec<PushedPart>,
+    ) -> Result<Vec<ShardGradients>, ServerError> {
+        let server = self.clone();
+        let bring = move |part: PushedPart| {
+            Ok(ShardGradients {
+                shard: part.shard,
+                places: part.places,
+                gradients: match part.gradients {
+                    PushedRows::OnDevice(rows) => rows,
+                    PushedRows::Values(values) => server.upload(part.shard, &values, None)?,
+                },
+            })
+        };
+        let is_here = |part: &PushedPart| matches!(part.gradients, PushedRows::OnDevice(_));
+        if parts.iter().all(is_here) {
+            return parts.into_iter().map(bring).collect();
+        }
+        off_runtime(move || parts.into_iter().map(bring).collect())
+            .await
+            .unwrap_or(Err(ServerError::Stopped))
+    }
+
     /// Checks that a caller is one of the current generation's workers and knows the layout of now.
     fn check_caller(&self, caller: Caller) -> Result<(), ServerError> {
         self.state().member(caller.worker, caller.generation)?;

@@ -3,7 +3,8 @@
 
 use tokio::sync::oneshot;
 
-use super::push_async::{Limits, Pusher};
+use super::off_runtime::off_runtime;
+use super::push_async::{Admitted, Limits, Pusher};
 use super::sync::barrier::Batch;
 use super::sync::guards::{ApplyGuard, InFlightGuard};
 use super::sync::state::Staged;
@@ -212,9 +213,34 @@ impl ParameterServer {
             step: share.step,
         };
         let admitted = self.admit(&tables, &indices, pusher, limits).await?;
+        // From here on others count on the push: the guards are dropped also if the work is.
+        let shards: Vec<AdmittedPart> = (parts.into_iter().zip(admitted))
+            .map(|((index, staged), admitted)| AdmittedPart {
+                settling: InFlightGuard::new(self, index),
+                index,
+                staged,
+                admitted,
+            })
+            .collect();
+        let server = self.clone();
+        let applied = off_runtime(move || server.apply_admitted(&tables, shards)).await;
+        applied.unwrap_or(Err(ServerError::Stopped))
+    }
+
+    /// Applies one worker's gradients to every shard, in order.
+    fn apply_admitted(
+        &self,
+        tables: &Tables,
+        shards: Vec<AdmittedPart>,
+    ) -> Result<(), ServerError> {
         let mut result = Ok(());
-        for ((index, staged), admitted) in parts.into_iter().zip(admitted) {
-            let settling = InFlightGuard::new(self, index);
+        for part in shards {
+            let AdmittedPart {
+                settling,
+                index,
+                staged,
+                admitted,
+            } = part;
             let id = self.state().shards[index].id;
             let start = std::time::Instant::now();
             let push = Push {
@@ -222,7 +248,7 @@ impl ParameterServer {
                 gradients: &staged.gradients,
                 weight: 1.0,
             };
-            let optimizer = admitted.optimizer(&tables);
+            let optimizer = admitted.optimizer(tables);
             let applied = tables.table(id.table).push(optimizer, id.shard, &[push]);
             let values = (staged.gradients.len(), staged.squares);
             self.settle(index, &admitted, values, start.elapsed());
@@ -256,6 +282,14 @@ impl ParameterServer {
         };
         Ok(shards.into_iter().map(staged).enumerate().collect())
     }
+}
+
+/// One shard's part of a push that was let in.
+struct AdmittedPart {
+    settling: InFlightGuard,
+    index: usize,
+    staged: Staged,
+    admitted: Admitted,
 }
 
 /// A step's gradients by the number of their shard.

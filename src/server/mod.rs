@@ -20,6 +20,7 @@ mod client;
 mod commit;
 mod error;
 mod mode;
+mod off_runtime;
 mod pull;
 mod push;
 mod push_async;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
+use super::off_runtime::{INLINE_VALUES, off_runtime};
 use super::sync::guards::WaitGuard;
 use super::table::tables::Tables;
 use super::{
@@ -38,13 +39,12 @@ impl ParameterServer {
             }
             let copied = Arc::clone(&tables);
             let mut buffer = std::mem::take(out);
-            let done = self
-                .off_the_runtime(move || {
-                    let table = copied.table(shard.table);
-                    let read = table.read_shard(shard.shard, &mut buffer);
-                    (read, buffer)
-                })
-                .await;
+            let done = off_runtime(move || {
+                let table = copied.table(shard.table);
+                let read = table.read_shard(shard.shard, &mut buffer);
+                (read, buffer)
+            })
+            .await;
             let abandoned = ServerError::Abandoned { worker, shard };
             let (result, buffer) = done.ok_or(abandoned)?;
             *out = buffer;
@@ -88,12 +88,14 @@ impl ParameterServer {
         let width = tables.width(table);
         let copied = Arc::clone(&tables);
         let mut buffer = std::mem::take(out);
-        let done = self
-            .off_the_runtime(move || {
-                let read = copied.table(table).read_rows(&storage, &mut buffer);
-                (read, buffer)
-            })
-            .await;
+        let mut read = move || {
+            let read = copied.table(table).read_rows(&storage, &mut buffer);
+            (read, std::mem::take(&mut buffer))
+        };
+        let done = match rows.len() * width <= INLINE_VALUES && !self.is_on_gpu() {
+            true => Some(read()),
+            false => off_runtime(read).await,
+        };
         let shard = ShardId { table, shard: 0 };
         let (result, buffer) = done.ok_or(ServerError::Abandoned { worker, shard })?;
         *out = buffer;
@@ -170,25 +172,6 @@ impl ParameterServer {
             waits.get_or_insert_with(|| WaitGuard::new(self, worker));
             // Whether told or out of time, it looks once more.
             let _ = timeout_at(self.at(deadline), changed).await;
-        }
-    }
-
-    /// Runs what waits for a device beside the async runtime; in place on the CPU, which waits for
-    /// nothing. None if the runtime shuts down in between.
-    async fn off_the_runtime<T: Send + 'static>(
-        &self,
-        f: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        let waits = self.is_on_gpu();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if waits => match runtime.spawn_blocking(f).await {
-                Ok(value) => Some(value),
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => None,
-                },
-            },
-            _ => Some(f()),
         }
     }
 }

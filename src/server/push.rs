@@ -120,7 +120,7 @@ impl ParameterServer {
         Ok(device.upload(gradients, old)?)
     }
 
-    async fn try_push(&self, tables: &Tables, push: Push<'_>) -> Result<Pushed, ServerError> {
+    async fn try_push(&self, tables: &Arc<Tables>, push: Push<'_>) -> Result<Pushed, ServerError> {
         let index = tables.index(push.shard)?;
         let mode = {
             let mut state = self.state();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
+use super::off_runtime::on_this_thread;
 use super::sync::guards::{InFlightGuard, WaitGuard};
 use super::sync::state::ServerState;
 use super::table::tables::Tables;
@@ -34,7 +35,7 @@ impl ParameterServer {
         let optimizer = admitted.optimizer(tables);
         let settling = InFlightGuard::new(self, index);
         let shard = push.shard.shard;
-        let applied = match push.gradients {
+        let applied = on_this_thread(push.gradients.len(), || match push.gradients {
             Gradients::Host(values) => table.push_rows(optimizer, shard, places, values),
             Gradients::Device(gradients) => {
                 let weight = 1.0;
@@ -45,7 +46,7 @@ impl ParameterServer {
                 };
                 table.push(optimizer, shard, &[push])
             }
-        };
+        });
         let values = (push.gradients.len(), squares);
         applied?;
         self.settle(index, admitted, values, start.elapsed());

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use super::off_runtime::off_runtime;
 use super::push::finite;
 use super::sync::barrier::{Arrived, Batch, Ticket};
 use super::sync::guards::ApplyGuard;
-use super::sync::state::{Outcome, ServerState, ShardState, Staged};
+use super::sync::state::{Outcome, ServerState, Staged};
 use super::table::tables::Tables;
 use super::{Gradients, ParameterServer, Push, Pushed, ServerError, WorkerId};
 use crate::kernel::{self, Places};
@@ -62,7 +63,7 @@ fn abandoned(push: &Push<'_>) -> ServerError {
 impl ParameterServer {
     pub(super) async fn push_sync(
         &self,
-        tables: &Tables,
+        tables: &Arc<Tables>,
         index: usize,
         push: Push<'_>,
         places: Vec<u32>,
@@ -122,14 +123,14 @@ impl ParameterServer {
             ticket,
         };
         if let Some(batch) = batch {
-            self.apply_batches(tables, index, batch);
+            self.apply_batches(tables, index, batch).await;
         }
         // Sent before this call began to wait, or while it does.
         if let Some(outcome) = told(&mut outcome, &push) {
             return outcome;
         }
         let result = self
-            .wait_at_barrier(tables, index, push, timeout, outcome)
+            .wait_at_barrier(tables, index, push, timeout, ticket, outcome)
             .await;
         drop(waiting);
         result
@@ -173,52 +174,65 @@ impl ParameterServer {
     /// Waits for the other workers, and flushes the barrier if they do not come in time.
     async fn wait_at_barrier(
         &self,
-        tables: &Tables,
+        tables: &Arc<Tables>,
         index: usize,
         push: Push<'_>,
         timeout: Duration,
+        ticket: Ticket,
         mut outcome: oneshot::Receiver<Outcome>,
     ) -> Result<Pushed, ServerError> {
         let end = self.now().saturating_add(timeout.saturating_mul(2));
+        let mut retry = Duration::ZERO;
         loop {
-            // Where the shard has moved, this push was applied before, and is about to be told.
+            // A push that is not at the barrier any more is being applied, or its shard has moved since:
+            // the outcome comes when that is done.
             let deadline = match self.state().shard(tables, index) {
-                Ok(shard) => shard.barrier.deadline().unwrap_or(end),
-                Err(_) => end,
+                Ok(shard) if shard.barrier.holds(push.worker, ticket) => shard.barrier.deadline(),
+                _ => None,
             };
-            match timeout_at(self.at(deadline.min(end)), &mut outcome).await {
-                Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_)) => return Err(abandoned(&push)),
-                Err(_) => {
-                    if let Some(batch) = self.take(tables, index) {
-                        self.apply_batches(tables, index, batch);
-                    }
-                    if let Some(outcome) = told(&mut outcome, &push) {
-                        return outcome;
-                    }
-                    if self.now() < end {
-                        // An earlier batch is being applied; ours comes after it.
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                        continue;
-                    }
-                }
+            let Some(deadline) = deadline else {
+                return (&mut outcome).await.unwrap_or(Err(abandoned(&push)));
+            };
+            let wake = self.at(deadline.max(retry).min(end));
+            if let Ok(told) = timeout_at(wake, &mut outcome).await {
+                return told.unwrap_or(Err(abandoned(&push)));
             }
-            let missing = |shard: &mut ShardState| shard.barrier.missing();
-            return Err(ServerError::Timeout {
-                worker: push.worker,
-                shard: push.shard,
-                after: timeout,
-                waiting_for: (self.state().shard(tables, index)).map_or(Vec::new(), missing),
-            });
+            if let Some(batch) = self.take(tables, index) {
+                self.apply_batches(tables, index, batch).await;
+            }
+            if let Some(outcome) = told(&mut outcome, &push) {
+                return outcome;
+            }
+            let missing = match self.state().shard(tables, index) {
+                Ok(shard) if shard.barrier.holds(push.worker, ticket) => shard.barrier.missing(),
+                _ => continue,
+            };
+            if self.now() >= end {
+                return Err(ServerError::Timeout {
+                    worker: push.worker,
+                    shard: push.shard,
+                    after: timeout,
+                    waiting_for: missing,
+                });
+            }
+            // An earlier batch is being applied; this push comes after it.
+            retry = self.now() + Duration::from_millis(1);
         }
     }
 
-    /// Applies a batch, and those that have become complete in the meantime. Until the last one is
-    /// applied the shard is busy: it does not move.
-    fn apply_batches(&self, tables: &Tables, index: usize, first: Ready) {
-        let mut next = Some(first);
-        while let Some(batch) = next.take() {
-            let applying = ApplyGuard::new(self, index);
+    /// Applies a batch off the runtime, and those that become complete in the meantime.
+    async fn apply_batches(&self, tables: &Arc<Tables>, index: usize, first: Ready) {
+        let applying = ApplyGuard::new(self, index);
+        let (server, tables) = (self.clone(), Arc::clone(tables));
+        // Whoever waits is told by its channel, also that the batch was dropped.
+        let _ = off_runtime(move || server.apply_in_turn(&tables, index, applying, first)).await;
+    }
+
+    /// Applies a batch, and those that become complete in the meantime. Until the last one is applied
+    /// the shard is busy: it does not move.
+    fn apply_in_turn(&self, tables: &Tables, index: usize, applying: ApplyGuard, first: Ready) {
+        let mut next = Some((applying, first));
+        while let Some((applying, batch)) = next.take() {
             let applied = self.apply(tables, index, &batch);
             applying.ended(applied.is_ok());
             let missing: Arc<[WorkerId]> = batch.missing.into();
@@ -229,7 +243,7 @@ impl ParameterServer {
                 staleness: 0,
                 repeated: false,
             });
-            next = self.take(tables, index);
+            next = (self.take(tables, index)).map(|batch| (ApplyGuard::new(self, index), batch));
             for (_, arrival) in batch.arrivals {
                 self.recycle(arrival.payload.gradients);
                 for (i, (_, waiter)) in arrival.waiters.into_iter().enumerate() {

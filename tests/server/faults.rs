@@ -31,7 +31,10 @@ async fn a_bad_push_changes_nothing_and_says_what_is_wrong() {
             ..good
         })
         .await;
-        assert_eq!(error, "worker 0 pushed in generation 0, expected 1");
+        assert_eq!(
+            error,
+            "worker 0 pushed in generation 0, expected generation 1"
+        );
         let error = refused(Push {
             shard: ShardId::entities(4),
             ..good

@@ -210,9 +210,16 @@ impl Model {
     }
 }
 
-/// Lets every task that can go on do so.
+/// Lets every task that can go on do so, and the one thread that applies gradients finish its work.
 async fn settle() {
-    for _ in 0..20 {
+    for _ in 0..2 {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        // The thread takes work in order: when this is done, all before it is.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+    for _ in 0..10 {
         tokio::task::yield_now().await;
     }
 }
@@ -320,6 +327,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
+            .max_blocking_threads(1)
             .build()
             .unwrap();
         runtime.block_on(run(&events));

@@ -192,6 +192,12 @@ impl<P, W> Barrier<P, W> {
         Some(arrival.payload)
     }
 
+    /// Whether a push has arrived and is not taken yet.
+    pub fn holds(&self, worker: WorkerId, ticket: Ticket) -> bool {
+        let arrival = self.arrived.get(&worker);
+        arrival.is_some_and(|arrival| arrival.waiters.iter().any(|(held, _)| *held == ticket))
+    }
+
     /// Who has not come yet.
     pub fn missing(&self) -> Vec<WorkerId> {
         let missing = |worker: &&WorkerId| !self.arrived.contains_key(worker);

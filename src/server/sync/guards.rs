@@ -3,16 +3,16 @@
 use crate::server::{ParameterServer, WorkerId};
 
 /// A batch that is being applied: the barrier goes on whatever happens.
-pub(in crate::server) struct ApplyGuard<'a> {
-    server: &'a ParameterServer,
+pub(in crate::server) struct ApplyGuard {
+    server: ParameterServer,
     index: usize,
     done: bool,
 }
 
-impl<'a> ApplyGuard<'a> {
-    pub fn new(server: &'a ParameterServer, index: usize) -> ApplyGuard<'a> {
+impl ApplyGuard {
+    pub fn new(server: &ParameterServer, index: usize) -> ApplyGuard {
         ApplyGuard {
-            server,
+            server: server.clone(),
             index,
             done: false,
         }
@@ -23,7 +23,7 @@ impl<'a> ApplyGuard<'a> {
     }
 }
 
-impl Drop for ApplyGuard<'_> {
+impl Drop for ApplyGuard {
     fn drop(&mut self) {
         // Shards do not move while one of them is busy.
         if let Some(shard) = self.server.state().shards.get_mut(self.index) {
@@ -33,18 +33,21 @@ impl Drop for ApplyGuard<'_> {
 }
 
 /// A push that was let in: until this is dropped, others count on it and no shard moves.
-pub(in crate::server) struct InFlightGuard<'a> {
-    server: &'a ParameterServer,
+pub(in crate::server) struct InFlightGuard {
+    server: ParameterServer,
     index: usize,
 }
 
-impl<'a> InFlightGuard<'a> {
-    pub fn new(server: &'a ParameterServer, index: usize) -> InFlightGuard<'a> {
-        InFlightGuard { server, index }
+impl InFlightGuard {
+    pub fn new(server: &ParameterServer, index: usize) -> InFlightGuard {
+        InFlightGuard {
+            server: server.clone(),
+            index,
+        }
     }
 }
 
-impl Drop for InFlightGuard<'_> {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if let Some(shard) = self.server.state().shards.get_mut(self.index) {
             shard.staleness.applied();

@@ -1,0 +1,43 @@
+//! Arithmetic and long copies, kept off the threads of the async runtime.
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// Most values that are copied or updated within an async task: 64 KiB, done sooner than another thread
+/// wakes.
+pub(super) const INLINE_VALUES: usize = 1 << 14;
+
+/// Runs owned work on a thread that may be busy for long, so that the runtime serves other tasks
+/// meanwhile. Work that has begun is finished even if the caller stops waiting. Without a runtime, the
+/// work runs here.
+///
+/// `None` if the runtime shuts down before the work begins: the work is dropped then.
+pub(super) async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let Ok(runtime) = Handle::try_current() else {
+        return Some(work());
+    };
+    match runtime.spawn_blocking(work).await {
+        Ok(value) => Some(value),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
+    }
+}
+
+/// Runs work on borrowed data, which cannot go to another thread. A runtime of several threads moves its
+/// other tasks away from this one first; a runtime of one thread has no other, and waits.
+///
+/// # Panics
+/// In a `tokio::task::LocalSet` on a runtime of several threads, with more than [`INLINE_VALUES`]: tokio
+/// cannot move such tasks.
+pub(super) fn on_this_thread<T>(values: usize, work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(_) if values <= INLINE_VALUES => work(),
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
+}
