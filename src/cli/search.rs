@@ -1,11 +1,13 @@
 //! `shardloom search`: many configurations, and the best of them.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use clap::value_parser;
 use shardloom::coordinator;
 use shardloom::search::{
-    Job, Ladder, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
+    Job, Rung, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
 };
 use shardloom::train::Observer;
 
@@ -46,16 +48,16 @@ pub struct SearchArgs {
     #[arg(value_name = "SPACE.toml", required_unless_present = "resume")]
     space: Option<PathBuf>,
     /// Configurations to try [default: 27]. A random search takes more of them later.
-    #[arg(long, value_name = "N")]
-    trials: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
+    trials: Option<u32>,
     /// Whether bad trials are given up early [default: random].
     #[arg(long, value_enum)]
     strategy: Option<StrategyName>,
     /// halving: how many trials there are to one that goes on [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1000))]
     eta: Option<u32>,
     /// halving: the fewest epochs that a trial is judged by [default: 1].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = value_parser!(u32).range(1..))]
     min_epochs: Option<u32>,
     /// Directory for the search [default: searches/<name of the space>].
     #[arg(long, value_name = "DIR")]
@@ -110,14 +112,14 @@ pub fn run(args: SearchArgs) -> CommandResult {
     };
     progress.say(&format!(
         "{}{begun}, on {}, in {}",
-        plan(search.ladder()),
+        plan(search.rungs()),
         search.device(),
         shown(&directory)
     ));
     let mut watch = Shown {
         progress,
         trials: search.trials().len(),
-        rungs: search.ladder().rungs().len(),
+        rungs: search.rungs().len(),
     };
     let winner = search.run(&mut watch);
     watch.progress.clear();
@@ -133,7 +135,9 @@ impl SearchArgs {
     fn settings(&self) -> Settings {
         let default = Settings::default();
         Settings {
-            trials: self.trials.unwrap_or(default.trials),
+            trials: (self.trials)
+                .and_then(|trials| NonZeroUsize::new(trials as usize))
+                .unwrap_or(default.trials),
             strategy: self.strategy.unwrap_or(default.strategy),
             eta: self.eta.unwrap_or(default.eta),
             min_epochs: self.min_epochs.unwrap_or(default.min_epochs),
@@ -145,9 +149,8 @@ impl SearchArgs {
 }
 
 /// What a search is about to do, as in `27 trials to epoch 4, 9 to 8, 3 to 20`.
-fn plan(ladder: &Ladder) -> String {
-    let rungs: Vec<String> = ladder
-        .rungs()
+fn plan(rungs: &[Rung]) -> String {
+    let rungs: Vec<String> = rungs
         .iter()
         .enumerate()
         .map(|(i, rung)| {

@@ -1,9 +1,9 @@
-//! Which trial trains next, and for how long: a pure function of what trials have scored.
+//! Which trial trains next, and for how long: a pure function of the scores of all trials.
 //!
-//! Trials climb a ladder. On each rung all that are there train to the same epoch, and the best of
-//! them climb on. That is successive halving (Jamieson and Talwalkar 2016), as used within
-//! Hyperband (Li et al. 2018); random search is a ladder of one rung. Since the next job follows
-//! from the scores alone, a search that was stopped needs nothing else to go on.
+//! Successive halving (Jamieson and Talwalkar 2016), as used within Hyperband (Li et al. 2018): on
+//! each rung, all trials that reach it train to the same epoch, and the best of them go on to the
+//! next rung. Random search has one rung. Since the next job follows from the scores alone, a
+//! search that was stopped needs nothing else to go on.
 
 /// How trials are given epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,58 +12,63 @@ pub enum Strategy {
     Random,
     /// Successive halving: all train a little, the best 1/eta go on for eta times as long.
     Halving {
-        /// How many trials there are to one that climbs, 2 or more.
+        /// Trials of a rung for each one that goes on; less than 2 is taken as 2.
         eta: u32,
-        /// The fewest epochs that a trial is judged by.
+        /// Fewest epochs that a trial is judged by; 0 is taken as 1.
         min_epochs: u32,
     },
 }
 
-/// A rung of the ladder.
+/// A rung: an epoch that some trials train to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rung {
-    /// The most trials that reach it.
+    /// Most trials that reach the rung.
     pub trials: usize,
-    /// The epoch that they train to; `None`: as far as their configuration says.
+    /// Epoch that they train to; `None`: as far as their configuration says.
     pub epochs: Option<u32>,
 }
 
-/// The rungs that the trials of a search climb.
+/// The rungs of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ladder {
+pub struct SuccessiveHalving {
     rungs: Vec<Rung>,
     validate_every: u32,
 }
 
-/// How a trial has done so far.
+/// Scores of a trial so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
-    /// Its validation MRR on each rung that it has finished.
+pub struct TrialScores {
+    /// Validation MRR on each rung that the trial has finished.
     pub scores: Vec<f64>,
-    /// Whether it failed after those.
+    /// Whether the trial failed after those.
     pub failed: bool,
 }
 
-/// What is to be done next.
+/// The work to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {
     /// The trial to train.
     pub trial: usize,
-    /// On this rung, from 0.
+    /// The rung to train it on, from 0.
     pub rung: usize,
-    /// To this epoch; `None`: as far as its configuration says.
+    /// The epoch to train it to; `None`: as far as its configuration says.
     pub epochs: Option<u32>,
 }
 
-impl Ladder {
-    /// The ladder of a search with so many trials (at least one), where a whole training has
-    /// `epochs` and is validated every so many (0: never).
+impl SuccessiveHalving {
+    /// The rungs of a search with this number of trials, where a whole training has `epochs` epochs
+    /// and a validation every `validate_every` epochs (0: never).
     ///
     /// Halving has as many rungs as trials and epochs allow, the last one with all epochs. Epochs
     /// of rungs are rounded up to whole validations.
-    pub fn new(strategy: Strategy, trials: usize, epochs: u32, validate_every: u32) -> Ladder {
+    pub fn new(
+        strategy: Strategy,
+        trials: usize,
+        epochs: u32,
+        validate_every: u32,
+    ) -> SuccessiveHalving {
         let Strategy::Halving { eta, min_epochs } = strategy else {
-            return Ladder {
+            return SuccessiveHalving {
                 rungs: vec![Rung {
                     trials,
                     epochs: None,
@@ -98,7 +103,7 @@ impl Ladder {
                 rungs.push(here);
             }
         }
-        Ladder {
+        SuccessiveHalving {
             rungs,
             validate_every,
         }
@@ -109,8 +114,8 @@ impl Ladder {
         &self.rungs
     }
 
-    /// How often a trial with so many epochs in all is validated, so that there is a score on every
-    /// rung.
+    /// Epochs from one validation to the next of a trial with `epochs` epochs in all, so that there
+    /// is a score on every rung.
     pub fn validate_every(&self, epochs: u32) -> u32 {
         match self.validate_every {
             every if every == 0 || every > epochs => epochs,
@@ -118,22 +123,22 @@ impl Ladder {
         }
     }
 
-    /// What is to be done next; `None` when all is done. There is a standing for every trial.
-    pub fn next(&self, standings: &[Standing]) -> Option<Job> {
-        self.climb(standings).0
+    /// The job to do next; `None` when all is done. `trials` has an element for every trial.
+    pub fn next_job(&self, trials: &[TrialScores]) -> Option<Job> {
+        self.decide(trials).0
     }
 
-    /// The trials that others have been preferred to, by number.
-    pub fn dropped(&self, standings: &[Standing]) -> Vec<usize> {
-        self.climb(standings).1
+    /// Numbers of the trials that do not go on, since others were better.
+    pub fn dropped(&self, trials: &[TrialScores]) -> Vec<usize> {
+        self.decide(trials).1
     }
 
-    fn climb(&self, standings: &[Standing]) -> (Option<Job>, Vec<usize>) {
+    fn decide(&self, trials: &[TrialScores]) -> (Option<Job>, Vec<usize>) {
         let mut dropped = Vec::new();
-        let mut here: Vec<usize> = (0..standings.len()).collect();
+        let mut here: Vec<usize> = (0..trials.len()).collect();
         for (rung, next) in (0..).zip(self.rungs.iter().skip(1).map(Some).chain([None])) {
-            let scored = |trial: usize| standings[trial].scores.len() > rung;
-            here.retain(|&trial| scored(trial) || !standings[trial].failed);
+            let scored = |trial: usize| trials[trial].scores.len() > rung;
+            here.retain(|&trial| scored(trial) || !trials[trial].failed);
             if let Some(&trial) = here.iter().find(|&&trial| !scored(trial)) {
                 let epochs = self.rungs[rung].epochs;
                 let job = Job {
@@ -144,9 +149,9 @@ impl Ladder {
                 return (Some(job), dropped);
             }
             if let Some(next) = next {
-                // The sort is stable: among equals, the first one climbs.
+                // The sort is stable: among equals, the first one goes on.
                 here.sort_by(|&a, &b| {
-                    let score = |trial: usize| standings[trial].scores[rung];
+                    let score = |trial: usize| trials[trial].scores[rung];
                     score(b).total_cmp(&score(a))
                 });
                 dropped.extend(here.drain(next.trials.min(here.len())..));
@@ -157,7 +162,7 @@ impl Ladder {
     }
 }
 
-/// How often to validate, so that the first rung has a validation and, if that takes no more than
+/// Epochs from one validation to the next, so that the first rung has a validation and, if that takes no more than
 /// twice as many, the last epoch is one.
 fn validations(every: u32, first: u32, epochs: u32) -> u32 {
     let most = match every {
@@ -172,5 +177,5 @@ fn validations(every: u32, first: u32, epochs: u32) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "ladder_tests.rs"]
+#[path = "successive_halving_tests.rs"]
 mod tests;
