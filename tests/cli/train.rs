@@ -38,9 +38,10 @@ fn alone_it_trains_on_the_genealogy_and_shows_what_it_learned() {
     let report = home.read("runs/genealogy-complex-0/report.html");
     assert!(report.to_lowercase().starts_with("<!doctype html>"));
     assert!(report.contains("<svg") && report.contains("complex"));
-    // Two epochs are enough to be far better than a guess.
+    // Two epochs: where the curve is steep, so that a step that is off shows.
     let result = home.json("runs/genealogy-complex-0/result.json");
-    assert!(number(&result, "test.mrr") > 0.3, "{result}");
+    let mrr = number(&result, "test.mrr");
+    assert!((mrr - 0.6961).abs() < 0.005, "{mrr}");
 }
 
 #[test]

@@ -54,9 +54,10 @@ fn halves_reach_the_quality_of_f32() {
         rank(&config, &dataset, &server).both.mrr
     });
     println!("{mrr:?}");
-    assert!(mrr[0] > 0.5, "{mrr:?}");
+    // One of the 128 ranks that falls from 1 to 2 costs 0.004.
+    assert!((mrr[0] - 0.9857).abs() < 0.01, "{mrr:?}");
     assert!(
-        mrr.iter().all(|half| (half - mrr[0]).abs() < 0.02),
+        mrr.iter().all(|half| (half - mrr[0]).abs() < 0.01),
         "{mrr:?}"
     );
 }

@@ -1,10 +1,19 @@
 //! Training and ranking through the library.
 
+#[allow(dead_code)]
+#[path = "../parity/cores.rs"]
+mod cores;
 mod half;
+#[path = "../parity/oracle.rs"]
+mod oracle;
+mod oracle_run;
 mod recipes;
 mod warm;
 mod weights;
 
+use std::sync::Arc;
+
+use oracle_run::assert_oracles_losses;
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};
@@ -29,6 +38,13 @@ fn models() -> impl Iterator<Item = &'static str> {
 fn family() -> Dataset {
     let people = 100;
     Genealogy { people, seed: 3 }.generate().unwrap()
+}
+
+/// A few training facts of the family, for what the oracle works off in plain loops.
+fn few_facts() -> Dataset {
+    let mut dataset = family();
+    dataset.train = Arc::new(dataset.train[..100].to_vec());
+    dataset
 }
 
 fn backend() -> Backend {
@@ -85,7 +101,7 @@ fn outcome(config: &Config, dataset: &Dataset) -> (Vec<f64>, Vec<u32>) {
     (losses, bits(trainer.server()))
 }
 
-/// Every loss with every optimizer lowers its loss, and does so again to the bit.
+/// Every loss with every optimizer lowers its loss, does so again to the bit, and takes the oracle's steps.
 fn learns(model: &str, losses: &[LossKind], way: &Config) {
     let dataset = family();
     for &loss in losses {
@@ -117,6 +133,13 @@ fn learns(model: &str, losses: &[LossKind], way: &Config) {
             let what = format!("{model}, {loss:?}, {optimizer:?}: {losses:?}");
             assert!(losses[1] < losses[0], "{what}");
             assert!(outcome(&config, &dataset) == (losses, bits), "{what}");
+            let few = Config {
+                batch_size: 30,
+                // So few facts bear no more.
+                lr: lr / 5.0,
+                ..config
+            };
+            assert_oracles_losses(&few, &few_facts());
         }
     }
 }

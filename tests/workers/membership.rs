@@ -84,8 +84,15 @@ fn a_run_without_enough_workers_pauses_and_then_says_why_it_stops() {
     };
     let error = failure(&config, &dataset, "3:kill:0").to_string();
     assert!(error.contains("1 of at least 2 workers"), "{error}");
-    // A joiner in time saves it.
-    trained(&config, &dataset, "3:kill:0 3:join");
+    // A joiner in time saves it, and the tables are those of one worker.
+    let saved = trained(&config, &dataset, "3:kill:0 3:join");
+    let alone = Config {
+        workers: 1,
+        min_workers: 1,
+        ..config
+    };
+    let off = distance(&saved, &trained(&alone, &dataset, ""));
+    assert!(off < 1e-5, "{off}");
 }
 
 #[test]

@@ -51,12 +51,22 @@ fn choices_open_what_they_say() {
     let adapters = list();
     assert!(matches!(open(DeviceChoice::Cpu), Ok(Device::Cpu)));
     let auto = open_with(DeviceChoice::Auto, &GpuOptions::default()).unwrap();
-    match auto.device {
-        Device::Gpu(gpu) => {
+    let is_real = |adapter: &&AdapterDescription| adapter.kind != AdapterKind::Software;
+    let best = adapters.iter().find(is_real);
+    match (auto.device, best) {
+        (Device::Gpu(gpu), Some(_)) => {
             assert_ne!(gpu.description().kind, AdapterKind::Software);
             assert_eq!(auto.note, None);
         }
-        Device::Cpu => assert!(auto.note.unwrap().ends_with("; using the CPU")),
+        // Software adapters are never taken unasked, and the note gives the reason.
+        (Device::Cpu, None) => {
+            let why = match adapters.first() {
+                Some(only) => format!("the only adapter is software ({})", only.name),
+                None => "no GPU adapter found".to_owned(),
+            };
+            assert_eq!(auto.note, Some(format!("{why}; using the CPU")));
+        }
+        (device, best) => panic!("{device} was opened, {best:?} is there"),
     }
     let error = open(DeviceChoice::GpuAt(77)).unwrap_err();
     assert_eq!(
@@ -69,7 +79,12 @@ fn choices_open_what_they_say() {
     assert!(error.to_string().contains("gpu:77") && error.to_string().contains("adapter"));
     match open(DeviceChoice::Gpu) {
         Ok(Device::Gpu(gpu)) => assert_eq!(gpu.description(), &adapters[0]),
-        other => assert!(adapters.is_empty() && other.unwrap_err() == DeviceError::NoAdapter),
+        other => {
+            assert_eq!(other.unwrap_err(), DeviceError::NoAdapter);
+            assert_eq!(adapters, []);
+            // There is nothing more to open: said aloud, or an error where a GPU is required.
+            assert!(testing::gpu().is_none());
+        }
     }
     for adapter in &adapters {
         let Ok(Device::Gpu(gpu)) = open(DeviceChoice::GpuAt(adapter.index)) else {

@@ -1,5 +1,9 @@
 //! The documents say what the code is.
 
+mod circles;
+mod prose;
+mod sizes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +12,34 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust files below a folder.
-fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            out.push(path);
+/// All Rust files of `src` with their text, in the order of their paths.
+fn sources() -> Vec<(PathBuf, String)> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
         }
     }
+    found.sort();
+    found
+}
+
+/// The path of a file inside `src`, with slashes on every system.
+fn inside_src(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    let parts = inside.iter().map(|part| part.to_str().unwrap());
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Whether a file of `src` holds nothing but tests, by its name or its folder's.
+fn is_test(path: &Path) -> bool {
+    inside_src(path).contains("test")
 }
 
 /// The floor of every module, by the table in docs/ARCHITECTURE.md.
@@ -57,31 +79,23 @@ fn imports(text: &str) -> BTreeSet<String> {
 #[test]
 fn modules_import_only_from_floors_below() {
     let floors = floors();
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
     let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
-    for file in files {
-        let inside = file.strip_prefix(root().join("src")).unwrap();
-        let parts: Vec<String> = inside
-            .iter()
-            .map(|part| part.to_string_lossy().replace(".rs", ""))
-            .collect();
-        let module = &parts[0];
-        let is_test = parts.iter().any(|part| part.contains("test"));
-        if ["lib", "main", "cli"].contains(&module.as_str()) || is_test {
+    for (path, text) in sources() {
+        let inside = inside_src(&path);
+        let module = inside.split(['/', '.']).next().unwrap().to_owned();
+        if ["lib", "main", "cli"].contains(&module.as_str()) || is_test(&path) {
             continue;
         }
         seen.insert(module.clone());
-        let Some(own) = floors.get(module) else {
+        let Some(own) = floors.get(&module) else {
             faults.push(format!("docs/ARCHITECTURE.md has no floor for {module}"));
             continue;
         };
-        for import in imports(&fs::read_to_string(&file).unwrap()) {
+        for import in imports(&text) {
             match floors.get(&import) {
                 Some(floor) if import != *module && floor >= own => {
                     faults.push(format!(
-                        "{}: {module} (floor {own}) imports {import} (floor {floor})",
-                        inside.display()
+                        "{inside}: {module} (floor {own}) imports {import} (floor {floor})"
                     ));
                 }
                 _ => {}
