@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::push::runtime;
 use super::{Bench, BenchError, Op, Prepared, Work};
-use crate::collective::{Call, Collective, CollectiveError, Reduce, local};
+use crate::collective::{Call, CollectiveError, CollectiveExt, Reduce, local};
+use crate::ids::Generation;
 use crate::kernel::Dtype;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,7 +22,7 @@ pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchE
                 .map(|(member, mut values)| {
                     tokio::spawn(async move {
                         for i in 0..times as u64 {
-                            let call = Call::new(0, sequence + i, TIMEOUT);
+                            let call = Call::new(Generation(0), sequence + i, TIMEOUT);
                             values = member.all_reduce(call, values, Reduce::Sum).await?;
                         }
                         Ok::<Vec<f32>, CollectiveError>(values)

@@ -1,16 +1,15 @@
 //! Disagreements and faults: every rank hears of them, in the same words.
 
-use std::sync::Arc;
-
 use shardloom::collective::{
-    Collective, CollectiveError, ElementType, Operation, Reduce, Term, Wire,
+    CollectiveError, CollectiveExt, ElementType, Operation, Reduce, Term, Wire,
 };
+use shardloom::ids::Generation;
 
 use super::ask::Ask;
-use super::{call, group, together};
+use super::{Rank, call, group, together};
 
 /// Everything that ranks can disagree about, and everything that one can do wrong.
-pub async fn refusals<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn refusals(make: impl Fn(usize) -> Vec<Rank>) {
     for world in [2, 3, 5] {
         let ranks = group(&make, world);
         let mut sequence = 0;
@@ -140,7 +139,7 @@ fn disagreements() -> Vec<(Change, Change, [Term; 2])> {
 }
 
 /// The group works after whatever happened before.
-async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
+async fn works(ranks: &[Rank], sequence: &mut u64) {
     *sequence += 1;
     let sequence = *sequence;
     let all = together(
@@ -152,8 +151,8 @@ async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
     }
 }
 
-async fn disagree<C: Collective + 'static>(
-    ranks: &[Arc<C>],
+async fn disagree(
+    ranks: &[Rank],
     sequence: &mut u64,
     odd: usize,
     (usual, other): (Change, Change),
@@ -191,7 +190,7 @@ async fn disagree<C: Collective + 'static>(
 
 /// A rank is one call ahead of the others. Both numbers are used up, so that ranks that count on
 /// from their own meet again.
-async fn sequences<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+async fn sequences(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     let now = *sequence + 1;
     *sequence = now + 1;
     let errors = together(ranks, |c| async move {
@@ -235,14 +234,14 @@ async fn sequences<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64
 }
 
 /// A rank believes in another generation. Its numbers mean nothing here, and do no harm.
-async fn generations<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+async fn generations(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     *sequence += 1;
     let (now, generation) = (*sequence, ranks[0].generation());
-    let found = Term::Generation(generation + 7);
+    let found = Term::Generation(Generation(generation.0 + 7));
     let errors = together(ranks, |c| async move {
         let mut call = call(&*c, now);
         if c.rank() == odd {
-            call.generation += 7;
+            call.generation.0 += 7;
         }
         c.barrier(call).await.unwrap_err()
     });
@@ -259,13 +258,13 @@ async fn generations<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u
     works(ranks, sequence).await;
     // A number out of nowhere.
     let mut wild = call(&*ranks[odd], u64::MAX);
-    wild.generation += 7;
+    wild.generation.0 += 7;
     ranks[odd].barrier(wild).await.unwrap_err();
     works(ranks, sequence).await;
 }
 
 /// One rank is wrong by itself.
-async fn faults_of_one<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+async fn faults_of_one(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     for weight in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
         *sequence += 1;
         let now = *sequence;
@@ -313,7 +312,7 @@ async fn faults_of_one<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut
 }
 
 /// All agree on what cannot be.
-async fn faults_of_all<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
+async fn faults_of_all(ranks: &[Rank], sequence: &mut u64) {
     let asks: [Change; 6] = [
         |a| Ask {
             element: ElementType::U64,

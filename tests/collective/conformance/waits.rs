@@ -1,12 +1,11 @@
 //! Ranks that do not come, come late, come twice, or go away.
 
-use std::sync::Arc;
-
-use shardloom::collective::{Call, Collective, CollectiveError, Operation, Reduce};
+use shardloom::collective::{Call, Collective, CollectiveError, CollectiveExt, Operation, Reduce};
+use shardloom::ids::Generation;
 use tokio::time::{Instant, timeout};
 
 use super::ask::Ask;
-use super::{LONG, SHORT, call, group, together};
+use super::{LONG, Rank, SHORT, call, group, together};
 
 const OPERATIONS: [Operation; 7] = [
     Operation::AllReduce,
@@ -19,7 +18,7 @@ const OPERATIONS: [Operation; 7] = [
 ];
 
 /// Everything about waiting.
-pub async fn waits<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn waits(make: impl Fn(usize) -> Vec<Rank>) {
     for operation in OPERATIONS {
         missing_ranks(&group(&make, 4), operation).await;
         cancelled(&group(&make, 3), operation).await;
@@ -29,11 +28,11 @@ pub async fn waits<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
     numbers(&group(&make, 2)).await;
 }
 
-fn short(c: &impl Collective, sequence: u64) -> Call {
+fn short(c: &dyn Collective, sequence: u64) -> Call {
     Call::new(c.generation(), sequence, SHORT)
 }
 
-pub(super) async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u64) {
+pub(super) async fn works(ranks: &[Rank], sequence: u64) {
     for result in together(
         ranks,
         |c| async move { c.barrier(call(&*c, sequence)).await },
@@ -46,7 +45,7 @@ pub(super) async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u
 
 /// The known fault "a timed-out barrier is flushed once per waiter": here all who came hear the
 /// same, once, and the late hear that they are late.
-async fn missing_ranks<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
+async fn missing_ranks(ranks: &[Rank], operation: Operation) {
     let (here, late) = ranks.split_at(2);
     let results = together(here, |c| async move {
         Ask::new(short(&*c, 3), operation).of(&*c).await
@@ -83,7 +82,7 @@ async fn missing_ranks<C: Collective + 'static>(ranks: &[Arc<C>], operation: Ope
 }
 
 /// The first deadline to pass decides for all who came.
-async fn shortest_deadline<C: Collective + 'static>(ranks: &[Arc<C>]) {
+async fn shortest_deadline(ranks: &[Rank]) {
     let start = Instant::now();
     let results = together(&ranks[1..], |c| async move {
         let call = if c.rank() == 1 {
@@ -122,7 +121,7 @@ async fn shortest_deadline<C: Collective + 'static>(ranks: &[Arc<C>]) {
 
 /// A future dropped before the others come leaves no trace: not its values, not its terms, not
 /// its presence.
-async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
+async fn cancelled(ranks: &[Rank], operation: Operation) {
     // It does not count as present.
     drop_after_a_while(&*ranks[0], 0, operation).await;
     let results = together(&ranks[1..], |c| async move {
@@ -174,7 +173,7 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
     works(ranks, 3).await;
 }
 
-async fn drop_after_a_while<C: Collective>(c: &C, sequence: u64, operation: Operation) {
+async fn drop_after_a_while(c: &dyn Collective, sequence: u64, operation: Operation) {
     let waiting = Ask {
         length: 9,
         ..Ask::new(call(c, sequence), operation)
@@ -185,7 +184,7 @@ async fn drop_after_a_while<C: Collective>(c: &C, sequence: u64, operation: Oper
 }
 
 /// Numbers may skip, may not go back, and may be the last there is.
-async fn numbers<C: Collective + 'static>(ranks: &[Arc<C>]) {
+async fn numbers(ranks: &[Rank]) {
     works(ranks, 5).await;
     works(ranks, 1000).await;
     for sequence in [1000, 999, 0] {
@@ -219,18 +218,19 @@ async fn numbers<C: Collective + 'static>(ranks: &[Arc<C>]) {
 }
 
 /// The membership ends while ranks wait.
-async fn aborted<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
+async fn aborted(ranks: &[Rank], operation: Operation) {
     let generation = ranks[0].generation();
+    let next = |steps| Generation(generation.0 + steps);
     works(ranks, 0).await;
     let waiting: Vec<_> = (ranks[..2].iter().cloned())
         .map(|c| tokio::spawn(async move { Ask::new(call(&*c, 1), operation).of(&*c).await }))
         .collect();
     tokio::time::sleep(SHORT / 2).await;
     let start = Instant::now();
-    ranks[2].abort(generation + 3).await;
+    ranks[2].abort(next(3)).await;
     let ended = CollectiveError::Ended {
         generation,
-        next: generation + 3,
+        next: next(3),
     };
     for task in waiting {
         assert_eq!(task.await.unwrap(), Err(ended.clone()));
@@ -243,7 +243,7 @@ async fn aborted<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation
             assert_eq!(result, Err(ended.clone()));
         }
     }
-    ranks[0].abort(generation + 1).await;
+    ranks[0].abort(next(1)).await;
     assert_eq!(ranks[1].barrier(call(&*ranks[1], 9)).await, Err(ended));
     assert!(start.elapsed() < LONG / 2);
 }
