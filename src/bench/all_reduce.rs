@@ -1,19 +1,24 @@
-//! The sum over all workers of this process.
+//! All-reduces of the workers of one process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::push::runtime;
 use super::{Bench, BenchError, Op, Prepared, Work};
-use crate::collective::{Call, CollectiveError, CollectiveExt, Reduce, local};
+use crate::collective::{Call, Collective, CollectiveError, CollectiveExt, Reduce, local};
 use crate::ids::Generation;
 use crate::kernel::Dtype;
 
+/// The longest wait of a rank.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Prepares sums over `world` ranks.
 pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchError> {
     let (runtime, values) = (runtime()?, bench.options.reduce_values);
-    let members = local::group(world);
-    // Zeros stay what they are, however often they are added up.
+    let members: Vec<Arc<dyn Collective>> = (local::group(world).into_iter())
+        .map(|member| -> Arc<dyn Collective> { Arc::new(member) })
+        .collect();
+    // Sums of zeros stay finite after any number of repetitions.
     let mut buffers = vec![vec![0.0f32; values]; world];
     let mut sequence = 0;
     let repeat = move |times| {
