@@ -38,8 +38,8 @@ def panel(left, title, rows, lines):
     for tick in (i * top / 5 for i in range(6)):
         rectangle(left + 60, up(tick), 410, 1, GRID)
         text(left + 54, up(tick) + 4, number(tick), 13, MUTED, "end")
-    for number, (name, colour, value) in enumerate(lines):
-        text(left + 20 + 160 * number, 50, name, 13, colour)
+    for i, (name, colour, value) in enumerate(lines):
+        text(left + 20 + 160 * i, 50, name, 13, colour)
         points = " ".join(f"{across(r):.1f},{up(value(r)):.1f}" for r in rows)
         svg.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     for r in rows:
