@@ -34,7 +34,7 @@ def panel(left, title, rows, lines):
     top = 1.15 * max(value(r) for _, _, value in lines for r in rows)
     across = lambda r: left + 70 + 380 * (math.log10(r["entities"]) - low) / ((high - low) or 1)
     up = lambda value: 290 - 220 * value / top
-    text(left + 20, 26, title + " over the number of entities", 18, INK)
+    text(left + 20, 26, title + " by number of entities", 16, INK)
     for tick in (i * top / 5 for i in range(6)):
         rectangle(left + 60, up(tick), 410, 1, GRID)
         text(left + 54, up(tick) + 4, number(tick), 13, MUTED, "end")

@@ -81,12 +81,13 @@ pub(super) fn reduce<T: Element>(ranks: &mut [Vec<T>], reduction: &Reduction<T>)
             || reduce_stride(&mut ranks, reduction),
         );
     };
-    match &*THREADS {
-        Some(threads) if len > STRIDE => {
+    let threads = if len > STRIDE { THREADS.as_ref() } else { None };
+    match threads {
+        Some(threads) => {
             let strides: Vec<_> = strides.collect();
             threads.install(|| strides.into_par_iter().for_each(work));
         }
-        _ => strides.for_each(work),
+        None => strides.for_each(work),
     }
 }
 

@@ -13,8 +13,8 @@ const LENGTHS: [usize; 6] = [0, 1, 3, 1000, 4097, 300_004];
 
 type Engines = Arc<Vec<Backend>>;
 
-/// Everything about rows, rank `r` having `engine(r)`. `exact` says that sums are made on the host,
-/// so that even weighted means have the bits of a plain all-reduce.
+/// All rules about rows. Rank `r` has the engine `engine(r)`. `exact` says that sums are made on the
+/// host, so that weighted means too have the bits of a plain all-reduce.
 pub async fn rows(
     make: impl Fn(usize) -> Vec<Rank>,
     engine: impl Fn(usize) -> Backend,
@@ -31,7 +31,7 @@ pub async fn rows(
                     let call = call(&*ranks[0], sequence).wire(wire);
                     // Rows that travel as halves have been on the host.
                     let exact = exact || kind == 0 || wire != Wire::Exact;
-                    results(&ranks, &engines, call, (len, kind), exact).await;
+                    results(&ranks, &engines, call, len, kind, exact).await;
                 }
             }
         }
@@ -71,7 +71,8 @@ async fn results(
     ranks: &[Rank],
     engines: &Engines,
     call: Call,
-    (len, kind): (usize, usize),
+    len: usize,
+    kind: usize,
     exact: bool,
 ) {
     let (world, tag, wire) = (ranks.len(), call.sequence, call.wire);
@@ -104,7 +105,7 @@ async fn results(
     }
 }
 
-/// Whatever a rank does with the memory of its result, those of the others stay.
+/// A rank that writes to the memory of its result leaves the results of other ranks as they are.
 async fn own_memory(ranks: &[Rank], engines: &Engines, sequence: u64) {
     let all = together(ranks, |c| {
         let engines = engines.clone();
@@ -180,7 +181,7 @@ async fn disagreements(ranks: &[Rank], engines: &Engines, sequence: u64) {
     }
 }
 
-/// All who came hear of the rank that did not, and it hears that it is late.
+/// All ranks that came fail with the missing rank's name, and the missing rank fails with `Late`.
 async fn missing_ranks(ranks: &[Rank], engines: &Engines, sequence: u64) {
     let last = ranks.len() - 1;
     let come = |ranks: &[Rank], sequence, timeout| {

@@ -17,7 +17,7 @@ const OPERATIONS: [Operation; 7] = [
     Operation::Barrier,
 ];
 
-/// Everything about waiting.
+/// All rules about waiting.
 pub async fn waits(make: impl Fn(usize) -> Vec<Rank>) {
     for operation in OPERATIONS {
         missing_ranks(&group(&make, 4), operation).await;
@@ -43,8 +43,8 @@ pub(super) async fn works(ranks: &[Rank], sequence: u64) {
     }
 }
 
-/// The known fault "a timed-out barrier is flushed once per waiter": here all who came hear the
-/// same, once, and the late hear that they are late.
+/// The known fault "a timed-out barrier is flushed once per waiter": all ranks that came fail with the
+/// same error, once, and late ranks fail with `Late`.
 async fn missing_ranks(ranks: &[Rank], operation: Operation) {
     let (here, late) = ranks.split_at(2);
     let results = together(here, |c| async move {
@@ -58,7 +58,7 @@ async fn missing_ranks(ranks: &[Rank], operation: Operation) {
     for result in results.await {
         assert_eq!(result, Err(gone.clone()));
     }
-    // Also while the others wait at the next call, which goes on.
+    // Late ranks fail also while the other ranks wait for the next call, which goes on.
     let next = here.to_vec();
     let next = tokio::spawn(async move { works(&next, 4).await });
     tokio::task::yield_now().await;
@@ -81,7 +81,7 @@ async fn missing_ranks(ranks: &[Rank], operation: Operation) {
     works(ranks, 5).await;
 }
 
-/// The first deadline to pass decides for all who came.
+/// The first deadline to pass decides for all ranks that came.
 async fn shortest_deadline(ranks: &[Rank]) {
     let start = Instant::now();
     let results = together(&ranks[1..], |c| async move {
@@ -103,7 +103,7 @@ async fn shortest_deadline(ranks: &[Rank]) {
     }
     assert!(start.elapsed() < LONG / 2);
     works(ranks, 1).await;
-    // No time at all: whoever is alone has failed already.
+    // Without any time, a rank that comes alone fails at once.
     let now = Call {
         timeout: std::time::Duration::ZERO,
         ..call(&*ranks[0], 2)
@@ -119,10 +119,10 @@ async fn shortest_deadline(ranks: &[Rank]) {
     works(ranks, 3).await;
 }
 
-/// A future dropped before the others come leaves no trace: not its values, not its terms, not
-/// its presence.
+/// A future that is dropped before the other ranks come leaves no trace: neither its values nor its
+/// terms nor its presence.
 async fn cancelled(ranks: &[Rank], operation: Operation) {
-    // It does not count as present.
+    // The rank does not count as present.
     drop_after_a_while(&*ranks[0], 0, operation).await;
     let results = together(&ranks[1..], |c| async move {
         Ask::new(short(&*c, 0), operation).of(&*c).await
@@ -136,7 +136,7 @@ async fn cancelled(ranks: &[Rank], operation: Operation) {
             })
         );
     }
-    // Its terms bind nobody: the others want something else under the same number.
+    // Its terms do not bind the other ranks: they make another call under the same number.
     drop_after_a_while(&*ranks[0], 1, operation).await;
     let other = if operation == Operation::Barrier {
         Operation::AllGather
@@ -149,7 +149,7 @@ async fn cancelled(ranks: &[Rank], operation: Operation) {
     for result in results.await {
         result.unwrap();
     }
-    // It may come again while the others wait, and its new values count.
+    // The rank may come again while the other ranks wait, and its new values count.
     let waiting: Vec<_> = (ranks[1..].iter().cloned())
         .map(|c| {
             tokio::spawn(async move {
@@ -160,7 +160,7 @@ async fn cancelled(ranks: &[Rank], operation: Operation) {
         .collect();
     let c = &ranks[0];
     for _ in 0..3 {
-        // A future that nobody polls has not come.
+        // A future that is not polled has not come.
         drop(c.all_reduce(call(&**c, 2), vec![1e9f64], Reduce::Sum));
     }
     let sum = c
@@ -180,10 +180,10 @@ async fn drop_after_a_while(c: &dyn Collective, sequence: u64, operation: Operat
     };
     timeout(SHORT, waiting.of(c))
         .await
-        .expect_err("nobody else came");
+        .expect_err("no other rank came");
 }
 
-/// Numbers may skip, may not go back, and may be the last there is.
+/// Numbers may skip, may not go back, and may be the largest `u64`.
 async fn numbers(ranks: &[Rank]) {
     works(ranks, 5).await;
     works(ranks, 1000).await;
@@ -217,7 +217,7 @@ async fn numbers(ranks: &[Rank]) {
     );
 }
 
-/// The membership ends while ranks wait.
+/// The generation ends while ranks wait.
 async fn aborted(ranks: &[Rank], operation: Operation) {
     let generation = ranks[0].generation();
     let next = |steps| Generation(generation.0 + steps);
