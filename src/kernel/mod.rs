@@ -40,11 +40,10 @@ mod dtype;
 mod error;
 pub mod gpu;
 mod layout;
+pub mod measure;
 mod merge;
 mod push;
-mod repeat;
 mod rows;
-mod times;
 
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;
@@ -52,8 +51,6 @@ pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
 use merge::Merger;
 pub use push::{GradientRows, Places, Push};
-pub use repeat::RowBatch;
-pub use times::{StageTime, Timed};
 
 pub use crate::ids::TableName;
 

@@ -11,7 +11,7 @@ use crate::device::{
     Buffer, Clock, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
     ParamsArena, Pipeline, Span, SubmissionIndex,
 };
-use crate::kernel::Timed;
+use crate::kernel::measure::Timed;
 
 /// Submissions that may wait for the device; plans of more would fill the memory.
 const IN_FLIGHT: usize = 3;

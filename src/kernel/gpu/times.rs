@@ -2,8 +2,8 @@
 
 use super::{Engine, Recorder};
 use crate::device::DeviceError;
-use crate::kernel::times::by_stage;
-use crate::kernel::{KernelError, StageTime, Timed};
+use crate::kernel::KernelError;
+use crate::kernel::measure::{StageTime, Timed, by_stage};
 
 impl Engine {
     /// Times what is recorded from now on; false if the device has no clock.

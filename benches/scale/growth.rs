@@ -1,31 +1,29 @@
-//! How training grows: seconds a million facts and bytes an entity, on a generated graph of any
-//! size, with everything that `shardloom train` keeps in memory.
-//!
-//! A process has one peak of memory, so that every size wants a process of its own.
+//! Time and peak memory of training on a generated graph, with everything that `shardloom train` has
+//! in memory.
 
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use shardloom::bench::{BenchError, Target};
+use shardloom::config::Config;
+use shardloom::dataset::{PowerLaw, Triple};
+use shardloom::device::{AdapterKind, Device, available_memory};
+use shardloom::optim::OptimizerKind;
+use shardloom::run::peak_memory_bytes;
+use shardloom::sampler::Objective;
+use shardloom::server::{ParameterServer, Shape, TableName};
+use shardloom::train::{Observer, Trainer, initializer, shape};
 
-use super::options::free_memory;
-use super::{BenchError, open};
-use crate::config::Config;
-use crate::dataset::{PowerLaw, Triple};
-use crate::device::{AdapterKind, Device};
-use crate::optim::OptimizerKind;
-use crate::run::peak_memory_bytes;
-use crate::sampler::Objective;
-use crate::server::{ParameterServer, Shape, TableName};
-use crate::train::{Observer, Trainer, initializer, shape};
+use crate::common::BenchResult;
 
-/// What to train, and for how long.
+/// The size of a graph, and the duration of training on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
-    /// Entities; every one has ten facts.
+    /// Number of entities. There are ten facts for each.
     pub entities: u32,
-    /// Values in a row of DistMult.
+    /// Number of values in a row of DistMult.
     pub dim: usize,
-    /// Facts to time, after a third as many that warm up. Less than an epoch if there are more.
+    /// Number of facts to time, after a third as many that warm up.
     pub facts: u64,
 }
 
@@ -39,25 +37,26 @@ impl Default for Scale {
     }
 }
 
-/// Facts of a step, and negatives of each of its queries, of which a fact has two.
+/// Number of facts of a step.
 const BATCH: usize = 1024;
+/// Number of negatives of each of the two queries of a fact.
 const NEGATIVES: usize = 16;
 
-/// What the parts of a training run take at least, in bytes.
+/// The least memory of the parts of a training run, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
-    /// Values: 4 each.
+    /// Tables: 4 for each value.
     pub table_bytes: u64,
-    /// States of the optimizer: of Adagrad, 4 for each value.
+    /// Optimizer state: of Adagrad, 4 for each value.
     pub optimizer_bytes: u64,
-    /// Training facts: 12 each.
+    /// Training facts: 12 for each.
     pub triple_bytes: u64,
     /// The filter index: 16 for each distinct fact of any split and 8 for each entity.
     pub filter_bytes: u64,
 }
 
 impl Parts {
-    /// The formula, before anything is there. `on_host` says whether tables are in main memory.
+    /// The formula. `on_host` says whether tables are in main memory.
     pub fn of(shape: &Shape, optimizer: OptimizerKind, facts: u64, on_host: bool) -> Parts {
         let tables = TableName::ALL.map(|table| {
             let (rows, width) = (shape.rows(table) as u64, shape.width(table));
@@ -73,50 +72,50 @@ impl Parts {
         }
     }
 
-    /// All of them.
+    /// The sum of all parts.
     pub fn sum(&self) -> u64 {
         self.table_bytes + self.optimizer_bytes + self.triple_bytes + self.filter_bytes
     }
 }
 
-/// One size.
+/// The result of one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScaleMeasurement {
-    /// What was measured: `scale`.
+pub struct Measurement {
+    /// Name of the benchmark: `scale`.
     pub name: String,
-    /// Where.
+    /// Name of the device.
     pub device: String,
-    /// Entities of the graph.
+    /// Number of entities.
     pub entities: u64,
-    /// Relations, without reciprocal ones.
+    /// Number of relations, without reciprocal ones.
     pub relations: u64,
-    /// Training facts.
+    /// Number of training facts.
     pub triples: u64,
-    /// Values in an entity's row.
+    /// Number of values in an entity's row.
     pub dim: usize,
-    /// Negatives of each of the two queries of a fact.
+    /// Number of negatives of each of the two queries of a fact.
     pub negatives: usize,
-    /// Facts of a step.
+    /// Number of facts of a step.
     pub batch: usize,
-    /// Seconds for a million facts: the median of those timed, and the share that they have in the
-    /// order of their epoch.
+    /// Seconds for a million facts: the median of the timed windows, and a million facts' share of
+    /// the time to order an epoch.
     pub seconds_per_million: f64,
-    /// The peak over the entities.
+    /// Peak memory in bytes over the number of entities.
     pub bytes_per_entity: f64,
-    /// The most memory that the process had resident.
+    /// Largest resident memory of the process, in bytes.
     pub peak_bytes: u64,
-    /// What the formula says: the sum of the parts.
+    /// Memory by the formula: the sum of the parts, in bytes.
     pub formula_bytes: u64,
-    /// The former over the latter.
+    /// `peak_bytes` over `formula_bytes`.
     pub peak_over_formula: f64,
-    /// The parts.
+    /// The parts of the formula.
     #[serde(flatten)]
     pub parts: Parts,
-    /// Names, which are not in the formula.
+    /// Names of entities and relations, which are not in the formula, in bytes.
     pub vocabulary_bytes: u64,
-    /// What the process had resident before there was a graph: the program itself.
+    /// Resident memory of the process before it makes a graph, in bytes.
     pub program_bytes: u64,
-    /// Facts that were timed.
+    /// Number of timed facts.
     pub facts: u64,
     /// Seconds to generate the graph.
     pub generate_s: f64,
@@ -126,21 +125,6 @@ pub struct ScaleMeasurement {
     pub index_s: f64,
     /// Seconds to order the first epoch and make its first step.
     pub order_s: f64,
-}
-
-impl ScaleMeasurement {
-    /// One line of JSON.
-    pub fn json(&self) -> String {
-        super::record::json(self)
-    }
-
-    /// Reads such a line.
-    ///
-    /// # Errors
-    /// [`BenchError::Line`] if it is none.
-    pub fn parse(line: &str) -> Result<ScaleMeasurement, BenchError> {
-        serde_json::from_str(line).map_err(|error| BenchError::Line(error.to_string()))
-    }
 }
 
 impl Scale {
@@ -158,31 +142,32 @@ impl Scale {
             negatives: NEGATIVES,
             batch_size: BATCH,
             optimizer: OptimizerKind::Adagrad,
-            // Ended by the clock.
+            // Training ends when enough facts are timed.
             epochs: 1_000_000,
             validate_every: 0,
             ..Config::default()
         }
     }
 
-    /// Checks that the sizes make sense and fit the machine.
+    /// Checks that the sizes are in range and fit the machine.
     ///
     /// # Errors
-    /// [`BenchError`] says which does not.
-    pub fn check(&self, device: &Device) -> Result<(), BenchError> {
+    /// The size that is not.
+    pub fn check(&self, device: &Device) -> BenchResult<()> {
         if self.facts == 0 {
-            return Err(BenchError::Zero("facts"));
+            return Err(BenchError::Zero("facts").into());
         }
         self.graph().check()?;
         self.config().validate()?;
-        // What is beside the formula is a tenth of it, and at least the program.
+        // Everything else takes a tenth of the formula, and the program.
         let needed = self.parts(device).sum() / 10 * 11 + (64 << 20);
-        match free_memory() {
+        match available_memory() {
             Some(free) if needed > free => Err(BenchError::Memory {
                 needed,
                 free,
                 what: "scale",
-            }),
+            }
+            .into()),
             _ => Ok(()),
         }
     }
@@ -195,7 +180,7 @@ impl Scale {
             Device::Gpu(gpu) => gpu.description().kind == AdapterKind::Software,
         };
         let shape = Shape {
-            model: crate::model::Model::DistMult,
+            model: shardloom::model::Model::DistMult,
             dim: self.dim,
             entities: graph.entities as usize,
             relations: 2 * graph.relations as usize,
@@ -204,15 +189,15 @@ impl Scale {
         Parts::of(&shape, config.optimizer, u64::from(graph.triples), on_host)
     }
 
-    /// Generates the graph, and trains on it as `shardloom train` does, but for checkpoints.
+    /// Generates the graph, and trains on it as `shardloom train` does, without checkpoints.
     ///
     /// # Errors
-    /// If the sizes make no sense or do not fit, or the device fails.
-    pub fn measure(&self, device: Device) -> Result<ScaleMeasurement, BenchError> {
+    /// If a size is out of range or does not fit, or the device fails.
+    pub fn measure(&self, device: Device) -> BenchResult<Measurement> {
         self.check(&device)?;
         let program_bytes = peak_memory_bytes().unwrap_or(0);
         let parts = self.parts(&device);
-        let (name, backend) = open(device)?;
+        let Target { name, backend } = Target::open(device)?;
         let config = self.config();
         let mut clock = Clock(Instant::now());
         let dataset = self.graph().generate()?;
@@ -231,7 +216,7 @@ impl Scale {
         };
         let (peak_bytes, formula_bytes) = (peak_memory_bytes().unwrap_or(0), parts.sum());
         let (entities, relations) = (&dataset.entities, &dataset.relations);
-        Ok(ScaleMeasurement {
+        Ok(Measurement {
             name: "scale".to_owned(),
             device: name,
             entities: entities.len() as u64,
@@ -257,30 +242,32 @@ impl Scale {
     }
 }
 
-/// Seconds since it was last asked.
+/// A clock of laps.
 struct Clock(Instant);
 
 impl Clock {
+    /// Seconds since the last lap.
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
         (now - std::mem::replace(&mut self.0, now)).as_secs_f64()
     }
 }
 
-/// Lets training warm up, times so many facts in windows, then stops it.
+/// Lets training warm up, times `wanted` facts in windows, then stops training.
 struct Watch {
     warm: u64,
     wanted: u64,
-    /// Facts of the epochs before, and of this one.
+    /// Number of facts of earlier epochs.
     before: u64,
+    /// Number of facts of this epoch so far.
     now: u64,
     begun: Option<Instant>,
     first: Option<Instant>,
-    /// Facts done, and when: after warming up, and after every window.
+    /// Number of facts so far and the time, after warming up and after every window.
     marks: Vec<(u64, Instant)>,
 }
 
-/// Parts that the time is taken of; the one in the middle counts, since others may use the machine.
+/// Number of timed windows. The median counts, since other programs may use the machine.
 const WINDOWS: u64 = 15;
 
 impl Watch {
@@ -296,7 +283,7 @@ impl Watch {
         }
     }
 
-    /// Facts that were timed.
+    /// Number of timed facts.
     fn facts(&self) -> u64 {
         match (self.marks.first(), self.marks.last()) {
             (Some(first), Some(last)) => last.0 - first.0,
@@ -313,7 +300,7 @@ impl Watch {
         seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// Seconds to the end of the first step: to order an epoch, above all.
+    /// Seconds to the end of the first step, most of them to order the epoch.
     fn order_s(&self) -> f64 {
         let (begun, first) = (self.begun, self.first);
         begun
@@ -343,53 +330,5 @@ impl Observer for Watch {
 
     fn stop(&self) -> bool {
         self.facts() >= self.wanted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TINY: Scale = Scale {
-        entities: 300,
-        dim: 8,
-        facts: 4000,
-    };
-
-    #[test]
-    fn the_formula_is_what_the_parts_take() {
-        let result = TINY.measure(Device::Cpu).unwrap();
-        assert_eq!((result.entities, result.triples), (300, 3000));
-        let rows = 300 + 2 * 3;
-        let Parts {
-            table_bytes,
-            optimizer_bytes,
-            triple_bytes,
-            filter_bytes,
-        } = result.parts;
-        assert_eq!((table_bytes, optimizer_bytes), (rows * 8 * 4, rows * 8 * 4));
-        assert_eq!(triple_bytes, 3000 * 12);
-        // Held-out facts count, repeats do not.
-        assert!(
-            (30_000..=16 * 3300 + 8 * 301).contains(&filter_bytes),
-            "{filter_bytes}"
-        );
-        assert_eq!(result.formula_bytes, result.parts.sum());
-        assert!(result.facts >= 4000 && result.seconds_per_million > 0.0);
-        assert_eq!(ScaleMeasurement::parse(&result.json()).unwrap(), result);
-    }
-
-    #[test]
-    fn mistakes_are_told_first() {
-        for wrong in [
-            Scale { facts: 0, ..TINY },
-            Scale {
-                entities: 1,
-                ..TINY
-            },
-            Scale { dim: 0, ..TINY },
-        ] {
-            assert!(wrong.measure(Device::Cpu).is_err(), "{wrong:?}");
-        }
     }
 }

@@ -12,16 +12,16 @@ use crate::collective::Operation;
 
 const WORLD: usize = 3;
 
-/// What happens to a rank.
+/// An event of one rank.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// It comes to the call this many after its last one, with this many values.
+    /// The rank comes to the call that is this many after its last one, with this many values.
     Arrive(u64, usize),
-    /// Its deadline passes.
+    /// The deadline of the rank passes.
     Expire,
-    /// Its future is dropped.
+    /// The future of the rank is dropped.
     Withdraw,
-    /// It ends the generation.
+    /// The rank ends the generation.
     End,
 }
 
@@ -40,10 +40,10 @@ fn event() -> impl Strategy<Value = Event> {
 struct Waiting {
     sequence: u64,
     ticket: u64,
-    answer: Receiver<Answer>,
+    outcome: Receiver<Outcome>,
 }
 
-/// The ranks, and what each was the first to hear of every call.
+/// The ranks, and the first outcome of every call on each.
 #[derive(Default)]
 struct Ranks {
     waiting: [Option<Waiting>; WORLD],
@@ -54,15 +54,15 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn arrive(&mut self, desk: &mut Desk, rank: usize, ahead: u64, length: usize) {
+    fn arrive(&mut self, calls: &mut Rendezvous, rank: usize, ahead: u64, length: usize) {
         let sequence = self.last[rank] + ahead;
-        let call = Call::new(1, sequence, Duration::ZERO);
+        let call = Call::new(Generation(1), sequence, Duration::ZERO);
         let operation = Term::Operation(Operation::AllReduce);
         let terms = vec![Term::Sequence(sequence), operation, Term::Length(length)];
         let waits = self.waiting[rank].is_some();
-        match desk.arrive(rank, call, terms, None, Box::new(rank)) {
+        match calls.arrive(rank, call, terms, None, Box::new(rank)) {
             Err(CollectiveError::Busy { .. }) => assert!(waits),
-            Err(CollectiveError::Ended { .. }) => assert!(desk.ended.is_some()),
+            Err(CollectiveError::Ended { .. }) => assert!(calls.ended.is_some()),
             Err(error) => {
                 assert!(!waits);
                 self.last[rank] = sequence;
@@ -71,33 +71,35 @@ impl Ranks {
             Ok(arrival) => {
                 assert!(!waits);
                 self.last[rank] = sequence;
-                let (ticket, answer) = (arrival.ticket, arrival.answer);
+                let (ticket, outcome) = (arrival.ticket, arrival.outcome);
                 self.waiting[rank] = Some(Waiting {
                     sequence,
                     ticket,
-                    answer,
+                    outcome,
                 });
-                for (rank, seat) in arrival.full.into_iter().flatten().enumerate() {
-                    assert_eq!(seat.deposit.downcast_ref(), Some(&rank));
-                    // Whoever no longer listens has withdrawn and has no seat.
-                    seat.reply.send(Ok(seat.deposit)).expect("a listener");
+                let complete = arrival.complete.into_iter().flatten();
+                for (rank, participant) in complete.enumerate() {
+                    assert_eq!(participant.payload.downcast_ref(), Some(&rank));
+                    // A rank that dropped its future has withdrawn and is no participant.
+                    let reply = participant.reply.send(Ok(participant.payload));
+                    reply.expect("the rank waits");
                 }
             }
         }
     }
 
-    /// Takes up what has been said to those who wait.
+    /// Records the outcomes that waiting ranks have received.
     fn listen(&mut self) {
         for rank in 0..WORLD {
             let Some(waiting) = &mut self.waiting[rank] else {
                 continue;
             };
             let (sequence, ticket) = (waiting.sequence, waiting.ticket);
-            match waiting.answer.try_recv() {
-                Ok(answer) => {
+            match waiting.outcome.try_recv() {
+                Ok(outcome) => {
                     self.waiting[rank] = None;
                     self.spent[rank] = ticket;
-                    self.hear(rank, sequence, answer.map(drop));
+                    self.hear(rank, sequence, outcome.map(drop));
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Closed) => panic!("rank {rank} was forgotten"),
@@ -114,26 +116,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
     fn a_call_has_one_outcome(events in prop::collection::vec((0..WORLD, event()), 0..120)) {
-        let mut desk = Desk::new(1, WORLD);
+        let mut calls = Rendezvous::new(Generation(1), WORLD);
         let mut ranks = Ranks::default();
         for (rank, event) in events {
             let ticket = ranks.waiting[rank].as_ref().map(|waiting| waiting.ticket);
             match (event, ticket) {
-                (Event::Arrive(ahead, length), _) => ranks.arrive(&mut desk, rank, ahead, length),
-                (Event::Expire, Some(ticket)) => desk.expire(rank, ticket),
+                (Event::Arrive(ahead, length), _) => ranks.arrive(&mut calls, rank, ahead, length),
+                (Event::Expire, Some(ticket)) => calls.expire(rank, ticket),
                 (Event::Withdraw, Some(ticket)) => {
-                    desk.withdraw(rank, ticket);
+                    calls.withdraw(rank, ticket);
                     ranks.waiting[rank] = None;
                 }
                 (Event::Expire | Event::Withdraw, None) => {}
-                (Event::End, _) => desk.end(2),
+                (Event::End, _) => calls.end(Generation(2)),
             }
             // What becomes of a decided call's future touches no other call.
-            let missing = |desk: &Desk| desk.open.as_ref().map(Open::missing);
-            let before = missing(&desk);
-            desk.withdraw(rank, ranks.spent[rank]);
-            desk.expire(rank, ranks.spent[rank]);
-            prop_assert_eq!(missing(&desk), before);
+            let missing = |calls: &Rendezvous| calls.open.as_ref().map(Open::missing);
+            let before = missing(&calls);
+            calls.withdraw(rank, ranks.spent[rank]);
+            calls.expire(rank, ranks.spent[rank]);
+            prop_assert_eq!(missing(&calls), before);
             ranks.listen();
             if matches!(event, Event::Expire | Event::End) {
                 prop_assert!(ranks.waiting[rank].is_none(), "the wait is over");

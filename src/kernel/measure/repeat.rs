@@ -1,44 +1,45 @@
-//! Work that is prepared once, repeated, and waited for at the end: what benchmarks time.
+//! Gathers and updates that are prepared once and repeated.
 //!
-//! On a GPU all repetitions go into one submission, and the device's own clock says how long they
-//! took, if it has one: the device is timed and not the host that feeds it.
+//! On a GPU all repetitions go into one submission. If the device has a clock, that clock times
+//! them: so the device is timed, and not the host that feeds the device.
 
 use std::ops::Range;
 
-use super::{Backend, KernelError, Places, Table, TableSpec, check, cpu, gpu};
+use crate::kernel::{Backend, KernelError, Places, Table, TableSpec, check, cpu, gpu};
 use crate::optim::OptimizerStep;
 
-/// Distinct rows of a table and a gradient for each, where the engine wants them.
+/// Distinct rows of a table and a gradient row for each, in the memory of the engine.
 #[derive(Debug)]
 pub enum RowBatch {
     /// In main memory.
     Cpu {
         /// Rows, shard by shard.
         rows: Vec<u32>,
-        /// Their places in their shards.
+        /// Places of the rows in their shards.
         places: Vec<u32>,
-        /// Which of the rows are in each shard.
+        /// Range of `rows` that each shard holds.
         stretches: Vec<Range<usize>>,
-        /// A gradient row for each, flat and row-major.
+        /// Gradient rows, row-major.
         gradients: cpu::Values,
-        /// Where gathered rows go.
+        /// Rows of the last gather, row-major.
         gathered: cpu::Values,
     },
     /// In an adapter's memory.
     Gpu(gpu::RowBatch),
 }
 
-impl Backend {
-    /// Prepares a batch; gradients are made up.
+impl RowBatch {
+    /// Prepares a batch of rows of a table; gradients are made up.
     ///
     /// # Errors
-    /// [`KernelError::Row`] for a row that the table has not; if the device is lost or full.
-    pub fn row_batch(&self, table: &Table, rows: &[u32]) -> Result<RowBatch, KernelError> {
+    /// [`KernelError::Row`] for a row that the table does not have; [`KernelError::ForeignTable`];
+    /// if the device is lost or full.
+    pub fn new(backend: &Backend, table: &Table, rows: &[u32]) -> Result<RowBatch, KernelError> {
         let spec = table.spec();
         check::rows(spec, rows.iter().copied())?;
         let (rows, stretches) = by_shard(spec, rows);
         let gradients = gradients(rows.len() * spec.width);
-        match (self, table) {
+        match (backend, table) {
             (Backend::Cpu(_), Table::Cpu(_)) => {
                 let place = |&row: &u32| spec.layout.locate(row).1 as u32;
                 Ok(RowBatch::Cpu {
@@ -57,93 +58,93 @@ impl Backend {
             (Backend::Gpu(_), _) => Err(KernelError::ForeignTable { engine: "GPU" }),
         }
     }
-
-    /// Applies the optimizer to the rows of `times` batches, taken in turn, and waits. Returns the
-    /// seconds that it took by the device's own clock, if it has one.
-    ///
-    /// # Errors
-    /// [`KernelError::ForeignTable`]; if the device is lost or full.
-    pub fn repeat_update(
-        &self,
-        step: OptimizerStep,
-        table: &Table,
-        batches: &[RowBatch],
-        times: usize,
-    ) -> Result<Option<f64>, KernelError> {
-        let engine = match (self, table) {
-            (Backend::Gpu(engine), Table::Gpu(table)) => {
-                return engine.repeat_update(step, table, &on_gpu(batches)?, times);
-            }
-            (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
-            (Backend::Cpu(engine), _) => engine,
-        };
-        let width = table.spec().width;
-        for batch in batches.iter().cycle().take(times) {
-            let (
-                Table::Cpu(table),
-                RowBatch::Cpu {
-                    places,
-                    stretches,
-                    gradients,
-                    ..
-                },
-            ) = (table, batch)
-            else {
-                return Err(KernelError::ForeignTable { engine: "CPU" });
-            };
-            for (shard, stretch) in stretches.iter().enumerate() {
-                let gradients = &gradients[stretch.start * width..stretch.end * width];
-                let places = Places::Listed(&places[stretch.clone()]);
-                engine.push_rows(step, table, shard, places, gradients)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Gathers the rows of `times` batches, taken in turn, on the device, and waits. Returns seconds
-    /// as [`Backend::repeat_update`] does.
-    ///
-    /// # Errors
-    /// [`KernelError::ForeignTable`]; if the device is lost or full.
-    pub fn repeat_gather(
-        &self,
-        table: &Table,
-        batches: &mut [RowBatch],
-        times: usize,
-    ) -> Result<Option<f64>, KernelError> {
-        let (engine, table) = match (self, table) {
-            (Backend::Gpu(engine), Table::Gpu(table)) => {
-                return engine.repeat_gather(table, &on_gpu(batches)?, times);
-            }
-            (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
-            (Backend::Cpu(engine), Table::Cpu(table)) => (engine, table),
-            (Backend::Cpu(_), _) => return Err(KernelError::ForeignTable { engine: "CPU" }),
-        };
-        let count = batches.len().max(1);
-        for i in 0..times {
-            match batches.get_mut(i % count) {
-                Some(RowBatch::Cpu {
-                    rows,
-                    gradients,
-                    gathered,
-                    ..
-                }) => {
-                    if gathered.len() < gradients.len() {
-                        *gathered = gradients.clone();
-                    }
-                    engine.read_rows(table, rows, gathered)?;
-                }
-                Some(RowBatch::Gpu(_)) => {
-                    return Err(KernelError::ForeignTable { engine: "CPU" });
-                }
-                None => {}
-            }
-        }
-        Ok(None)
-    }
 }
 
-/// Rows shard by shard, otherwise in their order, and which of them each shard has.
+/// Applies the optimizer to the rows of `times` batches, taken in turn, and waits. Returns the
+/// seconds by the device's own clock; none if the device does not have a clock.
+///
+/// # Errors
+/// [`KernelError::ForeignTable`]; if the device is lost or full.
+pub fn repeat_update(
+    backend: &Backend,
+    step: OptimizerStep,
+    table: &Table,
+    batches: &[RowBatch],
+    times: usize,
+) -> Result<Option<f64>, KernelError> {
+    let engine = match (backend, table) {
+        (Backend::Gpu(engine), Table::Gpu(table)) => {
+            return engine.repeat_update(step, table, &on_gpu(batches)?, times);
+        }
+        (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
+        (Backend::Cpu(engine), _) => engine,
+    };
+    let width = table.spec().width;
+    for batch in batches.iter().cycle().take(times) {
+        let (
+            Table::Cpu(table),
+            RowBatch::Cpu {
+                places,
+                stretches,
+                gradients,
+                ..
+            },
+        ) = (table, batch)
+        else {
+            return Err(KernelError::ForeignTable { engine: "CPU" });
+        };
+        for (shard, stretch) in stretches.iter().enumerate() {
+            let gradients = &gradients[stretch.start * width..stretch.end * width];
+            let places = Places::Listed(&places[stretch.clone()]);
+            engine.push_rows(step, table, shard, places, gradients)?;
+        }
+    }
+    Ok(None)
+}
+
+/// Gathers the rows of `times` batches, taken in turn, on the device, and waits. Returns seconds
+/// as [`repeat_update`] does.
+///
+/// # Errors
+/// [`KernelError::ForeignTable`]; if the device is lost or full.
+pub fn repeat_gather(
+    backend: &Backend,
+    table: &Table,
+    batches: &mut [RowBatch],
+    times: usize,
+) -> Result<Option<f64>, KernelError> {
+    let (engine, table) = match (backend, table) {
+        (Backend::Gpu(engine), Table::Gpu(table)) => {
+            return engine.repeat_gather(table, &on_gpu(batches)?, times);
+        }
+        (Backend::Gpu(_), _) => return Err(KernelError::ForeignTable { engine: "GPU" }),
+        (Backend::Cpu(engine), Table::Cpu(table)) => (engine, table),
+        (Backend::Cpu(_), _) => return Err(KernelError::ForeignTable { engine: "CPU" }),
+    };
+    let count = batches.len().max(1);
+    for i in 0..times {
+        match batches.get_mut(i % count) {
+            Some(RowBatch::Cpu {
+                rows,
+                gradients,
+                gathered,
+                ..
+            }) => {
+                if gathered.len() < gradients.len() {
+                    *gathered = gradients.clone();
+                }
+                engine.read_rows(table, rows, gathered)?;
+            }
+            Some(RowBatch::Gpu(_)) => {
+                return Err(KernelError::ForeignTable { engine: "CPU" });
+            }
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Rows shard by shard, otherwise in their order, and the range of them that each shard has.
 fn by_shard(spec: &TableSpec, rows: &[u32]) -> (Vec<u32>, Vec<Range<usize>>) {
     let shard = |row: &u32| spec.layout.locate(*row).0;
     let mut rows = rows.to_vec();
@@ -188,9 +189,9 @@ mod tests {
         let fill = &mut |first: usize, rows: &mut [f32]| rows.fill(1.0 + first as f32);
         let [repeated, plain] = [(); 2].map(|()| backend.create_table(&spec, fill).unwrap());
         let rows: [&[u32]; 2] = [&[99, 3, 50, 7], &[3, 98, 0]];
-        let mut batches = rows.map(|rows| backend.row_batch(&repeated, rows).unwrap());
+        let mut batches = rows.map(|rows| RowBatch::new(backend, &repeated, rows).unwrap());
         let step = OptimizerStep::new(OptimizerKind::Adagrad, 0.1, 1);
-        backend.repeat_update(step, &repeated, &batches, 3).unwrap();
+        repeat_update(backend, step, &repeated, &batches, 3).unwrap();
         for rows in [rows[0], rows[1], rows[0]] {
             let (rows, stretches) = by_shard(&spec, rows);
             let gradients = gradients(rows.len() * WIDTH);
@@ -208,7 +209,7 @@ mod tests {
             assert_eq!(a, b);
             assert!(a.iter().any(|&x| x != 1.0));
         }
-        backend.repeat_gather(&repeated, &mut batches, 2).unwrap();
+        repeat_gather(backend, &repeated, &mut batches, 2).unwrap();
         for (batch, rows) in batches.iter().zip(rows) {
             let (rows, _) = by_shard(&spec, rows);
             let mut read = Vec::new();
@@ -221,7 +222,10 @@ mod tests {
                 _ => panic!("batches are made for their backend"),
             }
         }
-        assert!(backend.row_batch(&repeated, &[100]).is_err());
+        assert!(matches!(
+            RowBatch::new(backend, &repeated, &[100]),
+            Err(KernelError::Row { .. })
+        ));
     }
 
     #[test]

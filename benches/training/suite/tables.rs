@@ -1,13 +1,13 @@
-//! The tables of a model, and what is done with them again and again.
+//! The tables of a model, and repeated steps and rankings on them.
 
 use rand::RngExt;
+use shardloom::bench::BenchError;
+use shardloom::kernel::{Backend, Dtype, RankBatch, ShardLayout, StepSpec, Table, TableSpec};
+use shardloom::model::Model;
+use shardloom::optim::{OptimizerKind, OptimizerStep};
+use shardloom::sampler::Plan;
 
-use super::{ENTITIES, RELATIONS, Training, random};
-use crate::bench::BenchError;
-use crate::kernel::{Backend, Dtype, RankBatch, ShardLayout, StepSpec, Table, TableSpec};
-use crate::model::Model;
-use crate::optim::{OptimizerKind, OptimizerStep};
-use crate::sampler::Plan;
+use super::{ENTITIES, RELATIONS, Work, random};
 
 /// A model's tables on the device.
 pub(super) struct Tables {
@@ -19,7 +19,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub fn new(backend: Backend, what: &Training) -> Result<Tables, BenchError> {
+    pub fn new(backend: Backend, what: &Work) -> Result<Tables, BenchError> {
         let optimizer = what.optimizer;
         let mut rng = random();
         let mut table = |name, rows, width| {
@@ -44,7 +44,7 @@ impl Tables {
         })
     }
 
-    /// Steps from plans taken in turn; waits for the last.
+    /// Makes `times` steps, with plans taken in turn, and waits for the last.
     pub fn steps(
         &mut self,
         spec: &StepSpec,
@@ -62,7 +62,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Rankings, one after the other.
+    /// Makes `times` rankings, one after the other.
     pub fn rank(
         &mut self,
         model: Model,

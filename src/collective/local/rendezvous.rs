@@ -1,5 +1,7 @@
-//! Where ranks meet: who has come to the open call, and what became of earlier ones. Knows neither
-//! time nor values; every change is one method under one lock.
+//! The state of a group's calls: the ranks that have come to the open call, and the outcomes of
+//! earlier calls.
+//!
+//! The state machine knows neither time nor values. Every change is one method under one lock.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -7,71 +9,73 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 use crate::collective::{Call, CollectiveError, Term};
+use crate::ids::Generation;
 
-/// Failed calls that late ranks can hear about.
+/// Number of failed calls whose errors are kept for late ranks.
 const REMEMBERED: usize = 64;
 
-/// What a rank brings or takes away: its type follows from the operation and the element type.
-pub(super) type Parcel = Box<dyn Any + Send>;
+/// The values that a rank brings or receives. Their type follows from the operation and the element
+/// type.
+pub(super) type Payload = Box<dyn Any + Send>;
 
-/// What a waiting rank hears, once.
-pub(super) type Answer = Result<Parcel, CollectiveError>;
+/// The outcome of a call for one rank, sent once.
+pub(super) type Outcome = Result<Payload, CollectiveError>;
 
-/// A rank that has come.
+/// A rank that has come to the open call.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Participant {
     ticket: u64,
-    /// What it brought.
-    pub deposit: Parcel,
-    /// Where it listens.
-    pub reply: oneshot::Sender<Answer>,
+    /// The values that the rank brought.
+    pub payload: Payload,
+    /// The channel that the rank waits on.
+    pub reply: oneshot::Sender<Outcome>,
 }
 
-/// What a rank receives on coming.
+/// A rank's place in the open call.
 pub(super) struct Arrival {
-    /// Names this coming, for [`Desk::expire`] and [`Desk::withdraw`].
+    /// Number of this arrival, for [`Rendezvous::expire`] and [`Rendezvous::withdraw`].
     pub ticket: u64,
-    /// Where the outcome will be told.
-    pub answer: oneshot::Receiver<Answer>,
-    /// All seats in rank order, if this rank was the last: the call has happened, and whoever
-    /// receives this answers everybody.
-    pub full: Option<Vec<Seat>>,
+    /// The channel that the outcome comes by.
+    pub outcome: oneshot::Receiver<Outcome>,
+    /// All participants in rank order, if this rank was the last to come: the call has happened,
+    /// and this rank must reply to all.
+    pub complete: Option<Vec<Participant>>,
 }
 
-/// The call that some ranks have come to.
+/// The call that some ranks have come to, and others have not.
 #[derive(Debug)]
 struct Open {
     sequence: u64,
     terms: Vec<Term>,
-    /// By rank.
-    seats: Vec<Option<Seat>>,
+    /// By rank; none for a rank that has not come.
+    participants: Vec<Option<Participant>>,
 }
 
 impl Open {
     fn missing(&self) -> Vec<usize> {
-        let empty = |&rank: &usize| self.seats[rank].is_none();
-        (0..self.seats.len()).filter(empty).collect()
+        let empty = |&rank: &usize| self.participants[rank].is_none();
+        (0..self.participants.len()).filter(empty).collect()
     }
 }
 
-/// The meeting place of one generation.
+/// The calls of one generation.
 #[derive(Debug)]
-pub(super) struct Desk {
-    generation: u64,
+pub(super) struct Rendezvous {
+    generation: Generation,
     world: usize,
-    /// The generation that follows, once this one is over.
-    ended: Option<u64>,
+    /// The generation that follows, once this one has ended.
+    ended: Option<Generation>,
     /// All sequence numbers up to this one are used up.
     closed: Option<u64>,
     open: Option<Open>,
-    /// The latest calls that failed, and why. Their numbers are used up too.
+    /// Sequence numbers and errors of the latest failed calls. Their numbers are used up too.
     failures: VecDeque<(u64, CollectiveError)>,
     tickets: u64,
 }
 
-impl Desk {
-    pub(super) fn new(generation: u64, world: usize) -> Desk {
-        Desk {
+impl Rendezvous {
+    pub(super) fn new(generation: Generation, world: usize) -> Rendezvous {
+        Rendezvous {
             generation,
             world,
             ended: None,
@@ -82,14 +86,14 @@ impl Desk {
         }
     }
 
-    /// A rank comes to a call, on the given terms; a `fault` of its own fails the call.
+    /// A rank comes to a call on the given terms. A `fault` of the rank's own fails the call.
     pub(super) fn arrive(
         &mut self,
         rank: usize,
         call: Call,
         terms: Vec<Term>,
         fault: Option<CollectiveError>,
-        deposit: Parcel,
+        payload: Payload,
     ) -> Result<Arrival, CollectiveError> {
         if let Some(next) = self.ended {
             return Err(self.over(next));
@@ -102,24 +106,24 @@ impl Desk {
         let open = self.open.get_or_insert_with(|| Open {
             sequence: call.sequence,
             terms,
-            seats: Vec::from_iter((0..self.world).map(|_| None)),
+            participants: Vec::from_iter((0..self.world).map(|_| None)),
         });
         self.tickets += 1;
-        let (reply, answer) = oneshot::channel();
-        open.seats[rank] = Some(Seat {
+        let (reply, outcome) = oneshot::channel();
+        open.participants[rank] = Some(Participant {
             ticket: self.tickets,
-            deposit,
+            payload,
             reply,
         });
-        let full = open.seats.iter().all(Option::is_some);
-        let full = self.open.take_if(|_| full).map(|open| {
+        let last = open.participants.iter().all(Option::is_some);
+        let complete = self.open.take_if(|_| last).map(|open| {
             self.closed = Some(open.sequence);
-            open.seats.into_iter().flatten().collect()
+            open.participants.into_iter().flatten().collect()
         });
         Ok(Arrival {
             ticket: self.tickets,
-            answer,
-            full,
+            outcome,
+            complete,
         })
     }
 
@@ -134,39 +138,39 @@ impl Desk {
     /// A rank no longer waits. Nothing changes if its call has been decided.
     pub(super) fn withdraw(&mut self, rank: usize, ticket: u64) {
         if let Some(open) = self.waiting(rank, ticket) {
-            open.seats[rank] = None;
-            if open.seats.iter().all(Option::is_none) {
+            open.participants[rank] = None;
+            if open.participants.iter().all(Option::is_none) {
                 self.open = None;
             }
         }
     }
 
-    /// The generation is over: everybody who waits hears it.
-    pub(super) fn end(&mut self, next: u64) {
+    /// The generation ends. Waiting ranks fail.
+    pub(super) fn end(&mut self, next: Generation) {
         let next = self.ended.map_or(next, |known| known.max(next));
         self.ended = Some(next);
         let error = self.over(next);
-        self.answer_all(&error);
+        self.reply_all(&error);
     }
 
-    fn over(&self, next: u64) -> CollectiveError {
+    fn over(&self, next: Generation) -> CollectiveError {
         CollectiveError::Ended {
             generation: self.generation,
             next,
         }
     }
 
-    /// The open call, if the rank waits there with this ticket.
+    /// The open call, if the rank waits for it with this ticket.
     fn waiting(&mut self, rank: usize, ticket: u64) -> Option<&mut Open> {
         let open = self.open.as_mut()?;
-        let seat = open.seats[rank].as_ref()?;
-        (seat.ticket == ticket).then_some(open)
+        let participant = open.participants[rank].as_ref()?;
+        (participant.ticket == ticket).then_some(open)
     }
 
-    /// Refuses a second call of a rank that waits, and calls that have been decided.
+    /// Refuses a second call of a waiting rank, and calls that have been decided.
     fn refuse_repeats(&self, rank: usize, sequence: u64) -> Result<(), CollectiveError> {
         if let Some(open) = &self.open
-            && open.seats[rank].is_some()
+            && open.participants[rank].is_some()
         {
             return Err(CollectiveError::Busy {
                 rank,
@@ -185,7 +189,7 @@ impl Desk {
                 next: next(),
                 missing: missing.clone(),
             }),
-            // A disagreement, or a fault of one rank, is everybody's.
+            // A disagreement or a fault of one rank fails the call on every rank.
             Some(error) => Err(error.clone()),
             None if self.closed.is_some_and(|closed| sequence <= closed) => {
                 Err(CollectiveError::Used {
@@ -197,7 +201,7 @@ impl Desk {
         }
     }
 
-    /// Why a call failed, if it did.
+    /// The error of a failed call.
     fn failure(&self, sequence: u64) -> Option<&CollectiveError> {
         let mut failures = self.failures.iter();
         failures
@@ -205,7 +209,7 @@ impl Desk {
             .map(|(_, error)| error)
     }
 
-    /// The first term that a rank does not share with the group or with those who came before.
+    /// The first term that differs from the group's, or from those of the ranks that came before.
     fn disagreement(&self, rank: usize, call: Call, terms: &[Term]) -> Option<CollectiveError> {
         let (expected, found, other) = if call.generation != self.generation {
             let expected = Term::Generation(self.generation);
@@ -214,7 +218,7 @@ impl Desk {
             let open = self.open.as_ref()?;
             let mut pairs = open.terms.iter().zip(terms);
             let (&expected, &found) = pairs.find(|(a, b)| a != b)?;
-            let other = open.seats.iter().position(Option::is_some);
+            let other = open.participants.iter().position(Option::is_some);
             (expected, found, other)
         };
         Some(CollectiveError::Mismatch {
@@ -226,8 +230,8 @@ impl Desk {
         })
     }
 
-    /// Call `sequence` and the open call, where that is another, have failed. No other number is
-    /// used up: one that came out of nowhere does no further harm.
+    /// Call `sequence` has failed, and so has the open call if that is another. No other number is
+    /// used up, so a wrong number does no further harm.
     fn fail(&mut self, sequence: u64, error: &CollectiveError) {
         let open = self.open.as_ref().map(|open| open.sequence);
         self.closed = self.closed.max(open);
@@ -238,14 +242,14 @@ impl Desk {
             }
             self.failures.push_back((failed, error.clone()));
         }
-        self.answer_all(error);
+        self.reply_all(error);
     }
 
-    fn answer_all(&mut self, error: &CollectiveError) {
-        let seats = self.open.take().map(|open| open.seats);
-        for seat in seats.into_iter().flatten().flatten() {
-            // A rank that has stopped listening needs no answer.
-            let _ = seat.reply.send(Err(error.clone()));
+    fn reply_all(&mut self, error: &CollectiveError) {
+        let waiting = self.open.take().map(|open| open.participants);
+        for participant in waiting.into_iter().flatten().flatten() {
+            // Sending fails if the rank dropped its future: it needs no reply.
+            let _ = participant.reply.send(Err(error.clone()));
         }
     }
 }

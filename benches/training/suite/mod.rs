@@ -1,67 +1,67 @@
-//! Training steps and rankings: how fast a whole step is, at the sizes that `FB15k-237` has.
+//! The timed steps and rankings, at the sizes of FB15k-237.
 //!
-//! | name | what is done |
+//! | name | work |
 //! |---|---|
 //! | `complex_1vsall` | 1-vs-all softmax, N3, Adagrad: a step of 1000 queries among 14,541 entities |
 //! | `negsamp_transe_l1`, `negsamp_distmult`, `negsamp_rotate` | self-adversarial negatives drawn for each fact, Adam (DistMult: Adagrad) |
 //! | `rank_complex` | filtered ranking of 1024 queries among 14,541 entities |
 //!
-//! Plans are made before, as they are on threads of their own while a run trains; how long one takes
-//! to make is measured beside the step. On a GPU a sample ends when the device is done; how much of
-//! the time it works, and on what, its own clock says, in steps of their own ([`OnDevice`]).
+//! Plans are made before the steps that are timed: while a run trains, threads of their own make
+//! them. The time to make a plan is a figure of its own. On a GPU a sample ends when the device is
+//! done. The GPU's own clock times its stages, in further steps ([`OnDevice`]).
 
 mod on_device;
 mod tables;
 
 use rand::RngExt;
 use serde::Serialize;
+use shardloom::bench::{BenchError, Limits, Samples, Target};
+use shardloom::dataset::Triple;
+use shardloom::device::Device;
+use shardloom::kernel::{Products, RankBatch, RankQuery, StepSpec};
+use shardloom::loss::{Loss, LossKind};
+use shardloom::model::Model;
+use shardloom::optim::{OptimizerKind, Regularizer, RegularizerKind};
+use shardloom::rng::{Purpose, Stream, stream};
+use shardloom::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
-pub use self::on_device::{OnDevice, Stage};
+pub use self::on_device::OnDevice;
 use self::tables::Tables;
-use super::{BenchError, Samples, open};
-use crate::dataset::Triple;
-use crate::device::Device;
-use crate::kernel::{Backend, Products, RankBatch, RankQuery, StepSpec};
-use crate::loss::{Loss, LossKind};
-use crate::model::Model;
-use crate::optim::{OptimizerKind, Regularizer, RegularizerKind};
-use crate::rng::{Purpose, Stream, stream};
-use crate::sampler::{Negatives, Objective, Plan, QueryRule, Sampler, Sides};
 
 /// Entities of FB15k-237, and its relations with their reciprocals.
 const ENTITIES: usize = 14_541;
 const RELATIONS: usize = 474;
-/// Plans that take turns: enough that no step finds its rows where the last one left them.
+/// Number of plans that take turns: so many that a step does not find its rows in a cache.
 const PLANS: usize = 8;
-/// Known answers that every ranked query leaves out.
+/// Number of known answers that every ranked query leaves out.
 const KNOWN: usize = 30;
 
-/// A training step or a ranking.
+/// A training step or a ranking to time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Training {
-    /// The name in results.
+pub struct Work {
+    /// Name in results.
     pub name: &'static str,
     /// Operator and similarity.
     pub model: Model,
-    /// Values in an entity's row.
+    /// Number of values in an entity's row.
     pub dim: usize,
-    /// Queries of a step.
+    /// Number of queries of a step.
     pub batch: usize,
-    /// Negatives of a query; 0 where it is scored against all entities.
+    /// Number of negatives of a query; 0 where a query is scored against all entities.
     pub negatives: usize,
-    /// What applies the gradients.
+    /// The optimizer that applies the gradients.
     pub optimizer: OptimizerKind,
 }
 
-/// What [`Training::ALL`] lists for one model, with negatives.
+/// A step with negatives and Adam.
 const fn sampled(
     name: &'static str,
     model: Model,
     dim: usize,
     batch: usize,
     negatives: usize,
-) -> Training {
-    Training {
+) -> Work {
+    Work {
         name,
         model,
         dim,
@@ -71,28 +71,30 @@ const fn sampled(
     }
 }
 
-const fn all(rank: usize) -> Training {
-    Training {
+/// A step of ComplEx against all entities, with Adagrad.
+const fn all(rank: usize) -> Work {
+    Work {
         optimizer: OptimizerKind::Adagrad,
         ..sampled("complex_1vsall", Model::ComplEx, 2 * rank, 1000, 0)
     }
 }
 
-const fn rank(rank: usize) -> Training {
+/// A ranking by ComplEx.
+const fn rank(rank: usize) -> Work {
     sampled("rank_complex", Model::ComplEx, 2 * rank, 1024, 0)
 }
 
-/// The same with Adagrad.
-const fn adagrad(what: Training) -> Training {
-    Training {
+/// A step with Adagrad.
+const fn adagrad(what: Work) -> Work {
+    Work {
         optimizer: OptimizerKind::Adagrad,
         ..what
     }
 }
 
-impl Training {
-    /// All of them, at the sizes that published recipes and other programs' benchmarks have.
-    pub const ALL: [Training; 12] = [
+impl Work {
+    /// All work, at the sizes of published recipes and of other programs' benchmarks.
+    pub const ALL: [Work; 12] = [
         all(25),
         all(100),
         all(1000),
@@ -107,78 +109,79 @@ impl Training {
         rank(1000),
     ];
 
+    /// Whether this is a ranking.
     fn ranks(&self) -> bool {
         self.name == "rank_complex"
     }
 }
 
-/// One line of results.
+/// The result of one step or ranking on one device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TrainingMeasurement {
-    /// What was measured.
+pub struct Measurement {
+    /// Name of the work.
     pub name: &'static str,
-    /// Where.
+    /// Name of the device.
     pub device: String,
-    /// Seconds of a step (of a ranking of `batch` queries): the median of all samples.
+    /// Seconds of a step, or of a ranking of `batch` queries: the median of all samples.
     pub median_s: f64,
-    /// Complex numbers in a row, where the name says ComplEx.
+    /// Number of complex numbers in a row of ComplEx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
-    /// Values in an entity's row.
+    /// Number of values in an entity's row.
     pub dim: usize,
-    /// Queries of a step.
+    /// Number of queries of a step.
     pub batch: usize,
-    /// Entities of the table.
+    /// Number of entities.
     pub entities: usize,
-    /// Negatives of a query.
+    /// Number of negatives of a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negatives: Option<usize>,
-    /// What applied the gradients, where there were any.
+    /// The optimizer of a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerKind>,
-    /// How exact products had to be, in steps against all entities.
+    /// Precision of matrix products, in steps against all entities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<Products>,
-    /// Queries a second, where all entities are candidates.
+    /// Number of queries a second, where all entities are candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries_s: Option<f64>,
-    /// Facts a second, where negatives are drawn.
+    /// Number of triples a second, in steps with negatives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub triples_s: Option<f64>,
-    /// Floating-point operations a second that the formulas need, in 10⁹: 2·dim for a score or
-    /// either of its gradients, and only where they are matrix products.
+    /// 10⁹ floating-point operations a second, as many as the formulas need: 2·dim for a score and for
+    /// each of its two gradients. Only where these are matrix products.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gflop_s: Option<f64>,
-    /// Seconds that it takes one thread to make a plan.
+    /// Seconds in which one thread makes a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_s: Option<f64>,
-    /// The shortest sample.
+    /// Seconds of a step in the shortest sample.
     pub min_s: f64,
-    /// The longest.
+    /// Seconds of a step in the longest sample.
     pub max_s: f64,
-    /// How many samples there were.
+    /// Number of samples.
     pub samples: usize,
-    /// What the device says, if it has a clock.
+    /// Times by the clock of the device, if it has one.
     #[serde(flatten)]
     pub on_device: Option<OnDevice>,
 }
 
-impl TrainingMeasurement {
+impl Measurement {
     fn new(
-        bench: &TrainingBench,
-        what: &Training,
+        suite: &Suite,
+        what: &Work,
         samples: &Samples,
         plan_s: Option<f64>,
         on_device: Option<OnDevice>,
-    ) -> TrainingMeasurement {
+    ) -> Measurement {
         let rate = what.batch as f64 / samples.median;
         let all = what.negatives == 0;
         // Scores, and the gradients of queries and of candidates.
         let products = if what.ranks() { 1.0 } else { 3.0 };
         let flops = products * 2.0 * (what.dim * what.batch * ENTITIES) as f64;
-        TrainingMeasurement {
+        Measurement {
             name: what.name,
-            device: bench.name.clone(),
+            device: suite.target.name.clone(),
             median_s: samples.median,
             rank: (what.model == Model::ComplEx).then_some(what.dim / 2),
             dim: what.dim,
@@ -186,7 +189,7 @@ impl TrainingMeasurement {
             entities: ENTITIES,
             negatives: (!all).then_some(what.negatives),
             optimizer: (!what.ranks()).then_some(what.optimizer),
-            products: (all && !what.ranks()).then_some(bench.products),
+            products: (all && !what.ranks()).then_some(suite.products),
             queries_s: all.then_some(rate),
             triples_s: (!all).then_some(rate),
             gflop_s: all.then_some(flops / samples.median / 1e9),
@@ -197,69 +200,59 @@ impl TrainingMeasurement {
             on_device,
         }
     }
-
-    /// One line of JSON.
-    pub fn json(&self) -> String {
-        super::record::json(self)
-    }
 }
 
-/// A device to measure training on.
+/// The benchmark of one device.
 #[derive(Debug)]
-pub struct TrainingBench {
-    name: String,
-    backend: Backend,
-    limits: (f64, usize),
+pub struct Suite {
+    target: Target,
+    limits: Limits,
     stages: bool,
     products: Products,
 }
 
-impl TrainingBench {
-    /// Makes ready to measure a device, each line for so many seconds and samples at least.
+impl Suite {
+    /// Opens a device. Every figure takes samples up to the limits.
     ///
     /// # Errors
-    /// If the device does not open.
-    pub fn new(device: Device, seconds: f64, repeat: usize) -> Result<TrainingBench, BenchError> {
-        let (name, backend) = open(device)?;
-        Ok(TrainingBench {
-            name,
-            backend,
-            limits: (seconds, repeat),
+    /// If the device is lost or full.
+    pub fn new(device: Device, limits: Limits) -> Result<Suite, BenchError> {
+        Ok(Suite {
+            target: Target::open(device)?,
+            limits,
             stages: false,
             products: Products::default(),
         })
     }
 
-    /// Has a GPU time every stage, too.
-    pub fn with_stages(self, stages: bool) -> TrainingBench {
-        TrainingBench { stages, ..self }
+    /// Times every stage too, on a GPU that has a clock.
+    pub fn with_stages(self, stages: bool) -> Suite {
+        Suite { stages, ..self }
     }
 
-    /// How exact products against all entities have to be.
-    pub fn with_products(self, products: Products) -> TrainingBench {
-        TrainingBench { products, ..self }
+    /// Sets the precision of matrix products.
+    pub fn with_products(self, products: Products) -> Suite {
+        Suite { products, ..self }
     }
 
-    /// The device.
+    /// Name of the device in results.
     pub fn device(&self) -> &str {
-        &self.name
+        &self.target.name
     }
 
     /// Measures a training step or a ranking.
     ///
     /// # Errors
     /// If the device is lost or full.
-    pub fn measure(&self, what: &Training) -> Result<TrainingMeasurement, BenchError> {
+    pub fn measure(&self, what: &Work) -> Result<Measurement, BenchError> {
         let limits = self.limits;
-        let mut tables = Tables::new(self.backend.another()?, what)?;
+        let mut tables = Tables::new(self.target.backend.another()?, what)?;
         if what.ranks() {
             let batch = rank_batch(what.batch);
             let work =
                 &mut |tables: &mut Tables, times: usize| tables.rank(what.model, &batch, times);
             let (samples, on_device) = self.watch(&mut tables, work)?;
-            return Ok(TrainingMeasurement::new(
-                self, what, &samples, None, on_device,
-            ));
+            return Ok(Measurement::new(self, what, &samples, None, on_device));
         }
         let sampler = sampler(what);
         let mut scratch = sampler.scratch();
@@ -278,7 +271,7 @@ impl TrainingBench {
             }
             Ok::<_, BenchError>(None)
         })?;
-        Ok(TrainingMeasurement::new(
+        Ok(Measurement::new(
             self,
             what,
             &samples,
@@ -287,7 +280,7 @@ impl TrainingBench {
         ))
     }
 
-    /// Times some work by the host's clock, then looks at it by the device's.
+    /// Times work by the host's clock, then by the device's.
     fn watch(
         &self,
         tables: &mut Tables,
@@ -302,7 +295,7 @@ impl TrainingBench {
     }
 }
 
-fn step_spec(what: &Training, products: Products) -> StepSpec {
+fn step_spec(what: &Work, products: Products) -> StepSpec {
     let all = what.negatives == 0;
     let loss = if all {
         LossKind::Softmax
@@ -333,8 +326,8 @@ fn step_spec(what: &Training, products: Products) -> StepSpec {
     }
 }
 
-/// Facts are drawn from all there could be: what they say does not matter for the speed.
-fn sampler(what: &Training) -> Sampler {
+/// Makes plans of random triples: the speed does not depend on the graph.
+fn sampler(what: &Work) -> Sampler {
     let mut rng = random();
     let facts = (0..PLANS * what.batch).map(|_| Triple {
         head: rng.random_range(0..ENTITIES as u32),
@@ -379,7 +372,7 @@ fn rank_batch(queries: usize) -> RankBatch {
             inverse: 0,
             target,
         });
-        // Others than the target, each once.
+        // Entities other than the target, each once.
         let stride = (ENTITIES / (KNOWN + 1)) as u32;
         batch
             .known

@@ -1,67 +1,67 @@
-//! Steps as the device sees them.
+//! Times of steps by the clock of the device.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
+use shardloom::bench::BenchError;
+use shardloom::kernel::measure::{Timed, counts, start_clock, stop_clock};
 
 use super::Tables;
-use crate::bench::BenchError;
-use crate::kernel::Timed;
 
-/// How long the device is watched, in seconds.
-const WATCHED: f64 = 0.25;
-/// Steps that are watched, at most: each leaves its times on the device.
+/// Duration of the timed steps, in seconds.
+const TIMED: f64 = 0.25;
+/// Largest number of timed steps: the times of each take memory of the device.
 const MOST: f64 = 256.0;
 
-/// What a step (or a ranking) has the device do, and what that takes of the host.
+/// The work of the device in a step or a ranking.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnDevice {
-    /// The share of the time that the device spends in stages, by its own clock, while steps follow
-    /// each other. The rest it waits for the host, or takes over what the host wrote.
+    /// Share of the time that the device works on stages, by its own clock, while steps follow each
+    /// other. For the rest of the time the device waits for the host, or receives data from it.
     pub device_busy: f64,
-    /// What a step asks of the device, by the name of its
-    /// [count](crate::device::Counts). A read waits, so there is none but for the loss at the end.
+    /// Numbers of requests of a step to the device, by the name of the
+    /// [count](shardloom::device::Counts). Steps read nothing; the loss is read after the last.
     pub per_step: BTreeMap<&'static str, f64>,
-    /// Its stages, if they were asked for.
+    /// The stages of a step; empty unless requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
 }
 
-/// A stage of a step, timed by itself.
+/// A stage of a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stage {
-    /// Its one name.
+    /// Name of the stage.
     pub stage: &'static str,
-    /// How often a step runs it.
+    /// Number of runs in a step.
     pub runs: f64,
-    /// Seconds of a step, all runs together.
+    /// Seconds in a step, all runs together.
     pub seconds: f64,
 }
 
 impl OnDevice {
-    /// Watches steps of `step` seconds; `None` if the device has no clock.
+    /// Times steps of `step` seconds each. None if the device does not have a clock.
     pub(super) fn find(
         tables: &mut Tables,
         work: &mut dyn FnMut(&mut Tables, usize) -> Result<(), BenchError>,
         step: f64,
         stages: bool,
     ) -> Result<Option<OnDevice>, BenchError> {
-        let steps = (WATCHED / step).ceil().clamp(1.0, MOST);
-        if !tables.backend.start_clock(Timed::Passes)? {
+        let steps = (TIMED / step).ceil().clamp(1.0, MOST);
+        if !start_clock(&tables.backend, Timed::Passes)? {
             return Ok(None);
         }
-        let (before, start) = (tables.backend.counts(), Instant::now());
+        let (before, start) = (counts(&tables.backend), Instant::now());
         let worked = work(tables, steps as usize);
-        let (seconds, after) = (start.elapsed().as_secs_f64(), tables.backend.counts());
-        let passes = tables.backend.stop_clock()?;
+        let (seconds, after) = (start.elapsed().as_secs_f64(), counts(&tables.backend));
+        let passes = stop_clock(&tables.backend)?;
         worked?;
         let busy: f64 = passes.iter().map(|pass| pass.seconds).sum();
-        let counts = after.zip(before).map(|(after, before)| after - before);
-        let counts = counts.unwrap_or_default().named();
+        let requests = after.zip(before).map(|(after, before)| after - before);
+        let requests = requests.unwrap_or_default().named();
         Ok(Some(OnDevice {
             device_busy: busy / seconds,
-            per_step: (counts.into_iter())
+            per_step: (requests.into_iter())
                 .map(|(name, count)| (name, count as f64 / steps))
                 .collect(),
             stages: match stages {
@@ -77,9 +77,9 @@ fn find_stages(
     work: &mut dyn FnMut(&mut Tables, usize) -> Result<(), BenchError>,
     steps: f64,
 ) -> Result<Vec<Stage>, BenchError> {
-    tables.backend.start_clock(Timed::Stages)?;
+    start_clock(&tables.backend, Timed::Stages)?;
     let worked = work(tables, steps as usize);
-    let stages = tables.backend.stop_clock()?;
+    let stages = stop_clock(&tables.backend)?;
     worked?;
     Ok((stages.into_iter())
         .map(|stage| Stage {

@@ -1,78 +1,65 @@
-//! `shardloom bench`: how fast shards are read and updated, and how fast training is.
-
-mod scale;
-mod training;
+//! `shardloom bench`: how fast shards are read and updated.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs, TimedBy};
-use shardloom::device::{self, Device, DeviceChoice};
-use shardloom::kernel::{Dtype, Products};
+use shardloom::bench::{
+    Bench, Distribution, Measurement, Op, Options, Output, TimedBy, devices, format_seconds,
+};
+use shardloom::kernel::Dtype;
 use shardloom::optim::OptimizerKind;
 
 use super::CommandResult;
 
-/// Measure how fast the shards of a table are read and updated, or how fast training is
+/// Measure how fast shards are updated, pushed, pulled and reduced, compared with a copy
 ///
-/// With `--suite training`, whole training steps and rankings are timed at the sizes of FB15k-237:
-/// 1-vs-all steps in queries/s, steps with negatives in facts/s, filtered rankings in queries/s.
-/// With `--suite scale`, DistMult is trained on generated graphs of 10 thousand to 10 million
-/// entities with ten facts each: seconds a million facts, and peak memory beside what tables,
-/// optimizer state, facts and filter index must take; each size in a process of its own.
-/// Otherwise rows are read and updated. Copies within the device's memory come first; everything else is measured beside them. GB/s
-/// count the least bytes that the work must move, for a row of dim values: gather 8·dim; SGD
-/// 12·dim, Adagrad 20·dim, Adam 28·dim, row-Adagrad 12·dim + 8, the same for rows that workers
-/// push; pull 4·dim; all-reduce 8 for every value and rank. Values that are stored as f16 take two
-/// bytes less each time that they are read or written. SHARE is that over the copy's bytes (read
-/// and written) a second, measured just before or after, whichever is larger.
+/// Every operation is compared with a copy within the device's memory, measured just before and
+/// after it. GB/s counts the least bytes that the operation must move; SHARE is that over the
+/// copy's GB/s (read and written). At a SHARE of 0.8, an operation takes 1 / 0.8 of the time in
+/// which a copy moves the same bytes. Every figure is a median; SPREAD is half of the range from the
+/// shortest to the longest sample.
 ///
-/// On a GPU, copies, gathers and updates are timed by the device's own clock, where it has one, and
-/// everything else by the host's; BUSY is the share of a training step that the device works, and
-/// `--stages` says on what.
+///   copy                  reads and writes a buffer larger than the caches
+///   gather                reads random rows of the table          8·dim bytes a row
+///   update_sgd            one optimizer, on random rows           12·dim
+///   update_adagrad                                                20·dim
+///   update_adam                                                   28·dim
+///   update_row_adagrad                                            12·dim + 8
+///   sync_push, async_push rows that workers push to the server    as the update
+///   pull                  a shard's rows, to a worker             4·dim
+///   all_reduce            sums of all workers' values             8 a value and worker
 ///
-/// Every figure is a median; SPREAD is half the way from the shortest to the longest sample.
+/// Rows of f16 take two bytes less each time that a value is read or written. On a GPU, copies,
+/// gathers and updates are timed by the device's own clock if it has one.
 ///
-/// Examples: `shardloom bench --only copy,update_sgd,update_adagrad`,
-/// `shardloom bench --suite training --device cpu --json`,
-/// `shardloom bench --suite scale --device cpu --chart growth.svg`
+/// Examples:
+///   shardloom bench --device cpu
+///   shardloom bench --only copy,update_sgd,update_adagrad --rows 10000000
+///   shardloom bench --only sync_push,async_push --workers 1,4 --json
+///
+/// Whole training steps, and training on graphs of growing size, have benchmarks of their own in the
+/// source repository: `cargo bench --bench training` and `cargo bench --bench scale`.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct BenchArgs {
     /// Where to compute: auto, cpu, gpu, gpu:N or all (see `shardloom devices`).
     #[arg(long, default_value = "auto")]
     device: String,
-    /// What to measure.
-    #[arg(long, value_enum, default_value_t = Suite::Updates)]
-    suite: Suite,
-    /// Of the training suite, only lines with these names.
-    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
-    name: Vec<String>,
-    /// Of the training suite, list the time of every stage, too (on GPUs that can time them).
-    #[arg(long)]
-    stages: bool,
-    /// Of the training suite, how exact products against all entities have to be.
-    #[arg(long, value_enum, default_value_t)]
-    products: Products,
+    /// Only these operations.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "OP,…")]
+    only: Vec<Op>,
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
-    /// Values in a row [default: 128; of the scale suite: 64]; of the training suite, only lines with
-    /// so many.
-    #[arg(long)]
-    dim: Option<usize>,
-    /// Of the scale suite: sizes [default: 10000,100000,1000000,10000000].
-    #[arg(long, value_delimiter = ',', value_name = "N,…")]
-    entities: Vec<u32>,
-    /// Of the scale suite: facts to time at each size, after a third as many that warm up
-    /// [default: 1500000].
-    #[arg(long)]
-    facts: Option<u64>,
+    /// Values in a row.
+    #[arg(long, default_value_t = Options::default().dim)]
+    dim: usize,
     /// Rows of a gather or an update [default: 65536, or all rows if they are fewer].
     #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
-    /// Disjoint batches that gathers and updates take in turn: with one, its rows may stay in the
-    /// last cache.
+    /// Disjoint batches that gathers and updates take in turn. Rows of a single batch may stay in
+    /// the last cache.
     #[arg(long, default_value_t = Options::default().batches)]
     batches: usize,
     /// Rows that a worker pushes at once [default: 4096, or a shard if that is smaller].
@@ -81,31 +68,28 @@ pub struct BenchArgs {
     /// The optimizers to measure; workers push to the first.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     optimizer: Vec<Optimizer>,
-    /// What values are stored as, in gathers and updates.
+    /// Stored types of values in gathers and updates.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["f32", "f16"])]
     dtype: Vec<Stored>,
-    /// Numbers of workers that push, or reduce, at once.
+    /// Numbers of workers that push or reduce at once.
     #[arg(long, value_delimiter = ',', default_values_t = Options::default().workers)]
     workers: Vec<usize>,
     /// Shards that workers push to, one after the other.
     #[arg(long, default_value_t = Options::default().shards)]
     shards: usize,
-    /// How rows are chosen: all alike, or as in real graphs, where some are in every batch.
+    /// Distribution of rows: all alike, or as in real graphs, where some rows are in every batch.
     #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
     distribution: Distribution,
-    /// Only these operations.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "OP,…")]
-    only: Vec<Op>,
     /// Values that each worker brings to an all-reduce.
     #[arg(long, value_name = "VALUES", default_value_t = Options::default().reduce_values)]
     reduce_values: usize,
-    /// Size of the copied buffer; more than fits into caches.
+    /// Size of the copied buffer; it should not fit into caches.
     #[arg(long, value_name = "MIB", default_value_t = Options::default().copy_bytes >> 20)]
     copy_mib: usize,
-    /// The least time to measure each operation for.
+    /// Shortest duration of all samples of an operation, in seconds.
     #[arg(long, default_value_t = Options::default().seconds)]
     seconds: f64,
-    /// The least samples of each operation.
+    /// Smallest number of samples of an operation.
     #[arg(long, default_value_t = Options::default().repeat)]
     repeat: usize,
     /// Print a line of JSON for each operation.
@@ -114,19 +98,6 @@ pub struct BenchArgs {
     /// Write the lines of JSON to a file.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Draw the figures as bars (SVG).
-    #[arg(long, value_name = "FILE", conflicts_with = "name")]
-    chart: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Suite {
-    /// Rows of a table, read and updated.
-    Updates,
-    /// Training steps and rankings.
-    Training,
-    /// Training on graphs of growing size.
-    Scale,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -183,7 +154,7 @@ impl BenchArgs {
             .saturating_sub(shard * self.rows.div_ceil(shard.max(1)).saturating_sub(1));
         Options {
             rows: self.rows,
-            dim: self.dim.unwrap_or(defaults.dim),
+            dim: self.dim,
             batch: self.batch.unwrap_or(defaults.batch.min(self.rows)),
             batches: self.batches,
             push_batch: self.push_batch.unwrap_or(defaults.push_batch.min(smallest)),
@@ -199,46 +170,25 @@ impl BenchArgs {
             repeat: self.repeat,
         }
     }
-
-    fn devices(&self) -> Result<Vec<Device>, Box<dyn std::error::Error>> {
-        if self.device != "all" {
-            let opened = device::open_with(self.device.parse()?, &Default::default())?;
-            if let Some(note) = opened.note {
-                super::tell(&note);
-            }
-            return Ok(vec![opened.device]);
-        }
-        let adapters = (0..device::list().len()).map(DeviceChoice::GpuAt);
-        let choices = std::iter::once(DeviceChoice::Cpu).chain(adapters);
-        Ok(choices.map(device::open).collect::<Result<_, _>>()?)
-    }
 }
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> CommandResult {
-    match args.suite {
-        Suite::Updates if args.stages => {
-            Err("--stages goes with --suite training: updates are single stages".into())
-        }
-        Suite::Updates => updates(args),
-        Suite::Training => training::run(&args),
-        Suite::Scale => scale::run(&args),
-    }
-}
-
-fn updates(args: BenchArgs) -> CommandResult {
     let options = args.options();
-    let devices = args.devices()?;
-    for device in &devices {
-        options.check(device)?;
+    let mut opened = devices(&args.device)?;
+    for found in &mut opened {
+        if let Some(note) = found.note.take() {
+            super::tell(&note);
+        }
+        options.check(&found.device)?;
     }
-    let outputs = Outputs::create(args.output.as_deref(), args.chart.as_deref())?;
+    let output = Output::create(args.output.as_deref())?;
     let tells = io::stderr().is_terminal();
     let mut out = io::stdout().lock();
     let style = Style::of(&out);
     let mut all = Vec::new();
-    for device in devices {
-        let bench = Bench::new(device, &options)?;
+    for found in opened {
+        let bench = Bench::new(found.device, &options)?;
         let results = bench.run(&mut |op| {
             if tells {
                 let _ = write!(io::stderr(), "\r\x1b[Kmeasuring {op}");
@@ -257,10 +207,10 @@ fn updates(args: BenchArgs) -> CommandResult {
         out.flush()?;
         all.extend(results);
     }
-    Ok(outputs.write(&all)?)
+    Ok(output.write(&all)?)
 }
 
-/// Colours, where a person looks at them.
+/// Colours, if the output is a terminal.
 #[derive(Clone, Copy)]
 struct Style {
     colours: bool,
@@ -311,7 +261,7 @@ fn table(
             result.dtype,
             result.batch,
             result.workers,
-            time(result.median_s),
+            format_seconds(result.median_s),
             spread * 100.0,
             result.rows_per_second,
             result.gb_per_second,
@@ -321,7 +271,7 @@ fn table(
     clocks(out, style, results)
 }
 
-/// Says whose clock which times are from, where it is not always the host's.
+/// Names the operations of each clock, unless the host timed all of them.
 fn clocks(out: &mut impl Write, style: Style, results: &[Measurement]) -> io::Result<()> {
     let of = |clock: TimedBy| {
         let mut ops: Vec<_> = (results.iter().filter(|r| r.timed_by == clock))
@@ -337,12 +287,4 @@ fn clocks(out: &mut impl Write, style: Style, results: &[Measurement]) -> io::Re
         _ => format!("by the device's clock: {device}; by the host's: {host}"),
     };
     writeln!(out, "{}", style.paint("2", &line))
-}
-
-fn time(seconds: f64) -> String {
-    match seconds {
-        s if s >= 1.0 => format!("{s:.3} s"),
-        s if s >= 1e-3 => format!("{:.3} ms", s * 1e3),
-        s => format!("{:.1} µs", s * 1e6),
-    }
 }
