@@ -1,4 +1,5 @@
 // Sampled candidates of a query: its right answer, then its chunk's negatives.
+#import dispatch
 
 // Position among the unique entity rows of candidate `j` of query `q`.
 fn candidate(q: u32, j: u32) -> u32 {

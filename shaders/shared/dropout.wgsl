@@ -1,4 +1,7 @@
 // Dropout masks, made where they are needed and never kept: the factor of a value is 0 or 1/(1 − p).
+#import dispatch
+#import hash
+
 fn entity_factor(query: u32, column: u32) -> f32 {
     if params.entity_threshold == 0u {
         return 1.0;

@@ -3,6 +3,12 @@
 // register-blocked matrix product. The stage says which rows are its own and which the other's
 // (`own_gather`, `own_at`, `other_gather`, `other_at`, `row_count`), where coefficients lie
 // (`coefficients_at`) and whether those of one m and successive n lie side by side (N_SIDE_BY_SIDE).
+#import dispatch
+#import cell/*
+#import similarity/*
+#import tile
+#use put_cells
+
 var<workgroup> shares: array<vec4f, DEPTH * PITCH>;
 var<workgroup> others: array<Cell, DEPTH * PITCH>;
 

@@ -1,8 +1,9 @@
 // Lanes of rows, as in model/lanes.rs: a value from each half or quarter of the row, and zeros.
-struct OperatorGradient {
-    de: Lane,
-    dr: Lane,
-}
+#import dispatch
+#import dropout
+#extern Lane
+#extern ENTITY_VALUES
+#extern RELATION_VALUES
 
 fn lane_count() -> u32 {
     return params.width / ENTITY_VALUES;

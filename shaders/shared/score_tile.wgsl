@@ -1,6 +1,15 @@
 // Scores of a tile of queries × rows of a shard: a register-blocked matrix product, the similarity's
 // term in the place of the multiplication. Cells are added up one by one, in order, so equal rows
 // get equal scores wherever they lie.
+#import dispatch
+#import cell/*
+#import similarity/*
+#import tile
+#use splat
+#use gather queries
+#use gather shard
+#extern ZERO_COUNTS
+
 var<workgroup> left: array<Cell, DEPTH * PITCH>;
 var<workgroup> right: array<Cell, DEPTH * PITCH>;
 

@@ -2,6 +2,9 @@
 // 4y.. and columns 4x.., and, in tiles of 128 (WIDE), also those 64 further on either way. DEPTH
 // steps of the common dimension are loaded at a time; one more than TILE / 4 vectors a step keeps
 // invocations side by side out of the same memory bank.
+#extern TILE
+#extern DEPTH
+
 const WIDE: bool = TILE > 64u;
 const FOURS: u32 = TILE / 4u;
 const PITCH: u32 = FOURS + 1u;

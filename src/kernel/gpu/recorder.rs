@@ -175,7 +175,11 @@ impl Recorder {
             return Ok(number);
         }
         let name = stage.name();
-        let pipeline = self.gpu.pipeline(name, &stage.source(), name, &[])?;
+        let source = stage.source().map_err(|error| DeviceError::Shader {
+            label: name.into(),
+            message: error.to_string(),
+        })?;
+        let pipeline = self.gpu.pipeline(name, &source, name, &[])?;
         self.pipelines.push((stage, pipeline));
         Ok(self.pipelines.len() - 1)
     }

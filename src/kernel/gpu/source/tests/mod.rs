@@ -1,6 +1,7 @@
 use super::*;
 
 mod browser;
+mod composing;
 mod rules;
 mod stages;
 mod translations;

@@ -123,7 +123,9 @@ pub fn stages() -> Vec<Stage> {
 /// # Panics
 /// If the shader is not core WGSL.
 pub fn module(stage: Stage) -> (Module, ModuleInfo) {
-    let source = stage.source();
+    let source = stage
+        .source()
+        .unwrap_or_else(|error| panic!("{stage:?}: {error}"));
     let module = wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())

@@ -196,7 +196,7 @@ fn every_shader_translates_and_defines_each_function_once() {
                 let file = Path::new(folder).join(format!("{name}.{extension}"));
                 fs::write(file, text).expect("SHARDLOOM_SHADERS is a folder");
             };
-            write("wgsl", stage.source());
+            write("wgsl", stage.source().expect("composes"));
             let release = texts.len() / 2;
             for text in &texts[..release] {
                 write(

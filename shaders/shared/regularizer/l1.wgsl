@@ -1,0 +1,6 @@
+// The derivative of |x|.
+#extern Lane
+
+fn penalty_slope(x: Lane) -> Lane {
+    return sign(x);
+}

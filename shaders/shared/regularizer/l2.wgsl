@@ -1,0 +1,6 @@
+// The derivative of x².
+#extern Lane
+
+fn penalty_slope(x: Lane) -> Lane {
+    return 2.0 * x;
+}

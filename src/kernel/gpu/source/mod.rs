@@ -1,0 +1,174 @@
+//! The WGSL of every stage, composed from `shaders/`.
+
+mod compose;
+mod files;
+mod variant;
+
+use self::compose::{ComposeError, Variant, compose};
+use super::shape::{Tile, Values};
+use crate::kernel::Dtype;
+use crate::loss::LossKind;
+use crate::model::{Lanes, Model, Similarity};
+use crate::optim::{OptimizerKind, RegularizerKind};
+
+/// Invocations of a workgroup, where a stage does not choose: the least that every adapter grants.
+pub(super) const GROUP: u32 = 256;
+
+/// A stage in one of its variants: what a pipeline is made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stage {
+    Pull(Values, Dtype),
+    Query(Model),
+    QueryBackward(Model),
+    CandidateDropout(Values, Dtype),
+    CandidateDropoutBackward(Values),
+    PairQuery(Model),
+    PairQueryBackward(Model),
+    QueryMatrix,
+    QueryMatrixBackward,
+    GradMatrix,
+    /// With the number of invocations that share a pair.
+    Score(Similarity, Values, u32),
+    /// With the number of invocations of a workgroup.
+    Loss(LossKind, Similarity, u32),
+    LossSum,
+    GradQuery(Similarity, Values),
+    /// With the number of invocations that share a cell.
+    GradRows(Similarity, Values, u32),
+    Regularize(RegularizerKind, Lanes),
+    Scatter(Values),
+    /// With the number of invocations of a workgroup.
+    Update(OptimizerKind, Values, u32, Pushed, Dtype),
+    SquareSum,
+    Average(Values),
+    WriteRows(Values, Dtype),
+    Widen(Values),
+    /// Of words.
+    Rearrange(Values),
+    ScoreAll(Similarity, Tile),
+    GradQueryAll(Similarity, Tile),
+    GradQuerySum(Values),
+    GradCandidatesAll(Similarity, Tile),
+    RankCount(Similarity, Tile),
+}
+
+/// Where the gradients of an update come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pushed {
+    /// One row each.
+    Rows,
+    /// A list of weighted rows each.
+    Lists,
+}
+
+impl Stage {
+    /// The stage's one name: of its shader's file, its entry point and its pipeline.
+    pub fn name(self) -> &'static str {
+        let path = self.path();
+        path.rsplit_once('/').map_or(path, |(_, name)| name)
+    }
+
+    /// The shader's file below `shaders/`, without `.wgsl`.
+    fn path(self) -> &'static str {
+        match self {
+            Stage::Pull(..) => "rows/pull",
+            Stage::WriteRows(..) => "rows/write_rows",
+            Stage::Rearrange(_) => "rows/rearrange",
+            Stage::Widen(_) => "rows/widen",
+            Stage::Query(_) => "query/query",
+            Stage::QueryBackward(_) => "query/query_backward",
+            Stage::QueryMatrix => "query/query_matrix",
+            Stage::QueryMatrixBackward => "query/query_matrix_backward",
+            Stage::PairQuery(_) => "query/pair_query",
+            Stage::PairQueryBackward(_) => "query/pair_query_backward",
+            Stage::CandidateDropout(..) => "score/candidate_dropout",
+            Stage::CandidateDropoutBackward(_) => "score/candidate_dropout_backward",
+            Stage::Score(..) => "score/score",
+            Stage::ScoreAll(..) => "score/score_all",
+            Stage::RankCount(..) => "score/rank_count",
+            Stage::Loss(..) => "score/loss",
+            Stage::LossSum => "score/loss_sum",
+            Stage::GradQuery(..) => "gradient/grad_query",
+            Stage::GradQueryAll(..) => "gradient/grad_query_all",
+            Stage::GradQuerySum(_) => "gradient/grad_query_sum",
+            Stage::GradCandidatesAll(..) => "gradient/grad_candidates_all",
+            Stage::GradRows(..) => "gradient/grad_rows",
+            Stage::GradMatrix => "gradient/grad_matrix",
+            Stage::Scatter(_) => "gradient/scatter",
+            Stage::Regularize(..) => "gradient/regularize",
+            Stage::Update(OptimizerKind::RowAdagrad, ..) => "update/update_row_adagrad",
+            Stage::Update(..) => "update/update",
+            Stage::Average(_) => "update/average",
+            Stage::SquareSum => "update/square_sum",
+        }
+    }
+
+    /// What the shader's `#import FOLDER/*` and `#extern` stand for.
+    fn variant(self) -> Variant {
+        let variant = Variant::new();
+        match self {
+            Stage::QueryMatrix
+            | Stage::QueryMatrixBackward
+            | Stage::GradMatrix
+            | Stage::LossSum
+            | Stage::SquareSum => variant,
+            Stage::CandidateDropoutBackward(values)
+            | Stage::GradQuerySum(values)
+            | Stage::Scatter(values)
+            | Stage::Average(values) => variant.values(values),
+            Stage::Rearrange(values) => variant.words(values),
+            Stage::Pull(values, dtype) | Stage::CandidateDropout(values, dtype) => {
+                variant.stored(values, dtype)
+            }
+            Stage::Widen(values) => variant.stored(values, Dtype::F16 { stochastic: false }),
+            Stage::WriteRows(values, dtype) => {
+                variant.stored(values, dtype).rounded(dtype.nearest(), 0)
+            }
+            Stage::Query(model)
+            | Stage::QueryBackward(model)
+            | Stage::PairQuery(model)
+            | Stage::PairQueryBackward(model) => variant.model(model),
+            Stage::Score(similarity, values, span) => {
+                variant.similarity(similarity, values).count("SPAN", span)
+            }
+            Stage::ScoreAll(similarity, tile) | Stage::RankCount(similarity, tile) => {
+                variant.score_tile(similarity, tile)
+            }
+            Stage::Loss(kind, similarity, group) => variant
+                .similarity(similarity, Values::Scalar)
+                .loss(kind)
+                .count("GROUP", group),
+            Stage::GradQuery(similarity, values) => variant.similarity(similarity, values),
+            Stage::GradQueryAll(similarity, tile) | Stage::GradCandidatesAll(similarity, tile) => {
+                variant.gradient_tile(similarity, tile)
+            }
+            Stage::GradRows(similarity, values, slices) => variant
+                .similarity(similarity, values)
+                .count("SLICES", slices)
+                .count("SHARED", if slices > 1 { GROUP } else { 1 }),
+            Stage::Regularize(kind, lanes) => variant
+                .regularizer(kind)
+                .lane(lanes)
+                .count("VALUES", lanes.values() as u32),
+            Stage::Update(kind, values, group, pushed, dtype) => variant
+                .stored(values, dtype)
+                // After params, plan, gradients, values and states.
+                .rounded(dtype, 4 + kind.state_widths(1).len())
+                .pushed(pushed)
+                .optimizer(kind)
+                .count("GROUP", group),
+        }
+    }
+
+    /// The whole shader.
+    ///
+    /// # Errors
+    /// [`ComposeError`] if the files of the shader contradict each other or [`Stage::variant`]: a bug
+    /// that tests find, since they compose every variant.
+    pub fn source(self) -> Result<String, ComposeError> {
+        compose(files::FILES, self.path(), &self.variant())
+    }
+}
+
+#[cfg(test)]
+mod tests;
