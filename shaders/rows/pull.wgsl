@@ -1,5 +1,5 @@
 // Gathers rows of one shard: items of the list at `at_ids` that lie in the shard go to the same
-// places of `gathered`; the others are left alone.
+// places of `gathered`; the places of other items do not change.
 #import dispatch
 #import value/*
 #import dtype/*

@@ -1,5 +1,4 @@
-// Copies rows of one shard to places in another, whatever their words hold: `plan` has pairs of
-// places, from and to.
+// Copies rows of one shard, of any type, to places in another. `plan` has pairs of places: from, to.
 #import dispatch
 #extern V // one word, or four
 

@@ -1,5 +1,5 @@
 // Replaces rows of one shard: items of the list at `at_ids` that lie in the shard get the values at
-// the same places of `rows`; the others are left alone. The opposite of `pull`.
+// the same places of `rows`; other rows do not change. The opposite of `pull`.
 #import dispatch
 #import value/*
 #import dtype/*

@@ -1,4 +1,5 @@
-// Sampled candidates of a query: its right answer, then its chunk's negatives.
+// Sampled candidates of a query: its right answer, then its chunk's negatives. The stage declares
+// `plan`.
 #import dispatch
 
 // Position among the unique entity rows of candidate `j` of query `q`.

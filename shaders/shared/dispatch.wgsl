@@ -1,4 +1,4 @@
-// What every stage has: the numbers of its dispatch, and its place in it.
+// The parameters of a dispatch, and the place of a workgroup in it: every stage imports them.
 #extern Params // of src/kernel/gpu/params.rs
 #extern GROUP // invocations of a workgroup
 

@@ -1,4 +1,5 @@
-// The operator of a model, lane by lane: the formulas in WGSL of src/model/*.rs.
+// The operator of a model, lane by lane: the formulas in WGSL of src/model/*.rs, which may use all
+// names of this file.
 #import trig
 #import lanes
 #extern ROOT_EPSILON

@@ -1,5 +1,6 @@
-// ½·(−log σ(γ + sₚ) − Σ wₙ·log σ(−γ − sₙ)), w = softmax(α·s) of the negatives, held constant. Looks
-// at the first right answer only.
+// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`:
+// ½·(−log σ(γ + sₚ) − Σ wₙ·log σ(−γ − sₙ)), w = softmax(α·s) of the negatives, held constant. Only
+// the first right answer counts.
 #import dispatch
 #import similarity/*
 #import reduce
@@ -22,7 +23,7 @@ fn loss_row(row: Row, local: u32) -> f32 {
     for (var j = local; j < row.length; j += GROUP) {
         let s = scores[row.at + j];
         // Masked candidates have no odds even at temperature 0, which gives all others equal ones.
-        // NaN is added too, so that it shows in the loss; see loss_margin.wgsl for the order.
+        // NaN is added too, so that it shows in the loss; margin.wgsl says why in this order.
         if j != right && (is_nan(s) || s > 0.5 * MASKED) {
             let odd = exp((s - top) * params.temperature);
             odds += odd;

@@ -1,4 +1,4 @@
-// s += g²; p −= lr·g/(√s + ε).
+// `apply` of updates/update.wgsl: s += g²; p −= lr·g/(√s + ε).
 #import dispatch
 #import value/*
 #extern ADAGRAD_EPSILON

@@ -1,4 +1,5 @@
-// m, v: decaying means of g and g²; p −= lr·m/(√v + ε), the bias corrections within lr.
+// `apply` of updates/update.wgsl: m and v are decaying means of g and g²; p −= lr·m/(√v + ε), with the
+// bias corrections in lr.
 #import dispatch
 #import value/*
 #extern ADAM_EPSILON

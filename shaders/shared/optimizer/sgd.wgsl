@@ -1,4 +1,4 @@
-// p −= lr·g. See optim/mod.rs for all optimizers.
+// `apply` of updates/update.wgsl: p −= lr·g. src/optim/mod.rs has all optimizers.
 #import dispatch
 #import value/*
 

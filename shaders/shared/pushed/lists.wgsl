@@ -1,8 +1,9 @@
-// The gradient of the row at index `source`: the weighted sum of what was pushed for it, in the
-// order of its list.
+// Pushed gradients: for each row of the shard a list of weighted rows, added up in the order of the
+// list. The stage declares `plan` and `gradients`.
 #import dispatch
 #import value/*
 
+// Cell `k` of the gradient at index `source`.
 fn gradient(source: u32, k: u32) -> V {
     var sum = V();
     let end = plan[params.at_lists + source + 1u];

@@ -1,4 +1,4 @@
-// The derivative of x².
+// `penalty_slope` of gradients/regularize.wgsl: the derivative of x².
 #extern Lane
 
 fn penalty_slope(x: Lane) -> Lane {

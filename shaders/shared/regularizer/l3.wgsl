@@ -1,4 +1,4 @@
-// The derivative of |x|³ of each value.
+// `penalty_slope` of gradients/regularize.wgsl: the derivative of |x|³ of each value.
 #extern Lane
 
 fn penalty_slope(x: Lane) -> Lane {

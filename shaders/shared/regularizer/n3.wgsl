@@ -1,4 +1,4 @@
-// The derivative of |x|³ of the lane.
+// `penalty_slope` of gradients/regularize.wgsl: the derivative of |x|³ of the lane.
 #extern Lane
 
 fn penalty_slope(x: Lane) -> Lane {

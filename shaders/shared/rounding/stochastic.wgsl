@@ -1,7 +1,8 @@
-// Up with a probability of what is dropped. Random bits go with a row's name, wherever it lies.
+// Rounds up with a probability equal to the fraction that is dropped. Random bits depend on the
+// row's name, not on its place in a shard.
 #import dispatch
 #import hash
-#extern NAMES
+#extern NAMES // the binding of the rows' names
 
 @group(0) @binding(NAMES) var<storage, read> names: array<u32>;
 

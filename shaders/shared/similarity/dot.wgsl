@@ -1,4 +1,4 @@
-// Σ q·e. See model/similarity.rs for all similarities.
+// Σ q·e. src/model/similarity.rs has all similarities.
 #import value/*
 #import cell/*
 

@@ -1,6 +1,6 @@
-// Rows of known entities and answers → pair queries, what scores relations by dot products: ∂score/∂r,
-// which does not depend on r. One invocation a lane. The queries of `params` are pairs; at_slots says
-// which query each belongs to, after which its entity's dropout mask is named.
+// Rows of known entities and answers → pair queries, whose dot products with relations are scores:
+// ∂score/∂r, which does not depend on r. One invocation a lane. The queries of `params` are pairs.
+// `at_slots` has the query of each pair, whose number seeds the dropout mask of the known entity.
 #import dispatch
 #import lanes
 #import operator

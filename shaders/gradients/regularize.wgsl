@@ -1,5 +1,5 @@
-// Adds the regularizer's derivative to the gradients of unique rows. One invocation a lane;
-// `penalty_slope` is one of shared/regularizer_*.wgsl.
+// Adds the regularizer's derivative to the gradients of unique rows. One invocation a lane.
+// shared/regularizer/ has the derivatives.
 #import dispatch
 #import regularizer/*
 #extern Lane

@@ -1,4 +1,4 @@
-// Adds up the slices of `grad_query_all` in order, on top of what earlier dispatches left.
+// Adds up the slices of `grad_query_all` in order, to the sums of earlier dispatches.
 #import dispatch
 #import value/*
 

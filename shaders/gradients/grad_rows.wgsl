@@ -1,6 +1,7 @@
-// Every unique row adds up its list of places. SLICES invocations share a cell, each with a stretch
+// Every unique row adds up its list of contributions. SLICES invocations share a cell, each with a stretch
 // of the list, so that a row with a long list does not hold up the others; the order of the sums
-// depends on the list alone. `inputs`, `queries`, `coefficients`: see sampler/plan.rs for places.
+// depends on the list alone. src/sampler/plan.rs says how a place
+// names a contribution among `inputs`, `queries` and `coefficients`.
 #import dispatch
 #import value/*
 #import cell/*
@@ -51,8 +52,8 @@ fn add_place(sum: Cell, own: Cell, place: u32, k: u32) -> Cell {
     }
 }
 
-// Which places count: all of them (0), those of candidates, or the others, which are added to what
-// is there.
+// The places that a dispatch adds up (`params.extra`): all (0), those of candidates, or the others,
+// which are added to the gradients of candidates.
 const CANDIDATES: u32 = 1u;
 const OTHERS: u32 = 2u;
 

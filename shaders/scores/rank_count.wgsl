@@ -1,8 +1,7 @@
 // Scores queries × the rows of a shard and counts, while the scores are in registers, the
-// candidates that stand before or beside the target. One workgroup takes `extra` tiles in a
-// row. With `extra` 0 the shard holds the targets themselves, row q for query q, and their
-// scores are kept as thresholds: the same instructions score targets and candidates, so ties are
-// exact.
+// candidates with a better score than the target, or the same. One workgroup takes `extra` tiles
+// in a row. With `extra` 0 the shard holds the targets themselves, row q for query q, and their
+// scores become thresholds: the same instructions score targets and candidates, so ties are exact.
 #import dispatch
 #import tile
 #import score_tile
@@ -38,7 +37,7 @@ fn rank_count(
         return;
     }
 
-    // Invocation q of the first ones walks the list of query m + q.
+    // Invocation q of the first TILE reads the list of query m + q.
     let walks = counting && local < TILE && m + local < params.count;
     var at = 0u;
     var list_end = 0u;
@@ -118,7 +117,7 @@ fn load_limits(q: u32, wanted: bool) -> vec4f {
     return vec4f(thresholds[at.x], thresholds[at.y], thresholds[at.z], thresholds[at.w]);
 }
 
-// Keeps the diagonal.
+// Writes the diagonal to `thresholds`.
 fn keep(q: u32, scores: mat4x4f) {
     let diagonal = vec4f(scores[0].x, scores[1].y, scores[2].z, scores[3].w);
     for (var i = 0u; i < 4u; i++) {
@@ -145,7 +144,7 @@ fn count_block(counts: Counts, scores: mat4x4f, limits: vec4f, row: u32, column:
     );
 }
 
-// Better and equal ones of four candidates of a query.
+// The number of better and of equal candidates among four of a query.
 fn count_row(scores: vec4f, limit: f32, row: u32, column: u32) -> vec2u {
     let bits = skipped[row][column / 32u] >> (column % 32u);
     let counts = ((vec4u(bits) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u)) == vec4u(0u);
@@ -162,7 +161,7 @@ fn add_counts(row: u32, found: Counts) {
     }
 }
 
-// Ones from bit `first` on.
+// A word with ones from bit `first` on.
 fn bits_from(first: u32) -> u32 {
     return select(0xffffffffu << (first % 32u), 0u, first >= 32u);
 }

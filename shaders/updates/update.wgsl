@@ -1,4 +1,4 @@
-// The optimizer, value by value: `apply` is one of shared/optimizer_*.wgsl.
+// The optimizer, value by value: shared/optimizer/ has its formulas.
 #import dispatch
 #import value/*
 #import dtype/*

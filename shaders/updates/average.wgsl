@@ -1,5 +1,5 @@
-// Σ wᵢ·xᵢ / d over buffers of one length, in their order: six at a time, of which the first
-// `params.extra` count; later dispatches go on from the sums of earlier ones.
+// Σ wᵢ·xᵢ / d over buffers of one length, in their order: a dispatch adds the first `params.extra`
+// of six buffers to the sums of earlier dispatches.
 #import dispatch
 #import value/*
 
@@ -26,7 +26,7 @@ fn average(
     if i >= params.items {
         return;
     }
-    // The very first is not added to a zero, which would lose the sign of its own zeros.
+    // The first term is not added to 0, which would lose the sign of its zeros.
     var sum = weight(0u) * part0[i];
     if params.at_weights > 0u {
         sum += sums[i];

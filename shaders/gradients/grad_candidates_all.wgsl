@@ -1,5 +1,5 @@
-// ∂loss/∂row of every row of a shard from a tile of queries, added to what earlier tiles left. One
-// workgroup a tile of rows × cells.
+// ∂loss/∂row of every row of a shard from a tile of queries, added to the gradients from earlier
+// tiles. One workgroup a tile of rows × cells.
 #import dispatch
 #import cell/*
 #import tile

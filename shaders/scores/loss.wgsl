@@ -1,5 +1,5 @@
 // A row of scores → its loss and the coefficients of the gradient stages (∂loss/∂score times the
-// similarity's slope), in place. One workgroup a row; `loss_row` is one of shared/loss_*.wgsl.
+// similarity's slope), in place. One workgroup a row. shared/loss/ has the losses.
 #import dispatch
 #import similarity/*
 #import loss/*

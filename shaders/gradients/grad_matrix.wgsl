@@ -1,5 +1,5 @@
 // Every unique relation that is a matrix adds up the outer products of its queries, in the order of
-// its list. One workgroup a tile of TILE × TILE values: invocation (x, y) makes those of rows 4y..
+// its list. One workgroup a tile of TILE × TILE values: invocation (x, y) computes rows 4y..
 // and columns 4x... DEPTH queries are loaded at a time.
 #import dispatch
 #import dropout
@@ -19,7 +19,7 @@ fn query_of(place: u32) -> u32 {
     return plan[params.at_places + place] & 0x3fffffffu;
 }
 
-// Values `at`.. of the entity's row of a query, as its operator took them.
+// Values `at`.. of a query's entity row, with dropout.
 fn entity_values(q: u32, at: u32) -> vec4f {
     return vec4f(
         entity_value(q, at),
