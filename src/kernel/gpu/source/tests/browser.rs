@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::*;
 use crate::device::{Binding, Buffer, testing};
 use crate::kernel::gpu::params::{NONE, Params};
-use crate::kernel::gpu::score;
+use crate::kernel::gpu::stages::scores::score::span;
 use crate::optim::ADAGRAD_EPSILON;
 use crate::rng::{Purpose, Stream, stream};
 
@@ -169,7 +169,7 @@ fn score(rng: &mut Stream) -> Dispatch {
             scores.push(dot(row(&vectors, q as u32), row(&entities, candidate)));
         }
     }
-    let span = score::span(CELLS as u32);
+    let span = span(CELLS as u32);
     Dispatch {
         name: "score",
         source: Stage::Score(Similarity::Dot, Values::Quad, span)

@@ -52,11 +52,11 @@ fn tiles_are_wide_where_there_is_much_to_do() {
         Tile::Narrow
     );
     assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::Dot, (14_541, 2000, 1)),
+        Tile::of_gradients(Tile::BUSY, Similarity::Dot, 14_541, 2000, 1),
         Tile::Wide
     );
     assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, (14_541, 2000, 1)),
+        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, 14_541, 2000, 1),
         Tile::Narrow
     );
 }

@@ -7,7 +7,9 @@ use wgpu::naga::front::wgsl;
 use wgpu::naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use super::super::*;
-use crate::kernel::gpu::{grad_rows, loss, score, update};
+use crate::kernel::gpu::stages::gradients::grad_rows;
+use crate::kernel::gpu::stages::scores::{loss, score};
+use crate::kernel::gpu::stages::updates::update;
 
 const SIMILARITIES: [Similarity; 4] = [
     Similarity::Dot,
