@@ -72,8 +72,8 @@ impl Gpu {
     /// and, in release builds, accesses are not checked: shaders are part of this program, and
     /// the ids that they index with are checked before they are uploaded.
     ///
-    /// Keep loops short: llvmpipe ends an invocation's loops, without a word, after 65,535
-    /// iterations altogether, and Windows resets a GPU that is busy for two seconds.
+    /// Keep loops short: llvmpipe ends an invocation's loops, without an error, after 65,535 iterations
+    /// altogether, and Windows resets a GPU that is busy for two seconds.
     ///
     /// # Errors
     /// [`DeviceError::Shader`], with the lines of the source, if it does not compile or lacks
@@ -93,7 +93,7 @@ impl Gpu {
             label: label.into(),
             message,
         };
-        // wgpu takes constants that the shader does not have without a word.
+        // wgpu accepts constants that the shader does not have.
         if let Some((name, _)) = overrides.iter().find(|(name, _)| !source.contains(name)) {
             return Err(error(format!("it has no override {name:?}")));
         }
@@ -187,8 +187,8 @@ impl Gpu {
 /// Folds a line of workgroups into as few rows as there must be, as even as can be: `x * y`
 /// is at least `workgroups` and at most `y - 1` more.
 ///
-/// A shader's place in the line is `wid.y * num_workgroups.x + wid.x`; it leaves at once where
-/// that is past the end. Lines over 65,535² do not fit a dispatch and are refused by wgpu.
+/// A workgroup's place in the line is `wid.y * num_workgroups.x + wid.x`; a workgroup past the end
+/// returns at once. Lines over 65,535² do not fit a dispatch and are refused by wgpu.
 pub fn fold(workgroups: u32) -> (u32, u32, u32) {
     let y = workgroups.div_ceil(MAX_WORKGROUPS).max(1);
     (workgroups.div_ceil(y), y, 1)

@@ -1,4 +1,4 @@
-//! What needs an adapter, or none at all.
+//! Tests of devices, most of which need an adapter.
 
 mod buffers;
 mod compute;

@@ -136,7 +136,7 @@ impl Engine {
         Ok(recorder.submit()?)
     }
 
-    /// The same for pushes of all rows. They are averaged first, so that none is copied and each may fill a
+    /// [`Engine::push`] for pushes of all rows. They are averaged first, so that none is copied and each may fill a
     /// whole binding.
     fn push_dense(
         &self,

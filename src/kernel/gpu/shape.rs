@@ -1,4 +1,4 @@
-//! How stages cut rows and results up: into cells and into tiles.
+//! Cells of rows and tiles of results, which stages compute one at a time.
 
 use crate::kernel::Dtype;
 use crate::model::Similarity;
@@ -66,7 +66,7 @@ impl Tile {
     }
 }
 
-/// How many values of a row are read at a time.
+/// The values of a row that are read at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Values {
     Scalar,
@@ -105,7 +105,7 @@ impl Values {
 /// The parts of a row that a similarity compares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cells {
-    /// How a row is read.
+    /// Values read at a time.
     pub values: Values,
     /// Number of cells of a row: values (or complex numbers), one or four at a time.
     pub cells: u32,

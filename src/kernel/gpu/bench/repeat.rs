@@ -60,7 +60,8 @@ impl CopyPair {
 }
 
 impl Engine {
-    /// Uploads rows, given shard by shard, and their gradients.
+    /// Uploads `rows`, which are in the order of shards, and a gradient row for each. `stretches` has the
+    /// range of every shard among them.
     pub(crate) fn row_batch(
         &self,
         spec: &TableSpec,

@@ -11,10 +11,10 @@ use crate::loss::LossKind;
 use crate::model::{Lanes, Model, Similarity};
 use crate::optim::{OptimizerKind, RegularizerKind};
 
-/// Invocations of a workgroup, where a stage does not choose: the least that every adapter grants.
+/// Invocations of a workgroup, unless the stage chooses: the most that every adapter allows.
 pub(super) const GROUP: u32 = 256;
 
-/// A stage in one of its variants: what a pipeline is made from.
+/// A stage in one of its variants. Each has its own pipeline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stage {
     Pull(Values, Dtype),
@@ -43,7 +43,7 @@ pub(super) enum Stage {
     Average(Values),
     WriteRows(Values, Dtype),
     Widen(Values),
-    /// Of words.
+    /// Copies words, so that the dtype does not matter.
     Rearrange(Values),
     ScoreAll(Similarity, Tile),
     GradQueryAll(Similarity, Tile),
@@ -52,12 +52,12 @@ pub(super) enum Stage {
     RankCount(Similarity, Tile),
 }
 
-/// Where the gradients of an update come from.
+/// The gradients of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pushed {
-    /// One row each.
+    /// One gradient row for each row.
     Rows,
-    /// A list of weighted rows each.
+    /// A list of weighted gradient rows for each row.
     Lists,
 }
 
@@ -103,7 +103,7 @@ impl Stage {
         }
     }
 
-    /// What the shader's `#import FOLDER/*` and `#extern` stand for.
+    /// The choices and declarations that the shader's `#import FOLDER/*` and `#extern` stand for.
     fn variant(self) -> Variant {
         let variant = Variant::new();
         match self {

@@ -1,4 +1,4 @@
-//! What the variant of a stage chooses and declares.
+//! The choices and declarations that variants of stages are made of.
 
 use std::fmt::Display;
 
@@ -63,7 +63,7 @@ impl Variant {
         self.declare("V", format!("alias V = {word};"))
     }
 
-    /// How the values of a shard are stored.
+    /// The storage of a shard's values.
     pub fn stored(self, values: Values, dtype: Dtype) -> Variant {
         self.values(values).choose(
             "dtype",
@@ -75,8 +75,7 @@ impl Variant {
         )
     }
 
-    /// How values that are written to a shard are rounded. `names` is the binding of the rows'
-    /// names.
+    /// The rounding of values that are written to a shard. `names` is the binding of the rows' names.
     pub fn rounded(self, dtype: Dtype, names: usize) -> Variant {
         match dtype {
             Dtype::F32 => self,

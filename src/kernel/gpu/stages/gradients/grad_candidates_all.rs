@@ -50,7 +50,7 @@ pub fn grad_candidates_all(
     Ok(())
 }
 
-/// The same for the rows of one buffer. Adds to the gradients if `params.extra` is not 0.
+/// [`grad_candidates_all`] for the rows of one buffer. Adds to the gradients if `params.extra` is not 0.
 pub fn grad_candidate_rows(
     recorder: &mut Recorder,
     params: &Params,

@@ -68,7 +68,7 @@ pub fn grad_query_all(
     Ok(())
 }
 
-/// The same for the rows of one buffer. Adds to the sum of the slices before, and returns the slices
+/// [`grad_query_all`] for the rows of one buffer. Adds to the sum of the slices before, and returns the slices
 /// with the new ones among them.
 pub fn grad_query_rows(
     recorder: &mut Recorder,

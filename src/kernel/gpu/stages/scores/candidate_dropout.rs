@@ -62,7 +62,7 @@ pub(super) fn rows_of_shard(params: &Params, table: &Table, shard: usize) -> Par
     }
 }
 
-/// How the rows of `params` are read, and the cells of a row.
+/// The reading of the rows of `params`, and the number of cells of a row.
 pub(super) fn cells(params: &Params) -> (Values, u32) {
     let width = params.width as usize;
     let values = Values::of(width);

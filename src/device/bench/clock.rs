@@ -5,13 +5,13 @@ use wgpu::{
     QUERY_SIZE, QuerySet, QuerySetDescriptor, QueryType,
 };
 
-use super::{DeviceError, Gpu, gpu::uncaptured};
+use crate::device::{DeviceError, Gpu, gpu::uncaptured};
 
 /// Spans that one query set has room for.
 const SPANS: usize = QUERY_SET_MAX_QUERIES as usize / 2;
 
-/// Takes the time of spans of commands, where they run. They are kept on the device until
-/// [`read`](Clock::read); its memory is used again after that.
+/// Times spans of commands on the device. The device keeps the times until [`read`](Clock::read), and
+/// reuses their memory after that.
 #[derive(Debug)]
 pub struct Clock {
     gpu: Gpu,
@@ -19,17 +19,17 @@ pub struct Clock {
     names: Vec<&'static str>,
 }
 
-/// How long something took.
+/// The duration of some commands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
-    /// What.
+    /// Name of the stage or command.
     pub name: &'static str,
     /// Seconds between its beginning and its end.
     pub seconds: f64,
 }
 
 impl Clock {
-    /// A clock, if the device has one.
+    /// The clock of a device, if the device has one.
     pub fn of(gpu: &Gpu) -> Option<Clock> {
         let has = gpu.features().contains(Features::TIMESTAMP_QUERY);
         has.then(|| Clock {
@@ -39,7 +39,7 @@ impl Clock {
         })
     }
 
-    /// What makes a pass a span.
+    /// The timestamps that make a span of a pass.
     ///
     /// # Errors
     /// If the device is lost or full.
@@ -113,7 +113,7 @@ impl Clock {
             .collect())
     }
 
-    /// A new span: its two queries are this one and the next.
+    /// Adds a span. Its two queries are the returned one and the next.
     fn add(&mut self, name: &'static str) -> Result<(&QuerySet, u32), DeviceError> {
         let (set, place) = (self.names.len() / SPANS, self.names.len() % SPANS);
         if set == self.sets.len() {

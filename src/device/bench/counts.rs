@@ -1,4 +1,4 @@
-//! How often the host asked something of a device.
+//! Counts of the host's calls to a device.
 
 use std::ops::Sub;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,23 +7,23 @@ use serde::Serialize;
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])* $field:ident,)+) => {
-        /// What was asked of a device so far, by everyone who has it open. A difference of two says
-        /// what it took in between.
+        /// Calls to an open device so far, from all its clones. The difference of two counts has the calls
+        /// between them.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
         pub struct Counts {
             $($(#[doc = $doc])* pub $field: u64,)+
         }
 
         impl Counts {
-            /// All of them, by name.
+            /// Every count with its name.
             pub fn named(self) -> impl IntoIterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)+]
             }
         }
 
-        /// The same, still counting.
+        /// Counters behind [`Counts`].
         #[derive(Default)]
-        pub(super) struct Tally {
+        pub(in crate::device) struct Tally {
             $(pub $field: Count,)+
         }
 
@@ -59,9 +59,9 @@ counts! {
     reads,
 }
 
-/// Goes up only; nothing depends on when others see it.
+/// A counter that only goes up. Nothing depends on when other threads see it.
 #[derive(Default)]
-pub(super) struct Count(AtomicU64);
+pub(in crate::device) struct Count(AtomicU64);
 
 impl Count {
     pub fn add(&self, more: u64) {
