@@ -27,7 +27,7 @@ pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
 pub use params::{ParamsArena, Slot};
-pub use pipeline::{Binding, CHECKED, MAX_WORKGROUPS, Pipeline, fold};
+pub use pipeline::{Binding, MAX_WORKGROUPS, Pipeline};
 #[doc(no_inline)]
 pub use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,

@@ -193,7 +193,7 @@ impl Recorder {
             label: name.into(),
             message: error.to_string(),
         })?;
-        let pipeline = self.gpu.pipeline(name, &source, name, &[])?;
+        let pipeline = self.gpu.pipeline(name, &source, name)?;
         self.pipelines.push((stage, pipeline));
         Ok(self.pipelines.len() - 1)
     }

@@ -263,7 +263,7 @@ fn stages_for_browsers_do_what_is_expected() {
     let Some(gpu) = testing::gpu() else { return };
     for dispatch in dispatches {
         let pipeline = gpu
-            .pipeline(dispatch.name, &dispatch.source, dispatch.name, &[])
+            .pipeline(dispatch.name, &dispatch.source, dispatch.name)
             .unwrap();
         let [params, storage @ ..] = &dispatch.buffers[..] else {
             panic!("every stage has parameters");
