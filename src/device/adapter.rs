@@ -5,7 +5,7 @@ use std::{fmt, sync::OnceLock};
 use serde::Serialize;
 use wgpu::{Backends, DeviceType, Features};
 
-/// What sort of hardware, if any, is behind an adapter; better kinds order first.
+/// The kind of hardware behind an adapter; better kinds order first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
@@ -17,7 +17,7 @@ pub enum AdapterKind {
     Virtual,
     /// The driver does not say.
     Other,
-    /// The CPU in disguise (llvmpipe, WARP); never chosen by `auto`.
+    /// A driver that computes on the CPU (llvmpipe, WARP); `auto` never chooses it.
     Software,
 }
 
@@ -51,11 +51,11 @@ impl From<DeviceType> for AdapterKind {
 pub struct AdapterDescription {
     /// The N of `gpu:N`: the position in [`list`].
     pub index: usize,
-    /// The driver's name for it; identical cards share it.
+    /// Name that the driver gives; identical cards have the same.
     pub name: String,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: &'static str,
-    /// What sort of hardware it is.
+    /// Kind of hardware.
     pub kind: AdapterKind,
     /// PCI address (`domain:bus:device.function`), which tells identical cards apart.
     pub pci: Option<String>,
@@ -131,8 +131,8 @@ pub fn list() -> Vec<AdapterDescription> {
         .collect()
 }
 
-/// Asks once in the life of the process: drivers are slow to load, some do not survive being
-/// unloaded, and `gpu:N` must not change its meaning in between.
+/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when they
+/// are loaded again, and `gpu:N` must keep its meaning.
 pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     static ADAPTERS: OnceLock<Vec<(wgpu::Adapter, AdapterDescription)>> = OnceLock::new();
     ADAPTERS.get_or_init(|| {
@@ -150,7 +150,7 @@ pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     })
 }
 
-/// Drops what a preferred backend shows already, sorts, and numbers.
+/// Drops adapters that a preferred backend shows too, sorts the rest and numbers them.
 fn arrange<A>(mut found: Vec<(A, AdapterDescription)>) -> Vec<(A, AdapterDescription)> {
     let rank = |d: &AdapterDescription| match d.backend {
         "metal" => 0,

@@ -1,4 +1,4 @@
-//! What can go wrong between this process and a device.
+//! Failures of devices.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub enum DeviceError {
     /// The text is none of `auto`, `cpu`, `gpu` and `gpu:N`.
     #[error("unknown device {0:?}: expected auto, cpu, gpu or gpu:N (such as gpu:0)")]
     UnknownChoice(String),
-    /// A GPU was asked for and this machine shows none.
+    /// The choice is a GPU, and this machine shows none.
     #[error(
         "no GPU adapter found (Vulkan, Metal or DX12 driver missing?); --device cpu needs none"
     )]
@@ -19,15 +19,15 @@ pub enum DeviceError {
     /// `gpu:N` with too large an N.
     #[error("gpu:{index} does not exist: {}", count_adapters(*.count))]
     NoSuchAdapter {
-        /// The N asked for.
+        /// The N of `gpu:N`.
         index: usize,
-        /// How many adapters there are.
+        /// Number of adapters.
         count: usize,
     },
     /// The adapter exists but its driver refused to open it.
     #[error("cannot open {adapter}: {reason}")]
     Open {
-        /// Index and name.
+        /// Index and name of the adapter.
         adapter: String,
         /// The driver's words.
         reason: String,
@@ -43,11 +43,11 @@ pub enum DeviceError {
     NeverFits {
         /// The buffer's label.
         label: String,
-        /// Bytes asked for.
+        /// Bytes of the buffer.
         bytes: u64,
-        /// The most that would do.
+        /// The most bytes that fit.
         limit: u64,
-        /// Which limit this is.
+        /// Name of the limit.
         what: &'static str,
     },
     /// The device has no room just now. It lives on; free something and ask again.
@@ -55,7 +55,7 @@ pub enum DeviceError {
     Full {
         /// The buffer's label.
         label: String,
-        /// Bytes asked for.
+        /// Bytes of the buffer.
         bytes: u64,
     },
     /// The device did not finish before the deadline; the work may still be running.

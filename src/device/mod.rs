@@ -1,13 +1,12 @@
 //! Devices: what this machine has, which one to use, and GPUs opened for computing.
 //!
-//! This is the only place that asks for adapters. wgpu's types appear here and in the GPU
-//! kernels, nowhere else; what the kernels need of them is re-exported.
+//! No other module looks for adapters. wgpu's types appear here and in the GPU kernels only; this
+//! module re-exports those that the kernels need.
 
 mod adapter;
+mod bench;
 mod buffer;
 mod choice;
-mod clock;
-mod counts;
 mod cpu;
 mod error;
 mod gpu;
@@ -22,21 +21,20 @@ use std::fmt;
 
 use adapter::adapters;
 pub use adapter::{AdapterDescription, AdapterKind, list};
+pub use bench::{Clock, Counts, Span};
 pub use choice::DeviceChoice;
-pub use clock::{Clock, Span};
-pub use counts::Counts;
 pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
 pub use params::{ParamsArena, Slot};
-pub use pipeline::{Binding, CHECKED, MAX_WORKGROUPS, Pipeline, fold};
+pub use pipeline::{Binding, MAX_WORKGROUPS, Pipeline};
 #[doc(no_inline)]
 pub use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,
     Limits, SubmissionIndex,
 };
 
-/// Where to compute.
+/// A device that computes.
 #[derive(Debug, Clone)]
 pub enum Device {
     /// On the CPU's cores.
@@ -54,7 +52,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// An opened device, and what the user should know about how it was chosen.
+/// An opened device, and a note for the user about the choice.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// The device.
@@ -75,7 +73,7 @@ pub fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
 ///
 /// # Errors
 /// [`DeviceError::NoAdapter`], [`DeviceError::NoSuchAdapter`], or [`DeviceError::Open`] from
-/// the driver, when a GPU was asked for.
+/// the driver, if the choice is a GPU.
 pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, DeviceError> {
     let device = match choice {
         DeviceChoice::Auto => return Ok(open_auto(options)),
@@ -98,7 +96,7 @@ fn open_auto(options: &GpuOptions) -> Opened {
     let mut why = "no GPU adapter found".to_owned();
     for (adapter, description) in adapters() {
         if description.kind == AdapterKind::Software {
-            // Real adapters come first: what they failed of is the better reason.
+            // Real adapters come first: the reason why one of them failed is more useful.
             if description.index == 0 {
                 why = format!("the only adapter is software ({})", description.name);
             }

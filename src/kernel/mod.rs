@@ -1,7 +1,7 @@
 //! The arithmetic of training and evaluation, on a GPU or on the CPU.
 //!
-//! A stage has one name everywhere: `shaders/<stage>.wgsl`, `kernel/gpu/<stage>.rs`,
-//! `kernel/cpu/<stage>.rs`. This module is the one place that chooses between the two; what calls
+//! A stage has one name everywhere: of its shader in a folder of `shaders/`, of its file in the same
+//! folder of `kernel/gpu/stages/`, and of its file in `kernel/cpu/`. This module is the one place that chooses between the two; what calls
 //! it sees tables, plans and counts.
 //!
 //! | stage | what it does |

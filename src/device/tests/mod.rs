@@ -1,4 +1,4 @@
-//! What needs an adapter, or none at all.
+//! Tests of devices, most of which need an adapter.
 
 mod buffers;
 mod compute;
@@ -12,13 +12,12 @@ const ADD: &str = "
 struct Params { len: u32, step: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> values: array<u32>;
-override factor: u32 = 1u;
 
 @compute @workgroup_size(1)
 fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = wid.y * groups.x + wid.x;
     if i >= params.len { return; }
-    values[i] += factor * params.step + i;
+    values[i] += params.step + i;
 }";
 
 #[derive(Clone, Copy, Pod, Zeroable)]

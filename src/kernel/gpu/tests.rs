@@ -1,4 +1,4 @@
-//! What only this module can see; `tests/` compares the engine with an oracle.
+//! Tests of what `tests/` cannot see; `tests/parity` compares the engine with an oracle.
 
 use rand::RngExt;
 
