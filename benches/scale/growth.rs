@@ -205,7 +205,11 @@ impl Scale {
         let tables = (shape(&config, &dataset)?, initializer(&config));
         let server = ParameterServer::new(backend, tables.0, config.storage(), &tables.1)?;
         let tables_s = clock.lap();
-        let mut trainer = Trainer::new(config, &dataset, crate::executor::Executor::new(&server)?)?;
+        let mut trainer = Trainer::new(
+            config,
+            &dataset,
+            shardloom::executor::Executor::new(&server)?,
+        )?;
         let index_s = clock.lap();
         let mut watch = Watch::new(self.facts);
         trainer.train(&mut watch)?;
