@@ -3,6 +3,7 @@
 //!
 //! A process has one peak of memory, so that every size wants a process of its own.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::optim::OptimizerKind;
 use crate::run::peak_memory_bytes;
 use crate::sampler::Objective;
 use crate::server::{ParameterServer, Shape, TableName};
-use crate::train::{Observer, Trainer, initializer, shape};
+use crate::train::{Observer, TrainError, TrainEvent, Trainer, initializer, shape};
 
 /// What to train, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +297,19 @@ impl Watch {
         }
     }
 
+    fn step(&mut self, facts: u64) {
+        self.now = facts;
+        let (total, now) = (self.before + facts, Instant::now());
+        self.first.get_or_insert(now);
+        let due = match self.marks.last() {
+            None => self.warm,
+            Some((at, _)) => at + (self.wanted / WINDOWS).max(1),
+        };
+        if total >= due {
+            self.marks.push((total, now));
+        }
+    }
+
     /// Facts that were timed.
     fn facts(&self) -> u64 {
         match (self.marks.first(), self.marks.last()) {
@@ -323,26 +337,20 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn begin(&mut self, _: u32, _: u32, _: u32) {
-        self.before += std::mem::take(&mut self.now);
-        self.begun.get_or_insert_with(Instant::now);
-    }
-
-    fn step(&mut self, _: u32, facts: u64) {
-        self.now = facts;
-        let (total, now) = (self.before + facts, Instant::now());
-        self.first.get_or_insert(now);
-        let due = match self.marks.last() {
-            None => self.warm,
-            Some((at, _)) => at + (self.wanted / WINDOWS).max(1),
-        };
-        if total >= due {
-            self.marks.push((total, now));
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            TrainEvent::EpochBegun { .. } => {
+                self.before += std::mem::take(&mut self.now);
+                self.begun.get_or_insert_with(Instant::now);
+            }
+            TrainEvent::StepDone { facts, .. } => self.step(facts),
+            _ => {}
         }
-    }
-
-    fn stop(&self) -> bool {
-        self.facts() >= self.wanted
+        Ok(if self.facts() >= self.wanted {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use shardloom::dataset::{Split, Triple};
 use shardloom::eval::{Evaluation, Metrics, Ranking, RanksFile, Restricted, evaluate_each};
 use shardloom::run::{EvalResult, Run};
-use shardloom::train::{Observer, breakdown};
+use shardloom::train::breakdown;
 
 use super::CommandResult;
 use super::classify::{self, ClassifyArgs};
@@ -106,7 +106,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
         },
         |done| {
             progress.ranking(done, total);
-            !progress.stop()
+            !progress.is_stopped()
         },
     )?;
     progress.clear();

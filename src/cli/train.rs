@@ -370,10 +370,10 @@ fn train(
     run: Run,
     dataset: &Dataset,
     mut trainer: Trainer,
-    progress: Progress,
+    mut progress: Progress,
     device: String,
 ) -> CommandResult {
-    let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut progress)?;
     let interrupted = || {
         let resume = Some(format!("train --resume {}", shown(&run.path)));
         Box::new(Interrupted { resume })
@@ -383,11 +383,11 @@ fn train(
         return Err(format!("{error}; {}", after_divergence(&run)?).into());
     }
     if ending? == Ending::Interrupted {
-        recorder.inner().clear();
+        progress.clear();
         return Err(interrupted());
     }
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
-    recorder.inner().clear();
+    progress.clear();
     let Some(result) = result else {
         return Err(interrupted());
     };

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::record::{Status, TrialRecord, best, table};
-use super::watch::{Watch, Within};
+use super::watch::Watch;
 use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
 use crate::checkpoint::{self, aside};
 use crate::config::{Config, ConfigError};
 use crate::dataset::{Dataset, is_known_name};
 use crate::kernel::{Backend, KernelError};
 use crate::run::{Lock, Run, RunError, RunResult, load_graph};
+use crate::train::TrainEvent;
 
 /// Times that the program may end while a trial trains before the trial is taken for the reason.
 const CRASHES: u32 = 3;
@@ -236,10 +237,14 @@ impl Search {
     /// [`SearchError::AllFailed`]; and if the disk refuses, or the best trial cannot be judged.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
         if let Some(note) = &self.device.1 {
-            watch.note(note);
+            let flow = watch.on(TrainEvent::Note(note)).map_err(RunError::from)?;
+            if flow.is_break() {
+                return Ok(None);
+            }
         }
         while let Some(job) = self.next() {
-            if watch.stop() {
+            let flow = watch.on(TrainEvent::Waiting).map_err(RunError::from)?;
+            if flow.is_break() {
                 return Ok(None);
             }
             let begins_at = checkpoint::list(&self.trial_directory(job.trial));
@@ -324,9 +329,9 @@ impl Search {
             epochs: rungs[rung.min(rungs.len() - 1)].epochs,
         };
         let config = self.config(&job).map_err(RunError::from)?;
-        let (run, dataset, mut trainer) = self.open(config, &mut Within(watch))?;
+        let (run, dataset, mut trainer) = self.open(config, watch)?;
         let device = self.device().to_owned();
-        let result = run.conclude(&dataset, &mut trainer, device, &mut Within(watch))?;
+        let result = run.conclude(&dataset, &mut trainer, device, watch)?;
         let Some(result) = result else {
             return Ok(None);
         };

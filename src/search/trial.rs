@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::watch::{Watch, Within};
+use super::watch::Watch;
 use super::{Job, Search, SearchError};
 use crate::checkpoint;
 use crate::config::{Config, ConfigError};
@@ -68,8 +68,8 @@ impl Search {
         reached: &mut Option<TrainState>,
     ) -> Result<Ending, RunError> {
         let config = self.config(job)?;
-        let (run, _, mut trainer) = self.open(config, &mut Within(watch))?;
-        let mut recorder = Recorder::new(&run, &trainer.state, Within(watch))?;
+        let (run, _, mut trainer) = self.open(config, watch)?;
+        let mut recorder = Recorder::new(&run, &trainer.state, watch)?;
         let ending = trainer.train(&mut recorder);
         *reached = Some(trainer.state);
         Ok(ending?)

@@ -8,7 +8,7 @@ mod setup;
 mod state;
 mod workers;
 
-pub use observer::{EpochRecord, Observer, Silent};
+pub use observer::{EpochRecord, NoObserver, Observer, TrainEvent};
 pub use open::open_executor;
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
@@ -22,12 +22,12 @@ use crate::dataset::{Dataset, Triple};
 use crate::elastic::Script;
 use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
-use crate::kernel::KernelError;
+use crate::kernel::{Backend, KernelError};
 use crate::optim::OptimizerStep;
-use crate::sampler::QueryRule;
 use crate::server::{ParameterServer, ServerError};
 
 use self::ahead::{Plans, planners};
+use self::observer::Watched;
 use self::workers::{Stepped, Workers};
 
 /// What can go wrong in training.
@@ -80,10 +80,37 @@ pub struct Trainer {
     pub script: Script,
     valid: Vec<Triple>,
     workers: Option<Workers>,
+    device_note: Option<String>,
 }
 
 impl Trainer {
-    /// A trainer at the start of its run.
+    /// A trainer at the start of its run, on the device and with the tables that a configuration
+    /// names: all that a program needs to train.
+    ///
+    /// Rows of another run or of files of vectors are taken over by
+    /// [`WarmStart`](crate::run::WarmStart), metrics and checkpoints are written by
+    /// [`Recorder`](crate::run::Recorder).
+    ///
+    /// # Errors
+    /// If the configuration makes no sense or names an `init_from`, waits for validations and there
+    /// are no valid facts, or if the device does not open or has too little memory.
+    pub fn open(config: Config, dataset: &Dataset) -> Result<Trainer, TrainError> {
+        config.validate()?;
+        check_held_out(&config, dataset)?;
+        if config.init_from.is_some() {
+            let reason = "a trainer that is opened alone starts afresh: use run::WarmStart";
+            return Err(ConfigError::invalid("init_from", reason.to_owned()).into());
+        }
+        let device = config.device.parse().map_err(KernelError::from)?;
+        let (backend, device_note) = Backend::open(device)?;
+        let (shape, init) = (shape(&config, dataset)?, initializer(&config));
+        let executor = open_executor(&config, backend, shape, &init)?;
+        let mut trainer = Trainer::new(config, dataset, executor)?;
+        trainer.device_note = device_note;
+        Ok(trainer)
+    }
+
+    /// A trainer at the start of its run, on an executor that is open already.
     ///
     /// # Errors
     /// If the configuration makes no sense, or waits for validations and there are no valid facts.
@@ -103,7 +130,13 @@ impl Trainer {
             script: Script::default(),
             valid,
             workers: None,
+            device_note: None,
         })
+    }
+
+    /// Why [`Trainer::open`] chose the device that it computes on, where that needs explaining.
+    pub fn device_note(&self) -> Option<&str> {
+        self.device_note.as_deref()
     }
 
     /// The server that holds the tables.
@@ -129,8 +162,10 @@ impl Trainer {
             return Ok(None);
         }
         let valid = std::mem::take(&mut self.valid);
-        let evaluation = self.evaluate(&valid, observer);
+        let mut watched = Watched::new(observer);
+        let evaluation = self.evaluate_watched(&valid, &mut watched);
         self.valid = valid;
+        watched.check()?;
         let mrr = evaluation?.map(|evaluation| evaluation.both.mrr);
         if let Some(mrr) = mrr {
             self.state.validated(mrr);
@@ -158,26 +193,42 @@ impl Trainer {
             let (script, updates) = (self.script.clone(), self.state.updates);
             self.workers = Some(Workers::new(&self.config, server, spec, script, updates)?);
         }
-        let ending = self.epochs(observer);
+        let ending = self.epochs(&mut Watched::new(observer));
         self.workers = None;
         ending
     }
 
-    fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
-        while self.state.epoch < self.config.epochs && !self.state.exhausted(self.config.patience) {
+    fn epochs(&mut self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
+        while !self.is_finished() {
             let Some(record) = self.epoch(observer)? else {
-                observer.interrupted(self.executor.server(), &self.state)?;
-                return Ok(Ending::Interrupted);
+                return self.interrupted(observer);
             };
-            observer.epoch(self.executor.server(), &self.state, &record)?;
-            let more = self.state.epoch < self.config.epochs
-                && !self.state.exhausted(self.config.patience);
-            if more && observer.stop() {
-                observer.interrupted(self.executor.server(), &self.state)?;
-                return Ok(Ending::Interrupted);
+            let (server, state) = (self.executor.server(), &self.state);
+            observer.tell(TrainEvent::EpochDone {
+                server,
+                state,
+                record: &record,
+            });
+            observer.check()?;
+            if observer.stops() && !self.is_finished() {
+                return self.interrupted(observer);
             }
         }
         Ok(Ending::Finished)
+    }
+
+    /// Whether all epochs are done, or validation did not get better for too long.
+    fn is_finished(&self) -> bool {
+        self.state.epoch >= self.config.epochs || self.state.exhausted(self.config.patience)
+    }
+
+    fn interrupted(&self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
+        // An error of the observer stops a run, too.
+        observer.check()?;
+        let (server, state) = (self.executor.server(), &self.state);
+        observer.tell(TrainEvent::Interrupted { server, state });
+        observer.check()?;
+        Ok(Ending::Interrupted)
     }
 
     /// Ranks facts against the tables as they stand; `None` if the observer stopped it.
@@ -189,12 +240,33 @@ impl Trainer {
         facts: &[Triple],
         observer: &mut dyn Observer,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let rule = self.prepared.sampler.rule;
-        evaluate_with(&mut self.executor, &rule, &self.prepared, facts, observer)
+        let mut watched = Watched::new(observer);
+        let evaluation = self.evaluate_watched(facts, &mut watched)?;
+        watched.check()?;
+        Ok(evaluation)
+    }
+
+    fn evaluate_watched(
+        &mut self,
+        facts: &[Triple],
+        observer: &mut Watched<'_>,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let total = facts.len() * 2;
+        Ok(evaluate(
+            &mut self.executor,
+            &self.prepared.sampler.rule,
+            &self.prepared.filter,
+            facts,
+            &self.prepared.breakdown,
+            |done| {
+                observer.tell(TrainEvent::Ranking { done, total });
+                !observer.stops()
+            },
+        )?)
     }
 
     /// Runs the rest of an epoch; `None` if the observer stopped it.
-    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Option<EpochRecord>, TrainError> {
+    fn epoch(&mut self, observer: &mut Watched<'_>) -> Result<Option<EpochRecord>, TrainError> {
         let epoch = self.state.epoch + 1;
         let lr = self
             .config
@@ -228,7 +300,7 @@ impl Trainer {
         let due = self.config.validate_every;
         if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
             let valid = std::mem::take(&mut self.valid);
-            let evaluation = self.evaluate(&valid, observer);
+            let evaluation = self.evaluate_watched(&valid, observer);
             self.valid = valid;
             // Stopped here, the epoch goes on after its last step: with this validation.
             let Some(evaluation) = evaluation? else {
@@ -251,12 +323,16 @@ impl Trainer {
         &mut self,
         epoch: u32,
         lr: f64,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<bool, TrainError> {
         let sampler = &self.prepared.sampler;
         let spec = step_spec(&self.config)?;
         let steps = sampler.steps();
-        observer.begin(epoch, self.config.epochs, steps);
+        observer.tell(TrainEvent::EpochBegun {
+            epoch,
+            epochs: self.config.epochs,
+            steps,
+        });
         let order = sampler.order(epoch);
         let first = self.state.step;
         let server = self.executor.server().clone();
@@ -273,8 +349,11 @@ impl Trainer {
                 state.updates += 1;
                 state.step = plan.step + 1;
                 state.epoch_facts += plan.facts as u64;
-                observer.step(state.step, state.epoch_facts);
-                if state.step < steps && observer.stop() {
+                observer.tell(TrainEvent::StepDone {
+                    step: state.step,
+                    facts: state.epoch_facts,
+                });
+                if state.step < steps && observer.stops() {
                     return Ok(false);
                 }
             }
@@ -289,7 +368,7 @@ fn steps_of_workers(
     plans: &Plans,
     (steps, lr): (u32, f64),
     state: &mut TrainState,
-    observer: &mut dyn Observer,
+    observer: &mut Watched<'_>,
 ) -> Result<bool, TrainError> {
     loop {
         let plans = match workers.run(state.updates, plans, lr, observer)? {
@@ -303,34 +382,36 @@ fn steps_of_workers(
         state.updates += plans.len() as u64;
         state.step = plans.last().map_or(state.step, |plan| plan.step + 1);
         state.epoch_facts += plans.iter().map(|plan| plan.facts as u64).sum::<u64>();
-        observer.step(state.step, state.epoch_facts);
-        if state.step < steps && observer.stop() {
+        observer.tell(TrainEvent::StepDone {
+            step: state.step,
+            facts: state.epoch_facts,
+        });
+        if state.step < steps && observer.stops() {
             return Ok(false);
         }
     }
 }
 
-/// Ranks both sides of facts, telling an observer how far it is.
-///
-/// # Errors
-/// If the device fails.
-pub fn evaluate_with(
-    executor: &mut Executor,
-    rule: &QueryRule,
-    prepared: &Prepared,
-    facts: &[Triple],
-    observer: &mut dyn Observer,
-) -> Result<Option<Evaluation>, TrainError> {
-    let total = facts.len() * 2;
-    Ok(evaluate(
-        executor,
-        rule,
-        &prepared.filter,
-        facts,
-        &prepared.breakdown,
-        |done| {
-            observer.ranking(done, total);
-            !observer.stop()
-        },
-    )?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs move a trainer to a thread of its own.
+    #[test]
+    fn a_trainer_can_be_sent_to_another_thread() {
+        fn sent<T: Send>(_: &T) {}
+        let dataset = crate::dataset::Genealogy {
+            people: 30,
+            seed: 1,
+        }
+        .generate()
+        .unwrap();
+        let config = Config {
+            device: "cpu".to_owned(),
+            ..Config::default()
+        };
+        let trainer = Trainer::open(config, &dataset).unwrap();
+        sent(&trainer);
+        assert_eq!(trainer.device_note(), None);
+    }
 }

@@ -5,7 +5,7 @@ use shardloom::kernel::{Column, Dtype};
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
 use shardloom::server::{ShardingStrategy, TableName};
-use shardloom::train::{Ending, Silent, Trainer};
+use shardloom::train::{Ending, NoObserver, Trainer};
 
 use crate::{backend, bits, family, rank, trainer};
 
@@ -26,7 +26,7 @@ fn stored((dtype, stochastic_rounding): (Precision, bool), config: &Config) -> C
 
 fn trained(config: &Config) -> Trainer {
     let mut trainer = trainer(config, &family());
-    assert_eq!(trainer.train(&mut Silent).unwrap(), Ending::Finished);
+    assert_eq!(trainer.train(&mut NoObserver).unwrap(), Ending::Finished);
     trainer
 }
 
@@ -91,7 +91,7 @@ fn runs_on_halves_resume_to_the_bit() {
         assert_eq!(bits(executor.server()), bits(first.server()));
         let mut second = Trainer::new(config, &dataset, executor).unwrap();
         second.state = state;
-        second.train(&mut Silent).unwrap();
+        second.train(&mut NoObserver).unwrap();
         assert_eq!(bits(second.server()), bits(whole.server()), "{way:?}");
     }
 }
@@ -139,7 +139,7 @@ fn shards_round_alike() {
     };
     let mut moved = trainer(&other, &dataset);
     moved.server().reshard(5).unwrap();
-    assert_eq!(moved.train(&mut Silent).unwrap(), Ending::Finished);
+    assert_eq!(moved.train(&mut NoObserver).unwrap(), Ending::Finished);
     for other in [&trained(&other), &moved] {
         let values = |trainer: &Trainer| {
             let entities = trainer.server().read(TableName::Entities, Column::Values);

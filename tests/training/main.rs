@@ -5,6 +5,8 @@ mod recipes;
 mod warm;
 mod weights;
 
+use std::ops::ControlFlow;
+
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};
@@ -18,8 +20,8 @@ use shardloom::run::{Recorder, Run};
 use shardloom::sampler::Objective;
 use shardloom::server::{Initializer, ParameterServer, TableName};
 use shardloom::train::{
-    Ending, EpochRecord, Observer, Silent, TrainError, TrainState, Trainer, filter, initializer,
-    rule, shape,
+    Ending, EpochRecord, NoObserver, Observer, TrainError, TrainEvent, Trainer, filter,
+    initializer, rule, shape,
 };
 
 fn models() -> impl Iterator<Item = &'static str> {
@@ -65,14 +67,11 @@ fn bits(server: &ParameterServer) -> Vec<u32> {
 struct Records(Vec<EpochRecord>);
 
 impl Observer for Records {
-    fn epoch(
-        &mut self,
-        _: &ParameterServer,
-        _: &TrainState,
-        record: &EpochRecord,
-    ) -> Result<(), TrainError> {
-        self.0.push(record.clone());
-        Ok(())
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        if let TrainEvent::EpochDone { record, .. } = event {
+            self.0.push(record.clone());
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -274,10 +273,11 @@ fn early_stopping_keeps_the_best_checkpoint() {
     };
     let run = Run::create(config.clone(), &dataset).unwrap();
     let mut trainer = trainer(&config, &dataset);
-    let mut recorder = Recorder::new(&run, &trainer.state, Records::default()).unwrap();
+    let mut records = Records::default();
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut records).unwrap();
     assert_eq!(trainer.train(&mut recorder).unwrap(), Ending::Finished);
 
-    let records = &recorder.inner().0;
+    let records = &records.0;
     let mrr = |record: &EpochRecord| record.valid_mrr.unwrap();
     let best = records
         .iter()
@@ -301,26 +301,6 @@ fn early_stopping_keeps_the_best_checkpoint() {
     assert!(bits(loaded.server()) != bits(trainer.server()));
 }
 
-/// Stops the run while it ranks after an epoch.
-struct StopInValidation {
-    epoch: u32,
-    ranking: bool,
-}
-
-impl Observer for StopInValidation {
-    fn begin(&mut self, epoch: u32, _: u32, _: u32) {
-        self.epoch = epoch;
-    }
-
-    fn ranking(&mut self, _: usize, _: usize) {
-        self.ranking = self.epoch == 3;
-    }
-
-    fn stop(&self) -> bool {
-        self.ranking
-    }
-}
-
 #[test]
 fn an_interrupted_validation_is_made_up_for() {
     let dataset = family();
@@ -340,11 +320,17 @@ fn an_interrupted_validation_is_made_up_for() {
 
     let run = Run::create(config.clone(), &dataset).unwrap();
     let mut first = trainer(&config, &dataset);
-    let stop = StopInValidation {
-        epoch: 0,
-        ranking: false,
+    let mut epoch = 0;
+    let mut stop_in_validation = |event: TrainEvent<'_>| {
+        if let TrainEvent::EpochBegun { epoch: begun, .. } = event {
+            epoch = begun;
+        }
+        match event {
+            TrainEvent::Ranking { .. } if epoch == 3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
     };
-    let mut recorder = Recorder::new(&run, &first.state, stop).unwrap();
+    let mut recorder = Recorder::new(&run, &first.state, &mut stop_in_validation).unwrap();
     assert_eq!(first.train(&mut recorder).unwrap(), Ending::Interrupted);
     assert_eq!(
         run.records().unwrap().len(),
@@ -355,7 +341,8 @@ fn an_interrupted_validation_is_made_up_for() {
     let (server, state) = run.load(backend(), None).unwrap();
     let mut second = Trainer::new(config, &dataset, server).unwrap();
     second.state = state;
-    let mut recorder = Recorder::new(&run, &second.state, Silent).unwrap();
+    let mut nothing = NoObserver;
+    let mut recorder = Recorder::new(&run, &second.state, &mut nothing).unwrap();
     assert_eq!(second.train(&mut recorder).unwrap(), Ending::Finished);
     assert_eq!(bits(second.server()), bits(whole.server()));
     assert_eq!(second.state.best, whole.state.best);

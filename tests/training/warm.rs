@@ -6,7 +6,7 @@ use shardloom::executor::Executor;
 use shardloom::kernel::Column;
 use shardloom::run::{Recorder, Run, RunError, WarmStart};
 use shardloom::server::{ParameterServer, ShardingStrategy, TableName};
-use shardloom::train::{Silent, Trainer, initializer};
+use shardloom::train::{NoObserver, Trainer, initializer};
 
 use crate::{bits, family, server, trainer};
 
@@ -49,7 +49,8 @@ fn old_run(config: &Config, home: &tempfile::TempDir) -> Run {
     };
     let run = Run::create(config.clone(), &family()).unwrap();
     let mut trainer = trainer(&config, &family());
-    let mut recorder = Recorder::new(&run, &trainer.state, Silent).unwrap();
+    let mut nothing = NoObserver;
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut nothing).unwrap();
     trainer.train(&mut recorder).unwrap();
     run
 }
@@ -206,13 +207,13 @@ fn a_warm_start_learns_sooner_and_the_same_again() {
         warm.apply(&tables).unwrap();
         let mut trainer =
             Trainer::new(config.clone(), &dataset, Executor::new(&tables).unwrap()).unwrap();
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         trainer
     };
     let (one, two) = (started(), started());
     assert!(bits(one.server()) == bits(two.server()));
     let mut cold = trainer(&config, &dataset);
-    cold.train(&mut Silent).unwrap();
+    cold.train(&mut NoObserver).unwrap();
     let mrr = |trainer: &Trainer| trainer.state.best.unwrap().0;
     assert!(mrr(&one) > mrr(&cold) + 0.1, "{} {}", mrr(&one), mrr(&cold));
 }

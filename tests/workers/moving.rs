@@ -1,11 +1,13 @@
 //! Shards that move in the middle of training.
 
+use std::ops::ControlFlow;
+
 use shardloom::config::Config;
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::{ParameterServer, ServerError, ShardingStrategy};
-use shardloom::train::Observer;
+use shardloom::train::{Observer, TrainError, TrainEvent};
 
 use crate::{distance, family, tables, trained, trainer, trainer_on};
 
@@ -27,16 +29,19 @@ impl Mover {
 }
 
 impl Observer for Mover {
-    fn step(&mut self, _steps: u32, _facts: u64) {
-        self.steps += 1;
-        if self.steps.is_multiple_of(3) {
-            let shards = [5, 2, 7, 1, 3][self.moves % 5];
-            match self.server.reshard(shards) {
-                Ok(_) => self.moves += 1,
-                Err(ServerError::Busy { .. }) => {}
-                Err(error) => panic!("{error}"),
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        if let TrainEvent::StepDone { .. } = event {
+            self.steps += 1;
+            if self.steps.is_multiple_of(3) {
+                let shards = [5, 2, 7, 1, 3][self.moves % 5];
+                match self.server.reshard(shards) {
+                    Ok(_) => self.moves += 1,
+                    Err(ServerError::Busy { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
         }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

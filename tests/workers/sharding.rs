@@ -6,7 +6,7 @@ use shardloom::optim::OptimizerKind;
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
 use shardloom::server::{DeviceCapacity, ParameterServer, ShardingStrategy};
-use shardloom::train::{Silent, Trainer, initializer, shape};
+use shardloom::train::{NoObserver, Trainer, initializer, shape};
 
 use crate::{distance, family, tables, trained, trainer, trainer_of};
 
@@ -29,8 +29,8 @@ fn sharding_makes_no_difference_to_quality() {
                 ..Config::default()
             };
             let mut trainer = trainer(&config, &dataset, "");
-            trainer.train(&mut Silent).unwrap();
-            let evaluation = trainer.evaluate(&dataset.test, &mut Silent);
+            trainer.train(&mut NoObserver).unwrap();
+            let evaluation = trainer.evaluate(&dataset.test, &mut NoObserver);
             (evaluation.unwrap().unwrap().both, tables(trainer.server()))
         };
         let (wanted, tables) = outcome(ShardingStrategy::Range);
@@ -77,7 +77,7 @@ fn workers_reach_shards_on_several_devices() {
         let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
         let server = ParameterServer::on_devices(two(), shape, config.storage(), &init);
         let mut trainer = trainer_of(server.unwrap(), config, &dataset, script);
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         trainer
     };
     let sync = config(3, UpdateKind::Sync);
@@ -96,7 +96,7 @@ fn workers_reach_shards_on_several_devices() {
     }
     let mut trainer = on_two(&config(2, UpdateKind::Async), "");
     let evaluation = trainer
-        .evaluate(&dataset.test, &mut Silent)
+        .evaluate(&dataset.test, &mut NoObserver)
         .unwrap()
         .unwrap();
     assert!(evaluation.both.mrr > 0.1, "{}", evaluation.both.mrr);
@@ -125,7 +125,7 @@ fn a_run_goes_on_with_other_shards() {
     };
     let mut run = Run::create(half.clone(), &dataset).unwrap();
     let mut trainer = trainer(&half, &dataset, "");
-    trainer.train(&mut Silent).unwrap();
+    trainer.train(&mut NoObserver).unwrap();
     run.save(trainer.server(), &trainer.state).unwrap();
     for (shards, sharding) in [
         (7, ShardingStrategy::RoundRobin),
@@ -137,7 +137,7 @@ fn a_run_goes_on_with_other_shards() {
         assert_eq!(executor.server().assignment().shards(), shards);
         let mut trainer = Trainer::new(run.config.clone(), &dataset, executor).unwrap();
         trainer.state = state;
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         // Sums over rows run in another order.
         let off = distance(&tables(trainer.server()), &wanted);
         assert!(off < 1e-5, "{sharding}: {off}");

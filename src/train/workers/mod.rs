@@ -21,7 +21,8 @@ use tokio::runtime::Runtime;
 use self::rounds::Round;
 use self::worker::{Message, WorkerContext, WorkerHandle};
 use super::ahead::Plans;
-use super::{Observer, TrainError};
+use super::observer::Watched;
+use super::{NoObserver, TrainError, TrainEvent};
 use crate::config::Config;
 use crate::device::{self, DeviceChoice};
 use crate::elastic::{
@@ -162,7 +163,7 @@ impl Workers {
             reported: None,
         };
         for _ in 0..config.workers {
-            workers.join(&mut super::Silent);
+            workers.join(&mut Watched::new(&mut NoObserver));
         }
         Ok(workers)
     }
@@ -174,7 +175,7 @@ impl Workers {
         updates: u64,
         plans: &Plans,
         rate: f64,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<Stepped, TrainError> {
         let mut round = match self.mode {
             UpdateMode::Sync { .. } => Round::shared(plans),
@@ -208,7 +209,8 @@ impl Workers {
                 }
             }
             self.report_status(observer);
-            if observer.stop() {
+            observer.tell(TrainEvent::Waiting);
+            if observer.stops() {
                 // Steps that workers make alone are applied already: those dealt are finished.
                 let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
                 if !finishes {
@@ -278,7 +280,7 @@ impl Workers {
         &mut self,
         action: Action,
         round: &mut Round,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<bool, TrainError> {
         match action {
             Action::Reconfigured {
@@ -337,7 +339,7 @@ impl Workers {
     }
 
     /// Plays the script's events for the steps from `first` up to `end`.
-    fn run_script(&mut self, first: u64, end: u64, observer: &mut dyn Observer) {
+    fn run_script(&mut self, first: u64, end: u64, observer: &mut Watched<'_>) {
         for step in first..end {
             for event in self.script.take(step) {
                 tracing::info!(%event, "scripted");
@@ -362,7 +364,7 @@ impl Workers {
         }
     }
 
-    fn join(&mut self, observer: &mut dyn Observer) {
+    fn join(&mut self, observer: &mut Watched<'_>) {
         let now = self.now();
         let worker = match self.coordinator.join(now) {
             Ok(worker) => worker,
@@ -391,7 +393,7 @@ impl Workers {
     }
 
     /// Tells the observer of changes.
-    fn report_status(&mut self, observer: &mut dyn Observer) {
+    fn report_status(&mut self, observer: &mut Watched<'_>) {
         let status = self.coordinator.status();
         let changed = self.reported.as_ref().is_none_or(|told| {
             let states = |status: &Status| -> Vec<_> {
@@ -400,7 +402,7 @@ impl Workers {
             told.generation != status.generation || states(told) != states(&status)
         });
         if changed {
-            observer.workers(&status);
+            observer.tell(TrainEvent::Workers(&status));
             self.reported = Some(status);
         }
     }
