@@ -34,6 +34,10 @@
 //!
 //! `docs/ARCHITECTURE.md` says how the modules build on each other.
 
+// What plans hold and engines share for the GPU alone has no user without it.
+#![cfg_attr(not(feature = "gpu"), allow(dead_code))]
+
+#[cfg(feature = "cli")]
 pub mod bench;
 pub mod checkpoint;
 pub mod collective;
@@ -51,6 +55,7 @@ pub mod model;
 pub mod names;
 pub mod optim;
 pub mod predict;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod rng;
 pub mod run;
@@ -58,3 +63,4 @@ pub mod sampler;
 pub mod search;
 pub mod server;
 pub mod train;
+pub mod value_type;

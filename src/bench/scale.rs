@@ -13,6 +13,7 @@ use super::{BenchError, open};
 use crate::config::Config;
 use crate::dataset::{PowerLaw, Triple};
 use crate::device::{AdapterKind, Device};
+use crate::model::Model;
 use crate::optim::OptimizerKind;
 use crate::run::peak_memory_bytes;
 use crate::sampler::Objective;
@@ -153,7 +154,7 @@ impl Scale {
     fn config(&self) -> Config {
         Config {
             dataset: "power-law".to_owned(),
-            model: "distmult".to_owned(),
+            model: Model::DistMult,
             dim: self.dim,
             objective: Objective::Negatives,
             negatives: NEGATIVES,
@@ -218,7 +219,7 @@ impl Scale {
         let mut clock = Clock(Instant::now());
         let dataset = self.graph().generate()?;
         let generate_s = clock.lap();
-        let tables = (shape(&config, &dataset)?, initializer(&config));
+        let tables = (shape(&config, &dataset), initializer(&config));
         let server = ParameterServer::new(backend, tables.0, config.storage(), &tables.1)?;
         let tables_s = clock.lap();
         let mut trainer = Trainer::new(config, &dataset, crate::executor::Executor::new(&server)?)?;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::export::{ExportTable, Format, Precision, Renamed, export, reciprocal_names};
+use shardloom::export::{ExportTable, Format, Renamed, export, reciprocal_names};
 use shardloom::kernel::Column;
 use shardloom::server::TableName;
+use shardloom::value_type::ValueType;
 
 use super::CommandResult;
 use super::common::RunArgs;
@@ -35,8 +36,8 @@ pub struct ExportArgs {
     #[arg(long)]
     output: PathBuf,
     /// Precision of the numbers.
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
+    #[arg(long, value_enum, default_value_t = ValueType::F32)]
+    precision: ValueType,
     /// Replace what is there.
     #[arg(long)]
     overwrite: bool,
@@ -55,7 +56,7 @@ pub fn run(args: ExportArgs) -> CommandResult {
     }
     let entities: Vec<&str> = run.entities.iter().collect();
     let metadata = BTreeMap::from([
-        ("model".to_owned(), run.config.model.clone()),
+        ("model".to_owned(), run.config.model.to_string()),
         ("dataset".to_owned(), run.config.dataset.clone()),
         ("dim".to_owned(), run.config.dim.to_string()),
         ("reciprocal".to_owned(), run.config.reciprocal.to_string()),

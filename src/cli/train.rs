@@ -7,6 +7,7 @@ use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
 };
+use shardloom::device::DeviceChoice;
 use shardloom::elastic::{Script, ScriptEvent};
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
@@ -72,7 +73,7 @@ pub struct TrainArgs {
     objective: Option<String>,
     /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
-    device: Option<String>,
+    device: Option<DeviceChoice>,
     /// Least number of shards of the entity table; more are made where the device needs them.
     /// Rows are spread over them in ranges, or as in --set sharding=hash or sharding=round-robin;
     /// what is learned does not depend on it.
@@ -151,7 +152,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             run.config.validate()?;
             let dataset = run.dataset()?;
             look_at_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
-            let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
+            let backend = open_backend(args.device.unwrap_or(run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
             if let Some(devices) = &args.shard_devices {
@@ -174,8 +175,8 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             run.write_config()?;
             // For this time only.
-            if let Some(device) = &args.device {
-                run.config.device.clone_from(device);
+            if let Some(device) = args.device {
+                run.config.device = device;
             }
             progress.say(&format!(
                 "resuming {} after epoch {}",
@@ -202,9 +203,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let warm = config.init_from.as_deref();
             let warm = warm.map(|from| WarmStart::open(from, &config, &dataset));
             let warm = warm.transpose()?;
-            let backend = open_backend(&config.device)?;
+            let backend = open_backend(config.device)?;
             let device = backend.to_string();
-            let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
+            let (shape, init) = (shape(&config, &dataset), initializer(&config));
             let executor = open_executor(&config, backend, shape, &init)?;
             if let Some(warm) = &warm {
                 warm.apply(executor.server())?;
@@ -330,7 +331,10 @@ impl TrainArgs {
             ("lr", self.lr.map(Into::into)),
             ("negatives", self.negatives.map(Into::into)),
             ("objective", self.objective.clone().map(Into::into)),
-            ("device", self.device.clone().map(Into::into)),
+            (
+                "device",
+                self.device.map(|device| device.to_string().into()),
+            ),
             ("shards", self.shards.map(Into::into)),
             ("shard_devices", self.shard_devices.clone().map(Into::into)),
             ("workers", self.workers.map(Into::into)),
@@ -415,12 +419,10 @@ fn train(
             dataset.train.len()
         )?,
     }
-    writeln!(
-        out,
-        "\nrun    {}\nreport {}",
-        shown(&run.path),
-        shown(&run.path.join("report.html"))
-    )?;
+    writeln!(out, "\nrun    {}", shown(&run.path))?;
+    if cfg!(feature = "report") {
+        writeln!(out, "report {}", shown(&run.path.join("report.html")))?;
+    }
     Ok(out.flush()?)
 }
 

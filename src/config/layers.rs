@@ -230,6 +230,7 @@ pub(super) fn nearest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Model;
     use crate::sampler::Objective;
 
     #[test]
@@ -248,8 +249,8 @@ mod tests {
             .unwrap();
         let config = layers.build().unwrap();
         assert_eq!(
-            (config.dim, config.lr, config.model.as_str()),
-            (30, 1.0, "rotate")
+            (config.dim, config.lr, config.model),
+            (30, 1.0, Model::RotatE)
         );
         assert_eq!(config.objective, Objective::KVsAll);
     }
@@ -306,7 +307,13 @@ mod tests {
         );
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
-        assert!(error("model = \"transformer\"").contains("rotate"));
+        assert_eq!(
+            error("model = \"rotat\""),
+            "my.toml: `model`: unknown model \"rotat\" (did you mean `rotate`?); there are complex, cp, \
+             distmult, quate, rescal, rotate, simple, transe-l1, transe-l2, tucker"
+        );
+        assert!(error("model = \"transformer\"").contains("there are complex"));
+        assert!(error("device = \"gpu:x\"").contains("`device`"));
         assert!(error("objective = \"kvsall\"\nloss = \"margin\"").contains("kvsall"));
         assert!(error("objective = \"1vsal\"").contains("1vsall"));
         assert!(error("sides = \"tail\"").contains("reciprocal = false"));

@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{
     BlankNodes, Columns, Heading, LoadOptions, Quotes, ReadOptions, Separator, is_known_name,
 };
+use crate::device::DeviceChoice;
 use crate::kernel::{Dtype, Products};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
 use crate::sampler::{Objective, Sides};
 use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
+use crate::value_type::ValueType;
 
 /// How tables are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +38,8 @@ pub enum Init {
     Xavier,
 }
 
-/// When gradients of several workers are applied.
+/// When gradients of several workers are applied: the value of the key `update_mode`. With its numbers,
+/// it becomes the server's [`UpdateMode`], as [`LossKind`] becomes a [`Loss`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateKind {
@@ -44,16 +47,6 @@ pub enum UpdateKind {
     Sync,
     /// At once, with bounded staleness.
     Async,
-}
-
-/// What the values of tables are stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Four bytes a value.
-    F32,
-    /// Two bytes a value.
-    F16,
 }
 
 macro_rules! config {
@@ -115,7 +108,7 @@ config! {
     skip_bad_lines: bool = false,
     /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
     /// tucker.
-    model: String = "complex".to_owned(),
+    model: Model = Model::ComplEx,
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
     /// tucker: values in a relation's row; unset: as many as in an entity's.
@@ -205,7 +198,7 @@ config! {
     /// Seed of everything random.
     seed: u64 = 0,
     /// Where to compute: auto, cpu, gpu or gpu:N.
-    device: String = "auto".to_owned(),
+    device: DeviceChoice = DeviceChoice::Auto,
     /// Least number of shards of the entity table; more are made where a device needs them.
     shards: usize = 1,
     /// How rows are spread over shards: range, round-robin or hash.
@@ -216,7 +209,7 @@ config! {
     shard_devices: ShardDevices = ShardDevices::default(),
     /// What the values of tables are stored as: f32, or f16 in half the memory. Arithmetic and the
     /// optimizer's state are f32 with both.
-    dtype: Precision = Precision::F32,
+    dtype: ValueType = ValueType::F32,
     /// f16: round updates up or down at random, so that small ones are not lost.
     stochastic_rounding: bool = false,
     /// How exact products are in training against all entities: fast (on CPUs with a matrix unit, AMX,
@@ -246,16 +239,6 @@ config! {
 }
 
 impl Config {
-    /// The model by name.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] for an unknown name.
-    pub fn model(&self) -> Result<Model, ConfigError> {
-        self.model
-            .parse()
-            .map_err(|reason| ConfigError::invalid("model", reason))
-    }
-
     /// The loss with its numbers.
     pub fn loss(&self) -> Loss {
         Loss {
@@ -293,8 +276,8 @@ impl Config {
             sharding: self.sharding,
             shards: self.shards,
             dtype: match self.dtype {
-                Precision::F32 => Dtype::F32,
-                Precision::F16 => Dtype::F16 {
+                ValueType::F32 => Dtype::F32,
+                ValueType::F16 => Dtype::F16 {
                     stochastic: self.stochastic_rounding,
                 },
             },

@@ -1,9 +1,10 @@
 //! What a configuration must keep to.
 
-use super::{Config, ConfigError, Init, Precision, UpdateKind};
+use super::{Config, ConfigError, Init, UpdateKind};
 use crate::loss::LossKind;
 use crate::model::Model;
 use crate::sampler::{Objective, Sides};
+use crate::value_type::ValueType;
 
 /// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
 const MOST_MATRIX: usize = 4096;
@@ -24,7 +25,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] naming the first key that is wrong, and why.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let model = self.model()?;
+        let model = self.model;
         let range = |key, value, low, high| Range {
             key,
             value,
@@ -138,7 +139,7 @@ impl Config {
                 return Err(ConfigError::invalid("negatives", reason));
             }
         }
-        if self.stochastic_rounding && self.dtype == Precision::F32 {
+        if self.stochastic_rounding && self.dtype == ValueType::F32 {
             let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
             return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }

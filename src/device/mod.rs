@@ -4,32 +4,47 @@
 //! kernels, nowhere else; what the kernels need of them is re-exported.
 
 mod adapter;
+#[cfg(feature = "gpu")]
 mod buffer;
 mod choice;
+#[cfg(feature = "gpu")]
 mod clock;
 mod counts;
 mod cpu;
 mod error;
+#[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod no_gpu;
+#[cfg(feature = "gpu")]
 mod params;
+#[cfg(feature = "gpu")]
 mod pipeline;
 #[doc(hidden)]
 pub mod testing;
-#[cfg(test)]
+#[cfg(all(test, feature = "gpu"))]
 mod tests;
 
 use std::fmt;
 
+#[cfg(feature = "gpu")]
 use adapter::adapters;
 pub use adapter::{AdapterDescription, AdapterKind, list};
 pub use choice::DeviceChoice;
+#[cfg(feature = "gpu")]
 pub use clock::{Clock, Span};
 pub use counts::Counts;
 pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
+#[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
+#[cfg(not(feature = "gpu"))]
+pub use no_gpu::{Gpu, GpuOptions, Span};
+#[cfg(feature = "gpu")]
 pub use params::{ParamsArena, Slot};
+#[cfg(feature = "gpu")]
 pub use pipeline::{Binding, CHECKED, MAX_WORKGROUPS, Pipeline, fold};
+#[cfg(feature = "gpu")]
 #[doc(no_inline)]
 pub use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,
@@ -71,11 +86,13 @@ pub fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
     Ok(open_with(choice, &GpuOptions::default())?.device)
 }
 
-/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails.
+/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails; in a build
+/// without GPU support it means the CPU.
 ///
 /// # Errors
 /// [`DeviceError::NoAdapter`], [`DeviceError::NoSuchAdapter`], or [`DeviceError::Open`] from
-/// the driver, when a GPU was asked for.
+/// the driver, when a GPU was asked for; [`DeviceError::NoSupport`] in a build without GPU support.
+#[cfg(feature = "gpu")]
 pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, DeviceError> {
     let device = match choice {
         DeviceChoice::Auto => return Ok(open_auto(options)),
@@ -94,6 +111,22 @@ pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, D
     Ok(Opened { device, note: None })
 }
 
+/// Opens the chosen device, which is the CPU: this build has no GPU support.
+///
+/// # Errors
+/// [`DeviceError::NoSupport`] when a GPU was asked for.
+#[cfg(not(feature = "gpu"))]
+pub fn open_with(choice: DeviceChoice, _: &GpuOptions) -> Result<Opened, DeviceError> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Opened {
+            device: Device::Cpu,
+            note: None,
+        }),
+        DeviceChoice::Gpu | DeviceChoice::GpuAt(_) => Err(DeviceError::NoSupport),
+    }
+}
+
+#[cfg(feature = "gpu")]
 fn open_auto(options: &GpuOptions) -> Opened {
     let mut why = "no GPU adapter found".to_owned();
     for (adapter, description) in adapters() {

@@ -38,6 +38,10 @@ mod check;
 pub mod cpu;
 mod dtype;
 mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "no_gpu.rs"]
 pub mod gpu;
 mod layout;
 mod merge;
@@ -89,7 +93,8 @@ pub struct StepSpec {
 }
 
 /// How exact the matrix products of training have to be. Rankings and predictions are `f32` always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Products {
     /// By the processor's matrix unit, if it has one (AMX): each `f32` in two halves of bf16, so that a

@@ -20,6 +20,7 @@ mod lock;
 mod memory;
 mod recorder;
 mod result;
+#[cfg(feature = "report")]
 mod summary;
 mod vector_files;
 mod vectors;
@@ -31,6 +32,7 @@ pub use lock::{Lock, LockError};
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
 pub use result::{EvalResult, RunResult, StopReason, Stopped, TrainResult};
+#[cfg(feature = "report")]
 pub use summary::write_report;
 pub use vector_files::VectorsError;
 pub use warm::{Overlap, WarmStart};
@@ -276,17 +278,14 @@ impl Run {
     }
 
     /// The shape of the tables.
-    ///
-    /// # Errors
-    /// If the model is unknown.
-    pub fn shape(&self) -> Result<Shape, RunError> {
-        Ok(Shape {
-            model: self.config.model()?,
+    pub fn shape(&self) -> Shape {
+        Shape {
+            model: self.config.model,
             dim: self.config.dim,
             entities: self.entities.len(),
             relations: self.rule().relation_rows(),
             relation_dim: self.config.relation_dim,
-        })
+        }
     }
 
     /// Loads a checkpoint onto a device: the latest, or the one of an epoch.
@@ -300,7 +299,7 @@ impl Run {
     ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
         let storage = self.config.storage();
-        let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
+        let server = ParameterServer::new(backend, self.shape(), storage, &Initializer::ZERO)?;
         let state = fill(&server, checkpoint)?;
         Ok((Executor::new(&server)?, state))
     }
@@ -315,7 +314,7 @@ impl Run {
         epoch: Option<u32>,
     ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
-        let executor = open_executor(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
+        let executor = open_executor(&self.config, backend, self.shape(), &Initializer::ZERO)?;
         let state = fill(executor.server(), checkpoint)?;
         Ok((executor, state))
     }

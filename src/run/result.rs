@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Run, RunError};
 use crate::config::Config;
 use crate::eval::Evaluation;
+use crate::model::Model;
 use crate::train::TrainState;
 
 /// What came out of a run.
@@ -14,8 +15,8 @@ use crate::train::TrainState;
 pub struct RunResult {
     /// Its name, or its path made absolute.
     pub dataset: String,
-    /// Model name.
-    pub model: String,
+    /// Model.
+    pub model: Model,
     /// Values in an entity's row.
     pub dim: usize,
     /// The device it was trained on.

@@ -69,7 +69,7 @@ impl WarmStart {
         let run = Run::open(from)?;
         let old = &run.config;
         let differences: Vec<String> = [
-            ("model", old.model.clone(), config.model.clone()),
+            ("model", old.model.to_string(), config.model.to_string()),
             ("dim", old.dim.to_string(), config.dim.to_string()),
             ("relation_dim", relation_dim(old), relation_dim(config)),
             (
@@ -104,7 +104,7 @@ impl WarmStart {
             relation_pairs.extend(more);
         }
         // Relations share a core, whatever their names.
-        let core = run.shape()?.core_rows() as u32;
+        let core = run.shape().core_rows() as u32;
         let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
         relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
         // Another optimizer's state means something else.
@@ -208,7 +208,7 @@ impl Run {
         (table, column): (TableName, Column),
         pairs: &[(u32, u32)],
     ) -> Result<Option<Matched>, RunError> {
-        let shape = self.shape()?;
+        let shape = self.shape();
         let name = column_name(table, column);
         if column != Column::Values && !checkpoint.names().any(|kept| kept == name) {
             return Ok(None);

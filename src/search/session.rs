@@ -9,7 +9,7 @@ use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
 use crate::checkpoint::{self, aside};
 use crate::config::{Config, ConfigError};
 use crate::dataset::{Dataset, is_known_name};
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::run::{Lock, Run, RunError, RunResult, load_graph};
 use crate::train::TrainEvent;
 
@@ -176,8 +176,7 @@ impl Search {
             _ => settings.graph = Some(digest),
         }
         // A device that does not open is not the trials' fault.
-        let choice = base.device.parse().map_err(KernelError::from);
-        let device = choice.and_then(Backend::open).map_err(RunError::from)?;
+        let device = Backend::open(base.device).map_err(RunError::from)?;
         let device = (device.0.to_string(), device.1);
         let mut trials = read(directory)?;
         trials.truncate(settings.trials);

@@ -7,7 +7,7 @@ use super::{Job, Search, SearchError};
 use crate::checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::dataset::Dataset;
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::run::{Recorder, Run, RunError, WarmStart};
 use crate::train::{
     Ending, Observer, TrainError, TrainState, Trainer, initializer, open_executor, shape,
@@ -82,8 +82,7 @@ impl Search {
         observer: &mut dyn Observer,
     ) -> Result<(Run, Dataset, Trainer), RunError> {
         let path = config.output.clone().unwrap_or_default();
-        let choice = config.device.parse().map_err(KernelError::from)?;
-        let (backend, _) = Backend::open(choice)?;
+        let (backend, _) = Backend::open(config.device)?;
         let dataset = &self.dataset;
         if path.exists() && !checkpoint::list(&path)?.is_empty() {
             let mut run = Run::open(&path)?;
@@ -109,7 +108,7 @@ impl Search {
         let warm = warm
             .map(|from| WarmStart::open(from, &config, dataset))
             .transpose()?;
-        let (shape, init) = (shape(&config, dataset)?, initializer(&config));
+        let (shape, init) = (shape(&config, dataset), initializer(&config));
         let executor = open_executor(&config, backend, shape, &init)?;
         if let Some(warm) = &warm {
             warm.apply(executor.server())?;

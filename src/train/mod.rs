@@ -101,9 +101,8 @@ impl Trainer {
             let reason = "a trainer that is opened alone starts afresh: use run::WarmStart";
             return Err(ConfigError::invalid("init_from", reason.to_owned()).into());
         }
-        let device = config.device.parse().map_err(KernelError::from)?;
-        let (backend, device_note) = Backend::open(device)?;
-        let (shape, init) = (shape(&config, dataset)?, initializer(&config));
+        let (backend, device_note) = Backend::open(config.device)?;
+        let (shape, init) = (shape(&config, dataset), initializer(&config));
         let executor = open_executor(&config, backend, shape, &init)?;
         let mut trainer = Trainer::new(config, dataset, executor)?;
         trainer.device_note = device_note;
@@ -120,7 +119,7 @@ impl Trainer {
         executor: Executor,
     ) -> Result<Trainer, TrainError> {
         check_held_out(&config, dataset)?;
-        let prepared = prepare(&config, dataset)?;
+        let prepared = prepare(&config, dataset);
         let valid = setup::validation_facts(&config, dataset);
         Ok(Trainer {
             config,
@@ -189,7 +188,7 @@ impl Trainer {
         } = self.config;
         let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() {
-            let (server, spec) = (self.server().clone(), step_spec(&self.config)?);
+            let (server, spec) = (self.server().clone(), step_spec(&self.config));
             let (script, updates) = (self.script.clone(), self.state.updates);
             self.workers = Some(Workers::new(&self.config, server, spec, script, updates)?);
         }
@@ -326,7 +325,7 @@ impl Trainer {
         observer: &mut Watched<'_>,
     ) -> Result<bool, TrainError> {
         let sampler = &self.prepared.sampler;
-        let spec = step_spec(&self.config)?;
+        let spec = step_spec(&self.config);
         let steps = sampler.steps();
         observer.tell(TrainEvent::EpochBegun {
             epoch,
@@ -395,6 +394,7 @@ fn steps_of_workers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceChoice;
 
     /// Programs move a trainer to a thread of its own.
     #[test]
@@ -407,7 +407,7 @@ mod tests {
         .generate()
         .unwrap();
         let config = Config {
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             ..Config::default()
         };
         let trainer = Trainer::open(config, &dataset).unwrap();

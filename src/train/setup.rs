@@ -25,10 +25,7 @@ pub struct Prepared {
 }
 
 /// Builds the sampler, the filter over all splits and the breakdown.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigError> {
+pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
     let rule = rule(config, dataset);
     let filter = Arc::new(filter(dataset));
     let mut sampler = Sampler::with_filter(
@@ -53,13 +50,13 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         sampler.weigh_answers();
     }
     sampler.predict_relations = config.relation_weight > 0.0;
-    sampler.core_rows = config.model()?.core_rows(config.dim);
+    sampler.core_rows = config.model.core_rows(config.dim);
     sampler.seed = config.seed;
-    Ok(Prepared {
+    Prepared {
         sampler,
         breakdown: breakdown(dataset, &filter),
         filter,
-    })
+    }
 }
 
 /// Checks that there are validation facts where something waits for validations.
@@ -110,17 +107,14 @@ pub fn breakdown(dataset: &Dataset, filter: &FilterIndex) -> Breakdown {
 }
 
 /// The shape of the tables.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
-    Ok(Shape {
-        model: config.model()?,
+pub fn shape(config: &Config, dataset: &Dataset) -> Shape {
+    Shape {
+        model: config.model,
         dim: config.dim,
         entities: dataset.entities.len(),
         relations: rule(config, dataset).relation_rows(),
         relation_dim: config.relation_dim,
-    })
+    }
 }
 
 /// How the tables start out.
@@ -138,12 +132,9 @@ pub fn initializer(config: &Config) -> Initializer {
 }
 
 /// What a training step computes.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
-    Ok(StepSpec {
-        model: config.model()?,
+pub fn step_spec(config: &Config) -> StepSpec {
+    StepSpec {
+        model: config.model,
         loss: config.loss(),
         regularizer: config.regularizer(),
         entity_dropout: config.entity_dropout as f32,
@@ -151,7 +142,7 @@ pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
         candidate_dropout: config.candidate_dropout as f32,
         relation_weight: config.relation_weight as f32,
         products: config.products,
-    })
+    }
 }
 
 /// The facts to validate on during training.
@@ -172,7 +163,7 @@ mod tests {
     #[test]
     fn facts_and_filter_are_in_memory_once() {
         let dataset = PowerLaw::sized(50).generate().unwrap();
-        let prepared = prepare(&Config::default(), &dataset).unwrap();
+        let prepared = prepare(&Config::default(), &dataset);
         assert_eq!(Arc::strong_count(&dataset.train), 2);
         assert_eq!(Arc::strong_count(&prepared.filter), 2);
     }

@@ -24,10 +24,6 @@ use shardloom::train::{
     initializer, rule, shape,
 };
 
-fn models() -> impl Iterator<Item = &'static str> {
-    Model::ALL.iter().map(|model| model.name())
-}
-
 fn family() -> Dataset {
     let people = 100;
     Genealogy { people, seed: 3 }.generate().unwrap()
@@ -38,7 +34,7 @@ fn backend() -> Backend {
 }
 
 fn server(config: &Config, dataset: &Dataset, initializer: &Initializer) -> ParameterServer {
-    let shape = shape(config, dataset).unwrap();
+    let shape = shape(config, dataset);
     ParameterServer::new(backend(), shape, config.storage(), initializer).unwrap()
 }
 
@@ -85,7 +81,7 @@ fn outcome(config: &Config, dataset: &Dataset) -> (Vec<f64>, Vec<u32>) {
 }
 
 /// Every loss with every optimizer lowers its loss, and does so again to the bit.
-fn learns(model: &str, losses: &[LossKind], way: &Config) {
+fn learns(model: Model, losses: &[LossKind], way: &Config) {
     let dataset = family();
     for &loss in losses {
         let bce = loss == LossKind::Bce;
@@ -96,9 +92,9 @@ fn learns(model: &str, losses: &[LossKind], way: &Config) {
             (OptimizerKind::RowAdagrad, 0.1),
             (OptimizerKind::Adam, 0.03),
         ] {
-            let distance = model == "rotate" || model.starts_with("transe");
+            let distance = matches!(model, Model::RotatE | Model::TransEL1 | Model::TransEL2);
             let config = Config {
-                model: model.to_owned(),
+                model,
                 dim: 12,
                 loss,
                 // So that scores begin where most answers are wrong, as most are.
@@ -134,7 +130,7 @@ fn negatives_of_their_own_train_every_model() {
         negatives: 8,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -149,7 +145,7 @@ fn shared_and_filtered_negatives_train_every_model() {
         reciprocal: false,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -160,7 +156,7 @@ fn one_against_all_trains_every_model() {
         objective: Objective::OneVsAll,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -172,7 +168,7 @@ fn many_against_all_with_smoothing_train_every_model() {
         label_smoothing: 0.1,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED[..2], &way);
     }
 }
@@ -225,10 +221,10 @@ fn assert_coin_toss(config: &Config, dataset: &Dataset, server: &ParameterServer
 #[test]
 fn a_constant_scorer_gets_the_rank_of_a_coin_toss() {
     let dataset = family();
-    for model in models() {
+    for &model in Model::ALL {
         for (shards, reciprocal) in [(1, true), (7, false)] {
             let config = Config {
-                model: model.to_owned(),
+                model,
                 dim: 20,
                 shards,
                 reciprocal,

@@ -39,7 +39,7 @@ fn published() -> (Dataset, Config) {
 
 fn trainer_on(backend: Backend, config: &Config, dataset: &Dataset, script: &str) -> Trainer {
     config.validate().unwrap();
-    let shape = shape(config, dataset).unwrap();
+    let shape = shape(config, dataset);
     let init = initializer(config);
     let server = ParameterServer::new(backend, shape, config.storage(), &init).unwrap();
     trainer_of(server, config, dataset, script)

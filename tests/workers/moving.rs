@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use shardloom::config::Config;
+use shardloom::device::DeviceChoice;
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
@@ -99,13 +100,13 @@ fn shards_move_on_a_gpu_and_under_workers_that_compute_away() {
         let one = Config {
             optimizer: OptimizerKind::Sgd,
             lr: 1.0,
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             ..config(objective, ShardingStrategy::EntityHash)
         };
         let alone = trained(&one, &dataset, "");
         let two = Config {
             workers: 2,
-            device: "gpu".to_owned(),
+            device: DeviceChoice::Gpu,
             ..one
         };
         let gpu = Backend::open("gpu".parse().unwrap()).unwrap().0;

@@ -1,7 +1,9 @@
 //! What is learned does not depend on how rows are spread over shards.
 
 use shardloom::config::{Config, UpdateKind};
+use shardloom::device::DeviceChoice;
 use shardloom::kernel::Backend;
+use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
@@ -15,12 +17,12 @@ use crate::{distance, family, tables, trained, trainer, trainer_of};
 fn sharding_makes_no_difference_to_quality() {
     let dataset = family();
     for (objective, model) in [
-        (Objective::Negatives, "rotate"),
-        (Objective::OneVsAll, "complex"),
+        (Objective::Negatives, Model::RotatE),
+        (Objective::OneVsAll, Model::ComplEx),
     ] {
         let outcome = |sharding| {
             let config = Config {
-                model: model.to_owned(),
+                model,
                 objective,
                 dim: 32,
                 epochs: 8,
@@ -61,7 +63,7 @@ fn workers_reach_shards_on_several_devices() {
             UpdateKind::Async => 0,
         },
         validate_every: 0,
-        device: "cpu".to_owned(),
+        device: DeviceChoice::Cpu,
         workers,
         update_mode,
         ..Config::default()
@@ -74,7 +76,7 @@ fn workers_reach_shards_on_several_devices() {
         vec![(Backend::cpu(), capacity), (Backend::cpu(), capacity)]
     };
     let on_two = |config: &Config, script: &str| {
-        let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
+        let (shape, init) = (shape(config, &dataset), initializer(config));
         let server = ParameterServer::on_devices(two(), shape, config.storage(), &init);
         let mut trainer = trainer_of(server.unwrap(), config, &dataset, script);
         trainer.train(&mut NoObserver).unwrap();

@@ -1,8 +1,10 @@
 //! Several workers do what one does (C-DP-002), and the same every time (C-DETERM-001).
 
 use shardloom::config::{Config, UpdateKind};
+use shardloom::device::DeviceChoice;
 use shardloom::kernel::{Backend, Products};
 use shardloom::loss::LossKind;
+use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, RegularizerKind};
 use shardloom::sampler::{Objective, Sides};
 
@@ -46,7 +48,7 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
 fn c_dp_002_a_core_is_the_same_to_the_bit() {
     let dataset = family();
     let one = Config {
-        model: "tucker".to_owned(),
+        model: Model::TuckER,
         dim: 8,
         relation_dim: Some(5),
         batch_size: 60,
@@ -200,7 +202,7 @@ fn every_objective_can_be_shared() {
         Config {
             relation_weight: 0.5,
             candidate_dropout: 0.3,
-            model: "distmult".to_owned(),
+            model: Model::DistMult,
             reciprocal: false,
             frequency_weights: true,
             ..base.clone()
@@ -214,7 +216,7 @@ fn every_objective_can_be_shared() {
             ..sampled.clone()
         },
         Config {
-            model: "rotate".to_owned(),
+            model: Model::RotatE,
             loss: LossKind::SelfAdversarial,
             margin: 4.0,
             sides: Sides::Alternate,
@@ -271,13 +273,13 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
     }
     let dataset = family();
     for (model, objective, relation_weight) in [
-        ("complex", Objective::Negatives, 0.0),
-        ("complex", Objective::OneVsAll, 0.0),
-        ("complex", Objective::OneVsAll, 4.0),
-        ("tucker", Objective::OneVsAll, 0.0),
+        (Model::ComplEx, Objective::Negatives, 0.0),
+        (Model::ComplEx, Objective::OneVsAll, 0.0),
+        (Model::ComplEx, Objective::OneVsAll, 4.0),
+        (Model::TuckER, Objective::OneVsAll, 0.0),
     ] {
         let one = Config {
-            model: model.to_owned(),
+            model,
             dim: 12,
             batch_size: 100,
             epochs: 1,
@@ -288,13 +290,13 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
             lr: 1.0,
             init_scale: 0.3,
             validate_every: 0,
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             ..Config::default()
         };
         let alone = trained(&one, &dataset, "");
         let two = Config {
             workers: 2,
-            device: "gpu".to_owned(),
+            device: DeviceChoice::Gpu,
             ..one
         };
         let gpu = Backend::open("gpu".parse().unwrap()).unwrap().0;

@@ -113,12 +113,8 @@ impl Workers {
         };
         let coordinator = Coordinator::new(elastic, first)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
-        let choice = config
-            .device
-            .parse()
-            .map_err(crate::kernel::KernelError::from)?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let choice = match (choice, server.home()) {
+        let choice = match (config.device, server.home()) {
             // There was no GPU, or none that opened.
             (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
             (choice, _) => choice,
