@@ -21,7 +21,7 @@ use self::tables::Tables;
 use super::{BenchError, Samples, open};
 use crate::dataset::Triple;
 use crate::device::Device;
-use crate::kernel::{Backend, Products, RankBatch, RankQuery, StepSpec};
+use crate::kernel::{Backend, MatmulPrecision, RankBatch, RankQuery, StepSpec};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind};
@@ -138,7 +138,7 @@ pub struct TrainingMeasurement {
     pub optimizer: Option<OptimizerKind>,
     /// How exact products had to be, in steps against all entities.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub products: Option<Products>,
+    pub products: Option<MatmulPrecision>,
     /// Queries a second, where all entities are candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries_s: Option<f64>,
@@ -211,7 +211,7 @@ pub struct TrainingBench {
     backend: Backend,
     limits: (f64, usize),
     stages: bool,
-    products: Products,
+    products: MatmulPrecision,
 }
 
 impl TrainingBench {
@@ -226,7 +226,7 @@ impl TrainingBench {
             backend,
             limits: (seconds, repeat),
             stages: false,
-            products: Products::default(),
+            products: MatmulPrecision::default(),
         })
     }
 
@@ -236,7 +236,7 @@ impl TrainingBench {
     }
 
     /// How exact products against all entities have to be.
-    pub fn with_products(self, products: Products) -> TrainingBench {
+    pub fn with_products(self, products: MatmulPrecision) -> TrainingBench {
         TrainingBench { products, ..self }
     }
 
@@ -302,7 +302,7 @@ impl TrainingBench {
     }
 }
 
-fn step_spec(what: &Training, products: Products) -> StepSpec {
+fn step_spec(what: &Training, products: MatmulPrecision) -> StepSpec {
     let all = what.negatives == 0;
     let loss = if all {
         LossKind::Softmax
@@ -329,7 +329,7 @@ fn step_spec(what: &Training, products: Products) -> StepSpec {
         relation_dropout: 0.0,
         candidate_dropout: 0.0,
         relation_weight: 0.0,
-        products,
+        matmul_precision: products,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, renamed};
 
 /// What can be wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +86,18 @@ impl Layers {
     /// # Errors
     /// If it cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
     pub fn file(&mut self, path: &Path) -> Result<&mut Layers, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        self.text(&path.display().to_string(), &text)
+        self.text(&path.display().to_string(), &read(path)?)
+    }
+
+    /// Lays the configuration that a run wrote over what is there. A run of an earlier version may
+    /// have keys under former names.
+    ///
+    /// # Errors
+    /// As [`Layers::file`].
+    pub fn saved(&mut self, path: &Path) -> Result<&mut Layers, ConfigError> {
+        let origin = path.display().to_string();
+        let table = parse(&origin, &read(path)?)?;
+        self.table(&origin, renamed::convert(table))
     }
 
     /// Lays TOML text over what is there; `origin` names it in errors.
@@ -98,12 +105,11 @@ impl Layers {
     /// # Errors
     /// If it is not TOML, or has an unknown key or a value of the wrong type.
     pub fn text(&mut self, origin: &str, text: &str) -> Result<&mut Layers, ConfigError> {
-        let table: Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| ConfigError::Syntax {
-                origin: origin.to_owned(),
-                message: e.to_string(),
-            })?;
+        let table = parse(origin, text)?;
+        self.table(origin, table)
+    }
+
+    fn table(&mut self, origin: &str, table: Table) -> Result<&mut Layers, ConfigError> {
         for (key, value) in table {
             self.put(origin, &key, value)?;
         }
@@ -149,7 +155,8 @@ impl Layers {
         if !known {
             return Err(ConfigError::UnknownKey {
                 origin: origin.to_owned(),
-                nearest: nearest(key, Config::KEYS.iter().map(|(k, _)| *k)),
+                nearest: renamed::present_key(key)
+                    .or_else(|| nearest(key, Config::KEYS.iter().map(|(k, _)| *k))),
                 key: key.to_owned(),
             });
         }
@@ -206,6 +213,21 @@ impl Layers {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            message: error.to_string(),
+        })
+}
+
 fn is_float(key: &str) -> bool {
     let default = Table::try_from(Config {
         lambda_relation: Some(0.0),
@@ -230,8 +252,9 @@ pub(super) fn nearest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::MatmulPrecision;
     use crate::model::Model;
-    use crate::sampler::Objective;
+    use crate::sampler::{Objective, Sides};
 
     #[test]
     fn later_layers_win() {
@@ -275,6 +298,31 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_an_earlier_version_is_read_with_its_former_keys() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("config.toml");
+        let former = "balance = true\nchunk = 3\nlanes = 2\nproducts = \"fast\"\nsides = \"tail\"\n\
+                      weigh_answers = true\nweighted = false\nmodel = \"transe\"\n";
+        std::fs::write(&path, former).unwrap();
+        let mut layers = Layers::new();
+        let config = layers.saved(&path).unwrap().unchecked().unwrap();
+        let expected = Config {
+            balance_by_speed: true,
+            negatives_chunk: 3,
+            gradient_partitions: 2,
+            matmul_precision: MatmulPrecision::Bf16x3,
+            query_sides: Sides::Tail,
+            kvsall_weight_by_answers: true,
+            regularizer_weighted: false,
+            model: Model::TransEL1,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+        std::fs::write(&path, "lens = 2").unwrap();
+        assert!(Layers::new().saved(&path).is_err());
+    }
+
+    #[test]
     fn errors_name_origin_key_and_remedy() {
         let error = |text: &str| {
             Layers::new()
@@ -288,6 +336,11 @@ mod tests {
             "my.toml: unknown key `bach_size` (did you mean `batch_size`?)"
         );
         assert!(error("zzz = 3").ends_with("unknown key `zzz`"));
+        assert_eq!(
+            error("lanes = 3"),
+            "my.toml: unknown key `lanes` (did you mean `gradient_partitions`?)"
+        );
+        assert!(error("matmul_precision = \"fast\"").contains("bf16x3"));
         assert!(error("dim = \"wide\"").starts_with("my.toml: `dim`:"));
         assert!(error("dim = [").starts_with("my.toml: TOML parse error"));
         assert!(error("dim = 0").contains("at least 1"));
@@ -303,7 +356,10 @@ mod tests {
         let drawn = "objective = \"negatives\"\nhead_negatives = 3\n";
         assert!(error(&format!("{drawn}loss = \"margin\"")).contains("mean over negatives"));
         assert!(
-            error(&format!("{drawn}reciprocal = false\nsides = \"tail\"")).contains("no heads")
+            error(&format!(
+                "{drawn}reciprocal = false\nquery_sides = \"tail\""
+            ))
+            .contains("no heads")
         );
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
@@ -316,8 +372,8 @@ mod tests {
         assert!(error("device = \"gpu:x\"").contains("`device`"));
         assert!(error("objective = \"kvsall\"\nloss = \"margin\"").contains("kvsall"));
         assert!(error("objective = \"1vsal\"").contains("1vsall"));
-        assert!(error("sides = \"tail\"").contains("reciprocal = false"));
-        assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
+        assert!(error("query_sides = \"tail\"").contains("reciprocal = false"));
+        assert!(error("objective = \"kvsall\"\nquery_sides = \"head\"").contains("both ends"));
         assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
         assert!(error("stochastic_rounding = true").contains("f16"));
         assert!(error("relation_weight = -1").contains("out of range"));
@@ -327,8 +383,7 @@ mod tests {
         assert!(error("relation_weight = 1\nobjective = \"negatives\"").contains("1vsall"));
         assert!(error("relation_weight = 1\nloss = \"bce\"").contains("softmax"));
         assert!(error("dtype = \"f64\"").contains("f16"));
-        let many =
-            "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";
+        let many = "objective = \"negatives\"\nbatch_size = 1000000\nnegatives_chunk = 1000000\nnegatives = 10000";
         assert!(error(many).contains("scores a step"));
     }
 

@@ -2,6 +2,7 @@
 
 mod layers;
 mod recipes;
+mod renamed;
 mod shard_devices;
 mod validate;
 
@@ -18,7 +19,7 @@ use crate::dataset::{
     BlankNodes, Columns, Heading, LoadOptions, Quotes, ReadOptions, Separator, is_known_name,
 };
 use crate::device::DeviceChoice;
-use crate::kernel::{Dtype, Products};
+use crate::kernel::{Dtype, MatmulPrecision};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
@@ -149,16 +150,16 @@ config! {
     /// Negatives of a query for a head; unset: as many as those for tails have.
     head_negatives: Option<usize> = None,
     /// Queries that share one draw of negatives.
-    chunk: usize = 1,
+    negatives_chunk: usize = 1,
     /// Ends to ask for: both, tail, head, alternate or bernoulli.
-    sides: Sides = Sides::Both,
+    query_sides: Sides = Sides::Both,
     /// Leave out negatives that are training facts.
     filtered_negatives: bool = false,
     /// Weigh facts by 1/√(occurrences of their pairs).
     frequency_weights: bool = false,
     /// kvsall: weigh queries by the number of their answers, instead of all alike. That is the objective
     /// of 1vsall, with all answers of a query in one step.
-    weigh_answers: bool = false,
+    kvsall_weight_by_answers: bool = false,
     /// Optimizer: sgd, adagrad, row-adagrad or adam.
     optimizer: OptimizerKind = OptimizerKind::Adagrad,
     /// Learning rate.
@@ -178,7 +179,7 @@ config! {
     /// λ for relations; unset: the same as for entities.
     lambda_relation: Option<f64> = None,
     /// Whether the regularizer weighs rows by their occurrences in the batch.
-    weighted: bool = true,
+    regularizer_weighted: bool = true,
     /// Probability that a value of a query's entity is dropped.
     entity_dropout: f64 = 0.0,
     /// Probability that a value of a query's relation is dropped; of its matrix, if it is one or makes
@@ -212,9 +213,10 @@ config! {
     dtype: ValueType = ValueType::F32,
     /// f16: round updates up or down at random, so that small ones are not lost.
     stochastic_rounding: bool = false,
-    /// How exact products are in training against all entities: fast (on CPUs with a matrix unit, AMX,
-    /// of halves in bf16: about 2⁻¹⁸ of each term) or f32. Rankings are f32 always.
-    products: Products = Products::Fast,
+    /// Arithmetic of matrix products in training against all entities: bf16x3 (on CPUs with a matrix
+    /// unit, AMX: three products of halves in bf16, off by about 2⁻¹⁸ of each term; f32 elsewhere) or
+    /// f32. Rankings are f32 always.
+    matmul_precision: MatmulPrecision = MatmulPrecision::Bf16x3,
     /// Workers of this process: each on a GPU, a share of one, or CPU cores.
     workers: usize = 1,
     /// Fewest workers that training goes on with; below, it pauses.
@@ -230,10 +232,10 @@ config! {
     /// Seconds that a worker may take for a step.
     step_timeout: f64 = 60.0,
     /// Whether slices of a step are in proportion to the workers' speeds instead of equal.
-    balance: bool = false,
+    balance_by_speed: bool = false,
     /// Parts that a step is always cut into: with any number of workers, the result is the same to
     /// the bit. 0: one part for each worker, the fastest.
-    lanes: usize = 0,
+    gradient_partitions: usize = 0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
@@ -255,7 +257,7 @@ impl Config {
             kind: self.regularizer,
             entity: self.lambda as f32,
             relation: self.lambda_relation.unwrap_or(self.lambda) as f32,
-            weighted: self.weighted,
+            weighted: self.regularizer_weighted,
         }
     }
 

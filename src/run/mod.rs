@@ -261,7 +261,7 @@ impl Run {
             Vocabulary::read_from(file).map_err(|source| RunError::Vocabulary { path, source })
         };
         Ok(Run {
-            config: Layers::new().file(&file)?.build()?,
+            config: Layers::new().saved(&file)?.build()?,
             entities: vocabulary(ENTITIES)?,
             relations: vocabulary(RELATIONS)?,
             path: path.to_owned(),

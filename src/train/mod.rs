@@ -175,18 +175,47 @@ impl Trainer {
         Ok(mrr)
     }
 
-    /// Trains from where the state stands to the end.
+    /// Trains from where the state stands to the end. The observer receives every event and may stop
+    /// the run.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use shardloom::config::Layers;
+    /// use shardloom::dataset::Genealogy;
+    /// use shardloom::train::{Ending, TrainEvent, Trainer};
+    ///
+    /// let dataset = Genealogy { people: 100, seed: 1 }.generate()?;
+    /// let mut layers = Layers::new();
+    /// layers.text("example", "device = \"cpu\"\ndim = 8\nepochs = 50\nvalidate_every = 0")?;
+    /// let mut trainer = Trainer::open(layers.build()?, &dataset)?;
+    ///
+    /// let mut losses = Vec::new();
+    /// let ending = trainer.train(&mut |event: TrainEvent<'_>| {
+    ///     if let TrainEvent::EpochDone { record, .. } = event {
+    ///         losses.push(record.loss);
+    ///     }
+    ///     match losses.len() {
+    ///         ..3 => ControlFlow::Continue(()),
+    ///         _ => ControlFlow::Break(()),
+    ///     }
+    /// })?;
+    /// assert_eq!(ending, Ending::Interrupted);
+    /// assert_eq!(trainer.state.epoch, 3);
+    /// assert!(losses[2] < losses[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the device fails, the loss is not finite, or the observer cannot save.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
         let Config {
             workers,
-            lanes,
+            gradient_partitions,
             update_mode,
             ..
         } = self.config;
-        let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
+        let alone = workers == 1 && gradient_partitions == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() {
             let (server, spec) = (self.server().clone(), step_spec(&self.config));
             let (script, updates) = (self.script.clone(), self.state.updates);

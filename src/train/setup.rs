@@ -37,16 +37,16 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
         config.batch_size,
     );
     sampler.weigh(&dataset.weights);
-    sampler.sides = config.sides;
+    sampler.sides = config.query_sides;
     sampler.negatives = Negatives {
         count: config.negatives,
-        chunk: config.chunk,
+        chunk: config.negatives_chunk,
         filtered: config.filtered_negatives,
     };
     sampler.head_negatives = config.head_negatives;
-    sampler.weighted_penalty = config.weighted;
+    sampler.weighted_penalty = config.regularizer_weighted;
     sampler.frequency_weights = config.frequency_weights;
-    if config.weigh_answers {
+    if config.kvsall_weight_by_answers {
         sampler.weigh_answers();
     }
     sampler.predict_relations = config.relation_weight > 0.0;
@@ -141,7 +141,7 @@ pub fn step_spec(config: &Config) -> StepSpec {
         relation_dropout: config.relation_dropout as f32,
         candidate_dropout: config.candidate_dropout as f32,
         relation_weight: config.relation_weight as f32,
-        products: config.products,
+        matmul_precision: config.matmul_precision,
     }
 }
 

@@ -103,7 +103,7 @@ fn workers_round_alike() {
     let config = Config {
         dim: 10,
         epochs: 2,
-        lanes: 3,
+        gradient_partitions: 3,
         validate_every: 0,
         ..stored((ValueType::F16, true), &Config::default())
     };

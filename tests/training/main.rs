@@ -140,7 +140,7 @@ fn shared_and_filtered_negatives_train_every_model() {
     let way = Config {
         objective: Objective::Negatives,
         negatives: 16,
-        chunk: 8,
+        negatives_chunk: 8,
         filtered_negatives: true,
         reciprocal: false,
         ..Config::default()

@@ -49,7 +49,7 @@ fn weights_are_relative_and_whoever_trains_sees_the_same_ones() {
         );
         let lanes = |workers| Config {
             workers,
-            lanes: 3,
+            gradient_partitions: 3,
             ..config.clone()
         };
         assert!(outcome(&lanes(1), &some) == outcome(&lanes(2), &some));

@@ -57,7 +57,7 @@ fn config(objective: Objective, sharding: ShardingStrategy) -> Config {
         shards: 3,
         sharding,
         objective,
-        lanes: 3,
+        gradient_partitions: 3,
         validate_every: 0,
         ..Config::default()
     }
@@ -74,7 +74,7 @@ fn training_goes_on_while_shards_move() {
             for (workers, lanes) in [(1, 3), (3, 3), (1, 0)] {
                 let config = Config {
                     workers,
-                    lanes,
+                    gradient_partitions: lanes,
                     ..config(objective, sharding)
                 };
                 let mut trainer = trainer(&config, &dataset, "");

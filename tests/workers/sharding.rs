@@ -58,7 +58,7 @@ fn workers_reach_shards_on_several_devices() {
     let config = |workers, update_mode| Config {
         dim: 16,
         epochs: 2,
-        lanes: match update_mode {
+        gradient_partitions: match update_mode {
             UpdateKind::Sync => 4,
             UpdateKind::Async => 0,
         },

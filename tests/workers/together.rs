@@ -2,7 +2,7 @@
 
 use shardloom::config::{Config, UpdateKind};
 use shardloom::device::DeviceChoice;
-use shardloom::kernel::{Backend, Products};
+use shardloom::kernel::{Backend, MatmulPrecision};
 use shardloom::loss::LossKind;
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, RegularizerKind};
@@ -20,7 +20,10 @@ const SCRIPT: &str = "2:join 3:leave:1 5:kill:2 6:join";
 #[test]
 fn c_dp_002_four_workers_are_one_to_the_bit() {
     let (dataset, recipe) = published();
-    let one = Config { lanes: 4, ..recipe };
+    let one = Config {
+        gradient_partitions: 4,
+        ..recipe
+    };
     let alone = trained(&one, &dataset, "");
     let four = Config {
         workers: 4,
@@ -37,7 +40,7 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
     }
     let three = Config {
         workers: 3,
-        balance: true,
+        balance_by_speed: true,
         ..one
     };
     assert!(trained(&three, &dataset, "5:kill:1") == alone);
@@ -56,7 +59,7 @@ fn c_dp_002_a_core_is_the_same_to_the_bit() {
         relation_dropout: 0.2,
         init_scale: 0.1,
         validate_every: 0,
-        lanes: 4,
+        gradient_partitions: 4,
         ..Config::default()
     };
     let alone = trained(&one, &dataset, "");
@@ -69,7 +72,7 @@ fn c_dp_002_a_core_is_the_same_to_the_bit() {
     }
     let apart = Config {
         workers: 2,
-        lanes: 0,
+        gradient_partitions: 0,
         update_mode: UpdateKind::Async,
         ..one
     };
@@ -87,7 +90,7 @@ fn c_dp_002_predicted_relations_are_the_same_to_the_bit() {
         epochs: 2,
         relation_weight: 4.0,
         validate_every: 0,
-        lanes: 4,
+        gradient_partitions: 4,
         ..Config::default()
     };
     let alone = trained(&one, &dataset, "");
@@ -116,10 +119,10 @@ fn c_dp_002_four_workers_follow_the_path_of_one() {
             optimizer,
             lr,
             init_scale: if adagrad { recipe.init_scale } else { 0.1 },
-            products: if adagrad {
-                Products::F32
+            matmul_precision: if adagrad {
+                MatmulPrecision::F32
             } else {
-                recipe.products
+                recipe.matmul_precision
             },
             ..recipe.clone()
         };
@@ -178,7 +181,7 @@ fn every_objective_can_be_shared() {
     let cases = [
         base.clone(),
         Config {
-            weighted: false,
+            regularizer_weighted: false,
             entity_dropout: 0.3,
             relation_dropout: 0.2,
             ..base.clone()
@@ -209,7 +212,7 @@ fn every_objective_can_be_shared() {
         },
         sampled.clone(),
         Config {
-            chunk: 4,
+            negatives_chunk: 4,
             candidate_dropout: 0.3,
             filtered_negatives: true,
             shards: 5,
@@ -219,7 +222,7 @@ fn every_objective_can_be_shared() {
             model: Model::RotatE,
             loss: LossKind::SelfAdversarial,
             margin: 4.0,
-            sides: Sides::Alternate,
+            query_sides: Sides::Alternate,
             frequency_weights: true,
             regularizer: RegularizerKind::None,
             optimizer: OptimizerKind::Adam,
@@ -227,9 +230,9 @@ fn every_objective_can_be_shared() {
             ..sampled.clone()
         },
         Config {
-            sides: Sides::Bernoulli,
+            query_sides: Sides::Bernoulli,
             reciprocal: false,
-            weighted: false,
+            regularizer_weighted: false,
             ..sampled
         },
     ];
@@ -242,7 +245,7 @@ fn every_objective_can_be_shared() {
         let off = distance(&trained(&three, &dataset, ""), &alone);
         assert!(off < CLOSE, "{off}: {one:?}");
         let balanced = Config {
-            balance: true,
+            balance_by_speed: true,
             ..three
         };
         let off = distance(&trained(&balanced, &dataset, ""), &alone);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use shardloom::bench::{Bench, Distribution, Measurement, Op, Options, Outputs, TimedBy};
 use shardloom::device::{self, Device, DeviceChoice};
-use shardloom::kernel::{Dtype, Products};
+use shardloom::kernel::{Dtype, MatmulPrecision};
 use shardloom::optim::OptimizerKind;
 
 use super::CommandResult;
@@ -53,7 +53,7 @@ pub struct BenchArgs {
     stages: bool,
     /// Of the training suite, how exact products against all entities have to be.
     #[arg(long, value_enum, default_value_t)]
-    products: Products,
+    products: MatmulPrecision,
     /// Rows of the table.
     #[arg(long, default_value_t = Options::default().rows)]
     rows: usize,
