@@ -9,7 +9,7 @@ use super::{
     Bench, BenchError, Distribution, Op, Samples, ScaleMeasurement, TimedBy, TrainingMeasurement,
     Work,
 };
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 use crate::optim::OptimizerKind;
 
 /// One operation on one device.
@@ -86,8 +86,8 @@ impl Measurement {
 /// Files that results go to. They are opened before anything is measured and appear when all is.
 #[derive(Default)]
 pub struct Outputs {
-    lines: Option<Aside>,
-    chart: Option<Aside>,
+    lines: Option<AtomicFile>,
+    chart: Option<AtomicFile>,
 }
 
 impl Outputs {
@@ -164,14 +164,14 @@ pub(super) fn json(result: &impl Serialize) -> String {
     serde_json::to_string(result).expect("names and numbers always serialise")
 }
 
-fn create(path: &Path) -> Result<Aside, BenchError> {
+fn create(path: &Path) -> Result<AtomicFile, BenchError> {
     if path.is_dir() {
         return Err(write_error(path, std::io::ErrorKind::IsADirectory.into()));
     }
-    Aside::create(path).map_err(|source| write_error(path, source))
+    AtomicFile::create(path).map_err(|source| write_error(path, source))
 }
 
-fn finish(mut file: Aside, text: &str) -> Result<(), BenchError> {
+fn finish(mut file: AtomicFile, text: &str) -> Result<(), BenchError> {
     let path = file.path().to_owned();
     let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
     written.map_err(|source| write_error(&path, source))

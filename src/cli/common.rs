@@ -1,4 +1,4 @@
-//! What several commands share.
+//! Arguments and helpers that several commands share.
 
 use std::path::{Path, PathBuf};
 

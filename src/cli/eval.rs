@@ -68,7 +68,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let (mut run, mut executor) = args.run.load()?;
     args.reading.over(&mut run.config);
     if let Some(positives) = &args.classify.positives {
-        return classify::run(&run, &mut executor, (positives, &args.classify), args.json);
+        return classify::run(&run, &mut executor, positives, &args.classify, args.json);
     }
     let Ranked {
         facts,

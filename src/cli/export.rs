@@ -14,7 +14,7 @@ use super::common::RunArgs;
 
 /// Write the embeddings and their names for other programs
 ///
-/// safetensors writes one file and its vocabularies beside it; npy a directory of NumPy arrays;
+/// safetensors writes one file, and its vocabularies next to it; npy a directory of NumPy arrays;
 /// tsv a directory of text files, as word2vec and the embedding projector read them. Names stand in
 /// .txt files, one a line; a line that is a JSON string, which odd names are written as, stands for
 /// its value (docs/export.md). Rows of
@@ -29,7 +29,7 @@ use super::common::RunArgs;
 pub struct ExportArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// What to write.
+    /// Format to write.
     #[arg(long, value_enum)]
     format: Format,
     /// File (safetensors) or directory (npy, tsv) to write.

@@ -43,7 +43,7 @@ pub struct TrainArgs {
     /// Every entity and relation of held-out facts is in train, but with --set split_cover=false.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
-    /// Another one shares the facts of a single file out otherwise. It does not depend on --seed.
+    /// Seed of the split of a single file. It does not depend on --seed.
     #[arg(long, value_name = "SEED")]
     split_seed: Option<i64>,
     /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
@@ -79,13 +79,13 @@ pub struct TrainArgs {
     /// what is learned does not depend on it.
     #[arg(long)]
     shards: Option<i64>,
-    /// Devices that keep the shards, where one has not the memory: each with what it may take, as in
+    /// Devices that hold the shards, where one device is too small: each with its memory, as in
     /// "gpu:0, gpu:1=6GiB, cpu". They share the shards by memory and by measured speed (or as in
     /// gpu:0@3, cpu@1); --device computes, on copies of the rows that a step needs.
     #[arg(long, value_name = "DEVICE[=MEMORY],…")]
     shard_devices: Option<String>,
     /// Workers of this process: each on a GPU, on a share of one, or on some of the CPU's cores.
-    /// They share every step, so the result does not depend on how many they are.
+    /// They share every step, so the result does not depend on their number.
     #[arg(long)]
     workers: Option<i64>,
     /// When gradients of several workers are applied: sync (averaged, in step) or async (at once).
@@ -191,7 +191,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             trainer.state = state;
             train(run, &dataset, trainer, progress, device)
         }
-        // The parser lets it pass beside arguments that --resume conflicts with.
+        // The parser accepts it together with arguments that --resume conflicts with.
         None if args.checkpoint.is_some() => {
             Err("--checkpoint names where to continue a run: it needs --resume".into())
         }
@@ -426,7 +426,7 @@ fn train(
     Ok(out.flush()?)
 }
 
-/// What to do when the loss has become infinite or NaN, by what there is to go back to.
+/// Advice after the loss has become infinite or NaN.
 fn after_divergence(run: &Run) -> Result<String, RunError> {
     let kept = shardloom::checkpoint::list(&run.path)?;
     Ok(match kept.last() {

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::{Config, renamed};
 
-/// What can be wrong with a configuration.
+/// A configuration that cannot be read or makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that cannot be read.
@@ -14,7 +14,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: std::io::Error,
     },
     /// Text that is not TOML.
@@ -30,7 +30,7 @@ pub enum ConfigError {
     UnknownKey {
         /// File, recipe or flag.
         origin: String,
-        /// What was written.
+        /// The unknown key.
         key: String,
         /// The key that looks most like it.
         nearest: Option<&'static str>,
@@ -42,7 +42,7 @@ pub enum ConfigError {
         origin: String,
         /// The key.
         key: String,
-        /// What was expected.
+        /// The expected values.
         message: String,
     },
     /// A value that makes no sense, alone or with others.
@@ -50,13 +50,13 @@ pub enum ConfigError {
     Invalid {
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The rule that the value breaks.
         reason: String,
     },
     /// A recipe that does not exist.
     #[error("there is no recipe `{name}`{}; `shardloom recipes` lists them", .nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
     UnknownRecipe {
-        /// What was written.
+        /// The unknown name.
         name: String,
         /// The recipe that looks most like it.
         nearest: Option<&'static str>,
@@ -69,14 +69,14 @@ impl ConfigError {
     }
 }
 
-/// Builds a [`Config`] from layers; later layers win.
+/// Layers of keys that become a [`Config`]; later layers win.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     table: Table,
 }
 
 impl Layers {
-    /// Nothing but defaults.
+    /// No layers: a configuration of defaults.
     pub fn new() -> Layers {
         Layers::default()
     }
@@ -197,10 +197,11 @@ impl Layers {
         Ok(config)
     }
 
-    /// The configuration, for layers that are not complete yet: values may not go together.
+    /// The configuration, unchecked: of layers that are incomplete, or whose values may contradict each
+    /// other.
     ///
     /// # Errors
-    /// None that single keys did not have.
+    /// [`ConfigError::Value`], which single keys have had before.
     pub fn unchecked(&self) -> Result<Config, ConfigError> {
         self.table
             .clone()
@@ -237,7 +238,7 @@ fn is_float(key: &str) -> bool {
     default.is_ok_and(|t| matches!(t.get(key), Some(Value::Float(_))))
 }
 
-/// The name that looks most like what was written, if any does.
+/// The name most similar to a written one, if one is similar.
 pub(super) fn nearest(
     written: &str,
     names: impl Iterator<Item = &'static str>,
@@ -366,7 +367,7 @@ mod tests {
         assert_eq!(
             error("model = \"rotat\""),
             "my.toml: `model`: unknown model \"rotat\" (did you mean `rotate`?); there are complex, cp, \
-             distmult, quate, rescal, rotate, simple, transe-l1, transe-l2, tucker"
+             distmult, quate, rotate, simple, transe-l1, transe-l2, rescal, tucker"
         );
         assert!(error("model = \"transformer\"").contains("there are complex"));
         assert!(error("device = \"gpu:x\"").contains("`device`"));

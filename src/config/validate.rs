@@ -1,4 +1,4 @@
-//! What a configuration must keep to.
+//! Ranges of numbers, and combinations of keys that make no sense.
 
 use super::{Config, ConfigError, Init, UpdateKind};
 use crate::loss::LossKind;

@@ -31,7 +31,7 @@ use half::slice::HalfFloatSliceExt;
 use npyz::WriterBuilder;
 use safetensors::Dtype;
 
-use crate::checkpoint::aside::{self, Aside};
+use crate::checkpoint::atomic_file::{self, AtomicFile};
 use crate::checkpoint::container;
 use crate::names;
 use crate::value_type::ValueType;
@@ -138,7 +138,7 @@ pub struct Exported {
 }
 
 /// Writes tables to `path` and says what was written. `metadata` goes
-/// where the format keeps such. Every file is written aside, and all are renamed at the end, the
+/// where the format keeps such. Every file is written to a temporary name, and all are renamed at the end, the
 /// main ones last.
 ///
 /// # Errors
@@ -228,20 +228,20 @@ fn named<'a>(
 /// Files under way, all synced.
 struct Files {
     overwrite: bool,
-    files: Vec<(PathBuf, Aside)>,
+    files: Vec<(PathBuf, AtomicFile)>,
 }
 
 impl Files {
     fn add(
         &mut self,
         path: PathBuf,
-        fill: impl FnOnce(&mut Aside) -> io::Result<()>,
+        fill: impl FnOnce(&mut AtomicFile) -> io::Result<()>,
     ) -> Result<(), ExportError> {
         if !self.overwrite && path.symlink_metadata().is_ok() {
             return Err(ExportError::Exists { path });
         }
-        let filled = fs::create_dir_all(aside::folder(&path)).and_then(|()| {
-            let mut file = Aside::create(&path)?;
+        let filled = fs::create_dir_all(atomic_file::folder(&path)).and_then(|()| {
+            let mut file = AtomicFile::create(&path)?;
             fill(&mut file)?;
             file.sync()?;
             Ok(file)
@@ -313,7 +313,7 @@ fn twice(names: &[&str]) -> Option<(usize, usize)> {
     rows.find_map(|(row, name)| Some((seen.insert(name, row)?, row)))
 }
 
-fn npy(file: &mut Aside, precision: ValueType, table: &ExportTable) -> io::Result<()> {
+fn npy(file: &mut AtomicFile, precision: ValueType, table: &ExportTable) -> io::Result<()> {
     let dtype = match precision {
         ValueType::F32 => "<f4",
         ValueType::F16 => "<f2",
@@ -328,7 +328,7 @@ fn npy(file: &mut Aside, precision: ValueType, table: &ExportTable) -> io::Resul
 }
 
 /// The values in little-endian bytes.
-fn values(file: &mut Aside, precision: ValueType, data: &[f32]) -> io::Result<()> {
+fn values(file: &mut AtomicFile, precision: ValueType, data: &[f32]) -> io::Result<()> {
     match precision {
         ValueType::F32 => file.write_all(bytemuck::cast_slice(data)),
         ValueType::F16 => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::record::{Status, TrialRecord, best, table};
 use super::watch::Watch;
 use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
-use crate::checkpoint::{self, aside};
+use crate::checkpoint::{self, atomic_file};
 use crate::config::{Config, ConfigError};
 use crate::dataset::{Dataset, is_known_name};
 use crate::kernel::Backend;
@@ -350,7 +350,8 @@ impl Search {
             trial.trial,
             trial.shown()
         );
-        aside::write(&path, (head + &text).as_bytes()).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, (head + &text).as_bytes())
+            .map_err(SearchError::io("write", &path))?;
         Ok(Some(Winner {
             trial: trial.clone(),
             run,
@@ -370,9 +371,10 @@ impl Search {
             })?;
             lines.push(b'\n');
         }
-        aside::write(&path, &lines).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, &lines).map_err(SearchError::io("write", &path))?;
         let path = self.directory.join(TABLE);
-        aside::write(&path, table(&self.trials).as_bytes()).map_err(SearchError::io("write", &path))
+        atomic_file::write(&path, table(&self.trials).as_bytes())
+            .map_err(SearchError::io("write", &path))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{SearchError, Strategy};
-use crate::checkpoint::aside;
+use crate::checkpoint::atomic_file;
 use crate::dataset::GraphDigest;
 
 /// What a search is asked for, besides its space.
@@ -117,7 +117,7 @@ impl Settings {
         })?;
         for (name, text) in [(SPACE, space), (SETTINGS, &text)] {
             let path = directory.join(name);
-            aside::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
+            atomic_file::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use self::ahead::{Plans, planners};
 use self::observer::Watched;
 use self::workers::{Stepped, Workers};
 
-/// What can go wrong in training.
+/// A failure of training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A configuration that makes no sense.
@@ -50,7 +50,7 @@ pub enum TrainError {
     Diverged {
         /// The epoch.
         epoch: u32,
-        /// What it became.
+        /// The loss, infinite or NaN.
         loss: f64,
     },
     /// Writing to the run directory failed.
@@ -58,12 +58,12 @@ pub enum TrainError {
     Save(String),
 }
 
-/// Why [`Trainer::train`] returned.
+/// The reason why [`Trainer::train`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All epochs are done, or validation stopped getting better.
     Finished,
-    /// The observer asked to stop; the state says where.
+    /// The observer asked to stop. Training can go on from [`Trainer::state`].
     Interrupted,
 }
 
@@ -74,7 +74,7 @@ pub struct Trainer {
     prepared: Prepared,
     /// Computes steps and rankings on the tables of a parameter server.
     pub executor: Executor,
-    /// Where training stands.
+    /// Progress of the run.
     pub state: TrainState,
     /// Joins, leaves and failures of workers, for demonstration and tests.
     pub script: Script,
@@ -133,7 +133,7 @@ impl Trainer {
         })
     }
 
-    /// Why [`Trainer::open`] chose the device that it computes on, where that needs explaining.
+    /// A sentence for the user where [`Trainer::open`] fell back to the CPU.
     pub fn device_note(&self) -> Option<&str> {
         self.device_note.as_deref()
     }
@@ -369,7 +369,7 @@ impl Trainer {
             let threads = planners(&server);
             let plans = Plans::make(scope, (sampler, &order), &server, first..steps, threads);
             if let Some(workers) = workers {
-                return steps_of_workers(workers, &plans, (steps, lr), state, observer);
+                return steps_of_workers(workers, &plans, lr, steps, state, observer);
             }
             while let Some(plan) = plans.next() {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
@@ -394,7 +394,8 @@ impl Trainer {
 fn steps_of_workers(
     workers: &mut Workers,
     plans: &Plans,
-    (steps, lr): (u32, f64),
+    lr: f64,
+    steps: u32,
     state: &mut TrainState,
     observer: &mut Watched<'_>,
 ) -> Result<bool, TrainError> {
@@ -430,7 +431,7 @@ mod tests {
     fn a_trainer_can_be_sent_to_another_thread() {
         fn sent<T: Send>(_: &T) {}
         let dataset = crate::dataset::Genealogy {
-            people: 30,
+            people: 100,
             seed: 1,
         }
         .generate()

@@ -13,7 +13,7 @@ use crate::rng::{Purpose, stream};
 use crate::sampler::{Negatives, QueryRule, Sampler};
 use crate::server::{Initializer, Shape, Spread};
 
-/// What is made once from configuration and dataset.
+/// Sampler, filter and breakdown: made once from configuration and dataset.
 #[derive(Debug)]
 pub struct Prepared {
     /// Makes the plans.
@@ -81,7 +81,7 @@ pub fn check_held_out(config: &Config, dataset: &Dataset) -> Result<(), ConfigEr
     Err(ConfigError::invalid(key, reason))
 }
 
-/// How queries are formed.
+/// The rule that makes queries of facts.
 pub fn rule(config: &Config, dataset: &Dataset) -> QueryRule {
     QueryRule {
         relations: dataset.relations.len() as u32,
@@ -117,7 +117,7 @@ pub fn shape(config: &Config, dataset: &Dataset) -> Shape {
     }
 }
 
-/// How the tables start out.
+/// The initial values of the tables.
 pub fn initializer(config: &Config) -> Initializer {
     let scale = config.init_scale as f32;
     let spread = match config.init {
@@ -131,7 +131,7 @@ pub fn initializer(config: &Config) -> Initializer {
     Initializer::new(config.seed, spread)
 }
 
-/// What a training step computes.
+/// Model, loss and options of a training step.
 pub fn step_spec(config: &Config) -> StepSpec {
     StepSpec {
         model: config.model,
