@@ -13,7 +13,7 @@ use shardloom::bench::{BenchError, Limits, json};
 use shardloom::config::ConfigError;
 use shardloom::dataset::DatasetError;
 use shardloom::device::{Device, GpuOptions, testing};
-use shardloom::kernel::Products;
+use shardloom::kernel::MatmulPrecision;
 
 use growth::{Measurement, Parts, Scale};
 use suite::{Suite, Work};
@@ -26,7 +26,7 @@ const ONE_SAMPLE: Limits = Limits {
 #[test]
 fn a_step_and_a_ranking_have_the_rates_of_their_medians() {
     let suite = Suite::new(Device::Cpu, ONE_SAMPLE).unwrap();
-    let suite = suite.with_products(Products::F32);
+    let suite = suite.with_products(MatmulPrecision::F32);
     let smallest = |name: &str| {
         let found = Work::ALL.iter().filter(|work| work.name == name);
         *found.min_by_key(|work| work.dim * work.batch).unwrap()

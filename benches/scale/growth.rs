@@ -1,6 +1,7 @@
 //! Time and peak memory of training on a generated graph, with everything that `shardloom train` has
 //! in memory.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -8,13 +9,15 @@ use shardloom::bench::{BenchError, Target};
 use shardloom::config::Config;
 use shardloom::dataset::{PowerLaw, Triple};
 use shardloom::device::{AdapterKind, Device, available_memory};
+use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::run::peak_memory_bytes;
 use shardloom::sampler::Objective;
 use shardloom::server::{ParameterServer, Shape, TableName};
-use shardloom::train::{Observer, Trainer, initializer, shape};
+use shardloom::train::{Observer, TrainError, TrainEvent, Trainer, initializer, shape};
 
 use crate::common::BenchResult;
+use shardloom::executor::Executor;
 
 /// The size of a graph, and the duration of training on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +139,7 @@ impl Scale {
     fn config(&self) -> Config {
         Config {
             dataset: "power-law".to_owned(),
-            model: "distmult".to_owned(),
+            model: Model::DistMult,
             dim: self.dim,
             objective: Objective::Negatives,
             negatives: NEGATIVES,
@@ -202,14 +205,10 @@ impl Scale {
         let mut clock = Clock(Instant::now());
         let dataset = self.graph().generate()?;
         let generate_s = clock.lap();
-        let tables = (shape(&config, &dataset)?, initializer(&config));
+        let tables = (shape(&config, &dataset), initializer(&config));
         let server = ParameterServer::new(backend, tables.0, config.storage(), &tables.1)?;
         let tables_s = clock.lap();
-        let mut trainer = Trainer::new(
-            config,
-            &dataset,
-            shardloom::executor::Executor::new(&server)?,
-        )?;
+        let mut trainer = Trainer::new(config, &dataset, Executor::new(&server)?)?;
         let index_s = clock.lap();
         let mut watch = Watch::new(self.facts);
         trainer.train(&mut watch)?;
@@ -287,6 +286,19 @@ impl Watch {
         }
     }
 
+    fn step(&mut self, facts: u64) {
+        self.now = facts;
+        let (total, now) = (self.before + facts, Instant::now());
+        self.first.get_or_insert(now);
+        let due = match self.marks.last() {
+            None => self.warm,
+            Some((at, _)) => at + (self.wanted / WINDOWS).max(1),
+        };
+        if total >= due {
+            self.marks.push((total, now));
+        }
+    }
+
     /// Number of timed facts.
     fn facts(&self) -> u64 {
         match (self.marks.first(), self.marks.last()) {
@@ -314,25 +326,19 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn begin(&mut self, _: u32, _: u32, _: u32) {
-        self.before += std::mem::take(&mut self.now);
-        self.begun.get_or_insert_with(Instant::now);
-    }
-
-    fn step(&mut self, _: u32, facts: u64) {
-        self.now = facts;
-        let (total, now) = (self.before + facts, Instant::now());
-        self.first.get_or_insert(now);
-        let due = match self.marks.last() {
-            None => self.warm,
-            Some((at, _)) => at + (self.wanted / WINDOWS).max(1),
-        };
-        if total >= due {
-            self.marks.push((total, now));
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            TrainEvent::EpochBegun { .. } => {
+                self.before += std::mem::take(&mut self.now);
+                self.begun.get_or_insert_with(Instant::now);
+            }
+            TrainEvent::StepDone { facts, .. } => self.step(facts),
+            _ => {}
         }
-    }
-
-    fn stop(&self) -> bool {
-        self.facts() >= self.wanted
+        Ok(if self.facts() >= self.wanted {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 }

@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::Parser;
 use shardloom::bench::{Limits, Options, Output, format_seconds, json};
 use shardloom::device::Device;
-use shardloom::kernel::Products;
+use shardloom::kernel::MatmulPrecision;
 
 use common::{BenchResult, CommonArgs};
 use suite::{Measurement, OnDevice, Suite, Work};
@@ -42,7 +42,7 @@ struct TrainingArgs {
     stages: bool,
     /// Precision of matrix products in steps against all entities.
     #[arg(long, value_enum, default_value_t)]
-    products: Products,
+    products: MatmulPrecision,
     /// Shortest duration of all samples of a figure, in seconds.
     #[arg(long, default_value_t = Options::default().seconds)]
     seconds: f64,

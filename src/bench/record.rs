@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Bench, BenchError, Distribution, Op, Samples, TimedBy, Work};
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 use crate::optim::OptimizerKind;
 
 /// The result of one operation on one device.
@@ -83,7 +83,7 @@ impl Measurement {
 /// A file that results are written to. The file is opened before anything is measured, and appears
 /// when all results are there.
 #[derive(Default)]
-pub struct Output(Option<Aside>);
+pub struct Output(Option<AtomicFile>);
 
 impl Output {
     /// Opens a file, or none.
@@ -135,11 +135,11 @@ pub fn format_seconds(seconds: f64) -> String {
     }
 }
 
-fn create(path: &Path) -> Result<Aside, BenchError> {
+fn create(path: &Path) -> Result<AtomicFile, BenchError> {
     if path.is_dir() {
         return Err(write_error(path, std::io::ErrorKind::IsADirectory.into()));
     }
-    Aside::create(path).map_err(|source| write_error(path, source))
+    AtomicFile::create(path).map_err(|source| write_error(path, source))
 }
 
 fn write_error(path: &Path, source: std::io::Error) -> BenchError {

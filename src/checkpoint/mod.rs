@@ -2,10 +2,10 @@
 //!
 //! A checkpoint is two files in `RUN/checkpoints`: the tables, `epoch-000012.safetensors`, and a
 //! manifest, `epoch-000012.json`, with the state of the run and the checksums of both. Each is
-//! written aside, synced and renamed, the manifest last, so a checkpoint exists once its manifest
+//! written to a temporary name, synced and renamed, the manifest last, so a checkpoint exists once its manifest
 //! does; a crash at any moment leaves the earlier ones as they were.
 
-pub(crate) mod aside;
+pub(crate) mod atomic_file;
 pub(crate) mod container;
 mod error;
 mod manifest;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use aside::Aside;
+use atomic_file::AtomicFile;
 use error::stem;
 pub use error::{CheckpointError, Fault};
 use manifest::hex;
@@ -143,7 +143,7 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     check(epoch, tables)?;
     let data_path = data_path(run, epoch);
     let manifest_path = manifest_path(run, epoch);
-    let folder = aside::folder(&data_path);
+    let folder = atomic_file::folder(&data_path);
     fs::create_dir_all(folder).map_err(CheckpointError::io("create", folder))?;
 
     let no_json = |source| CheckpointError::State { epoch, source };
@@ -153,7 +153,8 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let header = container::header(&BTreeMap::new(), Dtype::F32, shapes).map_err(no_json)?;
     let mut hasher = Sha256::new();
     let mut bytes = 0;
-    let mut data = Aside::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
+    let mut data =
+        AtomicFile::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
     let mut put = |part: &[u8]| {
         // In pieces that stay in the cache between the hasher and the file.
         for piece in part.chunks(1 << 18) {
@@ -183,13 +184,13 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let text = manifest::seal(epoch, file_name(epoch), bytes, hex(hasher), state);
     let text = text.map_err(no_json)?;
 
-    let put = |mut file: Aside, path: &Path| {
+    let put = |mut file: AtomicFile, path: &Path| {
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync());
         written.map_err(CheckpointError::io("write", path))?;
         Ok(file)
     };
     let manifest =
-        Aside::create(&manifest_path).map_err(CheckpointError::io("write", &manifest_path))?;
+        AtomicFile::create(&manifest_path).map_err(CheckpointError::io("write", &manifest_path))?;
     let manifest = put(manifest, &manifest_path)?;
     data.sync()
         .map_err(CheckpointError::io("write", &data_path))?;
@@ -270,7 +271,7 @@ pub fn prune(run: &Path, keep: &[u32]) -> Result<Vec<u32>, CheckpointError> {
         remove(&manifest_path(run, epoch))?;
     }
     for name in &names {
-        let stray = name.starts_with(aside::PREFIX) && name.ends_with(aside::SUFFIX);
+        let stray = name.starts_with(atomic_file::PREFIX) && name.ends_with(atomic_file::SUFFIX);
         let orphan = epoch_of(name, "safetensors").is_some_and(|epoch| !whole.contains(&epoch));
         if stray || orphan {
             remove(&folder(run).join(name))?;
@@ -322,7 +323,7 @@ fn names(run: &Path) -> Result<Vec<String>, CheckpointError> {
 fn remove(path: &Path) -> Result<(), CheckpointError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed.and_then(|()| aside::sync_folder(aside::folder(path))),
+        removed => removed.and_then(|()| atomic_file::sync_folder(atomic_file::folder(path))),
     }
     .map_err(CheckpointError::io("remove", path))
 }

@@ -2,14 +2,14 @@
 
 use std::io::Write;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::value_parser;
-use shardloom::coordinator;
 use shardloom::search::{
     Job, Rung, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
 };
-use shardloom::train::Observer;
+use shardloom::train::{Observer, TrainError, TrainEvent};
 
 use super::CommandResult;
 use super::common::{announce, shown};
@@ -264,27 +264,11 @@ impl Watch for Shown {
 }
 
 impl Observer for Shown {
-    fn begin(&mut self, epoch: u32, epochs: u32, steps: u32) {
-        self.progress.begin(epoch, epochs, steps);
-    }
-
-    fn step(&mut self, steps: u32, facts: u64) {
-        self.progress.step(steps, facts);
-    }
-
-    fn workers(&mut self, status: &coordinator::Status) {
-        self.progress.workers(status);
-    }
-
-    fn note(&mut self, line: &str) {
-        self.progress.note(line);
-    }
-
-    fn ranking(&mut self, done: usize, total: usize) {
-        self.progress.ranking(done, total);
-    }
-
-    fn stop(&self) -> bool {
-        self.progress.stop()
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            // A line per trial is enough.
+            TrainEvent::EpochDone { .. } => self.progress.on(TrainEvent::Waiting),
+            event => self.progress.on(event),
+        }
     }
 }

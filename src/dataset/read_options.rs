@@ -45,7 +45,8 @@ impl Default for ReadOptions {
 }
 
 /// Whether the first row of delimited text is a heading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Heading {
     /// If it has well-known names of columns, or those that `columns` asks for.
@@ -58,7 +59,8 @@ pub enum Heading {
 }
 
 /// What separates the fields of delimited text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Separator {
     /// What the first line has: tabs, else commas, else semicolons, else blanks.
@@ -76,7 +78,8 @@ pub enum Separator {
 
 /// Whether a field may stand in double quotes, in which separators are characters like others and
 /// two quotes are one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Quotes {
     /// It may where commas or semicolons separate fields, and where the first line has all of its
@@ -90,7 +93,8 @@ pub enum Quotes {
 }
 
 /// How far the label of a blank node reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankNodes {
     /// To the end of its file, as RDF has it: train, valid and test share no blank nodes.

@@ -5,29 +5,44 @@
 
 mod adapter;
 mod bench;
+#[cfg(feature = "gpu")]
 mod buffer;
 mod choice;
 mod cpu;
 mod error;
+#[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod no_gpu;
+#[cfg(feature = "gpu")]
 mod params;
+#[cfg(feature = "gpu")]
 mod pipeline;
 #[doc(hidden)]
 pub mod testing;
-#[cfg(test)]
+#[cfg(all(test, feature = "gpu"))]
 mod tests;
 
 use std::fmt;
 
+#[cfg(feature = "gpu")]
 use adapter::adapters;
 pub use adapter::{AdapterDescription, AdapterKind, list};
-pub use bench::{Clock, Counts, Span};
+pub use bench::Counts;
+#[cfg(feature = "gpu")]
+pub use bench::{Clock, Span};
 pub use choice::DeviceChoice;
 pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
+#[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
+#[cfg(not(feature = "gpu"))]
+pub use no_gpu::{Gpu, GpuOptions, Span};
+#[cfg(feature = "gpu")]
 pub use params::{ParamsArena, Slot};
+#[cfg(feature = "gpu")]
 pub use pipeline::{Binding, MAX_WORKGROUPS, Pipeline};
+#[cfg(feature = "gpu")]
 #[doc(no_inline)]
 pub use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,
@@ -69,11 +84,13 @@ pub fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
     Ok(open_with(choice, &GpuOptions::default())?.device)
 }
 
-/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails.
+/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails; in a build
+/// without GPU support it means the CPU.
 ///
 /// # Errors
 /// [`DeviceError::NoAdapter`], [`DeviceError::NoSuchAdapter`], or [`DeviceError::Open`] from
-/// the driver, if the choice is a GPU.
+/// the driver, if the choice is a GPU; [`DeviceError::NoSupport`] in a build without GPU support.
+#[cfg(feature = "gpu")]
 pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, DeviceError> {
     let device = match choice {
         DeviceChoice::Auto => return Ok(open_auto(options)),
@@ -92,6 +109,22 @@ pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, D
     Ok(Opened { device, note: None })
 }
 
+/// Opens the chosen device, which is the CPU: this build has no GPU support.
+///
+/// # Errors
+/// [`DeviceError::NoSupport`] when a GPU was asked for.
+#[cfg(not(feature = "gpu"))]
+pub fn open_with(choice: DeviceChoice, _: &GpuOptions) -> Result<Opened, DeviceError> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Opened {
+            device: Device::Cpu,
+            note: None,
+        }),
+        DeviceChoice::Gpu | DeviceChoice::GpuAt(_) => Err(DeviceError::NoSupport),
+    }
+}
+
+#[cfg(feature = "gpu")]
 fn open_auto(options: &GpuOptions) -> Opened {
     let mut why = "no GPU adapter found".to_owned();
     for (adapter, description) in adapters() {

@@ -232,7 +232,7 @@ impl Room {
     }
 }
 
-/// What fits beside a point: of an IRI the last part, of a long name the beginning.
+/// A label short enough for a point: the last part of an IRI, the beginning of a long name.
 fn label(name: &str) -> String {
     const LONGEST: usize = 30;
     let mut name = name;

@@ -1,4 +1,4 @@
-//! One page that tells how a run went: `report.html`, self-contained, without scripts or network.
+//! The report of a run, `report.html`: one self-contained page without scripts or network.
 
 mod charts;
 mod html;
@@ -10,19 +10,19 @@ mod tests;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 
 pub use html::render;
 pub use projection::project;
 
-/// What the page shows. Any part may be empty, and any number NaN or infinite.
+/// Contents of the page. Any part may be empty, and any number NaN or infinite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The heading.
     pub title: String,
     /// A line below it.
     pub subtitle: String,
-    /// Headline figures: what, and its value.
+    /// Headline figures: name and value.
     pub facts: Vec<(String, String)>,
     /// The configuration: key and value.
     pub config: Vec<(String, String)>,
@@ -47,16 +47,16 @@ pub struct EpochPoint {
     pub loss: f64,
     /// Filtered MRR on the validation split, where it was measured.
     pub valid_mrr: Option<f64>,
-    /// Throughput.
+    /// Training facts per second.
     pub triples_per_second: f64,
     /// Learning rate at the end of the epoch.
     pub lr: f64,
 }
 
-/// Metrics of one way to rank.
+/// Metrics of one kind of rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// Which, such as "both · realistic".
+    /// Kind of rank, such as "both · realistic".
     pub label: String,
     /// Mean reciprocal rank.
     pub mrr: f64,
@@ -77,7 +77,7 @@ pub struct MetricRow {
 pub struct GroupMetrics {
     /// The relation or class.
     pub name: String,
-    /// How many triples were ranked.
+    /// Number of ranked triples.
     pub triples: usize,
     /// Mean reciprocal rank.
     pub mrr: f64,
@@ -90,7 +90,7 @@ pub struct GroupMetrics {
 /// An entity in the plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectedPoint {
-    /// Its name.
+    /// Name of the entity.
     pub name: String,
     /// Along the first principal component.
     pub x: f32,
@@ -106,12 +106,12 @@ impl ProjectedPoint {
     }
 }
 
-/// Writes the page to a file, aside first, over an older one.
+/// Writes the page to a file, atomically, over an older one.
 ///
 /// # Errors
 /// The disk's refusals.
 pub fn write(path: &Path, report: &Report) -> io::Result<()> {
-    let mut file = Aside::create(path)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(render(report).as_bytes())?;
     file.commit()
 }

@@ -1,6 +1,6 @@
 //! Numbers and text as the page shows them.
 
-/// Where there is no number to show.
+/// Shown in place of a missing number.
 const NONE: &str = "–";
 
 /// Text in HTML, in elements and in attributes.
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A number with so many decimals.
+/// A number with the given decimals.
 pub(super) fn fixed(value: f64, decimals: usize) -> String {
     match value.is_finite() {
         true if value.abs() < 1e12 => format!("{value:.decimals$}"),

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Status, TrialRecord, best, table};
 use super::trial::Outcome;
-use super::watch::{Watch, Within};
+use super::watch::Watch;
 use super::{Job, Rung, SearchError, Settings, Space, Strategy, SuccessiveHalving, TrialScores};
-use crate::checkpoint::{self, aside};
+use crate::checkpoint::{self, atomic_file};
 use crate::config::{Config, ConfigError};
 use crate::dataset::{Dataset, is_known_name};
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::run::{Lock, Run, RunError, RunResult, load_graph};
+use crate::train::TrainEvent;
 
 /// Times that the program may end during a trial before the trial is taken for the cause.
 const CRASHES: u32 = 3;
@@ -175,8 +176,7 @@ impl Search {
             _ => settings.graph = Some(digest),
         }
         // A device that does not open is not the trials' fault.
-        let choice = base.device.parse().map_err(KernelError::from);
-        let (backend, device_note) = choice.and_then(Backend::open).map_err(RunError::from)?;
+        let (backend, device_note) = Backend::open(base.device).map_err(RunError::from)?;
         let mut trials = read_records(directory)?;
         trials.truncate(settings.trials.get());
         for (trial, parameters) in drawn.into_iter().enumerate() {
@@ -236,10 +236,14 @@ impl Search {
     /// [`SearchError::AllFailed`]; and if the disk refuses, or the best trial cannot be judged.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
         if let Some(note) = &self.device_note {
-            watch.note(note);
+            let flow = watch.on(TrainEvent::Note(note)).map_err(RunError::from)?;
+            if flow.is_break() {
+                return Ok(None);
+            }
         }
         while let Some(job) = self.next_job() {
-            if watch.stop() {
+            let flow = watch.on(TrainEvent::Waiting).map_err(RunError::from)?;
+            if flow.is_break() {
                 return Ok(None);
             }
             let begins_at = checkpoint::list(&self.trial_directory(job.trial));
@@ -324,9 +328,9 @@ impl Search {
             epochs: rungs[rung.min(rungs.len() - 1)].epochs,
         };
         let config = self.config(&job).map_err(RunError::from)?;
-        let (run, dataset, mut trainer) = self.open(config, &mut Within(watch))?;
+        let (run, dataset, mut trainer) = self.open(config, watch)?;
         let device = self.device().to_owned();
-        let result = run.conclude(&dataset, &mut trainer, device, &mut Within(watch))?;
+        let result = run.conclude(&dataset, &mut trainer, device, watch)?;
         let Some(result) = result else {
             return Ok(None);
         };
@@ -346,7 +350,8 @@ impl Search {
             trial.trial,
             trial.shown()
         );
-        aside::write(&path, (head + &text).as_bytes()).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, (head + &text).as_bytes())
+            .map_err(SearchError::io("write", &path))?;
         Ok(Some(Winner {
             trial: trial.clone(),
             run,
@@ -366,9 +371,10 @@ impl Search {
             })?;
             lines.push(b'\n');
         }
-        aside::write(&path, &lines).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, &lines).map_err(SearchError::io("write", &path))?;
         let path = self.directory.join(TABLE);
-        aside::write(&path, table(&self.trials).as_bytes()).map_err(SearchError::io("write", &path))
+        atomic_file::write(&path, table(&self.trials).as_bytes())
+            .map_err(SearchError::io("write", &path))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{SearchError, Strategy};
-use crate::checkpoint::aside;
+use crate::checkpoint::atomic_file;
 use crate::dataset::GraphDigest;
 
 /// Settings of a search, apart from its space.
@@ -32,7 +32,8 @@ pub struct Settings {
 }
 
 /// The name of a [`Strategy`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum StrategyName {
     /// Every trial trains for all its epochs.
@@ -95,7 +96,7 @@ impl Settings {
         })?;
         for (name, text) in [(SPACE, space), (SETTINGS, &text)] {
             let path = directory.join(name);
-            aside::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
+            atomic_file::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
         }
         Ok(())
     }

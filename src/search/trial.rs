@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::watch::{Watch, Within};
+use super::watch::Watch;
 use super::{Job, Search, SearchError};
 use crate::checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::dataset::Dataset;
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::run::{Recorder, Run, RunError, WarmStart};
 use crate::train::{
     Ending, Observer, TrainError, TrainState, Trainer, initializer, open_executor, shape,
@@ -77,8 +77,8 @@ impl Search {
         reached: &mut Option<TrainState>,
     ) -> Result<Ending, RunError> {
         let config = self.config(job)?;
-        let (run, _, mut trainer) = self.open(config, &mut Within(watch))?;
-        let mut recorder = Recorder::new(&run, &trainer.state, Within(watch))?;
+        let (run, _, mut trainer) = self.open(config, watch)?;
+        let mut recorder = Recorder::new(&run, &trainer.state, watch)?;
         let ending = trainer.train(&mut recorder);
         *reached = Some(trainer.state);
         Ok(ending?)
@@ -91,8 +91,7 @@ impl Search {
         observer: &mut dyn Observer,
     ) -> Result<(Run, Dataset, Trainer), RunError> {
         let path = config.output.clone().unwrap_or_default();
-        let choice = config.device.parse().map_err(KernelError::from)?;
-        let (backend, _) = Backend::open(choice)?;
+        let (backend, _) = Backend::open(config.device)?;
         let dataset = &self.dataset;
         if path.exists() && !checkpoint::list(&path)?.is_empty() {
             let mut run = Run::open(&path)?;
@@ -119,7 +118,7 @@ impl Search {
         let warm = warm
             .map(|from| WarmStart::open(from, &config, dataset))
             .transpose()?;
-        let (shape, init) = (shape(&config, dataset)?, initializer(&config));
+        let (shape, init) = (shape(&config, dataset), initializer(&config));
         let executor = open_executor(&config, backend, shape, &init)?;
         if let Some(warm) = &warm {
             warm.apply(executor.server())?;

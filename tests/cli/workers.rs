@@ -5,10 +5,10 @@ use crate::home::{Home, QUICK, texts, words};
 #[test]
 fn any_number_of_workers_gives_the_same_tables() {
     let home = Home::with_ring();
-    home.train("one", "--set lanes=3");
+    home.train("one", "--set gradient_partitions=3");
     home.train(
         "three",
-        "--set lanes=3 --workers 3 --event 2:kill:1 --event 3:join",
+        "--set gradient_partitions=3 --workers 3 --event 2:kill:1 --event 3:join",
     );
     assert!(home.tables("one", 2) == home.tables("three", 2));
 }

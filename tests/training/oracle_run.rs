@@ -32,9 +32,9 @@ fn table(server: &ParameterServer, table: TableName) -> oracle::Table {
 /// interrupted nor wait for validations.
 fn losses(config: &Config, dataset: &Dataset) -> Vec<f64> {
     let trainer = trainer(config, dataset);
-    let mut entities = table(&trainer.server, TableName::Entities);
-    let mut relations = table(&trainer.server, TableName::Relations);
-    let (spec, sampler) = (step_spec(config).unwrap(), &trainer.prepared().sampler);
+    let mut entities = table(trainer.server(), TableName::Entities);
+    let mut relations = table(trainer.server(), TableName::Relations);
+    let (spec, sampler) = (step_spec(config), &trainer.prepared().sampler);
     let mut scratch = sampler.scratch();
     let mut updates = 0;
     let mut losses = Vec::new();
@@ -68,7 +68,7 @@ pub fn assert_oracles_losses(config: &Config, dataset: &Dataset) -> Vec<f64> {
     assert_eq!(found.len(), wanted.len());
     // Where two values are equal, the derivative of their distance jumps from -1 to 1, and a rounding
     // decides.
-    let near = match config.model.as_str() {
+    let near = match config.model.name() {
         "transe-l1" => 5e-3,
         _ => 1e-4,
     };

@@ -18,7 +18,7 @@ use serde::Serialize;
 use shardloom::bench::{BenchError, Limits, Samples, Target};
 use shardloom::dataset::Triple;
 use shardloom::device::Device;
-use shardloom::kernel::{Products, RankBatch, RankQuery, StepSpec};
+use shardloom::kernel::{MatmulPrecision, RankBatch, RankQuery, StepSpec};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, Regularizer, RegularizerKind};
@@ -141,7 +141,7 @@ pub struct Measurement {
     pub optimizer: Option<OptimizerKind>,
     /// Precision of matrix products, in steps against all entities.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub products: Option<Products>,
+    pub products: Option<MatmulPrecision>,
     /// Number of queries a second, where all entities are candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries_s: Option<f64>,
@@ -208,7 +208,7 @@ pub struct Suite {
     target: Target,
     limits: Limits,
     stages: bool,
-    products: Products,
+    products: MatmulPrecision,
 }
 
 impl Suite {
@@ -221,7 +221,7 @@ impl Suite {
             target: Target::open(device)?,
             limits,
             stages: false,
-            products: Products::default(),
+            products: MatmulPrecision::default(),
         })
     }
 
@@ -231,7 +231,7 @@ impl Suite {
     }
 
     /// Sets the precision of matrix products.
-    pub fn with_products(self, products: Products) -> Suite {
+    pub fn with_products(self, products: MatmulPrecision) -> Suite {
         Suite { products, ..self }
     }
 
@@ -295,7 +295,7 @@ impl Suite {
     }
 }
 
-fn step_spec(what: &Work, products: Products) -> StepSpec {
+fn step_spec(what: &Work, products: MatmulPrecision) -> StepSpec {
     let all = what.negatives == 0;
     let loss = if all {
         LossKind::Softmax
@@ -322,7 +322,7 @@ fn step_spec(what: &Work, products: Products) -> StepSpec {
         relation_dropout: 0.0,
         candidate_dropout: 0.0,
         relation_weight: 0.0,
-        products,
+        matmul_precision: products,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Published datasets by name: found on this machine, or downloaded once and kept.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
+#[cfg(feature = "download")]
+use std::io::Read;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "download")]
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
@@ -91,6 +94,7 @@ pub static PUBLIC_DATASETS: [PublicDataset; 5] = [
     },
 ];
 
+#[cfg(feature = "download")]
 /// No published archive comes near this many bytes; a longer answer is not one of them.
 const LONGEST_DOWNLOAD: u64 = 64 << 20;
 
@@ -218,21 +222,7 @@ impl PublicDataset {
             url: self.url,
             reason,
         };
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_global(Some(Duration::from_secs(300)))
-            .user_agent(concat!("shardloom/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        let mut answer = agent
-            .get(self.url)
-            .call()
-            .map_err(|error| failed(error.to_string()))?;
-        let mut bytes = Vec::new();
-        let mut body = answer.body_mut().as_reader().take(LONGEST_DOWNLOAD);
-        body.read_to_end(&mut bytes)
-            .map_err(|error| failed(error.to_string()))?;
-
+        let bytes = fetch(self.url).map_err(failed)?;
         fs::create_dir_all(directory).map_err(io_error(directory))?;
         let aside = tempfile::Builder::new()
             .prefix(".download-")
@@ -271,6 +261,30 @@ fn digest(text: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// The bytes at an address, or why they cannot be had.
+#[cfg(feature = "download")]
+fn fetch(url: &str) -> Result<Vec<u8>, String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(15)))
+        .timeout_global(Some(Duration::from_secs(300)))
+        .user_agent(concat!("shardloom/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let answer = agent.get(url).call();
+    let mut answer = answer.map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let mut body = answer.body_mut().as_reader().take(LONGEST_DOWNLOAD);
+    let read = body.read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Fails: this build downloads nothing.
+#[cfg(not(feature = "download"))]
+fn fetch(_: &str) -> Result<Vec<u8>, String> {
+    Err("this build has no downloads: build it with the feature `download`, or".to_owned())
 }
 
 #[cfg(test)]

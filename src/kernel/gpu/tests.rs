@@ -6,7 +6,7 @@ use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
 use crate::kernel::measure::Timed;
-use crate::kernel::{Dtype, Products, RankBatch, RankCounts, RankQuery, ShardLayout};
+use crate::kernel::{Dtype, MatmulPrecision, RankBatch, RankCounts, RankQuery, ShardLayout};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};
@@ -81,7 +81,7 @@ fn run(
         relation_dropout: 0.0,
         candidate_dropout: 0.0,
         relation_weight: 0.0,
-        products: Products::F32,
+        matmul_precision: MatmulPrecision::F32,
     };
     let step = OptimizerStep {
         kind: OptimizerKind::Sgd,

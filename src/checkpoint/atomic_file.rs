@@ -1,4 +1,4 @@
-//! Files that are whole or absent: written aside, synced, then renamed.
+//! Files that are whole or absent: written to a temporary file, synced, then renamed.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// How the names of unfinished files begin and end.
+/// Prefix and suffix of the names of unfinished files.
 pub(crate) const PREFIX: &str = ".";
 pub(crate) const SUFFIX: &str = ".partial";
 
-/// A file under way to `path`: it appears there on [`Aside::commit`], and leaves nothing behind
+/// A file that appears at its path on [`AtomicFile::commit`] and leaves nothing behind
 /// when dropped before.
-pub(crate) struct Aside {
+pub(crate) struct AtomicFile {
     file: BufWriter<NamedTempFile>,
     path: PathBuf,
 }
 
-impl Aside {
+impl AtomicFile {
     /// Opens a temporary file in the folder of `path`, which must exist.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -27,13 +27,13 @@ impl Aside {
         // Temporary files are private by default; this one becomes an ordinary file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(Aside {
+        Ok(AtomicFile {
             file: BufWriter::with_capacity(1 << 20, builder.tempfile_in(folder(path))?),
             path: path.to_owned(),
         })
     }
 
-    /// Where it will appear.
+    /// The path that the file will have.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -55,12 +55,12 @@ impl Aside {
 
 /// Writes a whole file at once.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = Aside::create(path)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(bytes)?;
     file.commit()
 }
 
-impl Write for Aside {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
