@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::simd::simd;
 use crate::kernel::StepSpec;
+use crate::kernel::cpu::simd::simd;
 use crate::rng::cell;
 use crate::sampler::Plan;
 
@@ -14,7 +14,7 @@ const CANDIDATE: u32 = 0x27d4_eb2f;
 
 /// The masks of one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dropout {
+pub struct Dropout {
     seed: u32,
     /// Number in the whole step of the plan's first query.
     first: u32,

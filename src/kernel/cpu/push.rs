@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::share::{Busy, share};
-use super::simd::{self, simd};
-use super::update::INLINE;
-use super::{Engine, Table, Values, update};
+use crate::kernel::cpu::parallel::{Busy, share};
+use crate::kernel::cpu::simd::{self, simd};
+use crate::kernel::cpu::stages::tables::update;
+use crate::kernel::cpu::stages::tables::update::INLINE;
+use crate::kernel::cpu::{Engine, Table, Values};
 use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};

@@ -1,0 +1,46 @@
+//! `pair_query`: entity and target rows → what scores relations by dot products.
+
+use crate::kernel::cpu::dropout::Dropout;
+use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane, set_lane};
+
+/// Writes the pair query of one query. `entity` is the row as stored, `target` that of a candidate; `query`
+/// is the number of the query, which names the entity's dropout mask.
+#[inline(always)]
+pub fn pair_query(
+    model: Model,
+    dropout: &Dropout,
+    query: u32,
+    (entity, target, inverse): (&[f32], &[f32], bool),
+    out: &mut [f32],
+) {
+    model.visit_kind(Forward {
+        entity: &dropout.entity_row(query, entity),
+        target,
+        inverse,
+        out,
+    });
+}
+
+struct Forward<'a> {
+    entity: &'a [f32],
+    target: &'a [f32],
+    inverse: bool,
+    out: &'a mut [f32],
+}
+
+impl KindVisitor for Forward<'_> {
+    type Output = ();
+
+    /// Relations that are matrices are not predicted.
+    fn matrix(self) {}
+
+    #[inline(always)]
+    fn lanes<O: LaneWise>(self) {
+        for k in 0..lane_count(O::ENTITY, self.entity.len()) {
+            let e = lane(O::ENTITY, self.entity, k);
+            let t = lane(O::ENTITY, self.target, k);
+            let pair = pair_lane::<O, f32>(e, t, self.inverse);
+            set_lane(O::RELATION, self.out, k, pair);
+        }
+    }
+}
