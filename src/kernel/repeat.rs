@@ -20,9 +20,9 @@ pub enum RowBatch {
         /// Which of the rows are in each shard.
         stretches: Vec<Range<usize>>,
         /// A gradient row for each, flat and row-major.
-        gradients: cpu::Values,
+        gradients: cpu::AlignedVec,
         /// Where gathered rows go.
-        gathered: cpu::Values,
+        gathered: cpu::AlignedVec,
     },
     /// In an adapter's memory.
     Gpu(gpu::RowBatch),
@@ -46,7 +46,7 @@ impl Backend {
                     rows,
                     stretches,
                     gradients: gradients[..].into(),
-                    gathered: cpu::Values::default(),
+                    gathered: cpu::AlignedVec::default(),
                 })
             }
             (Backend::Gpu(engine), Table::Gpu(_)) => {

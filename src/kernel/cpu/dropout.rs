@@ -146,4 +146,17 @@ impl Dropout {
     pub fn drop_candidate(&self, row: u32, values: &mut [f32]) {
         self.candidate.drop(self.seed ^ CANDIDATE, row, values);
     }
+
+    /// Multiplies rows of the entity table, or their gradients, by their masks as candidates: row
+    /// `ids[i]` is `rows[i * width..][..width]`.
+    pub fn drop_candidates(
+        &self,
+        ids: impl IntoIterator<Item = u32>,
+        width: usize,
+        rows: &mut [f32],
+    ) {
+        for (row, values) in ids.into_iter().zip(rows.chunks_exact_mut(width)) {
+            self.drop_candidate(row, values);
+        }
+    }
 }

@@ -2,12 +2,17 @@
 
 use std::ops::Range;
 
-use crate::kernel::cpu::stages::backward::scatter;
+use crate::kernel::cpu::stages::backward::scatter::scatter;
+use crate::kernel::cpu::stages::forward::loss_sum::loss_sum;
+use crate::kernel::cpu::stages::tables::pull::pull;
+use crate::kernel::cpu::stages::tables::rearrange::rearrange;
 use crate::kernel::cpu::stages::tables::update::{Gradients, update};
-use crate::kernel::cpu::stages::tables::{pull, rearrange, write_rows};
+use crate::kernel::cpu::stages::tables::write_rows::write_rows;
 use crate::kernel::cpu::step::Workspace;
+use crate::kernel::cpu::step::fused_update::UpdatedRows;
 use crate::kernel::cpu::table::Table;
 use crate::kernel::cpu::table::distinct_rows::DistinctRows;
+use crate::kernel::cpu::{Output, Route, parallel};
 use crate::kernel::{Column, KernelError, ShardLayout, StepSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
@@ -16,8 +21,8 @@ use crate::sampler::{Candidates, Plan};
 /// reused.
 #[derive(Debug, Default)]
 pub struct Engine {
-    pub work: Workspace,
-    pub loss: f64,
+    pub(super) work: Workspace,
+    loss: f64,
 }
 
 /// Applies one gradient row for each of the ascending rows `ids` of a table.
@@ -58,30 +63,45 @@ impl Engine {
         relations: &Table,
     ) -> Result<(), KernelError> {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
+        let route = Route::choose(spec, plan, &entities.spec, Output::Gradients);
+        self.gradients_by(route, spec, plan, entities, relations);
+        Ok(())
+    }
+
+    /// Computes the gradients of a step that fits the tables, by a route.
+    pub(super) fn gradients_by(
+        &mut self,
+        route: Route,
+        spec: &StepSpec,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) {
         let work = &mut self.work;
-        let view = entities.view();
-        let pulled = relations.view();
-        work.pull_entities(plan, &view);
-        work.pull_relations(spec.model, plan, view.spec.width, &pulled);
-        // Who needs no more of them lets others write.
-        let all_relations = plan.predicts_relations.then_some(pulled);
-        if matches!(plan.candidates, Candidates::All { .. }) {
-            work.all(spec, plan, &view);
-            drop(view);
-            if let Some(table) = &all_relations {
-                self.loss += work.relations(spec, plan, table);
+        let entity_rows = entities.read();
+        let relation_rows = relations.read();
+        work.pull_entities(plan, &entity_rows);
+        work.pull_relations(spec.model, plan, entities.spec.width, &relation_rows);
+        // Other threads may write to a table as soon as this step has read it.
+        let relation_rows = plan.predicts_relations.then_some(relation_rows);
+        match route {
+            Route::All | Route::AllSoftmax(_) => {
+                parallel::in_pool(|| work.all(route, spec, plan, &entity_rows));
+                drop(entity_rows);
+                if let Some(rows) = relation_rows {
+                    self.loss += parallel::in_pool(|| work.predict_relations(spec, plan, &rows));
+                }
             }
-            drop(all_relations);
-        } else {
-            // All that is needed has been pulled: others may write to the table.
-            drop(view);
-            work.sampled(spec, plan);
+            Route::SampledByQuery { .. } | Route::SampledByRow { .. } => {
+                drop((entity_rows, relation_rows));
+                parallel::in_pool(|| work.sampled(route, spec, plan));
+            }
         }
-        work.reduce(spec, plan);
-        if matches!(plan.candidates, Candidates::All { .. }) {
+        parallel::in_pool(|| work.reduce(route, spec, plan));
+        if matches!(route, Route::All | Route::AllSoftmax(_)) {
             let table = &entities.spec;
             let rows = &work.entity_gradients[..plan.entities.len() * table.width];
-            scatter::scatter(
+            scatter(
                 &table.layout,
                 table.width,
                 &plan.entities.ids,
@@ -89,14 +109,49 @@ impl Engine {
                 &mut work.shard_gradients,
             );
         }
-        self.add_losses(plan);
-        Ok(())
+        self.loss += loss_sum(&self.work.losses[..plan.queries.len()]);
     }
 
-    /// Adds up the losses of a plan's queries.
-    pub(super) fn add_losses(&mut self, plan: &Plan) {
-        let losses = &self.work.losses[..plan.queries.len()];
-        self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+    /// [`Engine::gradients`] and [`Engine::update`] in one: the same bits, but where the route allows it,
+    /// rows and gradients of entities are not copied. No gradients are left to be read or updated with.
+    ///
+    /// May be called from any thread, also of a rayon pool: the step then runs on a thread of its own.
+    ///
+    /// # Errors
+    /// As both of them; nothing has changed then.
+    pub fn step(
+        &mut self,
+        spec: &StepSpec,
+        step: OptimizerStep,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
+        check::step(spec, plan, &entities.spec, &relations.spec)?;
+        let rows = DistinctRows::ascending(&entities.spec, &plan.entities.ids, 0)?;
+        DistinctRows::ascending(&relations.spec, &plan.relations.ids, 0)?;
+        let route = Route::choose(spec, plan, &entities.spec, Output::Update);
+        parallel::outside_pools(|| {
+            if !route.fuses_update() {
+                self.gradients_by(route, spec, plan, entities, relations);
+                return self.update(step, plan, entities, relations);
+            }
+            let relation_rows = relations.read();
+            (self.work).pull_relations(spec.model, plan, entities.spec.width, &relation_rows);
+            drop(relation_rows);
+            {
+                let entities = UpdatedRows {
+                    table: &entities.spec,
+                    shard: &mut entities.shard_mut(0),
+                    rows,
+                };
+                let work = &mut self.work;
+                parallel::in_pool(|| work.fused_update(route, spec, step, plan, entities));
+            }
+            self.loss += loss_sum(&self.work.losses[..plan.queries.len()]);
+            let gradients = &self.work.relation_gradients;
+            update_rows(step, relations, &plan.relations.ids, gradients)
+        })
     }
 
     /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
@@ -184,7 +239,7 @@ impl Engine {
         rows: &[u32],
         out: &mut [f32],
     ) -> Result<(), KernelError> {
-        pull::pull(&table.view(), rows, out);
+        pull(&table.read(), rows, out);
         Ok(())
     }
 
@@ -198,7 +253,7 @@ impl Engine {
         rows: &[u32],
         values: &[f32],
     ) -> Result<(), KernelError> {
-        write_rows::write_rows(table, rows, values);
+        write_rows(table, rows, values);
         Ok(())
     }
 
@@ -212,7 +267,7 @@ impl Engine {
         layout: &ShardLayout,
         from: &[u32],
     ) -> Result<Table, KernelError> {
-        Ok(rearrange::rearrange(table, layout, from))
+        Ok(parallel::outside_pools(|| rearrange(table, layout, from)))
     }
 
     /// Replaces successive rows of a column.
@@ -239,13 +294,12 @@ impl Engine {
     #[doc(hidden)]
     pub fn poison(&mut self) {
         let Workspace {
-            ew: _,
-            rw: _,
-            cw: _,
+            entity_width: _,
             relation_width: _,
+            contribution_width: _,
+            relation_row_width: _,
             count: _,
             sampled,
-            walks: _,
             coefficients,
             softmax_all,
             entities,

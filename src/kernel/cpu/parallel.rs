@@ -1,84 +1,143 @@
-//! Work that a thread shares with others, if they have nothing better to do.
+//! Threads of the engines, and work that one thread shares with others.
 
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 
-/// Threads that are at work which could be shared.
-static BUSY: AtomicUsize = AtomicUsize::new(0);
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// This thread is at such work.
-pub struct Busy(());
-
-impl Busy {
-    pub fn enter() -> Busy {
-        BUSY.fetch_add(1, Ordering::Relaxed);
-        Busy(())
-    }
-
-    fn alone(&self) -> bool {
-        BUSY.load(Ordering::Relaxed) == 1
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        BUSY.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Does the work of all items, in blocks of at least `block`, on this thread and, if `worth` the
-/// while, on those of the pool. Where several threads are busy at once, as the workers of an
-/// asynchronous run are, each does its own: that is as fast, and wakes nobody. Nor does this
-/// thread ever wait for one that has not woken up when all is done.
+/// The engines' threads; none where they cannot be started, and rayon's global pool serves.
 ///
-/// Blocks run in no order: nothing may depend on it.
-pub fn share(
-    busy: &Busy,
+/// They are not those of the global pool, because a thread of a pool that waits for others meanwhile
+/// runs whatever else was given to that pool. An engine holds locks of tables while its threads are at
+/// work. In the global pool one of them could start a step of the program's own, which would wait for
+/// such a lock: for good. These threads run nothing but arithmetic, and never take a table's lock.
+fn pool() -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let make = || {
+        let name = |i: usize| format!("engine {i}");
+        ThreadPoolBuilder::new().thread_name(name).build().ok()
+    };
+    POOL.get_or_init(make).as_ref()
+}
+
+/// Runs `work` on the engines' threads. On a thread of a pool it runs in that pool: a worker's pool
+/// decides how many threads its engine has.
+pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    match (rayon::current_thread_index(), pool()) {
+        (None, Some(pool)) => pool.install(work),
+        _ => work(),
+    }
+}
+
+/// Runs `work`, which takes locks of tables before it enters the engines' pool, on a thread of no pool:
+/// on this one, or on a thread of its own if this one is a pool's.
+pub fn outside_pools<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    let result = thread::scope(|scope| scope.spawn(work).join());
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Threads that share work of this thread.
+fn threads() -> usize {
+    match (rayon::current_thread_index(), pool()) {
+        (None, Some(pool)) => pool.current_num_threads(),
+        _ => rayon::current_num_threads(),
+    }
+}
+
+/// Gives `work` to a thread of the pool.
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    match (rayon::current_thread_index(), pool()) {
+        (None, Some(pool)) => pool.spawn(work),
+        _ => rayon::spawn(work),
+    }
+}
+
+/// Number of threads at work that could be shared.
+static ACTIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Marks this thread as at work that could be shared, until it is dropped.
+pub struct Activity(());
+
+impl Activity {
+    /// Marks this thread.
+    pub fn start() -> Activity {
+        ACTIVE.fetch_add(1, Ordering::Relaxed);
+        Activity(())
+    }
+
+    /// Whether no other thread is at such work.
+    fn is_only_one(&self) -> bool {
+        ACTIVE.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        ACTIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does the work of all items, in blocks of at least `block` items: on this thread and, if `parallel`, on
+/// threads of the pool.
+///
+/// Several threads that are active at once, such as the workers of an asynchronous run, each do their own
+/// work: that is as fast, and wakes no other thread. Blocks run in no order: no result may depend on it.
+pub fn for_each_block(
     items: usize,
     block: usize,
-    worth: bool,
+    parallel: bool,
     work: impl Fn(Range<usize>) + Sync,
 ) {
-    let blocks = if worth { items.div_ceil(block) } else { 0 };
-    Helpers::call(busy, blocks).share(items, block, work);
+    let activity = Activity::start();
+    let blocks = if parallel { items.div_ceil(block) } else { 0 };
+    Helpers::request(&activity, blocks).run(items, block, work);
 }
 
-/// Threads of the pool that have been called to share some work. They take a while to wake up, in
-/// which this thread may prepare the work.
-pub struct Helpers(Option<Closing>);
+/// Threads of the pool that are on their way to share some work. They take a while to wake up, in which
+/// this thread may prepare the work.
+///
+/// This is not rayon's own sharing, for two reasons. Here this thread works, too, from the start, and never
+/// waits for a thread that has not woken up when all is done; with rayon it would sleep until the pool has
+/// done everything. And this thread never runs other work meanwhile: it may hold locks of tables
+/// (see [`in_pool`]).
+pub struct Helpers(Option<CloseOnDrop>);
 
 impl Helpers {
-    /// Calls as many as are of use for so many blocks, if nobody else is busy. Until they are given
-    /// work or dropped they wait: what this thread does in between must be short, and must not need
-    /// the pool.
-    pub fn call(busy: &Busy, blocks: usize) -> Helpers {
-        let helpers = rayon::current_num_threads().min(blocks).saturating_sub(1);
-        if helpers == 0 || !busy.alone() {
+    /// Requests as many threads as are of use for `blocks` blocks, unless other threads are active. Until
+    /// helpers are given work or dropped they wait: this thread's work in between must be short, and must
+    /// not need the pool.
+    pub fn request(activity: &Activity, blocks: usize) -> Helpers {
+        let helpers = threads().min(blocks).saturating_sub(1);
+        if helpers == 0 || !activity.is_only_one() {
             return Helpers(None);
         }
         let gate = Arc::new(Gate::default());
         for _ in 0..helpers {
             let gate = Arc::clone(&gate);
-            rayon::spawn(move || {
+            spawn(move || {
                 if let Some(inside) = gate.enter()
                     && let Some(task) = inside.wait()
                 {
-                    // SAFETY: the gate has the task, and `Closing` does not let go of it while
-                    // anybody is inside. The lifetime and the closure behind it are only forgotten.
+                    // SAFETY: the gate has the task, and `CloseOnDrop` keeps the task until no thread is
+                    // inside. Only the lifetime and the type of the closure behind it are erased.
                     let task: &Task<'_> = unsafe { &*task.cast() };
-                    task.drain();
+                    task.run_blocks();
                 }
             });
         }
-        Helpers(Some(Closing(gate)))
+        Helpers(Some(CloseOnDrop(gate)))
     }
 
-    /// Does the work of all items together with them, as [`share`] says.
-    pub fn share(self, items: usize, block: usize, work: impl Fn(Range<usize>) + Sync) {
-        let Helpers(Some(closing)) = self else {
+    /// Does the work of all items together with the helpers, as [`for_each_block`] says.
+    pub fn run(self, items: usize, block: usize, work: impl Fn(Range<usize>) + Sync) {
+        let Helpers(Some(close)) = self else {
             return work(0..items);
         };
         let task = Task {
@@ -88,11 +147,11 @@ impl Helpers {
             next: AtomicUsize::new(0),
             panic: Mutex::new(None),
         };
-        // After the task, so that it is closed before the task is gone, whatever happens.
-        let closing = closing;
-        closing.0.open(std::ptr::from_ref(&task).cast());
-        task.drain();
-        drop(closing);
+        // Bound after the task, so that the gate closes before the task is dropped, also in a panic.
+        let close = close;
+        close.0.open(std::ptr::from_ref(&task).cast());
+        task.run_blocks();
+        drop(close);
         let panic = task.panic.into_inner();
         if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
             resume_unwind(panic);
@@ -100,19 +159,19 @@ impl Helpers {
     }
 }
 
-/// What a call of [`Helpers::share`] has on its stack.
+/// Work of a call of [`Helpers::run`], on its stack.
 struct Task<'a> {
     work: &'a (dyn Fn(Range<usize>) + Sync),
     items: usize,
     block: usize,
-    /// The first item that nobody has taken.
+    /// The first item that no thread has taken.
     next: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Task<'_> {
-    /// Takes blocks until there are none.
-    fn drain(&self) {
+    /// Takes and runs blocks until none is left.
+    fn run_blocks(&self) {
         let blocks = || {
             while let Some(block) = self.take() {
                 (self.work)(block);
@@ -127,7 +186,7 @@ impl Task<'_> {
     /// A block: large ones first, as every block has to get going; small ones last, so that all
     /// threads are done at the same time.
     fn take(&self) -> Option<Range<usize>> {
-        let shares = 2 * rayon::current_num_threads();
+        let shares = 2 * threads();
         let end = |first: usize| {
             let rest = self.items - first;
             first + (rest / shares).max(self.block).min(rest)
@@ -139,7 +198,7 @@ impl Task<'_> {
     }
 }
 
-/// Who may look at a task: helpers enter while it is not closed, and wait for the task.
+/// The way of helpers to a task: they enter while the gate is not closed, and wait for the task.
 #[derive(Default)]
 struct Gate {
     /// [`CLOSED`], and how many helpers are inside.
@@ -154,8 +213,8 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 /// A helper that has entered.
 struct Inside<'a>(&'a Gate);
 
-/// Closes the gate when dropped, and waits for those inside.
-struct Closing(Arc<Gate>);
+/// Closes the gate when dropped, and waits for the helpers inside.
+struct CloseOnDrop(Arc<Gate>);
 
 impl Gate {
     fn enter(&self) -> Option<Inside<'_>> {
@@ -192,7 +251,7 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         let state = &self.0.state;
         let mut inside = state.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED;
@@ -205,7 +264,7 @@ impl Drop for Closing {
     }
 }
 
-/// Waits a moment, for something that is soon there.
+/// Waits a moment, for a change that comes soon.
 fn spin(spins: &mut u32) {
     *spins += 1;
     if spins.is_multiple_of(128) {
@@ -224,7 +283,7 @@ mod tests {
         for _ in 0..200 {
             for (items, block) in [(0, 4), (1, 4), (103, 4), (103, 200), (64, 1)] {
                 let done: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
-                share(&Busy::enter(), items, block, true, |range| {
+                for_each_block(items, block, true, |range| {
                     for i in range {
                         done[i].fetch_add(1, Ordering::Relaxed);
                     }
@@ -236,10 +295,9 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_block_is_the_callers() {
-        let busy = Busy::enter();
         for bad in 0..8 {
             let panicked = catch_unwind(AssertUnwindSafe(|| {
-                share(&busy, 8, 1, true, |range| assert!(!range.contains(&bad)));
+                for_each_block(8, 1, true, |range| assert!(!range.contains(&bad)));
             }));
             assert!(panicked.is_err());
         }
@@ -248,11 +306,11 @@ mod tests {
     #[test]
     fn helpers_that_wait_are_given_the_work() {
         for _ in 0..50 {
-            let helpers = Helpers::call(&Busy::enter(), 64);
+            let helpers = Helpers::request(&Activity::start(), 64);
             // Long enough for those that are there to be inside.
             std::thread::sleep(std::time::Duration::from_micros(200));
             let done: Vec<AtomicUsize> = (0..64).map(|_| AtomicUsize::new(0)).collect();
-            helpers.share(64, 1, |range| {
+            helpers.run(64, 1, |range| {
                 for i in range {
                     done[i].fetch_add(1, Ordering::Relaxed);
                 }
@@ -263,16 +321,26 @@ mod tests {
 
     #[test]
     fn helpers_that_are_not_needed_leave() {
-        let busy = Busy::enter();
+        let (done, finished) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            request_and_drop();
+            done.send(()).unwrap();
+        });
+        let finished = finished.recv_timeout(std::time::Duration::from_secs(60));
+        finished.expect("a helper waits for good");
+    }
+
+    fn request_and_drop() {
+        let activity = Activity::start();
         for _ in 0..200 {
-            drop(Helpers::call(&busy, 8));
+            drop(Helpers::request(&activity, 8));
         }
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            let _called = Helpers::call(&busy, 8);
+            let _called = Helpers::request(&activity, 8);
             panic!("while it is prepared");
         }));
         assert!(panicked.is_err());
         // Threads of the pool are there again.
-        rayon::broadcast(|_| ());
+        in_pool(|| rayon::broadcast(|_| ()));
     }
 }

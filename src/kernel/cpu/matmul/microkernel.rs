@@ -7,10 +7,10 @@
 //!
 //! The left side is packed, too: tile after tile, step after step. Rows a power of two apart would share
 //! a few places of the caches, and six rows need six registers for their addresses. Products are
-//! made some steps at a time, so that what is read again is in a near cache.
+//! made some steps at a time, so that values that are read again stay in a near cache.
 //!
-//! What surrounds the tiles (the softmax between them, factors, sums over strips) is why they are our
-//! own: a general product writes the scores out, and packs the entities once for every few queries.
+//! The work between the products (softmax, factors, sums over blocks) is why the tiles are our own: a
+//! general product writes the scores out, and packs the entities once for every few queries.
 //!
 //! Arrays of registers are filled by plain loops here. `array::from_fn` and `map` are functions that
 //! the compiler may or may not take in; where it does not, a tile lies in memory, at a third of the
@@ -22,16 +22,33 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::table::Values;
+use crate::kernel::cpu::table::AlignedVec;
 
 /// Rows of a tile.
 pub const ROWS: usize = 6;
 /// Columns of a panel, at most.
 pub const MOST_COLUMNS: usize = 64;
 
-/// Values of rows that are multiplied before the next ones: so much of a panel stays in the first cache
-/// where it has 16 columns, in the second where it has 64, and so much of a strip's rows in the second.
+/// Values of rows that are multiplied before the next ones: this part of a panel stays in the first cache
+/// where a panel has 16 columns, in the second where it has 64, and this part of a block's rows in the
+/// second.
 const DEPTH: usize = 256;
+
+/// Rows that lie one after the other.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    /// Rows × width.
+    pub values: &'a [f32],
+    /// Values of a row.
+    pub width: usize,
+}
+
+impl Rows<'_> {
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        self.values.len() / self.width
+    }
+}
 
 /// A computation in tiles of `ROWS` × `VECTORS` registers.
 pub trait Tiled {
@@ -73,7 +90,7 @@ pub fn panel() -> usize {
     tiled(Width)
 }
 
-/// The steps of a product, at most so many at a time, as even as can be: a multiple of `of`.
+/// Ranges of a product's steps, of at most `most` steps each, as even as can be: multiples of `of`.
 pub fn depths(steps: usize, most: usize, of: usize) -> impl Iterator<Item = Range<usize>> {
     let times = steps.div_ceil((most / of * of).max(of)).max(1);
     let some = steps.div_ceil(times).next_multiple_of(of).max(of);
@@ -81,7 +98,7 @@ pub fn depths(steps: usize, most: usize, of: usize) -> impl Iterator<Item = Rang
     firsts.map(move |first| first..steps.min(first + some))
 }
 
-/// Rows that a strip of so many takes, in whole tiles.
+/// Rows of the tiles that hold `rows` rows.
 pub fn whole_tiles(rows: usize) -> usize {
     rows.next_multiple_of(ROWS)
 }
@@ -122,7 +139,8 @@ pub fn multiply<S: Simd, const VECTORS: usize>(
 pub fn multiply_rows<S: Simd, const VECTORS: usize>(
     simd: S,
     mut tile: Tile<S, VECTORS>,
-    (left, steps): (&[f32], usize),
+    left: &[f32],
+    steps: usize,
     right: &[f32],
 ) -> Tile<S, VECTORS> {
     let left = &left[..ROWS * steps];
@@ -140,8 +158,8 @@ pub fn multiply_rows<S: Simd, const VECTORS: usize>(
 
 /// Packs some values of rows of `width` into tiles, to be multiplied along the rows' values. The last
 /// row fills the last tile up.
-fn pack_rows((rows, width): (&[f32], usize), values: Range<usize>, packed: &mut [f32]) {
-    let count = rows.len() / width;
+fn pack_rows(rows: Rows<'_>, values: Range<usize>, packed: &mut [f32]) {
+    let (count, width) = (rows.count(), rows.width);
     simd(
         #[inline(always)]
         || {
@@ -150,7 +168,7 @@ fn pack_rows((rows, width): (&[f32], usize), values: Range<usize>, packed: &mut 
                 let mut left: [&[f32]; ROWS] = [&[]; ROWS];
                 for (i, left) in left.iter_mut().enumerate() {
                     let row = (tile * ROWS + i).min(count - 1);
-                    *left = &rows[row * width..][values.clone()];
+                    *left = &rows.values[row * width..][values.clone()];
                 }
                 for (k, step) in packed.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
                     for i in 0..ROWS {
@@ -164,9 +182,9 @@ fn pack_rows((rows, width): (&[f32], usize), values: Range<usize>, packed: &mut 
 
 /// Packs some values of rows of `width` into tiles of [`ROWS`] values, to be multiplied along the rows.
 /// Zeros fill the last tile up.
-pub fn pack_columns((rows, width): (&[f32], usize), values: Range<usize>, packed: &mut [f32]) {
-    let tile = ROWS * (rows.len() / width);
-    for (k, row) in rows.chunks_exact(width).enumerate() {
+pub fn pack_columns(rows: Rows<'_>, values: Range<usize>, packed: &mut [f32]) {
+    let tile = ROWS * rows.count();
+    for (k, row) in rows.values.chunks_exact(rows.width).enumerate() {
         let (parts, rest) = row[values.clone()].as_chunks::<ROWS>();
         // Rows are read once, and a line of each tile stays in the nearest cache.
         for (t, part) in parts.iter().enumerate() {
@@ -180,22 +198,22 @@ pub fn pack_columns((rows, width): (&[f32], usize), values: Range<usize>, packed
     }
 }
 
-/// Overwrites `scores` (panels × [`whole_tiles`] × columns) with the products of rows, of `width`
-/// values, and all panels of queries, and shows each panel to `seen` when it is complete. Rows beyond the
+/// Overwrites `scores` (panels × [`whole_tiles`] × columns) with the products of rows and all panels of queries, and shows each panel to `seen` when it is complete. Rows beyond the
 /// last are the last again. Each score is a sum over the values in order, whatever its neighbours.
 #[inline(always)]
 pub fn score_rows<S: Simd, const VECTORS: usize>(
     simd: S,
-    (rows, width): (&[f32], usize),
+    rows: Rows<'_>,
     queries: &[f32],
     scores: &mut [f32],
-    packed: &mut Values,
+    packed: &mut AlignedVec,
     mut seen: impl FnMut(usize, &mut [f32]),
 ) {
-    let (count, columns) = (whole_tiles(rows.len() / width), VECTORS * S::F32_LANES);
+    let (count, width) = (whole_tiles(rows.count()), rows.width);
+    let columns = VECTORS * S::F32_LANES;
     for depth in depths(width, DEPTH, 1) {
-        let packed = packed.room(count * depth.len());
-        pack_rows((rows, width), depth.clone(), packed);
+        let packed = packed.resize_for_overwrite(count * depth.len());
+        pack_rows(rows, depth.clone(), packed);
         let panels = scores.chunks_exact_mut(count * columns);
         let queries = queries.chunks_exact(width * columns);
         for (p, (scores, queries)) in panels.zip(queries).enumerate() {
@@ -221,10 +239,10 @@ pub fn score_rows<S: Simd, const VECTORS: usize>(
 }
 
 /// Turns queries of `width` values into panels: panels × width × columns, filled up with zeros.
-pub fn pack_panels(queries: &[f32], width: usize, packed: &mut Values) {
+pub fn pack_panels(queries: &[f32], width: usize, packed: &mut AlignedVec) {
     let columns = panel();
     let panels = (queries.len() / width).div_ceil(columns);
-    let packed = packed.room(panels * width * columns);
+    let packed = packed.resize_for_overwrite(panels * width * columns);
     let panels = packed.par_chunks_mut(width * columns);
     let queries = queries.par_chunks(columns * width);
     panels.zip(queries).for_each(|(panel, queries)| {

@@ -1,4 +1,5 @@
-//! Products of matrices that lie in memory as rows, on one core.
+//! Matrix products: general ones on one core here, tiles of vector registers in [`microkernel`], a
+//! matrix unit in [`amx`].
 
 pub mod amx;
 pub mod microkernel;
@@ -11,32 +12,43 @@ pub struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
-    /// Values from one row to the next, and from one column to the next.
-    steps: (usize, usize),
+    steps: Steps,
+}
+
+/// Distances in memory, in values.
+#[derive(Clone, Copy)]
+struct Steps {
+    /// From one row to the next.
+    row: usize,
+    /// From one column to the next.
+    column: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of so many values. There must be at least one value in a row.
+    /// Rows of `width` values, at least one.
     pub fn new(values: &'a [f32], width: usize) -> Matrix<'a> {
         let rows = values.len() / width;
         Matrix {
             values: &values[..rows * width],
             rows,
             columns: width,
-            steps: (width, 1),
+            steps: Steps {
+                row: width,
+                column: 1,
+            },
         }
     }
 
     /// Some of its columns.
     ///
     /// # Panics
-    /// If it has not as many.
+    /// If a column is not there.
     pub fn columns(self, range: Range<usize>) -> Matrix<'a> {
         assert!(range.start <= range.end && range.end <= self.columns);
         Matrix {
             values: self
                 .values
-                .get(range.start * self.steps.1..)
+                .get(range.start * self.steps.column..)
                 .unwrap_or_default(),
             columns: range.len(),
             ..self
@@ -48,23 +60,26 @@ impl<'a> Matrix<'a> {
         Matrix {
             rows: self.columns,
             columns: self.rows,
-            steps: (self.steps.1, self.steps.0),
+            steps: Steps {
+                row: self.steps.column,
+                column: self.steps.row,
+            },
             ..self
         }
     }
 
     /// Whether every value lies in memory.
     fn fits(&self) -> bool {
-        fits(self.values.len(), (self.rows, self.columns), self.steps)
+        fits(self.values.len(), self.rows, self.columns, self.steps)
     }
 }
 
-/// Whether all values of a matrix lie within so many.
-fn fits(values: usize, (rows, columns): (usize, usize), steps: (usize, usize)) -> bool {
-    rows == 0 || columns == 0 || (rows - 1) * steps.0 + (columns - 1) * steps.1 < values
+/// Whether all values of a matrix of `rows` × `columns` lie within `len` values.
+fn fits(len: usize, rows: usize, columns: usize, steps: Steps) -> bool {
+    rows == 0 || columns == 0 || (rows - 1) * steps.row + (columns - 1) * steps.column < len
 }
 
-/// Where the rows of a product go.
+/// Memory for the rows of a product.
 pub struct Out<'a> {
     pub values: &'a mut [f32],
     /// The column of `values` that the first column of the product goes to.
@@ -76,7 +91,7 @@ pub struct Out<'a> {
 }
 
 impl Out<'_> {
-    /// Rows of so many values, which are overwritten.
+    /// Rows of `width` values, which are overwritten.
     pub fn new(values: &mut [f32], width: usize) -> Out<'_> {
         Out {
             values,
@@ -105,7 +120,15 @@ impl Out<'_> {
         assert!(first + right.columns <= width, "columns of the product");
         let values = values.get_mut(first..).unwrap_or_default();
         assert!(
-            fits(values.len(), (left.rows, right.columns), (width, 1)),
+            fits(
+                values.len(),
+                left.rows,
+                right.columns,
+                Steps {
+                    row: width,
+                    column: 1,
+                },
+            ),
             "rows of the product"
         );
         assert!(left.fits() && right.fits());
@@ -121,11 +144,11 @@ impl Out<'_> {
                 right.columns,
                 1.0,
                 left.values.as_ptr(),
-                a.0 as isize,
-                a.1 as isize,
+                a.row as isize,
+                a.column as isize,
                 right.values.as_ptr(),
-                b.0 as isize,
-                b.1 as isize,
+                b.row as isize,
+                b.column as isize,
                 beta,
                 values.as_mut_ptr(),
                 width as isize,

@@ -1,4 +1,4 @@
-//! Rankings of models that score by a dot product: products in tiles, counted a strip of entities at a
+//! Rankings of models that score by a dot product: products in tiles, counted a block of entities at a
 //! time, so that scores are never written out.
 //!
 //! The target's score comes first, from a product of the targets' rows with the queries: each score
@@ -8,14 +8,14 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::kernel::cpu::matmul::microkernel::{
-    MOST_COLUMNS, Tiled, pack_panels, panel, score_rows, tiled, whole_tiles,
+    MOST_COLUMNS, Rows, Tiled, pack_panels, panel, score_rows, tiled, whole_tiles,
 };
-use crate::kernel::cpu::table::Values;
-use crate::kernel::cpu::table::{Strip, View};
+use crate::kernel::cpu::table::AlignedVec;
+use crate::kernel::cpu::table::{RowBlock, TableReadGuard};
 use crate::kernel::{RankBatch, RankCounts};
 
-/// Entities of a strip: packed, they stay in the second-level cache.
-const STRIP: usize = 256;
+/// Entities of a block: packed, they stay in the second-level cache.
+const BLOCK_ROWS: usize = 256;
 /// Queries of a tile.
 pub const TILE: usize = 512;
 
@@ -25,11 +25,11 @@ pub fn rank_dot(
     batch: &RankBatch,
     first: usize,
     queries: &[f32],
-    entities: &View<'_>,
+    entities: &TableReadGuard<'_>,
     counts: &mut [RankCounts],
 ) {
     let (width, n, columns) = (entities.spec.width, counts.len(), panel());
-    let mut panels = Values::default();
+    let mut panels = AlignedVec::default();
     pack_panels(queries, width, &mut panels);
     let targets: Vec<u32> = batch.queries[first..first + n]
         .iter()
@@ -45,7 +45,7 @@ pub fn rank_dot(
             for (row, &target) in rows.chunks_exact_mut(width).zip(targets) {
                 entities.copy_row(target, row);
             }
-            let mut scores = Values::zeros(whole_tiles(targets.len()) * columns);
+            let mut scores = AlignedVec::zeros(whole_tiles(targets.len()) * columns);
             tiled(Scores {
                 rows: &rows,
                 width,
@@ -56,21 +56,21 @@ pub fn rank_dot(
                 *threshold = scores[q * columns + q];
             }
         });
-    let strips = entities.all_strips(STRIP);
-    let left_out = left_out(batch, first, n, (&strips, entities));
-    let found: Vec<Vec<RankCounts>> = strips
+    let blocks = entities.row_blocks(BLOCK_ROWS);
+    let left_out = left_out(batch, first, n, &blocks, entities);
+    let found: Vec<Vec<RankCounts>> = blocks
         .par_iter()
         .zip(&left_out)
-        .map_init(Scratch::default, |scratch, (strip, left_out)| {
+        .map_init(Scratch::default, |scratch, (block, left_out)| {
             let Scratch {
                 wide,
                 packed,
                 scores,
             } = scratch;
-            tiled(CountStrip {
+            tiled(CountBlock {
                 packed,
                 scores,
-                rows: entities.rows(strip.shard, strip.rows.clone(), wide),
+                rows: entities.rows(block.shard, block.rows.clone(), wide),
                 width,
                 queries: &panels,
                 thresholds: &thresholds,
@@ -78,41 +78,53 @@ pub fn rank_dot(
             })
         })
         .collect();
-    for strip in found {
-        for (count, part) in counts.iter_mut().zip(strip) {
+    for block in found {
+        for (count, part) in counts.iter_mut().zip(block) {
             count.better += part.better;
             count.equal += part.equal;
         }
     }
 }
 
-/// For every strip the targets and known answers among its rows: row of the strip and query, by query.
+/// A row that does not count for a query.
+#[derive(Clone, Copy)]
+struct LeftOut {
+    /// Row of the block.
+    row: u32,
+    query: u32,
+}
+
+/// For every block the targets and known answers among its rows, by query.
 fn left_out(
     batch: &RankBatch,
     first: usize,
     n: usize,
-    (strips, entities): (&[Strip], &View<'_>),
-) -> Vec<Vec<(u32, u32)>> {
-    let mut left_out = vec![Vec::new(); strips.len()];
+    blocks: &[RowBlock],
+    entities: &TableReadGuard<'_>,
+) -> Vec<Vec<LeftOut>> {
+    let mut left_out = vec![Vec::new(); blocks.len()];
     for q in 0..n {
         let query = &batch.queries[first + q];
         for &row in batch.known_of(first + q).iter().chain([&query.target]) {
             let (shard, place) = entities.spec.layout.locate(row);
             let at =
-                strips.partition_point(|strip| (strip.shard, strip.rows.end) <= (shard, place));
-            let place = place - strips[at].rows.start;
-            left_out[at].push((place as u32, q as u32));
+                blocks.partition_point(|block| (block.shard, block.rows.end) <= (shard, place));
+            let place = place - blocks[at].rows.start;
+            left_out[at].push(LeftOut {
+                row: place as u32,
+                query: q as u32,
+            });
         }
     }
     left_out
 }
 
-/// What a task needs beside its results.
+/// Scratch memory of a task.
 #[derive(Default)]
 struct Scratch {
     wide: Vec<f32>,
-    packed: Values,
-    scores: Values,
+    packed: AlignedVec,
+    scores: AlignedVec,
 }
 
 /// Scores of rows by one panel.
@@ -128,40 +140,49 @@ impl Tiled for Scores<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let rows = (self.rows, self.width);
+        let rows = Rows {
+            values: self.rows,
+            width: self.width,
+        };
         score_rows::<S, VECTORS>(
             simd,
             rows,
             self.queries,
             self.scores,
-            &mut Values::default(),
+            &mut AlignedVec::default(),
             |_, _| (),
         );
     }
 }
 
-/// Counts of a strip, for all queries.
-struct CountStrip<'a> {
+/// Counts of a block, for all queries.
+struct CountBlock<'a> {
     rows: &'a [f32],
     width: usize,
     queries: &'a [f32],
     thresholds: &'a [f32],
-    left_out: &'a [(u32, u32)],
-    packed: &'a mut Values,
-    scores: &'a mut Values,
+    left_out: &'a [LeftOut],
+    packed: &'a mut AlignedVec,
+    scores: &'a mut AlignedVec,
 }
 
-impl Tiled for CountStrip<'_> {
+impl Tiled for CountBlock<'_> {
     type Output = Vec<RankCounts>;
 
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) -> Vec<RankCounts> {
         let (width, columns) = (self.width, VECTORS * S::F32_LANES);
         let (count, queries) = (self.rows.len() / width, self.thresholds.len());
-        let scores = self.scores.room(whole_tiles(count) * queries);
+        let scores = self
+            .scores
+            .resize_for_overwrite(whole_tiles(count) * queries);
         let mut counts = Vec::with_capacity(queries);
         let (mut left_out, thresholds) = (self.left_out, self.thresholds);
-        let (rows, packed) = ((self.rows, width), self.packed);
+        let rows = Rows {
+            values: self.rows,
+            width,
+        };
+        let packed = self.packed;
         score_rows::<S, VECTORS>(
             simd,
             rows,
@@ -187,8 +208,8 @@ impl Tiled for CountStrip<'_> {
                 let found = at_most.iter().map(better).zip(&*equal);
                 counts.extend(found.map(|(better, &equal)| RankCounts { better, equal }));
                 // The target counted itself, and every known answer counted where it stands.
-                let own = left_out.partition_point(|&(_, q)| (q as usize) < (p + 1) * columns);
-                for &(row, q) in &left_out[..own] {
+                let own = left_out.partition_point(|own| (own.query as usize) < (p + 1) * columns);
+                for &LeftOut { row, query: q } in &left_out[..own] {
                     let column = q as usize - p * columns;
                     let score = scores[row as usize * columns + column];
                     let at_most = score <= thresholds[column];

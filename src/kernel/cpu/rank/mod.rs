@@ -1,27 +1,44 @@
 //! Rankings and scores outside training.
+//!
+//! | call | models | way |
+//! |---|---|---|
+//! | [`Engine::rank`] | dot products | products in tiles, counted while they are in cache ([`dot`]) |
+//! | [`Engine::rank`] | others | scores of a few queries, then counts ([`rank_count`]) |
+//! | [`Engine::scores`] | all | scores of all entities, in memory |
+//! | [`Engine::score_pairs`] | all | one candidate a query |
 
 mod dot;
 mod queries;
 
 use rayon::prelude::*;
 
+use self::dot::rank_dot;
 use self::queries::{rank_block, rank_queries};
 use crate::kernel::cpu::stages::forward::rank_count::rank_count;
 use crate::kernel::cpu::stages::forward::score::score;
 use crate::kernel::cpu::stages::forward::score_all::score_all;
-use crate::kernel::cpu::step::{task, tile};
-use crate::kernel::cpu::{Engine, Table};
+use crate::kernel::cpu::step::{Workspace, task, tile};
+use crate::kernel::cpu::table::TableReadGuard;
+use crate::kernel::cpu::{Engine, Table, parallel};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Similarity, Visitor};
 
 /// Pairs that a task scores, at least.
 const PAIRS: usize = 256;
 
+/// Tables that are read, and the model of their rows.
+#[derive(Clone, Copy)]
+struct Embeddings<'a> {
+    model: Model,
+    entities: &'a TableReadGuard<'a>,
+    relations: &'a TableReadGuard<'a>,
+}
+
 impl Engine {
-    /// Counts, for every query, the candidates before and beside its target.
+    /// Counts, for every query, the candidates before its target and those with the target's score.
     ///
     /// # Errors
-    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
     /// model do not belong together.
     pub fn rank(
         &mut self,
@@ -31,52 +48,19 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
         check::ranking(model, batch, &entities.spec, &relations.spec)?;
-        let (entities, relations) = (&entities.view(), &relations.view());
-        let rows = entities.spec.layout.rows();
-        let tile = tile(rows);
-        let task = task(tile.min(batch.queries.len()));
-        let mut counts = vec![RankCounts::default(); batch.queries.len()];
-        let width = entities.spec.width;
-        if model.similarity() == Similarity::Dot {
-            let asked = batch.queries.chunks(dot::TILE);
-            for (t, (asked, counts)) in asked.zip(counts.chunks_mut(dot::TILE)).enumerate() {
-                let queries = self.work.queries.room(asked.len() * width);
-                rank_queries(model, asked, entities, relations, queries);
-                dot::rank_dot(batch, t * dot::TILE, queries, entities, counts);
+        let work = &mut self.work;
+        Ok(read(model, entities, relations, |embeddings| {
+            match model.similarity() {
+                Similarity::Dot => work.rank_dots(embeddings, batch),
+                _ => work.rank_scores(embeddings, batch),
             }
-            return Ok(counts);
-        }
-        let queries = self.work.queries.room(tile * width);
-        let scores = self.work.scores.room(tile * rows);
-        for (t, (asked, counts)) in batch
-            .queries
-            .chunks(tile)
-            .zip(counts.chunks_mut(tile))
-            .enumerate()
-        {
-            asked
-                .par_chunks(task)
-                .zip(counts.par_chunks_mut(task))
-                .zip(queries.par_chunks_mut(task * width))
-                .zip(scores.par_chunks_mut(task * rows))
-                .enumerate()
-                .for_each(|(b, (((asked, counts), queries), scores))| {
-                    let queries = &mut queries[..asked.len() * width];
-                    rank_block(model, asked, entities, relations, queries);
-                    score_all(model, queries, entities, &mut scores[..asked.len() * rows]);
-                    for (i, (query, count)) in asked.iter().zip(counts).enumerate() {
-                        let known = batch.known_of(t * tile + b * task + i);
-                        *count = rank_count(&scores[i * rows..][..rows], query.target, known);
-                    }
-                });
-        }
-        Ok(counts)
+        }))
     }
 
-    /// Scores of every query against every entity, row-major.
+    /// Scores of every query against every entity: queries × entities, row-major.
     ///
     /// # Errors
-    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
     /// model do not belong together.
     pub fn scores(
         &mut self,
@@ -86,22 +70,24 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         check::queries(model, queries, &entities.spec, &relations.spec)?;
-        let (entities, relations) = (&entities.view(), &relations.view());
-        let mut vectors = vec![0.0; queries.len() * entities.spec.width];
-        rank_queries(model, queries, entities, relations, &mut vectors);
-        let (width, rows) = (entities.spec.width, entities.spec.layout.rows());
-        let mut scores = vec![0.0; queries.len() * rows];
-        let task = task(queries.len());
-        (vectors.par_chunks(task * width))
-            .zip(scores.par_chunks_mut(task * rows))
-            .for_each(|(vectors, scores)| score_all(model, vectors, entities, scores));
-        Ok(scores)
+        Ok(read(model, entities, relations, |embeddings| {
+            let entities = embeddings.entities;
+            let (width, rows) = (entities.spec.width, entities.spec.layout.rows());
+            let mut vectors = vec![0.0; queries.len() * width];
+            rank_queries(embeddings, queries, &mut vectors);
+            let mut scores = vec![0.0; queries.len() * rows];
+            let task = task(queries.len());
+            (vectors.par_chunks(task * width))
+                .zip(scores.par_chunks_mut(task * rows))
+                .for_each(|(vectors, scores)| score_all(model, vectors, entities, scores));
+            scores
+        }))
     }
 
     /// The score of every query against its target.
     ///
     /// # Errors
-    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
     /// model do not belong together.
     pub fn score_pairs(
         &mut self,
@@ -111,20 +97,89 @@ impl Engine {
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
         check::queries(model, queries, &entities.spec, &relations.spec)?;
-        let (entities, relations) = (&entities.view(), &relations.view());
-        let width = entities.spec.width;
-        let mut vectors = vec![0.0; queries.len() * width];
-        rank_queries(model, queries, entities, relations, &mut vectors);
-        let pairs = vectors.par_chunks_exact(width).zip(queries);
-        Ok(pairs
-            .with_min_len(PAIRS)
-            .map_init(Vec::new, |wide, (query, q)| {
-                model.visit(Pair {
-                    query,
-                    candidate: entities.row(q.target, wide),
+        Ok(read(model, entities, relations, |embeddings| {
+            let entities = embeddings.entities;
+            let width = entities.spec.width;
+            let mut vectors = vec![0.0; queries.len() * width];
+            rank_queries(embeddings, queries, &mut vectors);
+            let pairs = vectors.par_chunks_exact(width).zip(queries);
+            pairs
+                .with_min_len(PAIRS)
+                .map_init(Vec::new, |wide, (query, q)| {
+                    model.visit(Pair {
+                        query,
+                        candidate: entities.row(q.target, wide),
+                    })
                 })
+                .collect()
+        }))
+    }
+}
+
+/// Runs `work` on the engines' threads while nobody writes to the tables.
+fn read<R: Send>(
+    model: Model,
+    entities: &Table,
+    relations: &Table,
+    work: impl FnOnce(Embeddings<'_>) -> R + Send,
+) -> R {
+    parallel::outside_pools(|| {
+        let (entities, relations) = (&entities.read(), &relations.read());
+        parallel::in_pool(|| {
+            work(Embeddings {
+                model,
+                entities,
+                relations,
             })
-            .collect())
+        })
+    })
+}
+
+impl Workspace {
+    /// Counts of models that score by a dot product.
+    fn rank_dots(&mut self, embeddings: Embeddings<'_>, batch: &RankBatch) -> Vec<RankCounts> {
+        let entities = embeddings.entities;
+        let mut counts = vec![RankCounts::default(); batch.queries.len()];
+        let tiles = batch.queries.chunks(dot::TILE);
+        for (t, (asked, counts)) in tiles.zip(counts.chunks_mut(dot::TILE)).enumerate() {
+            let values = asked.len() * entities.spec.width;
+            let queries = self.queries.resize_for_overwrite(values);
+            rank_queries(embeddings, asked, queries);
+            rank_dot(batch, t * dot::TILE, queries, entities, counts);
+        }
+        counts
+    }
+
+    /// Counts of other models, whose scores are written out.
+    fn rank_scores(&mut self, embeddings: Embeddings<'_>, batch: &RankBatch) -> Vec<RankCounts> {
+        let entities = embeddings.entities;
+        let (rows, width) = (entities.spec.layout.rows(), entities.spec.width);
+        let tile = tile(rows);
+        let task = task(tile.min(batch.queries.len()));
+        let mut counts = vec![RankCounts::default(); batch.queries.len()];
+        let queries = self.queries.resize_for_overwrite(tile * width);
+        let scores = self.scores.resize_for_overwrite(tile * rows);
+        let tiles = batch.queries.chunks(tile);
+        for (t, (asked, counts)) in tiles.zip(counts.chunks_mut(tile)).enumerate() {
+            asked
+                .par_chunks(task)
+                .zip(counts.par_chunks_mut(task))
+                .zip(queries.par_chunks_mut(task * width))
+                .zip(scores.par_chunks_mut(task * rows))
+                .enumerate()
+                .for_each(|(b, (((asked, counts), queries), scores))| {
+                    let queries = &mut queries[..asked.len() * width];
+                    let scores = &mut scores[..asked.len() * rows];
+                    rank_block(embeddings, asked, queries);
+                    score_all(embeddings.model, queries, entities, scores);
+                    for (i, (query, count)) in asked.iter().zip(counts).enumerate() {
+                        let known = batch.known_of(t * tile + b * task + i);
+                        let scores = &scores[i * rows..][..rows];
+                        *count = rank_count(scores, query.target, known);
+                    }
+                });
+        }
+        counts
     }
 }
 

@@ -6,8 +6,8 @@ pub mod vector;
 
 use pulp::Simd;
 
-/// Runs `f`, compiled for the widest vectors there are. What it calls must be `inline(always)` to
-/// be compiled along.
+/// Runs `f`, compiled for the widest vectors there are. Functions that
+/// it calls must be `inline(always)` to be compiled along.
 #[inline(always)]
 pub fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
@@ -32,9 +32,9 @@ pub fn fold<const WIDE: usize>(mut sums: [f32; WIDE]) -> f32 {
 /// Sums kept side by side, folded sixteen at a time: [`fold`] alone takes as long as a hundred products.
 pub struct Folds<'a> {
     sums: [[f32; LANES]; LANES],
-    /// How many of them wait.
+    /// Number of sums that are not folded yet.
     waiting: usize,
-    /// Where they go.
+    /// Memory for the folded sums.
     out: &'a mut [f32],
 }
 
@@ -48,7 +48,7 @@ impl<'a> Folds<'a> {
         }
     }
 
-    /// Where the next sums are to be written, all of them, before [`Folds::next`].
+    /// Memory for the next sums, all of which are to be written before [`Folds::next`].
     #[inline(always)]
     pub fn sums(&mut self) -> &mut [f32; LANES] {
         &mut self.sums[self.waiting]
@@ -66,7 +66,7 @@ impl<'a> Folds<'a> {
         }
     }
 
-    /// Folds what still waits.
+    /// Folds the sums that are left.
     #[inline(always)]
     pub fn finish(self) {
         for (out, sums) in self.out.iter_mut().zip(&self.sums[..self.waiting]) {

@@ -1,5 +1,5 @@
 //! Vectors of `f32` as numbers, so that formulas written once for [`Lane`]s run on whole registers.
-//! What the compiler makes of loops over plain values depends on its mood; this does not.
+//! The compiler vectorises loops over plain values unreliably; these are always vectors.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -136,17 +136,17 @@ impl<S: Simd> Lane for Vector<S> {
     #[inline(always)]
     fn inverse_sqrt(self) -> Vector<S> {
         let simd = self.simd;
-        if let Some(y) = self.guess_of_14_bits() {
-            return (y * self.constant(0.5)).times_plus(self.lacks(y), y);
+        if let Some(y) = self.approximate_inverse_sqrt() {
+            return (y * self.constant(0.5)).times_plus(self.error(y), y);
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V3>() {
             let values: pulp::f32x8 = bytemuck::cast(self.values);
             let y = self.of(bytemuck::cast(v3.approx_reciprocal_sqrt_f32x8(values)));
             // Eleven bits, of which a step of third order makes 33.
-            let lacks = self.lacks(y);
-            let step = lacks.times_plus(self.constant(0.375), self.constant(0.5));
-            return (y * lacks).times_plus(step, y);
+            let error = self.error(y);
+            let step = error.times_plus(self.constant(0.375), self.constant(0.5));
+            return (y * error).times_plus(step, y);
         }
         let bits = simd.transmute_u32s_f32s(self.values);
         let halved = simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(1));
@@ -167,11 +167,11 @@ impl<S: Simd> Lane for Vector<S> {
     /// One step from `self` times the guess, which is the root's guess.
     #[inline(always)]
     fn root(self) -> Vector<S> {
-        match self.guess_of_14_bits() {
+        match self.approximate_inverse_sqrt() {
             Some(y) => {
                 let root = self * y;
-                let lacks = (-root).times_plus(y, self.constant(1.0));
-                (root * self.constant(0.5)).times_plus(lacks, root)
+                let error = (-root).times_plus(y, self.constant(1.0));
+                (root * self.constant(0.5)).times_plus(error, root)
             }
             None => (self * self.inverse_sqrt()).abs(),
         }
@@ -182,7 +182,7 @@ impl<S: Simd> Vector<S> {
     /// A guess of the inverse root, where the processor has an instruction for one that a single step
     /// of Newton's method is enough for.
     #[inline(always)]
-    fn guess_of_14_bits(self) -> Option<Vector<S>> {
+    fn approximate_inverse_sqrt(self) -> Option<Vector<S>> {
         #[cfg(target_arch = "x86_64")]
         if let Some(v4) = (&self.simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
             // Here they are of one size.
@@ -194,9 +194,9 @@ impl<S: Simd> Vector<S> {
         None
     }
 
-    /// What a guess `y` of the inverse root lacks: 1 − self · y².
+    /// The error of a guess `y` of the inverse root: 1 − self · y².
     #[inline(always)]
-    fn lacks(self, y: Vector<S>) -> Vector<S> {
+    fn error(self, y: Vector<S>) -> Vector<S> {
         (-(self * y)).times_plus(y, self.constant(1.0))
     }
 }

@@ -4,7 +4,7 @@ use crate::kernel::StepSpec;
 use crate::kernel::cpu::dropout::Dropout;
 use crate::kernel::cpu::simd::simd;
 use crate::kernel::cpu::stages::backward::query_backward::query_backward;
-use crate::kernel::cpu::stages::forward::query::query;
+use crate::kernel::cpu::stages::forward::query::{OperatorInput, query};
 use crate::sampler::{Plan, Query};
 
 /// The entity rows of a plan, by their positions in it: pulled, or where the table has them.
@@ -35,7 +35,7 @@ impl<'a> PlanRows<'a> {
         }
     }
 
-    /// Replaces positions of the plan by what [`PlanRows::at`] takes.
+    /// Replaces positions of the plan by places for [`PlanRows::at`].
     #[inline(always)]
     pub fn locate(&self, positions: &mut [u32]) {
         if let Some(rows) = self.stored {
@@ -59,7 +59,7 @@ impl<'a> PlanRows<'a> {
         self.values.get(at * self.width..(at + 1) * self.width)
     }
 
-    /// All of them, if they lie in the order of the plan.
+    /// All rows, if they lie in the order of the plan.
     pub fn in_order(&self) -> Option<&'a [f32]> {
         self.stored.is_none().then_some(self.values)
     }
@@ -71,19 +71,20 @@ impl<'a> PlanRows<'a> {
     }
 }
 
-/// What every block of a step shares.
-pub struct Geometry {
+/// Specification, widths and masks of a step.
+pub struct StepContext {
     pub spec: StepSpec,
     pub dropout: Dropout,
-    /// Widths of entity rows, of relations as the operator takes them, and of what a query leaves for
-    /// its relation's gradient.
-    pub ew: usize,
-    pub rw: usize,
-    pub cw: usize,
+    /// Values of an entity's row.
+    pub entity_width: usize,
+    /// Values of a relation as the operator takes it.
+    pub relation_width: usize,
+    /// Values of a query's contribution to its relation's gradient.
+    pub contribution_width: usize,
 }
 
 /// A block of consecutive queries and its slices of the step's buffers.
-pub struct Block<'a> {
+pub struct QueryBlock<'a> {
     pub first: usize,
     pub queries: &'a mut [f32],
     pub d_queries: &'a mut [f32],
@@ -93,18 +94,19 @@ pub struct Block<'a> {
     pub losses: &'a mut [f32],
 }
 
-impl Geometry {
+impl StepContext {
     fn rows<'a>(
         &self,
         query: &Query,
         entities: PlanRows<'a>,
         relations: &'a [f32],
-    ) -> (&'a [f32], &'a [f32], bool) {
-        (
-            entities.row(query.entity),
-            &relations[query.relation as usize * self.rw..][..self.rw],
-            query.inverse == 1,
-        )
+    ) -> OperatorInput<'a> {
+        let width = self.relation_width;
+        OperatorInput {
+            entity: entities.row(query.entity),
+            relation: &relations[query.relation as usize * width..][..width],
+            inverse: query.inverse == 1,
+        }
     }
 
     pub fn forward(
@@ -112,13 +114,17 @@ impl Geometry {
         plan: &Plan,
         entities: PlanRows<'_>,
         relations: &[f32],
-        block: &mut Block,
+        block: &mut QueryBlock,
     ) {
         let model = self.spec.model;
         simd(
             #[inline(always)]
             || {
-                for (i, out) in block.queries.chunks_exact_mut(self.ew).enumerate() {
+                for (i, out) in block
+                    .queries
+                    .chunks_exact_mut(self.entity_width)
+                    .enumerate()
+                {
                     let q = block.first + i;
                     let rows = self.rows(&plan.queries[q], entities, relations);
                     query(model, &self.dropout, q as u32, rows, out);
@@ -132,7 +138,7 @@ impl Geometry {
         plan: &Plan,
         entities: PlanRows<'_>,
         relations: &[f32],
-        block: &mut Block,
+        block: &mut QueryBlock,
     ) {
         let model = self.spec.model;
         simd(
@@ -140,12 +146,12 @@ impl Geometry {
             || {
                 let outputs = block
                     .d_inputs
-                    .chunks_exact_mut(self.ew)
-                    .zip(block.d_relations.chunks_exact_mut(self.cw));
+                    .chunks_exact_mut(self.entity_width)
+                    .zip(block.d_relations.chunks_exact_mut(self.contribution_width));
                 for (i, (de, dr)) in outputs.enumerate() {
                     let q = block.first + i;
                     let rows = self.rows(&plan.queries[q], entities, relations);
-                    let dq = &block.d_queries[i * self.ew..][..self.ew];
+                    let dq = &block.d_queries[i * self.entity_width..][..self.entity_width];
                     query_backward(model, &self.dropout, q as u32, rows, dq, de, dr);
                 }
             },

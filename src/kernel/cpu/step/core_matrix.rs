@@ -2,38 +2,43 @@
 
 use rayon::prelude::*;
 
-use crate::kernel::cpu::Values;
+use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::stages::tables::pull::pull;
-use crate::kernel::cpu::table::View;
+use crate::kernel::cpu::table::TableReadGuard;
 
 /// Rows of the core, and the fewest relations, that one task works on. No sum depends on how many.
 const ROWS: usize = 512;
 const RELATIONS: usize = 16;
 
-/// What a core needs beside the buffers of a step.
+/// Buffers of models with a core.
 #[derive(Debug, Default)]
 pub struct Core {
     /// Pulled rows: relations, then the core.
-    pub rows: Values,
+    pub rows: AlignedVec,
     /// ∂loss/∂matrix of every relation.
-    pub gradients: Values,
+    pub gradients: AlignedVec,
 }
 
 impl Core {
     /// Pulls relations and core rows, `ids`, and makes the relations' matrices.
     pub fn matrices(
         &mut self,
-        table: &View<'_>,
+        table: &TableReadGuard<'_>,
         ids: &[u32],
         core_rows: usize,
-        matrices: &mut Values,
+        matrices: &mut AlignedVec,
     ) {
         let (width, own) = (table.spec.width, ids.len() - core_rows);
-        let rows = self.rows.room(ids.len() * width);
+        let rows = self.rows.resize_for_overwrite(ids.len() * width);
         pull(table, ids, rows);
         let (relations, core) = rows.split_at(own * width);
-        core_matrix(relations, core, width, matrices.room(own * core_rows));
+        core_matrix(
+            relations,
+            core,
+            width,
+            matrices.resize_for_overwrite(own * core_rows),
+        );
     }
 }
 
@@ -56,7 +61,8 @@ pub fn core_matrix(relations: &[f32], core: &[f32], width: usize, matrices: &mut
 pub fn core_matrix_backward(
     rows: &[f32],
     d_matrices: &[f32],
-    (width, core_rows): (usize, usize),
+    width: usize,
+    core_rows: usize,
     gradients: &mut [f32],
 ) {
     let own = rows.len() / width - core_rows;
@@ -71,10 +77,10 @@ pub fn core_matrix_backward(
         });
     let d_matrices = Matrix::new(d_matrices, core_rows);
     let relations = Matrix::new(relations, width);
-    let strips = d_core.par_chunks_mut(ROWS * width).enumerate();
-    strips.for_each(|(b, out)| {
-        let strip = b * ROWS..b * ROWS + out.len() / width;
-        Out::new(out, width).product(d_matrices.columns(strip).transposed(), relations);
+    let blocks = d_core.par_chunks_mut(ROWS * width).enumerate();
+    blocks.for_each(|(b, out)| {
+        let block = b * ROWS..b * ROWS + out.len() / width;
+        Out::new(out, width).product(d_matrices.columns(block).transposed(), relations);
     });
 }
 
@@ -85,7 +91,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_the_oracle() {
-        // Whole numbers, so that sums are exact in any order; strips and blocks of all kinds.
+        // Whole numbers, so that sums are exact in any order; blocks of all kinds.
         for (n, width, cells) in [(1, 1, 1), (3, 7, 25), (17, 5, 1030), (33, 2, 2500)] {
             let number = |i: usize| (i * 7 % 11) as f32 - 5.0;
             let rows: Vec<f32> = (0..(n + cells) * width).map(number).collect();
@@ -94,7 +100,7 @@ mod tests {
             let mut matrices = vec![f32::NAN; n * cells];
             core_matrix(relations, core, width, &mut matrices);
             let mut gradients = vec![f32::NAN; rows.len()];
-            core_matrix_backward(&rows, &d_matrices, (width, cells), &mut gradients);
+            core_matrix_backward(&rows, &d_matrices, width, cells, &mut gradients);
 
             let mut wanted = vec![0.0; rows.len()];
             let (d_relations, d_core) = wanted.split_at_mut(n * width);

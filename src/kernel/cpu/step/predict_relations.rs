@@ -4,38 +4,39 @@
 use rayon::prelude::*;
 
 use crate::kernel::StepSpec;
-use crate::kernel::cpu::Values;
+use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::simd::simd;
 use crate::kernel::cpu::stages::backward::grad_candidates_all::grad_candidates_all;
 use crate::kernel::cpu::stages::backward::grad_query_all::grad_query_all;
 use crate::kernel::cpu::stages::backward::pair_query_backward::pair_query_backward;
 use crate::kernel::cpu::stages::forward::candidate_dropout::pulled_candidate_dropout;
 use crate::kernel::cpu::stages::forward::loss::loss;
-use crate::kernel::cpu::stages::forward::pair_query::pair_query;
+use crate::kernel::cpu::stages::forward::loss_sum::loss_sum;
+use crate::kernel::cpu::stages::forward::pair_query::{PairInput, pair_query};
 use crate::kernel::cpu::stages::forward::score_all::score_all;
 use crate::kernel::cpu::step::Workspace;
 use crate::kernel::cpu::step::{task, tile};
-use crate::kernel::cpu::table::View;
+use crate::kernel::cpu::table::TableReadGuard;
 use crate::loss::{Loss, LossKind};
 use crate::sampler::{Pair, Plan};
 
-/// What predicting relations needs beside the buffers of a step.
+/// Buffers of steps that predict relations.
 #[derive(Debug, Default)]
 pub struct Pairs {
     /// Pair queries and their gradients: pairs × relation width.
-    queries: Values,
-    d_queries: Values,
+    queries: AlignedVec,
+    d_queries: AlignedVec,
     /// Contributions to answer and known entity: pairs × 2 × entity width.
-    pub d_ends: Values,
+    pub d_ends: AlignedVec,
     /// The loss of every pair.
-    losses: Values,
+    losses: AlignedVec,
     /// Gradients of whole shards of relations, and the first row of each.
-    gradients: Vec<Values>,
+    gradients: Vec<AlignedVec>,
     firsts: Vec<usize>,
 }
 
 impl Pairs {
-    /// Adds to the gradient of a row what it gets as a candidate.
+    /// Adds the gradient of a row as a candidate.
     #[inline(always)]
     pub fn add_gradient(&self, row: usize, gradient: &mut [f32]) {
         let shard = self.firsts.partition_point(|&first| first <= row) - 1;
@@ -45,7 +46,7 @@ impl Pairs {
         }
     }
 
-    pub fn buffers(&mut self) -> impl Iterator<Item = &mut Values> {
+    pub fn buffers(&mut self) -> impl Iterator<Item = &mut AlignedVec> {
         let Pairs {
             queries,
             d_queries,
@@ -61,55 +62,76 @@ impl Pairs {
 }
 
 impl Workspace {
-    /// Forward and backward of the relations' own loss, a tile of pairs at a time. What entities get
-    /// lies in [`Pairs::d_ends`], what relations get waits for [`Pairs::add_gradient`]. Returns the
+    /// Forward and backward of the relations' own loss, a tile of pairs at a time. Contributions to entities
+    /// are left in [`Pairs::d_ends`], those to relations are added by [`Pairs::add_gradient`]. Returns the
     /// loss.
-    pub fn relations(&mut self, spec: &StepSpec, plan: &Plan, table: &View<'_>) -> f64 {
-        let Some(step) = self.geometry(spec, plan) else {
+    pub fn predict_relations(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        table: &TableReadGuard<'_>,
+    ) -> f64 {
+        let Some(step) = self.context(spec, plan) else {
             return 0.0;
         };
         let (n, relations) = (plan.pairs.len(), table.spec.layout.rows());
-        let (ew, rw) = (step.ew, step.rw);
+        let (entity_width, relation_width) = (step.entity_width, step.relation_width);
         let tile = tile(relations);
-        self.scores.room(tile.min(n) * relations);
+        self.scores.resize_for_overwrite(tile.min(n) * relations);
         let pulled = &self.entities[..];
         let targets = match step.dropout.drops_candidates() {
             true => {
                 let (ids, out) = (&plan.entities.ids, &mut self.candidates);
-                pulled_candidate_dropout(&step.dropout, ids, &pulled[..ids.len() * ew], out);
+                pulled_candidate_dropout(
+                    &step.dropout,
+                    ids,
+                    &pulled[..ids.len() * entity_width],
+                    out,
+                );
                 &self.candidates[..]
             }
             false => pulled,
         };
         let pairs = &mut self.prediction;
-        pairs.queries.room(n * rw);
-        pairs.d_queries.room(n * rw);
-        pairs.d_ends.room(n * 2 * ew);
-        pairs.losses.room(n);
+        pairs.queries.resize_for_overwrite(n * relation_width);
+        pairs.d_queries.resize_for_overwrite(n * relation_width);
+        pairs.d_ends.resize_for_overwrite(n * 2 * entity_width);
+        pairs.losses.resize_for_overwrite(n);
         let shards = table.shards.len();
         let ranges = || (0..shards).map(|s| table.spec.layout.range(s));
         pairs.firsts.clear();
         pairs.firsts.extend(ranges().map(|range| range.start));
-        pairs.gradients.resize_with(shards, Values::default);
+        pairs.gradients.resize_with(shards, AlignedVec::default);
         for (range, gradient) in ranges().zip(&mut pairs.gradients) {
-            gradient.room(range.len() * rw);
+            gradient.resize_for_overwrite(range.len() * relation_width);
         }
         let cost = Loss::new(LossKind::Softmax);
         let similarity = spec.model.similarity();
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let task = task(end - first);
-            let blocks = pairs.queries[first * rw..end * rw]
-                .par_chunks_mut(task * rw)
-                .zip(pairs.d_queries[first * rw..end * rw].par_chunks_mut(task * rw))
-                .zip(pairs.d_ends[first * 2 * ew..end * 2 * ew].par_chunks_mut(task * 2 * ew))
+            let blocks = pairs.queries[first * relation_width..end * relation_width]
+                .par_chunks_mut(task * relation_width)
+                .zip(
+                    pairs.d_queries[first * relation_width..end * relation_width]
+                        .par_chunks_mut(task * relation_width),
+                )
+                .zip(
+                    pairs.d_ends[first * 2 * entity_width..end * 2 * entity_width]
+                        .par_chunks_mut(task * 2 * entity_width),
+                )
                 .zip(self.scores[..(end - first) * relations].par_chunks_mut(task * relations))
                 .zip(pairs.losses[first..end].par_chunks_mut(task));
             let rows = |pair: &Pair| {
                 let query = &plan.queries[pair.query as usize];
-                let [entity, target] = [query.entity, pair.answer].map(|p| p as usize * ew);
+                let [entity, target] =
+                    [query.entity, pair.answer].map(|p| p as usize * entity_width);
                 let inverse = query.inverse == 1;
-                (&pulled[entity..][..ew], &targets[target..][..ew], inverse)
+                PairInput {
+                    entity: &pulled[entity..][..entity_width],
+                    target: &targets[target..][..entity_width],
+                    inverse,
+                }
             };
             blocks
                 .enumerate()
@@ -118,7 +140,8 @@ impl Workspace {
                     simd(
                         #[inline(always)]
                         || {
-                            for (pair, out) in listed.iter().zip(p.chunks_exact_mut(rw)) {
+                            for (pair, out) in listed.iter().zip(p.chunks_exact_mut(relation_width))
+                            {
                                 let dropout = &step.dropout;
                                 pair_query(spec.model, dropout, pair.query, rows(pair), out);
                             }
@@ -136,10 +159,10 @@ impl Workspace {
                     simd(
                         #[inline(always)]
                         || {
-                            let outputs = d_ends.chunks_exact_mut(2 * ew);
-                            let gradients = dp.chunks_exact(rw).zip(outputs);
+                            let outputs = d_ends.chunks_exact_mut(2 * entity_width);
+                            let gradients = dp.chunks_exact(relation_width).zip(outputs);
                             for (pair, (dp, ends)) in listed.iter().zip(gradients) {
-                                let ((dt, de), q) = (ends.split_at_mut(ew), pair.query);
+                                let ((dt, de), q) = (ends.split_at_mut(entity_width), pair.query);
                                 let (model, dropout) = (spec.model, &step.dropout);
                                 pair_query_backward(model, dropout, q, rows(pair), dp, de, dt);
                                 if dropout.drops_candidates() {
@@ -153,12 +176,12 @@ impl Workspace {
             grad_candidates_all(
                 spec.model,
                 &self.scores[..(end - first) * relations],
-                &pairs.queries[first * rw..end * rw],
+                &pairs.queries[first * relation_width..end * relation_width],
                 table,
                 &mut pairs.gradients,
                 first == 0,
             );
         }
-        pairs.losses[..n].iter().map(|&l| f64::from(l)).sum()
+        loss_sum(&pairs.losses[..n])
     }
 }

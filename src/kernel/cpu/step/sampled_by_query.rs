@@ -1,54 +1,30 @@
 //! Steps with sampled candidates whose rows stay in the second-level cache while their query is at
-//! work: each query walks its candidates, then each row its queries.
+//! work: each query goes along its candidates, then each row along its queries.
 //!
-//! Both walks write only what is their own, and sums stay in registers. The derivative of every pair
-//! is worked out twice, which is cheap but for the modulus. Sums run in the order in which a query's
-//! candidates and a row's places are listed, whatever the number of threads. Wider rows go by
-//! [`sampled`](crate::kernel::cpu::step::sampled_by_row).
-//!
-//! A [whole step](crate::kernel::cpu::step::fused_update) reads rows where the table has them, and applies the optimizer to each as
-//! soon as its gradient is summed: neither rows nor gradients of entities are copied.
-
-mod rows;
+//! Both passes write only their own rows, and sums stay in registers. The derivative of every pair is
+//! worked out twice, which is cheap but for the modulus. Sums run in the order in which a query's
+//! candidates and a row's places are listed, whatever the number of threads.
 
 use pulp::Simd;
 use rayon::prelude::*;
 
-pub use self::rows::{RowBlock, RowWalk};
 use crate::kernel::StepSpec;
 use crate::kernel::cpu::BLOCK;
 use crate::kernel::cpu::simd::Folds;
-use crate::kernel::cpu::simd::similarity::{Compare, Compared, visit_values};
-use crate::kernel::cpu::simd::vector::Vector;
+use crate::kernel::cpu::simd::similarity::{
+    SimilarityTask, SimilarityType, dispatch_single_values,
+};
+use crate::kernel::cpu::stages::backward::grad_query::{Pairs, REGISTERS, sum_gradients};
 use crate::kernel::cpu::stages::forward::loss::loss;
+use crate::kernel::cpu::stages::forward::score::score_row;
 use crate::kernel::cpu::step::Workspace;
-use crate::kernel::cpu::step::context::{Block, Geometry, PlanRows};
-use crate::kernel::cpu::step::pairs::VECTOR;
-use crate::kernel::cpu::table::prefetch::prefetch_row;
+use crate::kernel::cpu::step::context::{PlanRows, QueryBlock, StepContext};
+use crate::kernel::cpu::table::prefetch::{L1, prefetch};
 use crate::loss::MASKED;
-use crate::model::{Lane, Similarity};
-use crate::sampler::{Candidates, Plan};
+use crate::sampler::{Candidates, Place, Plan};
 
-/// Bytes that a query's candidates may take.
-const NEAR: usize = 256 << 10;
-/// Rows that are asked for ahead of their use.
-const AHEAD: usize = 8;
-/// Registers whose sums are taken side by side, at most.
-const REGISTERS: usize = 8;
-
-/// Whether a step goes this way.
-pub fn takes(spec: &StepSpec, plan: &Plan, width: usize) -> bool {
-    let bytes = size_of::<f32>() * width * plan.sampled_width();
-    spec.model.similarity() != Similarity::NegativeModulus
-        && spec.candidate_dropout == 0.0
-        && bytes <= NEAR
-}
-
-/// The pairs of a row of either side, in an order of their own.
-trait Pairs {
-    /// Calls `run` with the coefficient, which is not zero, and the other side's row of each.
-    fn each(&self, run: impl FnMut(f32, u32));
-}
+/// Rows that are prefetched ahead of their use.
+const PREFETCH_ROWS: usize = 8;
 
 /// The candidates of a query.
 struct CandidatePairs<'a> {
@@ -67,38 +43,33 @@ impl Pairs for CandidatePairs<'_> {
     }
 }
 
-/// Pairs that have been listed.
-impl Pairs for [(f32, u32)] {
-    #[inline(always)]
-    fn each(&self, mut run: impl FnMut(f32, u32)) {
-        for &(coefficient, row) in self {
-            run(coefficient, row);
-        }
-    }
-}
-
 impl Workspace {
-    /// Forward, and backward but for the rows of candidates.
-    pub fn walk_candidates(
+    /// Forward, and backward up to the gradients of queries and relations. Leaves the coefficients of
+    /// all pairs for [`CandidateGradients`].
+    pub fn sampled_by_query(
         &mut self,
         spec: &StepSpec,
         plan: &Plan,
-        step: &Geometry,
+        step: &StepContext,
         rows: PlanRows<'_>,
     ) {
-        let (n, ew, cw) = (self.count, step.ew, step.cw);
+        let (n, entity_width, contribution_width) =
+            (self.count, step.entity_width, step.contribution_width);
         let candidates = plan.sampled_width();
         let relations = &self.relations[..];
-        (self.coefficients.room(n * candidates))
+        (self.coefficients.resize_for_overwrite(n * candidates))
             .par_chunks_mut(BLOCK * candidates)
-            .zip(self.queries[..n * ew].par_chunks_mut(BLOCK * ew))
-            .zip(self.d_queries[..n * ew].par_chunks_mut(BLOCK * ew))
-            .zip(self.d_inputs[..n * ew].par_chunks_mut(BLOCK * ew))
-            .zip(self.d_relations[..n * cw].par_chunks_mut(BLOCK * cw))
+            .zip(self.queries[..n * entity_width].par_chunks_mut(BLOCK * entity_width))
+            .zip(self.d_queries[..n * entity_width].par_chunks_mut(BLOCK * entity_width))
+            .zip(self.d_inputs[..n * entity_width].par_chunks_mut(BLOCK * entity_width))
+            .zip(
+                self.d_relations[..n * contribution_width]
+                    .par_chunks_mut(BLOCK * contribution_width),
+            )
             .zip(self.losses[..n].par_chunks_mut(BLOCK))
             .enumerate()
             .for_each(|(b, (((((scores, q), dq), de), dr), losses))| {
-                let mut block = Block {
+                let mut block = QueryBlock {
                     first: b * BLOCK,
                     queries: q,
                     d_queries: dq,
@@ -108,31 +79,31 @@ impl Workspace {
                     losses,
                 };
                 step.forward(plan, rows, relations, &mut block);
-                let walk = QueryWalk {
+                let pass = QueryPass {
                     spec,
                     plan,
                     rows,
-                    width: ew,
+                    width: entity_width,
                     block: &mut block,
                 };
-                visit_values(spec.model.similarity(), walk);
+                dispatch_single_values(spec.model.similarity(), pass);
                 step.backward(plan, rows, relations, &mut block);
             });
     }
 }
 
-/// Some queries on their walk along their candidates.
-struct QueryWalk<'a, 'b> {
+/// The pass of a block of queries along their candidates.
+struct QueryPass<'a, 'b> {
     spec: &'a StepSpec,
     plan: &'a Plan,
     rows: PlanRows<'a>,
     width: usize,
-    block: &'a mut Block<'b>,
+    block: &'a mut QueryBlock<'b>,
 }
 
-impl Compared for QueryWalk<'_, '_> {
+impl SimilarityTask for QueryPass<'_, '_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare>(self, simd: S) {
+    fn run<S: Simd, C: SimilarityType>(self, simd: S) {
         let (spec, plan, width) = (self.spec, self.plan, self.width);
         let Candidates::Sampled {
             chunk,
@@ -159,11 +130,11 @@ impl Compared for QueryWalk<'_, '_> {
             let scores = &mut block.scores[own.clone()];
             let mut folds = Folds::new(scores);
             for j in own.clone() {
-                // Those of the next query, too, which come while this one's loss is worked out.
-                if let Some(&later) = found.get(j + AHEAD) {
-                    prefetch_row(rows.at(later));
+                // Rows of the next query, too, which arrive during this one's loss.
+                if let Some(&later) = found.get(j + PREFETCH_ROWS) {
+                    prefetch::<_, L1>(rows.at(later));
                 }
-                score::<S, C>(simd, query, rows.at(found[j]), folds.sums());
+                score_row::<S, C>(simd, query, rows.at(found[j]), folds.sums());
                 folds.next(simd);
             }
             folds.finish();
@@ -189,102 +160,85 @@ impl Compared for QueryWalk<'_, '_> {
     }
 }
 
-/// The score of a pair: sums side by side, as many on every processor.
-#[inline(always)]
-fn score<S: Simd, C: Compare>(simd: S, query: &[f32], row: &[f32], sums: &mut [f32; VECTOR]) {
-    let per_vector = VECTOR / S::F32_LANES;
-    let whole = query.len() / VECTOR * VECTOR;
-    let (q, q_rest) = query.split_at(whole);
-    let (e, e_rest) = row.split_at(whole);
-    let (q, e) = (S::as_simd_f32s(q).0, S::as_simd_f32s(e).0);
-    for (u, sum) in S::as_mut_simd_f32s(sums).0.iter_mut().enumerate() {
-        let mut total = zero(simd);
-        for (q, e) in q.chunks_exact(per_vector).zip(e.chunks_exact(per_vector)) {
-            let (q, e) = (Vector::new(simd, q[u]), Vector::new(simd, e[u]));
-            total = C::SIMILARITY.add_term(1, [q, zero(simd)], [e, zero(simd)], total);
+/// The second pass: gradients of unique rows as candidates, each along its queries.
+pub struct CandidateGradients<'a> {
+    pub plan: &'a Plan,
+    /// Values of a row.
+    pub width: usize,
+    /// Query vectors: queries × width.
+    pub queries: &'a [f32],
+    /// ∂loss/∂score, times the slope: queries × candidates.
+    pub coefficients: &'a [f32],
+}
+
+impl CandidateGradients<'_> {
+    /// Overwrites `out` with the gradient of the unique row at position `i`, whose values are `row`.
+    /// `listed` is scratch memory.
+    #[inline(always)]
+    pub fn sum<S: Simd, C: SimilarityType>(
+        &self,
+        simd: S,
+        i: usize,
+        row: &[f32],
+        listed: &mut Vec<(f32, u32)>,
+        out: &mut [f32],
+    ) {
+        let Candidates::Sampled {
+            chunk, negatives, ..
+        } = self.plan.candidates
+        else {
+            return;
+        };
+        let pairs = PlacePairs {
+            places: self.plan.entities.places_of(i),
+            chunk,
+            negatives,
+            queries: self.plan.queries.len(),
+            coefficients: self.coefficients,
+        };
+        let query = |q: u32| &self.queries[q as usize * self.width..][..self.width];
+        if row.len() <= REGISTERS * S::F32_LANES {
+            sum_gradients::<S, C>(simd, row, &pairs, query, out);
+        } else {
+            // The pairs are gone through several times.
+            listed.clear();
+            pairs.each(|c, q| listed.push((c, q)));
+            sum_gradients::<S, C>(simd, row, &listed[..], query, out);
         }
-        *sum = total.values;
-    }
-    for ((sum, &q), &e) in sums.iter_mut().zip(q_rest).zip(e_rest) {
-        *sum += C::SIMILARITY.term([q, 0.0], [e, 0.0]);
     }
 }
 
-#[inline(always)]
-fn zero<S: Simd>(simd: S) -> Vector<S> {
-    Vector::splat(simd, 0.0)
+/// The queries that a row is a candidate of, by its places.
+struct PlacePairs<'a> {
+    places: &'a [u32],
+    chunk: usize,
+    negatives: usize,
+    queries: usize,
+    coefficients: &'a [f32],
 }
 
-/// Overwrites `out` with Σ coefficient · ∂score/∂own over pairs of `own` and `other` rows, slope
-/// aside. Every similarity is symmetric, so it does not matter which of them is the query.
-#[inline(always)]
-fn sum_gradients<'a, S: Simd, C: Compare>(
-    simd: S,
-    own: &[f32],
-    pairs: &(impl Pairs + ?Sized),
-    other: impl Fn(u32) -> &'a [f32],
-    out: &mut [f32],
-) {
-    let width = own.len();
-    let (own, own_rest) = S::as_simd_f32s(own);
-    let (out, out_rest) = S::as_mut_simd_f32s(out);
-    let mut first = 0;
-    // As many registers at a time as may be, since the pairs are gone through for each.
-    macro_rules! blocks {
-        ($($registers:literal),+) => {$(
-            while let Some(own) = own[first..].first_chunk::<$registers>() {
-                let mut sums = [zero(simd); $registers];
-                pairs.each(
-                    #[inline(always)]
-                    |c, row| {
-                        let c = Vector::splat(simd, c);
-                        let other = &S::as_simd_f32s(other(row)).0[first..][..$registers];
-                        for r in 0..$registers {
-                            sums[r] = add_gradient::<S, C>(simd, c, own[r], other[r], sums[r]);
-                        }
-                    },
-                );
-                for (out, sum) in out[first..].iter_mut().zip(sums) {
-                    *out = sum.values;
+impl Pairs for PlacePairs<'_> {
+    #[inline(always)]
+    fn each(&self, mut run: impl FnMut(f32, u32)) {
+        for &word in self.places {
+            let (queries, candidate) = match Place::unpack(word) {
+                Place::Slot(s) => {
+                    // Words divide faster than sizes.
+                    let negatives = self.negatives as u32;
+                    let (c, j) = (s / negatives, s % negatives);
+                    let first = c as usize * self.chunk;
+                    (first..self.queries.min(first + self.chunk), 1 + j as usize)
                 }
-                first += $registers;
+                Place::Positive(q) => (q as usize..q as usize + 1, 0),
+                Place::Input(_) | Place::Pair(_) => continue,
+            };
+            // Called in one place only, so that it is taken in.
+            for q in queries {
+                let coefficient = self.coefficients[q * (self.negatives + 1) + candidate];
+                if coefficient != 0.0 {
+                    run(coefficient, q as u32);
+                }
             }
-        )+};
+        }
     }
-    blocks!(8, 4, 2, 1);
-    if !own_rest.is_empty() {
-        let own = simd.partial_load_f32s(own_rest);
-        let mut sum = zero(simd);
-        pairs.each(
-            #[inline(always)]
-            |c, row| {
-                let c = Vector::splat(simd, c);
-                let other = simd.partial_load_f32s(&other(row)[width - own_rest.len()..]);
-                sum = add_gradient::<S, C>(simd, c, own, other, sum);
-            },
-        );
-        simd.partial_store_f32s(out_rest, sum.values);
-    }
-}
-
-/// `sum` + `c` · ∂score/∂own of some lanes.
-#[inline(always)]
-fn add_gradient<S: Simd, C: Compare>(
-    simd: S,
-    c: Vector<S>,
-    own: S::f32s,
-    other: S::f32s,
-    sum: Vector<S>,
-) -> Vector<S> {
-    if C::SIMILARITY == Similarity::NegativeL1 {
-        // The coefficient with the sign of the difference, in fewer instructions than their product.
-        let d = simd.sub_f32s(other, own);
-        let sign = simd.and_f32s(d, simd.splat_f32s(-0.0));
-        let more = sum + Vector::new(simd, simd.xor_f32s(c.values, sign));
-        let equal = simd.equal_f32s(d, simd.splat_f32s(0.0));
-        return Vector::new(simd, simd.select_f32s(equal, sum.values, more.values));
-    }
-    let (own, other) = (Vector::new(simd, own), Vector::new(simd, other));
-    let [d, _] = C::SIMILARITY.gradient([own, zero(simd)], [other, zero(simd)]);
-    c.times_plus(d, sum)
 }

@@ -1,5 +1,13 @@
-//! The order of the stages of a step with sampled candidates.
+//! Steps with sampled candidates whose rows are wide, or many a query: each row goes along its queries,
+//! a segment of lanes at a time.
+//!
+//! Pairs of a query and one of its candidates are listed by the candidate's row. A batch has far more
+//! pairs than rows: with 256 negatives for each of 1024 facts, a row of FB15k-237 is the candidate of
+//! 18 queries. The route by row reads each row once, and the segments of all queries stay in the
+//! second-level cache while it does. Sums and their order depend on the plan and the width alone,
+//! never on the number of threads.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pulp::Simd;
@@ -8,25 +16,117 @@ use rayon::prelude::*;
 use crate::kernel::StepSpec;
 use crate::kernel::cpu::BLOCK;
 use crate::kernel::cpu::simd::Folds;
-use crate::kernel::cpu::simd::similarity::{Compare, Compared, grad_pairs, score_pairs, visit};
-use crate::kernel::cpu::stages::forward::candidate_dropout::{
-    pulled_candidate_dropout, pulled_candidate_dropout_backward,
-};
+use crate::kernel::cpu::simd::similarity::{SimilarityTask, SimilarityType, dispatch};
+use crate::kernel::cpu::stages::backward::candidate_dropout_backward::pulled_candidate_dropout_backward;
+use crate::kernel::cpu::stages::backward::grad_query::grad_pairs;
+use crate::kernel::cpu::stages::forward::candidate_dropout::pulled_candidate_dropout;
 use crate::kernel::cpu::stages::forward::loss::loss;
-use crate::kernel::cpu::step::context::{Block, Geometry, PlanRows};
-use crate::kernel::cpu::step::pairs::{self, AHEAD, Group, SEGMENT, Segment, Segments};
-use crate::kernel::cpu::step::{Workspace, sampled_by_query};
-use crate::kernel::cpu::table::{Values, room};
+use crate::kernel::cpu::stages::forward::score::{Pair, score_pairs};
+use crate::kernel::cpu::step::Workspace;
+use crate::kernel::cpu::step::context::{PlanRows, QueryBlock, StepContext};
+use crate::kernel::cpu::table::segments::{SEGMENT, Segment, Segments};
+use crate::kernel::cpu::table::{AlignedVec, grow};
 use crate::loss::MASKED;
 use crate::model::Similarity;
-use crate::sampler::{Candidates, Plan};
+use crate::sampler::{Candidates, Place, Plan};
+
+/// Rows whose segments are prefetched ahead of their use: segments lie a whole row apart, and processors do
+/// not prefetch them by themselves.
+pub const PREFETCH_ROWS: usize = 12;
+/// Least and greatest number of groups of unique rows: a thread each.
+const GROUPS: std::ops::RangeInclusive<usize> = 2..=8;
+/// Pairs that a query should have in a group: its segments come from memory once for them all.
+const PAIRS: usize = 32;
+
+/// The pairs of some consecutive unique rows, and their scores and gradients.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The first row.
+    pub first: usize,
+    /// Row `first + i` has the pairs in [`Group::range`].
+    pub offsets: Vec<u32>,
+    pub pairs: Vec<Pair>,
+    /// ∂loss/∂score of the pairs, times the slope.
+    pub coefficients: Vec<f32>,
+    /// Shares of the pairs' scores, by segment.
+    pub scores: Vec<Vec<f32>>,
+    /// Shares of the queries' gradients, packed.
+    pub d_queries: AlignedVec,
+}
+
+impl Group {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Places of the pairs of row `i`.
+    #[inline(always)]
+    pub fn range(&self, i: usize) -> Range<usize> {
+        self.offsets[i] as usize..self.offsets[i + 1] as usize
+    }
+
+    /// Lists the pairs of its rows.
+    fn list(&mut self, plan: &Plan, rows: Range<usize>) {
+        let Candidates::Sampled {
+            chunk, negatives, ..
+        } = plan.candidates
+        else {
+            return;
+        };
+        let (candidates, queries) = (negatives + 1, plan.queries.len());
+        self.first = rows.start;
+        self.pairs.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        for row in rows {
+            let mut add = |query: usize, candidate: usize| {
+                self.pairs.push(Pair {
+                    query: query as u32,
+                    cell: (query * candidates + candidate) as u32,
+                });
+            };
+            for &word in plan.entities.places_of(row) {
+                match Place::unpack(word) {
+                    Place::Input(_) | Place::Pair(_) => {}
+                    Place::Positive(q) => add(q as usize, 0),
+                    Place::Slot(s) => {
+                        let (c, j) = (s as usize / negatives, s as usize % negatives);
+                        (c * chunk..queries.min((c + 1) * chunk)).for_each(|q| add(q, 1 + j));
+                    }
+                }
+            }
+            self.offsets.push(self.pairs.len() as u32);
+        }
+    }
+}
+
+/// Lists the pairs of a plan, in groups of about as many.
+fn list_pairs(groups: &mut Vec<Group>, plan: &Plan) {
+    let (rows, places) = (plan.entities.len(), plan.entities.places.len());
+    let pairs = plan.queries.len() * plan.sampled_width();
+    let count = pairs / (PAIRS * plan.queries.len().max(1));
+    let count = count.clamp(*GROUPS.start(), *GROUPS.end());
+    groups.resize_with(count, Group::default);
+    let bound = |g: usize| {
+        let before = |at: &u32| (*at as usize) < g * places / count;
+        match g == count {
+            true => rows,
+            false => plan.entities.offsets.partition_point(before).min(rows),
+        }
+    };
+    groups
+        .par_iter_mut()
+        .enumerate()
+        .for_each(|(g, group)| group.list(plan, bound(g)..bound(g + 1)));
+}
 
 /// Buffers between the stages.
 #[derive(Debug, Default)]
 pub struct Sampled {
     groups: Vec<Group>,
     /// Query vectors by segment: queries × the segment's values, one segment after the other.
-    queries: Values,
+    queries: AlignedVec,
     /// Scores, then coefficients: queries × candidates. Several groups write to it, each to cells of
     /// its own.
     cells: Vec<AtomicU32>,
@@ -60,26 +160,16 @@ fn write(cell: &AtomicU32, value: f32) {
 }
 
 impl Workspace {
-    /// Forward and backward with sampled candidates.
-    pub fn sampled(&mut self, spec: &StepSpec, plan: &Plan) {
-        let Some(step) = self.geometry(spec, plan) else {
-            return;
-        };
-        self.walks = sampled_by_query::takes(spec, plan, step.ew);
-        // Lent, while the others are written.
-        let pulled = std::mem::take(&mut self.entities);
-        let rows = PlanRows::pulled(&pulled, step.ew);
-        match self.walks {
-            true => self.walk_candidates(spec, plan, &step, rows),
-            false => self.go_by_row(spec, plan, &step, rows),
-        }
-        self.entities = pulled;
-    }
-
-    /// Forward, and backward but for what rows are beside candidates: each row along its queries, a
-    /// segment at a time. Rows lie in the order of the plan where candidates have dropout.
-    pub fn go_by_row(&mut self, spec: &StepSpec, plan: &Plan, step: &Geometry, rows: PlanRows<'_>) {
-        let segments = Segments::new(spec.model, step.ew);
+    /// Forward, and backward but for the terms of rows that are not candidates: each row along its queries,
+    /// a segment at a time. Rows lie in the order of the plan where candidates have dropout.
+    pub fn sampled_by_row(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        step: &StepContext,
+        rows: PlanRows<'_>,
+    ) {
+        let segments = Segments::new(spec.model, step.entity_width);
         let cells = plan.queries.len() * plan.sampled_width();
         let all = &mut self.sampled.cells;
         if all.len() < cells {
@@ -89,7 +179,7 @@ impl Workspace {
             step.forward(plan, rows, relations, block)
         });
         rayon::join(
-            || pairs::list(&mut self.sampled.groups, plan),
+            || list_pairs(&mut self.sampled.groups, plan),
             || {
                 pack(
                     &segments,
@@ -99,18 +189,18 @@ impl Workspace {
                 )
             },
         );
-        let (ids, values) = (&plan.entities.ids, plan.entities.len() * step.ew);
+        let (ids, values) = (&plan.entities.ids, plan.entities.len() * step.entity_width);
         let mut masked = std::mem::take(&mut self.candidates);
         let candidates = match rows.in_order() {
             Some(pulled) if step.dropout.drops_candidates() => {
                 pulled_candidate_dropout(&step.dropout, ids, &pulled[..values], &mut masked);
-                PlanRows::pulled(&masked, step.ew)
+                PlanRows::pulled(&masked, step.entity_width)
             }
             _ => rows,
         };
         self.score(spec, &segments, candidates);
         self.losses(spec, plan);
-        self.grad_pairs(spec, plan, &segments, candidates);
+        self.candidate_gradients(spec, plan, &segments, candidates);
         self.candidates = masked;
         if step.dropout.drops_candidates() {
             let gradients = &mut self.entity_gradients[..values];
@@ -123,17 +213,20 @@ impl Workspace {
     }
 
     /// Runs something with the rows of relations for every block of queries.
-    pub fn blocks(&mut self, step: &Geometry, run: impl Fn(&mut Block<'_>, &[f32]) + Sync) {
+    pub fn blocks(&mut self, step: &StepContext, run: impl Fn(&mut QueryBlock<'_>, &[f32]) + Sync) {
         let n = self.count;
         let relations = &self.relations[..];
-        self.queries[..n * step.ew]
-            .par_chunks_mut(BLOCK * step.ew)
-            .zip(self.d_queries[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_inputs[..n * step.ew].par_chunks_mut(BLOCK * step.ew))
-            .zip(self.d_relations[..n * step.cw].par_chunks_mut(BLOCK * step.cw))
+        self.queries[..n * step.entity_width]
+            .par_chunks_mut(BLOCK * step.entity_width)
+            .zip(self.d_queries[..n * step.entity_width].par_chunks_mut(BLOCK * step.entity_width))
+            .zip(self.d_inputs[..n * step.entity_width].par_chunks_mut(BLOCK * step.entity_width))
+            .zip(
+                self.d_relations[..n * step.contribution_width]
+                    .par_chunks_mut(BLOCK * step.contribution_width),
+            )
             .enumerate()
             .for_each(|(b, (((queries, d_queries), d_inputs), d_relations))| {
-                let mut block = Block {
+                let mut block = QueryBlock {
                     first: b * BLOCK,
                     queries,
                     d_queries,
@@ -169,9 +262,9 @@ impl Workspace {
                         group,
                         rows,
                         queries,
-                        scores: room(scores, group.pairs.len()),
+                        scores: grow(scores, group.pairs.len()),
                     };
-                    visit(spec.model.similarity(), task);
+                    dispatch(spec.model.similarity(), task);
                 });
             let similarity = spec.model.similarity();
             let padding = padding(similarity, segments);
@@ -229,7 +322,7 @@ impl Workspace {
     }
 
     /// Gradients of rows as candidates, and shares of those of the queries.
-    fn grad_pairs(
+    fn candidate_gradients(
         &mut self,
         spec: &StepSpec,
         plan: &Plan,
@@ -258,7 +351,7 @@ impl Workspace {
                 .map(|pair| read(&cells[pair.cell as usize]));
             group.coefficients.extend(found);
             let mut d_queries = std::mem::take(&mut group.d_queries);
-            let shares = d_queries.room(n * segments.packed());
+            let shares = d_queries.resize_for_overwrite(n * segments.packed());
             shares.fill(0.0);
             let parts = queries.chunks_exact(n * SEGMENT);
             let parts = parts.zip(shares.chunks_exact_mut(n * SEGMENT));
@@ -272,7 +365,7 @@ impl Workspace {
                     d_queries,
                     gradients,
                 };
-                visit(spec.model.similarity(), task);
+                dispatch(spec.model.similarity(), task);
             }
             group.d_queries = d_queries;
         });
@@ -301,7 +394,7 @@ impl Workspace {
     }
 }
 
-/// What lanes that only fill up segments add to a score's sum.
+/// Terms that lanes which only fill segments up add to a score's sum.
 fn padding(similarity: Similarity, segments: &Segments) -> f32 {
     let lanes = segments.width / segments.parts;
     let padded = segments.packed() / segments.parts - lanes;
@@ -309,8 +402,8 @@ fn padding(similarity: Similarity, segments: &Segments) -> f32 {
 }
 
 /// Cuts queries into segments.
-fn pack(segments: &Segments, queries: &[f32], n: usize, packed: &mut Values) {
-    let packed = packed.room(n * segments.packed());
+fn pack(segments: &Segments, queries: &[f32], n: usize, packed: &mut AlignedVec) {
+    let packed = packed.resize_for_overwrite(n * segments.packed());
     let parts = packed.par_chunks_exact_mut(n * SEGMENT);
     parts.zip(&segments.list).for_each(|(own, segment)| {
         let rows = queries.chunks_exact(segments.width);
@@ -329,15 +422,16 @@ struct ScoreTask<'a> {
     scores: &'a mut [f32],
 }
 
-impl Compared for ScoreTask<'_> {
+impl SimilarityTask for ScoreTask<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare>(self, simd: S) {
+    fn run<S: Simd, C: SimilarityType>(self, simd: S) {
         let group = self.group;
-        let mut row = Values::zeros(SEGMENT);
+        let mut row = AlignedVec::zeros(SEGMENT);
         let mut scores = Folds::new(self.scores);
         for i in 0..group.rows() {
             let at = group.first + i;
-            self.segments.ask(self.segment, self.rows.get(at + AHEAD));
+            self.segments
+                .prefetch(self.segment, self.rows.get(at + PREFETCH_ROWS));
             let values = self.rows.row(at as u32);
             self.segments.pack(self.segment, values, &mut row);
             let pairs = &group.pairs[group.range(i)];
@@ -357,19 +451,20 @@ struct GradTask<'a> {
     gradients: &'a mut [f32],
 }
 
-impl Compared for GradTask<'_> {
+impl SimilarityTask for GradTask<'_> {
     #[inline(always)]
-    fn run<S: Simd, C: Compare>(self, simd: S) {
+    fn run<S: Simd, C: SimilarityType>(self, simd: S) {
         let width = self.segments.width;
-        let mut row = Values::zeros(SEGMENT);
+        let mut row = AlignedVec::zeros(SEGMENT);
         let mut sums = row.clone();
         for i in 0..self.group.rows() {
             let range = self.group.range(i);
             let at = self.group.first + i;
-            let later = (i + AHEAD) * width;
-            self.segments.ask(self.segment, self.rows.get(at + AHEAD));
+            let later = (i + PREFETCH_ROWS) * width;
             self.segments
-                .ask(self.segment, self.gradients.get(later..later + width));
+                .prefetch(self.segment, self.rows.get(at + PREFETCH_ROWS));
+            self.segments
+                .prefetch(self.segment, self.gradients.get(later..later + width));
             let values = self.rows.row(at as u32);
             self.segments.pack(self.segment, values, &mut row);
             grad_pairs::<S, C>(
@@ -377,7 +472,8 @@ impl Compared for GradTask<'_> {
                 &row,
                 &self.group.pairs[range.clone()],
                 &self.group.coefficients[range],
-                (self.queries, &mut *self.d_queries),
+                self.queries,
+                &mut *self.d_queries,
                 &mut sums,
             );
             let gradient = &mut self.gradients[i * width..][..width];

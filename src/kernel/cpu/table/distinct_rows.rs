@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use crate::kernel::cpu::table::memory::SharedRows;
+use super::shared_rows::SharedRows;
 use crate::kernel::{KernelError, Places, TableSpec};
 
-/// Values of rows that are asked for ahead of their use.
-const AHEAD: usize = 32 * 128;
+/// Values of rows that are prefetched ahead of their use.
+const PREFETCH_VALUES: usize = 32 * 128;
 
-/// How many rows of so many values that is.
-fn ahead(width: usize) -> usize {
-    (AHEAD / width).clamp(1, 32)
+/// Rows of `width` values that are prefetched ahead.
+fn prefetch_rows(width: usize) -> usize {
+    (PREFETCH_VALUES / width).clamp(1, 32)
 }
 
 /// The rows that an update is for, each of them once.
@@ -56,7 +56,7 @@ impl<'a> DistinctRows<'a> {
         }
     }
 
-    /// How many they are, of a shard with so many.
+    /// Number of rows, of a shard with `rows` rows.
     pub fn count(&self, rows: usize) -> usize {
         self.places.count(rows)
     }
@@ -71,7 +71,7 @@ impl<'a> DistinctRows<'a> {
     }
 }
 
-/// Some of them, which nobody else uses.
+/// Some rows of a shard, for one thread alone.
 pub struct TableBlock<'a> {
     pub shared: &'a SharedRows<'a>,
     pub rows: DistinctRows<'a>,
@@ -82,7 +82,7 @@ impl<'a> TableBlock<'a> {
     /// The rows at these indices.
     ///
     /// # Safety
-    /// No two blocks may have the same row at the same time, nor may anybody else.
+    /// No two blocks, and no other code, may have the same row at the same time.
     pub unsafe fn new(
         shared: &'a SharedRows<'a>,
         rows: DistinctRows<'a>,
@@ -95,13 +95,8 @@ impl<'a> TableBlock<'a> {
         }
     }
 
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Hands out the index of every row, its values and its states. What `also` asks for is asked for
-    /// with them.
+    /// Calls `update` for every row: with its index, its values and its states. `also` is called when the
+    /// row at an index is prefetched.
     #[inline(always)]
     pub fn each(
         self,
@@ -109,7 +104,7 @@ impl<'a> TableBlock<'a> {
         also: impl Fn(usize),
         mut update: impl FnMut(usize, [&mut [f32]; 3]),
     ) {
-        let (end, ahead) = (self.items.end, ahead(width));
+        let (end, ahead) = (self.items.end, prefetch_rows(width));
         let mut next = self.items.start;
         for i in self.items {
             // Before the first one all that are ahead of it, then one by one.

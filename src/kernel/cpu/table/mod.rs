@@ -1,18 +1,20 @@
 //! Shard tables in main memory.
 
+mod aligned;
 pub mod distinct_rows;
-pub mod memory;
 pub mod prefetch;
+pub mod segments;
+pub mod shared_rows;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use half::f16;
 
-pub use self::memory::Values;
-use self::memory::zero_halves;
-use self::prefetch::prefetch_row;
-use crate::kernel::cpu::parallel::{Busy, share};
+pub use self::aligned::AlignedVec;
+use self::aligned::zero_halves;
+use self::prefetch::{L1, prefetch};
+use crate::kernel::cpu::parallel::for_each_block;
 use crate::kernel::dtype::{narrow, widen};
 use crate::kernel::merge::{Merger, Source};
 use crate::kernel::{Column, Dtype, TableSpec};
@@ -20,8 +22,8 @@ use crate::kernel::{Column, Dtype, TableSpec};
 /// Values of rows that are filled in and narrowed at a time.
 const BLOCK: usize = 1 << 20;
 
-/// Makes a buffer at least `len` long without giving memory back, and hands out that much of it.
-pub fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+/// Makes a buffer at least `len` long without giving memory back, and returns its first `len` values.
+pub fn grow(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
@@ -32,20 +34,21 @@ pub fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 #[derive(Debug, Default)]
 pub struct Shard {
     /// Values of a table of `f32`, else none.
-    pub values: Values,
+    pub values: AlignedVec,
     /// Values of a table of binary16, else none.
     pub halves: Vec<f16>,
-    /// What rows are called wherever they lie, where random bits depend on it, else none.
+    /// Keys of the rows' random bits, which stay the same wherever rows lie; none where rows are not rounded
+    /// stochastically.
     pub names: Arc<[u32]>,
-    pub first: Values,
-    pub second: Values,
+    pub first: AlignedVec,
+    pub second: AlignedVec,
     /// Brings pushes to this shard together; made with the first of them.
     pub merger: Merger,
     /// The same for large ones, by part of the shard.
     pub parts: Vec<Part>,
 }
 
-/// What was pushed to a part of a shard.
+/// Pushed rows of a part of a shard.
 #[derive(Debug, Default)]
 pub struct Part {
     /// Places and where their gradients are.
@@ -61,16 +64,16 @@ pub struct Table {
     pub shards: Vec<Arc<RwLock<Shard>>>,
 }
 
-/// A table while nobody writes to it.
+/// A table that is read: no thread writes to it meanwhile.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct TableReadGuard<'a> {
     pub spec: &'a TableSpec,
     pub shards: Vec<RwLockReadGuard<'a, Shard>>,
 }
 
-/// Some consecutive rows of a shard.
+/// Consecutive rows of a shard.
 #[derive(Clone, Debug)]
-pub struct Strip {
+pub struct RowBlock {
     pub shard: usize,
     pub rows: Range<usize>,
 }
@@ -98,20 +101,20 @@ impl Table {
         }
     }
 
-    /// What the table is made of.
+    /// Width, layout, optimizer and type of the table.
     pub fn spec(&self) -> &TableSpec {
         &self.spec
     }
 
     /// All shards, to read.
-    pub fn view(&self) -> View<'_> {
-        View {
+    pub fn read(&self) -> TableReadGuard<'_> {
+        TableReadGuard {
             spec: &self.spec,
             shards: (0..self.shards.len()).map(|s| self.shard(s)).collect(),
         }
     }
 
-    /// One shard, to read. What a panic left in it is no worse than what it was before: rows are
+    /// One shard, to read. A panic of another thread leaves every row as it was or updated: rows are
     /// written one by one.
     pub fn shard(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
         let shard = self.shards[shard].read();
@@ -127,7 +130,7 @@ impl Table {
     /// Successive rows of a column, in table order.
     pub fn read_part(&self, column: Column, rows: Range<usize>, out: &mut [f32]) {
         let width = column.width(&self.spec);
-        let view = self.view();
+        let view = self.read();
         for (s, places, part) in self.spec.layout.parts(rows) {
             let out = &mut out[part.start * width..part.end * width];
             view.shards[s].copy_column(column, places.start * width, out);
@@ -144,7 +147,7 @@ impl Table {
         }
     }
 
-    /// Names all rows of a table that rounds stochastically.
+    /// Sets the keys of all rows' random bits.
     pub fn name_rows(&self, names: &[u32]) {
         for s in 0..self.shards.len() {
             self.shard_mut(s).names = names[self.spec.layout.range(s)].into();
@@ -152,7 +155,7 @@ impl Table {
     }
 }
 
-impl View<'_> {
+impl TableReadGuard<'_> {
     /// A row of the values: where it lies, or widened into `wide`.
     #[inline(always)]
     pub fn row<'a>(&'a self, row: u32, wide: &'a mut Vec<f32>) -> &'a [f32] {
@@ -173,7 +176,7 @@ impl View<'_> {
         match self.spec.dtype {
             Dtype::F32 => &shard.values[values],
             Dtype::F16 { .. } => {
-                let wide = room(wide, values.len());
+                let wide = grow(wide, values.len());
                 widen(&shard.halves[values], wide);
                 wide
             }
@@ -182,20 +185,24 @@ impl View<'_> {
 
     /// All rows of a shard, `most` at a time.
     #[inline(always)]
-    pub fn strips(&self, shard: usize, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub fn shard_row_blocks(
+        &self,
+        shard: usize,
+        most: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.spec.layout.range(shard).len();
         (0..rows)
             .step_by(most)
             .map(move |first| first..rows.min(first + most))
     }
 
-    /// All rows, in strips of at most so many.
-    pub fn all_strips(&self, most: usize) -> Vec<Strip> {
-        let strips = (0..self.shards.len()).flat_map(|shard| {
-            self.strips(shard, most)
-                .map(move |rows| Strip { shard, rows })
+    /// All rows, in blocks of at most `most`.
+    pub fn row_blocks(&self, most: usize) -> Vec<RowBlock> {
+        let blocks = (0..self.shards.len()).flat_map(|shard| {
+            self.shard_row_blocks(shard, most)
+                .map(move |rows| RowBlock { shard, rows })
         });
-        strips.collect()
+        blocks.collect()
     }
 
     /// Copies a row.
@@ -209,14 +216,14 @@ impl View<'_> {
         }
     }
 
-    /// Asks for a row that is needed soon.
+    /// Prefetches a row that is needed soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
         let (shard, place) = self.spec.layout.locate(row);
         let (shard, width) = (&self.shards[shard], self.spec.width);
         match self.spec.dtype {
-            Dtype::F32 => prefetch_row(&shard.values[place * width..][..width]),
-            Dtype::F16 { .. } => prefetch_row(&shard.halves[place * width..][..width]),
+            Dtype::F32 => prefetch::<_, L1>(&shard.values[place * width..][..width]),
+            Dtype::F16 { .. } => prefetch::<_, L1>(&shard.halves[place * width..][..width]),
         }
     }
 }
@@ -231,7 +238,7 @@ fn fill_halves(
     let rows = (BLOCK / width.max(1)).max(1);
     let mut wide = Vec::new();
     for (b, halves) in halves.chunks_mut(rows * width.max(1)).enumerate() {
-        let wide = room(&mut wide, halves.len());
+        let wide = grow(&mut wide, halves.len());
         fill(start + b * rows, wide);
         narrow(wide, halves);
     }
@@ -242,9 +249,9 @@ impl Shard {
     pub fn new(spec: &TableSpec, shard: usize) -> Shard {
         let range = spec.layout.range(shard);
         let (rows, half) = (range.len(), spec.dtype.is_half());
-        let column = |column: Column| Values::zeros(rows * column.width(spec));
+        let column = |column: Column| AlignedVec::zeros(rows * column.width(spec));
         Shard {
-            values: Values::zeros(if half { 0 } else { rows * spec.width }),
+            values: AlignedVec::zeros(if half { 0 } else { rows * spec.width }),
             halves: zero_halves(if half { rows * spec.width } else { 0 }),
             names: match spec.dtype.is_stochastic() {
                 true => range.map(|row| row as u32).collect(),
@@ -262,9 +269,9 @@ impl Shard {
         // Blocks that are worth another thread's while.
         const BLOCK: usize = 1 << 18;
         let blocks: Vec<_> = out.chunks_mut(BLOCK).map(Mutex::new).collect();
-        share(&Busy::enter(), blocks.len(), 1, true, |range| {
+        for_each_block(blocks.len(), 1, true, |range| {
             for b in range {
-                // Nobody else has this block.
+                // Uncontended: every block is one thread's.
                 let out = &mut **blocks[b].lock().unwrap_or_else(PoisonError::into_inner);
                 let values = first + b * BLOCK..first + b * BLOCK + out.len();
                 match self.halves.is_empty() {
@@ -299,7 +306,7 @@ impl Shard {
         }
     }
 
-    /// How many rows they are.
+    /// Number of rows.
     pub fn rows(&self, spec: &TableSpec) -> usize {
         (self.values.len() + self.halves.len()) / spec.width.max(1)
     }

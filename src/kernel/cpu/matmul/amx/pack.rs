@@ -3,36 +3,24 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::kernel::cpu::matmul::amx::{SIDE, STEP, Side, TILE, Unit};
+use super::hardware::Leave;
+use super::{SIDE, STEP, Side, TILE};
+use crate::kernel::cpu::matmul::microkernel::Rows;
 
 /// Words of the high, and of the low, halves of a tile.
 const HALF: usize = TILE * TILE;
 
-impl Unit {
-    /// Panels of rows of `width` values that are multiplied along their values: of each row those of
-    /// so many `steps`. What rows and values lack is zero.
-    ///
-    /// # Panics
-    /// If `panels` is not as long as that.
-    pub fn along_rows(
-        self,
-        rows: (&[f32], usize),
-        steps: Range<usize>,
-        side: Side,
-        panels: &mut [f32],
-    ) {
+impl Leave {
+    /// Does the work of [`MatrixUnit::along_rows`](super::MatrixUnit::along_rows).
+    pub fn along_rows(self, rows: Rows<'_>, steps: Range<usize>, side: Side, panels: &mut [f32]) {
         // SAFETY: processors that have a unit have these vectors.
         unsafe { along_rows(rows, steps, side, panels) }
     }
 
-    /// A panel of some columns, `SIDE` at most, of rows of `width` values, that are multiplied along
-    /// the rows, each of them times its factor, or 1. What rows and columns lack is zero.
-    ///
-    /// # Panics
-    /// If `panel` is not as long as that, or factors are fewer than rows.
+    /// Does the work of [`MatrixUnit::across_rows`](super::MatrixUnit::across_rows).
     pub fn across_rows(
         self,
-        rows: (&[f32], usize),
+        rows: Rows<'_>,
         columns: Range<usize>,
         factors: Option<&[f32]>,
         side: Side,
@@ -42,21 +30,20 @@ impl Unit {
         unsafe { across_rows(rows, columns, factors, side, panel) }
     }
 
-    /// Sixteen rows of `SIDE` values as the words of a left panel, in the same room.
+    /// Does the work of [`MatrixUnit::split`](super::MatrixUnit::split).
     pub fn split(self, values: &[[f32; SIDE]; TILE], out: &mut [f32]) {
         // SAFETY: processors that have a unit have these vectors.
         unsafe { split(values, out) }
     }
 
-    /// Steps of a left panel, `SIDE` rows by `SIDE` values each, as steps of a right panel whose
-    /// columns are those values and that is multiplied along those rows.
+    /// Does the work of [`MatrixUnit::rows_to_columns`](super::MatrixUnit::rows_to_columns).
     pub fn rows_to_columns(self, left: &[f32], right: &mut [f32]) {
         // SAFETY: processors that have a unit have these vectors.
         unsafe { rows_to_columns(left, right) }
     }
 }
 
-/// So many values from a slice on, zero beyond.
+/// Sixteen values of a slice, from `from` on; zero beyond its end.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn load(values: &[f32], from: usize) -> __m512 {
@@ -165,8 +152,9 @@ fn transposed(rows: [__m512i; TILE]) -> [__m512i; TILE] {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn along_rows((rows, width): (&[f32], usize), steps: Range<usize>, side: Side, panels: &mut [f32]) {
-    let (count, turned) = (rows.len() / width, side == Side::Right);
+fn along_rows(rows: Rows<'_>, steps: Range<usize>, side: Side, panels: &mut [f32]) {
+    let (count, turned) = (rows.count(), side == Side::Right);
+    let (rows, width) = (rows.values, rows.width);
     let panel = steps.len() * STEP;
     assert_eq!(
         panels.len(),
@@ -193,13 +181,14 @@ fn along_rows((rows, width): (&[f32], usize), steps: Range<usize>, side: Side, p
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn across_rows(
-    (rows, width): (&[f32], usize),
+    rows: Rows<'_>,
     columns: Range<usize>,
     factors: Option<&[f32]>,
     side: Side,
     panel: &mut [f32],
 ) {
-    let (count, turned) = (rows.len() / width, side == Side::Left);
+    let (count, turned) = (rows.count(), side == Side::Left);
+    let (rows, width) = (rows.values, rows.width);
     assert_eq!(
         panel.len(),
         count.div_ceil(SIDE) * STEP,

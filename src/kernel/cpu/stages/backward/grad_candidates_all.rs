@@ -2,15 +2,15 @@
 
 use rayon::prelude::*;
 
-use crate::kernel::cpu::Values;
+use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::forward::score::add_gradient;
-use crate::kernel::cpu::table::View;
+use crate::kernel::cpu::stages::backward::grad_query::add_gradient;
+use crate::kernel::cpu::table::TableReadGuard;
 use crate::model::{Model, Operator, Similarity, Visitor};
 
 /// Rows that one task works on; fixed, so that sums do not depend on the number of threads.
-const STRIP: usize = 512;
+const BLOCK_ROWS: usize = 512;
 
 /// Adds to (or, for the first tile of a step, overwrites) the gradients of every row of `table`,
 /// one slice a shard. `queries` is n × width, `coefficients` n × rows of the table.
@@ -18,21 +18,21 @@ pub fn grad_candidates_all(
     model: Model,
     coefficients: &[f32],
     queries: &[f32],
-    table: &View<'_>,
-    gradients: &mut [Values],
+    table: &TableReadGuard<'_>,
+    gradients: &mut [AlignedVec],
     overwrite: bool,
 ) {
     let width = table.spec.width;
     let entities = table.spec.layout.rows();
     for (s, gradient) in gradients.iter_mut().enumerate() {
         let first = table.spec.layout.range(s).start;
-        let strips = gradient.par_chunks_mut(STRIP * width);
-        strips.enumerate().for_each(|(i, gradient)| {
+        let blocks = gradient.par_chunks_mut(BLOCK_ROWS * width);
+        blocks.enumerate().for_each(|(i, gradient)| {
             let rows = gradient.len() / width;
-            let at = first + i * STRIP;
+            let at = first + i * BLOCK_ROWS;
             if model.similarity() != Similarity::Dot {
                 let mut wide = Vec::new();
-                let values = table.rows(s, i * STRIP..i * STRIP + rows, &mut wide);
+                let values = table.rows(s, i * BLOCK_ROWS..i * BLOCK_ROWS + rows, &mut wide);
                 model.visit(Pairwise {
                     coefficients,
                     queries,

@@ -11,7 +11,7 @@ use crate::sampler::{Place, Plan};
 const ROWS: usize = 64;
 const QUERIES: usize = 64;
 
-/// What queries leave for the gradients of their relations, queries × width each.
+/// Factors of the outer products that relations add up: queries × width each.
 pub struct Factors<'a> {
     /// Entity rows as the operator took them.
     pub entities: &'a [f32],
@@ -52,7 +52,7 @@ pub fn grad_matrix(
                         false => (e, dq),
                     };
                     if dropout.drops_relations() {
-                        add_masked(dropout, q, first, (&l[first..][..rows], r), tile);
+                        add_masked(dropout, q, first, &l[first..][..rows], r, tile);
                     } else {
                         left.extend_from_slice(&l[first..][..rows]);
                         right.extend_from_slice(r);
@@ -73,7 +73,8 @@ fn add_masked(
     dropout: &Dropout,
     query: u32,
     first: usize,
-    (left, right): (&[f32], &[f32]),
+    left: &[f32],
+    right: &[f32],
     tile: &mut [f32],
 ) {
     let width = right.len();

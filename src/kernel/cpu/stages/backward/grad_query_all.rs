@@ -3,20 +3,20 @@
 use crate::kernel::Dtype;
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::forward::score::add_gradient;
+use crate::kernel::cpu::stages::backward::grad_query::add_gradient;
 use crate::kernel::cpu::stages::forward::score_all::CANDIDATES;
-use crate::kernel::cpu::table::View;
+use crate::kernel::cpu::table::TableReadGuard;
 use crate::model::{Model, Operator, Similarity, Visitor};
 
 /// Rows of binary16 that are widened for one matrix product.
-const STRIP: usize = 512;
+const BLOCK_ROWS: usize = 512;
 
 /// Overwrites `d_queries` (n × width), given `coefficients` (n × rows of the table).
 pub fn grad_query_all(
     model: Model,
     coefficients: &[f32],
     queries: &[f32],
-    table: &View<'_>,
+    table: &TableReadGuard<'_>,
     d_queries: &mut [f32],
 ) {
     let width = table.spec.width;
@@ -37,15 +37,15 @@ pub fn grad_query_all(
         let range = table.spec.layout.range(s);
         let most = match table.spec.dtype {
             Dtype::F32 => range.len().max(1),
-            Dtype::F16 { .. } => STRIP,
+            Dtype::F16 { .. } => BLOCK_ROWS,
         };
-        for strip in table.strips(s, most) {
-            let part = coefficients.columns(range.start + strip.start..range.start + strip.end);
+        for block in table.shard_row_blocks(s, most) {
+            let part = coefficients.columns(range.start + block.start..range.start + block.end);
             let out = Out {
                 add: true,
                 ..Out::new(d_queries, width)
             };
-            out.product(part, Matrix::new(table.rows(s, strip, &mut wide), width));
+            out.product(part, Matrix::new(table.rows(s, block, &mut wide), width));
         }
     }
 }
@@ -53,7 +53,7 @@ pub fn grad_query_all(
 struct Pairwise<'a> {
     coefficients: &'a [f32],
     queries: &'a [f32],
-    table: &'a View<'a>,
+    table: &'a TableReadGuard<'a>,
     d_queries: &'a mut [f32],
 }
 
@@ -69,9 +69,9 @@ impl Visitor for Pairwise<'_> {
             || {
                 for s in 0..self.table.shards.len() {
                     let first = self.table.spec.layout.range(s).start;
-                    for strip in self.table.strips(s, CANDIDATES) {
-                        let at = first + strip.start;
-                        let rows = self.table.rows(s, strip, &mut wide);
+                    for block in self.table.shard_row_blocks(s, CANDIDATES) {
+                        let at = first + block.start;
+                        let rows = self.table.rows(s, block, &mut wide);
                         let pairs = self
                             .queries
                             .chunks_exact(width)

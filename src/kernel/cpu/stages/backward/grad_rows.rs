@@ -1,24 +1,25 @@
-//! `grad_rows`: every unique row adds up its list of places, in the list's order. Those that are
-//! candidates come from [`grad_pairs`](crate::kernel::cpu::simd::similarity::grad_pairs).
+//! `grad_rows`: every unique row adds up its list of places, in the list's order. Places as a
+//! candidate are summed by [`grad_query`](super::grad_query).
 
 use crate::kernel::cpu::stages::backward::regularize::regularize;
 use crate::model::Lanes;
 use crate::optim::Regularizer;
 use crate::sampler::{Place, Plan};
 
-/// What unique rows of entities add up beside what they are as candidates.
-pub struct OwnShares<'a> {
+/// Terms of the gradients of unique entity rows, apart from those as candidates.
+pub struct NonCandidateTerms<'a> {
     pub plan: &'a Plan,
-    /// What queries leave for their inputs.
+    /// Contributions of queries to their inputs: queries × entity width.
     pub inputs: &'a [f32],
-    /// What pairs leave for their ends, where relations are predicted.
+    /// Contributions of pairs to both of their entities, where relations are predicted: pairs × 2 × entity
+    /// width.
     pub ends: Option<&'a [f32]>,
     pub penalty: Regularizer,
     pub lanes: Lanes,
 }
 
-impl OwnShares<'_> {
-    /// Adds those of the unique row at position `i`, whose values are `row`.
+impl NonCandidateTerms<'_> {
+    /// Adds the terms of the unique row at position `i`, whose values are `row`.
     #[inline(always)]
     pub fn add(&self, i: usize, row: &[f32], gradient: &mut [f32]) {
         let rows = &self.plan.entities;

@@ -1,6 +1,7 @@
 //! `pair_query_backward`: ∂loss/∂pair query → contributions to the entity and the target row.
 
 use crate::kernel::cpu::dropout::Dropout;
+use crate::kernel::cpu::stages::forward::pair_query::PairInput;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane_backward, set_lane};
 
 /// Overwrites `d_entity` and `d_target` with one pair's contributions.
@@ -9,15 +10,15 @@ pub fn pair_query_backward(
     model: Model,
     dropout: &Dropout,
     query: u32,
-    (entity, target, inverse): (&[f32], &[f32], bool),
+    input: PairInput<'_>,
     d_pair: &[f32],
     d_entity: &mut [f32],
     d_target: &mut [f32],
 ) {
     model.visit_kind(Backward {
-        entity: &dropout.entity_row(query, entity),
-        target,
-        inverse,
+        entity: &dropout.entity_row(query, input.entity),
+        target: input.target,
+        inverse: input.inverse,
         d_pair,
         d_entity,
         d_target,

@@ -1,7 +1,8 @@
 //! `query_backward`: ∂loss/∂query → contributions to the entity and the relation row.
 
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::forward::query_matrix::product;
+use crate::kernel::cpu::stages::backward::query_matrix_backward::query_matrix_backward;
+use crate::kernel::cpu::stages::forward::query::OperatorInput;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Overwrites `d_entity` and `d_relation` with one query's contributions; see
@@ -11,15 +12,15 @@ pub fn query_backward(
     model: Model,
     dropout: &Dropout,
     query: u32,
-    (entity, relation, inverse): (&[f32], &[f32], bool),
+    input: OperatorInput<'_>,
     d_query: &[f32],
     d_entity: &mut [f32],
     d_relation: &mut [f32],
 ) {
     model.visit_kind(Backward {
-        entity: &dropout.entity_row(query, entity),
-        relation: &dropout.relation_row(query, relation),
-        inverse,
+        entity: &dropout.entity_row(query, input.entity),
+        relation: &dropout.relation_row(query, input.relation),
+        inverse: input.inverse,
         d_query,
         d_entity,
         d_relation,
@@ -54,10 +55,15 @@ impl KindVisitor for Backward<'_> {
         }
     }
 
-    /// The relation's gradient is made of the entity's row, as it was taken.
     #[inline(always)]
     fn matrix(self) {
-        product(self.relation, !self.inverse, self.d_query, self.d_entity);
-        self.d_relation.copy_from_slice(self.entity);
+        query_matrix_backward(
+            self.relation,
+            self.inverse,
+            self.entity,
+            self.d_query,
+            self.d_entity,
+            self.d_relation,
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `scatter`: adds unique rows' gradients into the gradients of whole shards.
 
 use crate::kernel::ShardLayout;
-use crate::kernel::cpu::Values;
+use crate::kernel::cpu::AlignedVec;
 
 /// Adds `rows[i]` to the gradient of table row `ids[i]`; ids are distinct.
 pub fn scatter(
@@ -9,7 +9,7 @@ pub fn scatter(
     width: usize,
     ids: &[u32],
     rows: &[f32],
-    gradients: &mut [Values],
+    gradients: &mut [AlignedVec],
 ) {
     for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
         let (shard, place) = layout.locate(id);

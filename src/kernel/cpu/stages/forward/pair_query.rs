@@ -3,20 +3,31 @@
 use crate::kernel::cpu::dropout::Dropout;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane, set_lane};
 
-/// Writes the pair query of one query. `entity` is the row as stored, `target` that of a candidate; `query`
-/// is the number of the query, which names the entity's dropout mask.
+/// Entities of a pair.
+#[derive(Clone, Copy)]
+pub struct PairInput<'a> {
+    /// The known entity's row, as stored.
+    pub entity: &'a [f32],
+    /// The right answer's row, as a candidate.
+    pub target: &'a [f32],
+    /// Whether the query's operator is applied backwards.
+    pub inverse: bool,
+}
+
+/// Overwrites `out` with the pair query of one query. `query` is the query's number, which names the
+/// entity's dropout mask.
 #[inline(always)]
 pub fn pair_query(
     model: Model,
     dropout: &Dropout,
     query: u32,
-    (entity, target, inverse): (&[f32], &[f32], bool),
+    input: PairInput<'_>,
     out: &mut [f32],
 ) {
     model.visit_kind(Forward {
-        entity: &dropout.entity_row(query, entity),
-        target,
-        inverse,
+        entity: &dropout.entity_row(query, input.entity),
+        target: input.target,
+        inverse: input.inverse,
         out,
     });
 }

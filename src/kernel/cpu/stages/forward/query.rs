@@ -1,23 +1,33 @@
 //! `query`: operator of entity and relation rows, with dropout.
 
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::forward::query_matrix::product;
+use crate::kernel::cpu::stages::forward::query_matrix::query_matrix;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, set_lane};
 
-/// Writes the query vector of one query. `entity` and `relation` are the rows as stored; `query`
-/// is the number of the query, which names its dropout mask.
+/// Rows that an operator takes.
+#[derive(Clone, Copy)]
+pub struct OperatorInput<'a> {
+    /// The entity's row, as stored.
+    pub entity: &'a [f32],
+    /// The relation's row, as stored, or its matrix.
+    pub relation: &'a [f32],
+    /// Whether the operator is applied backwards.
+    pub inverse: bool,
+}
+
+/// Overwrites `out` with the vector of a query. `query` is its number, which names its dropout masks.
 #[inline(always)]
 pub fn query(
     model: Model,
     dropout: &Dropout,
     query: u32,
-    (entity, relation, inverse): (&[f32], &[f32], bool),
+    input: OperatorInput<'_>,
     out: &mut [f32],
 ) {
     model.visit_kind(Forward {
-        entity: &dropout.entity_row(query, entity),
-        relation: &dropout.relation_row(query, relation),
-        inverse,
+        entity: &dropout.entity_row(query, input.entity),
+        relation: &dropout.relation_row(query, input.relation),
+        inverse: input.inverse,
         out,
     });
 }
@@ -44,6 +54,6 @@ impl KindVisitor for Forward<'_> {
 
     #[inline(always)]
     fn matrix(self) {
-        product(self.relation, self.inverse, self.entity, self.out);
+        query_matrix(self.relation, self.inverse, self.entity, self.out);
     }
 }

@@ -1,10 +1,11 @@
-//! Products with matrices, for operators whose relations are some.
+//! `query_matrix`: the operator of models whose relations are matrices.
 
 use crate::kernel::cpu::simd::sum2;
 
-/// `x` times a square row-major matrix; or, `inverse`, the matrix times `x`.
+/// Overwrites `out` with `x` times a square row-major matrix, or with the matrix times `x` if
+/// `inverse`.
 #[inline(always)]
-pub fn product(matrix: &[f32], inverse: bool, x: &[f32], out: &mut [f32]) {
+pub fn query_matrix(matrix: &[f32], inverse: bool, x: &[f32], out: &mut [f32]) {
     let n = x.len();
     if inverse {
         for (out, row) in out.iter_mut().zip(matrix.chunks_exact(n)) {
@@ -44,7 +45,7 @@ mod tests {
             let x: Vec<f32> = (0..n).map(|i| (i % 5) as f32 - 2.0).collect();
             for inverse in [false, true] {
                 let mut found = vec![f32::NAN; n];
-                product(&matrix, inverse, &x, &mut found);
+                query_matrix(&matrix, inverse, &x, &mut found);
                 for (j, found) in found.into_iter().enumerate() {
                     let at = |i| matrix[if inverse { j * n + i } else { i * n + j }];
                     assert_eq!(

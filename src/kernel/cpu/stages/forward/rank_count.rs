@@ -1,5 +1,5 @@
 //! `rank_count`: scores a tile of queries and counts, while the scores are in cache, the candidates
-//! that stand before or beside the target.
+//! with a better score than the target, or the same.
 
 use crate::kernel::RankCounts;
 use crate::kernel::cpu::simd::{LANES, simd};

@@ -2,7 +2,7 @@
 
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::table::View;
+use crate::kernel::cpu::table::TableReadGuard;
 use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 
 /// Candidate rows taken together in pairwise loops, so that they stay in the first-level cache
@@ -10,12 +10,12 @@ use crate::model::{Lanes, Model, Operator, Similarity, Visitor, lane_count};
 pub const CANDIDATES: usize = 16;
 /// Candidate rows of one matrix product: few enough that the packed rows stay in the second-level
 /// cache.
-const STRIP: usize = 512;
+const BLOCK_ROWS: usize = 512;
 /// Queries scored together against a panel of candidates.
 const QUERIES: usize = 4;
 
 /// Writes the scores of `queries` (n × width) against all rows of `table` to `scores` (n × rows).
-pub fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores: &mut [f32]) {
+pub fn score_all(model: Model, queries: &[f32], table: &TableReadGuard<'_>, scores: &mut [f32]) {
     let width = table.spec.width;
     let entities = table.spec.layout.rows();
     if model.similarity() != Similarity::Dot {
@@ -29,12 +29,12 @@ pub fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores: &mut [
     let mut wide = Vec::new();
     for s in 0..table.shards.len() {
         let start = table.spec.layout.range(s).start;
-        for strip in table.strips(s, STRIP) {
+        for block in table.shard_row_blocks(s, BLOCK_ROWS) {
             let out = Out {
-                first: start + strip.start,
+                first: start + block.start,
                 ..Out::new(scores, entities)
             };
-            let rows = Matrix::new(table.rows(s, strip, &mut wide), width);
+            let rows = Matrix::new(table.rows(s, block, &mut wide), width);
             out.product(Matrix::new(queries, width), rows.transposed());
         }
     }
@@ -42,7 +42,7 @@ pub fn score_all(model: Model, queries: &[f32], table: &View<'_>, scores: &mut [
 
 struct Pairwise<'a> {
     queries: &'a [f32],
-    table: &'a View<'a>,
+    table: &'a TableReadGuard<'a>,
     scores: &'a mut [f32],
 }
 
@@ -59,9 +59,9 @@ impl Visitor for Pairwise<'_> {
             || {
                 for s in 0..self.table.shards.len() {
                     let first = self.table.spec.layout.range(s).start;
-                    for strip in self.table.strips(s, CANDIDATES) {
-                        let (at, count) = (first + strip.start, strip.len());
-                        let rows = self.table.rows(s, strip, &mut wide);
+                    for block in self.table.shard_row_blocks(s, CANDIDATES) {
+                        let (at, count) = (first + block.start, block.len());
+                        let rows = self.table.rows(s, block, &mut wide);
                         transpose(rows, &mut panel);
                         let groups = self.queries.chunks(QUERIES * width).enumerate();
                         for (g, queries) in groups {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::{Engine, Values};
+use crate::kernel::cpu::{AlignedVec, Engine};
 use crate::kernel::{GradientRows, KernelError};
 
 /// Values that a task takes: a block of sums stays in the nearest cache while parts are added.
@@ -20,7 +20,7 @@ impl Engine {
         &self,
         parts: &[(&GradientRows, f32)],
         divisor: f32,
-        sums: &mut Values,
+        sums: &mut AlignedVec,
     ) -> Result<(), KernelError> {
         let parts = parts.iter().map(|&(rows, weight)| match rows {
             GradientRows::Cpu(values) => Ok((&values[..], weight)),
@@ -31,8 +31,11 @@ impl Engine {
         for (part, _) in &parts {
             KernelError::check_shape("averaged rows", values, part.len())?;
         }
-        (sums.room(values).par_chunks_mut(BLOCK).enumerate())
-            .for_each(|(block, sums)| average(&parts, divisor, block * BLOCK, sums));
+        (sums
+            .resize_for_overwrite(values)
+            .par_chunks_mut(BLOCK)
+            .enumerate())
+        .for_each(|(block, sums)| average(&parts, divisor, block * BLOCK, sums));
         Ok(())
     }
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, RwLock};
 use rayon::prelude::*;
 
 use crate::kernel::cpu::BLOCK;
-use crate::kernel::cpu::table::prefetch::prefetch_row;
-use crate::kernel::cpu::table::{Shard, Table, View};
+use crate::kernel::cpu::table::prefetch::{L1, prefetch};
+use crate::kernel::cpu::table::{Shard, Table, TableReadGuard};
 use crate::kernel::{Column, ShardLayout, TableSpec};
 
-/// Rows that are asked for ahead of their use.
-const AHEAD: usize = 16;
+/// Rows that are prefetched ahead of their use.
+const PREFETCH_ROWS: usize = 16;
 
 /// A table whose row `i` is row `from[i]` of another. Shards that stay as they are are shared.
 pub fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Table {
@@ -18,7 +18,7 @@ pub fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Table {
         layout: layout.clone(),
         ..table.spec.clone()
     };
-    let view = table.view();
+    let rows = table.read();
     let shards = (0..layout.shards()).map(|s| {
         let from = &from[layout.range(s)];
         if let Some(kept) = table.spec.layout.shard_of_all(from) {
@@ -32,15 +32,15 @@ pub fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Table {
             } else {
                 column.width(&spec)
             };
-            gather(&view, width, |shard| shard.column(column), from, out);
+            gather(&rows, width, |shard| shard.column(column), from, out);
         }
         if spec.dtype.is_half() {
             let out = &mut shard.halves;
-            gather(&view, spec.width, |shard| &shard.halves, from, out);
+            gather(&rows, spec.width, |shard| &shard.halves, from, out);
         }
         if spec.dtype.is_stochastic() {
             let mut names = vec![0; from.len()];
-            gather(&view, 1, |shard| &shard.names, from, &mut names);
+            gather(&rows, 1, |shard| &shard.names, from, &mut names);
             shard.names = names.into();
         }
         Arc::new(RwLock::new(shard))
@@ -51,9 +51,9 @@ pub fn rearrange(table: &Table, layout: &ShardLayout, from: &[u32]) -> Table {
     }
 }
 
-/// Copies rows of `width` elements from what `of` finds in each shard.
+/// Copies rows of `width` elements of the column that `of` returns of each shard.
 fn gather<T: Copy + Send + Sync>(
-    table: &View<'_>,
+    table: &TableReadGuard<'_>,
     width: usize,
     of: impl Fn(&Shard) -> &[T] + Sync,
     from: &[u32],
@@ -70,8 +70,8 @@ fn gather<T: Copy + Send + Sync>(
         .zip(from.par_chunks(BLOCK))
         .for_each(|(out, from)| {
             for (i, (out, &id)) in out.chunks_exact_mut(width).zip(from).enumerate() {
-                if let Some(&next) = from.get(i + AHEAD) {
-                    prefetch_row(row(next));
+                if let Some(&next) = from.get(i + PREFETCH_ROWS) {
+                    prefetch::<_, L1>(row(next));
                 }
                 out.copy_from_slice(row(id));
             }

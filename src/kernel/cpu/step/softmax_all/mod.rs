@@ -1,223 +1,299 @@
 //! 1-vs-all and K-vs-all steps of models that score by a dot product, with a softmax: three matrix
 //! products with the softmax between them.
 //!
-//! Entities are cut into strips, queries into tiles and panels. Scores lie by entity, so that the
-//! softmax of a panel runs across queries, without horizontal sums, while a strip's scores are still
-//! in the second-level cache. A strip's exponentials are relative to its own largest scores; what
-//! they lack to probabilities is one factor for each query and strip, which the two products that
+//! Entities are cut into blocks, queries into tiles and panels. Scores lie by entity, so that the
+//! softmax of a panel runs across queries, without horizontal sums, while a block's scores are still
+//! in the second-level cache. A block's exponentials are relative to references of its own; their
+//! distance to probabilities is one factor for each query and block, which the two products that
 //! follow apply to a row of queries or to a sum, never to the scores. Right answers are subtracted
-//! at the end. Strips, tiles and panels depend on sizes alone, so sums keep their order whatever the
+//! at the end. Blocks, tiles and panels depend on sizes alone, so sums keep their order whatever the
 //! number of threads.
+//!
+//! One driver, [`SoftmaxAll`], runs the products of a [`TileKernel`]: [`SimdTiles`] in vector
+//! registers, or [`AmxTiles`] on a matrix unit.
 
 mod amx_tiles;
 mod scratch;
 mod simd_tiles;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+pub use self::amx_tiles::AmxTiles;
 use self::scratch::{Pool, Scratch};
-use self::simd_tiles::{GradQueries, GradStrip, ScoreStrip};
-use crate::kernel::cpu::matmul::amx::{SIDE, Unit};
-use crate::kernel::cpu::matmul::microkernel::{ROWS, pack_panels, panel, tiled, whole_tiles};
+pub use self::simd_tiles::SimdTiles;
 use crate::kernel::cpu::simd::{simd, sum2};
-use crate::kernel::cpu::table::Values;
-use crate::kernel::cpu::table::{Strip, View};
-use crate::kernel::{Products, StepSpec};
-use crate::loss::LossKind;
-use crate::model::{Similarity, exp};
+use crate::kernel::cpu::table::{AlignedVec, RowBlock, TableReadGuard};
+use crate::model::exp;
 use crate::sampler::{Candidates, Plan};
 
-/// Entities of a strip: with a tile's scores of it in the second-level cache.
-const STRIP: usize = 512;
-/// Bytes that the scores of a tile may take; those of wide entities may take a quarter of what these
-/// do themselves.
-const TILE_BYTES: usize = 16 << 20;
-/// The same for the matrix unit, for which entities are packed anew for every tile.
-const UNIT_TILE_BYTES: usize = 32 << 20;
+/// Entities of a block: with a tile's scores of it in the second-level cache.
+const BLOCK_ROWS: usize = 512;
 /// Queries of a tile, at most.
 const TILE_QUERIES: usize = 512;
-/// Sums of queries' gradients that a task keeps in the second-level cache.
-const SUMS: usize = 192 << 10;
 
-/// Whether a step goes this way.
-pub fn takes(spec: &StepSpec, width: usize) -> bool {
-    width >= ROWS
-        && spec.model.similarity() == Similarity::Dot
-        && spec.loss.kind == LossKind::Softmax
-        && spec.loss.smoothing == 0.0
+/// Matrix products of blocks of entities with a tile of queries.
+///
+/// Queries lie in panels of [`TileKernel::panel_columns`], filled up with zeros. Scores of a block are
+/// panels × [`TileKernel::padded_rows`] × columns; the kernel keeps exponentials in their place, in
+/// whatever form its other products take them.
+pub trait TileKernel: Copy + Sync {
+    /// Bytes that the scores of a tile may take; those of wide entities may take a quarter of what the
+    /// entities take.
+    const TILE_BYTES: usize;
+
+    /// Columns of a panel.
+    fn panel_columns(self) -> usize;
+
+    /// Rows of scores of a block with `rows` entities.
+    fn padded_rows(self, rows: usize) -> usize;
+
+    /// Whether exponentials are relative to [`ScoreBlock::references`] where they can be, instead of
+    /// the largest score of a block.
+    fn takes_references(self) -> bool;
+
+    /// Overwrites `packed` with queries, of `width` values each, in panels.
+    fn pack_queries(self, queries: &[f32], width: usize, packed: &mut AlignedVec);
+
+    /// Overwrites `packed` with queries times their factors, if the kernel uses them packed.
+    fn pack_weighted(self, queries: &[f32], width: usize, factors: &[f32], packed: &mut AlignedVec);
+
+    /// Overwrites a block's scores with exponentials, and `sums` with their references and sums.
+    fn score(self, block: ScoreBlock<'_>);
+
+    /// Adds to ∂loss/∂row of a block's entities, or overwrites it.
+    fn grad_candidates(self, block: GradBlock<'_>);
+
+    /// Cuts the product for ∂loss/∂query into tasks, whose results are parts.
+    fn query_tasks(self, tile: &Tile<'_>) -> Vec<QueryTask>;
+
+    /// Overwrites a part: the sums of a task.
+    fn grad_queries(
+        self,
+        tile: &Tile<'_>,
+        task: &QueryTask,
+        part: &mut AlignedVec,
+        scratch: &mut Scratch,
+    );
+
+    /// Puts a part into `d_queries`, the gradients of successive queries of `width` values from
+    /// `first` on, a panel at most; or adds it. They are zero before the first part.
+    fn merge(
+        self,
+        tile: &Tile<'_>,
+        task: &QueryTask,
+        part: &[f32],
+        first: usize,
+        d_queries: &mut [f32],
+    );
+}
+
+/// Queries × entities of a block, to be scored.
+pub struct ScoreBlock<'a> {
+    /// Entities of the block, of `width` values each.
+    pub rows: &'a [f32],
+    pub width: usize,
+    /// Packed queries.
+    pub queries: &'a [f32],
+    /// A score for each query that exponentials may be relative to.
+    pub references: &'a [f32],
+    pub scores: &'a mut [f32],
+    pub sums: &'a mut BlockSums,
+    pub scratch: &'a mut Scratch,
+}
+
+/// Exponentials of a block × queries, to be multiplied.
+pub struct GradBlock<'a> {
+    pub scores: &'a [f32],
+    /// Queries as they are, of `width` values each.
+    pub queries: &'a [f32],
+    pub width: usize,
+    /// A factor for each query.
+    pub factors: &'a [f32],
+    /// Queries times `factors`, packed, if the block's factors are those that were packed.
+    pub weighted: Option<&'a [f32]>,
+    /// Gradients of the block's entities.
+    pub gradient: &'a mut [f32],
+    pub overwrite: bool,
+    pub scratch: &'a mut Scratch,
+}
+
+/// A tile of queries whose scores are exponentials, and all entities.
+pub struct Tile<'a> {
+    pub blocks: &'a [RowBlock],
+    /// One for each block.
+    pub sums: &'a [BlockSums],
+    /// Block after block.
+    pub scores: &'a [f32],
+    pub table: &'a TableReadGuard<'a>,
+    /// Queries in whole panels.
+    pub padded: usize,
+}
+
+/// A task of the product for ∂loss/∂query.
+#[derive(Clone, Debug)]
+pub struct QueryTask {
+    /// Blocks that are summed.
+    pub blocks: Range<usize>,
+    /// Row of the first block's scores, counted over all blocks.
+    pub first_row: usize,
+    /// Values of queries.
+    pub columns: Range<usize>,
+    /// Queries, in whole panels.
+    pub queries: Range<usize>,
+}
+
+/// For every query a block's reference, the largest score as a rule, and the sum of its exponentials,
+/// which are relative to it; then, in place of the sum, the factor between exponentials and weighted
+/// probabilities.
+#[derive(Clone, Debug, Default)]
+pub struct BlockSums {
+    pub reference: Vec<f32>,
+    pub sum: Vec<f32>,
+}
+
+/// Gradients that a tile adds to, or overwrites.
+pub struct TileGradients<'a> {
+    /// ∂loss/∂query: overwritten.
+    pub d_queries: &'a mut [f32],
+    /// Losses of the queries: overwritten.
+    pub losses: &'a mut [f32],
+    /// ∂loss/∂row of every entity, one slice a shard.
+    pub entities: &'a mut [AlignedVec],
+    /// Whether `entities` is overwritten.
+    pub overwrite: bool,
 }
 
 /// Buffers of a tile.
 #[derive(Debug, Default)]
 pub struct SoftmaxAll {
-    /// What multiplies: the matrix unit, or vector registers.
-    unit: Option<Unit>,
     /// Packed left sides and panels.
     pool: Pool,
-    /// What the unit needs: what exponentials are relative to, queries times their factors, and parts
-    /// of the gradients of queries.
     references: Vec<f32>,
-    weighted: Values,
-    parts: Vec<Values>,
-    /// Queries in panels: panels × width × the panel's columns.
-    queries: Values,
-    /// Scores, then their exponentials: strip after strip, panels × rows × columns.
-    scores: Values,
-    /// For every strip and query what exponentials are relative to, the largest score as a rule, and
-    /// their sum; then the factor between exponentials and weighted probabilities.
-    strips: Vec<StripSums>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct StripSums {
-    reference: Vec<f32>,
-    sum: Vec<f32>,
+    /// Queries in panels, and times their factors.
+    queries: AlignedVec,
+    weighted: AlignedVec,
+    /// Scores, then exponentials: block after block.
+    scores: AlignedVec,
+    sums: Vec<BlockSums>,
+    /// Parts of the gradients of queries.
+    parts: Vec<AlignedVec>,
 }
 
 impl SoftmaxAll {
     /// Fills every buffer with values that are not numbers.
     pub fn poison(&mut self) {
-        self.queries.fill(f32::NAN);
-        self.scores.fill(f32::NAN);
-        self.pool.poison();
-        self.references.fill(f32::NAN);
-        self.weighted.fill(f32::NAN);
-        self.parts.iter_mut().for_each(|part| part.fill(f32::NAN));
-        for strip in &mut self.strips {
-            strip.reference.fill(f32::NAN);
-            strip.sum.fill(f32::NAN);
+        let SoftmaxAll {
+            pool,
+            references,
+            queries,
+            weighted,
+            scores,
+            sums,
+            parts,
+        } = self;
+        pool.poison();
+        references.fill(f32::NAN);
+        for buffer in [queries, weighted, scores].into_iter().chain(parts) {
+            buffer.fill(f32::NAN);
         }
-    }
-
-    /// Where steps may be a little less exact, the matrix unit multiplies if there is one.
-    pub fn choose(&mut self, products: Products) {
-        self.unit = match products {
-            Products::Fast => Unit::get(),
-            Products::F32 => None,
-        };
-    }
-
-    /// Queries of a tile, of so many: as even as can be.
-    pub fn tile_queries(&self, (entities, width): (usize, usize), queries: usize) -> usize {
-        let bytes = self.unit.map_or(TILE_BYTES, |_| UNIT_TILE_BYTES);
-        let most = bytes / (4 * entities.max(1));
-        let most = most.max(width / 4).clamp(4, TILE_QUERIES);
-        queries.div_ceil(queries.div_ceil(most).max(1))
-    }
-
-    /// Columns of a panel.
-    fn panel(&self) -> usize {
-        self.unit.map_or_else(panel, |_| SIDE)
-    }
-
-    /// Rows that the scores of a strip take.
-    fn rows(&self, strip: &Strip) -> usize {
-        let rows = strip.rows.len();
-        self.unit
-            .map_or_else(|| whole_tiles(rows), |_| amx_tiles::filled_up(rows))
+        for block in sums {
+            block.reference.fill(f32::NAN);
+            block.sum.fill(f32::NAN);
+        }
     }
 
     /// Losses and gradients of a tile of queries, of which `first` is the first in the plan.
-    /// Overwrites `d_queries` and `losses`; adds to `gradients`, one slice a shard, or overwrites
-    /// them.
-    pub fn tile(
+    pub fn tile<K: TileKernel>(
         &mut self,
+        kernel: K,
         plan: &Plan,
         first: usize,
         queries: &[f32],
-        table: &View<'_>,
-        (d_queries, losses): (&mut [f32], &mut [f32]),
-        (gradients, overwrite): (&mut [Values], bool),
+        table: &TableReadGuard<'_>,
+        mut out: TileGradients<'_>,
     ) {
-        let strips = table.all_strips(STRIP);
-        let (n, width) = (losses.len(), table.spec.width);
+        let blocks = table.row_blocks(BLOCK_ROWS);
+        let (n, width) = (out.losses.len(), table.spec.width);
         self.pool.grow();
-        match self.unit {
-            None => pack_panels(queries, width, &mut self.queries),
-            Some(unit) => {
-                self.refer(plan, first, queries, table);
-                amx_tiles::pack_queries(unit, queries, width, &mut self.queries);
-            }
+        if kernel.takes_references() {
+            self.choose_references(kernel, plan, first, queries, table);
         }
-        self.score(&strips, table, n);
-        self.normalise(plan, first, losses);
-        if let (Some(unit), Some(strip)) = (self.unit, self.strips.first()) {
-            let (queries, factors) = ((queries, width), &strip.sum[..n]);
-            amx_tiles::pack_weighted(unit, queries, factors, &mut self.weighted);
+        kernel.pack_queries(queries, width, &mut self.queries);
+        self.score(kernel, &blocks, table, n);
+        self.normalise(plan, first, out.losses);
+        if let Some(block) = self.sums.first() {
+            kernel.pack_weighted(queries, width, &block.sum[..n], &mut self.weighted);
         }
-        self.grad_candidates(&strips, (queries, n), table, gradients, overwrite);
-        match self.unit {
-            None => self.grad_queries(&strips, table, d_queries),
-            Some(unit) => {
-                let mut parts = std::mem::take(&mut self.parts);
-                amx_tiles::grad_queries(unit, self, &strips, table, &mut parts, d_queries);
-                self.parts = parts;
-            }
-        }
-        right_answers(plan, first, queries, table, (d_queries, losses), gradients);
+        self.grad_candidates(kernel, &blocks, queries, table, &mut out);
+        self.grad_queries(kernel, &blocks, table, out.d_queries);
+        right_answers(plan, first, queries, table, &mut out);
     }
 
     /// The score of each query's first right answer.
-    fn refer(&mut self, plan: &Plan, first: usize, queries: &[f32], table: &View<'_>) {
+    fn choose_references<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        plan: &Plan,
+        first: usize,
+        queries: &[f32],
+        table: &TableReadGuard<'_>,
+    ) {
         let Candidates::All { offsets, positives } = &plan.candidates else {
             return;
         };
         let width = table.spec.width;
         let n = queries.len() / width;
         self.references.clear();
-        self.references.resize(amx_tiles::filled_up(n), 0.0);
+        (self.references).resize(n.next_multiple_of(kernel.panel_columns()), 0.0);
         let mut wide = Vec::new();
         for (q, query) in queries.chunks_exact(width).enumerate() {
             let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
             self.references[q] = match positives[right].first() {
                 Some(&row) => dot(query, table.row(row, &mut wide)),
-                // Every strip takes its largest.
+                // Every block takes its largest score.
                 None => f32::MIN,
             };
         }
     }
 
-    /// Scores, largest scores and exponentials of every strip.
-    fn score(&mut self, strips: &[Strip], table: &View<'_>, n: usize) {
-        let padded = n.next_multiple_of(self.panel());
-        let rows: Vec<usize> = strips.iter().map(|strip| self.rows(strip)).collect();
-        self.strips.resize(strips.len(), StripSums::default());
-        let mut rest = self.scores.room(rows.iter().sum::<usize>() * padded);
+    /// Exponentials of every block, with their references and sums.
+    fn score<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        blocks: &[RowBlock],
+        table: &TableReadGuard<'_>,
+        n: usize,
+    ) {
+        let padded = n.next_multiple_of(kernel.panel_columns());
+        let rows = |block: &RowBlock| kernel.padded_rows(block.rows.len());
+        self.sums.resize(blocks.len(), BlockSums::default());
+        let values = blocks.iter().map(rows).sum::<usize>() * padded;
+        let mut rest = self.scores.resize_for_overwrite(values);
         let mut tasks = Vec::new();
-        for ((strip, sums), rows) in strips.iter().zip(&mut self.strips).zip(rows) {
+        for (block, sums) in blocks.iter().zip(&mut self.sums) {
             sums.reference.resize(padded, 0.0);
             sums.sum.resize(padded, 0.0);
-            let (own, after) = rest.split_at_mut(rows * padded);
+            let (own, after) = rest.split_at_mut(rows(block) * padded);
             rest = after;
-            tasks.push((strip, own, sums));
+            tasks.push((block, own, sums));
         }
-        let (unit, queries, width) = (self.unit, &self.queries[..], table.spec.width);
+        let (queries, width) = (&self.queries[..], table.spec.width);
         let (pool, references) = (&self.pool, &self.references[..]);
-        tasks.into_par_iter().for_each(|(strip, scores, sums)| {
+        tasks.into_par_iter().for_each(|(block, scores, sums)| {
             let mut wide = Vec::new();
-            let rows = table.rows(strip.shard, strip.rows.clone(), &mut wide);
-            let scratch = &mut *pool.own();
-            match unit {
-                None => tiled(ScoreStrip {
-                    rows,
-                    width,
-                    queries,
-                    scores,
-                    sums,
-                    scratch,
-                }),
-                Some(unit) => amx_tiles::ScoreStrip {
-                    unit,
-                    rows,
-                    width,
-                    queries,
-                    references,
-                    scores,
-                    sums,
-                    scratch,
-                }
-                .run(),
-            }
+            kernel.score(ScoreBlock {
+                rows: table.rows(block.shard, block.rows.clone(), &mut wide),
+                width,
+                queries,
+                references,
+                scores,
+                sums,
+                scratch: &mut pool.own(),
+            });
         });
     }
 
@@ -225,138 +301,97 @@ impl SoftmaxAll {
     fn normalise(&mut self, plan: &Plan, first: usize, losses: &mut [f32]) {
         for (q, loss) in losses.iter_mut().enumerate() {
             let weight = plan.weights[first + q];
-            let largest = |top: f32, strip: &StripSums| top.max(strip.reference[q]);
-            let top = self.strips.iter().fold(f32::MIN, largest);
+            let largest = |top: f32, block: &BlockSums| top.max(block.reference[q]);
+            let top = self.sums.iter().fold(f32::MIN, largest);
             let mut total = 0.0;
-            for strip in &mut self.strips {
-                let scale = exp(strip.reference[q] - top);
-                total += f64::from(strip.sum[q]) * f64::from(scale);
-                strip.sum[q] = scale;
+            for block in &mut self.sums {
+                let scale = exp(block.reference[q] - top);
+                total += f64::from(block.sum[q]) * f64::from(scale);
+                block.sum[q] = scale;
             }
-            let share = weight / total as f32;
-            self.strips
-                .iter_mut()
-                .for_each(|strip| strip.sum[q] *= share);
+            let scale = weight / total as f32;
+            self.sums.iter_mut().for_each(|block| block.sum[q] *= scale);
             *loss = weight * (top + total.ln() as f32);
         }
         let n = losses.len();
         // Queries that only fill a panel up.
-        self.strips
-            .iter_mut()
-            .for_each(|strip| strip.sum[n..].fill(0.0));
+        for block in &mut self.sums {
+            block.sum[n..].fill(0.0);
+        }
     }
 
     /// ∂loss/∂row of every entity, right answers aside.
-    fn grad_candidates(
+    fn grad_candidates<K: TileKernel>(
         &self,
-        strips: &[Strip],
-        (queries, n): (&[f32], usize),
-        table: &View<'_>,
-        gradients: &mut [Values],
-        overwrite: bool,
+        kernel: K,
+        blocks: &[RowBlock],
+        queries: &[f32],
+        table: &TableReadGuard<'_>,
+        out: &mut TileGradients<'_>,
     ) {
-        let width = table.spec.width;
-        let padded = self.padded();
+        let (n, width, overwrite) = (out.losses.len(), table.spec.width, out.overwrite);
+        let padded = n.next_multiple_of(kernel.panel_columns());
         let mut rest = &self.scores[..];
-        let own = gradients
-            .iter_mut()
-            .flat_map(|shard| shard.chunks_mut(STRIP * width));
+        let own = (out.entities.iter_mut()).flat_map(|shard| shard.chunks_mut(BLOCK_ROWS * width));
         let mut tasks = Vec::new();
-        for ((strip, sums), gradient) in strips.iter().zip(&self.strips).zip(own) {
-            let (scores, after) = rest.split_at(self.rows(strip) * padded);
+        for ((block, sums), gradient) in blocks.iter().zip(&self.sums).zip(own) {
+            let (scores, after) = rest.split_at(kernel.padded_rows(block.rows.len()) * padded);
             rest = after;
             tasks.push((scores, &sums.sum[..n], gradient));
         }
-        let usual = self.strips.first().map(|strip| &strip.sum[..n]);
+        let packed = self.sums.first().map(|block| &block.sum[..n]);
         let tasks = tasks.into_par_iter();
         tasks.for_each(|(scores, factors, gradient)| {
-            let scratch = &mut *self.pool.own();
-            match self.unit {
-                None => tiled(GradStrip {
-                    scores,
-                    factors,
-                    queries,
-                    width,
-                    gradient,
-                    overwrite,
-                    scratch,
-                }),
-                Some(unit) => amx_tiles::GradStrip {
-                    unit,
-                    scores,
-                    queries: (queries, width),
-                    factors,
-                    weighted: (usual == Some(factors)).then_some(&self.weighted[..]),
-                    gradient,
-                    overwrite,
-                    scratch,
-                }
-                .run(),
-            }
-        });
-    }
-
-    /// ∂loss/∂query of every query, right answers aside: some values of all queries at a time.
-    fn grad_queries(&self, strips: &[Strip], table: &View<'_>, d_queries: &mut [f32]) {
-        let (width, padded) = (table.spec.width, self.padded());
-        let (some, together) = cut(width, padded, self.panel());
-        let starts = (0..padded).step_by(together);
-        let tasks =
-            starts.flat_map(|query| (0..width).step_by(some).map(move |column| (query, column)));
-        let tasks: Vec<(usize, usize)> = tasks.collect();
-        let parts = tasks.into_par_iter().map(|(query, column)| {
-            let count = some.min(width - column);
-            let queries = query..padded.min(query + together);
-            let mut sums = Values::zeros(count * queries.len());
-            tiled(GradQueries {
-                tile: self,
-                strips,
-                table,
-                queries: queries.clone(),
-                column,
-                count,
-                sums: &mut sums,
+            kernel.grad_candidates(GradBlock {
+                scores,
+                queries,
+                width,
+                factors,
+                weighted: (packed == Some(factors)).then_some(&self.weighted[..]),
+                gradient,
+                overwrite,
                 scratch: &mut self.pool.own(),
             });
-            (queries, column, count, sums)
-        });
-        let parts: Vec<_> = parts.collect();
-        let queries = d_queries.par_chunks_mut(width).enumerate();
-        queries.with_min_len(16).for_each(|(q, out)| {
-            for (queries, column, count, sums) in &parts {
-                if queries.contains(&q) {
-                    for (i, x) in out[*column..column + count].iter_mut().enumerate() {
-                        *x = sums[i * queries.len() + q - queries.start];
-                    }
-                }
-            }
         });
     }
 
-    fn padded(&self) -> usize {
-        self.strips.first().map_or(0, |strip| strip.sum.len())
+    /// ∂loss/∂query of every query, right answers aside.
+    fn grad_queries<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        blocks: &[RowBlock],
+        table: &TableReadGuard<'_>,
+        d_queries: &mut [f32],
+    ) {
+        let (width, columns) = (table.spec.width, kernel.panel_columns());
+        let tile = &Tile {
+            blocks,
+            sums: &self.sums,
+            scores: &self.scores,
+            table,
+            padded: (d_queries.len() / width).next_multiple_of(columns),
+        };
+        let tasks = kernel.query_tasks(tile);
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.resize_with(tasks.len(), AlignedVec::default);
+        (parts.par_iter_mut().zip(&tasks))
+            .for_each(|(part, task)| kernel.grad_queries(tile, task, part, &mut self.pool.own()));
+        let panels = d_queries.par_chunks_mut(columns * width).enumerate();
+        panels.for_each(|(p, out)| {
+            out.fill(0.0);
+            for (part, task) in parts.iter().zip(&tasks) {
+                kernel.merge(tile, task, part, p * columns, out);
+            }
+        });
+        self.parts = parts;
     }
 }
 
-/// How many values of how many queries, in panels, one task works out: such that there are some tasks
-/// for every thread, sums fit, and the least is read. Sums do not depend on it.
-fn cut(width: usize, queries: usize, columns: usize) -> (usize, usize) {
-    let tasks = 2 * rayon::current_num_threads();
-    let wide = width.div_ceil(ROWS);
-    let cuts = (1..=queries / columns).flat_map(|across| {
-        let together = queries.div_ceil(across).next_multiple_of(columns);
-        (1..=wide).map(move |along| (wide.div_ceil(along) * ROWS, together))
-    });
-    let fits = |&(some, together): &(usize, usize)| {
-        let found = width.div_ceil(some) * queries.div_ceil(together);
-        found >= tasks && some * together <= SUMS
-    };
-    let read = |&(some, together): &(usize, usize)| {
-        width * queries.div_ceil(together) + queries * width.div_ceil(some)
-    };
-    let smallest = (ROWS, columns);
-    let (some, together) = cuts.filter(fits).min_by_key(read).unwrap_or(smallest);
-    (some.min(width), together)
+/// Queries of a tile, of `queries` in a step: tiles are as even as can be.
+pub fn tile_queries<K: TileKernel>(entities: usize, width: usize, queries: usize) -> usize {
+    let most = K::TILE_BYTES / (4 * entities.max(1));
+    let most = most.max(width / 4).clamp(4, TILE_QUERIES);
+    queries.div_ceil(queries.div_ceil(most).max(1))
 }
 
 /// The product of two rows.
@@ -367,14 +402,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     )
 }
 
-/// Subtracts the right answers' labels from what the softmax gave.
+/// Subtracts the right answers' labels from the softmax's gradients and losses.
 fn right_answers(
     plan: &Plan,
     first: usize,
     queries: &[f32],
-    table: &View<'_>,
-    (d_queries, losses): (&mut [f32], &mut [f32]),
-    gradients: &mut [Values],
+    table: &TableReadGuard<'_>,
+    out: &mut TileGradients<'_>,
 ) {
     let Candidates::All { offsets, positives } = &plan.candidates else {
         return;
@@ -384,15 +418,13 @@ fn right_answers(
     simd(
         #[inline(always)]
         || {
-            let queries = queries
-                .chunks_exact(width)
-                .zip(d_queries.chunks_exact_mut(width));
-            for (q, ((query, d_query), loss)) in queries.zip(losses.iter_mut()).enumerate() {
+            let queries = (queries.chunks_exact(width)).zip(out.d_queries.chunks_exact_mut(width));
+            for (q, ((query, d_query), loss)) in queries.zip(out.losses.iter_mut()).enumerate() {
                 let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
                 let label = plan.weights[first + q] / right.len().max(1) as f32;
                 for &row in &positives[right] {
                     let (shard, place) = table.spec.layout.locate(row);
-                    let gradient = &mut gradients[shard][place * width..][..width];
+                    let gradient = &mut out.entities[shard][place * width..][..width];
                     let row = table.row(row, &mut wide);
                     *loss -= label * sum2(query, row, |q, e| q * e);
                     for k in 0..width {

@@ -1,15 +1,15 @@
-//! Memory that threads need beside their results.
+//! Scratch memory of threads.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kernel::cpu::table::Values;
+use crate::kernel::cpu::table::AlignedVec;
 
-/// What a thread needs beside its results.
+/// Scratch memory of a thread.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub left: Values,
-    pub right: Values,
-    pub sums: Values,
+    pub left: AlignedVec,
+    pub right: AlignedVec,
+    pub sums: AlignedVec,
 }
 
 /// Scratch memory of all threads.
@@ -17,13 +17,13 @@ pub struct Scratch {
 pub struct Pool(Vec<Mutex<Scratch>>);
 
 impl Pool {
-    /// Makes some for every thread there is.
+    /// Makes memory for every thread of the pool.
     pub fn grow(&mut self) {
         self.0
             .resize_with(rayon::current_num_threads(), Mutex::default);
     }
 
-    /// That of this thread; nobody else asks for it.
+    /// The memory of this thread. No other thread locks it.
     pub fn own(&self) -> MutexGuard<'_, Scratch> {
         let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
         own.lock().unwrap_or_else(PoisonError::into_inner)

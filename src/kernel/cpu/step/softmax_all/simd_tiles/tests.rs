@@ -7,11 +7,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::*;
 use crate::kernel::cpu::Table;
 use crate::kernel::cpu::matmul::microkernel::tiled;
-use crate::kernel::cpu::table::Values;
+use crate::kernel::cpu::table::AlignedVec;
 use crate::kernel::{Dtype, ShardLayout, TableSpec};
 use crate::optim::OptimizerKind;
 
-/// Tiles of so many vectors.
+/// Tiles of `VECTORS` vectors.
 struct Shape<T, const VECTORS: usize>(T);
 
 impl<T: Tiled, const VECTORS: usize> WithSimd for Shape<T, VECTORS> {
@@ -73,7 +73,11 @@ impl Tiled for Sizes {
         }
         let size = whole_tiles(self.count) * columns;
         let mut scores = vec![f32::NAN; whole_tiles(self.count) * padded];
-        let (of, mut packed) = ((&rows[..], self.width), Values::default());
+        let of = Rows {
+            values: &rows,
+            width: self.width,
+        };
+        let mut packed = AlignedVec::default();
         let mut seen = Vec::new();
         score_rows::<S, VECTORS>(simd, of, &panels, &mut scores, &mut packed, |p, panel| {
             assert_eq!(panel.len(), size);
@@ -88,20 +92,21 @@ impl Tiled for Sizes {
             }
         }
         let factors: Vec<f32> = (0..self.queries).map(|q| 0.5 + q as f32 * 0.01).collect();
-        self.grad_queries::<S, VECTORS>(simd, (&rows, &scores, &factors), score);
+        self.grad_queries::<S, VECTORS>(simd, &rows, &scores, &factors, score);
         for overwrite in [true, false] {
             let before = if overwrite { f32::NAN } else { 2.0 };
             let mut gradient = vec![before; rows.len()];
-            let strip = GradStrip {
+            let block = GradBlock {
                 scores: &scores,
                 factors: &factors,
                 queries: &queries,
                 width: self.width,
+                weighted: None,
                 gradient: &mut gradient,
                 overwrite,
                 scratch: &mut Scratch::default(),
             };
-            strip.run::<S, VECTORS>(simd);
+            GradTask(block).run::<S, VECTORS>(simd);
             for (at, found) in gradient.into_iter().enumerate() {
                 let (row, k) = (at / self.width, at % self.width);
                 let value = |q: usize| factors[q] * queries[q * self.width + k];
@@ -117,7 +122,9 @@ impl Sizes {
     fn grad_queries<S: Simd, const VECTORS: usize>(
         &self,
         simd: S,
-        (rows, scores, factors): (&[f32], &[f32], &[f32]),
+        rows: &[f32],
+        scores: &[f32],
+        factors: &[f32],
         score: impl Fn(usize, usize) -> f32,
     ) {
         let spec = TableSpec {
@@ -130,33 +137,36 @@ impl Sizes {
         let table = Table::new(&spec, &mut |first, out| {
             out.copy_from_slice(&rows[first * self.width..][..out.len()]);
         });
-        let view = table.view();
+        let rows_guard = table.read();
         let padded = scores.len() / whole_tiles(self.count);
         let mut sum = vec![0.0; padded];
         sum[..self.queries].copy_from_slice(factors);
-        let strip = StripSums {
+        let sums = BlockSums {
             sum,
-            ..StripSums::default()
+            ..BlockSums::default()
         };
-        let tile = SoftmaxAll {
-            scores: scores.to_vec().into(),
-            strips: vec![strip],
-            ..SoftmaxAll::default()
+        let tile = Tile {
+            blocks: &rows_guard.row_blocks(self.count),
+            sums: &[sums],
+            scores,
+            table: &rows_guard,
+            padded,
         };
         let column = self.width / 3;
-        let count = self.width - column;
-        let mut sums = vec![0.0; count * padded];
-        let some = GradQueries {
-            tile: &tile,
-            strips: &view.all_strips(self.count),
-            table: &view,
+        let task = QueryTask {
+            blocks: 0..1,
+            first_row: 0,
+            columns: column..self.width,
             queries: 0..padded,
-            column,
-            count,
-            sums: &mut sums,
+        };
+        let mut sums = vec![0.0; task.columns.len() * padded];
+        let query_sums = QuerySums {
+            tile: &tile,
+            task: &task,
+            out: &mut sums,
             scratch: &mut Scratch::default(),
         };
-        some.run::<S, VECTORS>(simd);
+        query_sums.run::<S, VECTORS>(simd);
         for (k, sums) in sums.chunks_exact(padded).enumerate() {
             for (q, &found) in sums[..self.queries].iter().enumerate() {
                 let value = |row: usize| rows[row * self.width + column + k] * factors[q];

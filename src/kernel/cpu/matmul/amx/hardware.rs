@@ -1,23 +1,23 @@
-//! The unit itself: leave to use it, its registers, and the product of two panels.
+//! The processor's unit: leave to use it, its registers, and the product of two panels.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use crate::kernel::cpu::matmul::amx::{Panel, SIDE, STEP};
+use super::Panel;
 
 /// Leave to use the matrix unit of this processor.
-#[derive(Clone, Copy, Debug)]
-pub struct Unit(());
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave(());
 
-impl Unit {
-    /// Asks the processor and the system, once.
-    pub fn get() -> Option<Unit> {
+impl Leave {
+    /// Leave, if the processor has a unit and the system allows its use; both are asked once.
+    pub fn get() -> Option<Leave> {
         static FOUND: OnceLock<bool> = OnceLock::new();
         FOUND
             .get_or_init(|| processor_has_it() && system_allows_it())
-            .then_some(Unit(()))
+            .then_some(Leave(()))
     }
 
     /// Takes the registers of this thread.
@@ -40,7 +40,7 @@ impl Unit {
         };
         shape.row_bytes[..8].fill(64);
         shape.rows[..8].fill(16);
-        // SAFETY: there is a unit, and the system has given leave to use it. The compiler has no use
+        // SAFETY: there is a unit, and the system allows its use. The compiler has no use
         // for these registers itself.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shape, options(nostack, readonly)) };
         Tiles(PhantomData)
@@ -58,7 +58,7 @@ fn processor_has_it() -> bool {
         && __cpuid_count(7, 0).edx & (BF16 | TILE) == BF16 | TILE
 }
 
-/// Linux saves the registers, of 8 KiB a thread, only for processes that have asked for it.
+/// Linux saves the registers, of 8 KiB a thread, only for processes that request it.
 fn system_allows_it() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
@@ -77,27 +77,28 @@ pub struct Tiles(PhantomData<*const ()>);
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: there is a unit, and nobody else uses this thread's registers.
+        // SAFETY: there is a unit, and no other code uses this thread's registers.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
 impl Tiles {
-    /// The product of so many steps of two panels, left and right: overwrites `sums`, `SIDE` ×
-    /// `SIDE` values, or adds to them. Every sum has the same order, wherever in the block it is.
+    /// Does the work of [`super::Tiles::block`].
     ///
-    /// # Panics
-    /// If the panels have fewer steps or `sums` fewer values.
+    /// # Safety
+    /// Panels have `steps` steps, and `sums` has `SIDE` × `SIDE` values.
     #[inline]
-    pub fn block(&self, [left, right]: [Panel<'_>; 2], steps: usize, sums: &mut [f32], add: bool) {
-        for panel in [left, right] {
-            let words = steps.saturating_sub(1) * panel.pitch + STEP;
-            assert!(panel.words.len() >= words, "a panel is too short");
-        }
-        assert!(sums.len() >= SIDE * SIDE, "a block is too small");
+    pub unsafe fn block(
+        &self,
+        left: Panel<'_>,
+        right: Panel<'_>,
+        steps: usize,
+        sums: &mut [f32],
+        add: bool,
+    ) {
         let start = sums.as_mut_ptr();
         // SAFETY: the registers have their shape as long as `self` is there. Reads of panels and
-        // reads and writes of sums are within their slices, as was just checked: a step is 4 KiB, and
+        // reads and writes of sums are within their slices, as the caller says: a step is 4 KiB, and
         // the block's 32 rows of 128 bytes too.
         unsafe {
             if add {
