@@ -157,7 +157,7 @@ impl Backend {
     }
 
     /// [`Backend::gradients`] and [`Backend::update`] in one: the same bits, and on a CPU fewer copies.
-    /// No gradients are left to be read. Not to be called by a thread of rayon's pool.
+    /// No gradients are left to be read.
     ///
     /// # Errors
     /// If the device is lost or full.

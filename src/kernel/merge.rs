@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cpu::prefetch_row;
+use super::cpu::{L1, prefetch};
 use super::{KernelError, Places};
 
 /// Sources whose place is asked for ahead of its use.
@@ -121,7 +121,7 @@ impl Merger {
         let mut later = sources.clone().skip(AHEAD);
         for ((place, _), slot) in sources.clone().zip(&mut self.slots) {
             if let Some((place, _)) = later.next() {
-                prefetch_row(&self.index[(place - part.start) as usize..][..1]);
+                prefetch::<_, L1>(&self.index[(place - part.start) as usize..][..1]);
             }
             let at = place - part.start;
             let new = self.seen[at as usize / 64] >> (at % 64) & 1 == 0;

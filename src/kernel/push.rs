@@ -29,7 +29,7 @@ impl Places<'_> {
 #[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
-    Cpu(Arc<cpu::Values>),
+    Cpu(Arc<cpu::AlignedVec>),
     /// In an adapter's memory.
     Gpu(gpu::GradientRows),
 }
@@ -72,8 +72,8 @@ impl GradientRows {
     }
 }
 
-impl From<cpu::Values> for GradientRows {
-    fn from(values: cpu::Values) -> GradientRows {
+impl From<cpu::AlignedVec> for GradientRows {
+    fn from(values: cpu::AlignedVec) -> GradientRows {
         GradientRows::Cpu(Arc::new(values))
     }
 }
@@ -81,7 +81,7 @@ impl From<cpu::Values> for GradientRows {
 /// Rows in main memory, where they are.
 impl From<Vec<f32>> for GradientRows {
     fn from(values: Vec<f32>) -> GradientRows {
-        cpu::Values::from(values).into()
+        cpu::AlignedVec::from(values).into()
     }
 }
 
@@ -187,10 +187,10 @@ impl Backend {
 }
 
 /// The memory of gradient rows that are no longer needed, unless clones of them are.
-pub(super) fn on_cpu(old: Option<GradientRows>) -> cpu::Values {
+pub(super) fn on_cpu(old: Option<GradientRows>) -> cpu::AlignedVec {
     match old {
         Some(GradientRows::Cpu(values)) => Arc::into_inner(values).unwrap_or_default(),
-        _ => cpu::Values::default(),
+        _ => cpu::AlignedVec::default(),
     }
 }
 

@@ -138,3 +138,38 @@ fn the_readme_is_short_and_its_links_lead_somewhere() {
         }
     }
 }
+
+/// Stems of the files with an extension below a folder, `skipped` folders aside.
+fn stems(folder: &Path, extension: &str, skipped: &str, out: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if stem != skipped {
+                stems(&path, extension, skipped, out);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) && stem != "mod" {
+            assert!(out.insert(stem), "{} is there twice", path.display());
+        }
+    }
+}
+
+/// One stage, one name: every shader has a file of its name on the CPU, and no other file is there.
+#[test]
+fn every_shader_has_a_twin() {
+    let (mut shaders, mut twins) = (BTreeSet::new(), BTreeSet::new());
+    stems(&root().join("shaders"), "wgsl", "shared", &mut shaders);
+    let folder = root().join("src/kernel/cpu/stages");
+    stems(&folder, "rs", "", &mut twins);
+    // Shaders that only a GPU needs; the module says why.
+    let documentation = fs::read_to_string(folder.join("mod.rs")).unwrap();
+    let only_on_gpus = ["grad_query_sum"];
+    for stage in only_on_gpus {
+        assert!(
+            documentation.contains(&format!("`{stage}`")),
+            "stages/mod.rs does not name {stage}"
+        );
+        assert!(shaders.remove(stage), "no shader {stage}");
+    }
+    assert_eq!(twins, shaders, "files in kernel/cpu/stages, and shaders");
+}

@@ -1,5 +1,10 @@
 //! What happens between calls: losses kept, order kept, nonsense refused.
 
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use rayon::ThreadPoolBuilder;
 use shardloom::kernel::{Backend, Column, KernelError, RankBatch, RankQuery};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep};
@@ -184,4 +189,52 @@ fn what_does_not_fit_together_is_refused() {
                 .is_empty()
         );
     }
+}
+
+/// Steps, and rankings, of several engines on the same tables, from the threads of one pool: while a
+/// thread waits for others, the pool lets it start the next step.
+#[test]
+fn threads_of_a_pool_may_take_steps() {
+    let (done, finished) = channel();
+    thread::spawn(move || {
+        for objective in [Objective::Negatives, Objective::OneVsAll] {
+            let case = Case {
+                optimizer: OptimizerKind::Sgd,
+                entities: 3000,
+                dim: 64,
+                ..plain(Model::DistMult, objective)
+            };
+            let sampler = case.sampler();
+            let plan = &sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+            let engine = Backend::cpu();
+            let rng = &mut stream(1, Purpose::Init, [0, 0]);
+            let entities = &Pair::new(&engine, rng, &case.table("entities", 3000, 64, 1));
+            let relations = &Pair::new(&engine, rng, &case.relation_table(&sampler));
+            let step = OptimizerStep::new(OptimizerKind::Sgd, 0.01, 1);
+            let pool = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+            pool.scope(|scope| {
+                for i in 0..16 {
+                    let mut engine = Backend::cpu();
+                    scope.spawn(move |_| {
+                        let (entities, relations) = (&entities.device, &relations.device);
+                        for _ in 0..4 {
+                            (engine.step(&case.spec, step, plan, entities, relations)).unwrap();
+                        }
+                        assert!(engine.take_loss().unwrap() > 0.0);
+                        let query = RankQuery {
+                            entity: i,
+                            relation: 0,
+                            inverse: 0,
+                            target: 5,
+                        };
+                        let scores = engine.scores(case.spec.model, &[query], entities, relations);
+                        assert_eq!(scores.unwrap().len(), 3000);
+                    });
+                }
+            });
+        }
+        done.send(()).unwrap();
+    });
+    let finished = finished.recv_timeout(Duration::from_secs(120));
+    finished.expect("a step waits for a lock that its own thread holds, or has failed");
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::simd::simd;
 use crate::kernel::StepSpec;
+use crate::kernel::cpu::simd::simd;
 use crate::rng::cell;
 use crate::sampler::Plan;
 
@@ -14,7 +14,7 @@ const CANDIDATE: u32 = 0x27d4_eb2f;
 
 /// The masks of one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dropout {
+pub struct Dropout {
     seed: u32,
     /// Number in the whole step of the plan's first query.
     first: u32,
@@ -145,5 +145,18 @@ impl Dropout {
     /// Multiplies a row of the entity table, or its gradient, by its mask as a candidate.
     pub fn drop_candidate(&self, row: u32, values: &mut [f32]) {
         self.candidate.drop(self.seed ^ CANDIDATE, row, values);
+    }
+
+    /// Multiplies rows of the entity table, or their gradients, by their masks as candidates: row
+    /// `ids[i]` is `rows[i * width..][..width]`.
+    pub fn drop_candidates(
+        &self,
+        ids: impl IntoIterator<Item = u32>,
+        width: usize,
+        rows: &mut [f32],
+    ) {
+        for (row, values) in ids.into_iter().zip(rows.chunks_exact_mut(width)) {
+            self.drop_candidate(row, values);
+        }
     }
 }

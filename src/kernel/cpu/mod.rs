@@ -1,401 +1,137 @@
-//! The CPU twin of every stage, and the engine that runs them: the product on a machine without
-//! adapters.
+//! The CPU twin of every stage, and the engine that runs them: for machines without adapters.
+//!
+//! | folder | what |
+//! |---|---|
+//! | `stages` | one file a shader, of its name |
+//! | `step` | the order of stages in training steps, their buffers |
+//! | `rank` | rankings and scores outside training |
+//! | `matmul` | matrix products: general ones, tiles of registers, a matrix unit |
+//! | `simd` | vectors of values, reductions, dispatch to the best instruction set |
+//! | `table` | tables in main memory, their rows, prefetches |
+//! | `engine.rs`, `push.rs` | the calls from outside |
+//! | `dropout.rs` | masks, shared by stages |
+//! | `parallel.rs` | threads of the engine |
+//!
+//! # Routes of a training step
+//!
+//! | candidates | if | route | why |
+//! |---|---|---|---|
+//! | sampled | all candidates of a query fit the second-level cache, rows are compared value by value, no dropout of candidates | by query | 1.3 × by row: coefficients and sums stay in registers |
+//! | sampled | else | by row | 1.6 × by query with wide rows (RotatE, rank 1000): each row is read once, in segments |
+//! | all | dot products of at least `ROWS` values, softmax without smoothing, AMX, `MatmulPrecision::Bf16x3` | softmax, AMX tiles | 1.7 to 2.1 × SIMD tiles |
+//! | all | the same without AMX, or `MatmulPrecision::F32` | softmax, SIMD tiles | 1.4 to 1.6 × general: scores stay in cache between the products |
+//! | all | else | general | serves every model and loss |
+//!
+//! Both routes of sampled candidates may *fuse the update*: rows are read in place instead of pulled, and
+//! the optimizer is applied to each row as soon as its gradient is summed (1.1 to 1.9 ×). They do so where
+//! a step is asked to update ([`Engine::step`]), the entity table is `f32` in one shard, and candidates
+//! have no dropout (masked rows would have to be copied). Otherwise gradients are written to memory
+//! ([`Engine::gradients`]), and [`Engine::update`] applies them. Both give the same bits.
+//!
+//! benches/NOTES.md has the measurements. `Route::choose` is the only place that chooses.
 
-mod amx;
-mod average;
-mod block;
-mod candidate_dropout;
-mod core_matrix;
-mod distinct;
 mod dropout;
-mod gemm;
-mod grad_candidates_all;
-mod grad_matrix;
-mod grad_query_all;
-mod grad_rows;
-mod loss;
-mod matrix;
-mod memory;
-mod optimize;
-mod pair_query;
-mod pair_query_backward;
-mod pairs;
-mod prefetch;
-mod product;
-mod pull;
+mod engine;
+mod matmul;
+mod parallel;
 mod push;
-mod query;
-mod query_backward;
 mod rank;
-mod rank_all;
-mod rank_count;
-mod rank_queries;
-mod rearrange;
-mod regularize;
-mod relations;
-mod sampled;
-mod scatter;
-mod score;
-mod score_all;
-mod score_pairs;
-mod share;
 mod simd;
-mod softmax_all;
+mod stages;
 mod step;
 mod table;
-mod update;
-mod vector;
-mod walks;
-mod whole;
-mod widen;
-mod write_rows;
+#[cfg(test)]
+mod tests;
 
-pub use memory::Values;
-pub(super) use prefetch::prefetch_row;
-pub use push::{copy_square_sum, square_sum};
-pub use table::Table;
+pub use engine::Engine;
+pub use stages::tables::square_sum::{copy_square_sum, square_sum};
+pub(super) use table::prefetch::{L1, prefetch};
+pub use table::{AlignedVec, Table};
 
-use std::ops::Range;
-
-use self::distinct::DistinctRows;
-use self::update::{Gradients, update};
-use super::{Column, KernelError, ShardLayout, StepSpec, check};
-use crate::optim::OptimizerStep;
+use self::matmul::amx::MatrixUnit;
+use self::matmul::microkernel::ROWS;
+use crate::kernel::{Dtype, MatmulPrecision, StepSpec, TableSpec};
+use crate::loss::LossKind;
+use crate::model::Similarity;
 use crate::sampler::{Candidates, Plan};
 
 /// Rows or queries that one task works on; fixed, so that no sum depends on the number of threads.
 const BLOCK: usize = 64;
+/// Bytes that a query's candidates may take on the route by query.
+const CANDIDATE_BYTES: usize = 256 << 10;
 
-/// Runs training steps and rankings on all cores. Its buffers grow to the largest step and are
-/// reused.
-#[derive(Debug, Default)]
-pub struct Engine {
-    work: Workspace,
-    loss: f64,
+/// The route of a training step through the stages; see the table above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    /// Each query along its candidates, then each row along its queries.
+    SampledByQuery { fused_update: bool },
+    /// Each row along its queries, in segments.
+    SampledByRow { fused_update: bool },
+    /// All entities, with any model and loss.
+    All,
+    /// All entities, dot products and a softmax.
+    AllSoftmax(Tiles),
 }
 
-/// Buffers of a step. All are flat, row-major.
-#[derive(Debug, Default)]
-struct Workspace {
-    /// Widths of entity rows, of relations as the operator takes them, and of what a query leaves for
-    /// its relation's gradient.
-    ew: usize,
-    rw: usize,
-    cw: usize,
-    /// Width of relation rows.
-    relation_width: usize,
-    /// Queries of the step.
-    count: usize,
-    /// Pulled rows: unique rows × width. Where there is a core, the relations' matrices instead.
-    entities: Values,
-    relations: Values,
-    /// What a core needs.
-    core: core_matrix::Core,
-    /// Query vectors and their gradients: queries × entity width.
-    queries: Values,
-    d_queries: Values,
-    /// Contributions of queries to their inputs.
-    d_inputs: Values,
-    d_relations: Values,
-    /// Scores of all entities, then coefficients: a tile × entities.
-    scores: Values,
-    /// What steps with sampled candidates need.
-    sampled: sampled::Sampled,
-    /// Whether candidates are sampled and each row walks its queries, and the coefficients of their
-    /// pairs: queries × candidates.
-    walks: bool,
-    coefficients: Values,
-    /// What softmax steps over all entities need.
-    softmax_all: softmax_all::SoftmaxAll,
-    losses: Values,
-    /// Gradients of unique rows.
-    entity_gradients: Values,
-    relation_gradients: Values,
-    /// Gradients of whole shards (objectives over all entities).
-    shard_gradients: Vec<Values>,
-    /// Pulled rows as candidates, where those are dropped out; and whole tables of them.
-    candidates: Values,
-    masked: Option<Table>,
-    /// What predicting relations needs.
-    prediction: relations::Pairs,
+/// The kernel of matrix products on the softmax route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tiles {
+    /// Vector registers.
+    Simd,
+    /// The processor's matrix unit.
+    Amx(MatrixUnit),
 }
 
-/// Applies one gradient row for each of the ascending rows `ids` of a table.
-fn update_rows(
-    step: OptimizerStep,
-    table: &Table,
-    ids: &[u32],
-    gradients: &[f32],
-) -> Result<(), KernelError> {
-    let spec = &table.spec;
-    for s in 0..spec.layout.shards() {
-        let stretch = spec.layout.stretch(s, ids);
-        let rows =
-            DistinctRows::ascending(spec, &ids[stretch.clone()], spec.layout.range(s).start)?;
-        let gradients = &gradients[stretch.start * spec.width..stretch.end * spec.width];
-        let shard = &mut table.shard_mut(s);
-        update(step, spec, shard, rows, Gradients::Rows(gradients));
-    }
-    Ok(())
+/// Result of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// Gradients in memory.
+    Gradients,
+    /// Updated rows.
+    Update,
 }
 
-/// Makes a buffer at least `len` long without giving memory back, and hands out that much of it.
-fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
-}
-
-impl Engine {
-    /// An engine with empty buffers.
-    pub fn new() -> Engine {
-        Engine::default()
-    }
-
-    /// Computes the gradients of a step and keeps them for [`Engine::update`].
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] or [`KernelError::Row`] if tables, model and plan do not belong
-    /// together.
-    pub fn gradients(
-        &mut self,
-        spec: &StepSpec,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<(), KernelError> {
-        check::step(spec, plan, &entities.spec, &relations.spec)?;
-        let work = &mut self.work;
-        let view = entities.view();
-        let pulled = relations.view();
-        work.pull_entities(plan, &view);
-        work.pull_relations(spec.model, plan, view.spec.width, &pulled);
-        // Who needs no more of them lets others write.
-        let all_relations = plan.predicts_relations.then_some(pulled);
+impl Route {
+    /// The route of a step on a table of entities.
+    fn choose(spec: &StepSpec, plan: &Plan, entities: &TableSpec, output: Output) -> Route {
+        let similarity = spec.model.similarity();
         if matches!(plan.candidates, Candidates::All { .. }) {
-            work.all(spec, plan, &view);
-            drop(view);
-            if let Some(table) = &all_relations {
-                self.loss += work.relations(spec, plan, table);
+            let softmax = entities.width >= ROWS
+                && similarity == Similarity::Dot
+                && spec.loss.kind == LossKind::Softmax
+                && spec.loss.smoothing == 0.0;
+            let unit = match spec.matmul_precision {
+                MatmulPrecision::Bf16x3 => MatrixUnit::get(),
+                MatmulPrecision::F32 => None,
+            };
+            return match (softmax, unit) {
+                (false, _) => Route::All,
+                (true, None) => Route::AllSoftmax(Tiles::Simd),
+                (true, Some(unit)) => Route::AllSoftmax(Tiles::Amx(unit)),
+            };
+        }
+        let fused_update = output == Output::Update
+            && entities.dtype == Dtype::F32
+            && entities.layout.shards() == 1
+            && spec.candidate_dropout == 0.0
+            && !plan.queries.is_empty();
+        let bytes = size_of::<f32>() * entities.width * plan.sampled_width();
+        let by_query = similarity != Similarity::NegativeModulus
+            && spec.candidate_dropout == 0.0
+            && bytes <= CANDIDATE_BYTES;
+        match by_query {
+            true => Route::SampledByQuery { fused_update },
+            false => Route::SampledByRow { fused_update },
+        }
+    }
+
+    /// Whether the optimizer is applied within the step.
+    fn fuses_update(self) -> bool {
+        match self {
+            Route::SampledByQuery { fused_update } | Route::SampledByRow { fused_update } => {
+                fused_update
             }
-            drop(all_relations);
-        } else {
-            // All that is needed has been pulled: others may write to the table.
-            drop(view);
-            work.sampled(spec, plan);
-        }
-        work.reduce(spec, plan);
-        if matches!(plan.candidates, Candidates::All { .. }) {
-            let table = &entities.spec;
-            let rows = &work.entity_gradients[..plan.entities.len() * table.width];
-            scatter::scatter(
-                &table.layout,
-                table.width,
-                &plan.entities.ids,
-                rows,
-                &mut work.shard_gradients,
-            );
-        }
-        self.add_losses(plan);
-        Ok(())
-    }
-
-    /// Adds up the losses of a plan's queries.
-    fn add_losses(&mut self, plan: &Plan) {
-        let losses = &self.work.losses[..plan.queries.len()];
-        self.loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
-    }
-
-    /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
-    ///
-    /// # Errors
-    /// [`KernelError::Repeated`] if the plan's rows do not ascend.
-    pub fn update(
-        &mut self,
-        step: OptimizerStep,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<(), KernelError> {
-        if plan.queries.is_empty() {
-            return Ok(());
-        }
-        match &plan.candidates {
-            Candidates::Sampled { .. } => update_rows(
-                step,
-                entities,
-                &plan.entities.ids,
-                &self.work.entity_gradients,
-            )?,
-            Candidates::All { .. } => {
-                for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
-                    let shard = &mut entities.shard_mut(s);
-                    let gradients = Gradients::Rows(gradients);
-                    update(step, &entities.spec, shard, DistinctRows::ALL, gradients);
-                }
-            }
-        }
-        update_rows(
-            step,
-            relations,
-            &plan.relations.ids,
-            &self.work.relation_gradients,
-        )
-    }
-
-    /// Successive rows of a column, in table order; none if the optimizer does not keep it.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        table.read_part(column, rows, out);
-        Ok(())
-    }
-
-    /// Names all rows of a table that rounds stochastically.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
-        table.name_rows(names);
-        Ok(())
-    }
-
-    /// Copies the values of a shard's rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_shard(
-        &self,
-        table: &Table,
-        shard: usize,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        table.shard(shard).copy_values(0, out);
-        Ok(())
-    }
-
-    /// Copies the values of some rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        pull::pull(&table.view(), rows, out);
-        Ok(())
-    }
-
-    /// Replaces the values of some rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn write_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        values: &[f32],
-    ) -> Result<(), KernelError> {
-        write_rows::write_rows(table, rows, values);
-        Ok(())
-    }
-
-    /// A table whose row `i` is row `from[i]` of another.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn rearrange(
-        &self,
-        table: &Table,
-        layout: &ShardLayout,
-        from: &[u32],
-    ) -> Result<Table, KernelError> {
-        Ok(rearrange::rearrange(table, layout, from))
-    }
-
-    /// Replaces successive rows of a column.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn write_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
-        table.write_part(column, rows, data);
-        Ok(())
-    }
-
-    /// The losses of all steps since the last call, added up.
-    pub fn take_loss(&mut self) -> f64 {
-        std::mem::take(&mut self.loss)
-    }
-
-    /// Fills every buffer between the stages with values that are not numbers.
-    #[doc(hidden)]
-    pub fn poison(&mut self) {
-        let Workspace {
-            ew: _,
-            rw: _,
-            cw: _,
-            relation_width: _,
-            count: _,
-            sampled,
-            walks: _,
-            coefficients,
-            softmax_all,
-            entities,
-            relations,
-            core,
-            queries,
-            d_queries,
-            d_inputs,
-            d_relations,
-            scores,
-            losses,
-            entity_gradients,
-            relation_gradients,
-            shard_gradients,
-            candidates,
-            masked,
-            prediction,
-        } = &mut self.work;
-        let buffers = [
-            entities,
-            relations,
-            &mut core.rows,
-            &mut core.gradients,
-            queries,
-            d_queries,
-            d_inputs,
-            d_relations,
-            scores,
-            coefficients,
-            losses,
-            entity_gradients,
-            relation_gradients,
-            candidates,
-        ];
-        sampled.poison();
-        softmax_all.poison();
-        let buffers = buffers.into_iter().chain(shard_gradients);
-        for buffer in buffers.chain(prediction.buffers()) {
-            buffer.fill(f32::NAN);
-        }
-        if let Some(table) = masked {
-            (0..table.shards.len()).for_each(|s| table.shard_mut(s).values.fill(f32::NAN));
+            Route::All | Route::AllSoftmax(_) => false,
         }
     }
 }

@@ -1,72 +1,29 @@
 //! Gradients that come from outside the engine's own step, and its own on their way to others.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::share::{Busy, share};
-use super::simd::{self, simd};
-use super::update::INLINE;
-use super::{Engine, Table, Values, update};
-use crate::kernel::{GradientRows, KernelError, Places, Push, TableName};
+use crate::kernel::cpu::engine::Engine;
+use crate::kernel::cpu::parallel::{Activity, Helpers};
+use crate::kernel::cpu::stages::tables::square_sum::square_sum;
+use crate::kernel::cpu::stages::tables::update::{
+    Average, Gradients, INLINE, WeightedRows, apply, apply_some, request_helpers,
+};
+use crate::kernel::cpu::table::distinct_rows::{DistinctRows, TableBlock};
+use crate::kernel::cpu::table::shared_rows::SharedRows;
+use crate::kernel::cpu::table::{Part, Shard, Table};
+use crate::kernel::merge;
+use crate::kernel::{GradientRows, KernelError, Places, Push, TableName, TableSpec};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
-/// Values whose squares are added up side by side.
-const WIDE: usize = 64;
-/// Values between two sums in `f64`.
-const STRETCH: usize = 4096;
+/// Parts of a shard that large pushes are cut into: enough to share evenly.
+const PARTS: usize = 8;
 
-/// Values that a thread takes at a time.
-const PART: usize = 8 * STRETCH;
-
-/// Σ x². Not finite if a value is not, or if a value's square is over [`f32::MAX`].
-pub fn square_sum(values: &[f32]) -> f64 {
-    let parts: Vec<&[f32]> = values.chunks(PART).collect();
-    part_sums(parts.len(), values.len(), |part, sum| {
-        for stretch in parts[part].chunks(STRETCH) {
-            *sum += stretch_square_sum(stretch);
-        }
-    })
-}
-
-/// The same, and a copy in place of what `out` holds: values are read once.
-pub fn copy_square_sum(values: &[f32], out: &mut Values) -> f64 {
-    let out = out.room(values.len());
-    let parts: Vec<_> = values.chunks(PART).zip(out.chunks_mut(PART)).collect();
-    let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
-    part_sums(parts.len(), values.len(), |part, sum| {
-        // Nobody else has this part.
-        let (from, to) = &mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-        for (from, to) in from.chunks(STRETCH).zip(to.chunks_mut(STRETCH)) {
-            *sum += stretch_square_sum(from);
-            to.copy_from_slice(from);
-        }
-    })
-}
-
-/// Adds up what `add` makes of every part, in the order of the parts.
-#[inline(always)]
-fn part_sums(parts: usize, values: usize, add: impl Fn(usize, &mut f64) + Sync) -> f64 {
-    let sums: Vec<AtomicU64> = (0..parts).map(|_| AtomicU64::new(0)).collect();
-    share(&Busy::enter(), parts, 1, values >= INLINE, |range| {
-        simd(
-            #[inline(always)]
-            || {
-                for part in range {
-                    let mut sum = 0.0;
-                    add(part, &mut sum);
-                    sums[part].store(f64::to_bits(sum), Ordering::Relaxed);
-                }
-            },
-        );
-    });
-    let sums = sums.into_iter().map(AtomicU64::into_inner);
-    sums.map(f64::from_bits).sum()
-}
-
-#[inline(always)]
-fn stretch_square_sum(values: &[f32]) -> f64 {
-    f64::from(simd::square_sum::<WIDE>(values))
+/// A push of one worker to a shard, in main memory.
+#[derive(Clone, Copy)]
+struct PushedRows<'a> {
+    places: Places<'a>,
+    gradients: WeightedRows<'a>,
 }
 
 impl Engine {
@@ -84,10 +41,17 @@ impl Engine {
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
         let pushes = pushes.iter().map(|push| match push.gradients {
-            GradientRows::Cpu(values) => Ok((push.places, &values[..], push.weight)),
+            GradientRows::Cpu(values) => Ok(PushedRows {
+                places: push.places,
+                gradients: WeightedRows {
+                    rows: &values[..],
+                    weight: push.weight,
+                },
+            }),
             GradientRows::Gpu(_) => Err(KernelError::ForeignRows { engine: "CPU" }),
         });
-        update::push(step, table, shard, &pushes.collect::<Result<Vec<_>, _>>()?)
+        let pushes = pushes.collect::<Result<Vec<_>, _>>()?;
+        push_rows(step, table, shard, &pushes)
     }
 
     /// Applies the optimizer to rows of a shard, a gradient row for each.
@@ -102,7 +66,11 @@ impl Engine {
         places: Places<'_>,
         gradients: &[f32],
     ) -> Result<(), KernelError> {
-        update::push(step, table, shard, &[(places, gradients, 1.0)])
+        let gradients = WeightedRows {
+            rows: gradients,
+            weight: 1.0,
+        };
+        push_rows(step, table, shard, &[PushedRows { places, gradients }])
     }
 
     /// Σ g² over all gradients of the last [`Engine::gradients`] call.
@@ -153,32 +121,126 @@ impl Engine {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn squares_add_up(values in prop::collection::vec(-1e3f32..1e3, 0..10_000)) {
-            let exact: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-            prop_assert!((square_sum(&values) - exact).abs() <= exact * 1e-5);
-        }
-
-        #[test]
-        fn a_copy_has_the_same_sum(values in prop::collection::vec(-1e3f32..1e3, 0..100_000)) {
-            let mut copy = Values::default();
-            prop_assert_eq!(copy_square_sum(&values, &mut copy), square_sum(&values));
-            prop_assert_eq!(&copy[..], &values[..]);
-        }
-
-        #[test]
-        fn one_value_that_is_not_finite_shows(
-            n in 1usize..9000, at in 0usize..9000, bad in 0usize..3,
-        ) {
-            let mut values = vec![1.0; n];
-            values[at % n] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][bad];
-            prop_assert!(!square_sum(&values).is_finite());
+/// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients.
+///
+/// # Errors
+/// [`KernelError::Shape`] unless every push has a gradient row for each of its places;
+/// [`KernelError::Row`] for a place beyond the shard. Nothing has changed then.
+fn push_rows(
+    step: OptimizerStep,
+    table: &Table,
+    shard: usize,
+    pushes: &[PushedRows<'_>],
+) -> Result<(), KernelError> {
+    let spec = &table.spec;
+    let rows = spec.layout.range(shard).len();
+    for push in pushes {
+        let expected = push.places.count(rows) * spec.width;
+        KernelError::check_shape("gradients", expected, push.gradients.rows.len())?;
+    }
+    if pushes.is_empty() {
+        return Ok(());
+    }
+    let shard = &mut *table.shard_mut(shard);
+    let activity = Activity::start();
+    let values = pushes.iter().map(|push| push.gradients.rows.len()).sum();
+    // Other threads wake up while this one checks the rows.
+    let helpers = request_helpers(&activity, values, spec.width);
+    if let [push] = *pushes
+        && push.gradients.weight == 1.0
+    {
+        let gradients = Gradients::Rows(push.gradients.rows);
+        match push.places {
+            Places::All => {
+                apply(helpers, step, spec, shard, DistinctRows::ALL, gradients);
+                return Ok(());
+            }
+            Places::Listed(places) if shard.merger.distinct(spec.name, rows, places)? => {
+                apply(
+                    helpers,
+                    step,
+                    spec,
+                    shard,
+                    DistinctRows::known(places),
+                    gradients,
+                );
+                return Ok(());
+            }
+            Places::Listed(_) => {}
         }
     }
+    let places: Vec<Places<'_>> = pushes.iter().map(|push| push.places).collect();
+    let parts: Vec<WeightedRows<'_>> = pushes.iter().map(|push| push.gradients).collect();
+    let pushes = &parts[..];
+    if places.iter().all(|&places| places == Places::All) {
+        let gradients = Gradients::Average(Average {
+            merge: None,
+            pushes,
+        });
+        apply(helpers, step, spec, shard, DistinctRows::ALL, gradients);
+        return Ok(());
+    }
+    merge::check(spec.name, rows, &places)?;
+    if values >= INLINE {
+        apply_parts(helpers, step, spec, shard, &places, pushes);
+        return Ok(());
+    }
+    // Out of the shard while the shard's rows are written.
+    let mut merger = std::mem::take(&mut shard.merger);
+    let merge = merger.merge_sources(0..rows as u32, merge::sources(&places, rows));
+    let known = DistinctRows::known(&merge.places);
+    let gradients = Gradients::Average(Average {
+        merge: Some(merge),
+        pushes,
+    });
+    apply(helpers, step, spec, shard, known, gradients);
+    shard.merger = merger;
+    Ok(())
+}
+
+/// Brings large pushes together and applies them, part by part of the shard.
+fn apply_parts(
+    helpers: Helpers,
+    step: OptimizerStep,
+    spec: &TableSpec,
+    shard: &mut Shard,
+    places: &[Places<'_>],
+    pushes: &[WeightedRows<'_>],
+) {
+    let rows = shard.rows(spec);
+    // A power of two, as every pushed row is divided by it.
+    let shift = rows.div_ceil(PARTS).next_power_of_two().trailing_zeros();
+    // Out of the shard while the shard's rows are written.
+    let mut parts = std::mem::take(&mut shard.parts);
+    parts.resize_with(rows.div_ceil(1 << shift), Part::default);
+    parts.iter_mut().for_each(|part| part.sources.clear());
+    merge::sources(places, rows).for_each(|(place, source)| {
+        parts[(place >> shift) as usize]
+            .sources
+            .push((place, source));
+    });
+    {
+        let shared = &SharedRows::new(shard, spec);
+        let parts: Vec<Mutex<&mut Part>> = parts.iter_mut().map(Mutex::new).collect();
+        helpers.run(parts.len(), 1, |indices| {
+            for p in indices {
+                // Uncontended: every part is one thread's.
+                let mut part = parts[p].lock().unwrap_or_else(PoisonError::into_inner);
+                let Part { sources, merger } = &mut **part;
+                let range = p << shift..rows.min((p + 1) << shift);
+                let range = range.start as u32..range.end as u32;
+                let merge = merger.merge_sources(range, sources.iter().copied());
+                let known = DistinctRows::known(&merge.places);
+                let gradients = Gradients::Average(Average {
+                    merge: Some(merge),
+                    pushes,
+                });
+                let all = 0..merge.places.len();
+                // SAFETY: rows of different parts are different, and each part is taken once.
+                let block = unsafe { TableBlock::new(shared, known, all) };
+                apply_some(step, spec.width, block, gradients);
+            }
+        });
+    }
+    shard.parts = parts;
 }

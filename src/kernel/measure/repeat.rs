@@ -20,9 +20,9 @@ pub enum RowBatch {
         /// Range of `rows` that each shard holds.
         stretches: Vec<Range<usize>>,
         /// Gradient rows, row-major.
-        gradients: cpu::Values,
+        gradients: cpu::AlignedVec,
         /// Rows of the last gather, row-major.
-        gathered: cpu::Values,
+        gathered: cpu::AlignedVec,
     },
     /// In an adapter's memory.
     Gpu(gpu::RowBatch),
@@ -47,7 +47,7 @@ impl RowBatch {
                     rows,
                     stretches,
                     gradients: gradients[..].into(),
-                    gathered: cpu::Values::default(),
+                    gathered: cpu::AlignedVec::default(),
                 })
             }
             (Backend::Gpu(engine), Table::Gpu(_)) => {

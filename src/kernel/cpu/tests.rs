@@ -1,0 +1,253 @@
+//! The choice of routes; that routes give the same gradients; and, on demand, that fast ones are fast.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::*;
+use crate::dataset::Triple;
+use crate::kernel::ShardLayout;
+use crate::loss::Loss;
+use crate::model::Model;
+use crate::optim::{OptimizerKind, OptimizerStep, Regularizer};
+use crate::rng::{Purpose, stream};
+use crate::sampler::{Negatives, Objective, QueryRule, Sampler};
+
+/// A step on random tables.
+struct Case {
+    spec: StepSpec,
+    plan: Plan,
+    entities: Table,
+    relations: Table,
+}
+
+struct Size {
+    entities: usize,
+    width: usize,
+    queries: usize,
+    negatives: usize,
+}
+
+const SMALL: Size = Size {
+    entities: 300,
+    width: 24,
+    queries: 40,
+    negatives: 8,
+};
+
+impl Case {
+    fn new(model: Model, objective: Objective, size: &Size) -> Case {
+        let rng = &mut stream(3, Purpose::Init, [0, 0]);
+        let facts = (0..size.queries / 2)
+            .map(|_| Triple {
+                head: rng.random_range(0..size.entities as u32),
+                relation: rng.random_range(0..3),
+                tail: rng.random_range(0..size.entities as u32),
+            })
+            .collect();
+        let rule = QueryRule {
+            relations: 3,
+            reciprocal: false,
+        };
+        let (rows, batch) = (size.entities as u32, size.queries / 2);
+        let mut sampler = Sampler::new(facts, rows, rule, objective, batch);
+        sampler.negatives = Negatives {
+            count: size.negatives,
+            chunk: 1,
+            filtered: false,
+        };
+        let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
+        let mut table = |name, rows, width| {
+            let spec = TableSpec {
+                name,
+                width,
+                layout: ShardLayout::new(rows, 1, rows),
+                optimizer: OptimizerKind::Adagrad,
+                dtype: Dtype::F32,
+            };
+            Table::new(&spec, &mut |_, out| {
+                out.fill_with(|| rng.random_range(-0.5f32..0.5));
+            })
+        };
+        Case {
+            spec: StepSpec {
+                model,
+                loss: Loss::new(LossKind::Softmax),
+                regularizer: Regularizer::NONE,
+                entity_dropout: 0.0,
+                relation_dropout: 0.0,
+                candidate_dropout: 0.0,
+                relation_weight: 0.0,
+                matmul_precision: MatmulPrecision::F32,
+            },
+            plan,
+            entities: table("entities", size.entities, size.width),
+            relations: table("relations", 3, model.relation_width(size.width)),
+        }
+    }
+
+    fn route(&self, output: Output) -> Route {
+        Route::choose(&self.spec, &self.plan, &self.entities.spec, output)
+    }
+
+    /// Gradients of entities by a route.
+    fn gradients(&self, engine: &mut Engine, route: Route) -> Vec<f32> {
+        let Case {
+            spec,
+            plan,
+            entities,
+            relations,
+        } = self;
+        engine.gradients_by(route, spec, plan, entities, relations);
+        engine
+            .gradients_of(plan, crate::ids::TableName::Entities, entities, 0)
+            .to_vec()
+    }
+
+    /// The shortest time of some runs.
+    fn time(&self, mut run: impl FnMut(&mut Engine, &Case)) -> Duration {
+        let mut engine = Engine::new();
+        let once = |engine: &mut Engine, run: &mut dyn FnMut(&mut Engine, &Case)| {
+            let start = Instant::now();
+            run(engine, self);
+            start.elapsed()
+        };
+        let times = (0..10).map(|_| once(&mut engine, &mut run));
+        times.min().unwrap_or_default()
+    }
+}
+
+#[test]
+fn routes_are_those_of_the_table() {
+    let by_query = |fused_update| Route::SampledByQuery { fused_update };
+    let by_row = |fused_update| Route::SampledByRow { fused_update };
+    let mut case = Case::new(Model::DistMult, Objective::Negatives, &SMALL);
+    assert_eq!(case.route(Output::Gradients), by_query(false));
+    assert_eq!(case.route(Output::Update), by_query(true));
+    case.spec.candidate_dropout = 0.5;
+    assert_eq!(case.route(Output::Update), by_row(false));
+    let case = Case::new(Model::RotatE, Objective::Negatives, &SMALL);
+    assert_eq!(case.route(Output::Update), by_row(true));
+    let wide = Size {
+        width: 8192,
+        ..SMALL
+    };
+    let case = Case::new(Model::DistMult, Objective::Negatives, &wide);
+    assert_eq!(case.route(Output::Update), by_row(true));
+
+    let mut case = Case::new(Model::DistMult, Objective::OneVsAll, &SMALL);
+    for output in [Output::Gradients, Output::Update] {
+        assert_eq!(case.route(output), Route::AllSoftmax(Tiles::Simd));
+    }
+    case.spec.matmul_precision = MatmulPrecision::Bf16x3;
+    let tiles = MatrixUnit::get().map_or(Tiles::Simd, Tiles::Amx);
+    assert_eq!(case.route(Output::Gradients), Route::AllSoftmax(tiles));
+    case.spec.loss.smoothing = 0.1;
+    assert_eq!(case.route(Output::Gradients), Route::All);
+    case.spec.loss = Loss::new(LossKind::Bce);
+    assert_eq!(case.route(Output::Gradients), Route::All);
+    let case = Case::new(Model::TransEL1, Objective::OneVsAll, &SMALL);
+    assert_eq!(case.route(Output::Gradients), Route::All);
+}
+
+#[test]
+fn routes_give_the_same_gradients() {
+    let sampled = [
+        Route::SampledByQuery {
+            fused_update: false,
+        },
+        Route::SampledByRow {
+            fused_update: false,
+        },
+    ];
+    let mut all = vec![Route::All, Route::AllSoftmax(Tiles::Simd)];
+    let units = [Some(MatrixUnit::emulated()), MatrixUnit::get()];
+    all.extend((units.into_iter().flatten()).map(|unit| Route::AllSoftmax(Tiles::Amx(unit))));
+    for (objective, routes) in [
+        (Objective::Negatives, &sampled[..]),
+        (Objective::OneVsAll, &all),
+        (Objective::KVsAll, &all),
+    ] {
+        let case = Case::new(Model::DistMult, objective, &SMALL);
+        let mut engine = Engine::new();
+        let wanted = case.gradients(&mut engine, routes[0]);
+        let largest = wanted.iter().fold(0.0f32, |top, x| top.max(x.abs()));
+        assert!(largest > 0.0);
+        for &route in &routes[1..] {
+            engine.poison();
+            let found = case.gradients(&mut engine, route);
+            assert_eq!(found.len(), wanted.len());
+            for (found, wanted) in found.iter().zip(&wanted) {
+                let off = (found - wanted).abs();
+                assert!(off <= 1e-4 * largest, "{route:?}: {found} {wanted}");
+            }
+        }
+    }
+}
+
+/// The routes that are there for speed alone. Run it on an idle machine:
+/// `cargo test --release --lib fast_routes -- --ignored`.
+#[test]
+#[ignore = "measures time"]
+fn fast_routes_are_faster_than_plain_ones() {
+    let faster = |name: &str, fast: Duration, plain: Duration| {
+        let ratio = plain.as_secs_f64() / fast.as_secs_f64();
+        println!("{name}: {ratio:.2} times as fast");
+        assert!(ratio > 1.05, "{name}: {fast:?}, plain {plain:?}");
+    };
+    let gradients = |route| {
+        move |engine: &mut Engine, case: &Case| {
+            engine.gradients_by(
+                route,
+                &case.spec,
+                &case.plan,
+                &case.entities,
+                &case.relations,
+            );
+        }
+    };
+    let softmax = Size {
+        entities: 14_541,
+        width: 100,
+        queries: 512,
+        negatives: 1,
+    };
+    let case = Case::new(Model::DistMult, Objective::OneVsAll, &softmax);
+    let plain = case.time(gradients(Route::All));
+    let simd = case.time(gradients(Route::AllSoftmax(Tiles::Simd)));
+    faster("softmax in SIMD tiles", simd, plain);
+    if let Some(unit) = MatrixUnit::get() {
+        let amx = case.time(gradients(Route::AllSoftmax(Tiles::Amx(unit))));
+        faster("softmax in AMX tiles", amx, simd);
+    }
+    let narrow = Size {
+        entities: 14_541,
+        width: 100,
+        queries: 2048,
+        negatives: 64,
+    };
+    let case = Case::new(Model::TransEL1, Objective::Negatives, &narrow);
+    let [by_query, by_row] = [
+        Route::SampledByQuery {
+            fused_update: false,
+        },
+        Route::SampledByRow {
+            fused_update: false,
+        },
+    ]
+    .map(|route| case.time(gradients(route)));
+    faster("by query, narrow rows", by_query, by_row);
+    let step = OptimizerStep::new(OptimizerKind::Adagrad, 0.01, 1);
+    let (entities, relations) = (&case.entities, &case.relations);
+    let fused = case.time(|engine, case| {
+        let updated = engine.step(&case.spec, step, &case.plan, entities, relations);
+        updated.expect("tables of the plan");
+    });
+    let apart = case.time(|engine, case| {
+        let computed = engine.gradients(&case.spec, &case.plan, entities, relations);
+        computed.expect("tables of the plan");
+        let updated = engine.update(step, &case.plan, entities, relations);
+        updated.expect("tables of the plan");
+    });
+    faster("fused update", fused, apart);
+}
