@@ -131,8 +131,8 @@ pub fn list() -> Vec<AdapterDescription> {
         .collect()
 }
 
-/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when they
-/// are loaded again, and `gpu:N` must keep its meaning.
+/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when
+/// they are loaded again, and `gpu:N` must keep its meaning.
 pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     static ADAPTERS: OnceLock<Vec<(wgpu::Adapter, AdapterDescription)>> = OnceLock::new();
     ADAPTERS.get_or_init(|| {
