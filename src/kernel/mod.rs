@@ -37,6 +37,7 @@ mod backend;
 mod check;
 pub mod cpu;
 mod dtype;
+pub mod engine;
 mod error;
 pub mod gpu;
 mod layout;

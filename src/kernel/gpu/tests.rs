@@ -5,7 +5,10 @@ use rand::RngExt;
 use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
-use crate::kernel::{Dtype, Products, RankBatch, RankCounts, RankQuery, ShardLayout, Timed};
+use crate::kernel::engine::{RankEngine, TableEngine};
+use crate::kernel::{
+    Column, Dtype, Products, RankBatch, RankCounts, RankQuery, ShardLayout, TableSpec, Timed,
+};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};
