@@ -1,7 +1,7 @@
-// Every unique row adds up its list of contributions. SLICES invocations share a cell, each with a stretch
-// of the list, so that a row with a long list does not hold up the others; the order of the sums
-// depends on the list alone. src/sampler/plan.rs says how a place
-// names a contribution among `inputs`, `queries` and `coefficients`.
+// Every unique row adds up its list of contributions. SLICES invocations share a cell, each with a
+// stretch of the list, so that a row with a long list does not hold up the others; the order of the
+// sums depends on the list alone. src/sampler/plan.rs says how a place names a contribution among
+// `inputs`, `queries` and `coefficients`.
 #import dispatch
 #import value/*
 #import cell/*

@@ -1,6 +1,6 @@
-// ∂loss/∂pair query → contributions to the answer and the known entity, a row each, which come after
-// those of queries: the derivatives of the score with ∂loss/∂pair in the relation's place. One
-// invocation a lane. See pair_query for pairs as queries.
+// ∂loss/∂pair query → contributions to the answer and the known entity, a row each, which come
+// after those of queries: the derivatives of the score with ∂loss/∂pair in the relation's place.
+// One invocation a lane. See pair_query for pairs as queries.
 #import dispatch
 #import lanes
 #import operator

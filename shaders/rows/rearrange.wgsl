@@ -1,4 +1,5 @@
-// Copies rows of one shard, of any type, to places in another. `plan` has pairs of places: from, to.
+// Copies rows of one shard, of any type, to places in another. `plan` has pairs of places: from,
+// to.
 #import dispatch
 #extern V // one word, or four
 

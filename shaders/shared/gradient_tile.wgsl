@@ -1,8 +1,8 @@
 // Gradients of a tile of rows × cells: row m adds up, over all n in order, its coefficient for n
 // times the similarity's gradient against row n of the other side. For a dot product this is a
 // register-blocked matrix product. The stage declares its own rows and the rows of the other side
-// (`own_gather`, `own_at`, `other_gather`, `other_at`, `row_count`), `coefficients` and their places
-// (`coefficients_at`), whether the coefficients of one m and successive n are adjacent
+// (`own_gather`, `own_at`, `other_gather`, `other_at`, `row_count`), `coefficients` and their
+// places (`coefficients_at`), whether the coefficients of one m and successive n are adjacent
 // (N_SIDE_BY_SIDE), and `put`, which takes the results.
 #import dispatch
 #import cell/*

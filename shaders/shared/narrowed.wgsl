@@ -1,8 +1,8 @@
 // f32 to binary16 with the same bits as kernel/dtype.rs: `pack2x16float` may round either way.
 #import rounding/*
 
-// Drops the digits that a half cannot hold. Before that, adds `rounding`, which depends on all digits
-// and on the number of bits to drop.
+// Drops the digits that a half cannot hold. Before that, adds `rounding`, which depends on all
+// digits and on the number of bits to drop.
 fn narrowed(x: f32, row: u32, column: u32) -> u32 {
     let bits = bitcast<u32>(x);
     let exponent = (bits >> 23u) & 0xffu;

@@ -1,6 +1,6 @@
-// Scores of a tile of queries × rows of a shard: a register-blocked matrix product, the similarity's
-// term in the place of the multiplication. Cells are added up one by one, in order, so equal rows
-// get equal scores wherever they lie. The stage declares `queries` and `shard`.
+// Scores of a tile of queries × rows of a shard: a register-blocked matrix product, the
+// similarity's term in the place of the multiplication. Cells are added up one by one, in order, so
+// equal rows get equal scores wherever they lie. The stage declares `queries` and `shard`.
 #import dispatch
 #import cell/*
 #import similarity/*

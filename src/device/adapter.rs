@@ -144,8 +144,8 @@ pub fn list() -> Vec<AdapterDescription> {
     Vec::new()
 }
 
-/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when they
-/// are loaded again, and `gpu:N` must keep its meaning.
+/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when
+/// they are loaded again, and `gpu:N` must keep its meaning.
 #[cfg(feature = "gpu")]
 pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     static ADAPTERS: OnceLock<Vec<(wgpu::Adapter, AdapterDescription)>> = OnceLock::new();

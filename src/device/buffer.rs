@@ -158,8 +158,8 @@ impl Gpu {
         self.known_loss()
     }
 
-    /// [Writes](Self::write) words that lie in several places one after the other, from the start of
-    /// the buffer on. They are copied once, to where the device takes them from.
+    /// [Writes](Self::write) words that lie in several places one after the other, from the start
+    /// of the buffer on. They are copied once, to where the device takes them from.
     ///
     /// # Errors
     /// As [`write`](Self::write).

@@ -42,8 +42,8 @@ pub fn cpu() -> CpuDescription {
     }
 }
 
-/// The width that pulp runs at, in f32 lanes. Flags of the CPU would not do: pulp may have been built
-/// without the widest instruction set.
+/// The width that pulp runs at, in f32 lanes. Flags of the CPU would not do: pulp may have been
+/// built without the widest instruction set.
 struct Lanes;
 
 impl pulp::WithSimd for Lanes {

@@ -33,8 +33,8 @@ pub struct GpuOptions {
     /// at least 256), so that small tables fall into many shards. The default is the adapter's
     /// own limit, at most [`MAX_BINDING`].
     pub binding_limit: Option<u64>,
-    /// Longest wait for the GPU, after which calls fail with [`DeviceError::Timeout`]. llvmpipe computes
-    /// inside the wait.
+    /// Longest wait for the GPU, after which calls fail with [`DeviceError::Timeout`]. llvmpipe
+    /// computes inside the wait.
     pub deadline: Duration,
 }
 
@@ -252,8 +252,8 @@ impl Gpu {
 
     fn poll(&self, how: PollType) -> Result<(), DeviceError> {
         self.0.faults.lost()?;
-        // wgpu panics, after it releases its locks, when the driver fails during a wait. That is one more
-        // way of losing the device.
+        // wgpu panics, after it releases its locks, when the driver fails during a wait. That is
+        // one more way of losing the device.
         let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
         self.0.faults.lost()?;
         match polled {

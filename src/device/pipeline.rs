@@ -66,12 +66,13 @@ impl<'a> From<&'a Slot> for Binding<'a> {
 }
 
 impl Gpu {
-    /// Compiles the entry point `entry` of a WGSL source, or returns it from the cache. Workgroup memory starts out undefined; loops are not bounded
-    /// and, in release builds, accesses are not checked: shaders are part of this program, and
-    /// the ids that they index with are checked before they are uploaded.
+    /// Compiles the entry point `entry` of a WGSL source, or returns it from the cache. Workgroup
+    /// memory starts out undefined; loops are not bounded and, in release builds, accesses are not
+    /// checked: shaders are part of this program, and the ids that they index with are checked
+    /// before they are uploaded.
     ///
-    /// Keep loops short: llvmpipe ends an invocation's loops, without an error, after 65,535 iterations
-    /// altogether, and Windows resets a GPU that is busy for two seconds.
+    /// Keep loops short: llvmpipe ends an invocation's loops, without an error, after 65,535
+    /// iterations altogether, and Windows resets a GPU that is busy for two seconds.
     ///
     /// # Errors
     /// [`DeviceError::Shader`], with the lines of the source, if it does not compile or lacks

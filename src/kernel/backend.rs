@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::engine::{GradientEngine, PushEngine, RankEngine, StepEngine, TableEngine};
 use super::push::{on_cpu, on_gpu};
 use super::{
     GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec, TableName,
@@ -169,13 +170,9 @@ impl Backend {
         entities: &Table,
         relations: &Table,
     ) -> Result<(), KernelError> {
-        if let (Backend::Cpu(engine), Table::Cpu(entities), Table::Cpu(relations)) =
-            (&mut *self, entities, relations)
-        {
-            return engine.step(spec, step, plan, entities, relations);
-        }
-        self.gradients(spec, plan, entities, relations)?;
-        self.update(step, plan, entities, relations)
+        on_engine!(self, engine, [entities, relations] => {
+            engine.step(spec, step, plan, entities, relations)
+        })
     }
 
     /// Σ g² over all gradients of the last [`Backend::gradients`] call, made from the same plan; not
@@ -242,7 +239,7 @@ impl Backend {
                 Ok(())
             }
             (Backend::Gpu(engine), Table::Gpu(table)) => {
-                engine.gradients_of(plan, name, table, shard, out)
+                engine.read_gradients(plan, name, table, shard, out)
             }
             (Backend::Cpu(_), _) => Err(KernelError::ForeignTable { engine: "CPU" }),
             (Backend::Gpu(_), _) => Err(KernelError::ForeignTable { engine: "GPU" }),

@@ -37,6 +37,7 @@ mod backend;
 mod check;
 pub mod cpu;
 mod dtype;
+pub mod engine;
 mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;

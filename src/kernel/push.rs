@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::engine::GradientEngine;
 use super::{Backend, KernelError, cpu, gpu};
 
 /// The rows of a shard that gradient rows are for.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::backend::on_engine;
+use super::engine::TableEngine;
 use super::{Backend, Column, KernelError, ShardLayout, Table, check};
 
 impl Backend {

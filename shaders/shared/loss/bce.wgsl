@@ -1,5 +1,5 @@
-// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`: logistic
-// loss of every candidate: softplus(s + γ) − y·(s + γ), summed.
+// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`:
+// logistic loss of every candidate: softplus(s + γ) − y·(s + γ), summed.
 #import dispatch
 #import similarity/*
 #import reduce

@@ -1,5 +1,6 @@
-// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`: margin
-// ranking, the mean over negatives of max(0, γ + sₙ − sₚ). Only the first right answer counts.
+// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`:
+// margin ranking, the mean over negatives of max(0, γ + sₙ − sₚ). Only the first right answer
+// counts.
 #import dispatch
 #import similarity/*
 #import reduce

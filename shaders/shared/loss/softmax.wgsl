@@ -1,5 +1,5 @@
-// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`: softmax
-// cross-entropy: lse(s) − Σ y·s, with labels y that sum to one.
+// `loss_row` of scores/loss.wgsl, which declares `Row`, `right_answer`, `scores` and `slopes`:
+// softmax cross-entropy: lse(s) − Σ y·s, with labels y that sum to one.
 #import dispatch
 #import similarity/*
 #import reduce

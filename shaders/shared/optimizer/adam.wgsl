@@ -1,5 +1,5 @@
-// `apply` of updates/update.wgsl: m and v are decaying means of g and g²; p −= lr·m/(√v + ε), with the
-// bias corrections in lr.
+// `apply` of updates/update.wgsl: m and v are decaying means of g and g²; p −= lr·m/(√v + ε), with
+// the bias corrections in lr.
 #import dispatch
 #import value/*
 #extern ADAM_EPSILON

@@ -10,8 +10,8 @@ use crate::device::{DeviceError, Gpu, gpu::uncaptured};
 /// Spans that one query set has room for.
 const SPANS: usize = QUERY_SET_MAX_QUERIES as usize / 2;
 
-/// Times spans of commands on the device. The device keeps the times until [`read`](Clock::read), and
-/// reuses their memory after that.
+/// Times spans of commands on the device. The device keeps the times until [`read`](Clock::read),
+/// and reuses their memory after that.
 #[derive(Debug)]
 pub struct Clock {
     gpu: Gpu,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])* $field:ident,)+) => {
-        /// Calls to an open device so far, from all its clones. The difference of two counts has the calls
-        /// between them.
+        /// Calls to an open device so far, from all its clones. The difference of two counts has
+        /// the calls between them.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
         pub struct Counts {
             $($(#[doc = $doc])* pub $field: u64,)+

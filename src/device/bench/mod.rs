@@ -1,5 +1,5 @@
-//! Measurements for `bench`: a clock on the device, and counts of calls to it. Results do not depend on
-//! them.
+//! Measurements for `bench`: a clock on the device, and counts of calls to it. Results do not
+//! depend on them.
 
 #[cfg(feature = "gpu")]
 mod clock;

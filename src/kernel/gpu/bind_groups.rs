@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use crate::device::{BindGroup, Binding, Buffer, Gpu, Pipeline, Slot};
 
-/// Submissions after which an unused bind group is dropped. Until then the group keeps the memory of
-/// its buffers, so the number is small: enough for steps that take several submissions.
+/// Submissions after which an unused bind group is dropped. Until then the group keeps the memory
+/// of its buffers, so the number is small: enough for steps that take several submissions.
 const KEPT: u64 = 8;
 
-/// Bind groups by pipeline and buffers. To make one takes the host longer than the rest of a dispatch.
+/// Bind groups by pipeline and buffers. To make one takes the host longer than the rest of a
+/// dispatch.
 #[derive(Debug, Default)]
 pub(super) struct BindGroups {
     made: HashMap<Key, Group>,

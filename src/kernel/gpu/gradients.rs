@@ -1,5 +1,5 @@
-//! Gradients in the device's memory: the engine's own, kept or copied to the host; their averages and
-//! sums of squares.
+//! Gradients in the device's memory: the engine's own, kept or copied to the host; their averages
+//! and sums of squares.
 
 use std::sync::PoisonError;
 
@@ -7,6 +7,7 @@ use super::recorder::ValuesAt;
 use super::stages::updates::{self, PARTS};
 use super::{Engine, GradientRows, Table, unlocked};
 use crate::device::Buffer;
+use crate::kernel::engine::GradientEngine;
 use crate::kernel::{self, KernelError, TableName};
 use crate::sampler::{Candidates, Plan};
 
@@ -29,14 +30,10 @@ impl Values<'_> {
     }
 }
 
-impl Engine {
-    /// Copies the gradients of a shard's rows that the last [`Engine::gradients`] call made from this plan:
-    /// of the rows that the plan touches, or of all rows where candidates are all entities. The copy stays
-    /// on the device, in the memory of `old` if it is large enough.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn keep_gradients(
+impl GradientEngine for Engine {
+    type Gradients = GradientRows;
+
+    fn keep_gradients(
         &mut self,
         plan: &Plan,
         name: TableName,
@@ -61,11 +58,7 @@ impl Engine {
         Ok(rows)
     }
 
-    /// Appends the values that [`Engine::keep_gradients`] would copy to `out`. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn gradients_of(
+    fn read_gradients(
         &self,
         plan: &Plan,
         name: TableName,
@@ -81,31 +74,7 @@ impl Engine {
         Ok(self.gpu.read_into(own.buffer, offset, &mut out[first..])?)
     }
 
-    /// The engine's own gradients of a shard.
-    fn own(&self, plan: &Plan, name: TableName, table: &Table, shard: usize) -> Values<'_> {
-        let (layout, width) = (&table.spec.layout, table.spec.width);
-        let (ids, gradients) = match (name, &plan.candidates) {
-            (TableName::Entities, Candidates::All { .. }) => {
-                let gradients = &self.work.shard_gradients[shard];
-                let count = layout.range(shard).len() * width;
-                return Values::first(gradients.buffer(), count);
-            }
-            (TableName::Entities, _) => (&plan.entities.ids, &self.work.entity_gradients),
-            (TableName::Relations, _) => (&plan.relations.ids, &self.work.relation_gradients),
-        };
-        let stretch = layout.stretch(shard, ids);
-        Values {
-            buffer: gradients.buffer(),
-            first: stretch.start * width,
-            count: stretch.len() * width,
-        }
-    }
-
-    /// Σ g² over all gradients of the last [`Engine::gradients`] call. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn gradient_square_sum(
+    fn gradient_square_sum(
         &mut self,
         plan: &Plan,
         entities: &Table,
@@ -140,37 +109,19 @@ impl Engine {
         self.square_sums(&buffers)
     }
 
-    /// Σ g² over gradient rows. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn square_sum(&self, rows: &kernel::GradientRows) -> Result<f64, KernelError> {
-        let rows = self.own_rows(rows)?;
-        self.square_sums(&[Values::first(rows.buffer(), rows.len())])
+    fn upload(
+        &self,
+        values: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        let rows = GradientRows::room(&self.gpu, values.len(), old)?;
+        // Recorded commands may still read the old contents of the buffer.
+        self.flush()?;
+        self.gpu.write(rows.buffer(), 0, values)?;
+        Ok(rows)
     }
 
-    /// Σ x² over values, which begin with the first of their buffers.
-    fn square_sums(&self, values: &[Values<'_>]) -> Result<f64, KernelError> {
-        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
-        work.sums.room(&self.gpu, values.len() * PARTS)?;
-        let sums = work.sums.buffer();
-        let mut recorder = self.recorder();
-        let mut used = 0;
-        for part in values {
-            used += updates::square_sum(&mut recorder, part.buffer, part.count, sums, used)?;
-        }
-        recorder.submit()?;
-        let sums = self.gpu.read::<f32>(sums, 0, used)?;
-        Ok(sums.into_iter().map(f64::from).sum())
-    }
-
-    /// Σ wᵢ·xᵢ / `divisor` over rows of one length, added up in the order of `parts`; no rows if there are
-    /// no parts. Values stay on the device. The memory of `old` is used again if it is large enough.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] if lengths differ; [`KernelError::ForeignRows`] if a part is in other
-    /// memory; if the device is lost or full.
-    pub fn average(
+    fn average(
         &self,
         parts: &[(&kernel::GradientRows, f32)],
         divisor: f32,
@@ -199,6 +150,48 @@ impl Engine {
         )?;
         recorder.submit()?;
         Ok(sums)
+    }
+
+    fn square_sum(&self, rows: &kernel::GradientRows) -> Result<f64, KernelError> {
+        let rows = self.own_rows(rows)?;
+        self.square_sums(&[Values::first(rows.buffer(), rows.len())])
+    }
+}
+
+impl Engine {
+    /// The engine's own gradients of a shard.
+    fn own(&self, plan: &Plan, name: TableName, table: &Table, shard: usize) -> Values<'_> {
+        let (layout, width) = (&table.spec.layout, table.spec.width);
+        let (ids, gradients) = match (name, &plan.candidates) {
+            (TableName::Entities, Candidates::All { .. }) => {
+                let gradients = &self.work.shard_gradients[shard];
+                let count = layout.range(shard).len() * width;
+                return Values::first(gradients.buffer(), count);
+            }
+            (TableName::Entities, _) => (&plan.entities.ids, &self.work.entity_gradients),
+            (TableName::Relations, _) => (&plan.relations.ids, &self.work.relation_gradients),
+        };
+        let stretch = layout.stretch(shard, ids);
+        Values {
+            buffer: gradients.buffer(),
+            first: stretch.start * width,
+            count: stretch.len() * width,
+        }
+    }
+
+    /// Σ x² over values, which begin with the first of their buffers.
+    fn square_sums(&self, values: &[Values<'_>]) -> Result<f64, KernelError> {
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        work.sums.room(&self.gpu, values.len() * PARTS)?;
+        let sums = work.sums.buffer();
+        let mut recorder = self.recorder();
+        let mut used = 0;
+        for part in values {
+            used += updates::square_sum(&mut recorder, part.buffer, part.count, sums, used)?;
+        }
+        recorder.submit()?;
+        let sums = self.gpu.read::<f32>(sums, 0, used)?;
+        Ok(sums.into_iter().map(f64::from).sum())
     }
 
     /// The rows, if they are in the memory of this engine's device.

@@ -1,7 +1,7 @@
 //! The stages on a GPU, and the engine that records them.
 //!
 //! Rows never cross to the host while training: a plan is uploaded in one write, a step is one
-//! submission, and losses stay on the device until [`Engine::take_loss`]. Every sum has a fixed
+//! submission, and losses stay on the device until [`StepEngine::take_loss`]. Every sum has a fixed
 //! order, so a step gives the same bits every time on the same device.
 
 mod bench;
@@ -21,7 +21,6 @@ mod workspace;
 pub use bench::{CopyPair, RowBatch};
 pub use table::{GradientRows, Table};
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use self::push::PushWork;
@@ -32,7 +31,8 @@ use self::stages::updates::{Pushes, update_dense, update_sparse};
 use self::step::Step;
 use self::step::upload::{Parts, Uploaded, Widths, Words};
 use self::workspace::Workspace;
-use super::{Column, KernelError, StepSpec, TableSpec, check};
+use super::engine::StepEngine;
+use super::{KernelError, StepSpec, check};
 use crate::device::{Buffer, DeviceError, Gpu};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
@@ -49,7 +49,7 @@ pub struct Engine {
     recorder: Mutex<Recorder>,
     work: Workspace,
     words: Words,
-    /// Parameters of the plan that the last call of [`Engine::gradients`] uploaded.
+    /// Parameters of the plan that the last call of [`StepEngine::gradients`] uploaded.
     uploaded: Uploaded,
     /// Losses since the host last read them.
     step_losses: Buffer,
@@ -85,74 +85,24 @@ impl Engine {
         &self.gpu
     }
 
-    /// The most rows of `width` values that one shard can hold as `f32`. Shards of binary16 have the same
-    /// limit, since some stages widen them.
-    pub fn most_rows(&self, width: usize) -> usize {
-        let bytes = width.max(1) as u64 * size_of::<f32>() as u64;
-        usize::try_from(self.gpu.binding_limit() / bytes).unwrap_or(usize::MAX)
+    fn read_losses(&mut self) -> Result<(), DeviceError> {
+        let losses = self.gpu.read::<f32>(&self.step_losses, 0, self.steps)?;
+        self.loss += losses.into_iter().map(f64::from).sum::<f64>();
+        self.steps = 0;
+        Ok(())
     }
 
-    /// Makes a table. `fill` writes the values of consecutive rows, a few megabytes at a time,
-    /// given the first row's number; optimizer states start at zero.
-    ///
-    /// # Errors
-    /// If a shard is over the device's binding limit (see [`Engine::most_rows`]), or the device is
-    /// lost or full.
-    pub fn create_table(
-        &self,
-        spec: &TableSpec,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Table, KernelError> {
-        Table::new(&self.gpu, spec, fill)
+    /// Submits the recorded commands.
+    fn flush(&self) -> Result<(), DeviceError> {
+        self.recorder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .submit()
     }
+}
 
-    /// Reads successive rows of a column, in table order, into `out`, which has `rows.len()` × the width of
-    /// the column values. Leaves `out` as it is if the optimizer does not keep the column.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn read_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        self.flush()?;
-        table.read_part(&self.gpu, column, rows, out)
-    }
-
-    /// Replaces successive rows of a column by `data`, row-major.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn write_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
-        self.flush()?;
-        table.write_part(&self.gpu, column, rows, data)
-    }
-
-    /// Names all rows of a table, in storage order. A row's name seeds its stochastic rounding; tables that
-    /// do not round so ignore names.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
-        self.flush()?;
-        table.name_rows(&self.gpu, names)
-    }
-
-    /// Computes the gradients of a step and keeps them on the device for [`Engine::update`].
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] if tables, model and plan do not belong together; or if the device is
-    /// lost or full.
-    pub fn gradients(
+impl StepEngine for Engine {
+    fn gradients(
         &mut self,
         spec: &StepSpec,
         plan: &Plan,
@@ -196,11 +146,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn update(
+    fn update(
         &mut self,
         step: OptimizerStep,
         plan: &Plan,
@@ -246,38 +192,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The weighted losses of all steps since the last call, added up. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
+    fn take_loss(&mut self) -> Result<f64, KernelError> {
         self.flush()?;
         self.read_losses()?;
         Ok(std::mem::take(&mut self.loss))
     }
 
-    fn read_losses(&mut self) -> Result<(), DeviceError> {
-        let losses = self.gpu.read::<f32>(&self.step_losses, 0, self.steps)?;
-        self.loss += losses.into_iter().map(f64::from).sum::<f64>();
-        self.steps = 0;
-        Ok(())
-    }
-
-    /// Submits the recorded commands.
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.recorder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .submit()
-    }
-
-    /// Fills the buffers between stages with NaN, so that tests notice a stage that reads before another has
-    /// written.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    #[doc(hidden)]
-    pub fn poison(&mut self) -> Result<(), KernelError> {
+    fn poison(&mut self) -> Result<(), KernelError> {
         self.flush()?;
         Ok(self.work.poison(&self.gpu)?)
     }

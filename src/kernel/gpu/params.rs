@@ -1,5 +1,5 @@
-//! The parameters of a dispatch. All stages share one struct, so that a dispatch changes a few fields of
-//! its step's parameters; each stage reads the fields that it needs.
+//! The parameters of a dispatch. All stages share one struct, so that a dispatch changes a few
+//! fields of its step's parameters; each stage reads the fields that it needs.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -53,8 +53,8 @@ params! {
     /// Lists by query: right answers in training, candidates to skip in rankings.
     at_offsets: u32,
     at_positives: u32,
-    /// The unique rows of one table: their ids, the offsets of their lists, the places in the lists, and
-    /// the weights of their penalties.
+    /// The unique rows of one table: their ids, the offsets of their lists, the places in the
+    /// lists, and the weights of their penalties.
     at_ids: u32,
     at_lists: u32,
     at_places: u32,

@@ -1,4 +1,4 @@
-//! Pushed gradients, and rows that the host reads or replaces.
+//! Pushed gradients.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -7,11 +7,11 @@ use bytemuck::Pod;
 use super::params::{NONE, Params};
 use super::recorder::ValuesAt;
 use super::source::Pushed;
-use super::stages::rows::{pull, write_rows};
 use super::stages::updates::{Pushes, update};
 use super::workspace::Scratch;
 use super::{Engine, GradientRows, Recorder, Table};
 use crate::device::{Buffer, DeviceError, Gpu};
+use crate::kernel::engine::{GradientEngine, PushEngine};
 use crate::kernel::{self, KernelError, Places, Push};
 use crate::optim::OptimizerStep;
 
@@ -19,9 +19,9 @@ use crate::optim::OptimizerStep;
 #[derive(Debug)]
 pub(super) struct PushWork {
     /// Places, lists and weights of a push.
-    words: Scratch,
+    pub words: Scratch,
     /// Gradients of one push, or of several one after the other.
-    gradients: Scratch,
+    pub gradients: Scratch,
     /// Parts of Σ x², see `square_sum`.
     pub sums: Scratch,
     /// Memory of the last average of pushes of all rows.
@@ -53,34 +53,8 @@ struct Lists {
     pushed: Pushed,
 }
 
-impl Engine {
-    pub(super) fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Copies gradient rows to the device, into the memory of `old` if it is large enough.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn upload(
-        &self,
-        values: &[f32],
-        old: Option<GradientRows>,
-    ) -> Result<GradientRows, KernelError> {
-        let rows = GradientRows::room(&self.gpu, values.len(), old)?;
-        // Recorded commands may still read the old contents of the buffer.
-        self.flush()?;
-        self.gpu.write(rows.buffer(), 0, values)?;
-        Ok(rows)
-    }
-
-    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients in
-    /// the order of `pushes`.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignRows`]: nothing has
-    /// changed then. If the device is lost or full.
-    pub fn push(
+impl PushEngine for Engine {
+    fn push(
         &self,
         step: OptimizerStep,
         table: &Table,
@@ -136,8 +110,45 @@ impl Engine {
         Ok(recorder.submit()?)
     }
 
-    /// [`Engine::push`] for pushes of all rows. They are averaged first, so that none is copied and each may fill a
-    /// whole binding.
+    fn push_rows(
+        &self,
+        step: OptimizerStep,
+        table: &Table,
+        shard: usize,
+        places: Places<'_>,
+        gradients: &[f32],
+    ) -> Result<(), KernelError> {
+        let pushed = PushedRows {
+            places,
+            values: gradients.len(),
+            weight: 1.0,
+        };
+        let lists = lists(table, shard, &[pushed])?;
+        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = self.recorder();
+        recorder.submit()?;
+        work.words.room(&self.gpu, lists.words.len())?;
+        work.gradients.room(&self.gpu, gradients.len())?;
+        self.gpu.write(work.words.buffer(), 0, &lists.words)?;
+        self.gpu.write(work.gradients.buffer(), 0, gradients)?;
+        let pushes = Pushes {
+            plan: work.words.buffer(),
+            gradients: work.gradients.buffer(),
+            pushed: lists.pushed,
+        };
+        let (width, shard) = (table.spec.width, &table.shards[shard]);
+        update(&mut recorder, lists.params, step, width, shard, pushes)?;
+        Ok(recorder.submit()?)
+    }
+}
+
+impl Engine {
+    pub(super) fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`PushEngine::push`] for pushes of all rows. They are averaged first, so that none is copied
+    /// and each may fill a whole binding.
     fn push_dense(
         &self,
         step: OptimizerStep,
@@ -168,103 +179,6 @@ impl Engine {
             work().average = Some(average);
         }
         pushed
-    }
-
-    /// Copies the values of a shard's rows to the host. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn read_shard(
-        &self,
-        table: &Table,
-        shard: usize,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        self.flush()?;
-        table.shards[shard].read_values(&self.gpu, table.spec.width, 0, out)
-    }
-
-    /// Copies the values of some rows to the host. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn read_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut recorder = self.recorder();
-            recorder.submit()?;
-            work.words.room(&self.gpu, rows.len())?;
-            work.gradients.room(&self.gpu, out.len())?;
-            self.gpu.write(work.words.buffer(), 0, rows)?;
-            let params = &Params::default();
-            let [words, gathered] = [&work.words, &work.gradients].map(|s| s.buffer());
-            pull(&mut recorder, params, table, rows, words, gathered)?;
-            recorder.submit()?;
-        }
-        Ok(self.gpu.read_into(work.gradients.buffer(), 0, out)?)
-    }
-
-    /// Replaces the values of some rows.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn write_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        values: &[f32],
-    ) -> Result<(), KernelError> {
-        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut recorder = self.recorder();
-        recorder.submit()?;
-        work.words.room(&self.gpu, rows.len())?;
-        work.gradients.room(&self.gpu, values.len())?;
-        self.gpu.write(work.words.buffer(), 0, rows)?;
-        self.gpu.write(work.gradients.buffer(), 0, values)?;
-        let [words, values] = [&work.words, &work.gradients].map(|s| s.buffer());
-        write_rows(&mut recorder, table, rows.len(), words, values)?;
-        Ok(recorder.submit()?)
-    }
-
-    /// Applies the optimizer to rows of a shard, a gradient row for each.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`]: nothing has changed then. If the device is
-    /// lost or full.
-    pub fn push_rows(
-        &self,
-        step: OptimizerStep,
-        table: &Table,
-        shard: usize,
-        places: Places<'_>,
-        gradients: &[f32],
-    ) -> Result<(), KernelError> {
-        let pushed = PushedRows {
-            places,
-            values: gradients.len(),
-            weight: 1.0,
-        };
-        let lists = lists(table, shard, &[pushed])?;
-        let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut recorder = self.recorder();
-        recorder.submit()?;
-        work.words.room(&self.gpu, lists.words.len())?;
-        work.gradients.room(&self.gpu, gradients.len())?;
-        self.gpu.write(work.words.buffer(), 0, &lists.words)?;
-        self.gpu.write(work.gradients.buffer(), 0, gradients)?;
-        let pushes = Pushes {
-            plan: work.words.buffer(),
-            gradients: work.gradients.buffer(),
-            pushed: lists.pushed,
-        };
-        let (width, shard) = (table.spec.width, &table.shards[shard]);
-        update(&mut recorder, lists.params, step, width, shard, pushes)?;
-        Ok(recorder.submit()?)
     }
 }
 

@@ -8,6 +8,7 @@ use super::step::core_matrix::{Core, core_matrix};
 use super::step::tile;
 use super::step::upload::Widths;
 use super::{Engine, Table, unlocked};
+use crate::kernel::engine::{RankEngine, TableEngine};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::Model;
 
@@ -16,14 +17,8 @@ const MOST_QUERIES: usize = 1024;
 /// Largest number of values in the relation rows of these queries.
 const MOST_VALUES: usize = 32 << 20;
 
-impl Engine {
-    /// Counts, for every query, the candidates with a better score than its target, and those with the same
-    /// score. The same instructions score targets and candidates, so equal rows are equal candidates.
-    ///
-    /// # Errors
-    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
-    /// model do not belong together; or if the device is lost or full.
-    pub fn rank(
+impl RankEngine for Engine {
+    fn rank(
         &mut self,
         model: Model,
         batch: &RankBatch,
@@ -58,11 +53,7 @@ impl Engine {
         Ok(counts)
     }
 
-    /// Scores of every query against every entity, row-major.
-    ///
-    /// # Errors
-    /// As [`Engine::rank`].
-    pub fn scores(
+    fn scores(
         &mut self,
         model: Model,
         queries: &[RankQuery],
@@ -90,11 +81,7 @@ impl Engine {
         Ok(scores)
     }
 
-    /// The score of every query against its target, as [`Engine::rank`] scores it.
-    ///
-    /// # Errors
-    /// As [`Engine::rank`].
-    pub fn score_pairs(
+    fn score_pairs(
         &mut self,
         model: Model,
         queries: &[RankQuery],
@@ -114,7 +101,9 @@ impl Engine {
         }
         Ok(scores)
     }
+}
 
+impl Engine {
     /// Queries of a block: each may have a relation of its own, and that may be a whole matrix.
     fn block(&self, model: Model, entities: &Table) -> usize {
         let width = model.relation_width(entities.spec.width);
@@ -122,8 +111,8 @@ impl Engine {
         most.clamp(1, MOST_QUERIES)
     }
 
-    /// Records the stages that make query vectors and, if `targets`, gather the targets' rows. `skip` lists
-    /// the candidates that a query must not count.
+    /// Records the stages that make query vectors and, if `targets`, gather the targets' rows.
+    /// `skip` lists the candidates that a query must not count.
     fn query_vectors(
         &mut self,
         model: Model,

@@ -151,8 +151,8 @@ impl Recorder {
         Ok(self.clock.is_some())
     }
 
-    /// Submits the recorded commands and returns the times since [`Recorder::start_clock`]. Waits for the
-    /// device, if it has a clock.
+    /// Submits the recorded commands and returns the times since [`Recorder::start_clock`]. Waits
+    /// for the device, if it has a clock.
     pub fn stop_clock(&mut self) -> Result<Vec<Span>, DeviceError> {
         self.submit()?;
         match self.clock.take() {
@@ -166,8 +166,8 @@ impl Recorder {
         self.groups.clear();
     }
 
-    /// Submits the recorded commands, if any. Waits while more than [`IN_FLIGHT`] submissions are under
-    /// way.
+    /// Submits the recorded commands, if any. Waits while more than [`IN_FLIGHT`] submissions are
+    /// under way.
     pub fn submit(&mut self) -> Result<(), DeviceError> {
         self.pass = None;
         if let Some(encoder) = self.encoder.take() {
@@ -199,8 +199,8 @@ impl Recorder {
     }
 }
 
-/// Number of workgroups of `size` invocations for `invocations` in all. Buffers end at 2 GiB, so a line
-/// of workgroups over their values always fits.
+/// Number of workgroups of `size` invocations for `invocations` in all. Buffers end at 2 GiB, so a
+/// line of workgroups over their values always fits.
 pub(super) fn workgroups(invocations: u64, size: u32) -> u32 {
     invocations.div_ceil(u64::from(size)) as u32
 }

@@ -33,7 +33,8 @@ impl Tile {
         cells: u32,
         slices: u32,
     ) -> Tile {
-        // Distances need a row's own values as well as its sums: a wide tile would not fit registers.
+        // Distances need a row's own values as well as its sums: a wide tile would not fit
+        // registers.
         match similarity {
             Similarity::Dot => Tile::of(busy, rows, cells, slices),
             _ => Tile::Narrow,
@@ -92,8 +93,8 @@ impl Values {
         }
     }
 
-    /// Number of invocations that write a row of `cells` scalars or quads: single halves share words, and
-    /// a word must have one writer.
+    /// Number of invocations that write a row of `cells` scalars or quads: single halves share
+    /// words, and a word must have one writer.
     pub fn owners(self, cells: u32, dtype: Dtype) -> u32 {
         match self {
             Values::Scalar if dtype.is_half() => cells.div_ceil(2),

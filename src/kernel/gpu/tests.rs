@@ -5,8 +5,11 @@ use rand::RngExt;
 use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
+use crate::kernel::engine::{RankEngine, TableEngine};
 use crate::kernel::measure::Timed;
-use crate::kernel::{Dtype, MatmulPrecision, RankBatch, RankCounts, RankQuery, ShardLayout};
+use crate::kernel::{
+    Column, Dtype, MatmulPrecision, RankBatch, RankCounts, RankQuery, ShardLayout, TableSpec,
+};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};

@@ -162,7 +162,8 @@ impl Workspace {
         }
     }
 
-    /// Fills every buffer with NaN, so that tests notice a stage that reads before another has written.
+    /// Fills every buffer with NaN, so that tests notice a stage that reads before another has
+    /// written.
     pub fn poison(&self, gpu: &Gpu) -> Result<(), DeviceError> {
         for scratch in self.all() {
             let nans = vec![f32::NAN; scratch.buffer.size() as usize / 4];

@@ -1,4 +1,5 @@
-//! Hooks for `bench`: repeated commands, and times by the device's clock. Training does not use them.
+//! Hooks for `bench`: repeated commands, and times by the device's clock. Training does not use
+//! them.
 
 mod repeat;
 mod times;

@@ -60,8 +60,8 @@ impl CopyPair {
 }
 
 impl Engine {
-    /// Uploads `rows`, which are in the order of shards, and a gradient row for each. `stretches` has the
-    /// range of every shard among them.
+    /// Uploads `rows`, which are in the order of shards, and a gradient row for each. `stretches`
+    /// has the range of every shard among them.
     pub(crate) fn row_batch(
         &self,
         spec: &TableSpec,

@@ -22,8 +22,8 @@ impl Engine {
         Ok(by_stage(self.recorder().stop_clock()?))
     }
 
-    /// Submits the commands that `record` records, waits, and returns the seconds by the device's clock, if
-    /// the device can time them.
+    /// Submits the commands that `record` records, waits, and returns the seconds by the device's
+    /// clock, if the device can time them.
     pub(super) fn timed(
         &self,
         record: impl FnOnce(&mut Recorder) -> Result<(), DeviceError>,

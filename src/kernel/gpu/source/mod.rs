@@ -163,8 +163,8 @@ impl Stage {
     /// The whole shader.
     ///
     /// # Errors
-    /// [`ComposeError`] if the files of the shader contradict each other or [`Stage::variant`]: a bug
-    /// that tests find, since they compose every variant.
+    /// [`ComposeError`] if the files of the shader contradict each other or [`Stage::variant`]: a
+    /// bug that tests find, since they compose every variant.
     pub fn source(self) -> Result<String, ComposeError> {
         compose(files::FILES, self.path(), &self.variant())
     }

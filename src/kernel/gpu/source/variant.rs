@@ -75,7 +75,8 @@ impl Variant {
         )
     }
 
-    /// The rounding of values that are written to a shard. `names` is the binding of the rows' names.
+    /// The rounding of values that are written to a shard. `names` is the binding of the rows'
+    /// names.
     pub fn rounded(self, dtype: Dtype, names: usize) -> Variant {
         match dtype {
             Dtype::F32 => self,

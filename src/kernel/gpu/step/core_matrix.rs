@@ -1,8 +1,9 @@
 //! `core_matrix`, `core_matrix_backward`: relations and a core → the relations' matrices, and back.
 //!
-//! A relation's matrix has the scores of its row against the rows of the core. So the stages are those
-//! that score queries against all entities: `score_all`, `grad_query_all` and `grad_candidates_all`,
-//! on the rows that a step has pulled, relations first and the core after them.
+//! A relation's matrix has the scores of its row against the rows of the core. So the stages are
+//! those that score queries against all entities: `score_all`, `grad_query_all` and
+//! `grad_candidates_all`, on the rows that a step has pulled, relations first and the core after
+//! them.
 
 use super::most_slices;
 use crate::device::{DeviceError, Gpu};

@@ -237,7 +237,8 @@ impl Step<'_> {
     }
 }
 
-/// Number of queries in a tile: the scores of a tile against every entity take at most [`TILE_BYTES`].
+/// Number of queries in a tile: the scores of a tile against every entity take at most
+/// [`TILE_BYTES`].
 pub(super) fn tile(gpu: &Gpu, entities: usize) -> usize {
     let most = most_bytes(gpu) / (entities.max(1) * size_of::<f32>());
     most.clamp(1, MOST_TILED)

@@ -34,7 +34,8 @@ pub fn make_room(
     work.slices.room(gpu, slices * tile * width)
 }
 
-/// Records the stages from pair queries to the gradients of relations and the contributions to entities.
+/// Records the stages from pair queries to the gradients of relations and the contributions to
+/// entities.
 pub fn record(
     recorder: &mut Recorder,
     gpu: &Gpu,

@@ -207,9 +207,10 @@ impl Words {
         at
     }
 
-    /// Lays out a block of rankings: one entity and one target row a query; the rows `relations`, of which
-    /// those of queries come first, ascending; and the candidates that each query must skip, ascending.
-    /// Returns the parameters and the places of the ids of entities, relations and targets.
+    /// Lays out a block of rankings: one entity and one target row a query; the rows `relations`,
+    /// of which those of queries come first, ascending; and the candidates that each query must
+    /// skip, ascending. Returns the parameters and the places of the ids of entities, relations and
+    /// targets.
     pub fn ranking(
         &mut self,
         queries: &[RankQuery],

@@ -38,8 +38,8 @@ impl GradientRows {
         &self.buffer
     }
 
-    /// Room for `values` values: the memory of `old` if it is large enough, on this GPU and not shared;
-    /// otherwise new memory.
+    /// Room for `values` values: the memory of `old` if it is large enough, on this GPU and not
+    /// shared; otherwise new memory.
     pub(in crate::kernel::gpu) fn room(
         gpu: &Gpu,
         values: usize,

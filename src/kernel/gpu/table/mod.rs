@@ -1,5 +1,6 @@
 //! Shard tables in the device's memory.
 
+mod engine;
 mod gradient_rows;
 mod rearrange;
 
@@ -18,8 +19,8 @@ use crate::kernel::{Column, Dtype, KernelError, Merger, TableSpec};
 /// Bytes of rows that are filled on the host at a time.
 const BLOCK: usize = 8 << 20;
 
-/// A shard: consecutive rows of a table and of its optimizer states, flat and row-major as on the host,
-/// one buffer each. Values of binary16 lie two in a word of four bytes, and every row begins
+/// A shard: consecutive rows of a table and of its optimizer states, flat and row-major as on the
+/// host, one buffer each. Values of binary16 lie two in a word of four bytes, and every row begins
 /// with a word: where the width is odd, a row ends with a zero.
 #[derive(Debug)]
 pub(super) struct Shard {

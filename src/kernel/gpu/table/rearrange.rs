@@ -1,10 +1,10 @@
-//! The rows of a table, states included, in another order and other shards.
+//! Moves of rows between shards.
 
 use super::{Shard, Table};
 use crate::kernel::gpu::Engine;
 use crate::kernel::gpu::stages::rows;
 use crate::kernel::gpu::workspace::Scratch;
-use crate::kernel::{KernelError, ShardLayout, TableSpec};
+use crate::kernel::{KernelError, TableSpec};
 
 /// Rows whose places are uploaded at a time.
 const BLOCK: usize = 1 << 20;
@@ -18,41 +18,8 @@ struct Move {
 }
 
 impl Engine {
-    /// A table whose row `i` is row `from[i]` of another; no row leaves the device. Shards that do
-    /// not change are shared.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn rearrange(
-        &self,
-        table: &Table,
-        layout: &ShardLayout,
-        from: &[u32],
-    ) -> Result<Table, KernelError> {
-        let spec = TableSpec {
-            layout: layout.clone(),
-            ..table.spec.clone()
-        };
-        let mut places = Scratch::new(&self.gpu, "places of moved rows")?;
-        let mut shards = Vec::with_capacity(layout.shards());
-        for s in 0..layout.shards() {
-            let from = &from[layout.range(s)];
-            shards.push(match table.spec.layout.shard_of_all(from) {
-                Some(kept) => table.shards[kept].shared(),
-                None => {
-                    let shard = Shard::new(&self.gpu, &spec, s)?;
-                    self.gather_shard(table, &spec, &shard, from, &mut places)?;
-                    shard
-                }
-            });
-        }
-        // The old table may be dropped now.
-        self.recorder().forget();
-        Ok(Table { spec, shards })
-    }
-
     /// Fills a new shard with the rows `from` of a table.
-    fn gather_shard(
+    pub(super) fn gather_shard(
         &self,
         table: &Table,
         spec: &TableSpec,

@@ -14,8 +14,8 @@ fn is_float(module: &Module, info: &FunctionInfo, expression: Handle<Expression>
     kind == Some(ScalarKind::Float)
 }
 
-/// Comparisons that are true or false of NaN alone: compilers that take for granted that no float is
-/// NaN turn them into others.
+/// Comparisons that are true or false of NaN alone: compilers that take for granted that no float
+/// is NaN turn them into others.
 fn nan_by_comparison(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<String> {
     let mut faults = Vec::new();
     for (_, expression) in function.expressions.iter() {

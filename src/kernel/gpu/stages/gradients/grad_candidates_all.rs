@@ -50,7 +50,8 @@ pub fn grad_candidates_all(
     Ok(())
 }
 
-/// [`grad_candidates_all`] for the rows of one buffer. Adds to the gradients if `params.extra` is not 0.
+/// [`grad_candidates_all`] for the rows of one buffer. Adds to the gradients if `params.extra` is
+/// not 0.
 pub fn grad_candidate_rows(
     recorder: &mut Recorder,
     params: &Params,

@@ -40,7 +40,8 @@ pub struct Slices {
     pub most: u32,
 }
 
-/// Writes ∂loss/∂query of the tile of queries in `params`. `work.slices` has room for `most_slices`.
+/// Writes ∂loss/∂query of the tile of queries in `params`. `work.slices` has room for
+/// `most_slices`.
 pub fn grad_query_all(
     recorder: &mut Recorder,
     params: &Params,
@@ -68,8 +69,8 @@ pub fn grad_query_all(
     Ok(())
 }
 
-/// [`grad_query_all`] for the rows of one buffer. Adds to the sum of the slices before, and returns the slices
-/// with the new ones among them.
+/// [`grad_query_all`] for the rows of one buffer. Adds to the sum of the slices before, and returns
+/// the slices with the new ones among them.
 pub fn grad_query_rows(
     recorder: &mut Recorder,
     params: &Params,

@@ -11,8 +11,8 @@ use crate::kernel::gpu::workspace::Workspace;
 use crate::model::{Model, Similarity};
 use crate::sampler::Rows;
 
-/// The places that a dispatch adds up: all (0), those of candidates, or the others, which are added to
-/// the gradients of candidates.
+/// The places that a dispatch adds up: all (0), those of candidates, or the others, which are added
+/// to the gradients of candidates.
 const CANDIDATES: u32 = 1;
 const OTHERS: u32 = 2;
 
@@ -108,8 +108,8 @@ fn grad_rows(
     )
 }
 
-/// Number of invocations that share a cell, of `cells` in all, where a row's list has `places` places
-/// on average.
+/// Number of invocations that share a cell, of `cells` in all, where a row's list has `places`
+/// places on average.
 pub fn slices(places: usize, cells: u32) -> u32 {
     // Long lists are cut where rows alone would not keep a large GPU busy.
     match (places, cells) {

@@ -1,4 +1,5 @@
-//! `pair_query`: entity and target rows → pair queries, whose dot products with relations are scores.
+//! `pair_query`: entity and target rows → pair queries, whose dot products with relations are
+//! scores.
 
 use super::query::invocations;
 use crate::device::DeviceError;

@@ -8,7 +8,8 @@ use crate::kernel::gpu::source::{GROUP, Stage};
 use crate::kernel::gpu::workspace::Workspace;
 use crate::model::Model;
 
-/// Writes contributions, two rows a pair, after those of queries; the queries of `params` are pairs.
+/// Writes contributions, two rows a pair, after those of queries; the queries of `params` are
+/// pairs.
 pub fn pair_query_backward(
     recorder: &mut Recorder,
     params: &Params,

@@ -8,7 +8,8 @@ use crate::kernel::gpu::source::{GROUP, Stage};
 use crate::kernel::gpu::workspace::Workspace;
 use crate::model::{Model, lane_count};
 
-/// Makes the step's query vectors from pulled rows. Calls `query_matrix` where relations are matrices.
+/// Makes the step's query vectors from pulled rows. Calls `query_matrix` where relations are
+/// matrices.
 pub fn query(
     recorder: &mut Recorder,
     params: &Params,

@@ -7,7 +7,8 @@ use crate::kernel::gpu::source::Stage;
 use crate::kernel::gpu::workspace::Workspace;
 use crate::model::Model;
 
-/// Values of a query that a workgroup computes, the same as in `shaders/shared/matrix_product.wgsl`.
+/// Values of a query that a workgroup computes, the same as in
+/// `shaders/shared/matrix_product.wgsl`.
 const OUTPUTS: u32 = 64;
 
 /// Makes the step's query vectors from pulled rows and matrices.

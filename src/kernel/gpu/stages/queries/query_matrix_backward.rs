@@ -1,4 +1,5 @@
-//! `query_matrix_backward`: ∂loss/∂query → contributions to entity rows, where relations are matrices.
+//! `query_matrix_backward`: ∂loss/∂query → contributions to entity rows, where relations are
+//! matrices.
 
 use super::query_matrix::products;
 use crate::device::DeviceError;

@@ -9,7 +9,8 @@ use crate::kernel::gpu::recorder::{Recorder, workgroups};
 use crate::kernel::gpu::shape::Values;
 use crate::kernel::gpu::source::{GROUP, Stage};
 
-/// Gathers the rows `ids` into `gathered`, in their order. `params.at_ids` is their place in `plan`.
+/// Gathers the rows `ids` into `gathered`, in their order. `params.at_ids` is their place in
+/// `plan`.
 pub fn pull(
     recorder: &mut Recorder,
     params: &Params,

@@ -10,8 +10,8 @@ use crate::kernel::gpu::source::{GROUP, Stage};
 /// buffers that every adapter binds.
 const PARTS: usize = 6;
 
-/// Adds up `parts`, buffers of `values` values with a weight for each in `weights`, into `sums`: one
-/// dispatch for every [`PARTS`] of them.
+/// Adds up `parts`, buffers of `values` values with a weight for each in `weights`, into `sums`:
+/// one dispatch for every [`PARTS`] of them.
 pub fn average(
     recorder: &mut Recorder,
     values: usize,

@@ -18,8 +18,8 @@ pub struct Pushes<'a> {
     pub pushed: Pushed,
 }
 
-/// Applies one gradient row to each of the ascending rows `ids`; `params.at_ids` is their place in the
-/// plan.
+/// Applies one gradient row to each of the ascending rows `ids`; `params.at_ids` is their place in
+/// the plan.
 pub fn update_sparse(
     recorder: &mut Recorder,
     params: &Params,

@@ -1,5 +1,5 @@
-//! `update_row_adagrad`: Adagrad with one accumulator a row. `update` dispatches it with the buffers of
-//! other optimizers.
+//! `update_row_adagrad`: Adagrad with one accumulator a row. `update` dispatches it with the
+//! buffers of other optimizers.
 
 use crate::kernel::gpu::source::GROUP;
 
