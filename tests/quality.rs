@@ -6,7 +6,7 @@ use std::process::Command;
 
 use shardloom::device::testing::skip;
 
-/// How far a figure may be off, on any processor.
+/// Largest distance from a figure that counts as equal, on any processor.
 const NEAR: f64 = 0.002;
 
 /// The filtered test MRR after a `train` command with these arguments.

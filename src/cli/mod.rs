@@ -9,6 +9,7 @@ mod devices;
 mod eval;
 mod export;
 mod interrupt;
+mod outcome;
 mod predict;
 mod progress;
 mod ranked;
@@ -18,11 +19,13 @@ mod search;
 mod train;
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as Misuse};
 use clap::{Parser, Subcommand};
+
+use outcome::{CommandResult, FAILED, INTERRUPTED, tell};
 
 /// Trains, evaluates and queries knowledge-graph embeddings on any GPU and on plain CPUs.
 ///
@@ -51,14 +54,6 @@ enum Command {
     Recipes(recipes::RecipesArgs),
     Bench(bench::BenchArgs),
 }
-
-/// Result of a command.
-pub type CommandResult = Result<(), Box<dyn Error>>;
-
-/// Exit status of a command that failed.
-const FAILED: u8 = 2;
-/// Exit status of a command that Ctrl-C ended cleanly.
-const INTERRUPTED: u8 = 130;
 
 /// Tells on stderr what the library's spans and events say, if `SHARDLOOM_LOG` names a level:
 /// error, warn, info, debug or trace.
@@ -138,9 +133,4 @@ fn reader_left(error: &(dyn Error + 'static)) -> bool {
         .downcast_ref()
         .and_then(serde_json::Error::io_error_kind);
     io.or(json) == Some(ErrorKind::BrokenPipe)
-}
-
-/// Writes a line to stderr. Should its reader have left, the work goes on untold.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -17,6 +17,7 @@ mod error;
 mod filter;
 mod format;
 mod genealogy;
+mod graph;
 mod inverse;
 mod power_law;
 mod profile;
@@ -34,9 +35,6 @@ mod vocabulary;
 mod write;
 
 use std::path::Path;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 pub use candidates::{Candidates, RelationSides};
 pub(crate) use digest::NameHashes;
@@ -45,6 +43,7 @@ pub use error::{DatasetError, Emptiness, ParseError, PublicError, SourceError, V
 pub use filter::FilterIndex;
 pub(crate) use filter::RelationCounts;
 pub use genealogy::Genealogy;
+pub use graph::{Dataset, Triple};
 pub use inverse::{InverseLeaks, InversePair};
 pub use power_law::PowerLaw;
 pub use profile::{Cardinality, RelationProfile, relation_profiles};
@@ -66,79 +65,6 @@ pub(crate) use read::well_known;
 use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};
-
-/// A fact: the ids of its head entity, its relation and its tail entity.
-#[repr(C)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    bytemuck::Pod,
-    bytemuck::Zeroable,
-    Serialize,
-    Deserialize,
-)]
-pub struct Triple {
-    /// The head's id among the entities.
-    pub head: u32,
-    /// The relation's id among the relations.
-    pub relation: u32,
-    /// The tail's id among the entities.
-    pub tail: u32,
-}
-
-/// A graph in three splits, with the names behind its ids.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// What to call it: its public name, or its file's name without extensions.
-    pub name: String,
-    /// The entities of all splits.
-    pub entities: Vocabulary,
-    /// The relations of all splits.
-    pub relations: Vocabulary,
-    /// What to learn from; a sampler shares it, so that it is in memory once.
-    pub train: Arc<Vec<Triple>>,
-    /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
-    pub weights: Vec<f32>,
-    /// What to choose settings by.
-    pub valid: Vec<Triple>,
-    /// What to judge the result by.
-    pub test: Vec<Triple>,
-    /// How it came by its splits, where that is worth knowing.
-    pub sharing: Option<Sharing>,
-    /// How its files were read; nothing for a graph that was made.
-    pub reading: Reading,
-}
-
-/// Graphs are equal that have the same name, names and facts, however they were read.
-impl PartialEq for Dataset {
-    fn eq(&self, other: &Self) -> bool {
-        let Self {
-            name,
-            entities,
-            relations,
-            train,
-            weights,
-            valid,
-            test,
-            sharing,
-            reading: _,
-        } = self;
-        *name == other.name
-            && *entities == other.entities
-            && *relations == other.relations
-            && *train == other.train
-            && *weights == other.weights
-            && *valid == other.valid
-            && *test == other.test
-            && *sharing == other.sharing
-    }
-}
 
 /// How to load a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -261,15 +187,6 @@ impl Dataset {
         match unknown {
             None => Ok(dataset),
             Some(unknown) => Err(unknown.refused()),
-        }
-    }
-
-    /// The triples of one split.
-    pub fn split(&self, split: Split) -> &[Triple] {
-        match split {
-            Split::Train => &self.train,
-            Split::Valid => &self.valid,
-            Split::Test => &self.test,
         }
     }
 

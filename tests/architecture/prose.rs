@@ -3,7 +3,7 @@
 use crate::{inside_src, sources};
 
 /// Doc comments of today that begin with one of [`SUBJECTS`]. The number may only become smaller.
-const MOST: usize = 1077;
+const MOST: usize = 1069;
 
 /// Pronouns and question words: as a subject, none of them says what is described.
 const SUBJECTS: [&str; 38] = [

@@ -5,6 +5,7 @@ mod blocks;
 mod columnar;
 mod delimited;
 mod heading;
+mod job;
 mod json_array;
 mod json_lines;
 mod n3;
@@ -24,58 +25,20 @@ use std::io;
 use oxrdfio::RdfFormat;
 
 pub(crate) use heading::well_known;
+use job::excerpt;
+pub(super) use job::{Fault, Job};
 pub(super) use openke::{Names as OpenKeNames, read_facts as read_numbered};
 pub(super) use row::Order;
 pub(super) use sink::Sink;
 
 use super::format::Format;
 use super::unpack::{self, Content};
-use super::{Heading, ParseError, ReadOptions, Separator, SourceError, Split};
+use super::{Heading, Separator, SourceError};
 
 /// Bytes that are looked at to tell what a file holds.
 const START: usize = 1 << 16;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Why reading a file ended before its end.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Parse(ParseError),
-    Source(SourceError),
-    Read(io::Error),
-}
-
-impl From<ParseError> for Fault {
-    fn from(error: ParseError) -> Fault {
-        Fault::Parse(error)
-    }
-}
-
-impl From<SourceError> for Fault {
-    fn from(error: SourceError) -> Fault {
-        Fault::Source(error)
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
-        Fault::Read(error)
-    }
-}
-
-/// A file to be read, and how.
-#[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    /// What messages call the file.
-    pub label: &'a str,
-    /// The file's name in lower case, without what says how it is packed.
-    pub name: &'a str,
-    /// The split that the file is, if the graph comes in splits.
-    pub split: Option<Split>,
-    /// The columns that the heading of the graph's train file chose.
-    pub order: Option<Order>,
-    pub options: &'a ReadOptions,
-}
 
 /// Hands the facts of a file to `sink`. `content` is unpacked.
 ///
@@ -118,14 +81,4 @@ fn without(mut content: Content<'_>, bytes: usize) -> io::Result<Content<'_>> {
     let mut aside = [0; BYTE_ORDER_MARK.len()];
     content.read_exact(&mut aside[..bytes])?;
     Ok(content)
-}
-
-/// The start of a line, quoted for an error message.
-fn excerpt(line: &str) -> String {
-    const LONGEST: usize = 80;
-    let line = line.trim_end_matches(['\n', '\r']);
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{:?}…", &line[..end]),
-        None => format!("{line:?}"),
-    }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataset::reading::FileReading;
-use crate::dataset::{BlankNodes, Heading, Quotes, Separator, Vocabulary};
+use crate::dataset::{BlankNodes, Heading, Quotes, ReadOptions, Separator, Split, Vocabulary};
 
 /// Facts by name, weights, and how they were read.
 pub(super) type Read = (Vec<[String; 3]>, Vec<f32>, FileReading);
