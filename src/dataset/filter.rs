@@ -1,12 +1,13 @@
 use super::Triple;
 
-/// Which tails go with a head and a relation, and which heads with a relation and a tail.
+/// Index of known triples: the tails of each head and relation, and the heads of each relation and
+/// tail.
 ///
-/// Filtered ranking leaves the other known answers out, and samplers avoid false negatives. One
-/// index serves both: it tells the answers that training shows from those that are held out.
+/// Filtered ranking leaves out the other known answers, and samplers avoid false negatives. One
+/// index serves both, since it separates the answers that training shows from the held-out ones.
 ///
-/// It takes [`bytes`](Self::bytes): 16 for a distinct triple and 8 for an entity. While it is made
-/// it takes no more than that.
+/// The index takes [`bytes`](Self::bytes): 16 for a distinct triple and 8 for an entity. Building
+/// it takes no further memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterIndex {
     relations: usize,
@@ -14,42 +15,42 @@ pub struct FilterIndex {
     by_tail: Rows,
 }
 
-/// For each entity its (relation, other entity) pairs, unique, and sorted by relation, then by
-/// whether they are held out, then by the other entity.
+/// (relation, other entity) pairs of each entity, without repetition, sorted by relation, then by
+/// held out or not, then by the other entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rows {
-    /// Row `e` spans `starts[e]..starts[e + 1]`.
+    /// Row `e` is `pairs[starts[e]..starts[e + 1]]`.
     starts: Vec<u32>,
-    /// As words of 32 bits: a row's relations, each twice itself and one more where the pair is
-    /// held out, then its other entities.
+    /// As 32-bit words: the keys of a row's relations, 2 · relation + 1 if the pair is held out and
+    /// 2 · relation if not, then the other entities.
     pairs: Vec<u64>,
 }
 
-/// What training says of a relation, every triple counted once.
+/// Counts of a relation in training. Repeated triples count once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RelationCounts {
     pub triples: usize,
-    /// Entities that are its head somewhere, and its tail.
+    /// Distinct entities that are head, and tail, of the relation.
     pub heads: usize,
     pub tails: usize,
 }
 
-/// Marks a held-out pair.
+/// Bit of a key that marks a held-out pair.
 const HELD_OUT: u32 = 1;
-/// Relations are below, to leave room for the mark.
+/// Ids of relations are below this, so that a key has a bit for the mark.
 const MOST_RELATIONS: usize = 1 << 31;
 
 impl FilterIndex {
-    /// Indexes the triples of all `splits`, whose ids must lie below `entities` and `relations`;
-    /// none of them counts as held out.
+    /// Indexes the triples of all `splits`, none of which count as held out.
     ///
     /// # Panics
-    /// If an id does not, or there are 2³² triples.
+    /// If an entity id is not below `entities`, a relation id is not below `relations`, or the
+    /// splits have 2³² triples.
     pub fn new(entities: usize, relations: usize, splits: &[&[Triple]]) -> Self {
         Self::with_held_out(entities, relations, splits, &[])
     }
 
-    /// Indexes the triples of training and held-out ones. What is both counts as the former.
+    /// Indexes training and held-out triples. A triple in both counts as a training triple.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -85,30 +86,30 @@ impl FilterIndex {
         }
     }
 
-    /// The known tails of `(head, relation, ?)`: unique, those of training first, either part
-    /// sorted; empty for unknown ids.
+    /// Known tails of `(head, relation, ?)`, without repetition: first those of training, then
+    /// held-out ones, both sorted. Empty for unknown ids.
     pub fn tails(&self, head: u32, relation: u32) -> &[u32] {
         self.by_head.others(head, relation).0
     }
 
-    /// The known heads of `(?, relation, tail)`, in the same order; empty for unknown ids.
+    /// Known heads of `(?, relation, tail)`, in the same order. Empty for unknown ids.
     pub fn heads(&self, relation: u32, tail: u32) -> &[u32] {
         self.by_tail.others(tail, relation).0
     }
 
-    /// Those of the [`tails`](Self::tails) that training shows, sorted.
+    /// [`tails`](Self::tails) that training shows, sorted.
     pub fn trained_tails(&self, head: u32, relation: u32) -> &[u32] {
         let (others, trained) = self.by_head.others(head, relation);
         &others[..trained]
     }
 
-    /// Those of the [`heads`](Self::heads) that training shows, sorted.
+    /// [`heads`](Self::heads) that training shows, sorted.
     pub fn trained_heads(&self, relation: u32, tail: u32) -> &[u32] {
         let (others, trained) = self.by_tail.others(tail, relation);
         &others[..trained]
     }
 
-    /// Whether the triple is a known one.
+    /// Returns true if the triple is known.
     pub fn contains(&self, triple: Triple) -> bool {
         let (tails, trained) = self.by_head.others(triple.head, triple.relation);
         let (trained, held_out) = tails.split_at(trained);
@@ -117,22 +118,22 @@ impl FilterIndex {
             .any(|tails| tails.binary_search(&triple.tail).is_ok())
     }
 
-    /// How many distinct triples are known.
+    /// Number of distinct known triples.
     pub fn len(&self) -> usize {
         self.by_head.pairs.len()
     }
 
-    /// Whether no triple is known.
+    /// Returns true if no triple is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes that it takes.
+    /// Size of the index, in bytes.
     pub fn bytes(&self) -> usize {
         self.by_head.bytes() + self.by_tail.bytes()
     }
 
-    /// What training says of every relation.
+    /// Counts of every relation in training.
     pub(crate) fn relation_counts(&self) -> Vec<RelationCounts> {
         let mut counts = vec![RelationCounts::default(); self.relations];
         self.by_head.trained(|relation, _, triples| {
@@ -144,8 +145,8 @@ impl FilterIndex {
         counts
     }
 
-    /// Visits the distinct (relation, head) and then (relation, tail) of training; whether it is a
-    /// tail comes first.
+    /// Visits the distinct (relation, head) and then (relation, tail) of training. The first
+    /// argument of `visit` is true for a tail.
     pub(crate) fn trained_queries(&self, mut visit: impl FnMut(bool, u32, u32)) {
         self.by_head
             .trained(|relation, head, _| visit(false, relation, head));
@@ -156,7 +157,7 @@ impl FilterIndex {
 
 impl Rows {
     fn new<I: Iterator<Item = (u32, u32, u32)>>(entities: usize, triples: impl Fn() -> I) -> Self {
-        // A counting sort by entity, then a short sort within each row, all in one place.
+        // A counting sort by entity, then a short sort within each row, all in one buffer.
         let mut starts = vec![0u32; entities + 1];
         let mut total = 0u64;
         for (entity, ..) in triples() {
@@ -174,7 +175,7 @@ impl Rows {
             pairs[*place as usize] = u64::from(relation) << 32 | u64::from(other);
             *place += 1;
         }
-        // Now every start is where its row ends.
+        // Now every start is the end of its row.
         let (mut from, mut to) = (0, 0);
         let mut kept = Vec::new();
         for start in &mut starts[..entities] {
@@ -208,14 +209,14 @@ impl Rows {
         size_of_val(&self.starts[..]) + size_of_val(&self.pairs[..])
     }
 
-    /// The relations of a row, marked, and its other entities.
+    /// Keys of a row's relations, and its other entities.
     fn row(&self, entity: usize) -> (&[u32], &[u32]) {
         let row = &self.pairs[self.starts[entity] as usize..self.starts[entity + 1] as usize];
         bytemuck::cast_slice(row).split_at(row.len())
     }
 
-    /// The other entities of a row and a relation, and how many of them, the first ones, training
-    /// shows.
+    /// Other entities of a row with a relation, and the number of those, the first ones, that
+    /// training shows.
     fn others(&self, entity: u32, relation: u32) -> (&[u32], usize) {
         let entity = entity as usize;
         if entity + 1 >= self.starts.len() || relation as usize >= MOST_RELATIONS {
@@ -229,8 +230,8 @@ impl Rows {
         (&others[first..first + trained + held_out], trained)
     }
 
-    /// Visits every relation of every row in training: the relation, the entity, and how many
-    /// pairs there are.
+    /// Visits every relation of every row in training, with the relation, the entity, and the
+    /// number of pairs.
     fn trained(&self, mut visit: impl FnMut(u32, u32, usize)) {
         for entity in 0..self.starts.len() - 1 {
             for alike in self.row(entity).0.chunk_by(|a, b| a == b) {

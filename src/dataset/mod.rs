@@ -1,14 +1,15 @@
-//! Knowledge graphs: triples, vocabularies, splits, and what filtered ranking must know of them.
+//! Knowledge graphs: triples, vocabularies, splits, and the indexes for filtered ranking.
 //!
 //! [`Dataset::load`] takes the built-in [`genealogy`](Genealogy), a public dataset's name, a
 //! directory or archive with train, valid and test files, or a single file to be split. Ids count
 //! from 0 in order of first appearance over train, valid and test, so a vocabulary spans all three.
-//! Every line is kept, as published results have it: repeated triples and entities unseen in
-//! training are counted in a [`LoadReport`], never dropped.
+//! Every line is kept, as in published results: a [`LoadReport`] counts repeated triples and
+//! entities unseen in training, but none is dropped.
 //!
-//! Files are read in many [formats](ReadOptions), told by their content; what was taken for what is in
-//! [`Dataset::reading`]. Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
-//! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
+//! Files are read in many [formats](ReadOptions), told by their content; [`Dataset::reading`] says
+//! how each file was read. Text files may give every fact a weight, in a fourth column. Weights of
+//! training facts are kept. Weights of held-out facts are checked and then ignored, since ranking
+//! counts every fact alike.
 
 mod candidates;
 mod digest;
@@ -67,7 +68,7 @@ use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};
 
-/// A fact: the ids of its head entity, its relation and its tail entity.
+/// Fact: the ids of a head entity, a relation and a tail entity.
 #[repr(C)]
 #[derive(
     Clone,
@@ -84,38 +85,38 @@ use source::{Source, SourceFile, SplitFiles};
     Deserialize,
 )]
 pub struct Triple {
-    /// The head's id among the entities.
+    /// Id of the head among the entities.
     pub head: u32,
-    /// The relation's id among the relations.
+    /// Id of the relation among the relations.
     pub relation: u32,
-    /// The tail's id among the entities.
+    /// Id of the tail among the entities.
     pub tail: u32,
 }
 
-/// A graph in three splits, with the names behind its ids.
+/// Knowledge graph in three splits, with the names of its ids.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// What to call it: its public name, or its file's name without extensions.
+    /// Name of the dataset: its public name, or the name of its file without extensions.
     pub name: String,
-    /// The entities of all splits.
+    /// Entities of all splits.
     pub entities: Vocabulary,
-    /// The relations of all splits.
+    /// Relations of all splits.
     pub relations: Vocabulary,
-    /// What to learn from; a sampler shares it, so that it is in memory once.
+    /// Training facts, in an `Arc` so that a sampler can share them.
     pub train: Arc<Vec<Triple>>,
-    /// How much each training fact weighs, 0 or more and not all 0; empty where all weigh the same.
+    /// Weights of the training facts, 0 or more and not all 0; empty if all facts weigh the same.
     pub weights: Vec<f32>,
-    /// What to choose settings by.
+    /// Validation facts, for choosing settings.
     pub valid: Vec<Triple>,
-    /// What to judge the result by.
+    /// Test facts, for judging the result.
     pub test: Vec<Triple>,
-    /// How it came by its splits, where that is worth knowing.
+    /// Report on how the splits were made, if a file was split or an earlier run was given.
     pub sharing: Option<Sharing>,
-    /// How its files were read; nothing for a graph that was made.
+    /// Report on how the files were read; empty for a generated graph.
     pub reading: Reading,
 }
 
-/// Graphs are equal that have the same name, names and facts, however they were read.
+/// Compares name, names and facts, but not how the files were read.
 impl PartialEq for Dataset {
     fn eq(&self, other: &Self) -> bool {
         let Self {
@@ -140,19 +141,19 @@ impl PartialEq for Dataset {
     }
 }
 
-/// How to load a dataset.
+/// Options for loading a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// The shares of train, valid and test in a single file; `None` for what is already split. A
-    /// share of 0 leaves a split empty.
+    /// Fractions of train, valid and test in a single file; `None` for a dataset that has splits. A
+    /// split with fraction 0 is empty.
     pub split: Option<[f64; 3]>,
-    /// The key of the hash that shares out a single file. It is not the seed of a run, so that runs
-    /// with different seeds train on the same graph.
+    /// Key of the hash that splits a single file. The key is independent of the seed of a run, so
+    /// that runs with different seeds train on the same graph.
     pub split_seed: u64,
-    /// Whether every entity and relation of valid and test facts must be in train, where a single
-    /// file is shared out.
+    /// When a single file is split, keep every entity and relation of valid and test facts in
+    /// train.
     pub split_cover: bool,
-    /// How its files are read.
+    /// Options for reading the files.
     pub reading: ReadOptions,
 }
 
@@ -167,14 +168,14 @@ impl Default for LoadOptions {
     }
 }
 
-/// Whether a name stands for a built-in or a public graph, and not for a graph of one's own in the
-/// working directory, which comes first.
+/// Returns true if `spec` names the built-in or a public graph, and no graph in the working
+/// directory has that name, which would take precedence.
 pub fn is_known_name(spec: &str) -> bool {
     let known = spec.eq_ignore_ascii_case(genealogy::NAME) || PublicDataset::find(spec).is_some();
     known && !is_own(spec)
 }
 
-/// Whether a path holds a graph: a file, or a directory with files of splits.
+/// Returns true if a path is a file, or a directory with files of splits.
 fn is_own(spec: &str) -> bool {
     let path = Path::new(spec);
     path.is_file() || source::has_splits(path)
@@ -183,29 +184,30 @@ fn is_own(spec: &str) -> bool {
 impl Dataset {
     /// Loads the dataset that `spec` stands for:
     ///
-    /// - `genealogy`, which the program generates, always the same;
+    /// - `genealogy`, the built-in graph, which is always the same;
     /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
     ///   earlier downloads, then downloaded, and checked against the published content;
     /// - a directory, `.zip` or `.tar` archive with train, valid and test files, or OpenKE's; or with
     ///   a train file alone, to train on all facts;
-    /// - a single file, shared out by [`LoadOptions::split`].
+    /// - a single file, split by [`LoadOptions::split`].
     ///
-    /// A graph in the working directory wins over a name; [`Dataset::reading`] says so.
+    /// A graph in the working directory takes precedence over a name; [`Dataset::reading`] notes
+    /// that.
     ///
     /// # Errors
-    /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
-    /// a failed download, or content that is not the published one.
+    /// If files are missing, unreadable or malformed (with file and line), a split is empty, the
+    /// graph has a single entity, a download fails, or its content differs from the published one.
     pub fn load(spec: &str, options: &LoadOptions) -> Result<Self, DatasetError> {
         Self::load_after(spec, options, None)
     }
 
-    /// Loads like [`load`](Self::load), for a run that starts from an `earlier` one which was trained
-    /// on that graph. A single file is shared out so that the earlier run's valid and test facts stay
-    /// on their side and what it learned is trained on; the shares are those of new facts. Other
-    /// graphs stay as they are. What was found is in [`sharing`](Self::sharing).
+    /// Loads like [`load`](Self::load), for a run that starts from the run `earlier`, which was
+    /// trained on that graph. A single file is split so that the earlier run's valid and test facts
+    /// stay in their splits and the facts that it learned are trained on; the fractions apply to
+    /// new facts. Other graphs stay as they are. [`sharing`](Self::sharing) reports the outcome.
     ///
     /// # Errors
-    /// Those of `load`.
+    /// The errors of [`load`](Self::load).
     pub fn load_after(
         spec: &str,
         options: &LoadOptions,
@@ -247,10 +249,11 @@ impl Dataset {
     }
 
     /// Loads like [`load`](Self::load), but with the ids of the given vocabularies, such as those
-    /// that a trained model carries.
+    /// of a trained model.
     ///
     /// # Errors
-    /// Those of `load`, and names that the vocabularies lack.
+    /// The errors of [`load`](Self::load), and [`DatasetError::UnknownNames`] if the vocabularies
+    /// lack a name.
     pub fn load_with(
         spec: &str,
         options: &LoadOptions,
@@ -264,7 +267,7 @@ impl Dataset {
         }
     }
 
-    /// The triples of one split.
+    /// Returns the triples of a split.
     pub fn split(&self, split: Split) -> &[Triple] {
         match split {
             Split::Train => &self.train,
@@ -273,24 +276,25 @@ impl Dataset {
         }
     }
 
-    /// Counts what deserves attention: repeated triples, and names unseen in training.
+    /// Counts repeated triples, and names unseen in training.
     pub fn report(&self) -> LoadReport {
         LoadReport::new(self)
     }
 
-    /// The relations that are each other's reverse, and the held-out triples this gives away.
+    /// Finds the relations that reverse each other, and the held-out triples that training shows in
+    /// reverse.
     pub fn inverse_leaks(&self) -> InverseLeaks {
         InverseLeaks::new(self)
     }
 
-    /// An index of the known triples of all three splits, for filtered ranking.
+    /// Builds an index of the known triples of all three splits, for filtered ranking.
     pub fn filter_index(&self) -> FilterIndex {
         let (entities, relations) = (self.entities.len(), self.relations.len());
         let held_out = [&self.valid[..], &self.test];
         FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
-    /// A graph of three files; `names` are those that OpenKE's files have numbers for.
+    /// Reads a graph of three files. `names` are OpenKE's files of names, if facts are numbers.
     fn from_splits(
         name: String,
         files: &SplitFiles,
@@ -338,8 +342,8 @@ impl Dataset {
         dataset.checked(asked, |_| Emptiness::File)
     }
 
-    /// Notes columns that look as if they were in the order head, tail, relation: many relations,
-    /// most of which are entities too, and few tails.
+    /// Adds a note if the columns seem to be in the order head, tail, relation: many relations,
+    /// most of which are also entities, and few tails.
     fn note_order(&mut self) {
         let mut is_tail = vec![false; self.entities.len()];
         let mut is_head = is_tail.clone();
@@ -429,7 +433,7 @@ impl Dataset {
         })
     }
 
-    /// Itself, with what there is to say of it beside an earlier run's facts.
+    /// Returns the dataset with a comparison with an earlier run's facts.
     fn beside(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
         if let Some(earlier) = earlier {
             let earlier = Earlier::new(earlier, &self.entities, &self.relations);
@@ -441,8 +445,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Itself, if there is something to train on, and something in each split that was asked for.
-    /// `cause` says why one of these is empty.
+    /// Returns the dataset if training has facts and each requested split has facts. `cause` gives
+    /// the reason for an empty split.
     fn checked(
         self,
         asked: [bool; 3],
@@ -481,11 +485,11 @@ impl Dataset {
     }
 }
 
-/// What a dataset's name or path stands for, before it is read.
+/// Dataset that a name or path stands for, before its files are read.
 struct Opened {
     name: String,
     kind: Kind,
-    /// What else has that name.
+    /// Note on a name that is both a known graph's and that of a path.
     clash: Option<String>,
 }
 
@@ -493,7 +497,7 @@ enum Kind {
     Genealogy,
     Whole(SourceFile),
     Splits {
-        /// The names that OpenKE's files have numbers for.
+        /// OpenKE's files of names, if facts are numbers.
         names: Option<Box<[SourceFile; 2]>>,
         files: SplitFiles,
     },
@@ -549,18 +553,18 @@ impl Opened {
     }
 }
 
-/// What the files of a graph have in common, while they are read.
+/// Vocabularies and reports that the files of a graph share while they are read.
 #[derive(Default)]
 struct Parts {
     entities: Vocabulary,
     relations: Vocabulary,
     reading: Reading,
-    /// The columns that the heading of the train file chose.
+    /// Columns that the heading of the train file chose.
     order: Option<read::Order>,
 }
 
 impl Parts {
-    /// The triples of a file, and their weights if it has any.
+    /// Reads the triples of a file, and their weights if it has any.
     fn read(
         &mut self,
         file: &SourceFile,
@@ -599,7 +603,7 @@ impl Parts {
         Ok((triples, weights))
     }
 
-    /// A note on a first fact with which no other one shares a name: it may be a heading.
+    /// Returns a note if no other fact shares a name with the first one, which may be a heading.
     fn odd_one_out(&self, triples: &[Triple]) -> Option<String> {
         const FEWEST: usize = 2;
         let (first, others) = triples.split_first()?;

@@ -1,6 +1,6 @@
-//! The charts, as SVG to put into the page.
+//! Charts as SVG for the page.
 //!
-//! They are drawn at twice their size, because plotters places everything on whole pixels, and in
+//! Charts are drawn at twice their size, because plotters rounds positions to whole pixels, and in
 //! the colours of the light page; [`dark_style`] recolours them for the dark one.
 
 use plotters::coord::Shift;
@@ -13,7 +13,7 @@ use super::number::short;
 type Error = DrawingAreaErrorKind<std::io::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A colour on the light page and on the dark one.
+/// Colour on the light page and on the dark one.
 #[derive(Clone, Copy)]
 pub(super) struct Colour {
     light: RGBColor,
@@ -35,7 +35,7 @@ const INK: Colour = colour((0x1D, 0x27, 0x33), (0xE6, 0xEA, 0xEF));
 const MUTED: Colour = colour((0x6B, 0x77, 0x85), (0x93, 0xA0, 0xAF));
 const GRID: Colour = colour((0xE3, 0xE7, 0xEC), (0x2D, 0x37, 0x43));
 
-/// Style rules that turn the charts' colours to those of the dark page.
+/// Returns style rules that turn the charts' colours into those of the dark page.
 pub(super) fn dark_style() -> String {
     let hex = |c: RGBColor| format!("#{:02X}{:02X}{:02X}", c.0, c.1, c.2);
     [RED, GREEN, BLUE, PURPLE, INK, MUTED, GRID]
@@ -53,14 +53,14 @@ fn draw(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<(), Error>) -> Opti
     let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     let drawn = draw(&root).and_then(|()| root.present());
     drop(root);
-    // Drawing to a string does not fail; if it ever does, the page says that there is no chart.
+    // Drawing to a string does not fail; if it ever does, the page says that it has no chart.
     drawn.ok().map(|()| svg)
 }
 
-/// A curve over the epochs, broken where a value is not finite; nothing where none is. `from_zero`
-/// lets the axis begin there, where the distance to zero means something.
+/// Draws a curve over the epochs, with gaps where a value is not finite; `None` if no value is
+/// finite. With `from_zero`, the axis begins at 0 if no value is negative.
 pub(super) fn curve(points: &[(u32, f64)], colour: Colour, from_zero: bool) -> Option<String> {
-    // Nobody's metric is that large, and sums and differences stay finite.
+    // Real metrics are smaller, and with this bound sums and differences stay finite.
     let drawable = |&(_, value): &(u32, f64)| value.abs() < 1e30;
     let runs: Vec<Vec<(f64, f64)>> = points
         .split(|point| !drawable(point))
@@ -130,8 +130,8 @@ pub(super) fn curve(points: &[(u32, f64)], colour: Colour, from_zero: bool) -> O
     })
 }
 
-/// Entities as points, larger with their degree, the `labels` of the highest degree by name.
-/// Nothing where no point is finite.
+/// Draws entities as points, larger for a higher degree, with the names of the `labels` entities of
+/// the highest degree. `None` if no point is finite.
 pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String> {
     const SIZE: (u32, u32) = (2000, 1200);
     const MARGIN: f64 = 40.0;
@@ -174,7 +174,7 @@ pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String
                 (inside && spot.top >= 0 && spot.bottom <= SIZE.1 as i32 && clear).then_some(spot)
             };
             let sides = [(1, 0), (-1, 0), (0, -1), (0, 1)];
-            // A label without room is left out: its neighbours remain readable.
+            // A label without a free position is left out, so that its neighbours remain readable.
             let Some(spot) = sides.iter().find_map(free) else {
                 continue;
             };
@@ -190,7 +190,7 @@ pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String
     })
 }
 
-/// Height of a label's line.
+/// Height of a label's line, in pixels.
 const LABEL: f64 = 30.0;
 
 /// The place of a label or a point, in pixels.
@@ -232,7 +232,7 @@ impl Room {
     }
 }
 
-/// What fits beside a point: of an IRI the last part, of a long name the beginning.
+/// Shortens a name for a label: the last part of an IRI, the beginning of a long name.
 fn label(name: &str) -> String {
     const LONGEST: usize = 30;
     let mut name = name;
@@ -246,7 +246,7 @@ fn label(name: &str) -> String {
     }
 }
 
-/// The least and the greatest of finite values; nothing where there are none.
+/// Returns the least and the greatest of finite values; `None` for no values.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |range, value| match range {
         None => Some((value, value)),

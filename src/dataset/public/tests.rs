@@ -89,7 +89,7 @@ fn downloads_once_and_keeps_it() {
     let files = dataset.open(&places).unwrap();
     assert_eq!(files[2].read().unwrap(), SPLITS[2].1);
     assert_eq!(entries(&places), ["tiny.tar.gz"]);
-    // The server has gone: this must come from the cache.
+    // The server is gone, so the dataset must come from the cache.
     assert_eq!(
         dataset.open(&places).unwrap()[0].read().unwrap(),
         SPLITS[0].1

@@ -1,5 +1,5 @@
-//! Parquet and Arrow IPC: a row for each fact. Such a file is in memory while it is read, since its
-//! directory stands at its end.
+//! Parquet and Arrow IPC: a row for each fact. The whole file is in memory while it is read, since
+//! its index is at its end.
 
 use std::io::{Cursor, Read};
 
@@ -18,13 +18,13 @@ use crate::dataset::format::Format;
 use crate::dataset::unpack::Content;
 use crate::dataset::{Column, SourceError};
 
-/// Batches of rows, whatever they are read from.
+/// Batches of rows from any reader.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 /// Reads Parquet or Arrow IPC.
 ///
 /// # Errors
-/// Rows that are no facts, damage, and the reader's own.
+/// Rows that are not facts, damage, and the reader's errors.
 pub(super) fn read(
     job: &Job,
     format: Format,
@@ -56,7 +56,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The columns of facts.
+/// Returns the columns of head, relation, tail and weight.
 fn places(job: &Job, schema: &Schema) -> Result<Places, Wrong> {
     let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
     let shown = || {
@@ -83,7 +83,7 @@ fn places(job: &Job, schema: &Schema) -> Result<Places, Wrong> {
     })
 }
 
-/// Takes the facts of a batch; `row` counts the rows of the file.
+/// Takes the facts of a batch. `row` is the number of rows of the file taken so far.
 fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Result<(), Fault> {
     let wrong = |row: u64, wrong| malformed(job.label, row, wrong);
     let places = places(job, &batch.schema()).map_err(|why| wrong(1, why))?;
@@ -158,7 +158,7 @@ mod tests {
     use crate::dataset::read::tests::{facts, job};
     use crate::dataset::{ReadOptions, Vocabulary};
 
-    /// Two facts with weights, one column of every kind of name.
+    /// Two facts with weights, with names in columns of different types.
     fn batch() -> RecordBatch {
         let relations: DictionaryArray<Int32Type> = ["r", "s"].into_iter().collect();
         let columns: [(&str, ArrayRef); 4] = [

@@ -1,8 +1,8 @@
 //! Delimited text: a row for each fact.
 //!
-//! Lines without quotes are split as they stand, in blocks on several threads. From the first quote
-//! of a file that may have quoted fields, the `csv` crate reads on: there a line feed may be part of
-//! a field, so that nobody can tell where to cut.
+//! Lines without quotes are split in blocks on several threads. From the first quote of a file that
+//! may have quoted fields, the `csv` crate reads the rest: a line feed may then be part of a field,
+//! so that no boundary of blocks is known.
 
 use std::io::Read;
 
@@ -19,7 +19,7 @@ use crate::dataset::{Heading, ParseError, ReadOptions};
 /// Reads delimited text.
 ///
 /// # Errors
-/// Rows that are no facts, and the reader's own.
+/// Rows that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
     let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.told.notes)? else {
@@ -50,13 +50,13 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     }
 }
 
-/// The block that has the first row, and the layout that the row gives to all.
+/// Returns the block with the first row, and the layout that the first row decides.
 fn first_row<R: Read>(
     job: &Job,
     cutter: &mut Cutter<R>,
     notes: &mut Vec<String>,
 ) -> Result<Option<(Block, Layout)>, Fault> {
-    // Blocks before it are blank or comments, as `rows` would find them.
+    // Earlier blocks have only blank lines and comments, as `rows` would find them.
     while let Some(block) = cutter.next()? {
         let lines = block.bytes.split_inclusive(|&byte| byte == b'\n');
         for (number, line) in (block.line..).zip(lines) {
@@ -85,8 +85,8 @@ fn first_row<R: Read>(
     Ok(None)
 }
 
-/// Whether the first rows of a file say that what looks like its heading is a fact, where nobody
-/// said what it is.
+/// Returns true if other rows show that a row that looks like a heading is a fact. Only where the
+/// user has not said whether the file has a heading.
 fn looks_like_a_fact(options: &ReadOptions, layout: &Layout, block: &Block) -> bool {
     const LOOKED_AT: usize = 1000;
     if options.heading != Heading::Auto || options.columns.is_some() {
@@ -104,7 +104,8 @@ fn not_utf8(file: &str, line: u64) -> ParseError {
     }
 }
 
-/// The text of a block, and the lines of it that are not UTF-8, which become blank.
+/// Returns the text of a block with lines that are not UTF-8 made blank, and the numbers of these
+/// lines.
 fn text(block: Block) -> (String, Vec<u64>) {
     let bytes = match String::from_utf8(block.bytes) {
         Ok(text) => return (text, Vec::new()),
@@ -126,7 +127,7 @@ fn text(block: Block) -> (String, Vec<u64>) {
     (text, bad)
 }
 
-/// The facts of a block without quoted fields.
+/// Returns the facts of a block without quoted fields.
 fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
     let first = block.line;
     let (text, not_text) = text(block);
@@ -149,7 +150,7 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
                 continue;
             }
             match fields.of(line, layout) {
-                // A weight's name is no weight.
+                // The heading again, before its weight's name counts as a malformed weight.
                 _ if fields.are_heading(line, layout) => batch.headings += 1,
                 Ok((names, weight)) => {
                     let name = |(from, to): (usize, usize)| Name::at(start + from, &line[from..to]);
@@ -166,20 +167,20 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
     batch.with(text)
 }
 
-/// What is wrong with a line that has a zero in it.
+/// Error of a line with a zero byte.
 fn zero(line: &str) -> super::row::Wrong {
     let found = format!("a zero byte in {}", excerpt(line));
     (found, "text, which has none".to_owned())
 }
 
-/// Where the fields of a line are; kept from line to line for its memory.
+/// Fields of a line; reused from line to line to save allocations.
 #[derive(Default)]
 struct Fields {
-    /// Start and end of each.
+    /// Start and end of each field, in bytes.
     places: Vec<(usize, usize)>,
 }
 
-/// The places of the names in a line, and the weight.
+/// Start and end of the names in a line, and the weight.
 type Found = ([(usize, usize); 3], Option<f32>);
 
 impl Fields {
@@ -232,7 +233,7 @@ impl Fields {
         Ok((names, weight.transpose()?))
     }
 
-    /// Whether the fields of that line are the heading again.
+    /// Returns true if the fields of the line are the heading again.
     fn are_heading(&self, line: &str, layout: &Layout) -> bool {
         let Some((_, names)) = &layout.heading else {
             return false;
@@ -242,10 +243,10 @@ impl Fields {
     }
 }
 
-/// What stands behind the rows that may have quoted fields.
+/// Text appended to rows that may have quoted fields, which an open quote takes in.
 const END: &[u8] = b"\n\0\n";
 
-/// Reads rows that may have quoted fields; the first one stands in line `line`.
+/// Reads rows that may have quoted fields. `line` is the number of the first line.
 fn quoted_rows(
     file: &str,
     layout: &Layout,
@@ -257,7 +258,7 @@ fn quoted_rows(
         Between::Byte(byte) => byte,
         Between::Blanks => b' ',
     };
-    // So that the last row ends as the others do, and an open quote shows: it takes the last line in.
+    // The last row then ends as the others do, and an open quote takes in `END`.
     let content = content.chain(END);
     let mut reader = csv_reader(separator, layout.comments, content);
     let mut record = ByteRecord::new();
@@ -269,8 +270,8 @@ fn quoted_rows(
             Ok(false) => return Ok(()),
             Err(error) => return Err(Fault::Read(error.into())),
         }
-        // The reader's line is that behind the row, and the row's own may be that of an empty line
-        // before it.
+        // The reader's line is the one after the row. The line before it may be that of an empty
+        // line before the row.
         let within: usize = record
             .iter()
             .map(|field| memchr_iter(b'\n', field).count())
@@ -300,7 +301,7 @@ fn quoted_rows(
     }
 }
 
-/// Whether a row is the heading again.
+/// Returns true if a row is the heading again.
 fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
     let Some((_, names)) = &layout.heading else {
         return false;
@@ -309,7 +310,7 @@ fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
     names.iter().map(|name| name.trim().as_bytes()).eq(fields)
 }
 
-/// The fact of a row; `None` for one that is not UTF-8.
+/// Returns the fact of a row. The error is `None` for a row that is not UTF-8.
 fn quoted_row<'a>(
     layout: &Layout,
     record: &'a ByteRecord,
@@ -317,7 +318,7 @@ fn quoted_row<'a>(
     let mut fields = Vec::with_capacity(record.len());
     for (index, field) in record.iter().enumerate() {
         let field = std::str::from_utf8(field).map_err(|_| None)?;
-        // What is left of the line's end.
+        // The `csv` crate leaves the carriage return of the line's end.
         let last = index + 1 == record.len();
         let field = if last {
             field.strip_suffix('\r').unwrap_or(field)
@@ -326,7 +327,7 @@ fn quoted_row<'a>(
         };
         fields.push(field);
     }
-    // Several blanks are one.
+    // Several blanks are one separator.
     if let Between::Blanks = layout.between {
         fields.retain(|field| !field.is_empty());
     }
@@ -380,7 +381,7 @@ mod tests {
     use crate::dataset::{ReadOptions, Vocabulary};
 
     proptest! {
-        /// What has no quotes is read alike in blocks and by the `csv` crate.
+        /// Text without quotes is read alike in blocks and by the `csv` crate.
         #[test]
         fn both_ways_of_reading_agree(
             lines in proptest::collection::vec("[ab \u{a0}é\r]{0,3}(,[ab é#\t]{0,3}){0,3}", 0..12),

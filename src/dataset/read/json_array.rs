@@ -1,4 +1,4 @@
-//! An array of JSON: an object for each fact, as pandas writes its records.
+//! JSON as one array: an object for each fact, as pandas writes its records.
 
 use std::cell::Cell;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::dataset::unpack::Content;
 /// Reads an array of objects.
 ///
 /// # Errors
-/// Elements that are no facts, and the reader's own.
+/// Elements that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let line = Cell::new(1);
     let content = Counted {
@@ -48,7 +48,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     })
 }
 
-/// Content whose lines are counted as they are taken.
+/// Content that counts its lines as it is read.
 struct Counted<'a, R> {
     content: BufReader<R>,
     line: &'a Cell<u64>,
@@ -66,14 +66,14 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// What takes the elements of an array one by one.
+/// Visitor that takes the elements of an array one by one.
 struct Elements<'a, 'j, 's> {
     job: &'a Job<'j>,
     sink: &'a mut Sink<'s>,
     line: &'a Cell<u64>,
-    /// Those of the first object.
+    /// Keys of the first object.
     keys: Option<Keys>,
-    /// The error that ended the reading.
+    /// Error that ended the reading.
     refused: Option<ParseError>,
 }
 
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_, '_, '_> {
     }
 }
 
-/// An element of any kind.
+/// Element of any type.
 struct Element;
 
 impl<'de> DeserializeSeed<'de> for Element {

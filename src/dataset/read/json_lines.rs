@@ -1,4 +1,4 @@
-//! JSON lines: an object for each fact, its parts under well-known or chosen names.
+//! JSON lines: an object for each fact, with well-known or chosen keys.
 
 use memchr::memchr_iter;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::dataset::ParseError;
 use crate::dataset::read_options::{Column, Columns};
 use crate::dataset::unpack::Content;
 
-/// The keys of head, relation and tail, and of the weight if there is one.
+/// Keys of head, relation and tail, and of the weight if facts have one.
 pub(super) struct Keys {
     names: [String; 3],
     weight: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct Keys {
 /// Reads JSON lines.
 ///
 /// # Errors
-/// Lines that are no facts, and the reader's own.
+/// Lines that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
     let mut keys = None;
@@ -39,7 +39,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     Ok(())
 }
 
-/// The keys of the first object of a block.
+/// Returns the keys of the first object of a block.
 fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
     let lines = block.bytes.split(|&byte| byte == b'\n');
     match lines.zip(block.line..).find(|(line, _)| !is_empty(line)) {
@@ -51,7 +51,7 @@ fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
     }
 }
 
-/// The keys of the first object, which stands in that line.
+/// Returns the keys of the first object. `number` is the number of its line.
 pub(super) fn keys_of(
     job: &Job,
     object: &Map<String, Value>,
@@ -88,7 +88,7 @@ pub(super) fn keys_of(
     })
 }
 
-/// The object that a line is.
+/// Parses a line as an object.
 fn object(line: &[u8]) -> Result<Map<String, Value>, Wrong> {
     serde_json::from_slice(line).map_err(|error| {
         let found = format!("{} ({error})", excerpt(&String::from_utf8_lossy(line)));
@@ -99,9 +99,9 @@ fn object(line: &[u8]) -> Result<Map<String, Value>, Wrong> {
     })
 }
 
-/// The facts of a block.
+/// Returns the facts of a block.
 fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
-    // Nothing stands in the text as it is.
+    // Parsed names are copies, so that the batch needs no text.
     let mut batch = Batch::of(0);
     let mut start = 0;
     let ends = memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
@@ -123,7 +123,7 @@ fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
     batch.with(String::new())
 }
 
-/// The fact that an object is, which stands in that line.
+/// Returns the fact that an object holds. `line` is the text of the object, for errors.
 pub(super) fn fact(
     object: &Map<String, Value>,
     keys: &Keys,

@@ -1,4 +1,4 @@
-//! From bytes to facts: one reader a format, all of which hand names to a [`Sink`].
+//! From bytes to facts: a reader for each format, all of which pass names to a [`Sink`].
 
 mod blocks;
 #[cfg(feature = "parquet")]
@@ -32,12 +32,12 @@ use super::format::Format;
 use super::unpack::{self, Content};
 use super::{Heading, ParseError, ReadOptions, Separator, SourceError, Split};
 
-/// Bytes that are looked at to tell what a file holds.
+/// Bytes examined to tell the format of a file.
 const START: usize = 1 << 16;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why reading a file ended before its end.
+/// Reason why reading a file ended early.
 #[derive(Debug)]
 pub(super) enum Fault {
     Parse(ParseError),
@@ -63,24 +63,24 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A file to be read, and how.
+/// File to read, with the options.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
-    /// What messages call the file.
+    /// Name of the file in messages.
     pub label: &'a str,
-    /// The file's name in lower case, without what says how it is packed.
+    /// Name of the file in lower case, without the extension of its compression.
     pub name: &'a str,
-    /// The split that the file is, if the graph comes in splits.
+    /// Split of the file, if the graph has splits.
     pub split: Option<Split>,
-    /// The columns that the heading of the graph's train file chose.
+    /// Columns that the heading of the graph's train file chose.
     pub order: Option<Order>,
     pub options: &'a ReadOptions,
 }
 
-/// Hands the facts of a file to `sink`. `content` is unpacked.
+/// Passes the facts of a file to `sink`. `content` is unpacked.
 ///
 /// # Errors
-/// Content of no known kind, or that does not follow its format; the reader's own.
+/// Content of an unknown format, or that does not follow its format, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let (start, content) = unpack::peek(content, START)?;
     let options = job.options;
@@ -113,14 +113,14 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     }
 }
 
-/// The content without its first bytes.
+/// Skips the first bytes of the content.
 fn without(mut content: Content<'_>, bytes: usize) -> io::Result<Content<'_>> {
     let mut aside = [0; BYTE_ORDER_MARK.len()];
     content.read_exact(&mut aside[..bytes])?;
     Ok(content)
 }
 
-/// The start of a line, quoted for an error message.
+/// Returns the start of a line, quoted for an error message.
 fn excerpt(line: &str) -> String {
     const LONGEST: usize = 80;
     let line = line.trim_end_matches(['\n', '\r']);

@@ -1,4 +1,4 @@
-//! OBO: the terms of an ontology, with what they are and how they relate.
+//! OBO: the terms of an ontology, their classes and their relations.
 //!
 //! A fact is an `is_a`, `relationship` or `instance_of` line of a `[Term]` or `[Instance]`; other
 //! lines describe terms or define relations. The `fastobo` crate keeps the whole format as a syntax
@@ -15,11 +15,11 @@ use crate::dataset::unpack::Content;
 /// Reads OBO.
 ///
 /// # Errors
-/// Lines that are no facts, and the reader's own.
+/// Lines that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut content = BufReader::with_capacity(1 << 16, content);
     let mut bytes = Vec::new();
-    // The term whose stanza it is; none outside of stanzas of terms.
+    // Whether the stanza is of a term or instance, and its id once that is read.
     let (mut stanza, mut id) = (false, String::new());
     for number in 1.. {
         bytes.clear();
@@ -74,8 +74,8 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     Ok(())
 }
 
-/// The words of a value, up to its comment or its qualifiers; a backslash makes the next character
-/// one like others.
+/// Returns the words of a value up to its comment or qualifiers. A backslash escapes the next
+/// character.
 fn words(value: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut characters = value.chars();

@@ -1,4 +1,4 @@
-//! A row of delimited text: which of its fields are a fact, and what is wrong if they are none.
+//! Rows of delimited text: the fields of the fact, and the errors of a row that is not one.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use crate::dataset::ReadOptions;
 use crate::dataset::format::unpacked;
 use crate::dataset::read_options::{Column, Heading, Quotes, Separator};
 
-/// What separates fields.
+/// Separator of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Between {
     Byte(u8),
@@ -17,35 +17,35 @@ pub(super) enum Between {
     Blanks,
 }
 
-/// How the rows of a file are made up; the first one decides.
+/// Layout of the rows of a file, which the first row decides.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub between: Between,
-    /// Whether fields may stand in quotes.
+    /// True if fields may be quoted.
     pub quotes: bool,
     pub comments: bool,
     pub places: Places,
-    /// How many fields a row has.
+    /// Number of fields in a row.
     pub width: usize,
-    /// The line of the heading, and its names.
+    /// Number and fields of the line of the heading.
     pub heading: Option<(u64, Vec<String>)>,
-    /// Whether the columns were chosen by a heading or a user, and not by their order.
+    /// True if a heading or the user chose the columns; false for the default order.
     pub chosen: bool,
-    /// Whether a row ends in a separator with nothing behind it.
+    /// True if rows end in a separator with nothing after it.
     trailing: bool,
 }
 
-/// The columns that a heading chose.
+/// Columns that a heading chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dataset) struct Order {
     places: Places,
     width: usize,
 }
 
-/// What is wrong with a row, and what would be right.
+/// The text found in a row, and a description of the expected one.
 pub(super) type Wrong = (String, String);
 
-/// An error of a line.
+/// Creates the error of a line.
 pub(super) fn malformed(file: &str, line: u64, (found, expected): Wrong) -> ParseError {
     ParseError::Malformed {
         file: file.to_owned(),
@@ -55,24 +55,23 @@ pub(super) fn malformed(file: &str, line: u64, (found, expected): Wrong) -> Pars
     }
 }
 
-/// A field without the blanks around it. Other white space, such as a no-break space, is part of a
-/// name.
+/// Trims blanks and tabs. Other white space, such as a no-break space, is part of a name.
 pub(super) fn trimmed(field: &str) -> &str {
     field.trim_matches([' ', '\t'])
 }
 
-/// A line without its end.
+/// Returns a line without its line break.
 pub(super) fn bare(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// Whether a line holds nothing.
+/// Returns true if a line is blank.
 pub(super) fn is_empty(line: &[u8]) -> bool {
     line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
-/// The fields of a line, its quotes taken away where they are quotes.
+/// Splits a line into fields. With `quotes`, the quotes of quoted fields are removed.
 fn split(line: &str, between: Between, quotes: bool) -> Vec<String> {
     match between {
         Between::Byte(byte) if quotes => {
@@ -103,22 +102,22 @@ fn split(line: &str, between: Between, quotes: bool) -> Vec<String> {
     }
 }
 
-/// A reader of quoted fields as RFC 4180 has them, of rows that a line feed ends.
+/// Creates a reader of quoted fields as in RFC 4180, with rows that end in a line feed.
 pub(super) fn csv_reader<R: Read>(separator: u8, comments: bool, content: R) -> csv::Reader<R> {
     csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .delimiter(separator)
         .comment(comments.then_some(b'#'))
-        // Not CR alone, which names may hold.
+        // A carriage return alone may be part of a name.
         .terminator(csv::Terminator::Any(b'\n'))
         .from_reader(content)
 }
 
 impl Between {
-    /// What separates the fields of a line: what it has, tabs before commas before semicolons before
-    /// blanks. Of the last three, what makes three fields or more of it; and of tabs, where the file
-    /// calls itself comma-separated, as they may stand in fields there.
+    /// Guesses the separator of a line: tabs before commas before semicolons before blanks. The
+    /// last three must make three fields or more. With `csv`, two tabs are needed, since a field
+    /// may then hold one.
     fn of(line: &str, csv: bool) -> Between {
         let tabs = line.matches('\t').count();
         if tabs >= if csv { 2 } else { 1 } {
@@ -149,11 +148,11 @@ impl Between {
 }
 
 impl Layout {
-    /// The layout of a file whose first line with something in it is this one; `order` is that of
-    /// the graph's other files.
+    /// Creates the layout of a file from its first line that is not blank. `order` has the columns
+    /// that the heading of the graph's train file chose.
     ///
     /// # Errors
-    /// If no fact can stand in such a line, or the columns that were asked for are not there.
+    /// If no fact fits such a line, or the requested columns do not exist.
     pub fn of(
         file: &str,
         number: u64,
@@ -251,7 +250,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The columns, if a heading chose them.
+    /// Columns of the layout, if a heading chose them.
     pub fn order(&self) -> Option<Order> {
         let order = Order {
             places: self.places,
@@ -260,14 +259,14 @@ impl Layout {
         (self.chosen && self.heading.is_some()).then_some(order)
     }
 
-    /// Whether its columns are those that another file's heading chose, and not just the usual ones.
+    /// Returns true if another file's heading chose the columns, and they are not the default ones.
     pub fn is_ordered_by(&self, order: Option<Order>) -> bool {
         let usual = self.places.names == [0, 1, 2] && self.width == 3;
         let same = |order: Order| (order.places, order.width) == (self.places, self.width);
         self.chosen && self.heading.is_none() && !usual && order.is_some_and(same)
     }
 
-    /// The names that the heading gives to the parts of a fact, if they are not all that it has.
+    /// Names of the columns of the fact, if the heading has others or another order.
     pub fn taken(&self) -> Option<Vec<String>> {
         let (_, names) = self.heading.as_ref()?;
         let places = self.places.names.into_iter().chain(self.places.weight);
@@ -277,8 +276,8 @@ impl Layout {
         (!plain).then(|| taken.collect())
     }
 
-    /// Whether a line that looks like a heading is a fact: other lines have both its relation and one
-    /// of its entities.
+    /// Returns true if a line that looks like a heading is a fact: other lines have both its
+    /// relation and one of its entities.
     pub fn is_fact_after_all<'a>(&self, lines: impl Iterator<Item = &'a str>) -> bool {
         let Some((_, names)) = &self.heading else {
             return false;
@@ -296,10 +295,10 @@ impl Layout {
         relations && entities
     }
 
-    /// Whether a line has nothing behind its last separator, if that is what its file's lines have.
+    /// Checks that a line ends in an empty field, if the first line of the file does.
     ///
     /// # Errors
-    /// What stands there.
+    /// The text in the last field.
     pub fn ended(&self, last: &str, line: &str) -> Result<(), Wrong> {
         if !self.trailing || last.is_empty() {
             return Ok(());
@@ -310,7 +309,7 @@ impl Layout {
         Err((found, expected.to_owned()))
     }
 
-    /// What is wrong with a line of so many fields.
+    /// Error of a line with `count` fields.
     pub fn miscounted(&self, line: &str, count: usize) -> Wrong {
         let plural = if count == 1 { "" } else { "s" };
         let found = format!("{count} field{plural} in {}", excerpt(line));
@@ -352,13 +351,13 @@ impl Layout {
         (found, format!("{expected}{comment}"))
     }
 
-    /// The weight that is written in a field of a line.
+    /// Parses the weight in a field of a line.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the field is not a finite number of 0 or more.
     pub fn weight(&self, written: &str, line: &str) -> Result<f32, Wrong> {
         match written.parse::<f32>() {
-            // Minus zero is zero.
+            // Adding 0 turns −0 into 0.
             Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok(weight + 0.0),
             _ => {
                 let place = match self.places.weight {
@@ -376,7 +375,7 @@ impl Layout {
         }
     }
 
-    /// What is wrong with a line that lacks a name.
+    /// Error of a line with an empty name.
     pub fn nameless(line: &str) -> Wrong {
         let found = format!("an empty field in {}", excerpt(line));
         (found, "a head, a relation and a tail".to_owned())

@@ -1,4 +1,4 @@
-//! Every format from a small text, and what is said of texts that do not follow it.
+//! Every format from a small text, and the errors of malformed texts.
 
 use oxrdfio::RdfFormat;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 use crate::dataset::reading::FileReading;
 use crate::dataset::{BlankNodes, Heading, Quotes, Separator, Vocabulary};
 
-/// Facts by name, weights, and how they were read.
+/// Facts by name, weights, and the report on reading.
 pub(super) type Read = (Vec<[String; 3]>, Vec<f32>, FileReading);
 
 pub(super) fn job<'a>(name: &'a str, options: &'a ReadOptions) -> Job<'a> {
@@ -20,7 +20,7 @@ pub(super) fn job<'a>(name: &'a str, options: &'a ReadOptions) -> Job<'a> {
     }
 }
 
-/// Reads a file of this name.
+/// Reads a file with the name of the job.
 fn read_as(job: &Job, bytes: &[u8]) -> Result<Read, Fault> {
     let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
     let skip = job.options.skip_bad_lines;
@@ -108,10 +108,10 @@ fn fields_may_be_quoted_where_commas_separate_them() {
         ["c", "r", "d"],
     ];
     assert_eq!(plain("f.csv", text), owned(&expected));
-    // N-Triples' literals stand in tab-separated files as they are.
+    // Literals of N-Triples are kept unchanged in tab-separated files.
     let literal = "a\tr\t\"b\"@en\n";
     assert_eq!(plain("f.tsv", literal), owned(&[["a", "r", "\"b\"@en"]]));
-    // Unless all is in quotes, as R writes it.
+    // Unless all fields are in quotes, as R writes them.
     let all = "\"a\"\t\"r\"\t\"b \"\"c\"\"\"\n";
     assert_eq!(plain("f.tsv", all), owned(&[["a", "r", "b \"c\""]]));
     let options = ReadOptions {
@@ -178,10 +178,10 @@ fn columns_are_chosen_by_name_and_by_number() {
     let text = b"gene,disease,how,p\na,b,r,0.5\n";
     let (found, weights, _) = facts("f.csv", text, &with("gene,how,disease,p"));
     assert_eq!((found, weights), (expected.clone(), vec![0.5]));
-    // A heading is one whatever the columns are chosen by.
+    // A heading is recognised however the columns are chosen.
     let text = b"head\ttail\trelation\na\tb\tr\n";
     assert_eq!(facts("f.tsv", text, &with("1,3,2")).0, expected);
-    // Whatever is in the others.
+    // The other columns may hold anything.
     let text = b"a\tr\tb\t2014-01-02\tx\n";
     assert_eq!(facts("f.tsv", text, &with("1,2,3")).0, expected);
     let error = message_with("f.csv", b"a,r,b\n", &with("gene,how,disease"));
@@ -237,7 +237,7 @@ fn comments_are_left_out_on_request() {
     assert_eq!(facts("f.csv", quoted.as_bytes(), &options).0, expected);
 }
 
-/// Several blocks, which threads read side by side, and a quote behind them.
+/// Several blocks, which threads read in parallel, then a quote.
 #[test]
 fn long_files_are_read_in_order_and_lines_are_numbered_throughout() {
     let expected: Vec<[String; 3]> = (0..80_000)
@@ -400,7 +400,7 @@ fn blank_nodes_have_the_same_names_at_every_reading() {
     for name in ["_:x", "_:anon-0", "_:anon-1", "_:anon-2", "_:anon-anon-0"] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
-    // Lines that are not plain name their nodes as those that are.
+    // Lines that are not plain name their nodes like those that are.
     let text = "_:x <e:r> _:a-b .\n_:x <http://e/r> _:anon-1 .\n_:ab12 <http://e/r> _:x .";
     let expected = [
         ["_:x", "e:r", "_:a-b"],
@@ -575,7 +575,7 @@ fn what_cannot_be_told_is_refused_with_the_list_of_kinds() {
     }
 }
 
-/// A name for each reader.
+/// File names, one for each reader.
 const NAMES: [&str; 12] = [
     "f.tsv", "f.csv", "f.nt", "f.nq", "f.ttl", "f.trig", "f.n3", "f.rdf", "f.jsonld", "f.jsonl",
     "f.obo", "f",
