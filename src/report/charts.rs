@@ -140,51 +140,54 @@ pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String
     points.sort_by(|a, b| b.degree.cmp(&a.degree).then_with(|| a.name.cmp(&b.name)));
     let (x_low, x_high) = range(points.iter().map(|point| f64::from(point.x)))?;
     let (y_low, y_high) = range(points.iter().map(|point| f64::from(point.y)))?;
-    let spot = |value: f32, low: f64, high: f64, size: u32| {
+    let pixel = |value: f32, low: f64, high: f64, size: u32| {
         let share = match high > low {
             true => (f64::from(value) - low) / (high - low),
             false => 0.5,
         };
         (MARGIN + share * (f64::from(size) - 2.0 * MARGIN)).round() as i32
     };
-    let place = |point: &ProjectedPoint| {
-        let y = spot(point.y, y_low, y_high, SIZE.1);
-        (spot(point.x, x_low, x_high, SIZE.0), SIZE.1 as i32 - y)
-    };
     let highest = points.first().map_or(1, |point| point.degree.max(1));
-    let radius = |point: &ProjectedPoint| {
-        4 + (10.0 * (f64::from(point.degree) / f64::from(highest)).sqrt()).round() as i32
+    let dot = |point: &ProjectedPoint| Dot {
+        x: pixel(point.x, x_low, x_high, SIZE.0),
+        y: SIZE.1 as i32 - pixel(point.y, y_low, y_high, SIZE.1),
+        radius: 4 + (10.0 * (f64::from(point.degree) / f64::from(highest)).sqrt()).round() as i32,
     };
     let (named, others) = points.split_at(points.len().min(labels));
     draw(SIZE, |root| {
         for (group, shade) in [(others, BLUE.light.mix(0.35)), (named, RED.light.mix(0.85))] {
             // The largest at the bottom.
             for point in group {
-                root.draw(&Circle::new(place(point), radius(point), shade.filled()))?;
+                let Dot { x, y, radius } = dot(point);
+                root.draw(&Circle::new((x, y), radius, shade.filled()))?;
             }
         }
-        let around = |point: &&ProjectedPoint| Room::around(place(point), radius(point));
-        let mut taken: Vec<Room> = named.iter().map(around).collect();
+        let mut taken: Vec<Rectangle> = named.iter().map(|point| dot(point).bounds()).collect();
         for point in named {
             let name = label(&point.name);
-            let free = |side: &(i32, i32)| {
-                let spot = Room::beside(place(point), radius(point), *side, &name);
-                let inside = spot.left >= 0 && spot.right <= SIZE.0 as i32;
-                let clear = !taken.iter().any(|other| spot.overlaps(other));
-                (inside && spot.top >= 0 && spot.bottom <= SIZE.1 as i32 && clear).then_some(spot)
+            let free = |side: Side| {
+                let bounds = dot(point).label_bounds(side, &name);
+                let inside = bounds.left >= 0
+                    && bounds.right <= SIZE.0 as i32
+                    && bounds.top >= 0
+                    && bounds.bottom <= SIZE.1 as i32;
+                let clear = !taken.iter().any(|other| bounds.overlaps(other));
+                (inside && clear).then_some(bounds)
             };
-            let sides = [(1, 0), (-1, 0), (0, -1), (0, 1)];
             // A label without a free position is left out, so that its neighbours remain readable.
-            let Some(spot) = sides.iter().find_map(free) else {
+            let Some(bounds) = Side::ALL.into_iter().find_map(free) else {
                 continue;
             };
-            let middle = ((spot.left + spot.right) / 2, (spot.top + spot.bottom) / 2);
+            let middle = (
+                (bounds.left + bounds.right) / 2,
+                (bounds.top + bounds.bottom) / 2,
+            );
             let style = ("sans-serif", LABEL as i32)
                 .into_font()
                 .color(&INK.light)
                 .pos(Pos::new(HPos::Center, VPos::Center));
             root.draw(&Text::new(name, middle, style))?;
-            taken.push(spot);
+            taken.push(bounds);
         }
         Ok(())
     })
@@ -193,38 +196,68 @@ pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String
 /// Height of a label's line, in pixels.
 const LABEL: f64 = 30.0;
 
-/// The place of a label or a point, in pixels.
-struct Room {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
+/// Side of a dot on which its label is drawn.
+#[derive(Clone, Copy)]
+enum Side {
+    Right,
+    Left,
+    Top,
+    Bottom,
 }
 
-impl Room {
-    fn around((x, y): (i32, i32), radius: i32) -> Room {
-        Room {
-            left: x - radius,
-            right: x + radius,
-            top: y - radius,
-            bottom: y + radius,
+impl Side {
+    /// All sides, in the order of preference.
+    const ALL: [Side; 4] = [Side::Right, Side::Left, Side::Top, Side::Bottom];
+}
+
+/// Filled circle of an entity, in pixels.
+struct Dot {
+    x: i32,
+    y: i32,
+    radius: i32,
+}
+
+impl Dot {
+    fn bounds(&self) -> Rectangle {
+        Rectangle {
+            left: self.x - self.radius,
+            right: self.x + self.radius,
+            top: self.y - self.radius,
+            bottom: self.y + self.radius,
         }
     }
 
-    fn beside((x, y): (i32, i32), radius: i32, (dx, dy): (i32, i32), name: &str) -> Room {
+    /// Returns the bounds of the label `name` on a side of the dot, from an estimate of its width.
+    fn label_bounds(&self, side: Side, name: &str) -> Rectangle {
         let half_width = (name.chars().count() as f64 * LABEL * 0.23) as i32 + 4;
         let half_height = (LABEL * 0.5) as i32;
-        let x = x + dx * (radius + half_width + 4);
-        let y = y + dy * (radius + half_height + 2);
-        Room {
+        let beyond_x = self.radius + half_width + 4;
+        let beyond_y = self.radius + half_height + 2;
+        let (x, y) = match side {
+            Side::Right => (self.x + beyond_x, self.y),
+            Side::Left => (self.x - beyond_x, self.y),
+            Side::Top => (self.x, self.y - beyond_y),
+            Side::Bottom => (self.x, self.y + beyond_y),
+        };
+        Rectangle {
             left: x - half_width,
             right: x + half_width,
             top: y - half_height,
             bottom: y + half_height,
         }
     }
+}
 
-    fn overlaps(&self, other: &Room) -> bool {
+/// Bounds of a label or a dot, in pixels.
+struct Rectangle {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
+
+impl Rectangle {
+    fn overlaps(&self, other: &Rectangle) -> bool {
         self.left < other.right
             && other.left < self.right
             && self.top < other.bottom
