@@ -110,7 +110,7 @@ mod tests {
     use super::super::Triple;
     use super::*;
 
-    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+    fn triple(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -120,8 +120,9 @@ mod tests {
 
     #[test]
     fn sides_are_what_training_shows() {
-        let train = [(4, 0, 1), (0, 0, 1), (0, 0, 2), (4, 2, 4), (0, 0, 1)].map(triple);
-        let held_out = [(3, 0, 3), (0, 1, 0)].map(triple);
+        let train = [(4, 0, 1), (0, 0, 1), (0, 0, 2), (4, 2, 4), (0, 0, 1)]
+            .map(|(h, r, t)| triple(h, r, t));
+        let held_out = [(3, 0, 3), (0, 1, 0)].map(|(h, r, t)| triple(h, r, t));
         let filter = FilterIndex::with_held_out(5, 4, &[&train], &[&held_out]);
         let typed = Candidates::typed(&filter);
         assert_eq!((typed.heads(0), typed.tails(0)), (&[0, 4][..], &[1, 2][..]));

@@ -238,12 +238,12 @@ pub enum SourceError {
     },
     /// A directory or archive that lacks the file of a split.
     #[error(
-        "{place} has no {split} file{}: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed",
+        "{path} has no {split} file{}: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed",
         But(others)
     )]
     MissingSplit {
         /// Path of the directory or archive.
-        place: String,
+        path: String,
         /// The split whose file is missing.
         split: Split,
         /// The other files found there, which belong to no split.
@@ -251,11 +251,11 @@ pub enum SourceError {
     },
     /// A directory or archive that lacks one of OpenKE's files.
     #[error(
-        "{place} has files of OpenKE but no {name}; OpenKE's graphs have entity2id.txt, relation2id.txt, train2id.txt, valid2id.txt and test2id.txt"
+        "{path} has files of OpenKE but no {name}; OpenKE's graphs have entity2id.txt, relation2id.txt, train2id.txt, valid2id.txt and test2id.txt"
     )]
     MissingOpenKe {
         /// Path of the directory or archive.
-        place: String,
+        path: String,
         /// Name of the missing file.
         name: &'static str,
     },
@@ -281,10 +281,10 @@ pub enum SourceError {
         format: &'static str,
     },
     /// Two files of the same split.
-    #[error("{place} has two {split} files, {first} and {second}; keep one")]
+    #[error("{path} has two {split} files, {first} and {second}; keep one")]
     Ambiguous {
         /// Path of the directory or archive.
-        place: String,
+        path: String,
         /// The split.
         split: Split,
         /// The file found first.
@@ -293,10 +293,10 @@ pub enum SourceError {
         second: String,
     },
     /// Two files of an archive with the same one of OpenKE's names.
-    #[error("{place} has two files {name}, {first} and {second}; keep one")]
+    #[error("{path} has two files {name}, {first} and {second}; keep one")]
     AmbiguousOpenKe {
         /// Path of the directory or archive.
-        place: String,
+        path: String,
         /// Name of both files.
         name: &'static str,
         /// The file found first.

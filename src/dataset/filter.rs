@@ -171,9 +171,9 @@ impl Rows {
         }
         let mut pairs = vec![0u64; total as usize];
         for (entity, relation, other) in triples() {
-            let place = &mut starts[entity as usize];
-            pairs[*place as usize] = u64::from(relation) << 32 | u64::from(other);
-            *place += 1;
+            let next = &mut starts[entity as usize];
+            pairs[*next as usize] = u64::from(relation) << 32 | u64::from(other);
+            *next += 1;
         }
         // Now every start is the end of its row.
         let (mut from, mut to) = (0, 0);
@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+    fn triple(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -261,24 +261,24 @@ mod tests {
 
     #[test]
     fn unknown_ids_have_no_answers() {
-        let index = FilterIndex::new(2, 1, &[&[triple((0, 0, 1))]]);
+        let index = FilterIndex::new(2, 1, &[&[triple(0, 0, 1)]]);
         assert_eq!(index.tails(0, 0), [1]);
         assert!(index.tails(0, 1).is_empty());
         assert!(index.tails(2, 0).is_empty());
         assert!(index.heads(0, u32::MAX).is_empty());
-        assert!(!index.contains(triple((1, 0, 0))));
+        assert!(!index.contains(triple(1, 0, 0)));
         assert!(FilterIndex::new(0, 0, &[]).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "out of range")]
     fn refuses_relations_out_of_range() {
-        FilterIndex::new(2, 1, &[&[triple((0, 1, 1))]]);
+        FilterIndex::new(2, 1, &[&[triple(0, 1, 1)]]);
     }
 
     #[test]
     fn takes_16_bytes_for_a_triple_and_8_for_an_entity() {
-        let known = [(0, 0, 1), (0, 0, 2), (1, 0, 1), (0, 0, 1)].map(triple);
+        let known = [(0, 0, 1), (0, 0, 2), (1, 0, 1), (0, 0, 1)].map(|(h, r, t)| triple(h, r, t));
         let index = FilterIndex::new(10, 1, &[&known]);
         assert_eq!(index.bytes(), 3 * 16 + 2 * 11 * 4);
         assert_eq!(index.by_head.pairs.capacity(), 3, "repeats leave no room");
@@ -286,8 +286,9 @@ mod tests {
 
     #[test]
     fn counts_what_training_shows() {
-        let train = [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 0, 1), (3, 2, 3)].map(triple);
-        let held_out = [(2, 1, 0), (2, 0, 0)].map(triple);
+        let train = [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 0, 1), (3, 2, 3)]
+            .map(|(h, r, t)| triple(h, r, t));
+        let held_out = [(2, 1, 0), (2, 0, 0)].map(|(h, r, t)| triple(h, r, t));
         let index = FilterIndex::with_held_out(4, 4, &[&train], &[&held_out]);
         let counts = index.relation_counts();
         let counts: Vec<_> = counts
@@ -308,8 +309,8 @@ mod tests {
             a in proptest::collection::vec((0..8u32, 0..3u32, 0..8u32), 0..80),
             b in proptest::collection::vec((0..8u32, 0..3u32, 0..8u32), 0..20),
         ) {
-            let a: Vec<Triple> = a.into_iter().map(triple).collect();
-            let b: Vec<Triple> = b.into_iter().map(triple).collect();
+            let a: Vec<Triple> = a.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
+            let b: Vec<Triple> = b.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
             let known: BTreeSet<Triple> = a.iter().chain(&b).copied().collect();
             let index = FilterIndex::with_held_out(8, 3, &[&a], &[&b]);
             prop_assert_eq!(index.len(), known.len());
@@ -331,7 +332,7 @@ mod tests {
                 prop_assert_eq!(index.trained_tails(entity, relation), trained.tails(entity, relation));
                 prop_assert_eq!(index.trained_heads(relation, entity), trained.heads(relation, entity));
                 for other in 0..8 {
-                    let t = triple((entity, relation, other));
+                    let t = triple(entity, relation, other);
                     prop_assert_eq!(index.contains(t), known.contains(&t));
                 }
             }

@@ -124,7 +124,7 @@ impl InverseLeaks {
     }
 
     fn count(pairs: Vec<InversePair>, links: &[Link]) -> Self {
-        let places: HashMap<(u32, u32), usize> = pairs
+        let indices: HashMap<(u32, u32), usize> = pairs
             .iter()
             .enumerate()
             .map(|(i, p)| ((p.relation, p.inverse), i))
@@ -140,13 +140,13 @@ impl InverseLeaks {
                 for other in group {
                     if other.split == Split::Train
                         && other.backwards != link.backwards
-                        && let Some(&place) = places.get(&(link.relation, other.relation))
+                        && let Some(&index) = indices.get(&(link.relation, other.relation))
                     {
-                        inverses.insert(place);
+                        inverses.insert(index);
                     }
                 }
-                for &place in &inverses {
-                    leaks.pairs[place].add(link.split);
+                for &index in &inverses {
+                    leaks.pairs[index].add(link.split);
                 }
                 match link.split {
                     Split::Train => {}

@@ -239,9 +239,10 @@ impl Dataset {
                 }
                 .into());
             }
-            (Kind::Genealogy, None) => Genealogy::default().generate()?.beside(earlier)?,
+            (Kind::Genealogy, None) => Genealogy::default().generate()?.compared_with(earlier)?,
             (Kind::Splits { names, files }, None) => {
-                Self::from_splits(name, &files, names.as_deref(), reading)?.beside(earlier)?
+                Self::from_splits(name, &files, names.as_deref(), reading)?
+                    .compared_with(earlier)?
             }
         };
         dataset.reading.notes.extend(clash);
@@ -402,7 +403,7 @@ impl Dataset {
                 file: file.label.clone(),
             });
         }
-        let out = share::share_out(facts, weights, (&entities, &relations), &shares);
+        let out = share::share_out(facts, weights, &entities, &relations, &shares);
         let (free, missing) = (out.free, out.report.missing);
         let mut dataset = Self {
             name,
@@ -434,7 +435,7 @@ impl Dataset {
     }
 
     /// Returns the dataset with a comparison with an earlier run's facts.
-    fn beside(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
+    fn compared_with(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
         if let Some(earlier) = earlier {
             let earlier = Earlier::new(earlier, &self.entities, &self.relations);
             self.sharing = Some(Sharing {
@@ -527,7 +528,9 @@ impl Opened {
                     clash,
                 });
             };
-            let files = public.open(&public::Places::of_this_user())?.map(Some);
+            let files = public
+                .open(&public::DataDirectories::of_this_user())?
+                .map(Some);
             return Ok(Self {
                 name: public.name.to_owned(),
                 kind: Kind::Splits { names: None, files },
@@ -590,16 +593,16 @@ impl Parts {
         let Sink {
             triples,
             weights,
-            mut told,
+            mut report,
             order,
             ..
         } = sink;
         self.order = self.order.or(order);
-        told.facts = triples.len();
-        if told.heading.is_none() && told.format == Format::Delimited.name() {
-            told.notes.extend(self.odd_one_out(&triples));
+        report.facts = triples.len();
+        if report.heading.is_none() && report.format == Format::Delimited.name() {
+            report.notes.extend(self.odd_one_out(&triples));
         }
-        self.reading.files.push(told);
+        self.reading.files.push(report);
         Ok((triples, weights))
     }
 

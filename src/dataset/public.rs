@@ -98,14 +98,14 @@ const LONGEST_DOWNLOAD: u64 = 64 << 20;
 
 /// Directories to search for datasets, in this order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct DataDirectories {
     /// Directory that `SHARDLOOM_DATA` names.
     pub data: Option<PathBuf>,
     /// Directory of downloads.
     pub cache: Option<PathBuf>,
 }
 
-impl Places {
+impl DataDirectories {
     pub fn of_this_user() -> Self {
         let data = std::env::var_os("SHARDLOOM_DATA").filter(|value| !value.is_empty());
         let cache = etcetera::choose_base_strategy()
@@ -132,17 +132,17 @@ impl PublicDataset {
     /// # Errors
     /// [`SourceError::Io`] if `SHARDLOOM_DATA` names a directory that cannot be read.
     pub fn local(&self) -> Result<Option<PathBuf>, DatasetError> {
-        self.local_in(&Places::of_this_user())
+        self.local_in(&DataDirectories::of_this_user())
     }
 
-    fn local_in(&self, places: &Places) -> Result<Option<PathBuf>, DatasetError> {
-        if let Some(data) = &places.data
+    fn local_in(&self, directories: &DataDirectories) -> Result<Option<PathBuf>, DatasetError> {
+        if let Some(data) = &directories.data
             && let Some(path) = self.search(data).map_err(io_error(data))?
         {
             return Ok(Some(path));
         }
         // A cache that does not exist yet counts as empty.
-        Ok(places
+        Ok(directories
             .cache
             .as_ref()
             .and_then(|cache| self.search(cache).ok().flatten()))
@@ -165,10 +165,13 @@ impl PublicDataset {
 
     /// Opens the three splits. Downloads them if they are not on this machine, and always checks
     /// them.
-    pub(super) fn open(&self, places: &Places) -> Result<[SourceFile; 3], DatasetError> {
-        let path = match self.local_in(places)? {
+    pub(super) fn open(
+        &self,
+        directories: &DataDirectories,
+    ) -> Result<[SourceFile; 3], DatasetError> {
+        let path = match self.local_in(directories)? {
             Some(path) => path,
-            None => match &places.cache {
+            None => match &directories.cache {
                 Some(cache) => self.download(cache)?,
                 None => return Err(PublicError::NoCache { name: self.name }.into()),
             },
@@ -179,20 +182,19 @@ impl PublicDataset {
     /// Returns the splits at `path` if they are the published ones. Errors name `alias` in place of
     /// `path`.
     fn checked(&self, path: &Path, alias: Option<&str>) -> Result<[SourceFile; 3], DatasetError> {
-        let place = || path.display().to_string();
+        let shown = || path.display().to_string();
         let files = match source::open(path)? {
             Source::Splits([Some(train), Some(valid), Some(test)]) => [train, valid, test],
             Source::Splits(_) => {
-                let (place, split) = (place(), Split::Valid);
                 return Err(SourceError::MissingSplit {
-                    place,
-                    split,
+                    path: shown(),
+                    split: Split::Valid,
                     others: Vec::new(),
                 }
                 .into());
             }
             Source::Whole(_) | Source::OpenKe { .. } => {
-                return Err(SourceError::NeedsSplit { file: place() }.into());
+                return Err(SourceError::NeedsSplit { file: shown() }.into());
             }
         };
         for (file, expected) in files.iter().zip(self.sha256) {

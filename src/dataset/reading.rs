@@ -50,7 +50,7 @@ impl FileReading {
     /// Returns a sentence for each thing that a user may not expect.
     pub fn sentences(&self) -> Vec<String> {
         let file = &self.file;
-        let mut told = Vec::new();
+        let mut sentences = Vec::new();
         if let Some(heading) = &self.heading {
             let names = heading.join(", ");
             let again = match self.headings_again {
@@ -62,13 +62,13 @@ impl FileReading {
                 Some(columns) => format!("; a fact is {}", columns.join(", ")),
                 None => String::new(),
             };
-            told.push(format!(
+            sentences.push(format!(
                 "{file}: its first row is a heading ({names}), left out{again}{taken}"
             ));
         }
         let mut count = |count: usize, what: &str| {
             if count > 0 {
-                told.push(format!("{file}: {count} {what}"));
+                sentences.push(format!("{file}: {count} {what}"));
             }
         };
         count(self.literals, "triples with a literal left out");
@@ -91,13 +91,13 @@ impl FileReading {
                 0 => String::new(),
                 more => format!("; and {more} more"),
             };
-            told.push(format!(
+            sentences.push(format!(
                 "{file}: {} bad lines left out: {examples}{more}",
                 self.bad_lines
             ));
         }
-        told.extend(self.notes.iter().map(|note| format!("{file}: {note}")));
-        told
+        sentences.extend(self.notes.iter().map(|note| format!("{file}: {note}")));
+        sentences
     }
 }
 

@@ -133,12 +133,12 @@ struct Keyed {
 }
 
 /// Number of distinct training facts that each name occurs in.
-struct Left {
+struct TrainingCounts {
     entities: Vec<u32>,
     relations: Vec<u32>,
 }
 
-impl Left {
+impl TrainingCounts {
     fn new(entities: usize, relations: usize) -> Self {
         Self {
             entities: vec![0; entities],
@@ -177,7 +177,8 @@ impl Left {
 pub(super) fn share_out(
     facts: Vec<Triple>,
     weights: Vec<f32>,
-    (entities, relations): (&Vocabulary, &Vocabulary),
+    entities: &Vocabulary,
+    relations: &Vocabulary,
     shares: &Shares,
 ) -> SharedOut {
     let weighted = !weights.is_empty();
@@ -199,14 +200,14 @@ pub(super) fn share_out(
 
     // Facts of weight 0 are not learned from, so they do not show their names to training.
     let shows = |copies: &[Keyed]| copies.iter().any(|copy| copy.weight > 0.0);
-    let mut left = Left::new(entities.len(), relations.len());
+    let mut training = TrainingCounts::new(entities.len(), relations.len());
     let mut free = 0usize;
     for copies in copies() {
         let side = earlier(copies[0].fact);
         free += usize::from(side.is_none());
         let trained = !matches!(side, Some(Split::Valid | Split::Test));
         if shares.cover && trained && shows(copies) {
-            left.add(copies[0].fact);
+            training.add(copies[0].fact);
         }
     }
     let share = |fraction: f64| ((fraction * free as f64).round() as usize).min(free);
@@ -232,7 +233,7 @@ pub(super) fn share_out(
             None => {
                 let shows = shows(copies);
                 let due = test + valid > 0;
-                let side = match due && (!shares.cover || left.covers(fact, shows)) {
+                let side = match due && (!shares.cover || training.covers(fact, shows)) {
                     true if test > 0 => Split::Test,
                     true => Split::Valid,
                     false => Split::Train,
@@ -243,7 +244,7 @@ pub(super) fn share_out(
                     Split::Test => test -= 1,
                 }
                 if side != Split::Train && shares.cover && shows {
-                    left.remove(fact);
+                    training.remove(fact);
                 }
                 known.new[side as usize] += 1;
                 side

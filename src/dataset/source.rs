@@ -168,7 +168,7 @@ const OPEN_KE: [&str; 5] = [
 
 /// Files of a directory or archive found so far.
 struct Found {
-    place: String,
+    path: String,
     files: [Option<SourceFile>; 3],
     open_ke: [Option<SourceFile>; 5],
     /// Names of other files, in the order of reading.
@@ -176,9 +176,9 @@ struct Found {
 }
 
 impl Found {
-    fn new(place: &Path) -> Self {
+    fn new(path: &Path) -> Self {
         Self {
-            place: place.display().to_string(),
+            path: path.display().to_string(),
             files: Default::default(),
             open_ke: Default::default(),
             others: Vec::new(),
@@ -216,16 +216,16 @@ impl Found {
             }
         };
         if let Some(first) = slot {
-            let place = self.place.clone();
+            let path = self.path.clone();
             return Err(match (recognise(name), open_ke) {
                 (None, Some(index)) => SourceError::AmbiguousOpenKe {
-                    place,
+                    path,
                     name: OPEN_KE[index],
                     first: first.label.clone(),
                     second: label,
                 },
                 (split, _) => SourceError::Ambiguous {
-                    place,
+                    path,
                     split: split.unwrap_or(Split::Train),
                     first: last_part(&first.label).to_owned(),
                     second: name.to_owned(),
@@ -243,13 +243,13 @@ impl Found {
     /// Returns the splits, or OpenKE's files, if they are complete, or train alone. Any other file
     /// alone is more likely a misspelt name.
     fn complete(self) -> Result<Source, SourceError> {
-        let place = self.place;
+        let path = self.path;
         let by_name = self.files.iter().any(Option::is_some);
         let numbered = self.open_ke.iter().any(Option::is_some);
         if numbered && !by_name {
             let [entities, relations, train, valid, test] = self.open_ke;
             let missing = |name| SourceError::MissingOpenKe {
-                place: place.clone(),
+                path: path.clone(),
                 name,
             };
             let names = [
@@ -264,7 +264,7 @@ impl Found {
         }
         match absent(&self.files) {
             Some(split) => Err(SourceError::MissingSplit {
-                place,
+                path,
                 split,
                 others: self.others,
             }),

@@ -91,11 +91,11 @@ impl Vocabulary {
         }
         match names.find(hash, name) {
             Ok(id) => id,
-            Err(place) => {
+            Err(index) => {
                 let id = names.ends.len() as u32;
                 names.text.push_str(name);
                 names.ends.push(names.text.len());
-                names.slots[place] = Slot { hash, id };
+                names.slots[index] = Slot { hash, id };
                 id
             }
         }
@@ -215,16 +215,16 @@ impl Names {
     /// Returns the id of a name, or the slot for it. The table must have a free slot.
     fn find(&self, hash: u32, name: &str) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
-        let mut place = hash as usize & mask;
+        let mut index = hash as usize & mask;
         loop {
-            let slot = self.slots[place];
+            let slot = self.slots[index];
             if slot.id == FREE {
-                return Err(place);
+                return Err(index);
             }
             if slot.hash == hash && self.name(slot.id) == name {
                 return Ok(slot.id);
             }
-            place = (place + 1) & mask;
+            index = (index + 1) & mask;
         }
     }
 
@@ -235,11 +235,11 @@ impl Names {
         let free = Slot { hash: 0, id: FREE };
         let old = std::mem::replace(&mut self.slots, vec![free; len]);
         for slot in old.into_iter().filter(|slot| slot.id != FREE) {
-            let mut place = slot.hash as usize & (len - 1);
-            while self.slots[place].id != FREE {
-                place = (place + 1) & (len - 1);
+            let mut index = slot.hash as usize & (len - 1);
+            while self.slots[index].id != FREE {
+                index = (index + 1) & (len - 1);
             }
-            self.slots[place] = slot;
+            self.slots[index] = slot;
         }
     }
 }

@@ -127,9 +127,9 @@ impl People {
         for (index, man) in men.into_iter().enumerate() {
             let suits = |&woman: &u32| !self.are_kin(man, woman);
             if index % SINGLES != 0
-                && let Some(place) = women.iter().position(suits)
+                && let Some(position) = women.iter().position(suits)
             {
-                couples.push([man, women.swap_remove(place)]);
+                couples.push([man, women.swap_remove(position)]);
             }
         }
         for &couple in &couples {

@@ -10,7 +10,9 @@ use csv::ByteRecord;
 use memchr::{memchr, memchr_iter};
 
 use super::blocks::{self, Block, Cutter};
-use super::row::{Between, Layout, bare, csv_reader, is_empty, malformed, trimmed};
+use super::row::{
+    FieldSeparator, Layout, Mismatch, bare, csv_reader, is_empty, malformed, trimmed,
+};
 use super::sink::{Batch, Name, Sink};
 use super::{Fault, Job, excerpt};
 use crate::dataset::unpack::Content;
@@ -22,20 +24,20 @@ use crate::dataset::{Heading, ParseError, ReadOptions};
 /// Rows that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
-    let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.told.notes)? else {
+    let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.report.notes)? else {
         return Ok(());
     };
-    sink.told.heading = layout.heading.as_ref().map(|(_, names)| names.clone());
-    if let Between::Blanks = layout.between {
-        sink.told
+    sink.report.heading = layout.heading.as_ref().map(|(_, names)| names.clone());
+    if let FieldSeparator::Blanks = layout.separator {
+        sink.report
             .notes
             .push("fields are separated by blanks".to_owned());
     }
-    sink.told.columns = layout.taken();
+    sink.report.columns = layout.taken();
     sink.order = layout.order();
-    if layout.places.weight.is_some() && !layout.chosen {
+    if layout.fact_columns.weight.is_some() && !layout.chosen {
         let note = "its fourth column is taken for weights; --columns 1,2,3 leaves it out";
-        sink.told.notes.push(note.to_owned());
+        sink.report.notes.push(note.to_owned());
     }
     cutter.put_back(first);
     let quoted = |block: &Block| layout.quotes && memchr(b'"', &block.bytes).is_some();
@@ -168,48 +170,48 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
 }
 
 /// Error of a line with a zero byte.
-fn zero(line: &str) -> super::row::Wrong {
+fn zero(line: &str) -> Mismatch {
     let found = format!("a zero byte in {}", excerpt(line));
-    (found, "text, which has none".to_owned())
+    Mismatch::new(found, "text, which has none")
 }
 
 /// Fields of a line; reused from line to line to save allocations.
 #[derive(Default)]
 struct Fields {
     /// Start and end of each field, in bytes.
-    places: Vec<(usize, usize)>,
+    ranges: Vec<(usize, usize)>,
 }
 
 /// Start and end of the names in a line, and the weight.
 type Found = ([(usize, usize); 3], Option<f32>);
 
 impl Fields {
-    fn of(&mut self, line: &str, layout: &Layout) -> Result<Found, super::row::Wrong> {
-        self.places.clear();
-        match layout.between {
-            Between::Byte(byte) => {
+    fn of(&mut self, line: &str, layout: &Layout) -> Result<Found, Mismatch> {
+        self.ranges.clear();
+        match layout.separator {
+            FieldSeparator::Byte(byte) => {
                 let mut start = 0;
                 for end in memchr_iter(byte, line.as_bytes()).chain([line.len()]) {
-                    self.places.push((start, end));
+                    self.ranges.push((start, end));
                     start = end + 1;
                 }
             }
-            Between::Blanks => {
+            FieldSeparator::Blanks => {
                 let mut start = 0;
                 for part in line.split([' ', '\t']) {
                     if !part.is_empty() {
-                        self.places.push((start, start + part.len()));
+                        self.ranges.push((start, start + part.len()));
                     }
                     start += part.len() + 1;
                 }
             }
         }
-        if self.places.len() != layout.width {
-            return Err(layout.miscounted(line, self.places.len()));
+        if self.ranges.len() != layout.width {
+            return Err(layout.miscounted(line, self.ranges.len()));
         }
         // The layout was made from a row of that width.
         let field = |at: usize| {
-            let (mut start, mut end) = self.places[at];
+            let (mut start, mut end) = self.ranges[at];
             let bytes = line.as_bytes();
             while start < end && matches!(bytes[start], b' ' | b'\t') {
                 start += 1;
@@ -219,14 +221,14 @@ impl Fields {
             }
             (start, end)
         };
-        if let Some(&(start, end)) = self.places.last() {
+        if let Some(&(start, end)) = self.ranges.last() {
             layout.ended(trimmed(&line[start..end]), line)?;
         }
-        let names = layout.places.names.map(field);
+        let names = layout.fact_columns.names.map(field);
         if names.iter().any(|(start, end)| start == end) {
             return Err(Layout::nameless(line));
         }
-        let weight = layout.places.weight.map(|at| {
+        let weight = layout.fact_columns.weight.map(|at| {
             let (start, end) = field(at);
             layout.weight(&line[start..end], line)
         });
@@ -238,7 +240,7 @@ impl Fields {
         let Some((_, names)) = &layout.heading else {
             return false;
         };
-        let fields = self.places.iter().map(|&(start, end)| &line[start..end]);
+        let fields = self.ranges.iter().map(|&(start, end)| &line[start..end]);
         names.iter().map(String::as_str).eq(fields.map(trimmed))
     }
 }
@@ -254,9 +256,9 @@ fn quoted_rows(
     line: u64,
     sink: &mut Sink,
 ) -> Result<(), Fault> {
-    let separator = match layout.between {
-        Between::Byte(byte) => byte,
-        Between::Blanks => b' ',
+    let separator = match layout.separator {
+        FieldSeparator::Byte(byte) => byte,
+        FieldSeparator::Blanks => b' ',
     };
     // The last row then ends as the others do, and an open quote takes in `END`.
     let content = content.chain(END);
@@ -283,7 +285,7 @@ fn quoted_rows(
             continue;
         }
         if is_heading_again(layout, &record) {
-            sink.told.headings_again += 1;
+            sink.report.headings_again += 1;
             continue;
         }
         let lines = || {
@@ -314,7 +316,7 @@ fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
 fn quoted_row<'a>(
     layout: &Layout,
     record: &'a ByteRecord,
-) -> Result<([&'a str; 3], Option<f32>), Option<super::row::Wrong>> {
+) -> Result<([&'a str; 3], Option<f32>), Option<Mismatch>> {
     let mut fields = Vec::with_capacity(record.len());
     for (index, field) in record.iter().enumerate() {
         let field = std::str::from_utf8(field).map_err(|_| None)?;
@@ -328,13 +330,13 @@ fn quoted_row<'a>(
         fields.push(field);
     }
     // Several blanks are one separator.
-    if let Between::Blanks = layout.between {
+    if let FieldSeparator::Blanks = layout.separator {
         fields.retain(|field| !field.is_empty());
     }
     let line = || {
-        let separator = match layout.between {
-            Between::Byte(byte) => char::from(byte).to_string(),
-            Between::Blanks => " ".to_owned(),
+        let separator = match layout.separator {
+            FieldSeparator::Byte(byte) => char::from(byte).to_string(),
+            FieldSeparator::Blanks => " ".to_owned(),
         };
         fields.join(&separator)
     };
@@ -347,25 +349,25 @@ fn quoted_row<'a>(
             excerpt(&format!("{start}\"{}", bare(open)))
         );
         let expected = "another one behind it; --quotes no takes quotes as characters like others";
-        return Err(Some((found, expected.to_owned())));
+        return Err(Some(Mismatch::new(found, expected)));
     }
     if fields.len() != layout.width {
         return Err(Some(layout.miscounted(&line(), fields.len())));
     }
     layout.ended(trimmed(last), &line()).map_err(Some)?;
-    let names = layout.places.names.map(|at| trimmed(fields[at]));
+    let names = layout.fact_columns.names.map(|at| trimmed(fields[at]));
     if names.contains(&"") {
         return Err(Some(Layout::nameless(&line())));
     }
     if names.iter().any(|name| name.contains('\n')) {
         let found = format!("a name with a line break in {}", excerpt(&line()));
         let expected = "names of one line; --quotes no takes quotes as characters like others";
-        return Err(Some((found, expected.to_owned())));
+        return Err(Some(Mismatch::new(found, expected)));
     }
     if names.iter().any(|name| name.contains('\0')) {
         return Err(Some(zero(&line())));
     }
-    let weight = layout.places.weight.map(|at| {
+    let weight = layout.fact_columns.weight.map(|at| {
         let written = trimmed(fields[at]);
         layout.weight(written, &line()).map_err(Some)
     });
@@ -396,7 +398,7 @@ mod tests {
             let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
             let mut sink = Sink::new("f.csv", &mut entities, &mut relations, true);
             quoted_rows("f.csv", &layout, text.as_bytes(), 1, &mut sink).unwrap();
-            let Sink { triples, told, .. } = sink;
+            let Sink { triples, report, .. } = sink;
             let slow: Vec<[String; 3]> = triples
                 .iter()
                 .map(|t| {
@@ -405,7 +407,7 @@ mod tests {
                 })
                 .collect();
             prop_assert_eq!(&fast.0, &slow);
-            prop_assert_eq!((fast.2.bad_lines, fast.2.bad_examples), (told.bad_lines, told.bad_examples));
+            prop_assert_eq!((fast.2.bad_lines, fast.2.bad_examples), (report.bad_lines, report.bad_examples));
         }
     }
 }

@@ -72,7 +72,7 @@ const WEIGHT: &str = "weight";
 
 /// Indices of the columns of head, relation, tail and, if it exists, weight, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
+pub(super) struct FactColumns {
     pub names: [usize; 3],
     pub weight: Option<usize>,
 }
@@ -122,36 +122,36 @@ fn is_known(name: &str) -> bool {
 
 /// Returns the indices of head, relation and tail that well-known names give, each if it exists.
 pub(crate) fn well_known(heading: &[impl AsRef<str>]) -> [Option<usize>; 3] {
-    if let Some(places) = places(heading) {
-        return places.names.map(Some);
+    if let Some(fact_columns) = fact_columns(heading) {
+        return fact_columns.names.map(Some);
     }
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
-    let place = |known: &str| names.iter().position(|name| is_called(name, known));
+    let position = |known: &str| names.iter().position(|name| is_called(name, known));
     [
-        ENDS.iter().find_map(|(head, _)| place(head)),
-        RELATIONS.into_iter().find_map(place),
-        ENDS.iter().find_map(|(_, tail)| place(tail)),
+        ENDS.iter().find_map(|(head, _)| position(head)),
+        RELATIONS.into_iter().find_map(position),
+        ENDS.iter().find_map(|(_, tail)| position(tail)),
     ]
 }
 
 /// Returns the columns that well-known names give, if head, relation and tail each have one.
-pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
+pub(super) fn fact_columns(heading: &[impl AsRef<str>]) -> Option<FactColumns> {
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
-    let place = |known: &str, ending: &str| {
+    let position = |known: &str, ending: &str| {
         names
             .iter()
             .position(|name| name.strip_prefix(known) == Some(ending))
     };
     let endings = || ENDINGS.into_iter();
     let pair = |&(head, tail): &(&str, &str)| {
-        endings().find_map(|ending| Some([place(head, ending)?, place(tail, ending)?]))
+        endings().find_map(|ending| Some([position(head, ending)?, position(tail, ending)?]))
     };
     // If the heading has no further columns, head and tail may be names of different pairs.
     let mixed = || {
         let of = |known: fn(&(&'static str, &'static str)) -> &'static str| {
             let known = ENDS.iter().map(known);
             let mut all = known.flat_map(|known| endings().map(move |ending| (known, ending)));
-            all.find_map(|(known, ending)| place(known, ending))
+            all.find_map(|(known, ending)| position(known, ending))
         };
         (names.len() <= 4)
             .then(|| Some([of(|pair| pair.0)?, of(|pair| pair.1)?]))
@@ -159,11 +159,11 @@ pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
     };
     let [head, tail] = ENDS.iter().find_map(pair).or_else(mixed)?;
     let free = |at: &usize| ![head, tail].contains(at);
-    let relation = |known| endings().find_map(|ending| place(known, ending).filter(free));
+    let relation = |known| endings().find_map(|ending| position(known, ending).filter(free));
     let relation = RELATIONS.into_iter().find_map(relation)?;
-    Some(Places {
+    Some(FactColumns {
         names: [head, relation, tail],
-        weight: place(WEIGHT, ""),
+        weight: position(WEIGHT, ""),
     })
     .filter(|_| head != tail)
 }
@@ -175,8 +175,8 @@ pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
 pub(super) fn chosen<'a>(
     columns: &'a Columns,
     heading: &[impl AsRef<str>],
-) -> Result<Places, &'a Column> {
-    let place = |column: &'a Column| {
+) -> Result<FactColumns, &'a Column> {
+    let position = |column: &'a Column| {
         let found = match column {
             Column::Number(number) => Some(number - 1).filter(|&at| at < heading.len()),
             Column::Name(name) => {
@@ -189,16 +189,19 @@ pub(super) fn chosen<'a>(
         found.ok_or(column)
     };
     let [head, relation, tail] = &columns.names;
-    Ok(Places {
-        names: [place(head)?, place(relation)?, place(tail)?],
-        weight: columns.weight.as_ref().map(place).transpose()?,
+    Ok(FactColumns {
+        names: [position(head)?, position(relation)?, position(tail)?],
+        weight: columns.weight.as_ref().map(position).transpose()?,
     })
 }
 
 /// Returns true if the fields at the requested columns are names of columns rather than a fact.
-pub(super) fn is_heading(row: &[impl AsRef<str>], places: Places) -> bool {
-    let known = |place: usize| row.get(place).is_some_and(|name| is_known(name.as_ref()));
-    places.names.into_iter().all(known)
+pub(super) fn is_heading(row: &[impl AsRef<str>], fact_columns: FactColumns) -> bool {
+    let known = |position: usize| {
+        row.get(position)
+            .is_some_and(|name| is_known(name.as_ref()))
+    };
+    fact_columns.names.into_iter().all(known)
 }
 
 #[cfg(test)]
@@ -263,8 +266,8 @@ mod tests {
         ] {
             let heading: Vec<&str> = heading.split(',').collect();
             assert_eq!(
-                places(&heading),
-                Some(Places { names, weight }),
+                fact_columns(&heading),
+                Some(FactColumns { names, weight }),
                 "{heading:?}"
             );
         }
@@ -276,7 +279,7 @@ mod tests {
             "source,relation,b,tail,c",
         ] {
             let row: Vec<&str> = facts.split(',').collect();
-            assert_eq!(places(&row), None, "{facts}");
+            assert_eq!(fact_columns(&row), None, "{facts}");
         }
     }
 
@@ -287,7 +290,7 @@ mod tests {
         let found = chosen(&columns, &heading).unwrap();
         assert_eq!(
             found,
-            Places {
+            FactColumns {
                 names: [0, 2, 1],
                 weight: Some(3)
             }

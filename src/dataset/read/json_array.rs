@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::json_lines::{Keys, fact, keys_of};
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -42,8 +42,13 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     read.map_err(|error| match error.is_io() {
         true => Fault::Read(error.into()),
         false => {
-            let expected = "an array of objects of JSON".to_owned();
-            malformed(job.label, line.get(), (error.to_string(), expected)).into()
+            let expected = "an array of objects of JSON";
+            malformed(
+                job.label,
+                line.get(),
+                Mismatch::new(error.to_string(), expected),
+            )
+            .into()
         }
     })
 }
@@ -82,8 +87,10 @@ impl Elements<'_, '_, '_> {
         let (label, number) = (self.job.label, self.line.get());
         let Value::Object(object) = element else {
             let found = format!("{} in an array", excerpt(&element.to_string()));
-            let expected = "an object with head, relation and tail".to_owned();
-            return self.sink.fail(malformed(label, number, (found, expected)));
+            let expected = "an object with head, relation and tail";
+            return self
+                .sink
+                .fail(malformed(label, number, Mismatch::new(found, expected)));
         };
         let keys = match self.keys.take() {
             Some(keys) => keys,

@@ -88,7 +88,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
         || options.separator != Separator::Auto
         || options.heading != Heading::Auto;
     let format = Format::of(job.label, job.name, &start, rows)?;
-    sink.told.format = format.name().to_owned();
+    sink.report.format = format.name().to_owned();
     let marked = start.starts_with(BYTE_ORDER_MARK);
     let content = without(content, if marked { BYTE_ORDER_MARK.len() } else { 0 })?;
     match format {

@@ -54,11 +54,11 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             || !relation
             || !subject
         {
-            sink.told.nested += 1;
+            sink.report.nested += 1;
             continue;
         }
         if !job.options.literals && matches!(quad.object, N3Term::Literal(_)) {
-            sink.told.literals += 1;
+            sink.report.literals += 1;
             continue;
         }
         for (name, term) in names.iter_mut().zip(terms) {

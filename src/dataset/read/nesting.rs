@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::{memchr_iter, memmem};
 
 use super::Job;
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use crate::dataset::ParseError;
 
 /// Most triples nested within each other.
@@ -25,7 +25,7 @@ pub(super) fn is_too_deep(text: &[u8]) -> bool {
 pub(super) fn too_deep(job: &Job, line: u64) -> ParseError {
     let found = "triples within triples".to_owned();
     let expected = format!("at most {DEEPEST} within each other");
-    malformed(job.label, line, (found, expected))
+    malformed(job.label, line, Mismatch::new(found, expected))
 }
 
 /// Returns the depth at the end of a text that begins at depth `depth`.
@@ -85,8 +85,8 @@ impl<R: Read> Read for Shallow<R> {
                 self.line += lines(read);
                 Ok(count)
             }
-            Err(place) => {
-                let line = self.line + lines(&read[..place]);
+            Err(offset) => {
+                let line = self.line + lines(&read[..offset]);
                 self.ended.store(line, Ordering::Relaxed);
                 Ok(0)
             }

@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::row::{bare, malformed};
+use super::row::{Mismatch, bare, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -43,8 +43,12 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             continue;
         }
         let Some((tag, value)) = line.split_once(':') else {
-            let expected = "a tag, a colon and its value".to_owned();
-            sink.fail(malformed(job.label, number, (excerpt(line), expected)))?;
+            let expected = "a tag, a colon and its value";
+            sink.fail(malformed(
+                job.label,
+                number,
+                Mismatch::new(excerpt(line), expected),
+            ))?;
             continue;
         };
         let words = words(value);
@@ -57,16 +61,16 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             ("relationship", [relation, tail, ..]) => (relation.as_str(), tail),
             ("id" | "is_a" | "instance_of" | "relationship", _) => {
                 let found = format!("no identifier in {}", excerpt(line));
-                let expected = "that of a term".to_owned();
-                sink.fail(malformed(job.label, number, (found, expected)))?;
+                let expected = "that of a term";
+                sink.fail(malformed(job.label, number, Mismatch::new(found, expected)))?;
                 continue;
             }
             _ => continue,
         };
         if id.is_empty() {
             let found = format!("{} before the term's id", excerpt(line));
-            let expected = "an id: line first".to_owned();
-            sink.fail(malformed(job.label, number, (found, expected)))?;
+            let expected = "an id: line first";
+            sink.fail(malformed(job.label, number, Mismatch::new(found, expected)))?;
             continue;
         }
         sink.push([&id, relation, tail], None);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 
-use super::row::{bare, malformed, trimmed};
+use super::row::{Mismatch, bare, malformed, trimmed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -47,15 +47,15 @@ fn counted(
             continue;
         }
         let parsed = line.parse::<u64>().map_err(|_| {
-            let expected = "the number of lines that follow, as OpenKE has it".to_owned();
-            malformed(label, number, (excerpt(line), expected))
+            let expected = "the number of lines that follow, as OpenKE has it";
+            malformed(label, number, Mismatch::new(excerpt(line), expected))
         })?;
         count = Some((parsed, number));
     }
     match count {
         Some((count, number)) if count != found => {
             let expected = format!("{found}, the number of lines that follow");
-            Err(malformed(label, number, (count.to_string(), expected)).into())
+            Err(malformed(label, number, Mismatch::new(count.to_string(), expected)).into())
         }
         _ => Ok(()),
     }
@@ -71,7 +71,7 @@ impl Names {
         let mut known = std::collections::HashSet::new();
         counted(label, content, |number, line| {
             let wrong = |found: String, expected: &str| {
-                malformed(label, number, (found, expected.to_owned()))
+                malformed(label, number, Mismatch::new(found, expected))
             };
             // A name may have blanks, a number has none.
             let split = line.rsplit_once(['\t', ' ']);
@@ -113,9 +113,10 @@ pub(in crate::dataset) fn read_facts(
     sink: &mut Sink,
 ) -> Result<(), Fault> {
     let label = job.label;
-    "OpenKE".clone_into(&mut sink.told.format);
+    "OpenKE".clone_into(&mut sink.report.format);
     counted(label, content, |number, line| {
-        let wrong = |expected: String| malformed(label, number, (excerpt(line), expected));
+        let wrong =
+            |expected: String| malformed(label, number, Mismatch::new(excerpt(line), expected));
         let fields: Vec<&str> = line.split([' ', '\t']).filter(|f| !f.is_empty()).collect();
         let [head, tail, relation] = fields[..] else {
             let expected = "three numbers: of the head, the tail and the relation".to_owned();

@@ -76,11 +76,11 @@ impl BlankNames {
 }
 
 /// Error of a line of RDF.
-pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, told: &str) -> ParseError {
+pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, message: &str) -> ParseError {
     // The error has the file and the line in fields of their own.
-    let message = match told.strip_prefix("Parser error ") {
+    let message = match message.strip_prefix("Parser error ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, message)| message),
-        None => told,
+        None => message,
     };
     let message = match message.contains("LoadDocumentCallback") {
         true => "found a context that stands elsewhere, which is not fetched",
@@ -161,11 +161,11 @@ pub(super) fn read(
             }
         };
         if matches!(quad.object, Term::Triple(_)) {
-            sink.told.nested += 1;
+            sink.report.nested += 1;
         } else if !job.options.literals && matches!(quad.object, Term::Literal(_)) {
-            sink.told.literals += 1;
+            sink.report.literals += 1;
         } else {
-            sink.told.graph_names += usize::from(quad.graph_name != GraphName::DefaultGraph);
+            sink.report.graph_names += usize::from(quad.graph_name != GraphName::DefaultGraph);
             name_terms(&quad, &mut blank, &mut names);
             if json_ld && let Some(found) = names.iter().find_map(|n| n.strip_prefix(RELATIVE)) {
                 let found = format!("No scheme found in the relative IRI {found:?}");

@@ -12,7 +12,7 @@ pub(in crate::dataset) struct Sink<'a> {
     pub triples: Vec<Triple>,
     /// Weight of each triple, or empty.
     pub weights: Vec<f32>,
-    pub told: FileReading,
+    pub report: FileReading,
     /// Columns that a heading chose.
     pub order: Option<Order>,
     /// If true, malformed lines are counted; if false, the first one is an error.
@@ -107,7 +107,7 @@ impl<'a> Sink<'a> {
             relations,
             triples: Vec::new(),
             weights: Vec::new(),
-            told: FileReading {
+            report: FileReading {
                 file: label.to_owned(),
                 ..FileReading::default()
             },
@@ -135,13 +135,14 @@ impl<'a> Sink<'a> {
         if !self.skip {
             return Err(error);
         }
-        self.told.bad_lines += 1;
-        if self.told.bad_examples.len() < FileReading::EXAMPLES {
+        self.report.bad_lines += 1;
+        if self.report.bad_examples.len() < FileReading::EXAMPLES {
             // The report names the file once for all lines.
-            let told = error.to_string();
-            let bare = told.strip_prefix(&self.told.file).unwrap_or(&told);
+            let message = error.to_string();
+            let bare = message.strip_prefix(&self.report.file);
+            let bare = bare.unwrap_or(&message);
             let bare = bare.strip_prefix(':').unwrap_or(bare);
-            self.told.bad_examples.push(format!("line {bare}"));
+            self.report.bad_examples.push(format!("line {bare}"));
         }
         Ok(())
     }
@@ -152,7 +153,7 @@ impl<'a> Sink<'a> {
     /// The error of [`fail`](Self::fail).
     pub fn fail_lines(&mut self, error: ParseError, lines: usize) -> Result<(), ParseError> {
         self.fail(error)?;
-        self.told.bad_lines += lines.saturating_sub(1) as u64;
+        self.report.bad_lines += lines.saturating_sub(1) as u64;
         Ok(())
     }
 
@@ -165,11 +166,11 @@ impl<'a> Sink<'a> {
         for error in batch.bad {
             self.fail(error)?;
         }
-        self.told.bad_lines += batch.bad_lines - shown;
-        self.told.literals += batch.literals;
-        self.told.graph_names += batch.graph_names;
-        self.told.nested += batch.nested;
-        self.told.headings_again += batch.headings;
+        self.report.bad_lines += batch.bad_lines - shown;
+        self.report.literals += batch.literals;
+        self.report.graph_names += batch.graph_names;
+        self.report.nested += batch.nested;
+        self.report.headings_again += batch.headings;
         let text = &batch.text;
         let of = |name: Name| (&text[name.start as usize..name.end as usize], name.hash);
         // Looking up the names of a few facts together hides cache misses: a table larger than the

@@ -29,14 +29,14 @@ fn read_as(job: &Job, bytes: &[u8]) -> Result<Read, Fault> {
     let Sink {
         triples,
         weights,
-        told,
+        report,
         ..
     } = sink;
     let named = triples.iter().map(|t| {
         let (head, tail) = (entities.name(t.head), entities.name(t.tail));
         [head, relations.name(t.relation), tail].map(str::to_owned)
     });
-    Ok((named.collect(), weights, told))
+    Ok((named.collect(), weights, report))
 }
 
 pub(super) fn facts(name: &str, bytes: &[u8], options: &ReadOptions) -> Read {
@@ -141,10 +141,10 @@ fn a_heading_is_left_out_and_orders_the_columns() {
         "\nid,subject,predicate,object,category\n1,a,r,b,x\n",
         "\"subject_id\",\"predicate_id\",\"object_id\"\n\"a\",\"r\",\"b\"\n",
     ] {
-        let (facts, _, told) = facts("f.csv", text.as_bytes(), &ReadOptions::default());
+        let (facts, _, report) = facts("f.csv", text.as_bytes(), &ReadOptions::default());
         assert_eq!(facts, owned(&[["a", "r", "b"]]), "{text}");
-        assert!(told.heading.is_some());
-        assert!(told.sentences()[0].contains("its first row is a heading"));
+        assert!(report.heading.is_some());
+        assert!(report.sentences()[0].contains("its first row is a heading"));
     }
     let (_, weights, _) = facts(
         "f.tsv",
@@ -317,12 +317,12 @@ fn bad_lines_are_skipped_and_counted_on_request() {
         ..ReadOptions::default()
     };
     let text = b"a\tr\tb\nc\n\xff\tr\tx\nd\te\n\nf\tr\t\ng\tr\th\n";
-    let (found, _, told) = facts("f.tsv", text, &options);
+    let (found, _, report) = facts("f.tsv", text, &options);
     assert_eq!(found, owned(&[["a", "r", "b"], ["g", "r", "h"]]));
-    assert_eq!((told.bad_lines, told.bad_examples.len()), (4, 3));
-    assert!(told.bad_examples[0].starts_with("line 2: found 1 field"));
-    assert!(told.bad_examples[1].starts_with("line 3: found a byte sequence"));
-    let sentence = &told.sentences()[0];
+    assert_eq!((report.bad_lines, report.bad_examples.len()), (4, 3));
+    assert!(report.bad_examples[0].starts_with("line 2: found 1 field"));
+    assert!(report.bad_examples[1].starts_with("line 3: found a byte sequence"));
+    let sentence = &report.sentences()[0];
     assert!(
         sentence.contains("4 bad lines left out: line 2"),
         "{sentence}"
@@ -330,20 +330,20 @@ fn bad_lines_are_skipped_and_counted_on_request() {
     assert!(sentence.ends_with("; and 1 more"), "{sentence}");
 
     let text = b"<e:a b> <e:r> <e:c> .\n<e:a> <e:r> <e:b> .\nx\n<e:\xff> <e:r> <e:b> .\n";
-    let (found, _, told) = facts("f.nt", text, &options);
+    let (found, _, report) = facts("f.nt", text, &options);
     assert_eq!(found, owned(&[["e:a", "e:r", "e:b"]]));
-    assert_eq!(told.bad_lines, 3);
+    assert_eq!(report.bad_lines, 3);
     assert!(
-        told.bad_examples[2].starts_with("line 4: found a byte"),
-        "{told:?}"
+        report.bad_examples[2].starts_with("line 4: found a byte"),
+        "{report:?}"
     );
     let text = b"@prefix : <e:> .\n:a :r :b .\n:a :r <e: x> .\n:c :r :d .\n";
-    let (found, _, told) = facts("f.ttl", text, &options);
+    let (found, _, report) = facts("f.ttl", text, &options);
     assert_eq!(
         found,
         owned(&[["e:a", "e:r", "e:b"], ["e:c", "e:r", "e:d"]])
     );
-    assert!(told.bad_lines > 0);
+    assert!(report.bad_lines > 0);
 }
 
 #[test]
@@ -369,10 +369,10 @@ fn reads_every_syntax_of_rdf() {
         ("f.jsonld", json),
         ("f.json", json),
     ] {
-        let (found, _, told) = facts(name, text.as_bytes(), &ReadOptions::default());
+        let (found, _, report) = facts(name, text.as_bytes(), &ReadOptions::default());
         assert_eq!(found, expected, "{name}");
         let graphs = matches!(name, "f.trig" | "f.nq");
-        assert_eq!(told.graph_names, usize::from(graphs), "{name}");
+        assert_eq!(report.graph_names, usize::from(graphs), "{name}");
     }
 }
 
@@ -386,8 +386,8 @@ fn literals_are_entities_or_left_out() {
         ..ReadOptions::default()
     };
     for name in ["f.nt", "f.ttl"] {
-        let (found, _, told) = facts(name, text.as_bytes(), &options);
-        assert_eq!((found.len(), told.literals), (1, 3), "{name}");
+        let (found, _, report) = facts(name, text.as_bytes(), &options);
+        assert_eq!((found.len(), report.literals), (1, 3), "{name}");
     }
 }
 
@@ -473,16 +473,16 @@ fn relative_iris_resolve_against_the_base_or_are_refused() {
 #[test]
 fn what_has_no_place_in_a_fact_is_counted() {
     let text = "PREFIX : <e:>\n:a :r :b {| :since :c |} .\n:a :r \"x\"@ar--rtl .\n:d :says <<( :a :r :b )>> .\n";
-    let (found, _, told) = facts("f.ttl", text.as_bytes(), &ReadOptions::default());
-    assert_eq!(told.nested, 2, "{found:?}");
+    let (found, _, report) = facts("f.ttl", text.as_bytes(), &ReadOptions::default());
+    assert_eq!(report.nested, 2, "{found:?}");
     assert!(found.contains(&["e:a", "e:r", "\"x\"@ar--rtl"].map(str::to_owned)));
     assert_eq!(found.len(), 3);
     let lines = "<e:d> <e:says> <<( <e:a> <e:r> <e:b> )>> .\n<e:a> <e:r> <e:b> .\n";
-    let (found, _, told) = facts("f.nt", lines.as_bytes(), &ReadOptions::default());
-    assert_eq!((found.len(), told.nested), (1, 1));
+    let (found, _, report) = facts("f.nt", lines.as_bytes(), &ReadOptions::default());
+    assert_eq!((found.len(), report.nested), (1, 1));
     let rules = "@prefix : <e:> . :a :r :b . { :c :r :d } :implies { :e :r :f } .";
-    let (found, _, told) = facts("f.n3", rules.as_bytes(), &ReadOptions::default());
-    assert_eq!((found.len(), told.nested), (2, 2));
+    let (found, _, report) = facts("f.n3", rules.as_bytes(), &ReadOptions::default());
+    assert_eq!((found.len(), report.nested), (2, 2));
 }
 
 #[test]
@@ -513,8 +513,11 @@ fn reads_json_lines() {
     let expected = owned(&[["a", "r", "5"], ["c", "r", "b"]]);
     assert_eq!(plain("f.jsonl", text), expected);
     let text = b"{\"h\": \"a\", \"r\": \"r\", \"t\": \"b\", \"weight\": 2}\n";
-    let (_, weights, told) = facts("f.ndjson", text, &ReadOptions::default());
-    assert_eq!((weights, told.format), (vec![2.0], "JSON lines".to_owned()));
+    let (_, weights, report) = facts("f.ndjson", text, &ReadOptions::default());
+    assert_eq!(
+        (weights, report.format),
+        (vec![2.0], "JSON lines".to_owned())
+    );
     let options = ReadOptions {
         columns: Some("from,how,to".parse().unwrap()),
         ..ReadOptions::default()
@@ -628,7 +631,7 @@ proptest! {
         let line = format!("{}{end}", terms.join(&space));
         let options = ReadOptions { skip_bad_lines: true, ..ReadOptions::default() };
         for (name, format) in [("f.nt", RdfFormat::NTriples), ("f.nq", RdfFormat::NQuads)] {
-            let (fast, _, told) = facts(name, line.as_bytes(), &options);
+            let (fast, _, report) = facts(name, line.as_bytes(), &options);
             let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
             let mut sink = Sink::new(name, &mut entities, &mut relations, false);
             let slow = rdf::read(&job(name, &options), format, Box::new(line.as_bytes()), &mut sink);
@@ -637,7 +640,7 @@ proptest! {
                 let (head, tail) = (entities.name(t.head), entities.name(t.tail));
                 [head, relations.name(t.relation), tail].map(str::to_owned)
             }).collect();
-            prop_assert_eq!(&fast, &slow, "{} {:?}", line, told);
+            prop_assert_eq!(&fast, &slow, "{} {:?}", line, report);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::memchr_iter;
 use oxrdfio::RdfFormat;
 
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt, rdf};
 use crate::dataset::unpack::Content;
@@ -39,7 +39,7 @@ pub(super) fn read(
         (line, Some(root)) => {
             let expected = format!("</{root}>");
             let found = "the end of the file, as if it were cut off".to_owned();
-            Err(malformed(job.label, line, (found, expected)).into())
+            Err(malformed(job.label, line, Mismatch::new(found, expected)).into())
         }
     }
 }
@@ -73,7 +73,7 @@ impl<'a> Whole<'a> {
                 excerpt(name)
             );
             let expected = format!("entities of at most {LONGEST} bytes");
-            return Err(malformed(file, line as u64, (found, expected)).into());
+            return Err(malformed(file, line as u64, Mismatch::new(found, expected)).into());
         }
         Ok(Whole {
             content,

@@ -8,7 +8,7 @@ fn numbered(letter: char, count: u32) -> Vocabulary {
     Vocabulary::from_names((0..count).map(|i| format!("{letter}{i}"))).unwrap()
 }
 
-fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+fn triple(head: u32, relation: u32, tail: u32) -> Triple {
     Triple {
         head,
         relation,
@@ -24,13 +24,13 @@ const SHARES: Shares = Shares {
 };
 
 fn share(facts: &[Triple], names: (&Vocabulary, &Vocabulary), shares: &Shares) -> SharedOut {
-    share_out(facts.to_vec(), Vec::new(), names, shares)
+    share_out(facts.to_vec(), Vec::new(), names.0, names.1, shares)
 }
 
 /// Creates distinct facts in a cycle with chords, so that every name occurs often.
 fn dense(count: u32) -> Vec<Triple> {
     (0..count)
-        .map(|i| triple((i % 40, i % 3, (i / 40 + i) % 40)))
+        .map(|i| triple(i % 40, i % 3, (i / 40 + i) % 40))
         .collect()
 }
 
@@ -88,8 +88,8 @@ fn another_seed_shares_out_otherwise() {
 fn what_alone_shows_a_name_is_trained_on_and_the_shares_are_right_all_the_same() {
     // Each entity has a fact with a hub, and every second one another fact.
     let names = (&numbered('e', 101), &numbered('r', 2));
-    let mut facts: Vec<Triple> = (1..101).map(|i| triple((i, 0, 0))).collect();
-    facts.extend((1..41).map(|i| triple((2 * i, 1, 0))));
+    let mut facts: Vec<Triple> = (1..101).map(|i| triple(i, 0, 0)).collect();
+    facts.extend((1..41).map(|i| triple(2 * i, 1, 0)));
     let covering = Shares {
         cover: true,
         ..SHARES
@@ -120,9 +120,9 @@ fn what_alone_shows_a_name_is_trained_on_and_the_shares_are_right_all_the_same()
 fn facts_that_weigh_nothing_show_nothing() {
     let names = (&numbered('e', 12), &numbered('r', 1));
     // Entity 11 has two facts, one of which has weight 0.
-    let mut facts: Vec<Triple> = (0..10).map(|i| triple((i, 0, (i + 1) % 10))).collect();
-    facts.extend((0..10).map(|i| triple((i, 0, (i + 2) % 10))));
-    facts.extend([triple((11, 0, 10)), triple((11, 0, 0)), triple((10, 0, 1))]);
+    let mut facts: Vec<Triple> = (0..10).map(|i| triple(i, 0, (i + 1) % 10)).collect();
+    facts.extend((0..10).map(|i| triple(i, 0, (i + 2) % 10)));
+    facts.extend([triple(11, 0, 10), triple(11, 0, 0), triple(10, 0, 1)]);
     let mut weights = vec![1.0; facts.len()];
     weights[21] = 0.0;
     for seed in 0..50 {
@@ -132,8 +132,8 @@ fn facts_that_weigh_nothing_show_nothing() {
             cover: true,
             earlier: None,
         };
-        let out = share_out(facts.clone(), weights.clone(), names, &shares);
-        assert!(out.train.contains(&triple((11, 0, 10))), "seed {seed}");
+        let out = share_out(facts.clone(), weights.clone(), names.0, names.1, &shares);
+        assert!(out.train.contains(&triple(11, 0, 10)), "seed {seed}");
         assert_eq!(out.weights.len(), out.train.len());
     }
 }
@@ -211,13 +211,13 @@ proptest! {
         ends in prop::collection::vec((0..30u32, 0..4u32, 0..30u32), 1..200),
         parts in [1..100u32, 0..100u32, 0..100u32], seed: u64, cover: bool,
     ) {
-        let facts: Vec<Triple> = ends.into_iter().map(triple).collect();
+        let facts: Vec<Triple> = ends.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
         let names = (&numbered('e', 30), &numbered('r', 4));
         let total = f64::from(parts.iter().sum::<u32>());
         let fractions = parts.map(|part| f64::from(part) / total);
         let shares = Shares { fractions, seed, cover, earlier: None };
         let weights: Vec<f32> = (1..=facts.len()).map(|i| i as f32).collect();
-        let out = share_out(facts.clone(), weights.clone(), names, &shares);
+        let out = share_out(facts.clone(), weights.clone(), names.0, names.1, &shares);
         let plain = share(&facts, names, &shares);
         prop_assert_eq!(&out.valid, &plain.valid);
         prop_assert_eq!(&out.test, &plain.test);
