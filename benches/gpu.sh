@@ -17,15 +17,23 @@ set -euo pipefail
 # What machines are reached through takes so many MiB.
 MOST_MIB=64
 
+# build NAME FILE ARGUMENT…: cargo builds NAME, which is copied to FILE.
+build() {
+    local name=$1 file=$2
+    shift 2
+    cargo "$@" --message-format=json |
+        sed -n "s/.*\"executable\":\"\\([^\"]*$name[^\"]*\\)\".*/\\1/p" |
+        xargs -I{} cp {} "$file"
+}
+
 pack() {
     local dir=$1 profile=${PROFILE:-release} mib
     mkdir -p "$dir/data" "$dir/tests"
     cargo build --profile "$profile" --bin shardloom
     cp "target/${profile/dev/debug}/shardloom" "$dir/"
-    cargo test --profile "$profile" --no-run --message-format=json --test parity |
-        sed -n 's/.*"executable":"\([^"]*parity[^"]*\)".*/\1/p' |
-        xargs -I{} cp {} "$dir/tests/parity"
-    strip "$dir/shardloom" "$dir/tests/parity"
+    build parity "$dir/tests/parity" test --profile "$profile" --no-run --test parity
+    build training "$dir/training" build --profile "$profile" --bench training
+    strip "$dir/shardloom" "$dir/tests/parity" "$dir/training"
     cp "${SHARDLOOM_DATA:?set it to the folder of the public archives}"/*.tar.gz "$dir/data/"
     if [ -n "${PEER:-}" ]; then cp "$PEER" "$dir/peer.py"; fi
     cp "$0" "$dir/gpu.sh"
@@ -42,15 +50,16 @@ attempt() {
     timeout "$seconds" "$@" >"$out/$name.log" 2>&1 || echo "$name FAILED or took over $seconds s"
 }
 
-# The lines of results in OUT/NAME.log, without what is said beside them: what there is when time is
-# up counts.
+# The lines of results in OUT/NAME.log, without other output. Lines count that are there when time is
+# up.
 results() {
     grep '^{' "$out/$1.log" >"$out/$1.jsonl" || true
 }
 
+# bench SECONDS NAME PROGRAM…: lines of results go to OUT/NAME.jsonl.
 bench() {
     # shellcheck disable=SC2086 # several flags
-    attempt "$1" "$2" "$here/shardloom" bench --device gpu --json "${@:3}" ${BENCH:-}
+    attempt "$1" "$2" "${@:3}" --device gpu --json ${BENCH:-}
     results "$2"
 }
 
@@ -76,7 +85,7 @@ part_updates() {
         few=$([ "$rows" -le 1000000 ] || echo "--only copy,gather,update_sgd,update_adagrad --dtype f32")
         for batches in 1 8; do
             # shellcheck disable=SC2086 # several flags
-            bench 90 "updates-$rows-$batches" --rows "$rows" --batches "$batches" $few
+            bench 90 "updates-$rows-$batches" "$here/shardloom" bench --rows "$rows" --batches "$batches" $few
         done
     done
     peer 30 peer-updates-after --only copy,gemm,update
@@ -84,7 +93,7 @@ part_updates() {
 
 # At most 5 minutes.
 part_training() {
-    bench 200 training --suite training --stages ${NAMES:+--name "$NAMES"}
+    bench 200 training "$here/training" --stages ${NAMES:+--name "$NAMES"}
     peer 100 peer-training --only onevsall,negsamp,rank
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Training steps and rankings beside PyTorch's, in turn on the same machine, and their ratios.
+# Training steps and rankings compared with PyTorch's, in turn on the same machine.
 #
 #   benches/peers.sh SCRIPT [DEVICE]
 #
 # SCRIPT is a Python script that times the same work and prints an object of JSON a line, under the
-# names of `shardloom bench --suite training` (complex_1vsall, negsamp_transe_l1, negsamp_rotate,
+# names of `cargo bench --bench training` (complex_1vsall, negsamp_transe_l1, negsamp_rotate,
 # rank_complex), with `rank` or `dim`, and `queries_s` or `triples_s`. PYTHON is the interpreter that
 # has PyTorch; where it has PyKEEN, too, steps with Adagrad are put beside that. DEVICE is cpu (the
 # default) or gpu. ROUNDS (3) runs of each alternate; medians count. `f32` are steps whose products
@@ -21,11 +21,11 @@ case $device in
     *) peer=(--device cuda) ;;
 esac
 
-cargo build --release --quiet
+cargo bench --quiet --bench training --no-run
 out=$(mktemp -d)
 trap 'rm -r "$out"' EXIT
 ours() {
-    target/release/shardloom bench --suite training --device "$device" --json "$@" >>"$out/ours"
+    cargo bench --quiet --bench training -- --device "$device" --json "$@" >>"$out/ours"
 }
 for ((round = 0; round < rounds; round++)); do
     ours

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""PyKEEN's own training loop on random facts of FB15k-237's sizes, to be timed beside `shardloom bench`.
+"""PyKEEN's own training loop on random facts of FB15k-237's sizes, to be compared with `cargo bench --bench training`.
 
     pykeen_rates.py [--threads N]
 
-Prints an object of JSON a line, as `shardloom bench --suite training --json` does: TransE (L1) and
+Prints an object of JSON a line, as `cargo bench --bench training -- --json` does: TransE (L1) and
 DistMult, dim 128, batches of 1024 facts with 64 negatives each, Adagrad. Drawing negatives is a part of it.
 """
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How training grows: graphs of 10 thousand to 10 million entities, each in a process of its own.
+# Trains on graphs of 10 thousand to 10 million entities, each in a process of its own.
 #
 #   benches/scale.sh [ENTITIES,…]
 #
@@ -8,7 +8,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-sizes=${1:-10000,100000,1000000,10000000}
-cargo build --release --quiet
-target/release/shardloom bench --suite scale --device cpu --entities "$sizes" \
-    --output "benches/runs/$(date -u +%F)-cpu-$(nproc)-cores-scale.jsonl" --chart .github/scale.svg
+results="benches/runs/$(date -u +%F)-cpu-$(nproc)-cores-scale.jsonl"
+cargo bench --quiet --bench scale -- --device cpu ${1:+--entities "$1"} --output "$results"
+python3 benches/plot.py "$results" >.github/scale.svg

@@ -1,41 +1,10 @@
 //! Trains through the library: `cargo run --release --example library -- umls key=value…`
 
+use std::ops::ControlFlow;
+
 use shardloom::config::{Layers, RECIPES};
 use shardloom::dataset::{Dataset, LoadOptions};
-use shardloom::executor::Executor;
-use shardloom::kernel::Backend;
-use shardloom::server::ParameterServer;
-use shardloom::train::{
-    EpochRecord, Observer, TrainError, TrainState, Trainer, initializer, shape,
-};
-
-/// Prints a line an epoch.
-struct Lines;
-
-impl Observer for Lines {
-    fn epoch(
-        &mut self,
-        _: &ParameterServer,
-        _: &TrainState,
-        record: &EpochRecord,
-    ) -> Result<(), TrainError> {
-        let EpochRecord {
-            epoch,
-            loss,
-            triples_per_second,
-            ..
-        } = record;
-        print!("epoch {epoch}: loss {loss:.4}, {triples_per_second:.0} triples/s");
-        println!(
-            "{}",
-            record
-                .valid_mrr
-                .map(|mrr| format!(", valid MRR {mrr:.4}"))
-                .unwrap_or_default()
-        );
-        Ok(())
-    }
-}
+use shardloom::train::{NoObserver, TrainEvent, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -44,22 +13,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(recipe) = RECIPES.iter().find(|r| r.name == recipe) {
         layers.text(recipe.name, recipe.text)?;
     }
+    layers.assignment("device=cpu")?;
     for argument in arguments {
         layers.assignment(&argument)?;
     }
     let config = layers.build()?;
 
     let dataset = Dataset::load(&config.dataset, &LoadOptions::default())?;
-    let server = ParameterServer::new(
-        Backend::cpu(),
-        shape(&config, &dataset)?,
-        config.storage(),
-        &initializer(&config),
-    )?;
-    let mut trainer = Trainer::new(config, &dataset, Executor::new(&server)?)?;
-    trainer.train(&mut Lines)?;
-    let test = trainer.evaluate(&dataset.test, &mut Lines)?;
-    if let Some(test) = test {
+    let mut trainer = Trainer::open(config, &dataset)?;
+    // An observer receives every event; `ControlFlow::Break(())` would stop the run.
+    trainer.train(&mut |event: TrainEvent<'_>| {
+        if let TrainEvent::EpochDone { record, .. } = event {
+            let valid = record.valid_mrr.map(|mrr| format!(", valid MRR {mrr:.4}"));
+            println!(
+                "epoch {}: loss {:.4}, {:.0} triples/s{}",
+                record.epoch,
+                record.loss,
+                record.triples_per_second,
+                valid.unwrap_or_default()
+            );
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(test) = trainer.evaluate(&dataset.test, &mut NoObserver)? {
         println!(
             "test MRR {:.4}, hits@10 {:.4}, {:.1} s",
             test.both.mrr, test.both.hits_at_10, test.seconds

@@ -7,10 +7,8 @@
 //! ```no_run
 //! use shardloom::config::Layers;
 //! use shardloom::dataset::Dataset;
-//! use shardloom::kernel::Backend;
 //! use shardloom::predict::{Question, answer};
-//! use shardloom::server::ParameterServer;
-//! use shardloom::train::{Silent, Trainer, initializer, rule, shape};
+//! use shardloom::train::{NoObserver, Trainer, rule};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut layers = Layers::new();
@@ -19,18 +17,15 @@
 //! let dataset = Dataset::load(&config.dataset, &config.load_options())?;
 //! let rule = rule(&config, &dataset);
 //!
-//! let (backend, _note) = Backend::open(config.device.parse()?)?;
-//! let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
-//! let server = ParameterServer::new(backend, shape, config.storage(), &init)?;
-//! let mut trainer = Trainer::new(config, &dataset, server)?;
-//! trainer.train(&mut Silent)?;
+//! let mut trainer = Trainer::open(config, &dataset)?;
+//! trainer.train(&mut NoObserver)?;
 //!
-//! if let Some(test) = trainer.evaluate(&dataset.test, &mut Silent)? {
+//! if let Some(test) = trainer.evaluate(&dataset.test, &mut NoObserver)? {
 //!     println!("MRR {:.4}", test.both.mrr);
 //! }
 //! let fact = dataset.test[0];
 //! let question = Question::Tail { head: fact.head, relation: fact.relation };
-//! for answer in answer(trainer.server(), &rule, question, 3, |_| false)? {
+//! for answer in answer(&mut trainer.executor, &rule, question, 3, |_| false)? {
 //!     println!("{:.3} {}", answer.score, dataset.entities.name(answer.id));
 //! }
 //! # Ok(())
@@ -39,6 +34,10 @@
 //!
 //! `docs/ARCHITECTURE.md` says how the modules build on each other.
 
+// What plans hold and engines share for the GPU alone has no user without it.
+#![cfg_attr(not(feature = "gpu"), allow(dead_code))]
+
+#[cfg(feature = "cli")]
 pub mod bench;
 pub mod checkpoint;
 pub mod collective;
@@ -56,6 +55,7 @@ pub mod model;
 pub mod names;
 pub mod optim;
 pub mod predict;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod rng;
 pub mod run;
@@ -63,3 +63,4 @@ pub mod sampler;
 pub mod search;
 pub mod server;
 pub mod train;
+pub mod value_type;

@@ -422,8 +422,8 @@ fn a_generated_graph_survives_its_files() {
 #[test]
 fn published_datasets_have_their_published_counts() {
     if std::env::var_os("SHARDLOOM_DATA").is_none() {
-        eprintln!("SKIPPED: set SHARDLOOM_DATA to a directory with the published datasets");
-        return;
+        let why = "SHARDLOOM_DATA does not say where the published datasets are";
+        return shardloom::device::testing::skip(why, "SHARDLOOM_REQUIRE_DATA");
     }
     let published = [
         ("fb15k-237", 14_541, 237, [272_115, 17_535, 20_466]),

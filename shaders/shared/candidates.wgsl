@@ -1,4 +1,6 @@
-// Sampled candidates of a query: its right answer, then its chunk's negatives.
+// Sampled candidates of a query: its right answer, then its chunk's negatives. The stage declares
+// `plan`.
+#import dispatch
 
 // Position among the unique entity rows of candidate `j` of query `q`.
 fn candidate(q: u32, j: u32) -> u32 {

@@ -1,4 +1,9 @@
-// Dropout masks, made where they are needed and never kept: the factor of a value is 0 or 1/(1 − p).
+// Dropout masks, computed where they are needed and never stored: the factor of a value is 0 or
+// 1/(1 − p).
+#import dispatch
+#import hash
+
+// The factor of a value of a query's entity row.
 fn entity_factor(query: u32, column: u32) -> f32 {
     if params.entity_threshold == 0u {
         return 1.0;
@@ -7,7 +12,7 @@ fn entity_factor(query: u32, column: u32) -> f32 {
     return select(0.0, params.entity_scale, kept);
 }
 
-// Of a row of the entity table as a candidate: the same for all queries of a step.
+// The factor of a value of an entity row that is a candidate: the same for all queries of a step.
 fn candidate_factor(row: u32, column: u32) -> f32 {
     if params.candidate_threshold == 0u {
         return 1.0;
@@ -17,6 +22,7 @@ fn candidate_factor(row: u32, column: u32) -> f32 {
     return select(0.0, params.candidate_scale, kept);
 }
 
+// The factor of a value of a query's relation row.
 fn relation_factor(query: u32, column: u32) -> f32 {
     if params.relation_threshold == 0u {
         return 1.0;

@@ -1,8 +1,15 @@
 // Gradients of a tile of rows × cells: row m adds up, over all n in order, its coefficient for n
 // times the similarity's gradient against row n of the other side. For a dot product this is a
-// register-blocked matrix product. The stage says which rows are its own and which the other's
-// (`own_gather`, `own_at`, `other_gather`, `other_at`, `row_count`), where coefficients lie
-// (`coefficients_at`) and whether those of one m and successive n lie side by side (N_SIDE_BY_SIDE).
+// register-blocked matrix product. The stage declares its own rows and the rows of the other side
+// (`own_gather`, `own_at`, `other_gather`, `other_at`, `row_count`), `coefficients` and their places
+// (`coefficients_at`), whether the coefficients of one m and successive n are adjacent
+// (N_SIDE_BY_SIDE), and `put`, which takes the results.
+#import dispatch
+#import cell/*
+#import similarity/*
+#import tile
+#use put_cells
+
 var<workgroup> shares: array<vec4f, DEPTH * PITCH>;
 var<workgroup> others: array<Cell, DEPTH * PITCH>;
 
@@ -54,7 +61,7 @@ fn load_shares(m: vec4u, n: u32, end: u32) -> vec4f {
 fn gradient_tile(m: u32, k: u32, begin: u32, end: u32, local: u32) -> Gradients {
     let x = tile_x(local);
     let y = tile_y(local);
-    // Who loads what: invocations side by side read what lies side by side.
+    // Neighbouring invocations read neighbouring values.
     let share_step = select(local / FOURS, local % DEPTH, N_SIDE_BY_SIDE);
     let share_four = select(local % FOURS, local / DEPTH, N_SIDE_BY_SIDE);
     let share_rows = four(m + 4u * share_four, row_count());
@@ -77,7 +84,7 @@ fn gradient_tile(m: u32, k: u32, begin: u32, end: u32, local: u32) -> Gradients 
         shares[share_step * PITCH + share_four] = share_next;
         others[step * PITCH + local % FOURS] = other_next;
         workgroupBarrier();
-        // What comes next is under way while this is worked on.
+        // The next values are loaded while these are added up.
         share_next = load_shares(share_rows, n + DEPTH + share_step, end);
         other_next = other_gather(other_at(min(n + DEPTH + step, end - 1u)) + columns);
         for (var d = 0u; d < DEPTH; d++) {

@@ -1,18 +1,21 @@
-// Lanes of rows, as in model/lanes.rs: a value from each half or quarter of the row, and zeros.
-struct OperatorGradient {
-    de: Lane,
-    dr: Lane,
-}
+// Lanes of rows, as in model/lanes.rs: a value from each half or quarter of the row, and zeros. The
+// stage declares `plan`, `entities` and `relations`.
+#import dispatch
+#import dropout
+#extern Lane // a vector of two or four values
+#extern ENTITY_VALUES
+#extern RELATION_VALUES
 
 fn lane_count() -> u32 {
     return params.width / ENTITY_VALUES;
 }
 
-// Where value `v` of lane `k` of a row lies.
+// The index of value `v` of lane `k` of an entity row.
 fn entity_value(row: u32, k: u32, v: u32) -> u32 {
     return row * params.width + v * lane_count() + k;
 }
 
+// The index of value `v` of lane `k` of a relation row.
 fn relation_value(row: u32, k: u32, v: u32) -> u32 {
     return row * params.relation_width + v * lane_count() + k;
 }
@@ -25,7 +28,8 @@ fn entity_lane(row: u32, k: u32) -> Lane {
     return lane;
 }
 
-// `position` is that of a unique row.
+// The factors of dropout where an entity is a candidate; `position` is the place of its row among
+// the unique ones.
 fn candidate_factors(position: u32, k: u32) -> Lane {
     let row = plan[params.at_ids + position];
     var factors = Lane();
@@ -43,6 +47,7 @@ fn relation_lane(row: u32, k: u32) -> Lane {
     return lane;
 }
 
+// The factors of dropout for a lane of a query's entity row.
 fn entity_factors(query: u32, k: u32) -> Lane {
     var factors = Lane();
     for (var v = 0u; v < ENTITY_VALUES; v++) {
@@ -51,6 +56,7 @@ fn entity_factors(query: u32, k: u32) -> Lane {
     return factors;
 }
 
+// The factors of dropout for a lane of a query's relation row.
 fn relation_factors(query: u32, k: u32) -> Lane {
     var factors = Lane();
     for (var v = 0u; v < RELATION_VALUES; v++) {

@@ -1,6 +1,9 @@
 // A row times a relation's matrix or, transposed, the matrix times the row: OUTPUTS results a
 // workgroup. DEPTH of the sum's terms are loaded at a time; the invocations of a result each add up
-// every fourth of them.
+// every fourth of them. The stage declares `relations`, and `input`, which gives the row's values.
+#import dispatch
+#import dropout
+
 const OUTPUTS: u32 = 64u;
 const DEPTH: u32 = 32u;
 // One more keeps invocations side by side out of the same memory bank.

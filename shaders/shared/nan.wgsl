@@ -1,4 +1,4 @@
-// Whether values are NaN, by their bits. A comparison cannot tell: FXC turns `!(x <= 0.0)` into
+// Whether values are NaN, by their bits. A comparison does not find them: FXC turns `!(x <= 0.0)` into
 // `0.0 < x`, and Metal's fast math lets its compiler take for granted that no value is NaN.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;

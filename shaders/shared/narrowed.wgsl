@@ -1,6 +1,8 @@
-// A half, the same as in kernel/dtype.rs: `pack2x16float` may round either way.
-// Drops the digits that a half has no room for, after `rounding`, given all digits and how many
-// bits of them will be dropped, was added.
+// f32 to binary16 with the same bits as kernel/dtype.rs: `pack2x16float` may round either way.
+#import rounding/*
+
+// Drops the digits that a half cannot hold. Before that, adds `rounding`, which depends on all digits
+// and on the number of bits to drop.
 fn narrowed(x: f32, row: u32, column: u32) -> u32 {
     let bits = bitcast<u32>(x);
     let exponent = (bits >> 23u) & 0xffu;

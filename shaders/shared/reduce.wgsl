@@ -1,5 +1,7 @@
 // Reductions over a workgroup of GROUP invocations, in a fixed order. All invocations must call
 // them together; all get the result.
+#import dispatch
+
 var<workgroup> reduced: array<f32, GROUP>;
 
 fn reduce_sum(local: u32, x: f32) -> f32 {

@@ -1,6 +1,15 @@
 // Scores of a tile of queries × rows of a shard: a register-blocked matrix product, the similarity's
 // term in the place of the multiplication. Cells are added up one by one, in order, so equal rows
-// get equal scores wherever they lie.
+// get equal scores wherever they lie. The stage declares `queries` and `shard`.
+#import dispatch
+#import cell/*
+#import similarity/*
+#import tile
+#use splat
+#use gather queries
+#use gather shard
+#extern ZERO_COUNTS // whether a cell of zeros changes a sum
+
 var<workgroup> left: array<Cell, DEPTH * PITCH>;
 var<workgroup> right: array<Cell, DEPTH * PITCH>;
 
@@ -44,7 +53,7 @@ fn score_tile(m: u32, n: u32, local: u32) -> Scores {
             right[slot] = e_next;
         }
         workgroupBarrier();
-        // What comes next is under way while this is worked on.
+        // The next values are loaded while these are added up.
         q_next = Cell();
         e_next = Cell();
         if loads && k + DEPTH + step < params.cells {

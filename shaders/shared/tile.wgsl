@@ -1,7 +1,10 @@
-// Tiles of TILE × TILE results, by 16 × 16 invocations. Invocation (x, y) makes those of rows
-// 4y.. and columns 4x.., and, in tiles of 128 (WIDE), also those 64 further on either way. DEPTH
-// steps of the common dimension are loaded at a time; one more than TILE / 4 vectors a step keeps
-// invocations side by side out of the same memory bank.
+// Tiles of TILE × TILE results, by 16 × 16 invocations. Invocation (x, y) computes rows 4y.. and
+// columns 4x.. of the tile and, in tiles of 128 (WIDE), also the results 64 rows below and 64 columns
+// to the right. DEPTH steps of the common dimension are loaded at a time. One vector more than TILE / 4
+// for each step keeps neighbouring invocations out of the same memory bank.
+#extern TILE
+#extern DEPTH
+
 const WIDE: bool = TILE > 64u;
 const FOURS: u32 = TILE / 4u;
 const PITCH: u32 = FOURS + 1u;

@@ -1,5 +1,5 @@
 // Sine and cosine, in this order: Cody–Waite reduction by π/2, then Cephes' polynomials on ±π/4,
-// the same as `sin_cos` in model/real.rs. WGSL's own may be off by 2⁻¹¹.
+// the same as `sin_cos` in model/real.rs. WGSL's own functions may be off by 2⁻¹¹.
 fn sin_cos(x: f32) -> vec2f {
     let n = round(x * 0.63661977);
     let r = fma(n, -7.54979e-8, fma(n, -4.837513e-4, fma(n, -1.5703125, x)));

@@ -1,4 +1,8 @@
-// The shard's row that gradient row `source` belongs to: all rows in order, or those of a list.
+// Rows of a shard that an update changes: all in order, or those of a list. The stage declares
+// `plan`.
+#import dispatch
+
+// The shard's row of gradient row `source`.
 fn updated_row(source: u32) -> u32 {
     if params.at_ids == NONE {
         return source;

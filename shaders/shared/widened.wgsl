@@ -1,4 +1,4 @@
-// The value of a half, the same as in kernel/dtype.rs. `unpack2x16float` may lose small numbers;
+// binary16 to f32 with the same bits as kernel/dtype.rs: `unpack2x16float` may lose small numbers,
 // integers do not.
 fn widened(half: u32) -> f32 {
     let magnitude = half & 0x7fffu;

@@ -1,18 +1,24 @@
-//! The sum over all workers of this process.
+//! All-reduces of the workers of one process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::push::runtime;
 use super::{Bench, BenchError, Op, Prepared, Work};
-use crate::collective::{Call, Collective, CollectiveError, Reduce, local};
+use crate::collective::{Call, Collective, CollectiveError, CollectiveExt, Reduce, local};
+use crate::ids::Generation;
 use crate::kernel::Dtype;
 
+/// The longest wait of a rank.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Prepares sums over `world` ranks.
 pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchError> {
     let (runtime, values) = (runtime()?, bench.options.reduce_values);
-    let members = local::group(world);
-    // Zeros stay what they are, however often they are added up.
+    let members: Vec<Arc<dyn Collective>> = (local::group(world).into_iter())
+        .map(|member| -> Arc<dyn Collective> { Arc::new(member) })
+        .collect();
+    // Sums of zeros stay finite after any number of repetitions.
     let mut buffers = vec![vec![0.0f32; values]; world];
     let mut sequence = 0;
     let repeat = move |times| {
@@ -21,7 +27,7 @@ pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchE
                 .map(|(member, mut values)| {
                     tokio::spawn(async move {
                         for i in 0..times as u64 {
-                            let call = Call::new(0, sequence + i, TIMEOUT);
+                            let call = Call::new(Generation(0), sequence + i, TIMEOUT);
                             values = member.all_reduce(call, values, Reduce::Sum).await?;
                         }
                         Ok::<Vec<f32>, CollectiveError>(values)

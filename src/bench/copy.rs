@@ -1,12 +1,12 @@
-//! The device's own copy bandwidth: what every other figure is compared with.
+//! The copy bandwidth of the device, which every other figure is compared with.
 
 use rayon::prelude::*;
 
-use super::{Options, Samples};
+use super::{Limits, Options, Samples};
 use crate::kernel::gpu::CopyPair;
 use crate::kernel::{Backend, KernelError};
 
-/// Two buffers, one to be copied to the other.
+/// Two buffers; the first is copied to the second.
 #[derive(Debug)]
 pub(super) enum Copier {
     Cpu(std::sync::Mutex<(Vec<u8>, Vec<u8>)>),
@@ -16,13 +16,13 @@ pub(super) enum Copier {
 impl Copier {
     pub fn new(backend: &Backend, bytes: usize) -> Result<Copier, KernelError> {
         Ok(match backend {
-            // Written once, so that every page is there.
+            // Written once, so that the system maps every page.
             Backend::Cpu(_) => Copier::Cpu((vec![1; bytes], vec![2; bytes]).into()),
             Backend::Gpu(engine) => Copier::Gpu(CopyPair::new(engine.gpu(), bytes as u64)?),
         })
     }
 
-    /// Bytes of a buffer.
+    /// Size of a buffer in bytes.
     pub fn bytes(&self) -> f64 {
         match self {
             Copier::Cpu(pair) => lock(pair).0.len() as f64,
@@ -30,9 +30,12 @@ impl Copier {
         }
     }
 
-    /// Times the copy. It comes again between all operations, so it is short.
+    /// Times the copy. It is repeated between all operations, so it is short.
     pub fn measure(&self, backend: &Backend, options: &Options) -> Result<Samples, KernelError> {
-        let limits = (options.seconds / 4.0, options.repeat.min(7));
+        let limits = Limits {
+            seconds: options.seconds / 4.0,
+            samples: options.repeat.min(7),
+        };
         Samples::take(limits, |times| match (self, backend) {
             (Copier::Cpu(pair), _) => {
                 let (from, to) = &mut *lock(pair);
@@ -45,7 +48,7 @@ impl Copier {
     }
 }
 
-/// One `memcpy` a core.
+/// Copies a part on every core.
 fn copy(from: &[u8], to: &mut [u8]) {
     let part = from.len().div_ceil(rayon::current_num_threads()).max(1);
     let parts = to.par_chunks_mut(part).zip(from.par_chunks(part));

@@ -1,15 +1,15 @@
-//! Which rows a batch has.
+//! Random batches of rows.
 
 use rand::{RngExt, SeedableRng, seq};
 use rand_distr::{Distribution as _, Zipf};
 
 use crate::rng::Stream;
 
-/// How rows are chosen.
+/// Distribution of the rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
-    /// All rows alike.
+    /// All rows with the same probability.
     Uniform,
     /// The k-th most frequent row with probability ∝ 1/k, as in real graphs: the same hot rows are
     /// in every batch.
@@ -17,8 +17,8 @@ pub enum Distribution {
 }
 
 /// Draws `batches` batches of `batch` distinct rows out of `rows`, in random order. Uniform batches
-/// share no row as long as the rows last. Gradients of repeats are taken to be added up before a
-/// push, so Zipf batches are drawn until they have enough distinct rows.
+/// share no row as long as there are enough rows. Workers add up the gradients of a repeated row before
+/// a push, so rows of a Zipf batch are drawn until enough of them are distinct.
 pub fn draw(
     distribution: Distribution,
     seed: u64,

@@ -1,4 +1,4 @@
-//! Why something cannot be measured.
+//! Errors of measurements.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,98 +6,80 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use crate::collective::CollectiveError;
-use crate::config::ConfigError;
-use crate::dataset::DatasetError;
 use crate::device::DeviceError;
 use crate::kernel::KernelError;
 use crate::server::ServerError;
-use crate::train::TrainError;
 
-/// A benchmark that makes no sense, does not fit, or failed.
+/// The reason why something cannot be measured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// A size of zero.
+    /// A size is zero.
     #[error("--{0} must be at least 1")]
     Zero(&'static str),
-    /// A list with nothing in it.
+    /// A list is empty.
     #[error("nothing to measure: --{0} is empty")]
     Nothing(&'static str),
-    /// More than can be.
+    /// A size is too large.
     #[error("--{what} {found} is too large: at most {most} {why}")]
     TooLarge {
         /// The flag.
         what: &'static str,
-        /// Its value.
+        /// The value of the flag.
         found: usize,
-        /// The most that would do.
+        /// The largest value.
         most: usize,
-        /// Where that comes from.
+        /// The unit of the largest value, and the reason for it.
         why: &'static str,
     },
-    /// A time or a number of samples that cannot be.
+    /// A duration is negative, too long or not a number.
     #[error("--seconds {0} is no time to measure for: expected 0 to 3600")]
     Seconds(f64),
-    /// More than fits into main memory.
+    /// The work does not fit into main memory.
     #[error(
         "this takes {} ({what}) and only {} of main memory are free: choose fewer rows or entities, or a smaller --dim",
         HumanBytes(*.needed), HumanBytes(*.free)
     )]
     Memory {
-        /// Bytes needed.
+        /// Size of the work in bytes.
         needed: u64,
-        /// Bytes free.
+        /// Size of the free memory in bytes.
         free: u64,
-        /// The operation that needs most.
+        /// The operation that takes most memory.
         what: &'static str,
     },
-    /// More than an adapter takes in one piece.
+    /// A row is larger than a binding of the adapter.
     #[error(
         "a row of {dim} values does not fit a binding of this GPU ({})",
         HumanBytes(*.binding)
     )]
     Binding {
-        /// Values in a row.
+        /// Number of values in a row.
         dim: usize,
         /// The binding limit in bytes.
         binding: u64,
     },
-    /// A file that cannot be written.
+    /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No threads for workers.
+    /// The threads of workers cannot be started.
     #[error("cannot start the workers' runtime: {0}")]
     Runtime(io::Error),
-    /// The chart could not be drawn.
-    #[error("cannot draw the chart: {0}")]
-    Chart(String),
-    /// What a process measured could not be understood.
-    #[error("not a line of results: {0}")]
-    Line(String),
-    /// The graph cannot be generated.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The sizes make no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Training failed.
-    #[error(transparent)]
-    Train(#[from] TrainError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The arithmetic failed.
+    /// A kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The parameter server refused.
+    /// The parameter server refused a call.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// A reduction failed.
+    /// An all-reduce failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
 }

@@ -1,70 +1,62 @@
-//! Shard update throughput: how fast rows are read and written, beside what the device's memory
-//! can do. And training: how fast whole steps and rankings are, see [`Training`].
-//! And growth: what time and memory become on larger graphs, see [`Scale`].
+//! Throughput of the parameter server's work: rows of shards that are read, updated, pushed and
+//! pulled, and values that workers reduce.
 //!
-//! Every figure in GB/s counts the least bytes that the work must move, whatever is really moved,
-//! so that it compares with the copy bandwidth measured just before and after it on the same
-//! device. Per row of `dim` values of four bytes:
+//! Every figure in GB/s counts the least bytes that the operation must move, whatever is really
+//! moved. So a figure compares with the copy bandwidth, which is measured just before and after it on
+//! the same device. Least bytes of a row of `dim` values of four bytes:
 //!
-//! | op | bytes | what |
+//! | operation | bytes | work |
 //! |---|---|---|
-//! | `copy` | 8 a value | reads and writes a buffer larger than the caches |
-//! | `gather` | 8·dim | reads rows of the table, writes them elsewhere |
+//! | `copy` | 8 a value | reads a buffer larger than the caches and writes another |
+//! | `gather` | 8·dim | reads rows of the table, writes them to a buffer |
 //! | `update_sgd` | 12·dim | reads row and gradient, writes the row |
-//! | `update_adagrad` | 20·dim | the same and one state |
-//! | `update_row_adagrad` | 12·dim + 8 | the same and one state value a row |
-//! | `update_adam` | 28·dim | the same and two states |
-//! | `sync_push` | as the update, for every pushed row | workers × batch rows a shard, one barrier |
-//! | `async_push` | as the update | applied at once |
-//! | `pull` | 4·dim | a shard's rows, into a buffer of the caller's that is used again |
-//! | `all_reduce` | 8 a value and rank | every rank's values are read and replaced |
+//! | `update_adagrad` | 20·dim | the same and one value of state for each value |
+//! | `update_row_adagrad` | 12·dim + 8 | the same as SGD and one value of state for each row |
+//! | `update_adam` | 28·dim | the same as SGD and two values of state for each value |
+//! | `sync_push` | as the update, for every pushed row | every worker pushes a batch to a shard and waits at the barrier |
+//! | `async_push` | as the update | every worker pushes a batch to a shard, which is applied at once |
+//! | `pull` | 4·dim | reads a shard's rows into a buffer that is used again |
+//! | `all_reduce` | 8 a value and rank | reads and replaces the values of every rank |
 //!
-//! Gathers and updates are measured on rows of `f32` and of binary16, whose values take two bytes
-//! less each time that they are read or written: `gather` 6·dim, `update_sgd` 8·dim.
+//! Gathers and updates are measured on rows of `f32` and of binary16. A value of binary16 takes two
+//! bytes less each time that it is read or written: `gather` 6·dim, `update_sgd` 8·dim.
 //!
-//! By default, gathers and updates repeat one batch of random rows, as other programs' benchmarks
-//! do and as training does, which has just read the rows that it updates: where the last cache is
-//! larger than a batch and its gradients, rows come from there. With [`Options::batches`], several
-//! disjoint batches take turns, each with gradients of its own, and everything comes from memory.
+//! By default, gathers and updates repeat one batch of random rows, as benchmarks of other programs
+//! do. Training is alike: a step has just read the rows that it updates. If a batch and its gradients
+//! fit into the last cache, rows come from there. With [`Options::batches`], several disjoint batches
+//! take turns, each with its own gradients, and rows come from memory.
 //!
 //! Pushes and pulls go through the public methods of
 //! [`ParameterServer`](crate::server::ParameterServer), with all their checks and locks.
 //!
 //! A sample is as many repetitions as take [`SAMPLE`]; a figure is the median of the samples. Copies,
-//! gathers and updates on a GPU are timed by the device's own clock, where it has one
-//! ([`TimedBy::Device`]); everything else, and whole training steps, by the host's, with all that
-//! the host does.
+//! gathers and updates on a GPU are timed by the device's own clock if the device has one
+//! ([`TimedBy::Device`]). Everything else is timed by the host's clock, with all work of the host.
 
 mod all_reduce;
-mod chart;
 mod copy;
 mod draw;
 mod error;
-mod growth;
 mod options;
 mod push;
 mod record;
 mod sample;
-mod scale;
-mod training;
+mod target;
 mod update;
 
-pub use chart::chart;
 pub use draw::{Distribution, draw};
 pub use error::BenchError;
-pub use growth::growth;
 pub use options::{Op, Options};
-pub use record::{Measurement, Outputs};
-pub use sample::{SAMPLE, Samples, TimedBy};
-pub use scale::{Parts, Scale, ScaleMeasurement};
-pub use training::{OnDevice, Stage, Training, TrainingBench, TrainingMeasurement};
+pub use record::{Measurement, Output, format_seconds, json};
+pub use sample::{Limits, SAMPLE, Samples, TimedBy};
+pub use target::{Target, devices};
 
 use self::copy::Copier;
-use crate::device::{self, Device};
-use crate::kernel::{Backend, Dtype};
+use crate::device::Device;
+use crate::kernel::Dtype;
 use crate::optim::OptimizerKind;
 
-/// What a measured operation is.
+/// A measured operation and its sizes.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     op: Op,
@@ -74,10 +66,11 @@ struct Work {
     dim: usize,
     batch: usize,
     workers: usize,
-    /// Calls in a repetition.
+    /// Number of calls in a repetition.
     calls: f64,
-    /// Rows (of reductions: values) of one call, and their bytes.
+    /// Number of rows (of an all-reduce: values) of one call, over all workers.
     items: f64,
+    /// Least bytes of one call.
     bytes: f64,
 }
 
@@ -88,13 +81,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Rows of one repetition, of all workers and shards (of reductions: values).
+    /// Number of rows (of an all-reduce: values) of one repetition, over all workers and shards.
     pub fn items(&self) -> usize {
         (self.work.items * self.work.calls) as usize
     }
 
-    /// Repeats the operation, and waits for the last repetition. Returns the seconds that it took by
-    /// the device's own clock, if that has been asked.
+    /// Repeats the operation, and waits for the last repetition. Returns the seconds by the device's
+    /// own clock; none if the host's clock counts.
     ///
     /// # Errors
     /// If the device is lost or full.
@@ -103,39 +96,36 @@ impl Prepared {
     }
 }
 
-/// A device to measure, by the name that selects it.
+/// The benchmark of one device.
 #[derive(Debug)]
 pub struct Bench {
-    name: String,
-    backend: Backend,
+    target: Target,
     options: Options,
     copier: Copier,
 }
 
 impl Bench {
-    /// Makes ready to measure a device.
+    /// Checks the options and opens the device.
     ///
     /// # Errors
-    /// [`BenchError`] where sizes make no sense or do not fit; nothing large has been allocated
-    /// then.
+    /// [`BenchError`] if sizes are out of range or do not fit. Nothing large is allocated then.
     pub fn new(device: Device, options: &Options) -> Result<Bench, BenchError> {
         options.check(&device)?;
-        let (name, backend) = open(device)?;
+        let target = Target::open(device)?;
         Ok(Bench {
-            copier: Copier::new(&backend, options.copy_bytes)?,
-            name,
-            backend,
+            copier: Copier::new(&target.backend, options.copy_bytes)?,
+            target,
             options: options.clone(),
         })
     }
 
-    /// The device.
+    /// Name of the device in results.
     pub fn device(&self) -> &str {
-        &self.name
+        &self.target.name
     }
 
-    /// Makes an operation other than the copy ready, with so many workers where it has any, on
-    /// values of a type where it may be one or another.
+    /// Prepares an operation other than the copy. `workers` counts for pushes and all-reduces, `dtype`
+    /// for gathers and updates.
     ///
     /// # Errors
     /// If the device is full or lost.
@@ -149,15 +139,16 @@ impl Bench {
         }
     }
 
-    /// Measures everything asked for. `observe` hears of every operation before it starts.
+    /// Measures the operations of the options. `observe` is called with the name of every operation
+    /// before the operation starts.
     ///
     /// # Errors
     /// If the device is lost or full.
     pub fn run(&self, observe: &mut dyn FnMut(&str)) -> Result<Vec<Measurement>, BenchError> {
         let options = &self.options;
         observe(Op::Copy.name());
-        let copy = || self.copier.measure(&self.backend, options);
-        // The first one warms up what is not there yet: pages, clocks, threads.
+        let copy = || self.copier.measure(&self.target.backend, options);
+        // The first copy warms up pages, clocks and threads.
         copy()?;
         let mut copies = vec![copy()?];
         let mut measured = Vec::new();
@@ -172,18 +163,17 @@ impl Bench {
                     _ => format!("{} of {workers} workers", op.name()),
                 });
                 let mut prepared = self.prepare(op, workers, dtype)?;
-                let limits = (options.seconds, options.repeat);
-                let samples = Samples::take(limits, |times| prepared.repeat(times))?;
+                let samples = Samples::take(options.limits(), |times| prepared.repeat(times))?;
                 measured.push((prepared.work, samples.per(prepared.work.calls)));
                 drop(prepared);
                 copies.push(copy()?);
             }
         }
-        Ok(self.beside_copies(&measured, &copies))
+        Ok(self.measurements(&measured, &copies))
     }
 
-    /// Results, given the copies before, between and after them.
-    fn beside_copies(&self, measured: &[(Work, Samples)], copies: &[Samples]) -> Vec<Measurement> {
+    /// Results of the measured operations. Operation `i` lies between copies `i` and `i + 1`.
+    fn measurements(&self, measured: &[(Work, Samples)], copies: &[Samples]) -> Vec<Measurement> {
         let bytes = 2.0 * self.copier.bytes();
         let bandwidth = |samples: &Samples| bytes / samples.median / 1e9;
         let mut results = Vec::new();
@@ -206,24 +196,13 @@ impl Bench {
             results.push(Measurement::new(self, work, best, bandwidth(best)));
         }
         for (&(work, samples), around) in measured.iter().zip(copies.windows(2)) {
-            // The machine may be busy with something else at times: the larger is nearer to what
-            // the memory can do.
+            // Other programs may use the machine at times: the larger bandwidth is nearer to that of
+            // the memory.
             let copy = bandwidth(&around[0]).max(bandwidth(&around[1]));
             results.push(Measurement::new(self, work, &samples, copy));
         }
         results
     }
-}
-
-/// An engine on a device, and what to call it in results.
-fn open(device: Device) -> Result<(String, Backend), BenchError> {
-    Ok(match device {
-        Device::Cpu => {
-            let device::CpuDescription { cores, simd, .. } = device::cpu();
-            (format!("cpu ({cores} cores, {simd})"), Backend::cpu())
-        }
-        Device::Gpu(gpu) => (gpu.to_string(), Backend::gpu(gpu)?),
-    })
 }
 
 #[cfg(test)]

@@ -1,39 +1,39 @@
-//! What is measured, and whether it can be.
+//! The measured operations and their sizes, and checks of them.
 
-use super::{BenchError, Distribution};
-use crate::device::{AdapterKind, Device};
+use super::{BenchError, Distribution, Limits};
+use crate::device::{AdapterKind, Device, available_memory};
 use crate::kernel::{Dtype, ShardLayout};
 use crate::optim::OptimizerKind;
 
-/// Operations, by the names in results.
+/// A measured operation, by its name in results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Op {
-    /// The device's own copy.
+    /// A copy within the device's memory.
     Copy,
-    /// Random rows of a table, read on the device.
+    /// Reads of random rows of a table.
     Gather,
-    /// Updates of random rows.
+    /// Updates of random rows by SGD.
     UpdateSgd,
-    /// The same with Adagrad.
+    /// Updates by Adagrad.
     UpdateAdagrad,
-    /// The same with Adam.
+    /// Updates by Adam.
     UpdateAdam,
-    /// The same with Adagrad's state kept by row.
+    /// Updates by row-Adagrad.
     UpdateRowAdagrad,
-    /// Pushes of several workers that meet at a barrier.
+    /// Pushes of workers that meet at a barrier.
     SyncPush,
     /// Pushes that are applied at once.
     AsyncPush,
-    /// A shard's rows.
+    /// Reads of a whole shard by a worker.
     Pull,
-    /// The sum over all workers.
+    /// Sums over all workers.
     AllReduce,
 }
 
 impl Op {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Op; 10] = [
         Op::Copy,
         Op::Gather,
@@ -63,7 +63,7 @@ impl Op {
         }
     }
 
-    /// The optimizer that it measures, if it names one.
+    /// The optimizer of an update.
     pub fn optimizer(self) -> Option<OptimizerKind> {
         match self {
             Op::UpdateSgd => Some(OptimizerKind::Sgd),
@@ -75,38 +75,38 @@ impl Op {
     }
 }
 
-/// Sizes, and what to measure.
+/// The operations to measure, and their sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Rows of the table.
+    /// Number of rows of the table.
     pub rows: usize,
-    /// Values in a row.
+    /// Number of values in a row.
     pub dim: usize,
-    /// Rows of a gather or an update.
+    /// Number of rows of a gather or an update.
     pub batch: usize,
-    /// Disjoint batches that gathers and updates take in turn, as far as the table has rows.
+    /// Number of disjoint batches that gathers and updates take in turn, as far as the table has rows.
     pub batches: usize,
-    /// Rows that a worker pushes at once.
+    /// Number of rows of a push.
     pub push_batch: usize,
     /// Operations, in the order in which they are measured.
     pub ops: Vec<Op>,
-    /// The optimizer behind pushes.
+    /// The optimizer that applies pushes.
     pub push_optimizer: OptimizerKind,
-    /// What values are stored as, in gathers and updates.
+    /// Stored types of values in gathers and updates.
     pub dtypes: Vec<Dtype>,
-    /// Numbers of workers.
+    /// Numbers of workers that push or reduce at once.
     pub workers: Vec<usize>,
-    /// Shards that workers push to.
+    /// Number of shards that workers push to.
     pub shards: usize,
-    /// How rows are chosen.
+    /// Distribution of the rows of a batch.
     pub distribution: Distribution,
-    /// Values that each rank brings to an all-reduce.
+    /// Number of values of each rank in an all-reduce.
     pub reduce_values: usize,
-    /// Bytes that are copied to measure the device's own bandwidth.
+    /// Size of a copy in bytes.
     pub copy_bytes: usize,
-    /// The least seconds that an operation is measured for.
+    /// Shortest duration of an operation's samples together, in seconds.
     pub seconds: f64,
-    /// The least samples of an operation.
+    /// Smallest number of samples of an operation.
     pub repeat: usize,
 }
 
@@ -132,13 +132,21 @@ impl Default for Options {
     }
 }
 
-/// More workers than this are not measured: each of them brings gradients of its own.
+/// Largest number of workers: each of them has gradients of its own.
 const MOST_WORKERS: usize = 1024;
-/// Values in a row, at most.
+/// Largest number of values in a row.
 const MOST_DIM: usize = 1 << 20;
 
 impl Options {
-    /// How many disjoint batches there are.
+    /// When to stop taking samples of an operation.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            seconds: self.seconds,
+            samples: self.repeat,
+        }
+    }
+
+    /// Number of disjoint batches.
     pub(super) fn disjoint(&self) -> usize {
         (self.rows / self.batch.max(1)).clamp(1, self.batches)
     }
@@ -147,13 +155,13 @@ impl Options {
     pub(super) fn workers_of(&self, op: Op) -> Vec<usize> {
         match op {
             Op::SyncPush | Op::AsyncPush => self.workers.clone(),
-            // One has nothing to reduce with.
+            // One worker alone has nothing to reduce.
             Op::AllReduce => self.workers.iter().copied().filter(|&w| w > 1).collect(),
             _ => vec![1],
         }
     }
 
-    /// What values may be stored as in an operation.
+    /// Stored types of values of an operation.
     pub(super) fn dtypes_of(&self, op: Op) -> &[Dtype] {
         match (op, op.optimizer()) {
             (Op::Gather, _) | (_, Some(_)) => &self.dtypes,
@@ -161,10 +169,10 @@ impl Options {
         }
     }
 
-    /// Checks that sizes make sense and fit the device.
+    /// Checks that sizes are in range and fit the device.
     ///
     /// # Errors
-    /// [`BenchError`] says which does not.
+    /// [`BenchError`] names the size that is not.
     pub fn check(&self, device: &Device) -> Result<(), BenchError> {
         self.sizes()?;
         if let Device::Gpu(gpu) = device {
@@ -188,7 +196,7 @@ impl Options {
             Device::Gpu(gpu) => software(gpu),
         };
         let (needed, what) = self.memory(on_host);
-        match free_memory() {
+        match available_memory() {
             Some(free) if needed > free => Err(BenchError::Memory { needed, free, what }),
             _ => Ok(()),
         }
@@ -244,8 +252,8 @@ impl Options {
         Ok(())
     }
 
-    /// Bytes of main memory that the operation which takes most needs, and which one that is.
-    /// `on_host` says whether tables are there too.
+    /// Size in bytes of the main memory that the largest operation takes, and the name of this
+    /// operation. `on_host` says whether tables are in main memory.
     fn memory(&self, on_host: bool) -> (u64, &'static str) {
         let bytes = |values: usize| values as u64 * 4;
         let row = bytes(self.dim);
@@ -306,12 +314,4 @@ fn at_most(
         most,
         why,
     })
-}
-
-/// Bytes of main memory that can be had without swapping, where the system says.
-pub(super) fn free_memory() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib << 10)
 }

@@ -18,24 +18,23 @@ use crate::server::{
     TableName, UpdateMode, WorkerId,
 };
 
-/// No worker is slower than this.
+/// The longest wait of a worker.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The generation of workers.
 const GENERATION: Generation = Generation(1);
-/// Workers of a sync step draw their rows from this many times as many, so that they share some.
+/// Workers of a sync step draw their rows from the same `OVERLAP` × batch rows, so that they share some.
 const OVERLAP: usize = 2;
 
-/// What a worker pushes.
+/// The pushes of a worker.
 struct Batches {
     worker: WorkerId,
-    /// By shard.
+    /// Pushed rows, by shard.
     rows: Vec<Vec<u32>>,
-    /// By shard: they are where a worker's step leaves them, on the device, in a buffer that it
-    /// uses again.
+    /// By shard, in device memory that is used again: where a worker's step leaves gradients.
     gradients: Vec<GradientRows>,
-    /// The shard that it begins with.
+    /// The first shard that the worker pushes to.
     first: usize,
-    /// Pushes of this worker to each shard so far.
+    /// Number of pushes of this worker to each shard so far.
     step: AtomicU64,
 }
 
@@ -74,7 +73,7 @@ pub(super) fn pushes(bench: &Bench, op: Op, workers: usize) -> Result<Prepared, 
     })
 }
 
-/// One shard into a buffer that is used again.
+/// Prepares pulls of one shard into a buffer that is used again.
 pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
     const WORKER: WorkerId = WorkerId(0);
     let (options, runtime) = (&bench.options, runtime()?);
@@ -107,7 +106,7 @@ pub(super) fn pull(bench: &Bench) -> Result<Prepared, BenchError> {
     })
 }
 
-/// A server of the first generation.
+/// A server whose workers are those of the first generation.
 fn server(
     bench: &Bench,
     mode: UpdateMode,
@@ -121,7 +120,7 @@ fn server(
         relations: 1,
         relation_dim: None,
     };
-    let backend = bench.backend.another()?;
+    let backend = bench.target.backend.another()?;
     let storage = Storage {
         optimizer: options.push_optimizer,
         shards: options.shards,
@@ -133,7 +132,7 @@ fn server(
     Ok(server)
 }
 
-/// As many threads as there are cores, each taking whatever worker can go on.
+/// A runtime with a thread for each core. A thread runs any worker that does not wait.
 pub(super) fn runtime() -> Result<Runtime, BenchError> {
     let runtime = Builder::new_multi_thread().enable_time().build();
     runtime.map_err(BenchError::Runtime)
@@ -156,7 +155,7 @@ fn batches(
                 let seed = (worker.0 as u64) << 32 | shard as u64;
                 let common = match options.distribution {
                     Distribution::Zipf => range.len(),
-                    // Rows side by side would be a gift: they are spread over the shard.
+                    // Neighbouring rows would be faster: rows are spread over the shard.
                     Distribution::Uniform => range.len().min(OVERLAP * batch),
                 };
                 let apart = range.len() / common;
@@ -178,7 +177,7 @@ fn batches(
                 .iter()
                 .map(|rows| by_length[&rows.len()].clone())
                 .collect(),
-            // At a barrier they meet; otherwise they keep out of each other's way.
+            // Workers meet at the barrier of one shard, or begin at different shards.
             first: match op {
                 Op::SyncPush => 0,
                 _ => worker.0 as usize * layout.shards() / workers.len(),
@@ -190,7 +189,7 @@ fn batches(
     batches.collect()
 }
 
-/// All workers at once push to one shard after the other, `times` times over.
+/// Runs all workers at once: each pushes to one shard after the other, `times` times.
 fn rounds(
     server: &ParameterServer,
     runtime: &Runtime,

@@ -5,53 +5,50 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{
-    Bench, BenchError, Distribution, Op, Samples, ScaleMeasurement, TimedBy, TrainingMeasurement,
-    Work,
-};
-use crate::checkpoint::aside::Aside;
+use super::{Bench, BenchError, Distribution, Op, Samples, TimedBy, Work};
+use crate::checkpoint::atomic_file::AtomicFile;
 use crate::optim::OptimizerKind;
 
-/// One operation on one device.
+/// The result of one operation on one device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measurement {
-    /// What was measured.
+    /// The operation.
     pub op: Op,
-    /// Where.
+    /// Name of the device.
     pub device: String,
-    /// Rows of the table (of a copy: of the buffer; of an all-reduce: values).
+    /// Number of rows of the table (of a copy: of the buffer; of an all-reduce: number of values).
     pub rows: usize,
-    /// Values in a row.
+    /// Number of values in a row.
     pub dim: usize,
-    /// Rows of one repetition, by worker.
+    /// Number of rows of one repetition for each worker.
     pub batch: usize,
-    /// Workers at once.
+    /// Number of workers at once.
     pub workers: usize,
-    /// How values are stored.
+    /// Stored type of values.
     pub dtype: &'static str,
     /// Seconds of one repetition: the median of all samples.
     pub median_s: f64,
-    /// Rows of all workers in a second.
+    /// Number of rows of all workers per second.
     pub rows_per_second: f64,
-    /// By the least bytes that it takes, see the [module](super).
+    /// GB/s, by the least bytes of the operation, see the [module](super).
     pub gb_per_second: f64,
-    /// Over the device's copy bandwidth just before or after, whichever was larger.
+    /// `gb_per_second` over `copy_gb_per_second`.
     pub share_of_copy: f64,
-    /// That bandwidth.
+    /// GB/s of the device's copy just before or after, whichever was larger.
     pub copy_gb_per_second: f64,
-    /// The shortest sample.
+    /// Seconds of one repetition in the shortest sample.
     pub min_s: f64,
-    /// The longest.
+    /// Seconds of one repetition in the longest sample.
     pub max_s: f64,
-    /// How many samples there were.
+    /// Number of samples.
     pub samples: usize,
-    /// Whose clock the seconds are from.
+    /// The clock that the seconds are from.
     pub timed_by: TimedBy,
-    /// The optimizer, where there is one.
+    /// The optimizer of an update or a push.
     pub optimizer: Option<OptimizerKind>,
-    /// How rows were chosen.
+    /// Distribution of the rows of a batch.
     pub distribution: Distribution,
-    /// How many disjoint batches took turns in gathers and updates.
+    /// Number of disjoint batches that took turns in gathers and updates.
     pub batches: usize,
 }
 
@@ -61,7 +58,7 @@ impl Measurement {
         let gb_per_second = work.bytes / samples.median / 1e9;
         Measurement {
             op: work.op,
-            device: bench.name.clone(),
+            device: bench.target.name.clone(),
             rows: work.rows,
             dim: work.dim,
             batch: work.batch,
@@ -83,72 +80,35 @@ impl Measurement {
     }
 }
 
-/// Files that results go to. They are opened before anything is measured and appear when all is.
+/// A file that results are written to. The file is opened before anything is measured, and appears
+/// when all results are there.
 #[derive(Default)]
-pub struct Outputs {
-    lines: Option<Aside>,
-    chart: Option<Aside>,
-}
+pub struct Output(Option<AtomicFile>);
 
-impl Outputs {
-    /// Opens a file for lines of JSON and one for a chart.
+impl Output {
+    /// Opens a file, or none.
     ///
     /// # Errors
-    /// [`BenchError::Write`] if one cannot be written.
-    pub fn create(lines: Option<&Path>, chart: Option<&Path>) -> Result<Outputs, BenchError> {
-        let open = |path: Option<&Path>| path.map(create).transpose();
-        Ok(Outputs {
-            lines: open(lines)?,
-            chart: open(chart)?,
-        })
+    /// [`BenchError::Write`] if the file cannot be written.
+    pub fn create(path: Option<&Path>) -> Result<Output, BenchError> {
+        Ok(Output(path.map(create).transpose()?))
     }
 
-    /// Writes the results.
-    ///
-    /// # Errors
-    /// [`BenchError::Write`], [`BenchError::Chart`].
-    pub fn write(self, results: &[Measurement]) -> Result<(), BenchError> {
-        let lines = lines(results.iter().map(Measurement::json));
-        self.finish(&lines, || super::chart(results))
-    }
-
-    /// Writes the results of the scale suite.
-    ///
-    /// # Errors
-    /// [`BenchError::Write`], [`BenchError::Chart`].
-    pub fn write_scale(self, results: &[ScaleMeasurement]) -> Result<(), BenchError> {
-        let lines = lines(results.iter().map(ScaleMeasurement::json));
-        self.finish(&lines, || super::growth(results))
-    }
-
-    /// Writes the results of the training suite; there is no chart of them.
+    /// Writes results, a line of JSON each.
     ///
     /// # Errors
     /// [`BenchError::Write`].
-    pub fn write_training(self, results: &[TrainingMeasurement]) -> Result<(), BenchError> {
-        let lines = lines(results.iter().map(TrainingMeasurement::json));
-        self.lines.map_or(Ok(()), |file| finish(file, &lines))
+    pub fn write(self, results: &[impl Serialize]) -> Result<(), BenchError> {
+        let Some(mut file) = self.0 else {
+            return Ok(());
+        };
+        let lines: String = results.iter().map(|result| json(result) + "\n").collect();
+        let path = file.path().to_owned();
+        let written = file
+            .write_all(lines.as_bytes())
+            .and_then(|()| file.commit());
+        written.map_err(|source| write_error(&path, source))
     }
-
-    /// Writes lines and a chart, those that were asked for.
-    fn finish(
-        self,
-        lines: &str,
-        chart: impl FnOnce() -> Result<String, BenchError>,
-    ) -> Result<(), BenchError> {
-        if let Some(file) = self.lines {
-            finish(file, lines)?;
-        }
-        if let Some(file) = self.chart {
-            finish(file, &chart()?)?;
-        }
-        Ok(())
-    }
-}
-
-/// One object a line.
-fn lines(objects: impl Iterator<Item = String>) -> String {
-    objects.map(|object| object + "\n").collect()
 }
 
 impl Measurement {
@@ -159,22 +119,27 @@ impl Measurement {
 }
 
 /// A result as one line of JSON.
-pub(super) fn json(result: &impl Serialize) -> String {
-    // Only maps with keys that are no text, and types of one's own, can fail.
+///
+/// # Panics
+/// If the result has a map whose keys are not strings, or its `Serialize` fails.
+pub fn json(result: &impl Serialize) -> String {
     serde_json::to_string(result).expect("names and numbers always serialise")
 }
 
-fn create(path: &Path) -> Result<Aside, BenchError> {
+/// Seconds for people, in the unit that suits them.
+pub fn format_seconds(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.3} s"),
+        s if s >= 1e-3 => format!("{:.3} ms", s * 1e3),
+        s => format!("{:.1} µs", s * 1e6),
+    }
+}
+
+fn create(path: &Path) -> Result<AtomicFile, BenchError> {
     if path.is_dir() {
         return Err(write_error(path, std::io::ErrorKind::IsADirectory.into()));
     }
-    Aside::create(path).map_err(|source| write_error(path, source))
-}
-
-fn finish(mut file: Aside, text: &str) -> Result<(), BenchError> {
-    let path = file.path().to_owned();
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
-    written.map_err(|source| write_error(&path, source))
+    AtomicFile::create(path).map_err(|source| write_error(path, source))
 }
 
 fn write_error(path: &Path, source: std::io::Error) -> BenchError {

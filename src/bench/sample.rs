@@ -1,43 +1,55 @@
-//! Samples, and what is made of them.
+//! Samples of a duration, and their median.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// The least time that a sample takes; shorter work is repeated within it.
+/// The shortest duration of a sample. Shorter work is repeated within it.
 pub const SAMPLE: Duration = Duration::from_millis(10);
 
-/// Whose clock a figure is from.
+/// The clock that a figure is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimedBy {
-    /// The machine's: the time until the device was done.
+    /// The host's clock: the time until the device was done.
     Host,
-    /// The GPU's own: the time in which it worked.
+    /// The GPU's own clock: the time in which the GPU worked.
     Device,
+}
+
+/// When to stop taking samples: when both limits are reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Shortest duration of all samples together, in seconds.
+    pub seconds: f64,
+    /// Smallest number of samples.
+    pub samples: usize,
 }
 
 /// Seconds of one repetition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Samples {
-    /// The one in the middle.
+    /// The median.
     pub median: f64,
     /// The shortest.
     pub min: f64,
     /// The longest.
     pub max: f64,
-    /// How many there are.
+    /// Number of samples.
     pub count: usize,
-    /// Who took the time of them all.
+    /// The clock of all samples.
     pub timed_by: TimedBy,
 }
 
 impl Samples {
-    /// Takes samples for at least `seconds` and at least `repeat` of them, after finding out how
-    /// often `work` is to repeat itself within one; that also warms it up. `work` tells how many
-    /// seconds it took where it knows better than a clock around it.
+    /// Takes samples up to the limits. `work` is called with a number of repetitions, and returns
+    /// their seconds by the device's clock if it has one. First, growing numbers of repetitions are
+    /// tried until a sample is long enough; that also warms the work up.
+    ///
+    /// # Errors
+    /// Those of `work`.
     pub fn take<E>(
-        (seconds, repeat): (f64, usize),
+        limits: Limits,
         mut work: impl FnMut(usize) -> Result<Option<f64>, E>,
     ) -> Result<Samples, E> {
         let mut timed = |times: usize| {
@@ -52,10 +64,11 @@ impl Samples {
         }
         let start = Instant::now();
         let mut taken = Vec::new();
-        while taken.len() < repeat.max(1) || start.elapsed().as_secs_f64() < seconds {
+        while taken.len() < limits.samples.max(1) || start.elapsed().as_secs_f64() < limits.seconds
+        {
             taken.push(timed(times)?);
         }
-        // A device that was not at work, or longer than it took altogether, has no clock to go by.
+        // A device clock that shows no time, or more than the host's, is wrong.
         let own = |&(around, own): &(f64, Option<f64>)| own.filter(|s| *s > 0.0 && *s <= around);
         let (seconds, timed_by): (Vec<f64>, _) = match taken.iter().map(own).collect() {
             Some(seconds) => (seconds, TimedBy::Device),
@@ -65,7 +78,7 @@ impl Samples {
         Ok(Samples::of(each.collect(), timed_by))
     }
 
-    /// The seconds of a part, where a repetition had so many.
+    /// The seconds of one of `parts` equal parts of a repetition.
     pub(super) fn per(self, parts: f64) -> Samples {
         Samples {
             median: self.median / parts,
@@ -93,6 +106,13 @@ impl Samples {
 mod tests {
     use super::*;
 
+    fn of_count(samples: usize) -> Limits {
+        Limits {
+            seconds: 0.0,
+            samples,
+        }
+    }
+
     #[test]
     fn the_median_is_in_the_middle() {
         let of = |samples: &[f64]| Samples::of(samples.to_vec(), TimedBy::Host);
@@ -107,7 +127,7 @@ mod tests {
     #[test]
     fn short_work_is_repeated_within_a_sample() {
         let mut most = 0;
-        let samples = Samples::take((0.0, 3), |times| {
+        let samples = Samples::take(of_count(3), |times| {
             most = most.max(times);
             Ok::<_, ()>(None)
         });
@@ -119,7 +139,7 @@ mod tests {
     #[test]
     fn a_device_that_can_be_right_is_believed() {
         let of = |own: f64| {
-            Samples::take((0.0, 2), |_| {
+            Samples::take(of_count(2), |_| {
                 std::thread::sleep(SAMPLE);
                 Ok::<_, ()>(Some(own))
             })

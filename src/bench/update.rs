@@ -1,18 +1,19 @@
-//! Gathers and updates of random rows, as the kernels do them.
+//! Gathers and updates of random rows, by the kernels themselves.
 
 use super::{Bench, BenchError, Op, Prepared, Work, draw};
-use crate::kernel::{Backend, Dtype, KernelError, RowBatch, ShardLayout, Table, TableSpec};
+use crate::kernel::measure::{RowBatch, repeat_gather, repeat_update};
+use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, Table, TableSpec};
 use crate::optim::{OptimizerKind, OptimizerStep};
 
-/// Small enough to leave the values finite, whatever the repetitions.
+/// Learning rate. So small that values stay finite after any number of repetitions.
 const RATE: f64 = 1e-6;
 
 pub(super) fn gather(bench: &Bench, dtype: Dtype) -> Result<Prepared, BenchError> {
     let (backend, table, mut batches) = prepare(bench, OptimizerKind::Sgd, dtype)?;
     let bytes = ((dtype.size() + 4) * bench.options.dim) as f64;
     Ok(Prepared {
-        work: work(bench, Op::Gather, None, (dtype, bytes)),
-        repeat: Box::new(move |times| Ok(backend.repeat_gather(&table, &mut batches, times)?)),
+        work: work(bench, Op::Gather, None, dtype, bytes),
+        repeat: Box::new(move |times| Ok(repeat_gather(&backend, &table, &mut batches, times)?)),
     })
 }
 
@@ -26,25 +27,25 @@ pub(super) fn update(
     let step = OptimizerStep::new(kind, RATE, 1);
     let bytes = row_bytes(kind, bench.options.dim, dtype);
     Ok(Prepared {
-        work: work(bench, op, Some(kind), (dtype, bytes)),
-        repeat: Box::new(move |times| Ok(backend.repeat_update(step, &table, &batches, times)?)),
+        work: work(bench, op, Some(kind), dtype, bytes),
+        repeat: Box::new(move |times| Ok(repeat_update(&backend, step, &table, &batches, times)?)),
     })
 }
 
-/// The least bytes of one row's update: row and gradient read, row written; states read and
-/// written.
+/// The least bytes of one row's update: row and gradient are read, the row is written; states are read
+/// and written.
 pub(super) fn row_bytes(kind: OptimizerKind, dim: usize, dtype: Dtype) -> f64 {
     let states: usize = kind.state_widths(dim).iter().sum();
     ((2 * dtype.size() + 4) * dim + 8 * states) as f64
 }
 
-/// A table as large as asked for, in as few shards as the device allows, and batches of its rows.
+/// A table of the options' size, in as few shards as the device allows, and batches of its rows.
 fn prepare(
     bench: &Bench,
     kind: OptimizerKind,
     dtype: Dtype,
 ) -> Result<(Backend, Table, Vec<RowBatch>), KernelError> {
-    let (options, backend) = (&bench.options, bench.backend.another()?);
+    let (options, backend) = (&bench.options, bench.target.backend.another()?);
     let spec = TableSpec {
         name: "entities",
         width: options.dim,
@@ -60,7 +61,7 @@ fn prepare(
         options.batch,
         options.disjoint(),
     );
-    let batches = (batches.iter()).map(|rows| backend.row_batch(&table, rows));
+    let batches = (batches.iter()).map(|rows| RowBatch::new(&backend, &table, rows));
     let batches = batches.collect::<Result<_, _>>()?;
     Ok((backend, table, batches))
 }
@@ -69,7 +70,8 @@ fn work(
     bench: &Bench,
     op: Op,
     optimizer: Option<OptimizerKind>,
-    (dtype, row_bytes): (Dtype, f64),
+    dtype: Dtype,
+    row_bytes: f64,
 ) -> Work {
     let options = &bench.options;
     Work {

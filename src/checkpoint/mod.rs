@@ -5,7 +5,7 @@
 //! file is written under a temporary name, synced and renamed; the manifest comes last. So a
 //! checkpoint exists if its manifest does, and a crash never damages the earlier checkpoints.
 
-pub(crate) mod aside;
+pub(crate) mod atomic_file;
 pub(crate) mod container;
 mod error;
 mod manifest;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use aside::Aside;
+use atomic_file::AtomicFile;
 use error::stem;
 pub use error::{CheckpointError, Fault};
 use manifest::hex;
@@ -144,7 +144,7 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     check(epoch, tables)?;
     let data_path = data_path(run, epoch);
     let manifest_path = manifest_path(run, epoch);
-    let folder = aside::folder(&data_path);
+    let folder = atomic_file::folder(&data_path);
     fs::create_dir_all(folder).map_err(CheckpointError::io("create", folder))?;
 
     let no_json = |source| CheckpointError::State { epoch, source };
@@ -154,7 +154,8 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let header = container::header(&BTreeMap::new(), Dtype::F32, shapes).map_err(no_json)?;
     let mut hasher = Sha256::new();
     let mut bytes = 0;
-    let mut data = Aside::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
+    let mut data =
+        AtomicFile::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
     let mut put = |part: &[u8]| {
         // Pieces that stay in the cache between the hasher and the file.
         for piece in part.chunks(1 << 18) {
@@ -184,13 +185,13 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let text = manifest::seal(epoch, file_name(epoch), bytes, hex(hasher), state);
     let text = text.map_err(no_json)?;
 
-    let put = |mut file: Aside, path: &Path| {
+    let put = |mut file: AtomicFile, path: &Path| {
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync());
         written.map_err(CheckpointError::io("write", path))?;
         Ok(file)
     };
     let manifest =
-        Aside::create(&manifest_path).map_err(CheckpointError::io("write", &manifest_path))?;
+        AtomicFile::create(&manifest_path).map_err(CheckpointError::io("write", &manifest_path))?;
     let manifest = put(manifest, &manifest_path)?;
     data.sync()
         .map_err(CheckpointError::io("write", &data_path))?;
@@ -272,7 +273,7 @@ pub fn prune(run: &Path, keep: &[u32]) -> Result<Vec<u32>, CheckpointError> {
         remove(&manifest_path(run, epoch))?;
     }
     for name in &names {
-        let stray = name.starts_with(aside::PREFIX) && name.ends_with(aside::SUFFIX);
+        let stray = name.starts_with(atomic_file::PREFIX) && name.ends_with(atomic_file::SUFFIX);
         let orphan = epoch_of(name, "safetensors").is_some_and(|epoch| !whole.contains(&epoch));
         if stray || orphan {
             remove(&folder(run).join(name))?;
@@ -324,7 +325,7 @@ fn names(run: &Path) -> Result<Vec<String>, CheckpointError> {
 fn remove(path: &Path) -> Result<(), CheckpointError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed.and_then(|()| aside::sync_folder(aside::folder(path))),
+        removed => removed.and_then(|()| atomic_file::sync_folder(atomic_file::folder(path))),
     }
     .map_err(CheckpointError::io("remove", path))
 }

@@ -10,7 +10,7 @@ use shardloom::run::Run;
 
 use super::CommandResult;
 
-/// How lines are written.
+/// Format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Fields separated by tabs.
@@ -33,7 +33,7 @@ pub struct AnswerWriter<'a, W: Write> {
 struct Answered {
     /// The query's number, from 1.
     query: usize,
-    /// What it asks for.
+    /// The question.
     answer: &'static str,
     /// The answer's place among those that are shown, from 1.
     rank: usize,

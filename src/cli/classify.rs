@@ -34,7 +34,8 @@ pub struct ClassifyArgs {
 pub fn run(
     run: &Run,
     executor: &mut Executor,
-    (positives, args): (&PathBuf, &ClassifyArgs),
+    positives: &PathBuf,
+    args: &ClassifyArgs,
     as_json: bool,
 ) -> CommandResult {
     let known = Known {

@@ -1,8 +1,9 @@
-//! What several commands share.
+//! Arguments and helpers that several commands share.
 
 use std::path::{Path, PathBuf};
 
 use shardloom::dataset::{Candidates, Dataset, FilterIndex, Vocabulary};
+use shardloom::device::DeviceChoice;
 use shardloom::executor::Executor;
 use shardloom::kernel::Backend;
 use shardloom::predict::{TableError, read_names};
@@ -18,8 +19,8 @@ pub struct RunArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
     /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Epoch of the checkpoint to take [default: the best in validation, else the latest].
     #[arg(long, value_name = "EPOCH")]
     pub checkpoint: Option<u32>,
@@ -57,7 +58,7 @@ impl RunArgs {
     /// Opens the run and loads its checkpoint.
     pub fn load(&self) -> Result<(Run, Executor), Box<dyn std::error::Error>> {
         let run = Run::open(&self.run)?;
-        let backend = open_backend(&self.device)?;
+        let backend = open_backend(self.device)?;
         let (executor, _) = match self.checkpoint {
             Some(epoch) => run.load(backend, Some(epoch))?,
             None => run.load_best(backend)?,
@@ -66,9 +67,9 @@ impl RunArgs {
     }
 }
 
-/// Opens a device by its name on the command line, telling the user what `auto` fell back to.
-pub fn open_backend(device: &str) -> Result<Backend, Box<dyn std::error::Error>> {
-    let (backend, note) = Backend::open(device.parse()?)?;
+/// Opens a device, and tells the user if `auto` fell back to another one.
+pub fn open_backend(device: DeviceChoice) -> Result<Backend, Box<dyn std::error::Error>> {
+    let (backend, note) = Backend::open(device)?;
     if let Some(note) = note {
         super::tell(&note.to_string());
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use shardloom::dataset::{Split, Triple};
 use shardloom::eval::{Evaluation, Metrics, Ranking, RanksFile, Restricted, evaluate_each};
 use shardloom::run::{EvalResult, Run};
-use shardloom::train::{Observer, breakdown};
+use shardloom::train::breakdown;
 
 use super::CommandResult;
 use super::classify::{self, ClassifyArgs};
@@ -68,7 +68,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
     let (mut run, mut executor) = args.run.load()?;
     args.reading.over(&mut run.config);
     if let Some(positives) = &args.classify.positives {
-        return classify::run(&run, &mut executor, (positives, &args.classify), args.json);
+        return classify::run(&run, &mut executor, positives, &args.classify, args.json);
     }
     let Ranked {
         facts,
@@ -106,7 +106,7 @@ pub fn run(args: EvalArgs) -> CommandResult {
         },
         |done| {
             progress.ranking(done, total);
-            !progress.stop()
+            !progress.is_stopped()
         },
     )?;
     progress.clear();

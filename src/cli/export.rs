@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::export::{ExportTable, Format, Precision, Renamed, export, reciprocal_names};
+use shardloom::export::{ExportTable, Format, Renamed, export, reciprocal_names};
 use shardloom::kernel::Column;
 use shardloom::server::TableName;
+use shardloom::value_type::ValueType;
 
 use super::CommandResult;
 use super::common::RunArgs;
 
 /// Write the embeddings and their names for other programs
 ///
-/// safetensors writes one file and its vocabularies beside it; npy a directory of NumPy arrays;
+/// safetensors writes one file, and its vocabularies next to it; npy a directory of NumPy arrays;
 /// tsv a directory of text files, as word2vec and the embedding projector read them. Names stand in
 /// .txt files, one a line; a line that is a JSON string, which odd names are written as, stands for
 /// its value (docs/export.md). Rows of
@@ -28,15 +29,15 @@ use super::common::RunArgs;
 pub struct ExportArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// What to write.
+    /// Format to write.
     #[arg(long, value_enum)]
     format: Format,
     /// File (safetensors) or directory (npy, tsv) to write.
     #[arg(long)]
     output: PathBuf,
     /// Precision of the numbers.
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
+    #[arg(long, value_enum, default_value_t = ValueType::F32)]
+    precision: ValueType,
     /// Replace what is there.
     #[arg(long)]
     overwrite: bool,
@@ -55,7 +56,7 @@ pub fn run(args: ExportArgs) -> CommandResult {
     }
     let entities: Vec<&str> = run.entities.iter().collect();
     let metadata = BTreeMap::from([
-        ("model".to_owned(), run.config.model.clone()),
+        ("model".to_owned(), run.config.model.to_string()),
         ("dataset".to_owned(), run.config.dataset.clone()),
         ("dim".to_owned(), run.config.dim.to_string()),
         ("reciprocal".to_owned(), run.config.reciprocal.to_string()),

@@ -52,7 +52,7 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
-/// What a command returns.
+/// Result of a command.
 pub type CommandResult = Result<(), Box<dyn Error>>;
 
 /// Exit status of a command that failed.

@@ -48,7 +48,7 @@ pub struct PredictArgs {
         "head", "relation", "tail", "queries", "top", "filter_known", "candidates", "typed",
     ])]
     triples: Option<PathBuf>,
-    /// How many answers to show of a query.
+    /// Number of answers per query.
     #[arg(long, default_value_t = 10)]
     top: usize,
     /// Leave out answers that are facts already: those of all splits that the run was made with.
@@ -59,12 +59,12 @@ pub struct PredictArgs {
     dataset: Option<String>,
     #[command(flatten)]
     candidates: CandidateArgs,
-    /// How answers are written [default: text for one query, tsv for files].
+    /// Format of answers [default: text for one query, tsv for files].
     #[arg(long, value_enum)]
     format: Option<AnswerFormat>,
 }
 
-/// How answers are written.
+/// Format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AnswerFormat {
     /// Score and name, for people; for one query.
@@ -213,7 +213,7 @@ pub struct NeighborsArgs {
     /// The entity, by name.
     #[arg(long, allow_hyphen_values = true)]
     entity: String,
-    /// How many to show.
+    /// Number of entities to show.
     #[arg(long, default_value_t = 10)]
     top: usize,
 }

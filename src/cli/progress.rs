@@ -1,12 +1,12 @@
 //! Progress of long work: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use shardloom::coordinator::{State, Status};
-use shardloom::server::ParameterServer;
-use shardloom::train::{EpochRecord, Observer, TrainError, TrainState};
+use shardloom::train::{EpochRecord, Observer, TrainError, TrainEvent};
 
 use super::interrupt::StopFlag;
 
@@ -17,7 +17,7 @@ pub struct Progress {
     stop: StopFlag,
     quiet: bool,
     terminal: bool,
-    /// What the bar is counting.
+    /// Work that the bar counts.
     task: Task,
     epochs: u32,
     started: Instant,
@@ -31,7 +31,7 @@ enum Task {
     Ranking { total: usize },
 }
 
-/// Between two plain lines of work that has no end of its own in sight.
+/// Time between two plain lines within an epoch.
 const LINE: Duration = Duration::from_secs(10);
 
 impl Progress {
@@ -80,37 +80,37 @@ impl Progress {
             self.bar.set_style(style.progress_chars("━╸─"));
         }
     }
-}
 
-impl Observer for Progress {
-    fn begin(&mut self, epoch: u32, epochs: u32, steps: u32) {
-        self.epochs = epochs;
-        self.start(
-            Task::Training { epoch, steps },
-            u64::from(steps),
-            "epoch {prefix} {wide_bar:.cyan/dim} {pos}/{len} {msg} {eta} left",
-        );
-        self.bar.set_prefix(format!("{epoch}/{epochs}"));
+    /// Whether Ctrl-C was pressed.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_set()
     }
 
-    fn step(&mut self, steps: u32, facts: u64) {
+    /// Shows how many queries of an evaluation are ranked.
+    pub fn ranking(&mut self, done: usize, total: usize) {
+        self.start(
+            Task::Ranking { total },
+            total as u64,
+            "ranking {wide_bar:.cyan/dim} {pos}/{len} queries {eta} left",
+        );
+        self.bar.set_position(done as u64);
+    }
+
+    fn step(&mut self, step: u32, facts: u64) {
         let seconds = self.started.elapsed().as_secs_f64();
-        self.bar.set_position(u64::from(steps));
+        self.bar.set_position(u64::from(step));
         if self.terminal {
             self.bar
                 .set_message(format!("{:.0} triples/s", facts as f64 / seconds.max(1e-9)));
         } else if self.last_line.elapsed() > LINE {
             self.last_line = Instant::now();
             if let Task::Training { epoch, steps: all } = self.task {
-                self.say(&format!(
-                    "epoch {epoch}/{}: step {steps}/{all}",
-                    self.epochs
-                ));
+                self.say(&format!("epoch {epoch}/{}: step {step}/{all}", self.epochs));
             }
         }
     }
 
-    fn workers(&mut self, status: &Status) {
+    fn workers(&self, status: &Status) {
         let names = |state: State| -> Vec<String> {
             let of_state = status.workers.iter().filter(|w| w.state == state);
             of_state.map(|w| w.worker.0.to_string()).collect()
@@ -134,25 +134,7 @@ impl Observer for Progress {
         ));
     }
 
-    fn note(&mut self, line: &str) {
-        self.say(line);
-    }
-
-    fn ranking(&mut self, done: usize, total: usize) {
-        self.start(
-            Task::Ranking { total },
-            total as u64,
-            "ranking {wide_bar:.cyan/dim} {pos}/{len} queries {eta} left",
-        );
-        self.bar.set_position(done as u64);
-    }
-
-    fn epoch(
-        &mut self,
-        _: &ParameterServer,
-        _: &TrainState,
-        record: &EpochRecord,
-    ) -> Result<(), TrainError> {
+    fn epoch(&mut self, record: &EpochRecord) {
         self.task = Task::None;
         self.last_line = Instant::now();
         let left = f64::from(self.epochs - record.epoch.min(self.epochs)) * record.seconds;
@@ -171,10 +153,36 @@ impl Observer for Progress {
             indicatif::HumanDuration(Duration::from_secs_f64(left.max(0.0))),
             validation.unwrap_or_default(),
         ));
-        Ok(())
     }
+}
 
-    fn stop(&self) -> bool {
-        self.stop.is_set()
+impl Observer for Progress {
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            TrainEvent::EpochBegun {
+                epoch,
+                epochs,
+                steps,
+            } => {
+                self.epochs = epochs;
+                self.start(
+                    Task::Training { epoch, steps },
+                    u64::from(steps),
+                    "epoch {prefix} {wide_bar:.cyan/dim} {pos}/{len} {msg} {eta} left",
+                );
+                self.bar.set_prefix(format!("{epoch}/{epochs}"));
+            }
+            TrainEvent::StepDone { step, facts } => self.step(step, facts),
+            TrainEvent::Workers(status) => self.workers(status),
+            TrainEvent::Note(line) => self.say(line),
+            TrainEvent::Ranking { done, total } => self.ranking(done, total),
+            TrainEvent::EpochDone { record, .. } => self.epoch(record),
+            _ => {}
+        }
+        Ok(if self.is_stopped() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 }

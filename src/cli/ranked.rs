@@ -1,4 +1,4 @@
-//! What `eval` ranks, and which answers it leaves out.
+//! Facts that `eval` ranks, and answers that it leaves out.
 
 use std::error::Error;
 use std::fmt;
@@ -17,9 +17,9 @@ pub struct Ranked {
     pub split: Option<Split>,
     /// All facts that are known: those of the run, and those that are ranked with their graph.
     pub filter: FilterIndex,
-    /// What the run was made with.
+    /// The graph that the run was made with.
     pub dataset: Dataset,
-    /// What the facts are of, as it was named.
+    /// Name of the file or graph of the facts, as given.
     pub name: String,
     /// Facts that were left out.
     pub skipped: Option<Skipped>,

@@ -1,9 +1,9 @@
-//! How files are read: the same flags wherever a graph is named.
+//! Flags for reading the files of a graph: the same wherever a graph is named.
 
 use shardloom::config::{Config, ConfigError, Layers};
 use shardloom::dataset::{BlankNodes, Columns, Heading, Quotes, ReadOptions, Separator};
 
-/// What readers of files are told.
+/// Flags for reading the files of a graph.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "How files are read")]
 pub struct ReadArgs {
@@ -14,7 +14,7 @@ pub struct ReadArgs {
     /// Whether the first row is a heading, which is left out [default: auto].
     #[arg(long, value_enum)]
     heading: Option<Heading>,
-    /// What separates fields [default: auto].
+    /// Separator of fields [default: auto].
     #[arg(long, value_enum)]
     separator: Option<Separator>,
     /// Whether fields may stand in double quotes [default: auto].
@@ -68,7 +68,7 @@ impl ReadArgs {
         config.skip_bad_lines |= self.skip_bad_lines;
     }
 
-    /// What was given, and defaults for the rest.
+    /// The options given, and defaults for the rest.
     pub fn options(&self) -> ReadOptions {
         let mut config = Config::default();
         self.over(&mut config);

@@ -25,7 +25,7 @@ pub fn run(args: RecipesArgs) -> CommandResult {
         let defaults = toml::Table::try_from(Config::default())?;
         for (key, about) in Config::KEYS {
             let default = defaults.get(*key).map(|v| format!(" [default: {v}]"));
-            writeln!(out, "{key:<20}{}{}", about, default.unwrap_or_default())?;
+            writeln!(out, "{key:<26}{}{}", about, default.unwrap_or_default())?;
         }
         return Ok(out.flush()?);
     }

@@ -1,13 +1,15 @@
 //! `shardloom search`: many configurations, and the best of them.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use shardloom::coordinator;
+use clap::value_parser;
 use shardloom::search::{
-    Job, Ladder, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
+    Job, Rung, Search, Settings, SpaceError, Status, StrategyName, TrialRecord, Watch, Winner,
 };
-use shardloom::train::Observer;
+use shardloom::train::{Observer, TrainError, TrainEvent};
 
 use super::CommandResult;
 use super::common::{announce, shown};
@@ -46,16 +48,16 @@ pub struct SearchArgs {
     #[arg(value_name = "SPACE.toml", required_unless_present = "resume")]
     space: Option<PathBuf>,
     /// Configurations to try [default: 27]. A random search takes more of them later.
-    #[arg(long, value_name = "N")]
-    trials: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
+    trials: Option<u32>,
     /// Whether bad trials are given up early [default: random].
     #[arg(long, value_enum)]
     strategy: Option<StrategyName>,
     /// halving: how many trials there are to one that goes on [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(2..=1000))]
     eta: Option<u32>,
     /// halving: the fewest epochs that a trial is judged by [default: 1].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = value_parser!(u32).range(1..))]
     min_epochs: Option<u32>,
     /// Directory for the search [default: searches/<name of the space>].
     #[arg(long, value_name = "DIR")]
@@ -110,14 +112,14 @@ pub fn run(args: SearchArgs) -> CommandResult {
     };
     progress.say(&format!(
         "{}{begun}, on {}, in {}",
-        plan(search.ladder()),
+        plan(search.rungs()),
         search.device(),
         shown(&directory)
     ));
     let mut watch = Shown {
         progress,
         trials: search.trials().len(),
-        rungs: search.ladder().rungs().len(),
+        rungs: search.rungs().len(),
     };
     let winner = search.run(&mut watch);
     watch.progress.clear();
@@ -133,7 +135,9 @@ impl SearchArgs {
     fn settings(&self) -> Settings {
         let default = Settings::default();
         Settings {
-            trials: self.trials.unwrap_or(default.trials),
+            trials: (self.trials)
+                .and_then(|trials| NonZeroUsize::new(trials as usize))
+                .unwrap_or(default.trials),
             strategy: self.strategy.unwrap_or(default.strategy),
             eta: self.eta.unwrap_or(default.eta),
             min_epochs: self.min_epochs.unwrap_or(default.min_epochs),
@@ -145,9 +149,8 @@ impl SearchArgs {
 }
 
 /// What a search is about to do, as in `27 trials to epoch 4, 9 to 8, 3 to 20`.
-fn plan(ladder: &Ladder) -> String {
-    let rungs: Vec<String> = ladder
-        .rungs()
+fn plan(rungs: &[Rung]) -> String {
+    let rungs: Vec<String> = rungs
         .iter()
         .enumerate()
         .map(|(i, rung)| {
@@ -261,27 +264,11 @@ impl Watch for Shown {
 }
 
 impl Observer for Shown {
-    fn begin(&mut self, epoch: u32, epochs: u32, steps: u32) {
-        self.progress.begin(epoch, epochs, steps);
-    }
-
-    fn step(&mut self, steps: u32, facts: u64) {
-        self.progress.step(steps, facts);
-    }
-
-    fn workers(&mut self, status: &coordinator::Status) {
-        self.progress.workers(status);
-    }
-
-    fn note(&mut self, line: &str) {
-        self.progress.note(line);
-    }
-
-    fn ranking(&mut self, done: usize, total: usize) {
-        self.progress.ranking(done, total);
-    }
-
-    fn stop(&self) -> bool {
-        self.progress.stop()
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            // A line per trial is enough.
+            TrainEvent::EpochDone { .. } => self.progress.on(TrainEvent::Waiting),
+            event => self.progress.on(event),
+        }
     }
 }

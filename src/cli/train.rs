@@ -7,7 +7,7 @@ use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
 };
-
+use shardloom::device::DeviceChoice;
 use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
@@ -43,7 +43,7 @@ pub struct TrainArgs {
     /// Every entity and relation of held-out facts is in train, but with --set split_cover=false.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
-    /// Another one shares the facts of a single file out otherwise. It does not depend on --seed.
+    /// Seed of the split of a single file. It does not depend on --seed.
     #[arg(long, value_name = "SEED")]
     split_seed: Option<i64>,
     /// Built-in recipe; without one, CONFIG.toml and --model, the one that suits the dataset.
@@ -73,19 +73,19 @@ pub struct TrainArgs {
     objective: Option<String>,
     /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
-    device: Option<String>,
+    device: Option<DeviceChoice>,
     /// Least number of shards of the entity table; more are made where the device needs them.
     /// Rows are spread over them in ranges, or as in --set sharding=hash or sharding=round-robin;
     /// what is learned does not depend on it.
     #[arg(long)]
     shards: Option<i64>,
-    /// Devices that keep the shards, where one has not the memory: each with what it may take, as in
+    /// Devices that hold the shards, where one device is too small: each with its memory, as in
     /// "gpu:0, gpu:1=6GiB, cpu". They share the shards by memory and by measured speed (or as in
     /// gpu:0@3, cpu@1); --device computes, on copies of the rows that a step needs.
     #[arg(long, value_name = "DEVICE[=MEMORY],…")]
     shard_devices: Option<String>,
     /// Workers of this process: each on a GPU, on a share of one, or on some of the CPU's cores.
-    /// They share every step, so the result does not depend on how many they are.
+    /// They share every step, so the result does not depend on their number.
     #[arg(long)]
     workers: Option<i64>,
     /// When gradients of several workers are applied: sync (averaged, in step) or async (at once).
@@ -152,7 +152,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             run.config.validate()?;
             let dataset = run.dataset()?;
             look_at_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
-            let backend = open_backend(args.device.as_ref().unwrap_or(&run.config.device))?;
+            let backend = open_backend(args.device.unwrap_or(run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
             if let Some(devices) = &args.shard_devices {
@@ -175,8 +175,8 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             run.write_config()?;
             // For this time only.
-            if let Some(device) = &args.device {
-                run.config.device.clone_from(device);
+            if let Some(device) = args.device {
+                run.config.device = device;
             }
             progress.say(&format!(
                 "resuming {} after epoch {}",
@@ -191,7 +191,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             trainer.state = state;
             train(run, &dataset, trainer, progress, device)
         }
-        // The parser lets it pass beside arguments that --resume conflicts with.
+        // The parser accepts it together with arguments that --resume conflicts with.
         None if args.checkpoint.is_some() => {
             Err("--checkpoint names where to continue a run: it needs --resume".into())
         }
@@ -203,9 +203,9 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let warm = config.init_from.as_deref();
             let warm = warm.map(|from| WarmStart::open(from, &config, &dataset));
             let warm = warm.transpose()?;
-            let backend = open_backend(&config.device)?;
+            let backend = open_backend(config.device)?;
             let device = backend.to_string();
-            let (shape, init) = (shape(&config, &dataset)?, initializer(&config));
+            let (shape, init) = (shape(&config, &dataset), initializer(&config));
             let executor = open_executor(&config, backend, shape, &init)?;
             if let Some(warm) = &warm {
                 warm.apply(executor.server())?;
@@ -331,7 +331,10 @@ impl TrainArgs {
             ("lr", self.lr.map(Into::into)),
             ("negatives", self.negatives.map(Into::into)),
             ("objective", self.objective.clone().map(Into::into)),
-            ("device", self.device.clone().map(Into::into)),
+            (
+                "device",
+                self.device.map(|device| device.to_string().into()),
+            ),
             ("shards", self.shards.map(Into::into)),
             ("shard_devices", self.shard_devices.clone().map(Into::into)),
             ("workers", self.workers.map(Into::into)),
@@ -371,10 +374,10 @@ fn train(
     run: Run,
     dataset: &Dataset,
     mut trainer: Trainer,
-    progress: Progress,
+    mut progress: Progress,
     device: String,
 ) -> CommandResult {
-    let mut recorder = Recorder::new(&run, &trainer.state, progress)?;
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut progress)?;
     let interrupted = || {
         let resume = Some(format!("train --resume {}", shown(&run.path)));
         Box::new(Interrupted { resume })
@@ -384,11 +387,11 @@ fn train(
         return Err(format!("{error}; {}", after_divergence(&run)?).into());
     }
     if ending? == Ending::Interrupted {
-        recorder.inner().clear();
+        progress.clear();
         return Err(interrupted());
     }
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
-    recorder.inner().clear();
+    progress.clear();
     let Some(result) = result else {
         return Err(interrupted());
     };
@@ -416,16 +419,14 @@ fn train(
             dataset.train.len()
         )?,
     }
-    writeln!(
-        out,
-        "\nrun    {}\nreport {}",
-        shown(&run.path),
-        shown(&run.path.join("report.html"))
-    )?;
+    writeln!(out, "\nrun    {}", shown(&run.path))?;
+    if cfg!(feature = "report") {
+        writeln!(out, "report {}", shown(&run.path.join("report.html")))?;
+    }
     Ok(out.flush()?)
 }
 
-/// What to do when the loss has become infinite or NaN, by what there is to go back to.
+/// Advice after the loss has become infinite or NaN.
 fn after_divergence(run: &Run) -> Result<String, RunError> {
     let kept = shardloom::checkpoint::list(&run.path)?;
     Ok(match kept.last() {

@@ -1,26 +1,28 @@
-//! What a rank says about a call, besides its values.
+//! The arguments of a call besides its values.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::ElementType;
+use crate::ids::Generation;
 
-/// Which call this is, how long it may wait, and how values travel.
+/// The identity of a call, its deadline, and its wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The membership that the caller believes in.
-    pub generation: u64,
-    /// The call's number in the generation; rises from call to call.
+    /// The generation that the caller takes the group to have.
+    pub generation: Generation,
+    /// The call's number in the generation. Numbers rise from call to call.
     pub sequence: u64,
-    /// The longest wait for other ranks. May differ between ranks: the shortest counts.
+    /// The longest wait for other ranks, from the first poll on. Ranks may give different timeouts:
+    /// the shortest counts.
     pub timeout: Duration,
-    /// How values travel between ranks.
+    /// The format in which values travel between ranks.
     pub wire: Wire,
 }
 
 impl Call {
-    /// A call whose values travel exactly.
-    pub fn new(generation: u64, sequence: u64, timeout: Duration) -> Call {
+    /// A call with the exact wire format.
+    pub fn new(generation: Generation, sequence: u64, timeout: Duration) -> Call {
         Call {
             generation,
             sequence,
@@ -43,19 +45,21 @@ impl Call {
     }
 }
 
-/// How values travel between ranks. Half formats are for `f32` only and work the same on every
-/// backend, whether or not there is a wire: every value given is rounded (a rank's own too) to the
-/// nearest, ties to even, and arithmetic is done in f32. Results that would travel once more, those
-/// of an all-reduce, are rounded again; those of a reduce-scatter stay where they are made and are
-/// not. So an all-reduce equals a reduce-scatter and then an all-gather.
+/// The format in which values travel between ranks.
+///
+/// Half formats are for `f32` only. They give the same bits on every backend, whether or not values
+/// leave the process: every value given, a rank's own included, is rounded to the nearest, ties to
+/// even, and arithmetic is done in f32. The results of an all-reduce would travel once more and are
+/// rounded again; those of a reduce-scatter stay where they are made and are not rounded. So an
+/// all-reduce equals a reduce-scatter followed by an all-gather.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// As they are.
+    /// The element type itself.
     #[default]
     Exact,
-    /// As IEEE binary16. From ±65,520 on, values become infinite.
+    /// IEEE binary16. Values from ±65,520 on become infinite.
     F16,
-    /// As bfloat16: the range of f32, 8 bits of precision.
+    /// bfloat16: the range of f32, 8 bits of precision.
     Bf16,
 }
 
@@ -69,8 +73,8 @@ impl fmt::Display for Wire {
     }
 }
 
-/// What becomes of the values x₀, x₁, … of the ranks. Everything is computed in the element type,
-/// ranks in ascending order.
+/// The reduction of the values x₀, x₁, … of the ranks. The arithmetic is that of the element type;
+/// ranks are taken in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduce {
     /// Σ xᵣ. Integers wrap around.
@@ -93,22 +97,22 @@ impl Reduce {
     }
 }
 
-/// The operations of [`Collective`](super::Collective).
+/// An operation of a [`Collective`](super::Collective).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Everybody receives the reduced values.
+    /// Every rank receives the reduced values.
     AllReduce,
-    /// The same, of gradient rows in the memory of devices.
+    /// An all-reduce of gradient rows in the memory of devices.
     AllReduceRows,
-    /// Everybody receives everybody's values.
+    /// Every rank receives the values of all ranks.
     AllGather,
-    /// Everybody receives a segment of the reduced values.
+    /// Every rank receives its segment of the reduced values.
     ReduceScatter,
-    /// Everybody sends a part to everybody.
+    /// Every rank sends a part to every rank.
     AllToAll,
-    /// Everybody receives the root's values.
+    /// Every rank receives the root's values.
     Broadcast,
-    /// Everybody waits for everybody.
+    /// Every rank waits for all ranks.
     Barrier,
 }
 
@@ -126,22 +130,22 @@ impl fmt::Display for Operation {
     }
 }
 
-/// One of the things that all ranks of a call have to agree on.
+/// An aspect of a call that all its ranks have to agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// The membership.
-    Generation(u64),
+    /// The generation.
+    Generation(Generation),
     /// The call's number.
     Sequence(u64),
-    /// What is done.
+    /// The operation.
     Operation(Operation),
-    /// The type of the values.
+    /// The element type.
     Element(ElementType),
-    /// The reduction, by [`Reduce::name`]; weights may differ.
+    /// The reduction, by [`Reduce::name`]. Weights may differ.
     Reduce(&'static str),
     /// The rank whose values are broadcast.
     Root(usize),
-    /// How values travel.
+    /// The wire format.
     Wire(Wire),
     /// Number of values.
     Length(usize),
@@ -150,7 +154,7 @@ pub enum Term {
 impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Term::Generation(generation) => write!(f, "generation {generation}"),
+            Term::Generation(generation) => generation.fmt(f),
             Term::Sequence(sequence) => write!(f, "call {sequence}"),
             Term::Operation(operation) => write!(f, "operation {operation}"),
             Term::Element(element) => write!(f, "elements of {element}"),

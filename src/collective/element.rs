@@ -1,16 +1,19 @@
-//! The types of values that travel between ranks.
+//! The element types of values that travel between ranks.
 
 use std::fmt;
 
 use super::Wire;
+use super::buffer::packed::Packed;
 
-/// A type of values: `f32`, `f64`, `u32` or `u64`.
-pub trait Element: arithmetic::Arithmetic + bytemuck::Pod + PartialEq + fmt::Debug {
+/// An element type: `f32`, `f64`, `u32` or `u64`.
+pub trait Element:
+    arithmetic::Arithmetic + Packed + bytemuck::Pod + PartialEq + fmt::Debug
+{
     /// The tag that ranks compare and wires carry.
     const TYPE: ElementType;
 }
 
-/// The tag of an [`Element`].
+/// The element type of values, as a value: ranks compare it and wires carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementType {
     /// `f32`
@@ -24,7 +27,7 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    /// Bytes of a value.
+    /// Size of a value in bytes.
     pub fn size(self) -> usize {
         match self {
             ElementType::F32 | ElementType::U32 => 4,
@@ -32,7 +35,7 @@ impl ElementType {
         }
     }
 
-    /// Whether values have fractions, and so means.
+    /// Whether values are floating-point numbers. Only these have means.
     pub fn is_float(self) -> bool {
         matches!(self, ElementType::F32 | ElementType::F64)
     }
@@ -49,7 +52,7 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// Seals [`Element`]: nobody outside can name this trait.
+/// Seals [`Element`]: other crates cannot name this trait.
 pub(super) mod arithmetic {
     use super::Wire;
 
@@ -60,13 +63,13 @@ pub(super) mod arithmetic {
         /// The nearest value of this type.
         fn of(value: f64) -> Self;
         fn to_f64(self) -> f64;
-        /// What is left of values after a journey.
-        fn travel(_values: &mut [Self], _wire: Wire) {}
+        /// Rounds values to the wire format.
+        fn round_to_wire(_values: &mut [Self], _wire: Wire) {}
     }
 }
 
 macro_rules! element {
-    ($type:ty, $tag:ident, $plus:expr, $times:expr, $over:expr $(, $travel:item)?) => {
+    ($type:ty, $tag:ident, $plus:expr, $times:expr, $over:expr $(, $round:item)?) => {
         impl Element for $type {
             const TYPE: ElementType = ElementType::$tag;
         }
@@ -90,7 +93,7 @@ macro_rules! element {
             fn to_f64(self) -> f64 {
                 self as f64
             }
-            $($travel)?
+            $($round)?
         }
     };
 }
@@ -102,7 +105,7 @@ element!(
     |a, b| a + b,
     |a, b| a * b,
     |a, b| a / b,
-    fn travel(values: &mut [f32], wire: Wire) {
+    fn round_to_wire(values: &mut [f32], wire: Wire) {
         match wire {
             Wire::Exact => {}
             Wire::F16 => each(values, to_f16),
@@ -126,7 +129,8 @@ element!(
     |a: u64, b| a.checked_div(b).unwrap_or(0)
 );
 
-/// Rounds every value, vectorised: the roundings below are `half`'s without branches.
+/// Rounds every value. The roundings below are those of `half` without branches, so that the
+/// compiler vectorises the loop.
 fn each(values: &mut [f32], round: impl Fn(f32) -> f32) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
@@ -179,7 +183,7 @@ mod tests {
     use super::arithmetic::Arithmetic;
     use super::*;
 
-    /// Every sign and exponent, with the mantissas around ties and bits for small values.
+    /// Values of every sign and exponent, with mantissas around ties and around every bit.
     fn values() -> Vec<f32> {
         let ties = [
             0, 0x1000, 0x2000, 0x3000, 0x8000, 0x1_8000, 0x7F_F000, 0x7F_8000, 0x7F_FFFF,
@@ -195,7 +199,7 @@ mod tests {
     #[track_caller]
     fn check(wire: Wire, round: impl Fn(f32) -> f32) {
         let mut found = values();
-        f32::travel(&mut found, wire);
+        f32::round_to_wire(&mut found, wire);
         for (x, found) in values().into_iter().zip(found) {
             let expected = round(x);
             assert_eq!(
@@ -212,7 +216,7 @@ mod tests {
         check(Wire::F16, |x| f16::from_f32(x).to_f32());
         check(Wire::Bf16, |x| bf16::from_f32(x).to_f32());
         let mut edge = [65_519.99, 65_520.0, -65_520.0];
-        f32::travel(&mut edge, Wire::F16);
+        f32::round_to_wire(&mut edge, Wire::F16);
         assert_eq!(edge, [65_504.0, f32::INFINITY, f32::NEG_INFINITY]);
     }
 }

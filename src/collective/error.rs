@@ -1,40 +1,44 @@
-//! Why a call failed.
+//! Errors of calls.
 
 use super::{ElementType, Term};
+use crate::ids::Generation;
 
-/// Why a call failed. Ranks are those of the group, calls are named by their sequence number.
+/// The reason why a call failed. Ranks are numbers in the group; calls are named by their sequence
+/// numbers.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CollectiveError {
-    /// Ranks disagree about a call. Every rank of the call hears the same.
+    /// Ranks disagree about a call. The call fails with the same error on every rank.
     #[error("call {sequence}: rank {rank} came with {found}, {} {expected}", against(.other))]
     Mismatch {
         /// The call that failed.
         sequence: u64,
         /// A rank that disagrees.
         rank: usize,
-        /// What that rank came with.
+        /// The term that this rank came with.
         found: Term,
-        /// What was expected: the group's generation, or what `other` came with.
+        /// The expected term: the group's generation, or the term that `other` came with.
         expected: Term,
-        /// A rank that had come before; none where the group itself is the measure.
+        /// A rank that came before with the expected term; none for a generation, which is the
+        /// group's.
         other: Option<usize>,
     },
-    /// A deadline passed before every rank had come. Every rank that had come hears the same.
+    /// A deadline passed before every rank had come. The call fails with the same error on every
+    /// rank that had come.
     #[error("call {sequence} timed out: {} missing", ranks(.missing))]
     Timeout {
         /// The call that failed.
         sequence: u64,
-        /// The ranks that had not come, ascending.
+        /// The missing ranks, ascending.
         missing: Vec<usize>,
     },
-    /// This rank came after its call had timed out.
+    /// This rank came after the call had timed out.
     #[error("call {sequence} has timed out for want of {}; the next is {next}", ranks(.missing))]
     Late {
         /// The call that this rank came with.
         sequence: u64,
-        /// The least sequence number not used up.
+        /// The least sequence number that is not used up.
         next: u64,
-        /// The ranks that had not come when the call timed out, ascending.
+        /// The ranks that were missing when the call timed out, ascending.
         missing: Vec<usize>,
     },
     /// This rank came with the number of a call that is over: completed, left out, or long past.
@@ -42,36 +46,36 @@ pub enum CollectiveError {
     Used {
         /// The call that this rank came with.
         sequence: u64,
-        /// The least sequence number not used up.
+        /// The least sequence number that is not used up.
         next: u64,
     },
-    /// This rank came again while an earlier call of its own waits. The earlier one is unharmed.
+    /// This rank made a call while an earlier call of its own waits. The earlier call waits on.
     #[error("rank {rank} came with call {sequence} while its call {waiting} waits")]
     Busy {
         /// The rank.
         rank: usize,
         /// The call that was refused.
         sequence: u64,
-        /// The call that waits.
+        /// The earlier call.
         waiting: u64,
     },
-    /// The membership has changed.
-    #[error("generation {generation} has ended, generation {next} follows")]
+    /// The generation has ended.
+    #[error("{generation} has ended, {next} follows")]
     Ended {
         /// The generation of the group.
-        generation: u64,
+        generation: Generation,
         /// The generation that follows.
-        next: u64,
+        next: Generation,
     },
-    /// A new generation does not follow on the group's.
-    #[error("generation {next} cannot follow generation {generation}")]
+    /// A new generation is not greater than the group's.
+    #[error("{next} cannot follow {generation}")]
     NotNewer {
         /// The generation of the group.
-        generation: u64,
+        generation: Generation,
         /// The generation asked for.
-        next: u64,
+        next: Generation,
     },
-    /// A rank gave a weight that is negative or not finite in the element type.
+    /// A rank gave a weight that is negative, or not finite in the element type.
     #[error(
         "call {sequence}: rank {rank} came with weight {weight}, expected 0 or more and finite"
     )]
@@ -80,18 +84,18 @@ pub enum CollectiveError {
         sequence: u64,
         /// The rank.
         rank: usize,
-        /// Its weight.
+        /// The weight of this rank.
         weight: f64,
     },
-    /// The weights of all ranks add up to nothing, or to infinity, in the element type.
+    /// The sum of all weights is not positive, or not finite, in the element type.
     #[error("call {sequence}: the weights add up to {sum}, expected more than 0 and finite")]
     Weights {
         /// The call that failed.
         sequence: u64,
-        /// Their sum.
+        /// The sum of the weights.
         sum: f64,
     },
-    /// The reduction or the wire format is not for elements of this type.
+    /// The element type does not have this reduction or wire format.
     #[error("call {sequence}: {term} of rank {rank} is not for elements of {element}")]
     Unsupported {
         /// The call that failed.
@@ -100,19 +104,19 @@ pub enum CollectiveError {
         rank: usize,
         /// The reduction or wire format.
         term: Term,
-        /// The type of the values.
+        /// The element type.
         element: ElementType,
     },
-    /// A rank named a root outside of the group.
+    /// A rank named a root that is not in the group.
     #[error("call {sequence}: rank {rank} named root {root} in a world of {world}")]
     Root {
         /// The call that failed.
         sequence: u64,
         /// The rank.
         rank: usize,
-        /// The root it named.
+        /// The root that this rank named.
         root: usize,
-        /// Ranks of the group.
+        /// Number of ranks of the group.
         world: usize,
     },
     /// A rank came to an all-to-all without one part for each rank.
@@ -122,9 +126,9 @@ pub enum CollectiveError {
         sequence: u64,
         /// The rank.
         rank: usize,
-        /// Parts it came with.
+        /// Number of parts that this rank came with.
         found: usize,
-        /// Ranks of the group.
+        /// Number of ranks of the group.
         world: usize,
     },
     /// A device failed, or a rank's rows do not lie on its engine's device.
@@ -132,12 +136,22 @@ pub enum CollectiveError {
     Rows {
         /// The call that failed.
         sequence: u64,
-        /// The rank that met with it.
+        /// The rank whose device or rows failed.
         rank: usize,
-        /// What it met with, from [`KernelError`](crate::kernel::KernelError).
+        /// The message of the [`KernelError`](crate::kernel::KernelError).
         reason: String,
     },
-    /// The rank that worked out the result died of it.
+    /// The backend returned values of another element type than it was given.
+    #[error("call {sequence}: the backend returned {found} values, expected {expected}")]
+    Reply {
+        /// The call that failed.
+        sequence: u64,
+        /// The element type of the returned values.
+        found: ElementType,
+        /// The element type of the given values.
+        expected: ElementType,
+    },
+    /// The rank that computed the result panicked.
     #[error("call {sequence}: the result was lost")]
     Lost {
         /// The call that failed.

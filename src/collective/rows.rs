@@ -1,15 +1,15 @@
-//! Gradient rows on their way through the host.
+//! Gradient rows that are reduced on the host.
 
 use std::sync::Arc;
 
 use super::{Call, CollectiveError};
 use crate::kernel::{GradientRows, KernelError, gpu};
 
-/// The memory of a device that rows have left; none if they were on the host all along.
-pub(super) type Home = Option<gpu::GradientRows>;
+/// The device memory that rows were downloaded from; none if they were on the host already.
+pub(super) type DeviceMemory = Option<gpu::GradientRows>;
 
 /// Brings rows to the host.
-pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError> {
+pub(super) fn download(rows: GradientRows) -> Result<(Vec<f32>, DeviceMemory), KernelError> {
     match rows {
         GradientRows::Cpu(values) => Ok((Arc::unwrap_or_clone(values).into(), None)),
         GradientRows::Gpu(rows) => {
@@ -20,15 +20,15 @@ pub(super) fn depart(rows: GradientRows) -> Result<(Vec<f32>, Home), KernelError
     }
 }
 
-/// Brings values to the device where rows came from.
-pub(super) fn come_back(values: Vec<f32>, home: Home) -> Result<GradientRows, KernelError> {
-    match home {
+/// Brings values to the device that [`download`] took the rows from.
+pub(super) fn upload(values: Vec<f32>, device: DeviceMemory) -> Result<GradientRows, KernelError> {
+    match device {
         None => Ok(values.into()),
         Some(rows) => Ok(GradientRows::Gpu(rows.replaced(&values)?)),
     }
 }
 
-/// What a call fails with when a device does.
+/// The error of a call for a device's error.
 pub(super) fn failed(call: Call, rank: usize, error: &KernelError) -> CollectiveError {
     CollectiveError::Rows {
         sequence: call.sequence,

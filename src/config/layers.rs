@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, renamed};
 
-/// What can be wrong with a configuration.
+/// A configuration that cannot be read or makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that cannot be read.
@@ -14,7 +14,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: std::io::Error,
     },
     /// Text that is not TOML.
@@ -30,7 +30,7 @@ pub enum ConfigError {
     UnknownKey {
         /// File, recipe or flag.
         origin: String,
-        /// What was written.
+        /// The unknown key.
         key: String,
         /// The key that looks most like it.
         nearest: Option<&'static str>,
@@ -42,7 +42,7 @@ pub enum ConfigError {
         origin: String,
         /// The key.
         key: String,
-        /// What was expected.
+        /// The expected values.
         message: String,
     },
     /// A value that makes no sense, alone or with others.
@@ -50,13 +50,13 @@ pub enum ConfigError {
     Invalid {
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The rule that the value breaks.
         reason: String,
     },
     /// A recipe that does not exist.
     #[error("there is no recipe `{name}`{}; `shardloom recipes` lists them", .nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
     UnknownRecipe {
-        /// What was written.
+        /// The unknown name.
         name: String,
         /// The recipe that looks most like it.
         nearest: Option<&'static str>,
@@ -69,14 +69,14 @@ impl ConfigError {
     }
 }
 
-/// Builds a [`Config`] from layers; later layers win.
+/// Layers of keys that become a [`Config`]; later layers win.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     table: Table,
 }
 
 impl Layers {
-    /// Nothing but defaults.
+    /// No layers: a configuration of defaults.
     pub fn new() -> Layers {
         Layers::default()
     }
@@ -86,11 +86,18 @@ impl Layers {
     /// # Errors
     /// If it cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
     pub fn file(&mut self, path: &Path) -> Result<&mut Layers, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        self.text(&path.display().to_string(), &text)
+        self.text(&path.display().to_string(), &read(path)?)
+    }
+
+    /// Lays the configuration that a run wrote over what is there. A run of an earlier version may
+    /// have keys under former names.
+    ///
+    /// # Errors
+    /// As [`Layers::file`].
+    pub fn saved(&mut self, path: &Path) -> Result<&mut Layers, ConfigError> {
+        let origin = path.display().to_string();
+        let table = parse(&origin, &read(path)?)?;
+        self.table(&origin, renamed::convert(table))
     }
 
     /// Lays TOML text over what is there; `origin` names it in errors.
@@ -98,12 +105,11 @@ impl Layers {
     /// # Errors
     /// If it is not TOML, or has an unknown key or a value of the wrong type.
     pub fn text(&mut self, origin: &str, text: &str) -> Result<&mut Layers, ConfigError> {
-        let table: Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| ConfigError::Syntax {
-                origin: origin.to_owned(),
-                message: e.to_string(),
-            })?;
+        let table = parse(origin, text)?;
+        self.table(origin, table)
+    }
+
+    fn table(&mut self, origin: &str, table: Table) -> Result<&mut Layers, ConfigError> {
         for (key, value) in table {
             self.put(origin, &key, value)?;
         }
@@ -149,7 +155,8 @@ impl Layers {
         if !known {
             return Err(ConfigError::UnknownKey {
                 origin: origin.to_owned(),
-                nearest: nearest(key, Config::KEYS.iter().map(|(k, _)| *k)),
+                nearest: renamed::present_key(key)
+                    .or_else(|| nearest(key, Config::KEYS.iter().map(|(k, _)| *k))),
                 key: key.to_owned(),
             });
         }
@@ -190,10 +197,11 @@ impl Layers {
         Ok(config)
     }
 
-    /// The configuration, for layers that are not complete yet: values may not go together.
+    /// The configuration, unchecked: of layers that are incomplete, or whose values may contradict each
+    /// other.
     ///
     /// # Errors
-    /// None that single keys did not have.
+    /// [`ConfigError::Value`], which single keys have had before.
     pub fn unchecked(&self) -> Result<Config, ConfigError> {
         self.table
             .clone()
@@ -206,6 +214,21 @@ impl Layers {
     }
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            message: error.to_string(),
+        })
+}
+
 fn is_float(key: &str) -> bool {
     let default = Table::try_from(Config {
         lambda_relation: Some(0.0),
@@ -215,7 +238,7 @@ fn is_float(key: &str) -> bool {
     default.is_ok_and(|t| matches!(t.get(key), Some(Value::Float(_))))
 }
 
-/// The name that looks most like what was written, if any does.
+/// The name most similar to a written one, if one is similar.
 pub(super) fn nearest(
     written: &str,
     names: impl Iterator<Item = &'static str>,
@@ -230,7 +253,9 @@ pub(super) fn nearest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::Objective;
+    use crate::kernel::MatmulPrecision;
+    use crate::model::Model;
+    use crate::sampler::{Objective, Sides};
 
     #[test]
     fn later_layers_win() {
@@ -248,8 +273,8 @@ mod tests {
             .unwrap();
         let config = layers.build().unwrap();
         assert_eq!(
-            (config.dim, config.lr, config.model.as_str()),
-            (30, 1.0, "rotate")
+            (config.dim, config.lr, config.model),
+            (30, 1.0, Model::RotatE)
         );
         assert_eq!(config.objective, Objective::KVsAll);
     }
@@ -274,6 +299,31 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_an_earlier_version_is_read_with_its_former_keys() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("config.toml");
+        let former = "balance = true\nchunk = 3\nlanes = 2\nproducts = \"fast\"\nsides = \"tail\"\n\
+                      weigh_answers = true\nweighted = false\nmodel = \"transe\"\n";
+        std::fs::write(&path, former).unwrap();
+        let mut layers = Layers::new();
+        let config = layers.saved(&path).unwrap().unchecked().unwrap();
+        let expected = Config {
+            balance_by_speed: true,
+            negatives_chunk: 3,
+            gradient_partitions: 2,
+            matmul_precision: MatmulPrecision::Bf16x3,
+            query_sides: Sides::Tail,
+            kvsall_weight_by_answers: true,
+            regularizer_weighted: false,
+            model: Model::TransEL1,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+        std::fs::write(&path, "lens = 2").unwrap();
+        assert!(Layers::new().saved(&path).is_err());
+    }
+
+    #[test]
     fn errors_name_origin_key_and_remedy() {
         let error = |text: &str| {
             Layers::new()
@@ -287,6 +337,11 @@ mod tests {
             "my.toml: unknown key `bach_size` (did you mean `batch_size`?)"
         );
         assert!(error("zzz = 3").ends_with("unknown key `zzz`"));
+        assert_eq!(
+            error("lanes = 3"),
+            "my.toml: unknown key `lanes` (did you mean `gradient_partitions`?)"
+        );
+        assert!(error("matmul_precision = \"fast\"").contains("bf16x3"));
         assert!(error("dim = \"wide\"").starts_with("my.toml: `dim`:"));
         assert!(error("dim = [").starts_with("my.toml: TOML parse error"));
         assert!(error("dim = 0").contains("at least 1"));
@@ -302,15 +357,24 @@ mod tests {
         let drawn = "objective = \"negatives\"\nhead_negatives = 3\n";
         assert!(error(&format!("{drawn}loss = \"margin\"")).contains("mean over negatives"));
         assert!(
-            error(&format!("{drawn}reciprocal = false\nsides = \"tail\"")).contains("no heads")
+            error(&format!(
+                "{drawn}reciprocal = false\nquery_sides = \"tail\""
+            ))
+            .contains("no heads")
         );
         assert!(error("lr = -0.5").contains("above 0"));
         assert!(error("lr = nan").contains("out of range"));
-        assert!(error("model = \"transformer\"").contains("rotate"));
+        assert_eq!(
+            error("model = \"rotat\""),
+            "my.toml: `model`: unknown model \"rotat\" (did you mean `rotate`?); there are complex, cp, \
+             distmult, quate, rotate, simple, transe-l1, transe-l2, rescal, tucker"
+        );
+        assert!(error("model = \"transformer\"").contains("there are complex"));
+        assert!(error("device = \"gpu:x\"").contains("`device`"));
         assert!(error("objective = \"kvsall\"\nloss = \"margin\"").contains("kvsall"));
         assert!(error("objective = \"1vsal\"").contains("1vsall"));
-        assert!(error("sides = \"tail\"").contains("reciprocal = false"));
-        assert!(error("objective = \"kvsall\"\nsides = \"head\"").contains("both ends"));
+        assert!(error("query_sides = \"tail\"").contains("reciprocal = false"));
+        assert!(error("objective = \"kvsall\"\nquery_sides = \"head\"").contains("both ends"));
         assert!(error("loss = \"margin\"\nlabel_smoothing = 0.1").contains("no labels"));
         assert!(error("stochastic_rounding = true").contains("f16"));
         assert!(error("relation_weight = -1").contains("out of range"));
@@ -320,8 +384,7 @@ mod tests {
         assert!(error("relation_weight = 1\nobjective = \"negatives\"").contains("1vsall"));
         assert!(error("relation_weight = 1\nloss = \"bce\"").contains("softmax"));
         assert!(error("dtype = \"f64\"").contains("f16"));
-        let many =
-            "objective = \"negatives\"\nbatch_size = 1000000\nchunk = 1000000\nnegatives = 10000";
+        let many = "objective = \"negatives\"\nbatch_size = 1000000\nnegatives_chunk = 1000000\nnegatives = 10000";
         assert!(error(many).contains("scores a step"));
     }
 

@@ -2,6 +2,7 @@
 
 mod layers;
 mod recipes;
+mod renamed;
 mod shard_devices;
 mod validate;
 
@@ -17,14 +18,16 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{
     BlankNodes, Columns, Heading, LoadOptions, Quotes, ReadOptions, Separator, is_known_name,
 };
-use crate::kernel::{Dtype, Products};
+use crate::device::DeviceChoice;
+use crate::kernel::{Dtype, MatmulPrecision};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
 use crate::sampler::{Objective, Sides};
 use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
+use crate::value_type::ValueType;
 
-/// How tables are initialised.
+/// Distribution of initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
@@ -36,7 +39,8 @@ pub enum Init {
     Xavier,
 }
 
-/// When gradients of several workers are applied.
+/// When gradients of several workers are applied: the value of the key `update_mode`. With its numbers,
+/// it becomes the server's [`UpdateMode`], as [`LossKind`] becomes a [`Loss`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateKind {
@@ -44,16 +48,6 @@ pub enum UpdateKind {
     Sync,
     /// At once, with bounded staleness.
     Async,
-}
-
-/// What the values of tables are stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Four bytes a value.
-    F32,
-    /// Two bytes a value.
-    F16,
 }
 
 macro_rules! config {
@@ -84,55 +78,56 @@ macro_rules! config {
 config! {
     /// Built-in or public name, directory, archive or file.
     dataset: String = "genealogy".to_owned(),
-    /// Shares of train, valid and test when the dataset is a single file; 1,0,0 trains on all facts.
+    /// Fractions of the facts of a single file for train, valid and test; 1,0,0 trains on all
+    /// facts.
     split: Option<[f64; 3]> = None,
-    /// Another one shares a single file out otherwise; it does not depend on `seed`, so that runs with
-    /// different seeds train on the same graph.
+    /// Seed of the split of a single file. It is not `seed`, so that runs with different seeds
+    /// train on the same graph.
     split_seed: u64 = 0,
-    /// Whether every entity and relation of the valid and test facts of a single file must be in train,
-    /// which moves facts to train that alone show one.
+    /// Whether train must contain every entity and relation of the valid and test facts of a single
+    /// file. A fact that is alone in showing one moves to train.
     split_cover: bool = true,
-    /// Columns of head, relation, tail and, if there is one, weight, by name or by number from 1, as in
-    /// "1,3,2"; unset: as the heading has them, else in that order.
+    /// Columns of head, relation, tail and, if there is one, weight, by name or by number from 1,
+    /// as in "1,3,2"; unset: as the heading names them, else in that order.
     columns: Option<Columns> = None,
     /// Whether the first row of delimited text is a heading: auto (if its names are well known), yes or
     /// no.
     heading: Heading = Heading::Auto,
     /// What separates fields of delimited text: auto, tab, comma, semicolon or blank.
     separator: Separator = Separator::Auto,
-    /// Whether fields of delimited text may stand in double quotes: auto (where commas or semicolons
-    /// separate them, or all of the first line are), yes or no.
+    /// Whether fields of delimited text may stand in double quotes: auto (where commas or
+    /// semicolons separate them, or where the whole first line is quoted), yes or no.
     quotes: Quotes = Quotes::Auto,
     /// Leave out lines of delimited text that begin with #.
     comments: bool = false,
-    /// RDF: the IRI that relative ones resolve against.
+    /// RDF: the IRI that relative IRIs are resolved against.
     base: Option<String> = None,
     /// RDF: keep facts whose tail is a literal.
     literals: bool = true,
-    /// RDF: how far labels of blank nodes reach: file, or graph (through train, valid and test).
+    /// RDF: scope of the labels of blank nodes: file, or graph (train, valid and test together).
     blank_nodes: BlankNodes = BlankNodes::File,
-    /// Leave out lines that do not fit, and count them, instead of refusing the file.
+    /// Leave out and count malformed lines instead of refusing the file.
     skip_bad_lines: bool = false,
     /// Model: complex, cp, distmult, quate, rescal, rotate, simple, transe-l1, transe-l2,
     /// tucker.
-    model: String = "complex".to_owned(),
+    model: Model = Model::ComplEx,
     /// f32 values in an entity's row (ComplEx of rank 100 has dim 200).
     dim: usize = 64,
     /// tucker: values in a relation's row; unset: as many as in an entity's.
     relation_dim: Option<usize> = None,
-    /// Ask for heads through a relation of their own.
+    /// Ask for heads through a second relation of their own.
     reciprocal: bool = true,
     /// Initial values: uniform, normal or xavier. RotatE's phases are always uniform in ±π, TuckER's
     /// core in ±1.
     init: Init = Init::Normal,
     /// Spread of the initial values.
     init_scale: f64 = 1e-3,
-    /// uniform: the least value, where `init_scale` is the largest; unset: as far below 0.
+    /// uniform: the least initial value, where `init_scale` is the largest; unset: −`init_scale`.
     init_low: Option<f64> = None,
-    /// Run to start from, or vectors: rows of the entities and relations that its best checkpoint knows
-    /// by name are taken over, and a run's valid and test facts stay held out.
+    /// Run or vectors to start from. Rows of entities and relations are taken over by name from the
+    /// best checkpoint, and the run's valid and test facts stay held out.
     init_from: Option<PathBuf> = None,
-    /// Whether the optimizer's state of these rows is taken over, too, where it is the same optimizer.
+    /// Whether the optimizer's state of these rows is taken over too, if the optimizer is the same.
     init_optimizer: bool = true,
     /// What queries are scored against: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
@@ -144,118 +139,110 @@ config! {
     temperature: f64 = 1.0,
     /// Label smoothing of 1vsall and kvsall.
     label_smoothing: f64 = 0.0,
-    /// 1vsall and kvsall with softmax: weight of predicting the relation, too, among all relations,
-    /// given both entities (Chen et al. 2021); 0: not predicted.
+    /// 1vsall and kvsall with softmax: weight of relation prediction among all relations, given
+    /// both entities (Chen et al. 2021); 0: no relation prediction.
     relation_weight: f64 = 0.0,
-    /// Training facts a step (distinct queries for kvsall).
+    /// Training facts per step (distinct queries for kvsall).
     batch_size: usize = 500,
     /// Passes over the training facts.
     epochs: u32 = 50,
-    /// Negatives of a query.
+    /// Negatives per query.
     negatives: usize = 64,
-    /// Negatives of a query for a head; unset: as many as those for tails have.
+    /// Negatives per query for a head; unset: `negatives`.
     head_negatives: Option<usize> = None,
     /// Queries that share one draw of negatives.
-    chunk: usize = 1,
-    /// Ends to ask for: both, tail, head, alternate or bernoulli.
-    sides: Sides = Sides::Both,
+    negatives_chunk: usize = 1,
+    /// Sides of a fact to ask for: both, tail, head, alternate or bernoulli.
+    query_sides: Sides = Sides::Both,
     /// Leave out negatives that are training facts.
     filtered_negatives: bool = false,
-    /// Weigh facts by 1/√(occurrences of their pairs).
+    /// Weight facts by 1/√(occurrences of their pairs).
     frequency_weights: bool = false,
-    /// kvsall: weigh queries by the number of their answers, instead of all alike. That is the objective
-    /// of 1vsall, with all answers of a query in one step.
-    weigh_answers: bool = false,
+    /// kvsall: weight queries by the number of their answers instead of equally. The objective is
+    /// then that of 1vsall, with all answers of a query in one step.
+    kvsall_weight_by_answers: bool = false,
     /// Optimizer: sgd, adagrad, row-adagrad or adam.
     optimizer: OptimizerKind = OptimizerKind::Adagrad,
     /// Learning rate.
     lr: f64 = 0.1,
     /// Learning-rate schedule: constant, step or plateau.
     schedule: ScheduleKind = ScheduleKind::Constant,
-    /// What the rate is multiplied by at a step or on a plateau.
+    /// Factor of the learning rate at each step, or on a plateau.
     schedule_factor: f64 = 0.5,
     /// Epochs between the steps of the step schedule.
     schedule_every: u32 = 10,
-    /// Validations in a row without a better MRR that the plateau schedule puts up with.
+    /// plateau: validations in a row without a better MRR that leave the rate as it is; one more
+    /// changes it.
     schedule_patience: u32 = 1,
     /// Regularizer: none, n3, l1, l2 or l3.
     regularizer: RegularizerKind = RegularizerKind::None,
     /// λ of the regularizer for entities.
     lambda: f64 = 0.0,
-    /// λ for relations; unset: the same as for entities.
+    /// λ for relations; unset: `lambda`.
     lambda_relation: Option<f64> = None,
-    /// Whether the regularizer weighs rows by their occurrences in the batch.
-    weighted: bool = true,
+    /// Whether the regularizer weights rows by their occurrences in the batch.
+    regularizer_weighted: bool = true,
     /// Probability that a value of a query's entity is dropped.
     entity_dropout: f64 = 0.0,
-    /// Probability that a value of a query's relation is dropped; of its matrix, if it is one or makes
-    /// one.
+    /// Probability that a value of a query's relation, or of its matrix, is dropped.
     relation_dropout: f64 = 0.0,
-    /// Probability that a value of an entity is dropped where it is a candidate (an answer, right or
-    /// wrong): one mask a row and step.
+    /// Probability that a value of an entity is dropped where the entity is a candidate (a right or
+    /// wrong answer): one mask per row and step.
     candidate_dropout: f64 = 0.0,
     /// Epochs between validations; 0 for none before the end.
     validate_every: u32 = 5,
-    /// Most facts to validate on, 0 for all; the first ones of a fixed shuffle.
+    /// Most facts to validate on, 0 for all; the first facts of a fixed shuffle.
     validate_facts: usize = 0,
     /// Validations without a better MRR before training stops; 0 to never stop early.
     patience: u32 = 0,
-    /// Epochs between checkpoints (validations write one too, if better); 0 for only at the end.
+    /// Epochs between checkpoints; 0 for the last epoch only. A validation that is the best so far
+    /// writes a checkpoint too.
     checkpoint_every: u32 = 10,
     /// Seed of everything random.
     seed: u64 = 0,
     /// Where to compute: auto, cpu, gpu or gpu:N.
-    device: String = "auto".to_owned(),
-    /// Least number of shards of the entity table; more are made where a device needs them.
+    device: DeviceChoice = DeviceChoice::Auto,
+    /// Least number of shards of the entity table; a device may need more.
     shards: usize = 1,
-    /// How rows are spread over shards: range, round-robin or hash.
+    /// Strategy that distributes rows over shards: range, round-robin or hash.
     sharding: ShardingStrategy = ShardingStrategy::Range,
-    /// Devices that keep the shards, as in "gpu:0, gpu:1=6GiB, cpu": each with the memory that it may
-    /// take, if that is limited, and its speed, as in gpu:0@3, if it is not to be measured. Empty:
-    /// the device that computes.
+    /// Devices that hold the shards, as in "gpu:0, gpu:1=6GiB, cpu@2": each with the memory that it
+    /// may use, if limited, and its relative speed, if given (for all devices or none). Empty: the
+    /// device that computes.
     shard_devices: ShardDevices = ShardDevices::default(),
-    /// What the values of tables are stored as: f32, or f16 in half the memory. Arithmetic and the
-    /// optimizer's state are f32 with both.
-    dtype: Precision = Precision::F32,
-    /// f16: round updates up or down at random, so that small ones are not lost.
+    /// Type of stored values: f32, or f16 in half the memory. Arithmetic and the optimizer's state
+    /// are f32 with both.
+    dtype: ValueType = ValueType::F32,
+    /// f16: round updates up or down at random, so that small updates are not lost.
     stochastic_rounding: bool = false,
-    /// How exact products are in training against all entities: fast (on CPUs with a matrix unit, AMX,
-    /// of halves in bf16: about 2⁻¹⁸ of each term) or f32. Rankings are f32 always.
-    products: Products = Products::Fast,
-    /// Workers of this process: each on a GPU, a share of one, or CPU cores.
+    /// Arithmetic of matrix products in training against all entities: bf16x3 (on CPUs with a matrix
+    /// unit, AMX: three products of halves in bf16, off by about 2⁻¹⁸ of each term; f32 elsewhere) or
+    /// f32. Rankings are f32 always.
+    matmul_precision: MatmulPrecision = MatmulPrecision::Bf16x3,
+    /// Workers of this process: each on a GPU, on a share of a GPU, or on CPU cores.
     workers: usize = 1,
-    /// Fewest workers that training goes on with; below, it pauses.
+    /// Fewest workers to train with; training pauses below.
     min_workers: usize = 1,
     /// Most workers at a time.
     max_workers: usize = 64,
     /// When gradients of several workers are applied: sync (averaged) or async (at once).
     update_mode: UpdateKind = UpdateKind::Sync,
-    /// async: the most steps that a worker's rows may be behind when it pushes.
+    /// async: the most steps between a worker's read of its rows and its push.
     staleness: u64 = 4,
     /// async, beyond that: wait, refuse or scale (the learning rate).
     staleness_policy: StalenessPolicy = StalenessPolicy::Wait,
     /// Seconds that a worker may take for a step.
     step_timeout: f64 = 60.0,
-    /// Whether slices of a step are in proportion to the workers' speeds instead of equal.
-    balance: bool = false,
-    /// Parts that a step is always cut into: with any number of workers, the result is the same to
-    /// the bit. 0: one part for each worker, the fastest.
-    lanes: usize = 0,
+    /// Whether workers get slices of a step in proportion to their speed instead of equal ones.
+    balance_by_speed: bool = false,
+    /// Partitions that a step is always cut into: any number of workers then gives the same bits.
+    /// 0: one partition per worker, the fastest.
+    gradient_partitions: usize = 0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
 
 impl Config {
-    /// The model by name.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] for an unknown name.
-    pub fn model(&self) -> Result<Model, ConfigError> {
-        self.model
-            .parse()
-            .map_err(|reason| ConfigError::invalid("model", reason))
-    }
-
     /// The loss with its numbers.
     pub fn loss(&self) -> Loss {
         Loss {
@@ -272,7 +259,7 @@ impl Config {
             kind: self.regularizer,
             entity: self.lambda as f32,
             relation: self.lambda_relation.unwrap_or(self.lambda) as f32,
-            weighted: self.weighted,
+            weighted: self.regularizer_weighted,
         }
     }
 
@@ -286,22 +273,22 @@ impl Config {
         }
     }
 
-    /// How the parameter server keeps rows.
+    /// Shards, dtype and optimizer of the parameter server's tables.
     pub fn storage(&self) -> Storage {
         Storage {
             optimizer: self.optimizer,
             sharding: self.sharding,
             shards: self.shards,
             dtype: match self.dtype {
-                Precision::F32 => Dtype::F32,
-                Precision::F16 => Dtype::F16 {
+                ValueType::F32 => Dtype::F32,
+                ValueType::F16 => Dtype::F16 {
                     stochastic: self.stochastic_rounding,
                 },
             },
         }
     }
 
-    /// How the graph is read and shared out.
+    /// Options for reading and splitting the graph.
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
             split: self.split,
@@ -311,7 +298,7 @@ impl Config {
         }
     }
 
-    /// How the files of the graph are read.
+    /// Options for reading the files of the graph.
     pub fn reading(&self) -> ReadOptions {
         ReadOptions {
             columns: self.columns.clone(),
@@ -326,12 +313,12 @@ impl Config {
         }
     }
 
-    /// How long a worker may take for a step.
+    /// The longest that a worker may take for a step.
     pub fn step_timeout(&self) -> Duration {
         Duration::try_from_secs_f64(self.step_timeout).unwrap_or(Duration::MAX)
     }
 
-    /// How pushes of several workers become updates.
+    /// The server's rule for applying pushes of several workers.
     pub fn update_mode(&self) -> UpdateMode {
         let timeout = self.step_timeout();
         match self.update_mode {
@@ -339,7 +326,7 @@ impl Config {
             UpdateKind::Async => UpdateMode::Async {
                 bound: self.staleness,
                 policy: self.staleness_policy,
-                // Whoever holds others up has failed long before.
+                // A worker that holds up others has failed long before.
                 timeout: timeout.saturating_mul(4),
             },
         }

@@ -6,15 +6,16 @@ use super::layers::nearest;
 /// A recipe of the repository.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// Its TOML; comments at the top say what it reaches and where its numbers come from.
+    /// Configuration in TOML. Comments at the top say which quality the recipe reaches, and the source of
+    /// its numbers.
     pub text: &'static str,
 }
 
 macro_rules! recipes {
     ($($name:literal),+ $(,)?) => {
-        /// The recipes there are.
+        /// All recipes.
         pub const RECIPES: &[Recipe] = &[
             $(Recipe { name: $name, text: include_str!(concat!("../../recipes/", $name, ".toml")) },)+
         ];
@@ -55,7 +56,7 @@ recipes![
 ];
 
 impl Recipe {
-    /// The first comment line: what the recipe is.
+    /// The first comment line: graph, model and source.
     pub fn summary(&self) -> &'static str {
         let first = self.text.lines().next().unwrap_or_default();
         first.trim_start_matches('#').trim()

@@ -1,4 +1,4 @@
-//! Which devices keep the shards of a table, and how much of them.
+//! Devices that hold the shards of tables, with their memory and speed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceChoice;
 
-/// Devices that keep shards; none: the one that computes. Written as in
+/// Devices that hold shards; an empty list means the device that computes. Written as in
 /// `gpu:0, gpu:1=6GiB, cpu=16GiB`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ShardDevices(pub Vec<ShardDevice>);
 
-/// One of them, written `DEVICE[=MEMORY][@SPEED]`.
+/// A device that holds shards, written `DEVICE[=MEMORY][@SPEED]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShardDevice {
     /// `cpu`, `gpu` or `gpu:N`.
     pub device: DeviceChoice,
-    /// Bytes that shards may take; unset: what there is.
+    /// Bytes that shards may take; unset: all that is free.
     pub memory_bytes: Option<u64>,
-    /// How fast it is, beside the others; unset: to be measured.
+    /// Speed relative to the other devices; unset: measured.
     pub speed: Option<f64>,
 }
 

@@ -1,9 +1,10 @@
-//! What a configuration must keep to.
+//! Ranges of numbers, and combinations of keys that make no sense.
 
-use super::{Config, ConfigError, Init, Precision, UpdateKind};
+use super::{Config, ConfigError, Init, UpdateKind};
 use crate::loss::LossKind;
 use crate::model::Model;
 use crate::sampler::{Objective, Sides};
+use crate::value_type::ValueType;
 
 /// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
 const MOST_MATRIX: usize = 4096;
@@ -24,7 +25,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] naming the first key that is wrong, and why.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let model = self.model()?;
+        let model = self.model;
         let range = |key, value, low, high| Range {
             key,
             value,
@@ -59,7 +60,7 @@ impl Config {
                 1.0,
                 1e6,
             ),
-            range("chunk", self.chunk as f64, 1.0, most),
+            range("negatives_chunk", self.negatives_chunk as f64, 1.0, most),
             range("lr", self.lr, f64::MIN_POSITIVE, 1e6),
             range("init_scale", self.init_scale, 0.0, 1e6),
             range(
@@ -88,7 +89,12 @@ impl Config {
             range("workers", self.workers as f64, 1.0, 1024.0),
             range("min_workers", self.min_workers as f64, 1.0, 1024.0),
             range("max_workers", self.max_workers as f64, 1.0, 1024.0),
-            range("lanes", self.lanes as f64, 0.0, 1024.0),
+            range(
+                "gradient_partitions",
+                self.gradient_partitions as f64,
+                0.0,
+                1024.0,
+            ),
             range("step_timeout", self.step_timeout, 0.001, 1e6),
         ] {
             // Written so that a value that is not a number fails.
@@ -138,7 +144,7 @@ impl Config {
                 return Err(ConfigError::invalid("negatives", reason));
             }
         }
-        if self.stochastic_rounding && self.dtype == Precision::F32 {
+        if self.stochastic_rounding && self.dtype == ValueType::F32 {
             let reason = "only values that are stored as f16 are rounded: set dtype = \"f16\"";
             return Err(ConfigError::invalid("stochastic_rounding", reason.into()));
         }
@@ -159,7 +165,9 @@ impl Config {
             Some(_) if self.objective != Objective::Negatives => {
                 "1vsall and kvsall draw no negatives: it needs objective = \"negatives\""
             }
-            Some(_) if self.sides == Sides::Tail => "no heads are asked for: sides is tail",
+            Some(_) if self.query_sides == Sides::Tail => {
+                "no heads are asked for: query_sides is tail"
+            }
             Some(heads) if heads != self.negatives && self.loss == LossKind::Margin => {
                 "the margin loss is a mean over negatives: heads and tails must have as many"
             }
@@ -213,8 +221,14 @@ impl Config {
 
     /// Checks that the numbers of workers go together.
     fn validate_workers(&self) -> Result<(), ConfigError> {
-        if self.update_mode == UpdateKind::Async && (self.lanes > 0 || self.balance) {
-            let key = if self.balance { "balance" } else { "lanes" };
+        if self.update_mode == UpdateKind::Async
+            && (self.gradient_partitions > 0 || self.balance_by_speed)
+        {
+            let key = if self.balance_by_speed {
+                "balance_by_speed"
+            } else {
+                "gradient_partitions"
+            };
             let reason = "async workers make whole steps alone: there is nothing to cut".to_owned();
             return Err(ConfigError::invalid(key, reason));
         }
@@ -233,21 +247,21 @@ impl Config {
     /// Checks what would be ignored, or would leave half of a model untrained.
     fn validate_sides(&self) -> Result<(), ConfigError> {
         let all = self.objective == Objective::KVsAll;
-        if all && self.sides != Sides::Both {
+        if all && self.query_sides != Sides::Both {
             let reason = "kvsall asks for both ends of every fact: expected both".to_owned();
-            return Err(ConfigError::invalid("sides", reason));
+            return Err(ConfigError::invalid("query_sides", reason));
         }
         if all && self.frequency_weights {
             let reason = "kvsall has many facts a query and weighs queries alike".to_owned();
             return Err(ConfigError::invalid("frequency_weights", reason));
         }
-        if self.weigh_answers && !all {
+        if self.kvsall_weight_by_answers && !all {
             let reason = "only kvsall asks queries with several answers".to_owned();
-            return Err(ConfigError::invalid("weigh_answers", reason));
+            return Err(ConfigError::invalid("kvsall_weight_by_answers", reason));
         }
-        if self.reciprocal && matches!(self.sides, Sides::Tail | Sides::Head) {
+        if self.reciprocal && matches!(self.query_sides, Sides::Tail | Sides::Head) {
             let reason = "with reciprocal relations, one end leaves half of the relations untrained; set reciprocal = false or both ends".to_owned();
-            return Err(ConfigError::invalid("sides", reason));
+            return Err(ConfigError::invalid("query_sides", reason));
         }
         if self.label_smoothing > 0.0 && !self.loss().takes_labels() {
             let reason =

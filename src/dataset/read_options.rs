@@ -46,7 +46,8 @@ impl Default for ReadOptions {
 }
 
 /// Treatment of the first row of delimited text: a heading or a fact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Heading {
     /// A heading if it has well-known names of columns, or those that `columns` asks for.
@@ -59,7 +60,8 @@ pub enum Heading {
 }
 
 /// Separator of the fields of delimited text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Separator {
     /// The first that the first line has: tabs, else commas, else semicolons, else blanks.
@@ -77,7 +79,8 @@ pub enum Separator {
 
 /// Use of double quotes around fields. In a quoted field, separators are characters like others and
 /// two quotes are one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Quotes {
     /// Quotes where commas or semicolons separate fields, and where the first line has all of its
@@ -91,7 +94,8 @@ pub enum Quotes {
 }
 
 /// Scope of the labels of blank nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankNodes {
     /// The file, as RDF has it: train, valid and test share no blank nodes.

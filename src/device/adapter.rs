@@ -1,11 +1,14 @@
 //! The adapters of this machine, in a stable order.
 
-use std::{fmt, sync::OnceLock};
+use std::fmt;
+#[cfg(feature = "gpu")]
+use std::sync::OnceLock;
 
 use serde::Serialize;
+#[cfg(feature = "gpu")]
 use wgpu::{Backends, DeviceType, Features};
 
-/// What sort of hardware, if any, is behind an adapter; better kinds order first.
+/// The kind of hardware behind an adapter; better kinds order first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
@@ -17,7 +20,7 @@ pub enum AdapterKind {
     Virtual,
     /// The driver does not say.
     Other,
-    /// The CPU in disguise (llvmpipe, WARP); never chosen by `auto`.
+    /// A driver that computes on the CPU (llvmpipe, WARP); `auto` never chooses it.
     Software,
 }
 
@@ -34,6 +37,7 @@ impl AdapterKind {
     }
 }
 
+#[cfg(feature = "gpu")]
 impl From<DeviceType> for AdapterKind {
     fn from(kind: DeviceType) -> Self {
         match kind {
@@ -51,11 +55,11 @@ impl From<DeviceType> for AdapterKind {
 pub struct AdapterDescription {
     /// The N of `gpu:N`: the position in [`list`].
     pub index: usize,
-    /// The driver's name for it; identical cards share it.
+    /// Name that the driver gives; identical cards have the same.
     pub name: String,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: &'static str,
-    /// What sort of hardware it is.
+    /// Kind of hardware.
     pub kind: AdapterKind,
     /// PCI address (`domain:bus:device.function`), which tells identical cards apart.
     pub pci: Option<String>,
@@ -91,6 +95,7 @@ impl fmt::Display for AdapterDescription {
     }
 }
 
+#[cfg(feature = "gpu")]
 impl AdapterDescription {
     fn new(adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
@@ -123,7 +128,9 @@ impl AdapterDescription {
 }
 
 /// Lists the adapters of this machine: discrete, integrated, virtual, others, then software;
-/// equal kinds by PCI address. A GPU that two backends show appears once.
+/// equal kinds by PCI address. A GPU that two backends show appears once. None in a build without GPU
+/// support.
+#[cfg(feature = "gpu")]
 pub fn list() -> Vec<AdapterDescription> {
     adapters()
         .iter()
@@ -131,8 +138,15 @@ pub fn list() -> Vec<AdapterDescription> {
         .collect()
 }
 
-/// Asks once in the life of the process: drivers are slow to load, some do not survive being
-/// unloaded, and `gpu:N` must not change its meaning in between.
+/// The adapters that this build can use: none.
+#[cfg(not(feature = "gpu"))]
+pub fn list() -> Vec<AdapterDescription> {
+    Vec::new()
+}
+
+/// The adapters, listed once in the life of the process: drivers are slow to load, some crash when they
+/// are loaded again, and `gpu:N` must keep its meaning.
+#[cfg(feature = "gpu")]
 pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     static ADAPTERS: OnceLock<Vec<(wgpu::Adapter, AdapterDescription)>> = OnceLock::new();
     ADAPTERS.get_or_init(|| {
@@ -150,7 +164,8 @@ pub(super) fn adapters() -> &'static [(wgpu::Adapter, AdapterDescription)] {
     })
 }
 
-/// Drops what a preferred backend shows already, sorts, and numbers.
+/// Drops adapters that a preferred backend shows too, sorts the rest and numbers them.
+#[cfg(feature = "gpu")]
 fn arrange<A>(mut found: Vec<(A, AdapterDescription)>) -> Vec<(A, AdapterDescription)> {
     let rank = |d: &AdapterDescription| match d.backend {
         "metal" => 0,
@@ -171,7 +186,7 @@ fn arrange<A>(mut found: Vec<(A, AdapterDescription)>) -> Vec<(A, AdapterDescrip
     found
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "gpu"))]
 pub(super) mod tests {
     use super::*;
 

@@ -14,11 +14,11 @@ use super::{
 };
 
 /// Transfers go in pieces of at most this many bytes, of which [`IN_FLIGHT`] are under way, so
-/// that moving a table needs little memory beside the table.
+/// that moving a table needs little memory besides the table's own.
 const CHUNK: u64 = 32 << 20;
 const IN_FLIGHT: usize = 2;
 
-/// What moves bytes between host and device, shared by all threads.
+/// Transfers between host and device, shared by all threads.
 #[derive(Default)]
 pub(super) struct Staging {
     /// Read-back buffers waiting for reuse.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceError;
 
-/// Which device to compute on; reads and writes itself as `auto`, `cpu`, `gpu` and `gpu:N`.
+/// The user's choice of a device, which is parsed from and displayed as `auto`, `cpu`, `gpu` and `gpu:N`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {

@@ -1,4 +1,4 @@
-//! What the CPU of this machine offers.
+//! The CPU of this machine.
 
 use std::fmt;
 
@@ -42,8 +42,8 @@ pub fn cpu() -> CpuDescription {
     }
 }
 
-/// Asks pulp for the width it runs at, in f32 lanes, rather than guessing from CPU flags:
-/// pulp may have been built without the widest set.
+/// The width that pulp runs at, in f32 lanes. Flags of the CPU would not do: pulp may have been built
+/// without the widest instruction set.
 struct Lanes;
 
 impl pulp::WithSimd for Lanes {
@@ -54,7 +54,7 @@ impl pulp::WithSimd for Lanes {
     }
 }
 
-/// Bytes of main memory that programs may still take, where the system tells.
+/// Bytes of main memory that are available to programs, where the system reports them.
 pub fn available_memory() -> Option<u64> {
     // Linux. Others have no such figure, or none that is the same thing.
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -15,8 +15,8 @@ use wgpu::{
 
 use super::{
     AdapterDescription, DeviceError, ParamsArena,
+    bench::{Counts, Tally},
     buffer::Staging,
-    counts::{Counts, Tally},
     pipeline::{Pipeline, PipelineKey},
 };
 
@@ -26,15 +26,15 @@ pub const MAX_BINDING: u64 = (i32::MAX as u64) & !(BINDING_STEP - 1);
 /// Binding limits are multiples of this, so that a shard always ends on a legal binding offset.
 const BINDING_STEP: u64 = 256;
 
-/// How to open a GPU.
+/// Options for opening a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Lowers the storage binding limit to this many bytes (rounded down to a multiple of 256,
     /// at least 256), so that small tables fall into many shards. The default is the adapter's
     /// own limit, at most [`MAX_BINDING`].
     pub binding_limit: Option<u64>,
-    /// How long to wait for the GPU before giving up with [`DeviceError::Timeout`]. llvmpipe
-    /// does the work inside of the wait and takes as long as that takes.
+    /// Longest wait for the GPU, after which calls fail with [`DeviceError::Timeout`]. llvmpipe computes
+    /// inside the wait.
     pub deadline: Duration,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Inner {
     pub tally: Tally,
 }
 
-/// What the driver reported outside of any call.
+/// Errors that the driver reported outside of any call.
 #[derive(Default)]
 struct Faults {
     lost: OnceLock<String>,
@@ -115,7 +115,7 @@ impl Gpu {
             .min(MAX_BINDING);
         limits.max_storage_buffer_binding_size =
             (binding / BINDING_STEP * BINDING_STEP).max(BINDING_STEP);
-        // Some say 2 GiB less one; buffers come in whole words.
+        // Some drivers say 2 GiB less one byte; buffers have whole words.
         limits.max_buffer_size &= !(COPY_BUFFER_ALIGNMENT - 1);
         let useful = Features::TIMESTAMP_QUERY
             | Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
@@ -177,7 +177,7 @@ impl Gpu {
         self.0.features
     }
 
-    /// What was asked of it so far.
+    /// Calls to the device so far.
     pub fn counts(&self) -> Counts {
         self.0.tally.counts()
     }
@@ -252,8 +252,8 @@ impl Gpu {
 
     fn poll(&self, how: PollType) -> Result<(), DeviceError> {
         self.0.faults.lost()?;
-        // wgpu panics when the driver fails while it is waited for, after releasing its locks;
-        // to us that is one more way of losing the device.
+        // wgpu panics, after it releases its locks, when the driver fails during a wait. That is one more
+        // way of losing the device.
         let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
         self.0.faults.lost()?;
         match polled {
@@ -270,12 +270,12 @@ impl Gpu {
         }
     }
 
-    /// An error if a loss is known, without asking.
+    /// Fails if a loss is known already, without polling the device.
     pub(super) fn known_loss(&self) -> Result<(), DeviceError> {
         self.0.faults.lost()
     }
 
-    /// Lets wgpu tell of a loss, if there was one.
+    /// Polls the device, so that wgpu reports a loss if there was one.
     pub(super) fn notice_loss(&self) -> Result<(), DeviceError> {
         self.poll(PollType::Poll)
     }
@@ -286,7 +286,7 @@ impl Gpu {
         }
     }
 
-    /// Runs `create` and returns what it made, or the first error that it met.
+    /// Runs `create` and returns its result, or the first error of the device while it ran.
     pub(super) fn guarded<T>(&self, create: impl FnOnce() -> T) -> Result<T, wgpu::Error> {
         use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
         let scopes = [Validation, Internal, OutOfMemory].map(|f| self.0.device.push_error_scope(f));
@@ -337,7 +337,7 @@ pub(super) fn uncaptured(error: wgpu::Error) -> DeviceError {
     }
 }
 
-/// wgpu's message without its fixed heading.
+/// The message of wgpu without its fixed heading.
 pub(super) fn words(error: &wgpu::Error) -> String {
     let text = error.to_string();
     let text = text

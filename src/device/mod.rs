@@ -1,42 +1,55 @@
 //! Devices: what this machine has, which one to use, and GPUs opened for computing.
 //!
-//! This is the only place that asks for adapters. wgpu's types appear here and in the GPU
-//! kernels, nowhere else; what the kernels need of them is re-exported.
+//! No other module looks for adapters. wgpu's types appear here and in the GPU kernels only; this
+//! module re-exports those that the kernels need.
 
 mod adapter;
+mod bench;
+#[cfg(feature = "gpu")]
 mod buffer;
 mod choice;
-mod clock;
-mod counts;
 mod cpu;
 mod error;
+#[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod no_gpu;
+#[cfg(feature = "gpu")]
 mod params;
+#[cfg(feature = "gpu")]
 mod pipeline;
 #[doc(hidden)]
 pub mod testing;
-#[cfg(test)]
+#[cfg(all(test, feature = "gpu"))]
 mod tests;
 
 use std::fmt;
 
+#[cfg(feature = "gpu")]
 use adapter::adapters;
 pub use adapter::{AdapterDescription, AdapterKind, list};
+pub use bench::Counts;
+#[cfg(feature = "gpu")]
+pub use bench::{Clock, Span};
 pub use choice::DeviceChoice;
-pub use clock::{Clock, Span};
-pub use counts::Counts;
 pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
+#[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
+#[cfg(not(feature = "gpu"))]
+pub use no_gpu::{Gpu, GpuOptions, Span};
+#[cfg(feature = "gpu")]
 pub use params::{ParamsArena, Slot};
-pub use pipeline::{Binding, CHECKED, MAX_WORKGROUPS, Pipeline, fold};
+#[cfg(feature = "gpu")]
+pub use pipeline::{Binding, MAX_WORKGROUPS, Pipeline};
+#[cfg(feature = "gpu")]
 #[doc(no_inline)]
 pub use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, Features,
     Limits, SubmissionIndex,
 };
 
-/// Where to compute.
+/// A device that computes.
 #[derive(Debug, Clone)]
 pub enum Device {
     /// On the CPU's cores.
@@ -54,7 +67,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// An opened device, and what the user should know about how it was chosen.
+/// An opened device, and a note for the user about the choice.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// The device.
@@ -71,11 +84,13 @@ pub fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
     Ok(open_with(choice, &GpuOptions::default())?.device)
 }
 
-/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails.
+/// Opens the chosen device. `auto` takes the first real GPU that opens and never fails; in a build
+/// without GPU support it means the CPU.
 ///
 /// # Errors
 /// [`DeviceError::NoAdapter`], [`DeviceError::NoSuchAdapter`], or [`DeviceError::Open`] from
-/// the driver, when a GPU was asked for.
+/// the driver, if the choice is a GPU; [`DeviceError::NoSupport`] in a build without GPU support.
+#[cfg(feature = "gpu")]
 pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, DeviceError> {
     let device = match choice {
         DeviceChoice::Auto => return Ok(open_auto(options)),
@@ -94,11 +109,27 @@ pub fn open_with(choice: DeviceChoice, options: &GpuOptions) -> Result<Opened, D
     Ok(Opened { device, note: None })
 }
 
+/// Opens the chosen device, which is the CPU: this build has no GPU support.
+///
+/// # Errors
+/// [`DeviceError::NoSupport`] when a GPU was asked for.
+#[cfg(not(feature = "gpu"))]
+pub fn open_with(choice: DeviceChoice, _: &GpuOptions) -> Result<Opened, DeviceError> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Opened {
+            device: Device::Cpu,
+            note: None,
+        }),
+        DeviceChoice::Gpu | DeviceChoice::GpuAt(_) => Err(DeviceError::NoSupport),
+    }
+}
+
+#[cfg(feature = "gpu")]
 fn open_auto(options: &GpuOptions) -> Opened {
     let mut why = "no GPU adapter found".to_owned();
     for (adapter, description) in adapters() {
         if description.kind == AdapterKind::Software {
-            // Real adapters come first: what they failed of is the better reason.
+            // Real adapters come first: the reason why one of them failed is more useful.
             if description.index == 0 {
                 why = format!("the only adapter is software ({})", description.name);
             }

@@ -8,12 +8,12 @@ use super::{DeviceError, Gpu};
 /// Bytes of a page, unless one value needs more: within every adapter's uniform binding limit.
 const PAGE: u64 = 16 << 10;
 
-/// Collects the parameters of a step's dispatches and uploads them in one go.
+/// Collects the parameters of a step's dispatches and uploads them together.
 ///
 /// A step pushes its values, binds the [`Slot`]s, records its dispatches, and calls
 /// [`Gpu::submit_with`], which uploads and submits. The next step reuses the memory: the
 /// upload waits in the queue for the previous submission, so nothing is overwritten early.
-/// One arena serves one step at a time; steps recorded side by side need an arena each.
+/// An arena serves one step at a time; steps that are recorded at the same time need an arena each.
 #[derive(Debug)]
 pub struct ParamsArena {
     gpu: Gpu,
@@ -27,7 +27,7 @@ struct Page {
     bytes: Vec<u8>,
 }
 
-/// Where a value lies until the next flush; binds as a uniform or as read-only storage.
+/// The place of a value until the next flush; binds as a uniform or as read-only storage.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
     pub(super) buffer: Buffer,

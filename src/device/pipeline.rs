@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Whether shaders are compiled with bounds checks: in debug and test builds.
-pub const CHECKED: bool = cfg!(debug_assertions);
+const CHECKED: bool = cfg!(debug_assertions);
 
 /// The most workgroups in one dimension of a dispatch, on every adapter.
 pub const MAX_WORKGROUPS: u32 = 65_535;
@@ -31,7 +31,6 @@ pub(super) struct PipelineKey {
     label: String,
     entry: String,
     source: u64,
-    overrides: Vec<(String, u64)>,
 }
 
 /// A buffer, or a range of one, to bind. [`From`] a buffer or an arena's [`Slot`].
@@ -67,51 +66,38 @@ impl<'a> From<&'a Slot> for Binding<'a> {
 }
 
 impl Gpu {
-    /// Compiles the entry point `entry` of a WGSL source with these `override` constants, or
-    /// returns it from the cache. Workgroup memory starts out undefined; loops are not bounded
+    /// Compiles the entry point `entry` of a WGSL source, or returns it from the cache. Workgroup memory starts out undefined; loops are not bounded
     /// and, in release builds, accesses are not checked: shaders are part of this program, and
     /// the ids that they index with are checked before they are uploaded.
     ///
-    /// Keep loops short: llvmpipe ends an invocation's loops, without a word, after 65,535
-    /// iterations altogether, and Windows resets a GPU that is busy for two seconds.
+    /// Keep loops short: llvmpipe ends an invocation's loops, without an error, after 65,535 iterations
+    /// altogether, and Windows resets a GPU that is busy for two seconds.
     ///
     /// # Errors
     /// [`DeviceError::Shader`], with the lines of the source, if it does not compile or lacks
-    /// the entry point or an override; [`DeviceError::Lost`].
+    /// the entry point; [`DeviceError::Lost`].
     pub fn pipeline(
         &self,
         label: &str,
         source: &str,
         entry: &str,
-        overrides: &[(&str, f64)],
     ) -> Result<Pipeline, DeviceError> {
-        let key = PipelineKey::new(label, source, entry, overrides);
+        let key = PipelineKey::new(label, source, entry);
         if let Some(pipeline) = lock(&self.0.pipelines).get(&key) {
             return Ok(pipeline.clone());
         }
-        let error = |message| DeviceError::Shader {
-            label: label.into(),
-            message,
-        };
-        // wgpu takes constants that the shader does not have without a word.
-        if let Some((name, _)) = overrides.iter().find(|(name, _)| !source.contains(name)) {
-            return Err(error(format!("it has no override {name:?}")));
-        }
-        let compiled = self.guarded(|| self.compile(label, source, entry, overrides));
+        let compiled = self.guarded(|| self.compile(label, source, entry));
         // On a lost device everything is invalid; the loss is the better answer.
         self.notice_loss()?;
-        let pipeline = compiled.map_err(|e| error(words(&e)))?;
+        let pipeline = compiled.map_err(|error| DeviceError::Shader {
+            label: label.into(),
+            message: words(&error),
+        })?;
         lock(&self.0.pipelines).insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
-    fn compile(
-        &self,
-        label: &str,
-        source: &str,
-        entry: &str,
-        overrides: &[(&str, f64)],
-    ) -> Pipeline {
+    fn compile(&self, label: &str, source: &str, entry: &str) -> Pipeline {
         let checks = ShaderRuntimeChecks {
             bounds_checks: CHECKED,
             int_div_checks: CHECKED,
@@ -131,10 +117,10 @@ impl Gpu {
             module: &module,
             entry_point: Some(entry),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: overrides,
                 // Shaders write workgroup memory before they read it. Zeros would cost FXC, which
                 // unrolls the loops that write them, up to 30 s a shader.
                 zero_initialize_workgroup_memory: false,
+                ..Default::default()
             },
             cache: None,
         });
@@ -164,7 +150,7 @@ impl Gpu {
         })
     }
 
-    /// Records a dispatch of at least `workgroups` workgroups in one line, [folded](fold) as
+    /// Records a dispatch of at least `workgroups` workgroups in one line, folded as
     /// the device needs it; of none if zero.
     pub fn dispatch(
         &self,
@@ -187,24 +173,21 @@ impl Gpu {
 /// Folds a line of workgroups into as few rows as there must be, as even as can be: `x * y`
 /// is at least `workgroups` and at most `y - 1` more.
 ///
-/// A shader's place in the line is `wid.y * num_workgroups.x + wid.x`; it leaves at once where
-/// that is past the end. Lines over 65,535² do not fit a dispatch and are refused by wgpu.
-pub fn fold(workgroups: u32) -> (u32, u32, u32) {
+/// A workgroup's place in the line is `wid.y * num_workgroups.x + wid.x`; a workgroup past the end
+/// returns at once. Lines over 65,535² do not fit a dispatch and are refused by wgpu.
+pub(super) fn fold(workgroups: u32) -> (u32, u32, u32) {
     let y = workgroups.div_ceil(MAX_WORKGROUPS).max(1);
     (workgroups.div_ceil(y), y, 1)
 }
 
 impl PipelineKey {
-    fn new(label: &str, source: &str, entry: &str, overrides: &[(&str, f64)]) -> Self {
+    fn new(label: &str, source: &str, entry: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         source.hash(&mut hasher);
         Self {
             label: label.into(),
             entry: entry.into(),
             source: hasher.finish(),
-            overrides: (overrides.iter())
-                .map(|&(name, value)| (name.to_owned(), value.to_bits()))
-                .collect(),
         }
     }
 }

@@ -32,7 +32,7 @@ fn open(options: &GpuOptions) -> Result<Gpu, DeviceError> {
 fn found(gpu: Result<Gpu, DeviceError>) -> Option<Gpu> {
     match gpu {
         Ok(gpu) => Some(gpu),
-        Err(DeviceError::NoAdapter) => {
+        Err(DeviceError::NoAdapter | DeviceError::NoSupport) => {
             skip("no GPU adapter", "SHARDLOOM_REQUIRE_GPU");
             None
         }

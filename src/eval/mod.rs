@@ -157,6 +157,27 @@ pub struct Ranking<'a> {
 /// `filter` holds the facts of all splits. `progress` is told the number of queries done and may
 /// stop the evaluation by returning false, in which case the result is `None`.
 ///
+/// ```
+/// use shardloom::config::Layers;
+/// use shardloom::dataset::Genealogy;
+/// use shardloom::eval::evaluate;
+/// use shardloom::train::{Trainer, rule};
+///
+/// let dataset = Genealogy { people: 100, seed: 1 }.generate()?;
+/// let mut layers = Layers::new();
+/// layers.text("example", "device = \"cpu\"\ndim = 8")?;
+/// let config = layers.build()?;
+/// let rule = rule(&config, &dataset);
+/// let mut trainer = Trainer::open(config, &dataset)?;
+///
+/// let (filter, breakdown) = (dataset.filter_index(), trainer.prepared().breakdown.clone());
+/// let facts = &dataset.test;
+/// let done = evaluate(&mut trainer.executor, &rule, &filter, facts, &breakdown, |_| true)?;
+/// let evaluation = done.expect("the closure never stops it");
+/// assert!(evaluation.both.mrr > 0.0 && evaluation.both.mrr <= 1.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// If the device is lost or full.
 pub fn evaluate(

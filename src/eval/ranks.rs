@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Ranked, RankedFact};
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 use crate::dataset::Vocabulary;
 use crate::names;
 
@@ -36,7 +36,7 @@ pub enum RanksError {
 /// a line. Where candidates were given, `restricted_rank` and `restricted_candidates` follow,
 /// empty (null) if the answer is none of them.
 pub struct RanksFile<'a> {
-    file: Aside,
+    file: AtomicFile,
     path: PathBuf,
     json: bool,
     restricted: bool,
@@ -79,7 +79,7 @@ impl<'a> RanksFile<'a> {
                 return Err(RanksError::Extension { path });
             }
         };
-        let file = Aside::create(path).map_err(io_error(path))?;
+        let file = AtomicFile::create(path).map_err(io_error(path))?;
         let mut file = RanksFile {
             file,
             path: path.to_owned(),
@@ -140,7 +140,7 @@ impl<'a> RanksFile<'a> {
     }
 }
 
-fn tsv(file: &mut Aside, line: &Line) -> io::Result<()> {
+fn tsv(file: &mut AtomicFile, line: &Line) -> io::Result<()> {
     let [head, relation, tail] = [line.head, line.relation, line.tail].map(names::field);
     let (side, rank, candidates) = (line.side, line.rank, line.candidates);
     write!(

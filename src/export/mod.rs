@@ -25,20 +25,21 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use npyz::WriterBuilder;
 use safetensors::Dtype;
 
-use crate::checkpoint::aside::{self, Aside};
+use crate::checkpoint::atomic_file::{self, AtomicFile};
 use crate::checkpoint::container;
 use crate::names;
+use crate::value_type::ValueType;
 
 pub use unique::{Renamed, reciprocal_names};
 
 /// Format of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// One file of tensors by name, with metadata; names in text files next to it.
     Safetensors,
@@ -48,35 +49,37 @@ pub enum Format {
     Tsv,
 }
 
-/// Type of the exported values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits: the exact values.
-    F32,
-    /// 16 bits: rounded to the nearest, half the size. Not for text.
-    F16,
+impl Format {
+    /// All formats.
+    pub const ALL: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Tsv];
+
+    /// Name of the format on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::Npy => "npy",
+            Format::Tsv => "tsv",
+        }
+    }
 }
 
-/// Makes `Display` and `FromStr` use the names of the command line.
-macro_rules! by_name {
-    ($($type:ty),+) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = String;
-
-            fn from_str(name: &str) -> Result<Self, String> {
-                ValueEnum::from_str(name, false)
-            }
-        }
-    )+};
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
-by_name!(Format, Precision);
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Format, String> {
+        let named = |format: &Format| format.name() == name;
+        Format::ALL.into_iter().find(named).ok_or_else(|| {
+            let names = Format::ALL.map(Format::name).join(", ");
+            format!("unknown format {name:?}; there are {names}")
+        })
+    }
+}
 
 /// Table to export: `rows` × `width` values, row by row, and optionally a name for each row.
 #[derive(Clone, Copy, Debug)]
@@ -142,12 +145,12 @@ pub struct Exported {
 pub fn export(
     path: &Path,
     format: Format,
-    precision: Precision,
+    precision: ValueType,
     metadata: &BTreeMap<String, String>,
     tables: &[ExportTable],
     overwrite: bool,
 ) -> Result<Exported, ExportError> {
-    if (format, precision) == (Format::Tsv, Precision::F16) {
+    if (format, precision) == (Format::Tsv, ValueType::F16) {
         return Err(ExportError::HalfText);
     }
     check(precision, tables)?;
@@ -163,8 +166,8 @@ pub fn export(
                     .iter()
                     .map(|table| (table.name, table.rows, table.width));
                 let dtype = match precision {
-                    Precision::F32 => Dtype::F32,
-                    Precision::F16 => Dtype::F16,
+                    ValueType::F32 => Dtype::F32,
+                    ValueType::F16 => Dtype::F16,
                 };
                 file.write_all(&container::header(metadata, dtype, shapes)?)?;
                 let mut tables = tables.iter();
@@ -223,20 +226,20 @@ fn named<'a>(
 /// Written and synced files that do not have their final names yet.
 struct Files {
     overwrite: bool,
-    files: Vec<(PathBuf, Aside)>,
+    files: Vec<(PathBuf, AtomicFile)>,
 }
 
 impl Files {
     fn add(
         &mut self,
         path: PathBuf,
-        fill: impl FnOnce(&mut Aside) -> io::Result<()>,
+        fill: impl FnOnce(&mut AtomicFile) -> io::Result<()>,
     ) -> Result<(), ExportError> {
         if !self.overwrite && path.symlink_metadata().is_ok() {
             return Err(ExportError::Exists { path });
         }
-        let filled = fs::create_dir_all(aside::folder(&path)).and_then(|()| {
-            let mut file = Aside::create(&path)?;
+        let filled = fs::create_dir_all(atomic_file::folder(&path)).and_then(|()| {
+            let mut file = AtomicFile::create(&path)?;
             fill(&mut file)?;
             file.sync()?;
             Ok(file)
@@ -261,7 +264,7 @@ impl Files {
     }
 }
 
-fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError> {
+fn check(precision: ValueType, tables: &[ExportTable]) -> Result<(), ExportError> {
     let mut seen = BTreeSet::new();
     for table in tables {
         let (rows, width) = (table.rows, table.width);
@@ -282,7 +285,7 @@ fn check(precision: Precision, tables: &[ExportTable]) -> Result<(), ExportError
                     "rows {first} and {row} have the same name: {}",
                     names::line(name)
                 )
-            } else if precision == Precision::F16
+            } else if precision == ValueType::F16
                 && let Some(at) = table.data.iter().position(beyond)
             {
                 format!(
@@ -308,10 +311,10 @@ fn twice(names: &[&str]) -> Option<(usize, usize)> {
     rows.find_map(|(row, name)| Some((seen.insert(name, row)?, row)))
 }
 
-fn npy(file: &mut Aside, precision: Precision, table: &ExportTable) -> io::Result<()> {
+fn npy(file: &mut AtomicFile, precision: ValueType, table: &ExportTable) -> io::Result<()> {
     let dtype = match precision {
-        Precision::F32 => "<f4",
-        Precision::F16 => "<f2",
+        ValueType::F32 => "<f4",
+        ValueType::F16 => "<f2",
     };
     let dtype = dtype.parse().map_err(io::Error::other)?;
     npyz::WriteOptions::new_header_only()
@@ -323,10 +326,10 @@ fn npy(file: &mut Aside, precision: Precision, table: &ExportTable) -> io::Resul
 }
 
 /// Writes the values as little-endian bytes.
-fn values(file: &mut Aside, precision: Precision, data: &[f32]) -> io::Result<()> {
+fn values(file: &mut AtomicFile, precision: ValueType, data: &[f32]) -> io::Result<()> {
     match precision {
-        Precision::F32 => file.write_all(bytemuck::cast_slice(data)),
-        Precision::F16 => {
+        ValueType::F32 => file.write_all(bytemuck::cast_slice(data)),
+        ValueType::F16 => {
             let mut halves = [f16::ZERO; 4096];
             data.chunks(halves.len()).try_for_each(|chunk| {
                 let halves = &mut halves[..chunk.len()];

@@ -32,7 +32,7 @@ fn metadata() -> BTreeMap<String, String> {
     BTreeMap::from([("model", "ComplEx"), ("dim", "2")].map(|(k, v)| (k.into(), v.into())))
 }
 
-fn run(path: &Path, format: Format, precision: Precision) -> Result<Vec<String>, ExportError> {
+fn run(path: &Path, format: Format, precision: ValueType) -> Result<Vec<String>, ExportError> {
     let exported = export(path, format, precision, &metadata(), &tables(), false)?;
     assert!(exported.renamed.is_empty());
     let names = (exported.files)
@@ -48,7 +48,7 @@ fn half_bits(values: &[f32]) -> Vec<u16> {
 #[test]
 fn safetensors_read_back() {
     let dir = TempDir::new().unwrap();
-    for (precision, dtype) in [(Precision::F32, Dtype::F32), (Precision::F16, Dtype::F16)] {
+    for (precision, dtype) in [(ValueType::F32, Dtype::F32), (ValueType::F16, Dtype::F16)] {
         let path = dir.path().join(format!("deep/model.v1.{precision}"));
         let stem = "model.v1";
         fs::remove_file(path.with_file_name(format!("{stem}.entities.txt"))).ok();
@@ -64,8 +64,8 @@ fn safetensors_read_back() {
         let entities = file.tensor("entities").unwrap();
         assert_eq!((entities.dtype(), entities.shape()), (dtype, &[3, 2][..]));
         match precision {
-            Precision::F32 => assert_eq!(entities.data(), bytemuck::cast_slice::<_, u8>(VALUES)),
-            Precision::F16 => {
+            ValueType::F32 => assert_eq!(entities.data(), bytemuck::cast_slice::<_, u8>(VALUES)),
+            ValueType::F16 => {
                 let expected = half_bits(VALUES);
                 assert_eq!(entities.data(), bytemuck::cast_slice::<_, u8>(&expected));
             }
@@ -78,7 +78,7 @@ fn safetensors_read_back() {
 #[test]
 fn npy_reads_back() {
     let dir = TempDir::new().unwrap();
-    for precision in [Precision::F32, Precision::F16] {
+    for precision in [ValueType::F32, ValueType::F16] {
         let path = dir.path().join(precision.to_string());
         let names = run(&path, Format::Npy, precision).unwrap();
         let expected = "entities.npy entities.txt relations.npy relations.txt metadata.json";
@@ -87,11 +87,11 @@ fn npy_reads_back() {
         let file = NpyFile::new(&bytes[..]).unwrap();
         assert_eq!((file.shape(), file.order()), (&[3, 2][..], npyz::Order::C));
         match precision {
-            Precision::F32 => {
+            ValueType::F32 => {
                 let values = file.into_vec::<f32>().unwrap();
                 assert_eq!(bits(&values), bits(VALUES));
             }
-            Precision::F16 => {
+            ValueType::F16 => {
                 assert_eq!(file.dtype().descr(), "'<f2'");
                 let halves = half_bits(VALUES);
                 assert!(bytes.ends_with(bytemuck::cast_slice(&halves)));
@@ -110,7 +110,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn tsv_is_what_projectors_and_word2vec_read() {
     let dir = TempDir::new().unwrap();
-    run(dir.path(), Format::Tsv, Precision::F32).unwrap();
+    run(dir.path(), Format::Tsv, ValueType::F32).unwrap();
     let text = |name| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(
         text("entities.tsv"),
@@ -145,7 +145,7 @@ fn files_in_the_way_stay_unless_overwritten() {
     let dir = TempDir::new().unwrap();
     let there = dir.path().join("relations.txt");
     fs::write(&there, "mine").unwrap();
-    let refused = run(dir.path(), Format::Npy, Precision::F32).unwrap_err();
+    let refused = run(dir.path(), Format::Npy, ValueType::F32).unwrap_err();
     assert!(matches!(refused, ExportError::Exists { path } if path == there));
     assert_eq!(
         fs::read_dir(dir.path()).unwrap().count(),
@@ -157,7 +157,7 @@ fn files_in_the_way_stay_unless_overwritten() {
     export(
         dir.path(),
         Format::Npy,
-        Precision::F32,
+        ValueType::F32,
         &metadata(),
         &tables(),
         true,
@@ -209,17 +209,17 @@ fn misfits_are_refused_before_anything_is_written() {
         ),
         (ExportTable { name: "", ..good }, "odd characters"),
     ] {
-        let message = refused(Precision::F32, &[table]);
+        let message = refused(ValueType::F32, &[table]);
         assert!(message.contains(reason), "{message}");
     }
-    assert!(refused(Precision::F32, &[good, good]).contains("taken"));
+    assert!(refused(ValueType::F32, &[good, good]).contains("taken"));
     let large = ExportTable {
         data: &[0.0, 0.0, 65519.9, -65520.0, 0.0, 0.0],
         ..good
     };
-    assert!(refused(Precision::F16, &[large]).contains("-65520 in row 1"));
+    assert!(refused(ValueType::F16, &[large]).contains("-65520 in row 1"));
     assert!(f16::from_f32(65519.9).is_finite() && f16::from_f32(65520.0).is_infinite());
-    let text = run(dir.path(), Format::Tsv, Precision::F16).unwrap_err();
+    let text = run(dir.path(), Format::Tsv, ValueType::F16).unwrap_err();
     assert!(matches!(text, ExportError::HalfText));
 }
 
@@ -254,7 +254,7 @@ fn every_name_can_be_exported_and_reads_back() {
     };
     let write = |path: &str, format| {
         let path = dir.path().join(path);
-        export(&path, format, Precision::F32, &metadata(), &[table], false).unwrap()
+        export(&path, format, ValueType::F32, &metadata(), &[table], false).unwrap()
     };
     write("all.safetensors", Format::Safetensors);
     write("npy", Format::Npy);
@@ -285,7 +285,7 @@ fn a_file_in_place_of_the_folder_is_the_disk_s_refusal() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "").unwrap();
-    let refused = run(&path, Format::Tsv, Precision::F32).unwrap_err();
+    let refused = run(&path, Format::Tsv, ValueType::F32).unwrap_err();
     assert!(matches!(refused, ExportError::Io { .. }), "{refused}");
 }
 
@@ -306,12 +306,12 @@ fn empty_tables_are_tables() {
         data: &[],
         names: Some(&[""]),
     };
-    for format in Format::value_variants() {
+    for format in Format::ALL {
         let path = dir.path().join(format.to_string());
         export(
             &path,
-            *format,
-            Precision::F32,
+            format,
+            ValueType::F32,
             &metadata(),
             &[empty, narrow],
             false,
@@ -327,9 +327,9 @@ fn empty_tables_are_tables() {
 
 #[test]
 fn names_of_formats_read_back() {
-    for format in Format::value_variants() {
-        assert_eq!(format.to_string().parse(), Ok(*format));
+    for format in Format::ALL {
+        assert_eq!(format.to_string().parse(), Ok(format));
     }
-    assert_eq!("f16".parse(), Ok(Precision::F16));
+    assert_eq!("f16".parse(), Ok(ValueType::F16));
     assert!("csv".parse::<Format>().is_err());
 }

@@ -1,7 +1,7 @@
 //! The arithmetic of training and evaluation, on a GPU or on the CPU.
 //!
-//! A stage has one name everywhere: `shaders/<stage>.wgsl`, `kernel/gpu/<stage>.rs`,
-//! `kernel/cpu/<stage>.rs`. This module is the one place that chooses between the two; what calls
+//! A stage has one name everywhere: of its shader in a folder of `shaders/`, of its file in the same
+//! folder of `kernel/gpu/stages/`, and of its file in `kernel/cpu/`. This module is the one place that chooses between the two; what calls
 //! it sees tables, plans and counts.
 //!
 //! | stage | what it does |
@@ -38,22 +38,24 @@ mod check;
 pub mod cpu;
 mod dtype;
 mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "no_gpu.rs"]
 pub mod gpu;
 mod layout;
+pub mod measure;
 mod merge;
 mod push;
-mod repeat;
 mod rows;
-mod times;
 
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use layout::{ShardLayout, TableSpec};
+#[cfg(feature = "gpu")]
 use merge::Merger;
 pub use push::{GradientRows, Places, Push};
-pub use repeat::RowBatch;
-pub use times::{StageTime, Timed};
 
 pub use crate::ids::TableName;
 
@@ -84,19 +86,20 @@ pub struct StepSpec {
     /// Weight of the relation's own cross-entropy, given both entities; 0 where the plan does not
     /// predict relations.
     pub relation_weight: f32,
-    /// How exact products of many queries and many rows have to be.
-    pub products: Products,
+    /// Arithmetic of products of many queries and many rows.
+    pub matmul_precision: MatmulPrecision,
 }
 
-/// How exact the matrix products of training have to be. Rankings and predictions are `f32` always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Arithmetic of the matrix products of training. Rankings and predictions are `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
-pub enum Products {
-    /// By the processor's matrix unit, if it has one (AMX): each `f32` in two halves of bf16, so that a
-    /// term may be off by 3 · 2⁻¹⁶ of itself, and sums by ten times what `f32` rounds. Others multiply
-    /// in `f32`.
+pub enum MatmulPrecision {
+    /// On the processor's matrix unit, if it has one (AMX): three products of halves in bf16 for each
+    /// `f32` product, so that a term may be off by 3 · 2⁻¹⁶ of itself, and sums by ten times the
+    /// rounding of `f32`. Processors without such a unit, and GPUs, multiply in `f32`.
     #[default]
-    Fast,
+    Bf16x3,
     /// In `f32`.
     F32,
 }

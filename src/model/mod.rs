@@ -23,6 +23,8 @@ pub use tucker::{core_matrix, core_matrix_backward};
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A relation operator and the similarity it is used with.
 pub trait Operator {
     /// The model's name on the command line.
@@ -119,8 +121,9 @@ macro_rules! models {
         }
     };
     (@all $($module:ident $model:ident)+) => {
-        /// The models there are.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        /// A model. It is written and read as its name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub enum Model {
             $(#[doc = concat!("See `model/", stringify!($module), ".rs`.")] $model,)+
         }
@@ -360,14 +363,33 @@ impl FromStr for Model {
     fn from_str(name: &str) -> Result<Model, String> {
         // "transe" alone means what the paper's code defaults to.
         let wanted = if name == "transe" { "transe-l1" } else { name };
-        Model::ALL
-            .iter()
-            .copied()
-            .find(|model| model.name().eq_ignore_ascii_case(wanted))
-            .ok_or_else(|| {
-                let names: Vec<_> = Model::ALL.iter().map(|m| m.name()).collect();
-                format!("unknown model {name:?}; there are {}", names.join(", "))
-            })
+        let named = |model: &Model| model.name().eq_ignore_ascii_case(wanted);
+        Model::ALL.iter().copied().find(named).ok_or_else(|| {
+            let names: Vec<_> = Model::ALL.iter().map(|m| m.name()).collect();
+            let similarity = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), other);
+            let nearest = names
+                .iter()
+                .map(|other| (similarity(other), other))
+                .filter(|(similarity, _)| *similarity > 0.8)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let hint = nearest.map(|(_, name)| format!(" (did you mean `{name}`?)"));
+            let (hint, names) = (hint.unwrap_or_default(), names.join(", "));
+            format!("unknown model {name:?}{hint}; there are {names}")
+        })
+    }
+}
+
+impl TryFrom<String> for Model {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Model, String> {
+        name.parse()
+    }
+}
+
+impl From<Model> for String {
+    fn from(model: Model) -> String {
+        model.name().to_owned()
     }
 }
 

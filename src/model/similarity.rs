@@ -29,7 +29,7 @@ fn square<F: Lane>(d: [F; 2]) -> F {
 }
 
 impl Similarity {
-    /// Its name, as in `shaders/shared/similarity_<name>.wgsl`.
+    /// The name, as in `shaders/shared/similarity/<name>.wgsl`.
     pub const fn name(self) -> &'static str {
         match self {
             Similarity::Dot => "dot",

@@ -1,6 +1,6 @@
 //! Optimizers, learning-rate schedules and regularizers: what happens to a row once its gradient
 //! is known. The optimizers here are the oracle, and their formulas what the CPU twin goes by
-//! (`kernel/cpu/optimize.rs`); `shaders/update.wgsl` holds the same.
+//! (`kernel/cpu/optimize.rs`); `shaders/updates/update.wgsl` holds the same.
 
 mod regularizer;
 mod schedule;

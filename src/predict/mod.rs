@@ -51,6 +51,28 @@ pub struct Answer {
 /// The `top` best answers to a question, best first; of equal scores the smaller number comes
 /// first. Answers that `known` returns true for are left out.
 ///
+/// ```
+/// use shardloom::config::Layers;
+/// use shardloom::dataset::Genealogy;
+/// use shardloom::predict::{Question, answer};
+/// use shardloom::train::{Trainer, rule};
+///
+/// let dataset = Genealogy { people: 100, seed: 1 }.generate()?;
+/// let mut layers = Layers::new();
+/// layers.text("example", "device = \"cpu\"\ndim = 8")?;
+/// let config = layers.build()?;
+/// let rule = rule(&config, &dataset);
+/// let mut trainer = Trainer::open(config, &dataset)?;
+///
+/// let fact = dataset.test[0];
+/// let question = Question::Tail { head: fact.head, relation: fact.relation };
+/// let answers = answer(&mut trainer.executor, &rule, question, 3, |id| id == fact.head)?;
+/// assert_eq!(answers.len(), 3);
+/// assert!(answers[0].score >= answers[1].score);
+/// println!("{}", dataset.entities.name(answers[0].id));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// If the device is lost or full.
 pub fn answer(

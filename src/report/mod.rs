@@ -10,7 +10,7 @@ mod tests;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 
 pub use html::render;
 pub use projection::project;
@@ -111,7 +111,7 @@ impl ProjectedPoint {
 /// # Errors
 /// The error of the operating system.
 pub fn write(path: &Path, report: &Report) -> io::Result<()> {
-    let mut file = Aside::create(path)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(render(report).as_bytes())?;
     file.commit()
 }

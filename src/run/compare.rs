@@ -6,12 +6,12 @@ use std::fmt;
 use super::{Run, RunError};
 use crate::dataset::{Dataset, GraphDigest, LoadedFacts, NameHashes, Split, Vocabulary};
 
-/// How a graph differs from the one that a run was trained on.
+/// Differences of a graph from the one that a run was trained on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// What was found.
+    /// The graph as it is now.
     pub found: GraphDigest,
-    /// What the run was made with.
+    /// The graph that the run was made with.
     pub expected: GraphDigest,
     /// Facts that are there now and were not, by split; a copy counts as a fact.
     pub added: [usize; 3],
@@ -142,7 +142,7 @@ fn parted(own: &Parts, list: Dataset, weights: &[f32]) -> Dataset {
     }
 }
 
-/// How many values two sorted lists have in common, copies counted as often as they are in both.
+/// Number of values that two sorted lists have in common, with multiplicity.
 fn in_common(a: &[u128], b: &[u128]) -> usize {
     let (mut i, mut j, mut common) = (0, 0, 0);
     while i < a.len() && j < b.len() {

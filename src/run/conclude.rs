@@ -1,9 +1,9 @@
 //! The end of a run: its best checkpoint is judged, by the facts that are held out, if any are.
 
-use super::{
-    EvalResult, Run, RunError, RunResult, Stopped, TrainResult, peak_memory_bytes, write_report,
-};
+use super::{EvalResult, Run, RunError, RunResult, Stopped, TrainResult, peak_memory_bytes};
 use crate::dataset::Dataset;
+#[cfg(not(feature = "report"))]
+use crate::train::TrainEvent;
 use crate::train::{Observer, Trainer};
 
 impl Run {
@@ -42,7 +42,7 @@ impl Run {
         let state = &trainer.state;
         let result = RunResult {
             dataset: self.config.dataset.clone(),
-            model: self.config.model.clone(),
+            model: self.config.model,
             dim: self.config.dim,
             device,
             seed: self.config.seed,
@@ -59,7 +59,13 @@ impl Run {
             peak_memory_bytes: peak_memory_bytes(),
         };
         self.write_result(&result)?;
-        write_report(self, &result, dataset, trainer.server())?;
+        #[cfg(feature = "report")]
+        super::write_report(self, &result, dataset, trainer.server())?;
+        #[cfg(not(feature = "report"))]
+        // Nothing is left that could be stopped.
+        let _ = observer.on(TrainEvent::Note(
+            "no report.html: this build has no reports, it was built without the feature `report`",
+        ))?;
         Ok(Some(result))
     }
 }

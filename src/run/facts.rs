@@ -1,7 +1,7 @@
 //! The facts of a run: `graph.json`, `train.npy`, `weights.npy`, `valid.tsv` and `test.tsv`; and
 //! `learned.npy`, the hashes of facts that runs before it learned.
 //!
-//! A run keeps what its figures are about, so that no change to a file elsewhere changes them. Held-out
+//! A run stores the facts that its figures are about, so that no change to a file elsewhere changes them. Held-out
 //! facts are text, by name: head, relation and tail between tabs, as in the file that they came from. A name
 //! with a tab or a carriage return is a JSON string. Training facts are row numbers, 12 bytes each,
 //! in the order in which the sampler has them.
@@ -14,7 +14,7 @@ use npyz::WriterBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::{CONFIG, Run, RunError};
-use crate::checkpoint::aside::Aside;
+use crate::checkpoint::atomic_file::AtomicFile;
 use crate::config::Config;
 use crate::dataset::{
     Dataset, EarlierRun, GraphDigest, NameHashes, Split, SplitDigest, Triple, Vocabulary,
@@ -35,7 +35,7 @@ pub struct GraphRecord {
     pub name: String,
     /// The digests of its splits.
     pub digest: GraphDigest,
-    /// How many facts runs that it started from learned and it was not trained on.
+    /// Number of facts that earlier runs, from which this one started, learned and this one did not.
     #[serde(default, skip_serializing_if = "is_none")]
     pub learned_before: usize,
 }
@@ -79,7 +79,7 @@ impl Run {
         }
         for (split, name) in HELD_OUT {
             let path = self.path.join(name);
-            let written = Aside::create(&path).and_then(|mut file| {
+            let written = AtomicFile::create(&path).and_then(|mut file| {
                 let mut lines = BufWriter::with_capacity(1 << 16, &mut file);
                 for fact in dataset.split(split) {
                     let head = names::plain_field(dataset.entities.name(fact.head));
@@ -119,7 +119,7 @@ impl Run {
         values: &[T],
     ) -> Result<(), RunError> {
         let path = self.path.join(name);
-        let written = Aside::create(&path).and_then(|mut file| {
+        let written = AtomicFile::create(&path).and_then(|mut file| {
             npyz::WriteOptions::new_header_only()
                 .dtype(npyz::DType::Plain(type_of(dtype)?))
                 .shape(shape)
@@ -131,7 +131,7 @@ impl Run {
         written.map_err(RunError::io("write", &path))
     }
 
-    /// The digests that the run was made with; `None` for one that was made before runs kept them.
+    /// The digests of the run's graph; `None` for a run made before runs stored them.
     ///
     /// # Errors
     /// If the file cannot be read or understood.
@@ -210,10 +210,10 @@ impl Run {
         Ok(dataset)
     }
 
-    /// What a run that starts from this one has to know of it.
+    /// The facts of this run, for a run that starts from it.
     ///
     /// # Errors
-    /// Those of [`dataset`](Self::dataset).
+    /// As [`dataset`](Self::dataset).
     pub fn earlier(&self) -> Result<EarlierRun, RunError> {
         let dataset = self.dataset()?;
         let count = self.graph()?.map_or(0, |graph| graph.learned_before);
@@ -244,7 +244,7 @@ impl Run {
         )?)
     }
 
-    /// The values of an array of so many rows, each of a shape of its own.
+    /// The values of an array with a given number of rows.
     fn numbers<T: bytemuck::Pod>(
         &self,
         name: &str,

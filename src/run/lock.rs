@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// The name of the file in a directory that is written to.
 pub(crate) const LOCK: &str = ".shardloom-lock";
 
-/// Why a directory could not be locked.
+/// A directory that could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error("{path} is in use by another process, {holder}; wait until that ends, or choose another directory", path = .path.display())]
     Held {
         /// The directory.
@@ -23,7 +23,7 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: io::Error,
     },
 }

@@ -3,14 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
-//! | `entities.txt`, `relations.txt` | the vocabulary, one name a line in row order |
+//! | `entities.txt`, `relations.txt` | the vocabulary, one name per line in row order |
 //! | `graph.json` | the graph's name, and a digest of each of its splits |
 //! | `valid.tsv`, `test.tsv` | the facts that are held out, by name |
 //! | `train.npy`, `weights.npy` | the facts that are learned from, by row, and their weights if they have any |
 //! | `.shardloom-lock` | the process that writes to the run, while it does |
-//! | `metrics.jsonl` | a line an epoch |
-//! | `checkpoints/` | tables, optimizer state and position |
-//! | `result.json` | what came out |
+//! | `metrics.jsonl` | a line per epoch |
+//! | `checkpoints/` | tables, optimizer state and progress |
+//! | `result.json` | metrics and times |
 //! | `report.html` | the same, to look at |
 
 mod compare;
@@ -20,6 +20,7 @@ mod lock;
 mod memory;
 mod recorder;
 mod result;
+#[cfg(feature = "report")]
 mod summary;
 mod vector_files;
 mod vectors;
@@ -31,6 +32,7 @@ pub use lock::{Lock, LockError};
 pub use memory::peak_memory_bytes;
 pub use recorder::Recorder;
 pub use result::{EvalResult, RunResult, StopReason, Stopped, TrainResult};
+#[cfg(feature = "report")]
 pub use summary::write_report;
 pub use vector_files::VectorsError;
 pub use warm::{Overlap, WarmStart};
@@ -39,7 +41,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::aside::{self, Aside};
+use crate::checkpoint::atomic_file::{self, AtomicFile};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
@@ -49,17 +51,17 @@ use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
 use crate::train::{TrainError, TrainState, open_executor};
 
-/// What can go wrong with a run directory.
+/// A failure with a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The disk refused.
     #[error("cannot {action} {path}: {source}", path = .path.display())]
     Io {
-        /// What was tried.
+        /// The action, such as `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: io::Error,
     },
     /// A directory that already holds something.
@@ -73,7 +75,7 @@ pub enum RunError {
     /// A run that another process writes to.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A run that kept no facts, of a file whose facts were shared out.
+    /// A run without facts of its own, on a single file that was split.
     #[error("{path} was made before runs kept their facts, and which facts of its file it holds out is not known any more: train it anew", path = .path.display())]
     NoFacts {
         /// The directory.
@@ -86,7 +88,7 @@ pub enum RunError {
         graph: String,
         /// The run.
         path: PathBuf,
-        /// What differs.
+        /// The differences.
         changes: Box<Changes>,
     },
     /// A directory without a run.
@@ -100,21 +102,21 @@ pub enum RunError {
     Unlike {
         /// The directory.
         path: PathBuf,
-        /// What differs: keys, what was found and what was expected.
+        /// Keys with the values found and expected.
         differences: String,
     },
     /// Vectors that cannot be started from.
     #[error(transparent)]
     Vectors(#[from] VectorsError),
-    /// Its configuration is wrong.
+    /// The run's configuration is wrong.
     #[error("the run's configuration: {0}")]
     Config(#[from] ConfigError),
-    /// Its vocabulary is damaged.
+    /// The run's vocabulary is damaged.
     #[error("{path}: {source}", path = .path.display())]
     Vocabulary {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         source: VocabularyError,
     },
     /// A checkpoint cannot be written or read.
@@ -123,7 +125,7 @@ pub enum RunError {
     /// The dataset does not load, or is not the one that was trained on.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// The tables cannot be kept as the configuration says, or the device cannot hold them.
+    /// The tables cannot be stored as the configuration says, or the device cannot hold them.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The device failed.
@@ -137,7 +139,7 @@ pub enum RunError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
@@ -173,7 +175,7 @@ pub struct Run {
     pub entities: Vocabulary,
     /// Relation names; reciprocal rows follow in the same order.
     pub relations: Vocabulary,
-    /// Held while this process writes to the directory.
+    /// The lock, while this process writes to the directory.
     lock: Option<Lock>,
 }
 
@@ -210,9 +212,9 @@ impl Run {
         run.write_config()?;
         for (name, vocabulary) in [(ENTITIES, &run.entities), (RELATIONS, &run.relations)] {
             let file = run.path.join(name);
-            let written = Aside::create(&file).and_then(|mut aside| {
-                vocabulary.write_to(&mut aside)?;
-                aside.commit()
+            let written = AtomicFile::create(&file).and_then(|mut file| {
+                vocabulary.write_to(&mut file)?;
+                file.commit()
             });
             written.map_err(RunError::io("write", &file))?;
         }
@@ -220,8 +222,7 @@ impl Run {
         Ok(run)
     }
 
-    /// Locks the directory until the run is dropped: who writes to it must. One who only reads need
-    /// not.
+    /// Locks the directory until the run is dropped. Needed for writing to it, not for reading.
     ///
     /// # Errors
     /// [`LockError::Held`] if another process writes to it.
@@ -259,7 +260,7 @@ impl Run {
             Vocabulary::read_from(file).map_err(|source| RunError::Vocabulary { path, source })
         };
         Ok(Run {
-            config: Layers::new().file(&file)?.build()?,
+            config: Layers::new().saved(&file)?.build()?,
             entities: vocabulary(ENTITIES)?,
             relations: vocabulary(RELATIONS)?,
             path: path.to_owned(),
@@ -267,7 +268,7 @@ impl Run {
         })
     }
 
-    /// How queries are formed.
+    /// The rule that makes queries of facts.
     pub fn rule(&self) -> QueryRule {
         QueryRule {
             relations: self.relations.len() as u32,
@@ -276,17 +277,14 @@ impl Run {
     }
 
     /// The shape of the tables.
-    ///
-    /// # Errors
-    /// If the model is unknown.
-    pub fn shape(&self) -> Result<Shape, RunError> {
-        Ok(Shape {
-            model: self.config.model()?,
+    pub fn shape(&self) -> Shape {
+        Shape {
+            model: self.config.model,
             dim: self.config.dim,
             entities: self.entities.len(),
             relations: self.rule().relation_rows(),
             relation_dim: self.config.relation_dim,
-        })
+        }
     }
 
     /// Loads a checkpoint onto a device: the latest, or the one of an epoch.
@@ -300,12 +298,13 @@ impl Run {
     ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
         let storage = self.config.storage();
-        let server = ParameterServer::new(backend, self.shape()?, storage, &Initializer::ZERO)?;
+        let server = ParameterServer::new(backend, self.shape(), storage, &Initializer::ZERO)?;
         let state = fill(&server, checkpoint)?;
         Ok((Executor::new(&server)?, state))
     }
 
-    /// The same, but with shards on the devices that the configuration names: to go on training.
+    /// Loads a checkpoint as [`Run::load`] does, with shards on the devices that the configuration
+    /// names: for training to go on.
     ///
     /// # Errors
     /// As [`Run::load`], and if one of these devices does not open.
@@ -315,7 +314,7 @@ impl Run {
         epoch: Option<u32>,
     ) -> Result<(Executor, TrainState), RunError> {
         let checkpoint = self.checkpoint(epoch)?;
-        let executor = open_executor(&self.config, backend, self.shape()?, &Initializer::ZERO)?;
+        let executor = open_executor(&self.config, backend, self.shape(), &Initializer::ZERO)?;
         let state = fill(executor.server(), checkpoint)?;
         Ok((executor, state))
     }
@@ -394,7 +393,7 @@ impl Run {
     /// Writes a file of the run, whole or not at all.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.path.join(name);
-        aside::write(&path, bytes).map_err(RunError::io("write", &path))
+        atomic_file::write(&path, bytes).map_err(RunError::io("write", &path))
     }
 
     fn damaged(&self, name: &str, reason: String) -> RunError {
@@ -422,7 +421,7 @@ fn fill(
     Ok(checkpoint.state)
 }
 
-/// Every column that the optimizer keeps.
+/// Every column that the optimizer has.
 fn columns(server: &ParameterServer) -> Vec<(TableName, Column)> {
     let all = TableName::ALL.into_iter().flat_map(|table| {
         [Column::Values, Column::First, Column::Second].map(|column| (table, column))
@@ -478,7 +477,8 @@ fn vacate(path: &Path) -> Result<(), RunError> {
         let held_out = facts::HELD_OUT.iter().any(|(_, file)| *name == *file);
         // What a process that was killed was just writing.
         let text = name.to_string_lossy();
-        let unfinished = text.starts_with(aside::PREFIX) && text.ends_with(aside::SUFFIX);
+        let unfinished =
+            text.starts_with(atomic_file::PREFIX) && text.ends_with(atomic_file::SUFFIX);
         held_out || unfinished || known.iter().any(|file| *name == *file)
     };
     if others().next().is_none() {

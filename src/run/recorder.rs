@@ -1,29 +1,32 @@
 //! Records a training run as it goes: metrics and checkpoints.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::{Run, RunError};
-use crate::coordinator::Status;
-use crate::server::ParameterServer;
-use crate::train::{EpochRecord, Observer, TrainError, TrainState};
+use crate::train::{EpochRecord, Observer, TrainError, TrainEvent, TrainState};
 
 pub(super) const FILE: &str = "metrics.jsonl";
 
-/// Writes `metrics.jsonl` and checkpoints, and passes everything on to another observer.
-#[derive(Debug)]
-pub struct Recorder<'a, O> {
+/// Writes `metrics.jsonl` and checkpoints, and passes every event on to another observer.
+pub struct Recorder<'a> {
     run: &'a Run,
-    inner: O,
+    inner: &'a mut dyn Observer,
     records: Vec<EpochRecord>,
 }
 
-impl<'a, O: Observer> Recorder<'a, O> {
-    /// Records into a run that continues from `state`: lines of later epochs are dropped.
+impl<'a> Recorder<'a> {
+    /// Records into a run that continues from `state`: lines of later epochs are dropped. `inner`
+    /// receives every event after it is recorded.
     ///
     /// # Errors
     /// If `metrics.jsonl` cannot be read or understood.
-    pub fn new(run: &'a Run, state: &TrainState, inner: O) -> Result<Recorder<'a, O>, RunError> {
+    pub fn new(
+        run: &'a Run,
+        state: &TrainState,
+        inner: &'a mut dyn Observer,
+    ) -> Result<Recorder<'a>, RunError> {
         let mut records = run.records()?;
         records.retain(|record| record.epoch <= state.epoch);
         Ok(Recorder {
@@ -31,11 +34,6 @@ impl<'a, O: Observer> Recorder<'a, O> {
             inner,
             records,
         })
-    }
-
-    /// The observer inside.
-    pub fn inner(&mut self) -> &mut O {
-        &mut self.inner
     }
 
     fn append(&mut self, record: &EpochRecord) -> Result<(), RunError> {
@@ -77,54 +75,28 @@ fn failed(error: RunError) -> TrainError {
     TrainError::Save(error.to_string())
 }
 
-impl<O: Observer> Observer for Recorder<'_, O> {
-    fn begin(&mut self, epoch: u32, epochs: u32, steps: u32) {
-        self.inner.begin(epoch, epochs, steps);
-    }
-
-    fn step(&mut self, steps: u32, facts: u64) {
-        self.inner.step(steps, facts);
-    }
-
-    fn workers(&mut self, status: &Status) {
-        self.inner.workers(status);
-    }
-
-    fn note(&mut self, line: &str) {
-        self.inner.note(line);
-    }
-
-    fn ranking(&mut self, done: usize, total: usize) {
-        self.inner.ranking(done, total);
-    }
-
-    fn epoch(
-        &mut self,
-        server: &ParameterServer,
-        state: &TrainState,
-        record: &EpochRecord,
-    ) -> Result<(), TrainError> {
-        self.append(record).map_err(failed)?;
-        let config = &self.run.config;
-        let due =
-            config.checkpoint_every > 0 && record.epoch.is_multiple_of(config.checkpoint_every);
-        let last = record.epoch == config.epochs || state.exhausted(config.patience);
-        if due || last || record.best {
-            self.run.save(server, state).map_err(failed)?;
+impl Observer for Recorder<'_> {
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        match event {
+            TrainEvent::EpochDone {
+                server,
+                state,
+                record,
+            } => {
+                self.append(record).map_err(failed)?;
+                let config = &self.run.config;
+                let due = config.checkpoint_every > 0
+                    && record.epoch.is_multiple_of(config.checkpoint_every);
+                let last = record.epoch == config.epochs || state.exhausted(config.patience);
+                if due || last || record.best {
+                    self.run.save(server, state).map_err(failed)?;
+                }
+            }
+            TrainEvent::Interrupted { server, state } => {
+                self.run.save(server, state).map_err(failed)?;
+            }
+            _ => {}
         }
-        self.inner.epoch(server, state, record)
-    }
-
-    fn interrupted(
-        &mut self,
-        server: &ParameterServer,
-        state: &TrainState,
-    ) -> Result<(), TrainError> {
-        self.run.save(server, state).map_err(failed)?;
-        self.inner.interrupted(server, state)
-    }
-
-    fn stop(&self) -> bool {
-        self.inner.stop()
+        self.inner.on(event)
     }
 }

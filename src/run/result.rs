@@ -1,4 +1,4 @@
-//! `result.json`: what came out of a run.
+//! `result.json`: metrics and times of a finished run.
 
 use std::fmt;
 
@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::{Run, RunError};
 use crate::config::Config;
 use crate::eval::Evaluation;
+use crate::model::Model;
 use crate::train::TrainState;
 
-/// What came out of a run.
+/// Metrics and times of a finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Its name, or its path made absolute.
+    /// Name of the graph, or its absolute path.
     pub dataset: String,
-    /// Model name.
-    pub model: String,
+    /// Model.
+    pub model: Model,
     /// Values in an entity's row.
     pub dim: usize,
-    /// The device it was trained on.
+    /// Device of the training.
     pub device: String,
     /// Seed of everything random.
     pub seed: u64,
@@ -28,32 +29,32 @@ pub struct RunResult {
     /// Metrics on the validation facts; none where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid: Option<Evaluation>,
-    /// About training.
+    /// Course of the training.
     pub train: TrainResult,
-    /// Why training ended before its last epoch, if it did.
+    /// Reason for an end before the last epoch.
     #[serde(default)]
     pub stopped: Option<Stopped>,
     /// About the evaluation of the test facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<EvalResult>,
-    /// The most memory the process had resident.
+    /// Peak resident memory of the process.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// About training.
+/// Course of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainResult {
     /// Epochs done.
     pub epochs: u32,
     /// The epoch whose checkpoint was evaluated; 0 is the start from another run.
     pub best_epoch: u32,
-    /// Seconds of training, validation aside.
+    /// Seconds of training, without validation.
     pub seconds: f64,
-    /// Training facts a second.
+    /// Training facts per second.
     pub triples_per_second: f64,
 }
 
-/// Why training ended before its last epoch.
+/// Reason for an end before the last epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopReason {
@@ -61,10 +62,10 @@ pub enum StopReason {
     Patience,
 }
 
-/// That training ended before its last epoch.
+/// An end of training before the last epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stopped {
-    /// Why.
+    /// The reason.
     pub reason: StopReason,
     /// The last epoch done.
     pub epoch: u32,
@@ -79,7 +80,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// What there is to say of a training that has ended in this state; `None` if it did all epochs.
+    /// The early end of a training that stopped in this state; `None` if all epochs were done.
     pub fn of(config: &Config, state: &TrainState) -> Option<Stopped> {
         let early = state.exhausted(config.patience) && state.epoch < config.epochs;
         let (best_valid_mrr, best_epoch) = state.best.filter(|_| early)?;
@@ -148,7 +149,7 @@ impl Run {
     /// Reads `result.json`.
     ///
     /// # Errors
-    /// If it is not there (training has not ended) or cannot be understood.
+    /// If the file is missing (training has not ended) or damaged.
     pub fn result(&self) -> Result<RunResult, RunError> {
         let path = self.path.join(FILE);
         let text = std::fs::read(&path).map_err(RunError::io("read", &path))?;

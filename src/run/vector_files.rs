@@ -13,7 +13,7 @@ use crate::checkpoint::container;
 use crate::dataset::Vocabulary;
 use crate::names;
 
-/// Why vectors cannot be started from.
+/// Vectors that a run cannot start from.
 #[derive(Debug, thiserror::Error)]
 pub enum VectorsError {
     /// Neither a run nor vectors.
@@ -24,7 +24,7 @@ pub enum VectorsError {
         path.display()
     )]
     Neither {
-        /// What was named.
+        /// The path that was given.
         path: PathBuf,
     },
     /// The disk refused.
@@ -40,9 +40,9 @@ pub enum VectorsError {
     Unfit {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The shape or type found.
         found: String,
-        /// What it should hold.
+        /// The shape or type expected.
         expected: String,
     },
 }
@@ -86,26 +86,26 @@ pub(super) struct Named {
     pub list: PathBuf,
 }
 
-/// What files hold.
+/// Vectors read from files.
 #[derive(Debug, Default)]
 pub(super) struct Vectors {
     pub entities: Option<Named>,
     pub relations: Option<Named>,
     pub core: Option<Table>,
-    /// What an export says of itself: model, dim, reciprocal.
+    /// Metadata of an export: model, dim, reciprocal.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Where vectors lie.
+/// Files of vectors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Files {
     /// A folder with `entities.npy` or `relations.npy`, and their names.
     NpyFolder(PathBuf),
-    /// A matrix of entities, with names in a `.txt` beside it.
+    /// A matrix of entities, with names in a `.txt` of the same stem.
     Npy(PathBuf),
     /// A folder with `entities.tsv`, and names.
     TsvFolder(PathBuf),
-    /// Tensors by name, with names of rows beside.
+    /// Tensors by name, with names of rows in other files.
     Safetensors(PathBuf),
     /// Lines of a word and its vector.
     Word2vec(PathBuf),
@@ -250,7 +250,7 @@ fn named(table: Table, list: PathBuf) -> Result<Named, VectorsError> {
     })
 }
 
-/// How values are stored.
+/// Type of stored values.
 #[derive(Clone, Copy)]
 enum Width {
     F16,
@@ -284,7 +284,7 @@ impl Width {
     }
 }
 
-/// Reads so many values in little-endian bytes, which must be there.
+/// Reads `count` values in little-endian bytes, all of which must be there.
 fn values(mut file: impl Read, width: Width, count: usize) -> io::Result<Vec<f32>> {
     let mut values = Vec::with_capacity(count);
     let mut bytes = vec![0; 8 << 12];
@@ -456,7 +456,8 @@ fn numbers<'a>(
     path: &Path,
     line: usize,
     fields: impl Iterator<Item = &'a str>,
-    (width, values): (&mut Option<usize>, &mut Vec<f32>),
+    width: &mut Option<usize>,
+    values: &mut Vec<f32>,
 ) -> Result<(), VectorsError> {
     let before = values.len();
     for field in fields {
@@ -482,7 +483,7 @@ fn tsv(path: &Path) -> Result<Table, VectorsError> {
     for line in BufReader::new(File::open(path).map_err(io_error(path))?).lines() {
         let line = line.map_err(io_error(path))?;
         rows += 1;
-        numbers(path, rows, line.split('\t'), (&mut width, &mut values))?;
+        numbers(path, rows, line.split('\t'), &mut width, &mut values)?;
     }
     Ok(Table {
         path: path.to_owned(),
@@ -535,8 +536,8 @@ fn word2vec(path: &Path) -> Result<Named, VectorsError> {
                 "a word of its own for each row",
             ));
         }
-        let of = (&mut Some(width), &mut values);
-        numbers(path, number, fields[blanks..].iter().copied(), of)?;
+        let fields = fields[blanks..].iter().copied();
+        numbers(path, number, fields, &mut Some(width), &mut values)?;
     }
     if names.len() != rows {
         let found = format!("{} words", names.len());

@@ -2,12 +2,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::export::{ExportTable, Format, Precision, export};
+use crate::export::{ExportTable, Format, export};
+use crate::value_type::ValueType;
 
 const NAMES: &[&str] = &["a", "b c", "\u{a0}d\r"];
 const VALUES: &[f32] = &[0.5, -1.0, 2.0, 3.5, 1e-3, -0.0];
 
-fn exported(dir: &TempDir, format: Format, precision: Precision) -> PathBuf {
+fn exported(dir: &TempDir, format: Format, precision: ValueType) -> PathBuf {
     let table = |name| ExportTable {
         name,
         rows: 3,
@@ -32,11 +33,11 @@ fn exported(dir: &TempDir, format: Format, precision: Precision) -> PathBuf {
 #[test]
 fn exports_read_back() {
     for (format, precision) in [
-        (Format::Npy, Precision::F32),
-        (Format::Npy, Precision::F16),
-        (Format::Safetensors, Precision::F32),
-        (Format::Safetensors, Precision::F16),
-        (Format::Tsv, Precision::F32),
+        (Format::Npy, ValueType::F32),
+        (Format::Npy, ValueType::F16),
+        (Format::Safetensors, ValueType::F32),
+        (Format::Safetensors, ValueType::F16),
+        (Format::Tsv, ValueType::F32),
     ] {
         let dir = TempDir::new().unwrap();
         let folder = exported(&dir, format, precision);
@@ -50,8 +51,8 @@ fn exports_read_back() {
             assert_eq!((table.rows, table.width), (3, 2));
             for (value, expected) in table.values.iter().zip(VALUES) {
                 let expected = match precision {
-                    Precision::F32 => *expected,
-                    Precision::F16 => f16::from_f32(*expected).to_f32(),
+                    ValueType::F32 => *expected,
+                    ValueType::F16 => f16::from_f32(*expected).to_f32(),
                 };
                 assert_eq!(value.to_bits(), expected.to_bits());
             }
@@ -90,7 +91,7 @@ fn files_of_other_programs() {
 #[test]
 fn what_does_not_fit_is_named_with_what_was_expected() {
     let dir = TempDir::new().unwrap();
-    let folder = exported(&dir, Format::Npy, Precision::F32);
+    let folder = exported(&dir, Format::Npy, ValueType::F32);
     let fails = |path: &Path| {
         let found = find(path).and_then(|files| read(&files.unwrap()));
         found.unwrap_err().to_string()

@@ -33,7 +33,7 @@ pub(super) fn start(
 ) -> Result<WarmStart, RunError> {
     let mut vectors = vector_files::read(&files)?;
     let expected = [
-        ("model", config.model.clone()),
+        ("model", config.model.to_string()),
         ("dim", config.dim.to_string()),
         ("reciprocal", config.reciprocal.to_string()),
     ];
@@ -52,7 +52,7 @@ pub(super) fn start(
             differences: differences.join("; "),
         });
     }
-    let shape = shape(config, dataset)?;
+    let shape = shape(config, dataset);
     let entities_width = shape.width(TableName::Entities);
     let width = shape.width(TableName::Relations);
     let fits = |table: &Table, width: usize, why: &str| match table.width == width {

@@ -12,7 +12,7 @@ use crate::optim::OptimizerKind;
 use crate::server::{ParameterServer, TableName};
 use crate::train::{Observer, TrainState, Trainer, rule};
 
-/// How many names of a vocabulary a warm start knows.
+/// Counts of a vocabulary's names that a warm start knows, and does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overlap {
     /// Known to both runs: their rows are taken over.
@@ -35,7 +35,7 @@ pub struct WarmStart {
     pub epoch: Option<u32>,
     /// Entities.
     pub entities: Overlap,
-    /// Relations; with reciprocal ones, each stands for two rows. A core is always kept.
+    /// Relations; with reciprocal ones, each has two rows. A core is always taken over.
     pub relations: Overlap,
     /// Whether the optimizer's state of these rows is taken over.
     pub optimizer: bool,
@@ -69,7 +69,7 @@ impl WarmStart {
         let run = Run::open(from)?;
         let old = &run.config;
         let differences: Vec<String> = [
-            ("model", old.model.clone(), config.model.clone()),
+            ("model", old.model.to_string(), config.model.to_string()),
             ("dim", old.dim.to_string(), config.dim.to_string()),
             ("relation_dim", relation_dim(old), relation_dim(config)),
             (
@@ -104,7 +104,7 @@ impl WarmStart {
             relation_pairs.extend(more);
         }
         // Relations share a core, whatever their names.
-        let core = run.shape()?.core_rows() as u32;
+        let core = run.shape().core_rows() as u32;
         let [new, old] = [rule(config, dataset), run.rule()].map(|r| r.relation_rows() as u32);
         relation_pairs.extend((0..core).map(|row| (new + row, old + row)));
         // Another optimizer's state means something else.
@@ -119,7 +119,7 @@ impl WarmStart {
             (TableName::Relations, relation_pairs),
         ] {
             for &column in columns {
-                rows.extend(run.matched(&mut checkpoint, (table, column), &pairs)?);
+                rows.extend(run.matched(&mut checkpoint, table, column, &pairs)?);
             }
         }
         // Adam's moments are told from their start by the number of updates.
@@ -152,6 +152,7 @@ impl WarmStart {
         }
         Ok(())
     }
+
     /// Takes what the start brings into a trainer whose tables it was applied to: validates them, so that
     /// the start can be the best, and writes that as the checkpoint of epoch 0. The MRR, if there is
     /// something to validate and the observer did not stop it.
@@ -173,7 +174,7 @@ impl WarmStart {
     }
 }
 
-/// What is kept, in a line.
+/// One line: the source, and counts of rows taken over.
 impl fmt::Display for WarmStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (e, r) = (self.entities, self.relations);
@@ -205,10 +206,11 @@ impl Run {
     fn matched(
         &self,
         checkpoint: &mut Checkpoint<TrainState>,
-        (table, column): (TableName, Column),
+        table: TableName,
+        column: Column,
         pairs: &[(u32, u32)],
     ) -> Result<Option<Matched>, RunError> {
-        let shape = self.shape()?;
+        let shape = self.shape();
         let name = column_name(table, column);
         if column != Column::Values && !checkpoint.names().any(|kept| kept == name) {
             return Ok(None);

@@ -1,75 +1,68 @@
-//! What values a parameter may take, and drawing one.
+//! Values that a parameter may take, and drawing one.
 
 use rand::RngExt;
-use toml::{Table, Value};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use toml::de::DeValue;
+use toml::{Spanned, Value};
 
 use crate::rng::Stream;
 
-/// The values that a parameter may take.
-#[derive(Clone, Debug, PartialEq)]
+/// The values that a parameter may take. In a space file, a table with one key: `{ log = [0.001, 1.0] }`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Domain {
     /// One of these, each as likely.
     Choice(Vec<Value>),
     /// A number between two, uniformly.
-    Uniform(f64, f64),
+    Uniform([f64; 2]),
     /// A number between two above 0, uniformly in its logarithm.
-    Log(f64, f64),
+    Log([f64; 2]),
     /// A whole number from the first to the last, uniformly.
-    Int(i64, i64),
+    Int([i64; 2]),
     /// A whole number from the first (1 or more) to the last, uniformly in its logarithm.
-    LogInt(i64, i64),
+    LogInt([i64; 2]),
 }
 
-/// The names of domains in a space file.
-pub(super) const NAMES: [&str; 5] = ["choice", "uniform", "log", "int", "log-int"];
-
 impl Domain {
-    /// Reads a domain such as `{ log = [0.001, 1.0] }`.
+    /// Reads and checks a domain.
     ///
     /// # Errors
     /// What was found and what was expected.
-    pub fn parse(value: &Value) -> Result<Domain, String> {
-        let shape = || {
+    pub(super) fn read(value: Spanned<DeValue>) -> Result<Domain, String> {
+        let found = Value::deserialize(value.clone().into_deserializer());
+        let found = found.map_or_else(|error| error.message().to_owned(), |v| v.to_string());
+        let domain = Domain::deserialize(value.into_deserializer()).map_err(|error| {
             format!(
-                "expected a table with one of {}, such as {{ log = [0.001, 1.0] }}",
-                NAMES.join(", ")
+                "found {found}: {}; expected a table with one of choice, uniform, log, int, \
+                 log-int, such as {{ log = [0.001, 1.0] }}",
+                error.message()
             )
-        };
-        let table = match value {
-            Value::Table(table) => table,
-            other => return Err(format!("found {other}, {}", shape())),
-        };
-        let (name, values) = match table.iter().next() {
-            Some(entry) if table.len() == 1 => entry,
-            _ => return Err(format!("found {}, {}", found_keys(table), shape())),
-        };
-        match name.as_str() {
-            "choice" => choice(values),
-            "uniform" => numbers(name, values).map(|[low, high]| Domain::Uniform(low, high)),
-            "log" => {
-                let [low, high] = numbers(name, values)?;
-                above_zero(name, low, values)?;
-                Ok(Domain::Log(low, high))
+        })?;
+        match domain.expected() {
+            None => Ok(domain),
+            Some(expected) => Err(format!("found {found}, expected {expected}")),
+        }
+    }
+
+    /// What the values of a domain must be and are not.
+    fn expected(&self) -> Option<&'static str> {
+        let is_infinite = |value: &Value| value.as_float().is_some_and(|v| !v.is_finite());
+        let numbers_above_0 = "bounds above 0: other numbers have no logarithm";
+        let range = "two bounds, the lower one first: this is an empty range";
+        match *self {
+            Domain::Choice(ref values) if values.is_empty() => Some("a list of one or more values"),
+            Domain::Choice(ref values) if values.iter().any(is_infinite) => Some("finite numbers"),
+            Domain::Uniform([low, high]) | Domain::Log([low, high])
+                if !(low.is_finite() && high.is_finite()) =>
+            {
+                Some("finite bounds")
             }
-            "int" => whole(name, values).map(|[low, high]| Domain::Int(low, high)),
-            "log-int" => {
-                let [low, high] = whole(name, values)?;
-                above_zero(name, low as f64, values)?;
-                Ok(Domain::LogInt(low, high))
-            }
-            unknown => {
-                let nearest = NAMES
-                    .into_iter()
-                    .map(|name| (strsim::jaro_winkler(unknown, name), name))
-                    .filter(|(similarity, _)| *similarity > 0.75)
-                    .max_by(|a, b| a.0.total_cmp(&b.0));
-                let hint = nearest.map(|(_, name)| format!(" (did you mean `{name}`?)"));
-                Err(format!(
-                    "found `{unknown}`, {}{}",
-                    shape(),
-                    hint.unwrap_or_default()
-                ))
-            }
+            Domain::Uniform([low, high]) | Domain::Log([low, high]) if low >= high => Some(range),
+            Domain::Int([low, high]) | Domain::LogInt([low, high]) if low >= high => Some(range),
+            Domain::Log([low, _]) if low <= 0.0 => Some(numbers_above_0),
+            Domain::LogInt([low, _]) if low <= 0 => Some(numbers_above_0),
+            _ => None,
         }
     }
 
@@ -78,24 +71,26 @@ impl Domain {
         let mut between = |low: f64, high: f64| low + rng.random::<f64>() * (high - low);
         match *self {
             Domain::Choice(ref values) => values[rng.random_range(0..values.len())].clone(),
-            Domain::Uniform(low, high) => readable(between(low, high), low, high).into(),
-            Domain::Log(low, high) => {
+            Domain::Uniform([low, high]) => readable(between(low, high), low, high).into(),
+            Domain::Log([low, high]) => {
                 readable(between(low.ln(), high.ln()).exp(), low, high).into()
             }
-            Domain::Int(low, high) => rng.random_range(low..=high).into(),
-            Domain::LogInt(low, high) => {
+            Domain::Int([low, high]) => rng.random_range(low..=high).into(),
+            Domain::LogInt([low, high]) => {
                 let drawn = between((low as f64).ln(), (high as f64 + 1.0).ln()).exp();
                 (drawn as i64).clamp(low, high).into()
             }
         }
     }
 
-    /// Values to check before anything is drawn: all choices, or both ends.
+    /// Values to check before anything is drawn: all choices, or both bounds.
     pub fn samples(&self) -> Vec<Value> {
         match *self {
             Domain::Choice(ref values) => values.clone(),
-            Domain::Uniform(low, high) | Domain::Log(low, high) => vec![low.into(), high.into()],
-            Domain::Int(low, high) | Domain::LogInt(low, high) => vec![low.into(), high.into()],
+            Domain::Uniform([low, high]) | Domain::Log([low, high]) => {
+                vec![low.into(), high.into()]
+            }
+            Domain::Int([low, high]) | Domain::LogInt([low, high]) => vec![low.into(), high.into()],
         }
     }
 }
@@ -106,80 +101,6 @@ fn readable(value: f64, low: f64, high: f64) -> f64 {
     text.parse().unwrap_or(value).clamp(low, high)
 }
 
-fn choice(values: &Value) -> Result<Domain, String> {
-    let number = |value: &Value| value.as_float().is_none_or(f64::is_finite);
-    match values {
-        Value::Array(some) if !some.iter().all(number) => {
-            Err(format!("found choice = {values}, expected finite numbers"))
-        }
-        Value::Array(values) if !values.is_empty() => Ok(Domain::Choice(values.clone())),
-        other => Err(format!(
-            "found choice = {other}, expected a list of one or more values"
-        )),
-    }
-}
-
-/// Two finite numbers, the lower one first.
-fn numbers(name: &str, values: &Value) -> Result<[f64; 2], String> {
-    let number = |value: &Value| match *value {
-        Value::Float(number) => Some(number),
-        Value::Integer(number) => Some(number as f64),
-        _ => None,
-    };
-    let pair = match values.as_array().map(Vec::as_slice) {
-        Some([low, high]) => number(low).zip(number(high)),
-        _ => None,
-    };
-    match pair {
-        Some((low, high)) if low.is_finite() && high.is_finite() => {
-            ascending(low < high, name, values).map(|()| [low, high])
-        }
-        _ => Err(format!(
-            "found {name} = {values}, expected two numbers, [lowest, highest]"
-        )),
-    }
-}
-
-/// Two whole numbers, the lower one first.
-fn whole(name: &str, values: &Value) -> Result<[i64; 2], String> {
-    let pair = match values.as_array().map(Vec::as_slice) {
-        Some([Value::Integer(low), Value::Integer(high)]) => Some([*low, *high]),
-        _ => None,
-    };
-    let Some([low, high]) = pair else {
-        return Err(format!(
-            "found {name} = {values}, expected two whole numbers, [lowest, highest]"
-        ));
-    };
-    ascending(low < high, name, values).map(|()| [low, high])
-}
-
-fn ascending(is: bool, name: &str, values: &Value) -> Result<(), String> {
-    match is {
-        true => Ok(()),
-        false => Err(format!(
-            "found {name} = {values}, an empty range: expected the lower bound first, and another \
-             one above it"
-        )),
-    }
-}
-
-fn above_zero(name: &str, low: f64, values: &Value) -> Result<(), String> {
-    match low > 0.0 {
-        true => Ok(()),
-        false => Err(format!(
-            "found {name} = {values}, expected bounds above 0: other numbers have no logarithm"
-        )),
-    }
-}
-
-fn found_keys(table: &Table) -> String {
-    match table.len() {
-        0 => "an empty table".to_owned(),
-        _ => table.keys().cloned().collect::<Vec<_>>().join(" and "),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -188,19 +109,18 @@ mod tests {
     use crate::rng::{Purpose, stream};
 
     fn parse(text: &str) -> Result<Domain, String> {
-        let table: Table = format!("v = {text}").parse().unwrap();
-        Domain::parse(&table["v"])
+        Domain::read(DeValue::parse(text).unwrap())
     }
 
     #[test]
     fn domains_are_read() {
-        assert_eq!(parse("{ log = [1e-3, 1] }"), Ok(Domain::Log(1e-3, 1.0)));
+        assert_eq!(parse("{ log = [1e-3, 1] }"), Ok(Domain::Log([1e-3, 1.0])));
         assert_eq!(
             parse("{ uniform = [-1, 0.5] }"),
-            Ok(Domain::Uniform(-1.0, 0.5))
+            Ok(Domain::Uniform([-1.0, 0.5]))
         );
-        assert_eq!(parse("{ int = [8, 128] }"), Ok(Domain::Int(8, 128)));
-        assert_eq!(parse("{ log-int = [1, 9] }"), Ok(Domain::LogInt(1, 9)));
+        assert_eq!(parse("{ int = [8, 128] }"), Ok(Domain::Int([8, 128])));
+        assert_eq!(parse("{ log-int = [1, 9] }"), Ok(Domain::LogInt([1, 9])));
         let models = ["rotate", "complex"].map(Value::from).to_vec();
         assert_eq!(
             parse("{ choice = ['rotate', 'complex'] }"),
@@ -212,22 +132,28 @@ mod tests {
     fn errors_say_what_was_found_and_expected() {
         for (text, parts) in [
             ("0.1", vec!["found 0.1", "expected a table", "log-int"]),
-            ("{}", vec!["found an empty table"]),
-            ("{ log = [1, 2], int = [1, 2] }", vec!["int and log"]),
+            ("{}", vec!["found {}", "0 elements", "expected a table"]),
+            (
+                "{ log = [1, 2], int = [1, 2] }",
+                vec!["more than 1 element"],
+            ),
             (
                 "{ unifrom = [1, 2] }",
-                vec!["`unifrom`", "did you mean `uniform`"],
+                vec!["unknown variant `unifrom`", "`uniform`"],
             ),
             ("{ choice = [] }", vec!["choice = []", "one or more"]),
-            ("{ choice = 3 }", vec!["choice = 3"]),
+            ("{ choice = 3 }", vec!["choice = 3", "expected a sequence"]),
             ("{ choice = [1.0, nan] }", vec!["finite"]),
-            ("{ uniform = [1] }", vec!["two numbers"]),
-            ("{ uniform = [1, 'x'] }", vec!["two numbers"]),
-            ("{ uniform = [0.0, inf] }", vec!["two numbers"]),
-            ("{ uniform = [nan, 1.0] }", vec!["two numbers"]),
+            (
+                "{ uniform = [1] }",
+                vec!["length 1", "an array of length 2"],
+            ),
+            ("{ uniform = [1, 'x'] }", vec!["string \"x\", expected f64"]),
+            ("{ uniform = [0.0, inf] }", vec!["finite bounds"]),
+            ("{ uniform = [nan, 1.0] }", vec!["finite bounds"]),
             ("{ uniform = [2, 1] }", vec!["empty range"]),
             ("{ uniform = [1, 1.0] }", vec!["empty range"]),
-            ("{ int = [1, 2.5] }", vec!["two whole numbers"]),
+            ("{ int = [1, 2.5] }", vec!["`2.5`, expected i64"]),
             ("{ int = [5, 4] }", vec!["empty range"]),
             ("{ log = [0, 1] }", vec!["log = [0, 1]", "above 0"]),
             ("{ log = [-1, 1] }", vec!["above 0"]),
@@ -246,13 +172,13 @@ mod tests {
             let mut rng = stream(seed, Purpose::Search, [0, 0]);
             let high = low + size;
             prop_assume!(low < high);
-            let drawn = Domain::Uniform(low, high).draw(&mut rng).as_float().unwrap();
+            let drawn = Domain::Uniform([low, high]).draw(&mut rng).as_float().unwrap();
             prop_assert!((low..=high).contains(&drawn));
             let (low, high) = (low.abs() + 1e-9, low.abs() + 1e-9 + size);
-            let drawn = Domain::Log(low, high).draw(&mut rng).as_float().unwrap();
+            let drawn = Domain::Log([low, high]).draw(&mut rng).as_float().unwrap();
             prop_assert!((low..=high).contains(&drawn));
             let (low, high) = (low.ceil() as i64, high.ceil() as i64 + 1);
-            for domain in [Domain::Int(low, high), Domain::LogInt(low, high)] {
+            for domain in [Domain::Int([low, high]), Domain::LogInt([low, high])] {
                 let drawn = domain.draw(&mut rng).as_integer().unwrap();
                 prop_assert!((low..=high).contains(&drawn));
             }
@@ -268,10 +194,10 @@ mod tests {
             drawn.filter(|&x| x < below).count() as f64 / 4000.0
         };
         for (domain, below, expected) in [
-            (Domain::Log(1e-4, 1.0), 1e-2, 0.5),
-            (Domain::LogInt(1, 99), 10.0, 0.5),
-            (Domain::Int(1, 100), 26.0, 0.25),
-            (Domain::Uniform(-1.0, 3.0), 0.0, 0.25),
+            (Domain::Log([1e-4, 1.0]), 1e-2, 0.5),
+            (Domain::LogInt([1, 99]), 10.0, 0.5),
+            (Domain::Int([1, 100]), 26.0, 0.25),
+            (Domain::Uniform([-1.0, 3.0]), 0.0, 0.25),
         ] {
             let found = share(domain.clone(), below);
             assert!((found - expected).abs() < 0.04, "{domain:?}: {found}");

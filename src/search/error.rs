@@ -1,4 +1,4 @@
-//! What can go wrong with a search.
+//! Errors of a search.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,36 +7,36 @@ use crate::config::ConfigError;
 use crate::dataset::GraphDigest;
 use crate::run::{LockError, RunError};
 
-/// What can be wrong with a space file.
+/// Reason why a space file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    /// A file that cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A key whose value makes no sense.
+    /// The value of a key makes no sense.
     #[error("{place}: `{key}`: {reason}")]
     Key {
         /// File and line, or flag.
         place: String,
         /// The key.
         key: String,
-        /// What was found and what was expected.
+        /// Description of what was found and what was expected.
         reason: String,
     },
-    /// Nothing to search.
+    /// No key is searched.
     #[error("{origin}: there is no [search]: {example}")]
     NoSearch {
         /// The file.
         origin: String,
-        /// What it looks like.
+        /// Example of a table that is searched.
         example: &'static str,
     },
-    /// A wrong configuration; its origin has file and line.
+    /// The configuration is wrong; its origin has file and line.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -51,31 +51,21 @@ impl SpaceError {
     }
 }
 
-/// What can end a search. Trials that fail do not.
+/// Reason why a search ends. Trials that fail do not end it.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// The space makes no sense.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// A number of the search itself makes no sense.
-    #[error("{key}: found {found}, expected {expected}")]
-    Setting {
-        /// The flag.
-        key: &'static str,
-        /// What was given.
-        found: String,
-        /// What makes sense.
-        expected: &'static str,
-    },
     /// No trial has a configuration that makes sense.
     #[error("none of the {trials} trials has a configuration that makes sense; the first: {first}")]
     NoTrial {
-        /// How many were drawn.
+        /// Number of trials.
         trials: usize,
-        /// What is wrong with the first one.
+        /// Error of the first one.
         first: ConfigError,
     },
-    /// A graph without validation facts.
+    /// The graph has no validation facts.
     #[error("{dataset} has no valid facts, and trials are judged by them: hold some out")]
     NothingToJudgeBy {
         /// The graph's name.
@@ -96,50 +86,50 @@ pub enum SearchError {
         path: PathBuf,
         /// The graph, as it was named.
         graph: String,
-        /// What was found.
+        /// Digest of the graph now.
         found: Box<GraphDigest>,
-        /// What the search began with.
+        /// Digest of the graph when the search began.
         expected: Box<GraphDigest>,
     },
     /// Another process goes on with the search.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A directory without a search.
+    /// The directory holds no search.
     #[error("{path} is not a search: it has no search.toml", path = .path.display())]
     NotASearch {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory that holds something else.
+    /// The directory holds something else.
     #[error("{path} is not empty and holds no search; choose another --output", path = .path.display())]
     Occupied {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory that holds another search.
+    /// The directory holds another search.
     #[error("{path} holds another search: {differences}; choose another --output, or go on with that one: --resume {path}", path = .path.display())]
     Another {
         /// The directory.
         path: PathBuf,
-        /// What was found and what was expected.
+        /// Description of what was found and what was expected.
         differences: String,
     },
-    /// A file of the search that cannot be understood.
+    /// A file of the search cannot be understood.
     #[error("{path}: {reason}", path = .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the damage.
         reason: String,
     },
-    /// The disk refused.
+    /// The file system refused.
     #[error("cannot {action} {path}: {source}", path = .path.display())]
     Io {
-        /// What was tried.
+        /// The action, such as `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A trial's directory cannot be written, or the best trial cannot be judged.
@@ -148,9 +138,9 @@ pub enum SearchError {
     /// There is no best trial.
     #[error("all {trials} trials failed; the first: {first}")]
     AllFailed {
-        /// How many there are.
+        /// Number of trials.
         trials: usize,
-        /// Why the first one failed.
+        /// Cause of the first one.
         first: String,
     },
 }

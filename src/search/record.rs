@@ -1,33 +1,33 @@
-//! What is known of trials: `trials.jsonl` for programs, `trials.tsv` for people and tables.
+//! Records of trials: `trials.jsonl` for programs, `trials.tsv` for people and tables.
 
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::Standing;
+use super::TrialScores;
 
-/// How far a trial has come.
+/// Progress of a trial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It has not begun.
+    /// The trial has not begun.
     #[default]
     Waiting,
-    /// It trains, or did when the program was killed.
+    /// The trial trains, or did when the program was killed.
     Running,
-    /// Ctrl-C stopped it; it goes on from its checkpoint.
+    /// Ctrl-C stopped the trial; it goes on from its checkpoint.
     Stopped,
-    /// It has finished the rung it is on.
+    /// The trial has finished its rung.
     Done,
-    /// It has, and others were preferred to it.
+    /// The trial has finished its rung and does not go on: others were better.
     Dropped,
-    /// It failed, and is left at that.
+    /// The trial failed and is not tried again.
     Failed,
 }
 
 impl Status {
-    /// Its name in files.
+    /// The name in files.
     pub fn name(self) -> &'static str {
         match self {
             Status::Waiting => "waiting",
@@ -43,43 +43,43 @@ impl Status {
 /// A trial: a line of `trials.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
-    /// Its number, from 0.
+    /// Number of the trial, from 0.
     pub trial: usize,
-    /// How far it has come.
+    /// Progress of the trial.
     pub status: Status,
-    /// The values that were drawn for it.
+    /// The values drawn for the trial.
     pub parameters: Table,
-    /// Epochs that it has trained for.
+    /// Epochs of training so far.
     pub epochs: u32,
-    /// Its best validation MRR.
+    /// Best validation MRR.
     pub valid_mrr: Option<f64>,
-    /// The epoch of that.
+    /// Epoch of the best validation MRR.
     pub best_epoch: Option<u32>,
     /// Seconds of training, validation aside.
     pub seconds: f64,
-    /// The best validation MRR at the end of each rung.
+    /// Best validation MRR at the end of each rung.
     pub scores: Vec<f64>,
-    /// Why it failed.
+    /// Reason why the trial failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The checkpoint that it went on from when it last began.
+    /// Checkpoint that the trial went on from when it last began.
     #[serde(default)]
     pub began_at: Option<u32>,
-    /// How often the program was killed before it came to another one.
+    /// Times that the program was killed before the trial came to another checkpoint.
     #[serde(default)]
     pub crashes: u32,
 }
 
 impl TrialRecord {
-    /// What decides whether it climbs.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    /// The scores that decide whether the trial goes on.
+    pub fn trial_scores(&self) -> TrialScores {
+        TrialScores {
             scores: self.scores.clone(),
             failed: self.status == Status::Failed,
         }
     }
 
-    /// Its parameters in a line, as in `dim = 32, lr = 0.1`.
+    /// The parameters in a line, as in `dim = 32, lr = 0.1`.
     pub fn shown(&self) -> String {
         let pairs = self.parameters.iter();
         let pairs: Vec<String> = pairs
@@ -89,7 +89,7 @@ impl TrialRecord {
     }
 }
 
-/// The trial to prefer: the best one by validation MRR that did not fail, the first of equals.
+/// The best trial by validation MRR that did not fail, the first of equals.
 pub fn best(trials: &[TrialRecord]) -> Option<&TrialRecord> {
     let scored = trials
         .iter()

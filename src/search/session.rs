@@ -1,18 +1,20 @@
-//! A search on disk: its trials are run directories, its state is what is known of them.
+//! A search on disk: its trials are run directories, its state is their records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::record::{Status, TrialRecord, best, table};
-use super::watch::{Watch, Within};
-use super::{Job, Ladder, SearchError, Settings, Space, Standing, Strategy};
-use crate::checkpoint::{self, aside};
+use super::trial::Outcome;
+use super::watch::Watch;
+use super::{Job, Rung, SearchError, Settings, Space, Strategy, SuccessiveHalving, TrialScores};
+use crate::checkpoint::{self, atomic_file};
 use crate::config::{Config, ConfigError};
 use crate::dataset::{Dataset, is_known_name};
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::run::{Lock, Run, RunError, RunResult, load_graph};
+use crate::train::TrainEvent;
 
-/// Times that the program may end while a trial trains before the trial is taken for the reason.
+/// Times that the program may end during a trial before the trial is taken for the cause.
 const CRASHES: u32 = 3;
 const RECORDS: &str = "trials.jsonl";
 const TABLE: &str = "trials.tsv";
@@ -24,11 +26,12 @@ pub struct Search {
     pub(super) directory: PathBuf,
     pub(super) settings: Settings,
     pub(super) space: Space,
-    pub(super) ladder: Ladder,
+    pub(super) halving: SuccessiveHalving,
     pub(super) dataset: Dataset,
     pub(super) trials: Vec<TrialRecord>,
-    /// The device, and what there is to say about its choice.
-    device: (String, Option<String>),
+    device: String,
+    /// Note on the choice of the device.
+    device_note: Option<String>,
     /// Held while this process goes on with the search.
     lock: Option<Lock>,
 }
@@ -36,13 +39,13 @@ pub struct Search {
 /// The best trial of a search that has ended.
 #[derive(Debug)]
 pub struct Winner {
-    /// What is known of it.
+    /// Record of the trial.
     pub trial: TrialRecord,
-    /// Its run.
+    /// The trial's run.
     pub run: Run,
-    /// Its metrics, those on test facts too.
+    /// Metrics of the run, those on test facts included.
     pub result: RunResult,
-    /// Where its configuration was written.
+    /// File that the configuration was written to.
     pub config: PathBuf,
 }
 
@@ -59,9 +62,8 @@ impl Search {
         text: &str,
         mut settings: Settings,
     ) -> Result<Search, SearchError> {
-        settings.check()?;
         let space = Space::parse(origin, text, &settings.set)?;
-        // The directory says it all, from wherever the search is gone on with.
+        // A later process may go on with the search from another folder.
         let base = space.base().map_err(super::SpaceError::from)?;
         let mut anchored = base.clone();
         anchored.anchor();
@@ -74,7 +76,7 @@ impl Search {
         {
             settings.set.push(format!("init_from={}", from.display()));
         }
-        there(directory, &base)?;
+        check_graph_exists(directory, &base)?;
         let mut lock = None;
         if let Some((begun, other)) = Settings::read(directory)? {
             lock = Some(Lock::take(directory)?);
@@ -130,20 +132,19 @@ impl Search {
         text: &str,
         mut settings: Settings,
     ) -> Result<Search, SearchError> {
-        settings.check()?;
         let space = Space::parse(origin, text, &settings.set)?;
         let base = space.base().map_err(super::SpaceError::from)?;
         if settings.strategy() != Strategy::Random && space.searches("epochs") {
             let reason = "is decided by halving: search it with --strategy random".to_owned();
             return Err(super::SpaceError::at(origin.to_owned(), "epochs", reason).into());
         }
-        let ladder = Ladder::new(
+        let halving = SuccessiveHalving::new(
             settings.strategy(),
-            settings.trials,
+            settings.trials.get(),
             base.epochs,
             base.validate_every,
         );
-        let drawn: Vec<_> = (0..settings.trials)
+        let drawn: Vec<_> = (0..settings.trials.get())
             .map(|trial| space.draw(settings.seed, trial))
             .collect();
         let configs: Vec<Result<Config, ConfigError>> =
@@ -151,11 +152,11 @@ impl Search {
         let none = configs.iter().all(Result::is_err);
         if none && let Some(Err(first)) = configs.into_iter().next() {
             return Err(SearchError::NoTrial {
-                trials: settings.trials,
+                trials: settings.trials.get(),
                 first,
             });
         }
-        there(directory, &base)?;
+        check_graph_exists(directory, &base)?;
         let dataset = load_graph(&base)?;
         if dataset.valid.is_empty() {
             return Err(SearchError::NothingToJudgeBy {
@@ -175,11 +176,9 @@ impl Search {
             _ => settings.graph = Some(digest),
         }
         // A device that does not open is not the trials' fault.
-        let choice = base.device.parse().map_err(KernelError::from);
-        let device = choice.and_then(Backend::open).map_err(RunError::from)?;
-        let device = (device.0.to_string(), device.1);
-        let mut trials = read(directory)?;
-        trials.truncate(settings.trials);
+        let (backend, device_note) = Backend::open(base.device).map_err(RunError::from)?;
+        let mut trials = read_records(directory)?;
+        trials.truncate(settings.trials.get());
         for (trial, parameters) in drawn.into_iter().enumerate() {
             match trials.get(trial) {
                 Some(kept) if kept.trial == trial && kept.parameters == parameters => {}
@@ -200,32 +199,33 @@ impl Search {
             directory: directory.to_owned(),
             settings,
             space,
-            ladder,
+            halving,
             dataset,
             trials,
-            device,
+            device: backend.to_string(),
+            device_note,
             lock: None,
         })
     }
 
-    /// What is known of all trials.
+    /// Records of all trials.
     pub fn trials(&self) -> &[TrialRecord] {
         &self.trials
     }
 
-    /// The rungs that they climb.
-    pub fn ladder(&self) -> &Ladder {
-        &self.ladder
+    /// The rungs, lowest first.
+    pub fn rungs(&self) -> &[Rung] {
+        self.halving.rungs()
     }
 
-    /// The graph that they are trained on.
+    /// The graph that trials are trained on.
     pub fn dataset(&self) -> &Dataset {
         &self.dataset
     }
 
-    /// The device that they are trained on.
+    /// The device that trials are trained on.
     pub fn device(&self) -> &str {
-        &self.device.0
+        &self.device
     }
 
     /// Trains all that is to be trained, then judges the best trial on test facts and writes its
@@ -235,18 +235,22 @@ impl Search {
     /// # Errors
     /// [`SearchError::AllFailed`]; and if the disk refuses, or the best trial cannot be judged.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
-        if let Some(note) = &self.device.1 {
-            watch.note(note);
+        if let Some(note) = &self.device_note {
+            let flow = watch.on(TrainEvent::Note(note)).map_err(RunError::from)?;
+            if flow.is_break() {
+                return Ok(None);
+            }
         }
-        while let Some(job) = self.next() {
-            if watch.stop() {
+        while let Some(job) = self.next_job() {
+            let flow = watch.on(TrainEvent::Waiting).map_err(RunError::from)?;
+            if flow.is_break() {
                 return Ok(None);
             }
             let begins_at = checkpoint::list(&self.trial_directory(job.trial));
             let begins_at = begins_at.map_err(RunError::from)?.last().copied();
             let trial = &mut self.trials[job.trial];
-            // What trained and has no end was killed. It may have been the reason, if it came to
-            // nothing new.
+            // `Running` at this point means that the process died during this trial. If no
+            // checkpoint was written since, the trial may be the cause.
             trial.crashes = match trial.status == Status::Running && trial.began_at == begins_at {
                 true => trial.crashes + 1,
                 false => 0,
@@ -255,14 +259,14 @@ impl Search {
             trial.status = Status::Running;
             watch.trial(trial, &job);
             let ending = match trial.crashes {
-                CRASHES.. => Err(format!(
+                CRASHES.. => Outcome::Failed(format!(
                     "the program ended {CRASHES} times while it trained"
                 )),
                 _ => {
                     self.write()?;
                     let trained = self.train(&job, watch);
                     if trained.is_err() {
-                        // It is no fault of the trial's, which may go on another time.
+                        // The trial is not at fault and may go on another time.
                         self.trials[job.trial].status = Status::Stopped;
                         let _ = self.write();
                     }
@@ -271,18 +275,18 @@ impl Search {
             };
             let trial = &mut self.trials[job.trial];
             match ending {
-                Ok(Some(score)) => {
+                Outcome::Scored(score) => {
                     trial.status = Status::Done;
                     trial.scores.push(score);
                 }
-                Ok(None) => trial.status = Status::Stopped,
-                Err(cause) => {
+                Outcome::Stopped => trial.status = Status::Stopped,
+                Outcome::Failed(cause) => {
                     trial.status = Status::Failed;
                     trial.cause = Some(cause);
                 }
             }
             let stopped = trial.status == Status::Stopped;
-            for trial in self.ladder.dropped(&self.standings()) {
+            for trial in self.halving.dropped(&self.scores()) {
                 self.trials[trial].status = Status::Dropped;
             }
             self.write()?;
@@ -294,20 +298,20 @@ impl Search {
         self.conclude(watch)
     }
 
-    fn standings(&self) -> Vec<Standing> {
-        self.trials.iter().map(TrialRecord::standing).collect()
+    fn scores(&self) -> Vec<TrialScores> {
+        self.trials.iter().map(TrialRecord::trial_scores).collect()
     }
 
-    fn next(&self) -> Option<Job> {
-        self.ladder.next(&self.standings())
+    fn next_job(&self) -> Option<Job> {
+        self.halving.next_job(&self.scores())
     }
 
-    /// Where a trial's run is.
+    /// Directory of a trial's run.
     pub fn trial_directory(&self, trial: usize) -> PathBuf {
         self.directory.join(format!("trials/{trial:03}"))
     }
 
-    /// Judges the best trial and writes down how to have it again.
+    /// Judges the best trial and writes its configuration.
     fn conclude(&self, watch: &mut dyn Watch) -> Result<Option<Winner>, SearchError> {
         let Some(trial) = best(&self.trials) else {
             let first = self.trials.iter().find_map(|trial| trial.cause.clone());
@@ -316,7 +320,7 @@ impl Search {
                 first: first.unwrap_or_default(),
             });
         };
-        let rungs = self.ladder.rungs();
+        let rungs = self.rungs();
         let rung = trial.scores.len().max(1) - 1;
         let job = Job {
             trial: trial.trial,
@@ -324,9 +328,9 @@ impl Search {
             epochs: rungs[rung.min(rungs.len() - 1)].epochs,
         };
         let config = self.config(&job).map_err(RunError::from)?;
-        let (run, dataset, mut trainer) = self.open(config, &mut Within(watch))?;
+        let (run, dataset, mut trainer) = self.open(config, watch)?;
         let device = self.device().to_owned();
-        let result = run.conclude(&dataset, &mut trainer, device, &mut Within(watch))?;
+        let result = run.conclude(&dataset, &mut trainer, device, watch)?;
         let Some(result) = result else {
             return Ok(None);
         };
@@ -346,7 +350,8 @@ impl Search {
             trial.trial,
             trial.shown()
         );
-        aside::write(&path, (head + &text).as_bytes()).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, (head + &text).as_bytes())
+            .map_err(SearchError::io("write", &path))?;
         Ok(Some(Winner {
             trial: trial.clone(),
             run,
@@ -355,7 +360,7 @@ impl Search {
         }))
     }
 
-    /// Writes what is known of all trials.
+    /// Writes the records of all trials.
     fn write(&self) -> Result<(), SearchError> {
         let path = self.directory.join(RECORDS);
         let mut lines = Vec::new();
@@ -366,14 +371,15 @@ impl Search {
             })?;
             lines.push(b'\n');
         }
-        aside::write(&path, &lines).map_err(SearchError::io("write", &path))?;
+        atomic_file::write(&path, &lines).map_err(SearchError::io("write", &path))?;
         let path = self.directory.join(TABLE);
-        aside::write(&path, table(&self.trials).as_bytes()).map_err(SearchError::io("write", &path))
+        atomic_file::write(&path, table(&self.trials).as_bytes())
+            .map_err(SearchError::io("write", &path))
     }
 }
 
-/// Checks that the graph of a search which has begun is where it was.
-fn there(directory: &Path, base: &Config) -> Result<(), SearchError> {
+/// Checks that the graph of a search that has begun is where it was.
+fn check_graph_exists(directory: &Path, base: &Config) -> Result<(), SearchError> {
     let gone = !is_known_name(&base.dataset) && !Path::new(&base.dataset).exists();
     if gone && Settings::read(directory)?.is_some() {
         return Err(SearchError::GraphGone {
@@ -384,8 +390,8 @@ fn there(directory: &Path, base: &Config) -> Result<(), SearchError> {
     Ok(())
 }
 
-/// The trials in a directory; none before it holds a search.
-fn read(directory: &Path) -> Result<Vec<TrialRecord>, SearchError> {
+/// Records of the trials in a directory; none before it holds a search.
+fn read_records(directory: &Path) -> Result<Vec<TrialRecord>, SearchError> {
     let path = directory.join(RECORDS);
     if !path.exists() {
         return Ok(Vec::new());

@@ -1,37 +1,39 @@
-//! What a search was asked for, and keeping it: `search.toml`, beside `space.toml`.
+//! Settings of a search, kept in `search.toml` next to `space.toml`.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::{SearchError, Strategy};
-use crate::checkpoint::aside;
+use crate::checkpoint::atomic_file;
 use crate::dataset::GraphDigest;
 
-/// What a search is asked for, besides its space.
+/// Settings of a search, apart from its space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How many configurations are tried.
-    pub trials: usize,
+    /// Number of configurations to try.
+    pub trials: NonZeroUsize,
     /// Whether bad trials are given up early.
     pub strategy: StrategyName,
-    /// Halving: how many trials there are to one that goes on.
+    /// Halving: trials of a rung for each one that goes on; less than 2 is taken as 2.
     pub eta: u32,
-    /// Halving: the fewest epochs that a trial is judged by.
+    /// Halving: fewest epochs that a trial is judged by; 0 is taken as 1.
     pub min_epochs: u32,
-    /// Names the draws. What trials train with is the configuration's own seed.
+    /// Seed of the draws. Trials train with the configuration's own seed.
     pub seed: u64,
-    /// Assignments `key=value` over the space's base.
+    /// Assignments `key=value` laid over the space's base.
     pub set: Vec<String>,
-    /// What the graph held when the search began; filled in by the search.
+    /// Digest of the graph when the search began; filled in by the search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph: Option<GraphDigest>,
 }
 
 /// The name of a [`Strategy`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum StrategyName {
     /// Every trial trains for all its epochs.
@@ -44,7 +46,7 @@ pub enum StrategyName {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            trials: 27,
+            trials: const { NonZeroUsize::new(27).unwrap() },
             strategy: StrategyName::Random,
             eta: 3,
             min_epochs: 1,
@@ -59,7 +61,7 @@ const SETTINGS: &str = "search.toml";
 const SPACE: &str = "space.toml";
 
 impl Settings {
-    /// The strategy with its numbers.
+    /// The strategy, with `eta` and `min_epochs` if it is halving.
     pub fn strategy(&self) -> Strategy {
         match self.strategy {
             StrategyName::Random => Strategy::Random,
@@ -70,29 +72,7 @@ impl Settings {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), SearchError> {
-        let within = |key, found: u64, low: u64, high: u64, expected| {
-            (low..=high)
-                .contains(&found)
-                .then_some(())
-                .ok_or_else(|| SearchError::Setting {
-                    key,
-                    found: found.to_string(),
-                    expected,
-                })
-        };
-        within("--trials", self.trials as u64, 1, 100_000, "1 to 100000")?;
-        within("--eta", self.eta.into(), 2, 1000, "2 to 1000")?;
-        within(
-            "--min-epochs",
-            self.min_epochs.into(),
-            1,
-            u32::MAX.into(),
-            "at least 1",
-        )
-    }
-
-    /// Reads what a directory's search was asked for, and its space; `None` if it holds no search.
+    /// Reads settings and space of the search in a directory; `None` if there is no search.
     pub(super) fn read(directory: &Path) -> Result<Option<(Settings, String)>, SearchError> {
         let path = directory.join(SETTINGS);
         if !path.is_file() {
@@ -108,7 +88,7 @@ impl Settings {
         Ok(Some((settings, space)))
     }
 
-    /// Writes both; the settings last, which make the directory that of a search.
+    /// Writes settings and space; the settings last, since they make the directory that of a search.
     pub(super) fn write(&self, directory: &Path, space: &str) -> Result<(), SearchError> {
         let text = toml::to_string(self).map_err(|error| SearchError::Damaged {
             path: directory.join(SETTINGS),
@@ -116,13 +96,13 @@ impl Settings {
         })?;
         for (name, text) in [(SPACE, space), (SETTINGS, &text)] {
             let path = directory.join(name);
-            aside::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
+            atomic_file::write(&path, text.as_bytes()).map_err(SearchError::io("write", &path))?;
         }
         Ok(())
     }
 
-    /// What differs from settings that a search began with, in words. A random search may have more
-    /// trials than it began with: draws do not depend on how many there are. The graph may be
+    /// Differences from the settings that a search began with, in words. A random search may have
+    /// more trials than it began with: draws do not depend on their number. The graph may be
     /// elsewhere: its digest tells whether it is the same.
     pub(super) fn differences(&self, begun: &Settings) -> Vec<String> {
         let more = self.strategy == StrategyName::Random && self.trials >= begun.trials;
@@ -136,7 +116,7 @@ impl Settings {
                 set,
                 graph: _,
             } = settings;
-            let trials = if more { 0 } else { *trials };
+            let trials = if more { 0 } else { trials.get() };
             let is_place = |key: &str| begun.graph.is_some() && key.trim() == "dataset";
             let place = |set: &&String| set.split_once('=').is_some_and(|(key, _)| is_place(key));
             let set: Vec<&str> = (set.iter().filter(|set| !place(set)))
@@ -190,7 +170,7 @@ mod tests {
         };
         assert!(moved.differences(&begun).is_empty());
         let more = Settings {
-            trials: 50,
+            trials: NonZeroUsize::new(50).unwrap(),
             ..begun.clone()
         };
         assert!(more.differences(&begun).is_empty());
@@ -213,28 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_refused() {
-        let wrong = |settings: Settings| settings.check().unwrap_err().to_string();
-        let default = Settings::default;
-        assert_eq!(
-            wrong(Settings {
-                trials: 0,
-                ..default()
-            }),
-            "--trials: found 0, expected 1 to 100000"
-        );
+    fn a_search_without_trials_is_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        Settings::default().write(home.path(), "").unwrap();
+        let path = home.path().join(SETTINGS);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("trials = 27", "trials = 0")).unwrap();
+        let error = Settings::read(home.path()).unwrap_err().to_string();
         assert!(
-            wrong(Settings {
-                eta: 1,
-                ..default()
-            })
-            .starts_with("--eta: found 1")
+            error.contains("line 1") && error.contains("nonzero"),
+            "{error}"
         );
-        let none = Settings {
-            min_epochs: 0,
-            ..default()
-        };
-        assert!(wrong(none).starts_with("--min-epochs: found 0"));
-        assert!(default().check().is_ok());
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use toml::de::DeTable;
-use toml::{Table, Value};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use toml::de::{DeString, DeTable, DeValue};
+use toml::{Spanned, Table, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Domain;
@@ -11,7 +13,7 @@ use super::error::SpaceError;
 use crate::config::{Config, ConfigError, Layers, find_recipe};
 use crate::rng::{Purpose, stream};
 
-/// Keys that cannot be searched, and why.
+/// Keys that cannot be searched, and the reasons.
 const FIXED: [(&str, &str); 11] = [
     ("output", "every trial has a directory of its own"),
     ("dataset", "trials are compared on one graph"),
@@ -29,16 +31,16 @@ const FIXED: [(&str, &str); 11] = [
     ("device", "it changes nothing but speed"),
 ];
 
-/// A key of the configuration that is searched.
+/// A searched key of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// The key.
     pub key: String,
-    /// The values that it may take.
+    /// The values that the key may take.
     pub domain: Domain,
 }
 
-/// What a search draws configurations from.
+/// The set that a search draws configurations from.
 #[derive(Clone, Debug)]
 pub struct Space {
     base: Layers,
@@ -46,10 +48,10 @@ pub struct Space {
 }
 
 impl Space {
-    /// Reads a space file, see [`Space::parse`].
+    /// Reads a space file; returns the space and the text.
     ///
     /// # Errors
-    /// If it cannot be read, and as [`Space::parse`].
+    /// [`SpaceError::Read`], and as [`Space::parse`].
     pub fn read(path: &Path, assignments: &[String]) -> Result<(Space, String), SpaceError> {
         let origin = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|source| SpaceError::Read {
@@ -64,63 +66,62 @@ impl Space {
     /// is searched. `origin` names the text in errors.
     ///
     /// # Errors
-    /// What is no TOML, unknown keys with the nearest name, values and domains that make no sense,
-    /// with the line that they stand in.
+    /// Text that is not TOML, unknown keys with the nearest name, values and domains that make no
+    /// sense; each with its line.
     pub fn parse(origin: &str, text: &str, assignments: &[String]) -> Result<Space, SpaceError> {
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             origin: origin.to_owned(),
             message: error.to_string(),
+        })?;
+        let mut table = table.into_inner();
+        let line = |key: &Spanned<DeString>| {
+            let lines = text[..key.span().start].matches('\n').count();
+            format!("{origin}:{}", 1 + lines)
         };
-        let placed = DeTable::parse(text).map_err(syntax)?;
-        let mut table: Table = text.parse().map_err(syntax)?;
-        let at = |table: &DeTable, key: &str| {
-            let start = table
-                .get_key_value(key)
-                .map_or(0, |(key, _)| key.span().start);
-            format!("{origin}:{}", 1 + text[..start].matches('\n').count())
-        };
-        let place = |key: &str| at(placed.get_ref(), key);
-
-        let search = table.remove("search");
+        let searched = table.remove_entry("search");
         let mut base = Layers::new();
-        match table.remove("recipe") {
-            None => {}
-            Some(Value::String(name)) => {
-                let recipe = find_recipe(&name).map_err(|error| {
-                    SpaceError::at(place("recipe"), "recipe", error.to_string())
-                })?;
-                base.text(recipe.name, recipe.text)?;
-            }
-            Some(other) => {
-                let found = format!("found {other}, expected the name of a recipe");
-                return Err(SpaceError::at(place("recipe"), "recipe", found));
+        if let Some((key, name)) = table.remove_entry("recipe") {
+            let place = line(&key);
+            let reason = match plain(&place, "recipe", name)? {
+                Value::String(name) => match find_recipe(&name) {
+                    Ok(recipe) => {
+                        base.text(recipe.name, recipe.text)?;
+                        None
+                    }
+                    Err(error) => Some(error.to_string()),
+                },
+                other => Some(format!("found {other}, expected the name of a recipe")),
+            };
+            if let Some(reason) = reason {
+                return Err(SpaceError::at(place, "recipe", reason));
             }
         }
         for (key, value) in table {
-            base.set(&place(&key), &key, value)?;
+            let (place, key) = (line(&key), key.into_inner());
+            base.set(&place, &key, plain(&place, &key, value)?)?;
         }
         let example =
             "expected a table with a key for each parameter, such as lr = { log = [0.001, 1.0] }";
-        let searched = match search {
-            Some(Value::Table(searched)) if !searched.is_empty() => searched,
-            Some(other) => {
-                let found = format!("found {other}, {example}");
-                return Err(SpaceError::at(place("search"), "search", found));
-            }
+        let searched = match searched {
             None => {
                 return Err(SpaceError::NoSearch {
                     origin: origin.to_owned(),
                     example,
                 });
             }
+            Some((key, value)) => match value.get_ref() {
+                DeValue::Table(searched) if !searched.is_empty() => searched.clone(),
+                _ => {
+                    let place = line(&key);
+                    let found = plain(&place, "search", value)?;
+                    let reason = format!("found {found}, {example}");
+                    return Err(SpaceError::at(place, "search", reason));
+                }
+            },
         };
-        let keys = placed
-            .get_ref()
-            .get("search")
-            .and_then(|v| v.get_ref().as_table());
         let mut parameters = Vec::new();
         for (key, value) in searched {
-            let place = keys.map_or_else(|| origin.to_owned(), |keys| at(keys, &key));
+            let (place, key) = (line(&key), key.into_inner());
             let wrong = |reason| SpaceError::at(place.clone(), &key, reason);
             // An unknown key is the first thing to say of it.
             let known = Config::KEYS.iter().any(|(known, _)| *known == key);
@@ -130,10 +131,11 @@ impl Space {
             if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| *fixed == key) {
                 return Err(wrong(format!("cannot be searched: {why}")));
             }
-            let domain = Domain::parse(&value).map_err(wrong)?;
+            let domain = Domain::read(value).map_err(wrong)?;
             for sample in domain.samples() {
                 Layers::new().set(&place, &key, sample)?;
             }
+            let key = key.into_owned();
             parameters.push(Parameter { key, domain });
         }
         for assignment in assignments {
@@ -157,10 +159,10 @@ impl Space {
         self.parameters.iter().any(|parameter| parameter.key == key)
     }
 
-    /// The configuration that trials share, not checked: what is searched may have to complete it.
+    /// The configuration that trials share, not checked: searched keys may have to complete it.
     ///
     /// # Errors
-    /// Never, unless single values are fine that are not together.
+    /// If values make no sense together.
     pub fn base(&self) -> Result<Config, ConfigError> {
         self.base.unchecked()
     }
@@ -179,7 +181,7 @@ impl Space {
     /// The configuration with these values in the place of the base's.
     ///
     /// # Errors
-    /// If they make no sense together.
+    /// If the values make no sense together.
     pub fn config(&self, values: &Table) -> Result<Config, ConfigError> {
         let mut layers = self.base.clone();
         for (key, value) in values {
@@ -187,6 +189,12 @@ impl Space {
         }
         layers.build()
     }
+}
+
+/// A value of a space file without its position.
+fn plain(place: &str, key: &str, value: Spanned<DeValue>) -> Result<Value, SpaceError> {
+    Value::deserialize(value.into_deserializer())
+        .map_err(|error| SpaceError::at(place.to_owned(), key, error.message().to_owned()))
 }
 
 #[cfg(test)]
@@ -265,7 +273,7 @@ mod tests {
             ),
             (
                 "[search]\nlr = { log = [0.0, 1.0] }",
-                vec!["space.toml:2: `lr`: found log = [0.0, 1.0], expected bounds above 0"],
+                vec!["space.toml:2: `lr`: found { log = [0.0, 1.0] }, expected bounds above 0"],
             ),
             (
                 "[search.lr]\nlog = [2.0, 1.0]",

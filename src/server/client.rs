@@ -137,6 +137,57 @@ impl PushRequest {
 ///
 /// Every call that waits has the deadline of the server's update mode. Futures need a tokio runtime
 /// with time; one that is dropped leaves no trace.
+///
+/// ```
+/// use shardloom::kernel::Backend;
+/// use shardloom::model::Model;
+/// use shardloom::optim::OptimizerKind;
+/// use shardloom::server::{
+///     Apply, Caller, Initializer, ParameterServer, PullRequest, PushRequest, PushedPart, PushedRows,
+///     Shape, ShardClient, ShardId, Storage, TableName, UpdateMode, WorkerId,
+/// };
+///
+/// # let shape = Shape {
+/// #     model: Model::DistMult,
+/// #     dim: 2,
+/// #     entities: 3,
+/// #     relations: 1,
+/// #     relation_dim: None,
+/// # };
+/// # let storage = Storage { optimizer: OptimizerKind::Sgd, ..Storage::default() };
+/// let server = ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO)?;
+/// let worker = WorkerId(0);
+/// server.configure(UpdateMode::default(), 1, &[worker]);
+/// server.set_rate(0.5);
+///
+/// let client: &dyn ShardClient = &server;
+/// let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+/// let pulled = runtime.block_on(async {
+///     let layout = client.layout().await?.version;
+///     let caller = Caller { worker, generation: 1, step: 0, layout };
+///     let part = |shard, values: &[f32]| PushedPart {
+///         shard,
+///         places: Some(vec![0]),
+///         gradients: PushedRows::Values(values.to_vec()),
+///     };
+///     let push = PushRequest {
+///         caller,
+///         apply: Apply::OnCommit,
+///         samples: 1.0,
+///         squares: 21.0,
+///         parts: vec![
+///             part(ShardId::entities(0), &[4.0, -2.0]),
+///             part(ShardId::relations(0), &[0.0, 1.0]),
+///         ],
+///     };
+///     client.push(push).await?;
+///     client.commit(1, 0).await?;
+///     let (table, rows) = (TableName::Entities, vec![0]);
+///     client.pull(PullRequest { caller, table, rows }).await
+/// })?;
+/// assert_eq!(pulled.values, [-2.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ShardClient: fmt::Debug + Send + Sync {
     /// The layout of now.
     fn layout(&self) -> Answer<'_, Layout>;

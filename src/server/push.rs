@@ -79,6 +79,46 @@ impl ParameterServer {
     ///
     /// Needs a tokio runtime with time if it may have to wait.
     ///
+    /// ```
+    /// use shardloom::kernel::Backend;
+    /// use shardloom::model::Model;
+    /// use shardloom::optim::OptimizerKind;
+    /// use shardloom::server::{
+    ///     Initializer, ParameterServer, Push, Shape, ShardId, Storage, TableName, UpdateMode, WorkerId,
+    /// };
+    ///
+    /// let shape = Shape {
+    ///     model: Model::DistMult,
+    ///     dim: 2,
+    ///     entities: 3,
+    ///     relations: 1,
+    ///     relation_dim: None,
+    /// };
+    /// let storage = Storage { optimizer: OptimizerKind::Sgd, ..Storage::default() };
+    /// let server = ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO)?;
+    /// let worker = WorkerId(0);
+    /// server.configure(UpdateMode::default(), 1, &[worker]);
+    /// server.set_rate(0.5);
+    ///
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    /// let mut rows = Vec::new();
+    /// runtime.block_on(async {
+    ///     let push = Push {
+    ///         worker,
+    ///         generation: 1,
+    ///         step: 0,
+    ///         shard: ShardId::entities(0),
+    ///         samples: 1.0,
+    ///         rows: &[2],
+    ///         gradients: (&[4.0, -2.0]).into(),
+    ///     };
+    ///     server.push(push).await?;
+    ///     server.pull_rows(worker, TableName::Entities, &[2, 0], &mut rows).await
+    /// })?;
+    /// assert_eq!(rows, [-2.0, 1.0, 0.0, 0.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`ServerError`]: nothing of the push has been applied then.
     #[tracing::instrument(level = "debug", skip_all, fields(worker = %push.worker, shard = %push.shard, step = %push.step))]

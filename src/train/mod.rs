@@ -8,7 +8,7 @@ mod setup;
 mod state;
 mod workers;
 
-pub use observer::{EpochRecord, Observer, Silent};
+pub use observer::{EpochRecord, NoObserver, Observer, TrainEvent};
 pub use open::open_executor;
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
@@ -23,15 +23,16 @@ use crate::config::{Config, ConfigError, UpdateKind};
 use crate::dataset::{Dataset, Triple};
 use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
-use crate::kernel::KernelError;
+use crate::kernel::{Backend, KernelError};
 use crate::optim::OptimizerStep;
-use crate::sampler::{PlanError, PlanSource, QueryRule};
+use crate::sampler::{PlanError, PlanSource};
 use crate::server::{ParameterServer, ServerError};
 
+use self::observer::Watched;
 use self::plan_loader::{PlanLoader, loader_threads};
 use self::workers::{Stepped, Workers};
 
-/// What can go wrong in training.
+/// A failure of training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A configuration that makes no sense.
@@ -54,7 +55,7 @@ pub enum TrainError {
     Diverged {
         /// The epoch.
         epoch: u32,
-        /// What it became.
+        /// The loss, infinite or NaN.
         loss: f64,
     },
     /// Writing to the run directory failed.
@@ -62,12 +63,12 @@ pub enum TrainError {
     Save(String),
 }
 
-/// Why [`Trainer::train`] returned.
+/// The reason why [`Trainer::train`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All epochs are done, or validation stopped getting better.
     Finished,
-    /// The observer asked to stop; the state says where.
+    /// The observer asked to stop. Training can go on from [`Trainer::state`].
     Interrupted,
 }
 
@@ -78,16 +79,42 @@ pub struct Trainer {
     prepared: Prepared,
     /// Computes steps and rankings on the tables of a parameter server.
     pub executor: Executor,
-    /// Where training stands.
+    /// Progress of the run.
     pub state: TrainState,
     /// Joins, leaves and failures of workers, for demonstration and tests.
     pub script: Script,
     valid: Vec<Triple>,
     workers: Option<Workers>,
+    device_note: Option<String>,
 }
 
 impl Trainer {
-    /// A trainer at the start of its run.
+    /// A trainer at the start of its run, on the device and with the tables that a configuration
+    /// names: all that a program needs to train.
+    ///
+    /// Rows of another run or of files of vectors are taken over by
+    /// [`WarmStart`](crate::run::WarmStart), metrics and checkpoints are written by
+    /// [`Recorder`](crate::run::Recorder).
+    ///
+    /// # Errors
+    /// If the configuration makes no sense or names an `init_from`, waits for validations and there
+    /// are no valid facts, or if the device does not open or has too little memory.
+    pub fn open(config: Config, dataset: &Dataset) -> Result<Trainer, TrainError> {
+        config.validate()?;
+        check_held_out(&config, dataset)?;
+        if config.init_from.is_some() {
+            let reason = "a trainer that is opened alone starts afresh: use run::WarmStart";
+            return Err(ConfigError::invalid("init_from", reason.to_owned()).into());
+        }
+        let (backend, device_note) = Backend::open(config.device)?;
+        let (shape, init) = (shape(&config, dataset), initializer(&config));
+        let executor = open_executor(&config, backend, shape, &init)?;
+        let mut trainer = Trainer::new(config, dataset, executor)?;
+        trainer.device_note = device_note;
+        Ok(trainer)
+    }
+
+    /// A trainer at the start of its run, on an executor that is open already.
     ///
     /// # Errors
     /// If the configuration makes no sense, or waits for validations and there are no valid facts.
@@ -97,7 +124,7 @@ impl Trainer {
         executor: Executor,
     ) -> Result<Trainer, TrainError> {
         check_held_out(&config, dataset)?;
-        let prepared = prepare(&config, dataset)?;
+        let prepared = prepare(&config, dataset);
         let valid = setup::validation_facts(&config, dataset);
         Ok(Trainer {
             config,
@@ -107,7 +134,13 @@ impl Trainer {
             script: Script::default(),
             valid,
             workers: None,
+            device_note: None,
         })
+    }
+
+    /// A sentence for the user where [`Trainer::open`] fell back to the CPU.
+    pub fn device_note(&self) -> Option<&str> {
+        self.device_note.as_deref()
     }
 
     /// The server that holds the tables.
@@ -133,8 +166,10 @@ impl Trainer {
             return Ok(None);
         }
         let valid = std::mem::take(&mut self.valid);
-        let evaluation = self.evaluate(&valid, observer);
+        let mut watched = Watched::new(observer);
+        let evaluation = self.evaluate_watched(&valid, &mut watched);
         self.valid = valid;
+        watched.check()?;
         let mrr = evaluation?.map(|evaluation| evaluation.both.mrr);
         if let Some(mrr) = mrr {
             self.state.validated(mrr);
@@ -145,20 +180,49 @@ impl Trainer {
         Ok(mrr)
     }
 
-    /// Trains from where the state stands to the end.
+    /// Trains from where the state stands to the end. The observer receives every event and may stop
+    /// the run.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use shardloom::config::Layers;
+    /// use shardloom::dataset::Genealogy;
+    /// use shardloom::train::{Ending, TrainEvent, Trainer};
+    ///
+    /// let dataset = Genealogy { people: 100, seed: 1 }.generate()?;
+    /// let mut layers = Layers::new();
+    /// layers.text("example", "device = \"cpu\"\ndim = 8\nepochs = 50\nvalidate_every = 0")?;
+    /// let mut trainer = Trainer::open(layers.build()?, &dataset)?;
+    ///
+    /// let mut losses = Vec::new();
+    /// let ending = trainer.train(&mut |event: TrainEvent<'_>| {
+    ///     if let TrainEvent::EpochDone { record, .. } = event {
+    ///         losses.push(record.loss);
+    ///     }
+    ///     match losses.len() {
+    ///         ..3 => ControlFlow::Continue(()),
+    ///         _ => ControlFlow::Break(()),
+    ///     }
+    /// })?;
+    /// assert_eq!(ending, Ending::Interrupted);
+    /// assert_eq!(trainer.state.epoch, 3);
+    /// assert!(losses[2] < losses[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the device fails, the loss is not finite, or the observer cannot save.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
         let Config {
             workers,
-            lanes,
+            gradient_partitions,
             update_mode,
             ..
         } = self.config;
-        let alone = workers == 1 && lanes == 0 && update_mode == UpdateKind::Sync;
+        let alone = workers == 1 && gradient_partitions == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() {
-            let (server, spec) = (self.server().clone(), step_spec(&self.config)?);
+            let (server, spec) = (self.server().clone(), step_spec(&self.config));
             let (script, updates) = (self.script.clone(), self.state.updates);
             let source: Arc<dyn PlanSource> = self.prepared.sampler.clone();
             let start = workers::Start {
@@ -170,26 +234,42 @@ impl Trainer {
             };
             self.workers = Some(Workers::new(&self.config, start)?);
         }
-        let ending = self.epochs(observer);
+        let ending = self.epochs(&mut Watched::new(observer));
         self.workers = None;
         ending
     }
 
-    fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Ending, TrainError> {
-        while self.state.epoch < self.config.epochs && !self.state.exhausted(self.config.patience) {
+    fn epochs(&mut self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
+        while !self.is_finished() {
             let Some(record) = self.epoch(observer)? else {
-                observer.interrupted(self.executor.server(), &self.state)?;
-                return Ok(Ending::Interrupted);
+                return self.interrupted(observer);
             };
-            observer.epoch(self.executor.server(), &self.state, &record)?;
-            let more = self.state.epoch < self.config.epochs
-                && !self.state.exhausted(self.config.patience);
-            if more && observer.stop() {
-                observer.interrupted(self.executor.server(), &self.state)?;
-                return Ok(Ending::Interrupted);
+            let (server, state) = (self.executor.server(), &self.state);
+            observer.tell(TrainEvent::EpochDone {
+                server,
+                state,
+                record: &record,
+            });
+            observer.check()?;
+            if observer.stops() && !self.is_finished() {
+                return self.interrupted(observer);
             }
         }
         Ok(Ending::Finished)
+    }
+
+    /// Whether all epochs are done, or validation did not get better for too long.
+    fn is_finished(&self) -> bool {
+        self.state.epoch >= self.config.epochs || self.state.exhausted(self.config.patience)
+    }
+
+    fn interrupted(&self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
+        // An error of the observer stops a run, too.
+        observer.check()?;
+        let (server, state) = (self.executor.server(), &self.state);
+        observer.tell(TrainEvent::Interrupted { server, state });
+        observer.check()?;
+        Ok(Ending::Interrupted)
     }
 
     /// Ranks facts against the tables as they stand; `None` if the observer stopped it.
@@ -201,12 +281,33 @@ impl Trainer {
         facts: &[Triple],
         observer: &mut dyn Observer,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let rule = self.prepared.sampler.rule;
-        evaluate_with(&mut self.executor, &rule, &self.prepared, facts, observer)
+        let mut watched = Watched::new(observer);
+        let evaluation = self.evaluate_watched(facts, &mut watched)?;
+        watched.check()?;
+        Ok(evaluation)
+    }
+
+    fn evaluate_watched(
+        &mut self,
+        facts: &[Triple],
+        observer: &mut Watched<'_>,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let total = facts.len() * 2;
+        Ok(evaluate(
+            &mut self.executor,
+            &self.prepared.sampler.rule,
+            &self.prepared.filter,
+            facts,
+            &self.prepared.breakdown,
+            |done| {
+                observer.tell(TrainEvent::Ranking { done, total });
+                !observer.stops()
+            },
+        )?)
     }
 
     /// Runs the rest of an epoch; `None` if the observer stopped it.
-    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Option<EpochRecord>, TrainError> {
+    fn epoch(&mut self, observer: &mut Watched<'_>) -> Result<Option<EpochRecord>, TrainError> {
         let epoch = self.state.epoch + 1;
         let lr = self
             .config
@@ -240,7 +341,7 @@ impl Trainer {
         let due = self.config.validate_every;
         if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
             let valid = std::mem::take(&mut self.valid);
-            let evaluation = self.evaluate(&valid, observer);
+            let evaluation = self.evaluate_watched(&valid, observer);
             self.valid = valid;
             // Stopped here, the epoch goes on after its last step: with this validation.
             let Some(evaluation) = evaluation? else {
@@ -263,12 +364,16 @@ impl Trainer {
         &mut self,
         epoch: u32,
         lr: f64,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<bool, TrainError> {
         let sampler = &self.prepared.sampler;
-        let spec = step_spec(&self.config)?;
+        let spec = step_spec(&self.config);
         let steps = sampler.steps();
-        observer.begin(epoch, self.config.epochs, steps);
+        observer.tell(TrainEvent::EpochBegun {
+            epoch,
+            epochs: self.config.epochs,
+            steps,
+        });
         let first = self.state.step;
         let server = self.executor.server().clone();
         let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
@@ -276,7 +381,7 @@ impl Trainer {
             let threads = loader_threads(&server);
             let plans = PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads);
             if let Some(workers) = workers {
-                return steps_of_workers(workers, &plans, (steps, lr), state, observer);
+                return steps_of_workers(workers, &plans, lr, steps, state, observer);
             }
             while let Some(plan) = plans.next()? {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
@@ -284,8 +389,11 @@ impl Trainer {
                 state.updates += 1;
                 state.step = plan.step + 1;
                 state.epoch_facts += plan.facts as u64;
-                observer.step(state.step, state.epoch_facts);
-                if state.step < steps && observer.stop() {
+                observer.tell(TrainEvent::StepDone {
+                    step: state.step,
+                    facts: state.epoch_facts,
+                });
+                if state.step < steps && observer.stops() {
                     return Ok(false);
                 }
             }
@@ -298,9 +406,10 @@ impl Trainer {
 fn steps_of_workers(
     workers: &mut Workers,
     plans: &PlanLoader,
-    (steps, lr): (u32, f64),
+    lr: f64,
+    steps: u32,
     state: &mut TrainState,
-    observer: &mut dyn Observer,
+    observer: &mut Watched<'_>,
 ) -> Result<bool, TrainError> {
     loop {
         let plans = match workers.run(state.updates, plans, lr, observer)? {
@@ -314,34 +423,37 @@ fn steps_of_workers(
         state.updates += plans.len() as u64;
         state.step = plans.last().map_or(state.step, |plan| plan.step + 1);
         state.epoch_facts += plans.iter().map(|plan| plan.facts as u64).sum::<u64>();
-        observer.step(state.step, state.epoch_facts);
-        if state.step < steps && observer.stop() {
+        observer.tell(TrainEvent::StepDone {
+            step: state.step,
+            facts: state.epoch_facts,
+        });
+        if state.step < steps && observer.stops() {
             return Ok(false);
         }
     }
 }
 
-/// Ranks both sides of facts, telling an observer how far it is.
-///
-/// # Errors
-/// If the device fails.
-pub fn evaluate_with(
-    executor: &mut Executor,
-    rule: &QueryRule,
-    prepared: &Prepared,
-    facts: &[Triple],
-    observer: &mut dyn Observer,
-) -> Result<Option<Evaluation>, TrainError> {
-    let total = facts.len() * 2;
-    Ok(evaluate(
-        executor,
-        rule,
-        &prepared.filter,
-        facts,
-        &prepared.breakdown,
-        |done| {
-            observer.ranking(done, total);
-            !observer.stop()
-        },
-    )?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceChoice;
+
+    /// Programs move a trainer to a thread of its own.
+    #[test]
+    fn a_trainer_can_be_sent_to_another_thread() {
+        fn sent<T: Send>(_: &T) {}
+        let dataset = crate::dataset::Genealogy {
+            people: 100,
+            seed: 1,
+        }
+        .generate()
+        .unwrap();
+        let config = Config {
+            device: DeviceChoice::Cpu,
+            ..Config::default()
+        };
+        let trainer = Trainer::open(config, &dataset).unwrap();
+        sent(&trainer);
+        assert_eq!(trainer.device_note(), None);
+    }
 }

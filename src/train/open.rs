@@ -19,7 +19,7 @@ pub fn open_executor(
     init: &Initializer,
 ) -> Result<Executor, TrainError> {
     let (named, storage) = (&config.shard_devices.0, config.storage());
-    // One device that may take what it wants, and computes: that is what happens anyway.
+    // One device that computes, without a limit of memory: the same as none named.
     let here =
         |device: &ShardDevice| device.memory_bytes.is_none() && device.device == backend.choice();
     Ok(if named.len() < 2 && named.iter().all(here) {
@@ -42,7 +42,7 @@ pub fn open_executor(
     })
 }
 
-/// Opens a device that is to keep shards, and finds out what it has to offer.
+/// Opens a device that will hold shards, and finds its memory and speed.
 fn open(
     device: &ShardDevice,
     shape: &Shape,
@@ -53,7 +53,7 @@ fn open(
         Some(speed) => speed,
         None => measure_speed(&keeper, shape.dim, config.optimizer)?,
     };
-    // What a GPU has, its driver alone knows; where it is not enough, making the tables fails.
+    // Only the driver knows the free memory of a GPU; where it is too small, making the tables fails.
     let all = match keeper {
         Backend::Cpu(_) => available_memory().unwrap_or(u64::MAX),
         Backend::Gpu(_) => u64::MAX,
@@ -62,6 +62,6 @@ fn open(
         memory_bytes: device.memory_bytes.unwrap_or(all),
         speed,
     };
-    tracing::info!(device = %keeper.choice(), ?capacity, "keeps shards");
+    tracing::info!(device = %keeper.choice(), ?capacity, "holds shards");
     Ok((keeper, capacity))
 }

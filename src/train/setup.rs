@@ -13,7 +13,7 @@ use crate::rng::{Purpose, stream};
 use crate::sampler::{Negatives, QueryRule, Sampler};
 use crate::server::{Initializer, Shape, Spread};
 
-/// What is made once from configuration and dataset.
+/// Sampler, filter and breakdown: made once from configuration and dataset.
 #[derive(Debug)]
 pub struct Prepared {
     /// Makes the plans.
@@ -25,10 +25,7 @@ pub struct Prepared {
 }
 
 /// Builds the sampler, the filter over all splits and the breakdown.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigError> {
+pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
     let rule = rule(config, dataset);
     let filter = Arc::new(filter(dataset));
     let mut sampler = Sampler::with_filter(
@@ -40,26 +37,26 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigErr
         config.batch_size,
     );
     sampler.weigh(&dataset.weights);
-    sampler.sides = config.sides;
+    sampler.sides = config.query_sides;
     sampler.negatives = Negatives {
         count: config.negatives,
-        chunk: config.chunk,
+        chunk: config.negatives_chunk,
         filtered: config.filtered_negatives,
     };
     sampler.head_negatives = config.head_negatives;
-    sampler.weighted_penalty = config.weighted;
+    sampler.weighted_penalty = config.regularizer_weighted;
     sampler.frequency_weights = config.frequency_weights;
-    if config.weigh_answers {
+    if config.kvsall_weight_by_answers {
         sampler.weigh_answers();
     }
     sampler.predict_relations = config.relation_weight > 0.0;
-    sampler.core_rows = config.model()?.core_rows(config.dim);
+    sampler.core_rows = config.model.core_rows(config.dim);
     sampler.seed = config.seed;
-    Ok(Prepared {
+    Prepared {
         sampler: Arc::new(sampler),
         breakdown: breakdown(dataset, &filter),
         filter,
-    })
+    }
 }
 
 /// Checks that there are validation facts where something waits for validations.
@@ -84,7 +81,7 @@ pub fn check_held_out(config: &Config, dataset: &Dataset) -> Result<(), ConfigEr
     Err(ConfigError::invalid(key, reason))
 }
 
-/// How queries are formed.
+/// The rule that makes queries of facts.
 pub fn rule(config: &Config, dataset: &Dataset) -> QueryRule {
     QueryRule {
         relations: dataset.relations.len() as u32,
@@ -110,20 +107,17 @@ pub fn breakdown(dataset: &Dataset, filter: &FilterIndex) -> Breakdown {
 }
 
 /// The shape of the tables.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn shape(config: &Config, dataset: &Dataset) -> Result<Shape, ConfigError> {
-    Ok(Shape {
-        model: config.model()?,
+pub fn shape(config: &Config, dataset: &Dataset) -> Shape {
+    Shape {
+        model: config.model,
         dim: config.dim,
         entities: dataset.entities.len(),
         relations: rule(config, dataset).relation_rows(),
         relation_dim: config.relation_dim,
-    })
+    }
 }
 
-/// How the tables start out.
+/// The initial values of the tables.
 pub fn initializer(config: &Config) -> Initializer {
     let scale = config.init_scale as f32;
     let spread = match config.init {
@@ -137,21 +131,18 @@ pub fn initializer(config: &Config) -> Initializer {
     Initializer::new(config.seed, spread)
 }
 
-/// What a training step computes.
-///
-/// # Errors
-/// If the model is unknown.
-pub fn step_spec(config: &Config) -> Result<StepSpec, ConfigError> {
-    Ok(StepSpec {
-        model: config.model()?,
+/// Model, loss and options of a training step.
+pub fn step_spec(config: &Config) -> StepSpec {
+    StepSpec {
+        model: config.model,
         loss: config.loss(),
         regularizer: config.regularizer(),
         entity_dropout: config.entity_dropout as f32,
         relation_dropout: config.relation_dropout as f32,
         candidate_dropout: config.candidate_dropout as f32,
         relation_weight: config.relation_weight as f32,
-        products: config.products,
-    })
+        matmul_precision: config.matmul_precision,
+    }
 }
 
 /// The facts to validate on during training.
@@ -172,7 +163,7 @@ mod tests {
     #[test]
     fn facts_and_filter_are_in_memory_once() {
         let dataset = PowerLaw::sized(50).generate().unwrap();
-        let prepared = prepare(&Config::default(), &dataset).unwrap();
+        let prepared = prepare(&Config::default(), &dataset);
         assert_eq!(Arc::strong_count(&dataset.train), 2);
         assert_eq!(Arc::strong_count(&prepared.filter), 2);
     }

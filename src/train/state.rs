@@ -1,4 +1,4 @@
-//! Where a training run stands: everything a checkpoint needs besides the tables.
+//! Progress of a training run: the contents of a checkpoint apart from the tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,13 +21,13 @@ pub struct TrainState {
     pub epoch_seconds: f64,
     /// Facts trained on in completed epochs.
     pub facts: u64,
-    /// Seconds spent training, validation aside.
+    /// Seconds of training, without validation.
     pub seconds: f64,
-    /// Where the learning-rate schedule stands.
+    /// State of the learning-rate schedule.
     pub schedule: ScheduleState,
     /// Best validation MRR so far and its epoch.
     pub best: Option<(f64, u32)>,
-    /// Validations since then.
+    /// Validations since the best one.
     pub waited: u32,
 }
 
@@ -37,7 +37,7 @@ impl TrainState {
         self.epoch + u32::from(self.step > 0)
     }
 
-    /// Whether validation has not got better for too long; `patience` 0 never is.
+    /// Whether `patience` validations in a row were no better than the best; never with `patience` 0.
     pub fn exhausted(&self, patience: u32) -> bool {
         patience > 0 && self.waited >= patience
     }
@@ -51,7 +51,7 @@ impl TrainState {
         self.epoch_seconds = 0.0;
     }
 
-    /// Notes a validation; true if it is the best so far.
+    /// Records a validation; true if it is the best so far.
     pub(super) fn validated(&mut self, mrr: f64) -> bool {
         let better = self.best.is_none_or(|(best, _)| mrr > best);
         if better {

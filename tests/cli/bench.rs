@@ -30,7 +30,7 @@ fn lines(text: &str) -> Vec<Value> {
 #[test]
 fn every_operation_is_a_line_of_json() {
     let home = Home::new();
-    let line = format!("{TINY} --json --output bench.jsonl --chart bench.svg");
+    let line = format!("{TINY} --json --output bench.jsonl");
     let text = home.ok(&words(&line));
     let results = lines(&text);
     for op in OPS {
@@ -57,8 +57,7 @@ fn every_operation_is_a_line_of_json() {
     let workers: Vec<u64> = pushes.map(|r| r["workers"].as_u64().unwrap()).collect();
     assert_eq!(workers, [1, 2]);
     assert_eq!(home.read("bench.jsonl"), text);
-    assert!(home.read("bench.svg").contains("update adagrad"));
-    assert_eq!(home.names("."), ["bench.jsonl", "bench.svg"]);
+    assert_eq!(home.names("."), ["bench.jsonl"]);
 }
 
 #[test]
@@ -108,9 +107,8 @@ fn mistakes_are_told_before_anything_is_measured() {
         ("--rows 99999999999", "--rows"),
         ("--device tpu", "\"tpu\""),
         ("--output nowhere/bench.jsonl", "nowhere/bench.jsonl"),
-        ("--chart .", "cannot write ."),
+        ("--output .", "cannot write ."),
         ("--only copy,paste", "paste"),
-        ("--stages", "--stages goes with --suite training"),
     ] {
         let line = format!("{TINY} {more}");
         // Later flags do not override earlier ones: those that are repeated are left out.
@@ -127,55 +125,5 @@ fn mistakes_are_told_before_anything_is_measured() {
         }
         assert!(error.contains(told), "{more}: {error}");
         assert_eq!(home.names("."), [""; 0], "{more}");
-    }
-}
-
-#[test]
-fn sizes_are_measured_in_processes_of_their_own_and_drawn() {
-    let home = Home::new();
-    let line = "bench --suite scale --device cpu --entities 200,400 --dim 8 --facts 3000";
-    let text = home.ok(&words(&format!(
-        "{line} --json --output scale.jsonl --chart scale.svg"
-    )));
-    let results = lines(&text);
-    let entities: Vec<u64> = results
-        .iter()
-        .map(|r| r["entities"].as_u64().unwrap())
-        .collect();
-    assert_eq!(entities, [200, 400]);
-    for result in &results {
-        let number = |field: &str| result[field].as_f64().unwrap();
-        assert!(number("seconds_per_million") > 0.0);
-        assert!(number("facts") >= 3000.0);
-        let parts = [
-            "table_bytes",
-            "optimizer_bytes",
-            "triple_bytes",
-            "filter_bytes",
-        ];
-        let sum: f64 = parts.into_iter().map(number).sum();
-        assert_eq!(number("formula_bytes"), sum);
-        if cfg!(unix) {
-            // So small a graph is nothing beside the program, of which every process has one.
-            assert!(number("peak_bytes") >= number("program_bytes"));
-            let beside = number("peak_bytes") - number("program_bytes");
-            assert!(beside < 64e6, "{beside}");
-        }
-    }
-    assert_eq!(home.read("scale.jsonl"), text);
-    let chart = home.read("scale.svg");
-    assert!(chart.contains("Seconds per million triples") && chart.contains("Bytes per entity"));
-    let table = home.ok(&words(&line.replace("200,400", "200")));
-    assert!(
-        table.contains("PEAK/FORMULA") && table.lines().count() == 2,
-        "{table}"
-    );
-    for (wrong, told) in [
-        ("--entities 1", "1 entities are outside 2..="),
-        ("--facts 0", "--facts"),
-        ("--dim 0", "dim"),
-    ] {
-        let error = home.fails(&words(&format!("bench --suite scale --device cpu {wrong}")));
-        assert!(error.contains(told), "{wrong}: {error}");
     }
 }

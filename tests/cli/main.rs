@@ -3,6 +3,7 @@
 mod answers;
 mod bench;
 mod config;
+mod earlier_runs;
 mod errors;
 mod evaluation;
 mod export;

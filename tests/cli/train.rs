@@ -38,9 +38,10 @@ fn alone_it_trains_on_the_genealogy_and_shows_what_it_learned() {
     let report = home.read("runs/genealogy-complex-0/report.html");
     assert!(report.to_lowercase().starts_with("<!doctype html>"));
     assert!(report.contains("<svg") && report.contains("complex"));
-    // Two epochs are enough to be far better than a guess.
+    // Two epochs: where the curve is steep, so that a step that is off shows.
     let result = home.json("runs/genealogy-complex-0/result.json");
-    assert!(number(&result, "test.mrr") > 0.3, "{result}");
+    let mrr = number(&result, "test.mrr");
+    assert!((mrr - 0.6961).abs() < 0.005, "{mrr}");
 }
 
 #[test]
@@ -103,11 +104,11 @@ fn the_config_of_a_run_trains_it_again_to_the_bit() {
     home.train(
         "one",
         "--model rotate --objective negatives --negatives 5 --lr 0.03 --seed 9 --shards 3 --set sharding=hash \
-         --set loss=self-adversarial --set margin=4 --set temperature=0.7 --set chunk=4 \
+         --set loss=self-adversarial --set margin=4 --set temperature=0.7 --set negatives_chunk=4 \
          --set filtered_negatives=true --set frequency_weights=true --set optimizer=adam \
-         --set init=uniform --set init_scale=0.3 --set reciprocal=false --set sides=bernoulli \
+         --set init=uniform --set init_scale=0.3 --set reciprocal=false --set query_sides=bernoulli \
          --set regularizer=l2 --set lambda=0.001 --set lambda_relation=0.002 \
-         --set weighted=false --set entity_dropout=0.1 --set relation_dropout=0.2 \
+         --set regularizer_weighted=false --set entity_dropout=0.1 --set relation_dropout=0.2 \
          --set schedule=step --set schedule_every=1 --set schedule_factor=0.7 \
          --set validate_every=1 --set validate_facts=3 --set patience=5",
     );
@@ -137,7 +138,7 @@ const WAYS: [(&str, bool); 9] = [
     ),
     ("--model transe-l1 --objective 1vsall --set loss=bce", false),
     (
-        "--model rotate --objective negatives --negatives 7 --set chunk=4 --set optimizer=adam",
+        "--model rotate --objective negatives --negatives 7 --set negatives_chunk=4 --set optimizer=adam",
         false,
     ),
     (

@@ -71,7 +71,7 @@ fn resuming_a_warm_start_arrives_where_one_go_does() {
 fn workers_and_shards_start_from_the_same_rows() {
     let home = home();
     let train = |output: &str, more: &str| {
-        let line = "train quick.toml --dataset wide --init-from old --set lanes=2 \
+        let line = "train quick.toml --dataset wide --init-from old --set gradient_partitions=2 \
                     --objective negatives";
         home.ok(&words(&format!("{line} --output {output} {more}")));
         home.tables(output, 2)

@@ -1,15 +1,28 @@
 //! The backend for ranks of one process.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use shardloom::collective::local::{Group, group};
-use shardloom::collective::{Call, Collective, CollectiveError, Reduce, Wire};
+use shardloom::collective::local::{Group, Local, group};
+use shardloom::collective::{Call, Collective, CollectiveError, CollectiveExt, Reduce, Wire};
+use shardloom::ids::Generation;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::conformance;
+use crate::conformance::{self, Rank};
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// Members of a backend that is known at run time only.
+fn dynamic(members: Vec<Local>) -> Vec<Rank> {
+    let rank = |member| -> Rank { Arc::new(member) };
+    members.into_iter().map(rank).collect()
+}
+
+/// A group of generation 0.
+pub fn local(world: usize) -> Vec<Rank> {
+    dynamic(group(world))
+}
 
 fn runtime() -> Runtime {
     let mut builder = Builder::new_multi_thread();
@@ -18,50 +31,51 @@ fn runtime() -> Runtime {
 
 #[tokio::test(start_paused = true)]
 async fn conforms_in_its_results() {
-    conformance::results(group).await;
+    conformance::results(local).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn conforms_in_its_refusals() {
-    conformance::refusals(group).await;
-    conformance::refusals(|world| Group::new(8, world).members()).await;
+    conformance::refusals(local).await;
+    let generation = Generation(8);
+    conformance::refusals(|world| dynamic(Group::new(generation, world).members())).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn conforms_in_its_waits() {
-    conformance::waits(group).await;
+    conformance::waits(local).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms_on_several_threads() {
-    conformance::refusals(group).await;
-    conformance::waits(group).await;
+    conformance::refusals(local).await;
+    conformance::waits(local).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms_in_its_races() {
-    conformance::races(group).await;
+    conformance::races(local).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_barrier_wake_up_is_not_lost() {
-    conformance::faults::lost_wake_up(group, 100_000).await;
+    conformance::faults::lost_wake_up(local, 100_000).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_worker_cannot_acknowledge_a_barrier_three_times() {
-    conformance::faults::one_worker_three_times(group).await;
+    conformance::faults::one_worker_three_times(local).await;
 }
 
 #[tokio::test]
 async fn sums_do_not_follow_the_order_of_arrival() {
-    conformance::faults::arrival_order(group).await;
+    conformance::faults::arrival_order(local).await;
 }
 
 /// Runs every rank on a plain thread.
 fn on_threads<R: Send>(
     world: usize,
-    run: impl Fn(&tokio::runtime::Handle, shardloom::collective::local::Local) -> R + Sync,
+    run: impl Fn(&tokio::runtime::Handle, Local) -> R + Sync,
 ) -> Vec<R> {
     let runtime = runtime();
     thread::scope(|scope| {
@@ -81,7 +95,7 @@ fn c_ring_001_exact_mean_identical_on_all_ranks() {
             let value = |rank: usize, i: usize| (world * (i % 1000 + rank * 7)) as f32;
             let means = on_threads(world, |runtime, c| {
                 let own = (0..len).map(|i| value(c.rank(), i)).collect();
-                let call = Call::new(0, 0, LONG);
+                let call = Call::new(Generation(0), 0, LONG);
                 runtime
                     .block_on(c.all_reduce(call, own, Reduce::Mean))
                     .unwrap()
@@ -104,7 +118,7 @@ fn large_buffers_do_not_deadlock() {
     const LEN: usize = 16 << 20;
     on_threads(3, |runtime, c| {
         let own = || vec![c.rank() as f32 + 1.0; LEN];
-        let call = |sequence| Call::new(0, sequence, LONG);
+        let call = |sequence| Call::new(Generation(0), sequence, LONG);
         runtime.block_on(async {
             let sum = c.all_reduce(call(0), own(), Reduce::Sum).await.unwrap();
             assert!(sum.len() == LEN && sum.iter().all(|&x| x == 6.0));
@@ -135,7 +149,7 @@ fn threads_race() {
         let mut sum = 0u64;
         for sequence in 0..5000 {
             let own = vec![sequence; sequence as usize % 50];
-            let call = Call::new(0, sequence, LONG);
+            let call = Call::new(Generation(0), sequence, LONG);
             let all = runtime
                 .block_on(c.all_reduce(call, own, Reduce::Sum))
                 .unwrap();
@@ -149,38 +163,45 @@ fn threads_race() {
 
 #[tokio::test(start_paused = true)]
 async fn reconfiguring_wakes_the_old_and_starts_anew() {
-    let old = Group::new(4, 2);
+    let old = Group::new(Generation(4), 2);
     let members = old.members();
     let waiting = members[0].clone();
-    let waiting = tokio::spawn(async move { waiting.barrier(Call::new(4, 0, LONG)).await });
+    let waiting =
+        tokio::spawn(async move { waiting.barrier(Call::new(Generation(4), 0, LONG)).await });
     tokio::task::yield_now().await;
 
     let refused = CollectiveError::NotNewer {
-        generation: 4,
-        next: 4,
+        generation: Generation(4),
+        next: Generation(4),
     };
-    assert_eq!(old.reconfigure(4, 3).unwrap_err(), refused);
+    assert_eq!(old.reconfigure(Generation(4), 3).unwrap_err(), refused);
     assert!(!waiting.is_finished(), "a refusal changes nothing");
 
-    let new = old.reconfigure(5, 3).unwrap();
+    let new = old.reconfigure(Generation(5), 3).unwrap();
     let ended = Err(CollectiveError::Ended {
-        generation: 4,
-        next: 5,
+        generation: Generation(4),
+        next: Generation(5),
     });
     assert_eq!(waiting.await.unwrap(), ended);
-    assert_eq!(members[1].barrier(Call::new(4, 0, LONG)).await, ended);
+    assert_eq!(
+        members[1].barrier(Call::new(Generation(4), 0, LONG)).await,
+        ended
+    );
 
-    assert_eq!((new.generation(), new.world()), (5, 3));
+    assert_eq!((new.generation(), new.world()), (Generation(5), 3));
     let tasks = new.members().into_iter().map(|c| {
         tokio::spawn(async move {
             let own = vec![c.rank() as u32];
-            c.all_gather(Call::new(5, 0, LONG), own).await
+            c.all_gather(Call::new(Generation(5), 0, LONG), own).await
         })
     });
     for task in tasks.collect::<Vec<_>>() {
         assert_eq!(task.await.unwrap(), Ok(vec![vec![0], vec![1], vec![2]]));
     }
     // Stragglers of the old generation do not disturb the new one.
-    assert_eq!(members[1].barrier(Call::new(5, 1, LONG)).await, ended);
+    assert_eq!(
+        members[1].barrier(Call::new(Generation(5), 1, LONG)).await,
+        ended
+    );
     assert!(group(0).is_empty());
 }

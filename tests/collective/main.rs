@@ -2,5 +2,6 @@
 //! each.
 
 mod conformance;
+mod delayed;
 mod local;
 mod rows;

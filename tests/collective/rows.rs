@@ -1,17 +1,18 @@
-//! Gradient rows of ranks of one process: on one device, on several, and where a backend leaves
-//! them to the host.
+//! Gradient rows of ranks of one process: on one device and on several.
 
 use shardloom::collective::local::{Local, group};
 use shardloom::collective::{
-    Call, Collective, CollectiveError, Element, Operation, Reduce, Term, Wire,
+    Call, Collective, CollectiveError, CollectiveExt, Operation, Reduce, Term, Wire,
 };
 use shardloom::device::{GpuOptions, testing};
+use shardloom::ids::Generation;
 use shardloom::kernel::{Backend, GradientRows};
 
 use crate::conformance;
+use crate::local::local;
 
 /// An engine on the adapter that all tests share, if there is one.
-fn shared_gpu() -> Option<Backend> {
+pub fn shared_gpu() -> Option<Backend> {
     Some(Backend::gpu(testing::gpu()?).unwrap())
 }
 
@@ -23,13 +24,13 @@ fn other_gpu() -> Option<Backend> {
 
 #[tokio::test(start_paused = true)]
 async fn conforms_on_the_cpu() {
-    conformance::rows(group, |_| Backend::cpu(), true).await;
+    conformance::rows(local, |_| Backend::cpu(), true).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn conforms_on_one_gpu() {
     let Some(gpu) = shared_gpu() else { return };
-    conformance::rows(group, |_| gpu.another().unwrap(), false).await;
+    conformance::rows(local, |_| gpu.another().unwrap(), false).await;
 }
 
 /// What ranks of one GPU receive never was on the host: it is one piece of memory for all of them.
@@ -64,7 +65,7 @@ async fn rows_of_one_gpu_stay_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms_on_one_gpu_from_several_threads() {
     let Some(gpu) = shared_gpu() else { return };
-    conformance::rows(group, |_| gpu.another().unwrap(), false).await;
+    conformance::rows(local, |_| gpu.another().unwrap(), false).await;
 }
 
 /// World 1 has its rows on the CPU; all larger ones are mixed.
@@ -75,7 +76,7 @@ async fn conforms_on_cpu_and_gpu() {
         1 => gpu.another().unwrap(),
         _ => Backend::cpu(),
     };
-    conformance::rows(group, engine, true).await;
+    conformance::rows(local, engine, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -85,77 +86,7 @@ async fn conforms_on_two_gpus() {
     };
     let engine = |rank: usize| [&one, &two][rank % 2].another().unwrap();
     // One rank alone is on one device.
-    conformance::rows(group, engine, false).await;
-}
-
-/// A backend that knows nothing of devices.
-struct Deviceless(Local);
-
-impl Collective for Deviceless {
-    fn rank(&self) -> usize {
-        self.0.rank()
-    }
-    fn world(&self) -> usize {
-        self.0.world()
-    }
-    fn generation(&self) -> u64 {
-        self.0.generation()
-    }
-    async fn all_reduce<T: Element>(
-        &self,
-        call: Call,
-        values: Vec<T>,
-        reduce: Reduce,
-    ) -> Result<Vec<T>, CollectiveError> {
-        self.0.all_reduce(call, values, reduce).await
-    }
-    async fn all_gather<T: Element>(
-        &self,
-        call: Call,
-        values: Vec<T>,
-    ) -> Result<Vec<Vec<T>>, CollectiveError> {
-        self.0.all_gather(call, values).await
-    }
-    async fn reduce_scatter<T: Element>(
-        &self,
-        call: Call,
-        values: Vec<T>,
-        reduce: Reduce,
-    ) -> Result<Vec<T>, CollectiveError> {
-        self.0.reduce_scatter(call, values, reduce).await
-    }
-    async fn all_to_all<T: Element>(
-        &self,
-        call: Call,
-        parts: Vec<Vec<T>>,
-    ) -> Result<Vec<Vec<T>>, CollectiveError> {
-        self.0.all_to_all(call, parts).await
-    }
-    async fn broadcast<T: Element>(
-        &self,
-        call: Call,
-        root: usize,
-        values: Vec<T>,
-    ) -> Result<Vec<T>, CollectiveError> {
-        self.0.broadcast(call, root, values).await
-    }
-    async fn barrier(&self, call: Call) -> Result<(), CollectiveError> {
-        self.0.barrier(call).await
-    }
-    async fn abort(&self, next: u64) {
-        self.0.abort(next).await;
-    }
-}
-
-fn deviceless(world: usize) -> Vec<Deviceless> {
-    group(world).into_iter().map(Deviceless).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_default_conforms() {
-    conformance::rows(deviceless, |_| Backend::cpu(), true).await;
-    let Some(gpu) = shared_gpu() else { return };
-    conformance::rows(deviceless, |_| gpu.another().unwrap(), true).await;
+    conformance::rows(local, engine, false).await;
 }
 
 /// Runs both ranks of a group of two; `odd` is what rank 1 does.
@@ -179,7 +110,7 @@ async fn reduce(c: &Local, engine: &Backend, values: Vec<f32>) -> Result<usize, 
 }
 
 fn long() -> Call {
-    Call::new(0, 0, std::time::Duration::from_secs(60))
+    Call::new(Generation(0), 0, std::time::Duration::from_secs(60))
 }
 
 /// Plain values and rows do not meet.

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use shardloom::dataset::Triple;
 use shardloom::kernel::{
-    Backend, Column, Dtype, Products, ShardLayout, StepSpec, Table, TableSpec,
+    Backend, Column, Dtype, MatmulPrecision, ShardLayout, StepSpec, Table, TableSpec,
 };
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::{Lanes, Model};
@@ -167,7 +167,7 @@ impl Case {
                 relation_dropout: pick(rng, &[0.0, 0.2]),
                 candidate_dropout: 0.0,
                 relation_weight: 0.0,
-                products: Products::F32,
+                matmul_precision: MatmulPrecision::F32,
             },
             objective,
             optimizer,
@@ -372,7 +372,7 @@ pub fn plain(model: Model, objective: Objective) -> Case {
             relation_dropout: 0.0,
             candidate_dropout: 0.0,
             relation_weight: 0.0,
-            products: Products::F32,
+            matmul_precision: MatmulPrecision::F32,
         },
         objective,
         optimizer: OptimizerKind::Adagrad,

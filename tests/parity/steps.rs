@@ -1,7 +1,7 @@
 //! Training steps of every model × loss × optimizer against the oracle.
 
 use shardloom::device::{GpuOptions, testing};
-use shardloom::kernel::{Backend, Products};
+use shardloom::kernel::{Backend, MatmulPrecision};
 use shardloom::loss::LossKind;
 use shardloom::model::{Model, Similarity};
 use shardloom::optim::OptimizerKind;
@@ -62,7 +62,7 @@ fn steps_by_the_matrix_unit_match_the_oracle() {
                     ..drawn
                 };
                 case.spec.loss.smoothing = 0.0;
-                case.spec.products = Products::Fast;
+                case.spec.matmul_precision = MatmulPrecision::Bf16x3;
                 worst = worst.max(case.run(&mut engine));
             }
         }

@@ -3,7 +3,7 @@
 use shardloom::dataset::Triple;
 use shardloom::executor::Executor;
 use shardloom::ids::{Generation, Step};
-use shardloom::kernel::{Backend, Products, StepSpec, TableName};
+use shardloom::kernel::{Backend, MatmulPrecision, StepSpec, TableName};
 use shardloom::loss::{Loss, LossKind};
 use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
@@ -27,7 +27,7 @@ pub const SPEC: StepSpec = StepSpec {
     relation_dropout: 0.0,
     candidate_dropout: 0.0,
     relation_weight: 0.0,
-    products: Products::F32,
+    matmul_precision: MatmulPrecision::F32,
 };
 
 pub fn plan(objective: Objective) -> Plan {

@@ -1,22 +1,23 @@
 //! Training on tables that are stored as binary16.
 
-use shardloom::config::{Config, Precision};
+use shardloom::config::Config;
 use shardloom::kernel::{Column, Dtype};
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
 use shardloom::server::{ShardingStrategy, TableName};
-use shardloom::train::{Ending, Silent, Trainer};
+use shardloom::train::{Ending, NoObserver, Trainer};
+use shardloom::value_type::ValueType;
 
 use crate::{backend, bits, family, rank, trainer};
 
 /// Ways of keeping values.
-const WAYS: [(Precision, bool); 3] = [
-    (Precision::F32, false),
-    (Precision::F16, false),
-    (Precision::F16, true),
+const WAYS: [(ValueType, bool); 3] = [
+    (ValueType::F32, false),
+    (ValueType::F16, false),
+    (ValueType::F16, true),
 ];
 
-fn stored((dtype, stochastic_rounding): (Precision, bool), config: &Config) -> Config {
+fn stored((dtype, stochastic_rounding): (ValueType, bool), config: &Config) -> Config {
     Config {
         dtype,
         stochastic_rounding,
@@ -26,7 +27,7 @@ fn stored((dtype, stochastic_rounding): (Precision, bool), config: &Config) -> C
 
 fn trained(config: &Config) -> Trainer {
     let mut trainer = trainer(config, &family());
-    assert_eq!(trainer.train(&mut Silent).unwrap(), Ending::Finished);
+    assert_eq!(trainer.train(&mut NoObserver).unwrap(), Ending::Finished);
     trainer
 }
 
@@ -46,7 +47,7 @@ fn halves_reach_the_quality_of_f32() {
         let server = trained(&config).executor.server().clone();
         let dtype = server.spec(TableName::Entities).dtype;
         assert_eq!(dtype, config.storage().dtype);
-        assert_eq!(dtype.is_half(), way.0 == Precision::F16);
+        assert_eq!(dtype.is_half(), way.0 == ValueType::F16);
         if dtype.is_half() {
             let values = server.read(TableName::Entities, Column::Values).unwrap();
             assert!(values.iter().all(|&x| half::f16::from_f32(x).to_f32() == x));
@@ -54,9 +55,10 @@ fn halves_reach_the_quality_of_f32() {
         rank(&config, &dataset, &server).both.mrr
     });
     println!("{mrr:?}");
-    assert!(mrr[0] > 0.5, "{mrr:?}");
+    // One of the 128 ranks that falls from 1 to 2 costs 0.004.
+    assert!((mrr[0] - 0.9857).abs() < 0.01, "{mrr:?}");
     assert!(
-        mrr.iter().all(|half| (half - mrr[0]).abs() < 0.02),
+        mrr.iter().all(|half| (half - mrr[0]).abs() < 0.01),
         "{mrr:?}"
     );
 }
@@ -91,7 +93,7 @@ fn runs_on_halves_resume_to_the_bit() {
         assert_eq!(bits(executor.server()), bits(first.server()));
         let mut second = Trainer::new(config, &dataset, executor).unwrap();
         second.state = state;
-        second.train(&mut Silent).unwrap();
+        second.train(&mut NoObserver).unwrap();
         assert_eq!(bits(second.server()), bits(whole.server()), "{way:?}");
     }
 }
@@ -102,9 +104,9 @@ fn workers_round_alike() {
     let config = Config {
         dim: 10,
         epochs: 2,
-        lanes: 3,
+        gradient_partitions: 3,
         validate_every: 0,
-        ..stored((Precision::F16, true), &Config::default())
+        ..stored((ValueType::F16, true), &Config::default())
     };
     let one = trained(&config);
     let stochastic = Dtype::F16 { stochastic: true };
@@ -128,7 +130,7 @@ fn shards_round_alike() {
         objective: Objective::Negatives,
         negatives: 8,
         validate_every: 0,
-        ..stored((Precision::F16, true), &Config::default())
+        ..stored((ValueType::F16, true), &Config::default())
     };
     let one = trained(&config);
     let dataset = family();
@@ -139,7 +141,7 @@ fn shards_round_alike() {
     };
     let mut moved = trainer(&other, &dataset);
     moved.server().reshard(5).unwrap();
-    assert_eq!(moved.train(&mut Silent).unwrap(), Ending::Finished);
+    assert_eq!(moved.train(&mut NoObserver).unwrap(), Ending::Finished);
     for other in [&trained(&other), &moved] {
         let values = |trainer: &Trainer| {
             let entities = trainer.server().read(TableName::Entities, Column::Values);

@@ -1,10 +1,20 @@
 //! Training and ranking through the library.
 
+#[allow(dead_code)]
+#[path = "../parity/cores.rs"]
+mod cores;
 mod half;
+#[path = "../parity/oracle.rs"]
+mod oracle;
+mod oracle_run;
 mod recipes;
 mod warm;
 mod weights;
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use oracle_run::assert_oracles_losses;
 use shardloom::checkpoint;
 use shardloom::config::{Config, Init};
 use shardloom::dataset::{Dataset, Genealogy};
@@ -18,17 +28,20 @@ use shardloom::run::{Recorder, Run};
 use shardloom::sampler::Objective;
 use shardloom::server::{Initializer, ParameterServer, TableName};
 use shardloom::train::{
-    Ending, EpochRecord, Observer, Silent, TrainError, TrainState, Trainer, filter, initializer,
-    rule, shape,
+    Ending, EpochRecord, NoObserver, Observer, TrainError, TrainEvent, Trainer, filter,
+    initializer, rule, shape,
 };
-
-fn models() -> impl Iterator<Item = &'static str> {
-    Model::ALL.iter().map(|model| model.name())
-}
 
 fn family() -> Dataset {
     let people = 100;
     Genealogy { people, seed: 3 }.generate().unwrap()
+}
+
+/// A few training facts of the family, for what the oracle works off in plain loops.
+fn few_facts() -> Dataset {
+    let mut dataset = family();
+    dataset.train = Arc::new(dataset.train[..100].to_vec());
+    dataset
 }
 
 fn backend() -> Backend {
@@ -36,7 +49,7 @@ fn backend() -> Backend {
 }
 
 fn server(config: &Config, dataset: &Dataset, initializer: &Initializer) -> ParameterServer {
-    let shape = shape(config, dataset).unwrap();
+    let shape = shape(config, dataset);
     ParameterServer::new(backend(), shape, config.storage(), initializer).unwrap()
 }
 
@@ -65,14 +78,11 @@ fn bits(server: &ParameterServer) -> Vec<u32> {
 struct Records(Vec<EpochRecord>);
 
 impl Observer for Records {
-    fn epoch(
-        &mut self,
-        _: &ParameterServer,
-        _: &TrainState,
-        record: &EpochRecord,
-    ) -> Result<(), TrainError> {
-        self.0.push(record.clone());
-        Ok(())
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        if let TrainEvent::EpochDone { record, .. } = event {
+            self.0.push(record.clone());
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -85,8 +95,8 @@ fn outcome(config: &Config, dataset: &Dataset) -> (Vec<f64>, Vec<u32>) {
     (losses, bits(trainer.server()))
 }
 
-/// Every loss with every optimizer lowers its loss, and does so again to the bit.
-fn learns(model: &str, losses: &[LossKind], way: &Config) {
+/// Every loss with every optimizer lowers its loss, does so again to the bit, and takes the oracle's steps.
+fn learns(model: Model, losses: &[LossKind], way: &Config) {
     let dataset = family();
     for &loss in losses {
         let bce = loss == LossKind::Bce;
@@ -97,9 +107,9 @@ fn learns(model: &str, losses: &[LossKind], way: &Config) {
             (OptimizerKind::RowAdagrad, 0.1),
             (OptimizerKind::Adam, 0.03),
         ] {
-            let distance = model == "rotate" || model.starts_with("transe");
+            let distance = matches!(model, Model::RotatE | Model::TransEL1 | Model::TransEL2);
             let config = Config {
-                model: model.to_owned(),
+                model,
                 dim: 12,
                 loss,
                 // So that scores begin where most answers are wrong, as most are.
@@ -117,6 +127,13 @@ fn learns(model: &str, losses: &[LossKind], way: &Config) {
             let what = format!("{model}, {loss:?}, {optimizer:?}: {losses:?}");
             assert!(losses[1] < losses[0], "{what}");
             assert!(outcome(&config, &dataset) == (losses, bits), "{what}");
+            let few = Config {
+                batch_size: 30,
+                // So few facts bear no more.
+                lr: lr / 5.0,
+                ..config
+            };
+            assert_oracles_losses(&few, &few_facts());
         }
     }
 }
@@ -135,7 +152,7 @@ fn negatives_of_their_own_train_every_model() {
         negatives: 8,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -145,12 +162,12 @@ fn shared_and_filtered_negatives_train_every_model() {
     let way = Config {
         objective: Objective::Negatives,
         negatives: 16,
-        chunk: 8,
+        negatives_chunk: 8,
         filtered_negatives: true,
         reciprocal: false,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -161,7 +178,7 @@ fn one_against_all_trains_every_model() {
         objective: Objective::OneVsAll,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED, &way);
     }
 }
@@ -173,7 +190,7 @@ fn many_against_all_with_smoothing_train_every_model() {
         label_smoothing: 0.1,
         ..Config::default()
     };
-    for model in models() {
+    for &model in Model::ALL {
         learns(model, &PAIRED[..2], &way);
     }
 }
@@ -226,10 +243,10 @@ fn assert_coin_toss(config: &Config, dataset: &Dataset, server: &ParameterServer
 #[test]
 fn a_constant_scorer_gets_the_rank_of_a_coin_toss() {
     let dataset = family();
-    for model in models() {
+    for &model in Model::ALL {
         for (shards, reciprocal) in [(1, true), (7, false)] {
             let config = Config {
-                model: model.to_owned(),
+                model,
                 dim: 20,
                 shards,
                 reciprocal,
@@ -274,10 +291,11 @@ fn early_stopping_keeps_the_best_checkpoint() {
     };
     let run = Run::create(config.clone(), &dataset).unwrap();
     let mut trainer = trainer(&config, &dataset);
-    let mut recorder = Recorder::new(&run, &trainer.state, Records::default()).unwrap();
+    let mut records = Records::default();
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut records).unwrap();
     assert_eq!(trainer.train(&mut recorder).unwrap(), Ending::Finished);
 
-    let records = &recorder.inner().0;
+    let records = &records.0;
     let mrr = |record: &EpochRecord| record.valid_mrr.unwrap();
     let best = records
         .iter()
@@ -301,26 +319,6 @@ fn early_stopping_keeps_the_best_checkpoint() {
     assert!(bits(loaded.server()) != bits(trainer.server()));
 }
 
-/// Stops the run while it ranks after an epoch.
-struct StopInValidation {
-    epoch: u32,
-    ranking: bool,
-}
-
-impl Observer for StopInValidation {
-    fn begin(&mut self, epoch: u32, _: u32, _: u32) {
-        self.epoch = epoch;
-    }
-
-    fn ranking(&mut self, _: usize, _: usize) {
-        self.ranking = self.epoch == 3;
-    }
-
-    fn stop(&self) -> bool {
-        self.ranking
-    }
-}
-
 #[test]
 fn an_interrupted_validation_is_made_up_for() {
     let dataset = family();
@@ -340,11 +338,17 @@ fn an_interrupted_validation_is_made_up_for() {
 
     let run = Run::create(config.clone(), &dataset).unwrap();
     let mut first = trainer(&config, &dataset);
-    let stop = StopInValidation {
-        epoch: 0,
-        ranking: false,
+    let mut epoch = 0;
+    let mut stop_in_validation = |event: TrainEvent<'_>| {
+        if let TrainEvent::EpochBegun { epoch: begun, .. } = event {
+            epoch = begun;
+        }
+        match event {
+            TrainEvent::Ranking { .. } if epoch == 3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
     };
-    let mut recorder = Recorder::new(&run, &first.state, stop).unwrap();
+    let mut recorder = Recorder::new(&run, &first.state, &mut stop_in_validation).unwrap();
     assert_eq!(first.train(&mut recorder).unwrap(), Ending::Interrupted);
     assert_eq!(
         run.records().unwrap().len(),
@@ -355,7 +359,8 @@ fn an_interrupted_validation_is_made_up_for() {
     let (server, state) = run.load(backend(), None).unwrap();
     let mut second = Trainer::new(config, &dataset, server).unwrap();
     second.state = state;
-    let mut recorder = Recorder::new(&run, &second.state, Silent).unwrap();
+    let mut nothing = NoObserver;
+    let mut recorder = Recorder::new(&run, &second.state, &mut nothing).unwrap();
     assert_eq!(second.train(&mut recorder).unwrap(), Ending::Finished);
     assert_eq!(bits(second.server()), bits(whole.server()));
     assert_eq!(second.state.best, whole.state.best);

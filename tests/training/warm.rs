@@ -1,12 +1,14 @@
 //! Training that starts from rows of another run.
 
-use shardloom::config::{Config, Precision};
+use shardloom::config::Config;
 use shardloom::dataset::{Dataset, Genealogy, Vocabulary};
 use shardloom::executor::Executor;
 use shardloom::kernel::Column;
+use shardloom::model::Model;
 use shardloom::run::{Recorder, Run, RunError, WarmStart};
 use shardloom::server::{ParameterServer, ShardingStrategy, TableName};
-use shardloom::train::{Silent, Trainer, initializer};
+use shardloom::train::{NoObserver, Trainer, initializer};
+use shardloom::value_type::ValueType;
 
 use crate::{bits, family, server, trainer};
 
@@ -29,7 +31,7 @@ fn neighbours() -> Dataset {
 
 fn plain() -> Config {
     Config {
-        model: "rotate".to_owned(),
+        model: Model::RotatE,
         dim: 12,
         batch_size: 60,
         epochs: 3,
@@ -49,7 +51,8 @@ fn old_run(config: &Config, home: &tempfile::TempDir) -> Run {
     };
     let run = Run::create(config.clone(), &family()).unwrap();
     let mut trainer = trainer(&config, &family());
-    let mut recorder = Recorder::new(&run, &trainer.state, Silent).unwrap();
+    let mut nothing = NoObserver;
+    let mut recorder = Recorder::new(&run, &trainer.state, &mut nothing).unwrap();
     trainer.train(&mut recorder).unwrap();
     run
 }
@@ -65,7 +68,7 @@ fn values(server: &ParameterServer, table: TableName) -> Vec<f32> {
 #[test]
 fn rows_are_taken_over_by_name_wherever_they_lie() {
     let home = tempfile::tempdir().unwrap();
-    for (reciprocal, dtype) in [(true, Precision::F32), (false, Precision::F16)] {
+    for (reciprocal, dtype) in [(true, ValueType::F32), (false, ValueType::F16)] {
         let config = Config {
             reciprocal,
             dtype,
@@ -156,7 +159,7 @@ fn rows_are_taken_over_by_name_wherever_they_lie() {
 fn a_core_is_taken_over_however_many_relations_there_are() {
     let home = tempfile::tempdir().unwrap();
     let config = Config {
-        model: "tucker".to_owned(),
+        model: Model::TuckER,
         relation_dim: Some(5),
         lr: 0.05,
         ..plain()
@@ -189,7 +192,7 @@ fn a_core_is_taken_over_however_many_relations_there_are() {
 fn a_warm_start_learns_sooner_and_the_same_again() {
     let home = tempfile::tempdir().unwrap();
     let config = Config {
-        model: "complex".to_owned(),
+        model: Model::ComplEx,
         epochs: 10,
         lr: 0.1,
         ..plain()
@@ -206,13 +209,13 @@ fn a_warm_start_learns_sooner_and_the_same_again() {
         warm.apply(&tables).unwrap();
         let mut trainer =
             Trainer::new(config.clone(), &dataset, Executor::new(&tables).unwrap()).unwrap();
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         trainer
     };
     let (one, two) = (started(), started());
     assert!(bits(one.server()) == bits(two.server()));
     let mut cold = trainer(&config, &dataset);
-    cold.train(&mut Silent).unwrap();
+    cold.train(&mut NoObserver).unwrap();
     let mrr = |trainer: &Trainer| trainer.state.best.unwrap().0;
     assert!(mrr(&one) > mrr(&cold) + 0.1, "{} {}", mrr(&one), mrr(&cold));
 }
@@ -222,7 +225,7 @@ fn runs_that_do_not_fit_are_refused_with_all_that_differs() {
     let home = tempfile::tempdir().unwrap();
     let run = old_run(&plain(), &home);
     let other = Config {
-        model: "complex".to_owned(),
+        model: Model::ComplEx,
         dim: 16,
         reciprocal: false,
         ..plain()

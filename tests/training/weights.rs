@@ -8,7 +8,7 @@ use shardloom::kernel::Column;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::TableName;
-use shardloom::train::{Silent, Trainer};
+use shardloom::train::{NoObserver, Trainer};
 
 use crate::{family, outcome, trainer};
 
@@ -49,7 +49,7 @@ fn weights_are_relative_and_whoever_trains_sees_the_same_ones() {
         );
         let lanes = |workers| Config {
             workers,
-            lanes: 3,
+            gradient_partitions: 3,
             ..config.clone()
         };
         assert!(outcome(&lanes(1), &some) == outcome(&lanes(2), &some));
@@ -122,7 +122,7 @@ fn moves_of_relations(config: &Config, dataset: &Dataset) -> Vec<f32> {
     let mut trainer: Trainer = trainer(config, dataset);
     let read = |trainer: &Trainer| trainer.server().read(TableName::Relations, Column::Values);
     let before = read(&trainer).unwrap();
-    trainer.train(&mut Silent).unwrap();
+    trainer.train(&mut NoObserver).unwrap();
     let after = read(&trainer).unwrap();
     let distance = |(a, b): (&[f32], &[f32])| {
         let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));

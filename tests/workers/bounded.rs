@@ -1,6 +1,6 @@
 //! Async training: workers push at once, with bounded staleness.
 
-use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use shardloom::config::{Config, UpdateKind};
@@ -8,7 +8,7 @@ use shardloom::coordinator::State;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::StalenessPolicy;
-use shardloom::train::{Ending, Observer, Silent};
+use shardloom::train::{Ending, NoObserver, TrainEvent};
 
 use crate::{Watch, family, trainer};
 
@@ -38,7 +38,7 @@ fn workers_that_do_not_wait_for_each_other_learn_as_much() {
         );
         let stats = trainer.server().stats();
         let evaluation = trainer
-            .evaluate(&dataset.test, &mut Silent)
+            .evaluate(&dataset.test, &mut NoObserver)
             .unwrap()
             .unwrap();
         (evaluation.both.mrr, stats)
@@ -124,16 +124,6 @@ fn a_model_that_diverges_is_not_blamed_on_workers() {
     assert!(error.contains("diverged"), "{error}");
 }
 
-/// Stops after so many looks.
-struct StopAfter(Cell<u32>);
-
-impl Observer for StopAfter {
-    fn stop(&self) -> bool {
-        self.0.set(self.0.get().saturating_sub(1));
-        self.0.get() == 0
-    }
-}
-
 /// C-DATARESUME-001: what was applied is counted, so that nothing is made twice.
 #[test]
 fn c_dataresume_001_an_interrupted_round_is_finished_and_counted() {
@@ -141,7 +131,18 @@ fn c_dataresume_001_an_interrupted_round_is_finished_and_counted() {
     for looks in [1, 3, 9, 30, 60] {
         let config = config(StalenessPolicy::Wait);
         let mut first = trainer(&config, &dataset, "");
-        let ending = first.train(&mut StopAfter(Cell::new(looks))).unwrap();
+        let mut events = 0;
+        let mut stop = |event: TrainEvent<'_>| {
+            events += u32::from(matches!(
+                event,
+                TrainEvent::Waiting | TrainEvent::StepDone { .. } | TrainEvent::EpochDone { .. }
+            ));
+            match events < looks {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        };
+        let ending = first.train(&mut stop).unwrap();
         assert_eq!(ending, Ending::Interrupted);
         let updates = first.state.updates;
         assert_eq!(first.server().shard_steps()[0], updates, "{looks}");

@@ -6,7 +6,7 @@ mod moving;
 mod sharding;
 mod together;
 
-use std::sync::Mutex;
+use std::ops::ControlFlow;
 
 use shardloom::config::{Config, Layers, find_recipe};
 use shardloom::coordinator::{State, Status};
@@ -14,7 +14,9 @@ use shardloom::dataset::{Dataset, Genealogy, LoadOptions};
 use shardloom::executor::Executor;
 use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::server::ParameterServer;
-use shardloom::train::{Ending, Observer, Script, TrainError, Trainer, initializer, shape};
+use shardloom::train::{
+    Ending, Observer, Script, TrainError, TrainEvent, Trainer, initializer, shape,
+};
 
 fn family() -> Dataset {
     let people = 100;
@@ -39,7 +41,7 @@ fn published() -> (Dataset, Config) {
 
 fn trainer_on(backend: Backend, config: &Config, dataset: &Dataset, script: &str) -> Trainer {
     config.validate().unwrap();
-    let shape = shape(config, dataset).unwrap();
+    let shape = shape(config, dataset);
     let init = initializer(config);
     let server = ParameterServer::new(backend, shape, config.storage(), &init).unwrap();
     trainer_of(server, config, dataset, script)
@@ -87,12 +89,12 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 /// Remembers what it was told of the workers.
 #[derive(Default)]
 struct Watch {
-    told: Mutex<Vec<Status>>,
+    told: Vec<Status>,
 }
 
 impl Watch {
     fn last(&self) -> Status {
-        self.told.lock().unwrap().last().unwrap().clone()
+        self.told.last().unwrap().clone()
     }
 
     fn states(&self) -> Vec<State> {
@@ -109,8 +111,11 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn workers(&mut self, status: &Status) {
-        self.told.lock().unwrap().push(status.clone());
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        if let TrainEvent::Workers(status) = event {
+            self.told.push(status.clone());
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

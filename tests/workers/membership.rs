@@ -1,5 +1,6 @@
 //! Workers that join, leave, die, panic, stall and compute NaN, while training goes on.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use shardloom::config::Config;
@@ -7,7 +8,7 @@ use shardloom::coordinator::State;
 use shardloom::kernel::{Column, TableName};
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
-use shardloom::train::{Ending, Observer};
+use shardloom::train::{Ending, TrainEvent};
 
 use crate::{Watch, distance, failure, family, tables, trained, trainer};
 
@@ -84,8 +85,15 @@ fn a_run_without_enough_workers_pauses_and_then_says_why_it_stops() {
     };
     let error = failure(&config, &dataset, "3:kill:0").to_string();
     assert!(error.contains("1 of at least 2 workers"), "{error}");
-    // A joiner in time saves it.
-    trained(&config, &dataset, "3:kill:0 3:join");
+    // A joiner in time saves it, and the tables are those of one worker.
+    let saved = trained(&config, &dataset, "3:kill:0 3:join");
+    let alone = Config {
+        workers: 1,
+        min_workers: 1,
+        ..config
+    };
+    let off = distance(&saved, &trained(&alone, &dataset, ""));
+    assert!(off < 1e-5, "{off}");
 }
 
 #[test]
@@ -135,25 +143,22 @@ fn no_more_workers_join_than_are_allowed() {
     assert_eq!(watch.states(), [State::Active, State::Active]);
 }
 
-struct StopAt(u32);
-
-impl Observer for StopAt {
-    fn step(&mut self, steps: u32, _: u64) {
-        self.0 = self.0.saturating_sub(u32::from(steps > 0));
-    }
-
-    fn stop(&self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// C-DATARESUME-001: an interrupted run goes on where it stopped, with any number of workers.
 #[test]
 fn c_dataresume_001_an_interrupted_run_goes_on_with_other_workers() {
     let dataset = family();
     let alone = trained(&config(1), &dataset, "");
     let mut first = trainer(&config(3), &dataset, "");
-    assert_eq!(first.train(&mut StopAt(7)).unwrap(), Ending::Interrupted);
+    let mut steps = 0;
+    let mut stop_after_seven = |event: TrainEvent<'_>| {
+        steps += u32::from(matches!(event, TrainEvent::StepDone { .. }));
+        match steps {
+            ..7 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    };
+    let ending = first.train(&mut stop_after_seven).unwrap();
+    assert_eq!(ending, Ending::Interrupted);
     assert_eq!(first.state.updates, 7);
     let mut second = trainer(&config(2), &dataset, "9:join");
     second.executor = first.executor;

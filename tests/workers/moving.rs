@@ -1,11 +1,14 @@
 //! Shards that move in the middle of training.
 
+use std::ops::ControlFlow;
+
 use shardloom::config::Config;
+use shardloom::device::DeviceChoice;
 use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::{ParameterServer, ServerError, ShardingStrategy};
-use shardloom::train::Observer;
+use shardloom::train::{Observer, TrainError, TrainEvent};
 
 use crate::{distance, family, tables, trained, trainer, trainer_on};
 
@@ -27,16 +30,19 @@ impl Mover {
 }
 
 impl Observer for Mover {
-    fn step(&mut self, _steps: u32, _facts: u64) {
-        self.steps += 1;
-        if self.steps.is_multiple_of(3) {
-            let shards = [5, 2, 7, 1, 3][self.moves % 5];
-            match self.server.reshard(shards) {
-                Ok(_) => self.moves += 1,
-                Err(ServerError::Busy { .. }) => {}
-                Err(error) => panic!("{error}"),
+    fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        if let TrainEvent::StepDone { .. } = event {
+            self.steps += 1;
+            if self.steps.is_multiple_of(3) {
+                let shards = [5, 2, 7, 1, 3][self.moves % 5];
+                match self.server.reshard(shards) {
+                    Ok(_) => self.moves += 1,
+                    Err(ServerError::Busy { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
         }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -51,7 +57,7 @@ fn config(objective: Objective, sharding: ShardingStrategy) -> Config {
         shards: 3,
         sharding,
         objective,
-        lanes: 3,
+        gradient_partitions: 3,
         validate_every: 0,
         ..Config::default()
     }
@@ -68,7 +74,7 @@ fn training_goes_on_while_shards_move() {
             for (workers, lanes) in [(1, 3), (3, 3), (1, 0)] {
                 let config = Config {
                     workers,
-                    lanes,
+                    gradient_partitions: lanes,
                     ..config(objective, sharding)
                 };
                 let mut trainer = trainer(&config, &dataset, "");
@@ -94,13 +100,13 @@ fn shards_move_on_a_gpu_and_under_workers_that_compute_away() {
         let one = Config {
             optimizer: OptimizerKind::Sgd,
             lr: 1.0,
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             ..config(objective, ShardingStrategy::EntityHash)
         };
         let alone = trained(&one, &dataset, "");
         let two = Config {
             workers: 2,
-            device: "gpu".to_owned(),
+            device: DeviceChoice::Gpu,
             ..one
         };
         let gpu = Backend::open("gpu".parse().unwrap()).unwrap().0;

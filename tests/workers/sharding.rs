@@ -1,12 +1,14 @@
 //! What is learned does not depend on how rows are spread over shards.
 
 use shardloom::config::{Config, UpdateKind};
+use shardloom::device::DeviceChoice;
 use shardloom::kernel::Backend;
+use shardloom::model::Model;
 use shardloom::optim::OptimizerKind;
 use shardloom::run::Run;
 use shardloom::sampler::Objective;
 use shardloom::server::{DeviceCapacity, ParameterServer, ShardingStrategy};
-use shardloom::train::{Silent, Trainer, initializer, shape};
+use shardloom::train::{NoObserver, Trainer, initializer, shape};
 
 use crate::{distance, family, tables, trained, trainer, trainer_of};
 
@@ -15,12 +17,12 @@ use crate::{distance, family, tables, trained, trainer, trainer_of};
 fn sharding_makes_no_difference_to_quality() {
     let dataset = family();
     for (objective, model) in [
-        (Objective::Negatives, "rotate"),
-        (Objective::OneVsAll, "complex"),
+        (Objective::Negatives, Model::RotatE),
+        (Objective::OneVsAll, Model::ComplEx),
     ] {
         let outcome = |sharding| {
             let config = Config {
-                model: model.to_owned(),
+                model,
                 objective,
                 dim: 32,
                 epochs: 8,
@@ -29,8 +31,8 @@ fn sharding_makes_no_difference_to_quality() {
                 ..Config::default()
             };
             let mut trainer = trainer(&config, &dataset, "");
-            trainer.train(&mut Silent).unwrap();
-            let evaluation = trainer.evaluate(&dataset.test, &mut Silent);
+            trainer.train(&mut NoObserver).unwrap();
+            let evaluation = trainer.evaluate(&dataset.test, &mut NoObserver);
             (evaluation.unwrap().unwrap().both, tables(trainer.server()))
         };
         let (wanted, tables) = outcome(ShardingStrategy::Range);
@@ -56,12 +58,12 @@ fn workers_reach_shards_on_several_devices() {
     let config = |workers, update_mode| Config {
         dim: 16,
         epochs: 2,
-        lanes: match update_mode {
+        gradient_partitions: match update_mode {
             UpdateKind::Sync => 4,
             UpdateKind::Async => 0,
         },
         validate_every: 0,
-        device: "cpu".to_owned(),
+        device: DeviceChoice::Cpu,
         workers,
         update_mode,
         ..Config::default()
@@ -74,10 +76,10 @@ fn workers_reach_shards_on_several_devices() {
         vec![(Backend::cpu(), capacity), (Backend::cpu(), capacity)]
     };
     let on_two = |config: &Config, script: &str| {
-        let (shape, init) = (shape(config, &dataset).unwrap(), initializer(config));
+        let (shape, init) = (shape(config, &dataset), initializer(config));
         let server = ParameterServer::on_devices(two(), shape, config.storage(), &init);
         let mut trainer = trainer_of(server.unwrap(), config, &dataset, script);
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         trainer
     };
     let sync = config(3, UpdateKind::Sync);
@@ -96,7 +98,7 @@ fn workers_reach_shards_on_several_devices() {
     }
     let mut trainer = on_two(&config(2, UpdateKind::Async), "");
     let evaluation = trainer
-        .evaluate(&dataset.test, &mut Silent)
+        .evaluate(&dataset.test, &mut NoObserver)
         .unwrap()
         .unwrap();
     assert!(evaluation.both.mrr > 0.1, "{}", evaluation.both.mrr);
@@ -125,7 +127,7 @@ fn a_run_goes_on_with_other_shards() {
     };
     let mut run = Run::create(half.clone(), &dataset).unwrap();
     let mut trainer = trainer(&half, &dataset, "");
-    trainer.train(&mut Silent).unwrap();
+    trainer.train(&mut NoObserver).unwrap();
     run.save(trainer.server(), &trainer.state).unwrap();
     for (shards, sharding) in [
         (7, ShardingStrategy::RoundRobin),
@@ -137,7 +139,7 @@ fn a_run_goes_on_with_other_shards() {
         assert_eq!(executor.server().assignment().shards(), shards);
         let mut trainer = Trainer::new(run.config.clone(), &dataset, executor).unwrap();
         trainer.state = state;
-        trainer.train(&mut Silent).unwrap();
+        trainer.train(&mut NoObserver).unwrap();
         // Sums over rows run in another order.
         let off = distance(&tables(trainer.server()), &wanted);
         assert!(off < 1e-5, "{sharding}: {off}");

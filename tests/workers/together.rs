@@ -1,8 +1,10 @@
 //! Several workers do what one does (C-DP-002), and the same every time (C-DETERM-001).
 
 use shardloom::config::{Config, UpdateKind};
-use shardloom::kernel::{Backend, Products};
+use shardloom::device::DeviceChoice;
+use shardloom::kernel::{Backend, MatmulPrecision};
 use shardloom::loss::LossKind;
+use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, RegularizerKind};
 use shardloom::sampler::{Objective, Sides};
 
@@ -18,7 +20,10 @@ const SCRIPT: &str = "2:join 3:leave:1 5:kill:2 6:join";
 #[test]
 fn c_dp_002_four_workers_are_one_to_the_bit() {
     let (dataset, recipe) = published();
-    let one = Config { lanes: 4, ..recipe };
+    let one = Config {
+        gradient_partitions: 4,
+        ..recipe
+    };
     let alone = trained(&one, &dataset, "");
     let four = Config {
         workers: 4,
@@ -35,7 +40,7 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
     }
     let three = Config {
         workers: 3,
-        balance: true,
+        balance_by_speed: true,
         ..one
     };
     assert!(trained(&three, &dataset, "5:kill:1") == alone);
@@ -46,7 +51,7 @@ fn c_dp_002_four_workers_are_one_to_the_bit() {
 fn c_dp_002_a_core_is_the_same_to_the_bit() {
     let dataset = family();
     let one = Config {
-        model: "tucker".to_owned(),
+        model: Model::TuckER,
         dim: 8,
         relation_dim: Some(5),
         batch_size: 60,
@@ -54,7 +59,7 @@ fn c_dp_002_a_core_is_the_same_to_the_bit() {
         relation_dropout: 0.2,
         init_scale: 0.1,
         validate_every: 0,
-        lanes: 4,
+        gradient_partitions: 4,
         ..Config::default()
     };
     let alone = trained(&one, &dataset, "");
@@ -67,7 +72,7 @@ fn c_dp_002_a_core_is_the_same_to_the_bit() {
     }
     let apart = Config {
         workers: 2,
-        lanes: 0,
+        gradient_partitions: 0,
         update_mode: UpdateKind::Async,
         ..one
     };
@@ -85,7 +90,7 @@ fn c_dp_002_predicted_relations_are_the_same_to_the_bit() {
         epochs: 2,
         relation_weight: 4.0,
         validate_every: 0,
-        lanes: 4,
+        gradient_partitions: 4,
         ..Config::default()
     };
     let alone = trained(&one, &dataset, "");
@@ -114,10 +119,10 @@ fn c_dp_002_four_workers_follow_the_path_of_one() {
             optimizer,
             lr,
             init_scale: if adagrad { recipe.init_scale } else { 0.1 },
-            products: if adagrad {
-                Products::F32
+            matmul_precision: if adagrad {
+                MatmulPrecision::F32
             } else {
-                recipe.products
+                recipe.matmul_precision
             },
             ..recipe.clone()
         };
@@ -176,7 +181,7 @@ fn every_objective_can_be_shared() {
     let cases = [
         base.clone(),
         Config {
-            weighted: false,
+            regularizer_weighted: false,
             entity_dropout: 0.3,
             relation_dropout: 0.2,
             ..base.clone()
@@ -200,24 +205,24 @@ fn every_objective_can_be_shared() {
         Config {
             relation_weight: 0.5,
             candidate_dropout: 0.3,
-            model: "distmult".to_owned(),
+            model: Model::DistMult,
             reciprocal: false,
             frequency_weights: true,
             ..base.clone()
         },
         sampled.clone(),
         Config {
-            chunk: 4,
+            negatives_chunk: 4,
             candidate_dropout: 0.3,
             filtered_negatives: true,
             shards: 5,
             ..sampled.clone()
         },
         Config {
-            model: "rotate".to_owned(),
+            model: Model::RotatE,
             loss: LossKind::SelfAdversarial,
             margin: 4.0,
-            sides: Sides::Alternate,
+            query_sides: Sides::Alternate,
             frequency_weights: true,
             regularizer: RegularizerKind::None,
             optimizer: OptimizerKind::Adam,
@@ -225,9 +230,9 @@ fn every_objective_can_be_shared() {
             ..sampled.clone()
         },
         Config {
-            sides: Sides::Bernoulli,
+            query_sides: Sides::Bernoulli,
             reciprocal: false,
-            weighted: false,
+            regularizer_weighted: false,
             ..sampled
         },
     ];
@@ -240,7 +245,7 @@ fn every_objective_can_be_shared() {
         let off = distance(&trained(&three, &dataset, ""), &alone);
         assert!(off < CLOSE, "{off}: {one:?}");
         let balanced = Config {
-            balance: true,
+            balance_by_speed: true,
             ..three
         };
         let off = distance(&trained(&balanced, &dataset, ""), &alone);
@@ -271,13 +276,13 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
     }
     let dataset = family();
     for (model, objective, relation_weight) in [
-        ("complex", Objective::Negatives, 0.0),
-        ("complex", Objective::OneVsAll, 0.0),
-        ("complex", Objective::OneVsAll, 4.0),
-        ("tucker", Objective::OneVsAll, 0.0),
+        (Model::ComplEx, Objective::Negatives, 0.0),
+        (Model::ComplEx, Objective::OneVsAll, 0.0),
+        (Model::ComplEx, Objective::OneVsAll, 4.0),
+        (Model::TuckER, Objective::OneVsAll, 0.0),
     ] {
         let one = Config {
-            model: model.to_owned(),
+            model,
             dim: 12,
             batch_size: 100,
             epochs: 1,
@@ -288,13 +293,13 @@ fn workers_share_a_gpu_or_compute_away_from_the_shards() {
             lr: 1.0,
             init_scale: 0.3,
             validate_every: 0,
-            device: "cpu".to_owned(),
+            device: DeviceChoice::Cpu,
             ..Config::default()
         };
         let alone = trained(&one, &dataset, "");
         let two = Config {
             workers: 2,
-            device: "gpu".to_owned(),
+            device: DeviceChoice::Gpu,
             ..one
         };
         let gpu = Backend::open("gpu".parse().unwrap()).unwrap().0;

@@ -1,4 +1,4 @@
-//! What `dataset info` tells of a graph.
+//! `shardloom dataset info`: sizes and peculiarities of a graph.
 
 use serde::Serialize;
 use serde_json::json;

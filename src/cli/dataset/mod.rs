@@ -30,7 +30,7 @@ pub enum DatasetCommand {
     Generate(GenerateArgs),
 }
 
-/// What `dataset info` takes.
+/// Arguments of `dataset info`.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
     /// A known name, a directory, an archive, or a single file with --split.
@@ -50,7 +50,7 @@ pub struct InfoArgs {
     /// nothing out.
     #[arg(long, value_name = "TRAIN,VALID,TEST", value_parser = parse_fractions)]
     split: Option<[f64; 3]>,
-    /// Another one shares a single file out otherwise: what `train` does with the same one.
+    /// Seed of the split of a single file; `train` makes the same split with the same seed.
     #[arg(long, default_value_t = 0, requires = "split")]
     split_seed: u64,
     /// Whether every entity and relation of held-out facts must be in train.
@@ -63,7 +63,7 @@ pub struct InfoArgs {
     reading: ReadArgs,
 }
 
-/// What `dataset generate` takes.
+/// Arguments of `dataset generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
     /// The graph to generate.
@@ -84,7 +84,7 @@ pub struct GenerateArgs {
     /// power-law: how many training triples [default: ten for each entity].
     #[arg(long)]
     triples: Option<u32>,
-    /// Another seed makes other facts. The built-in `genealogy` has the default seed.
+    /// Seed of the facts. The built-in `genealogy` has the default seed.
     #[arg(long, default_value_t = Genealogy::default().seed)]
     seed: u64,
 }
@@ -101,7 +101,7 @@ pub enum Generator {
 /// Runs the command.
 ///
 /// # Errors
-/// Those of loading, generating and writing datasets, and of standard output.
+/// Errors of loading, generating and writing datasets, and of standard output.
 pub fn run(command: DatasetCommand) -> Result<(), Box<dyn Error>> {
     let text = match command {
         DatasetCommand::Info(args) => {

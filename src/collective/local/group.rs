@@ -1,31 +1,33 @@
-//! A membership, seen from outside.
+//! A group of ranks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Local;
-use super::desk::Desk;
+use super::rendezvous::Rendezvous;
 use crate::collective::CollectiveError;
+use crate::ids::Generation;
 
-/// One membership, seen from outside: what whoever supervises the ranks keeps.
+/// A group of ranks in one generation. A supervisor of ranks holds it, to end the generation and to
+/// start the next.
 #[derive(Clone, Debug)]
 pub struct Group {
-    generation: u64,
+    generation: Generation,
     world: usize,
-    desk: Arc<Mutex<Desk>>,
+    calls: Arc<Mutex<Rendezvous>>,
 }
 
 impl Group {
-    /// A group of `world` ranks that nobody has come to.
-    pub fn new(generation: u64, world: usize) -> Group {
+    /// A group of `world` ranks, without any call yet.
+    pub fn new(generation: Generation, world: usize) -> Group {
         Group {
             generation,
             world,
-            desk: Arc::new(Mutex::new(Desk::new(generation, world))),
+            calls: Arc::new(Mutex::new(Rendezvous::new(generation, world))),
         }
     }
 
     /// The generation.
-    pub fn generation(&self) -> u64 {
+    pub fn generation(&self) -> Generation {
         self.generation
     }
 
@@ -46,16 +48,21 @@ impl Group {
     }
 
     /// Ends this generation, as [`Collective::abort`](crate::collective::Collective::abort) does.
-    pub fn abort(&self, next: u64) {
+    pub fn abort(&self, next: Generation) {
         self.lock().end(next);
     }
 
-    /// Ends this generation and makes the group that follows. Its ranks are new: members of this
-    /// group stay in it and hear [`CollectiveError::Ended`].
+    /// Ends this generation and makes the group that follows, with new members. Calls of the members
+    /// of this group fail with [`CollectiveError::Ended`].
     ///
     /// # Errors
-    /// If `generation` is not greater than this one; nothing changes then.
-    pub fn reconfigure(&self, generation: u64, world: usize) -> Result<Group, CollectiveError> {
+    /// [`CollectiveError::NotNewer`] if `generation` is not greater than this one. Nothing changes
+    /// then.
+    pub fn reconfigure(
+        &self,
+        generation: Generation,
+        world: usize,
+    ) -> Result<Group, CollectiveError> {
         if generation <= self.generation {
             return Err(CollectiveError::NotNewer {
                 generation: self.generation,
@@ -66,8 +73,8 @@ impl Group {
         Ok(Group::new(generation, world))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
-        // Nothing panics under this lock; if it did, the desk's own rules would still hold.
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Rendezvous> {
+        // Nothing panics under this lock, so it is never poisoned.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,8 @@
 mod actions;
 mod behaviour;
+mod messages;
 mod model;
+mod saved;
 mod schedules;
 
 use std::time::Duration;

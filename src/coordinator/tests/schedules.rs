@@ -1,7 +1,7 @@
 //! Thousands of random schedules, checked by the model.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -181,4 +181,175 @@ fn random_schedules_keep_the_invariants() {
         "{tally:?}"
     );
     assert!(tally["commit"] > cases as usize, "{tally:?}");
+}
+
+/// What becomes of the actions after an event.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// The shell carries them out.
+    Taken,
+    /// The shell is busy.
+    Left,
+    /// The process ends, and another one goes on from the saved state, in a generation that many
+    /// above.
+    Restored(u64),
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        20 => Just(Fate::Taken),
+        4 => Just(Fate::Left),
+        1 => (1..4u64).prop_map(Fate::Restored),
+    ]
+}
+
+/// What the shells of all processes carried out.
+#[derive(Debug, Default)]
+struct Shells {
+    generation: Generation,
+    committed: u64,
+    joined: u32,
+    dismissed: BTreeSet<WorkerId>,
+    restored: usize,
+    /// Commits that came from a saved state.
+    repeated: usize,
+}
+
+impl Shells {
+    fn carry_out(&mut self, c: &mut Coordinator) -> Result<(), TestCaseError> {
+        for action in drain(c) {
+            match action {
+                Action::Reconfigured { generation, .. } => {
+                    prop_assert!(generation > self.generation);
+                    self.generation = generation;
+                }
+                Action::Start {
+                    generation, step, ..
+                } => {
+                    prop_assert_eq!(generation, self.generation);
+                    prop_assert_eq!(step, Step(self.committed + 1));
+                }
+                Action::Commit { step, .. } => {
+                    prop_assert_eq!(step, Step(self.committed + 1), "twice, or one left out");
+                    self.committed += 1;
+                }
+                Action::Dismiss { worker, .. } => prop_assert!(self.dismissed.insert(worker)),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(c.step(), Step(self.committed + 1));
+        Ok(())
+    }
+
+    fn restore(
+        &mut self,
+        c: &Coordinator,
+        now: Duration,
+        above: u64,
+    ) -> Result<Coordinator, TestCaseError> {
+        let text = serde_json::to_string(&c.save()).unwrap();
+        let read = || serde_json::from_str::<SavedCoordinator>(&text).unwrap();
+        prop_assert_eq!(&read(), &c.save());
+        let (config, saved) = (c.config().clone(), c.generation());
+        let same = Coordinator::restore(config.clone(), read(), saved, now);
+        let refused = matches!(same, Err(RestoreError::Generation { .. }));
+        prop_assert!(refused, "in the saved generation");
+        let first = Generation(saved.0 + above);
+        let new = Coordinator::restore(config, read(), first, now).unwrap();
+        prop_assert_eq!((new.step(), new.generation()), (c.step(), first));
+        prop_assert_eq!(new.stopped(), c.stopped());
+        prop_assert!(new.workers().all(|(_, member)| !member.state.is_present()));
+        prop_assert!(
+            new.workers()
+                .map(|(w, _)| w)
+                .eq(c.workers().map(|(w, _)| w))
+        );
+        let pending = new.actions.iter();
+        self.repeated += pending
+            .filter(|a| matches!(a, Action::Commit { .. }))
+            .count();
+        self.restored += 1;
+        self.generation = self.generation.max(saved);
+        Ok(new)
+    }
+}
+
+/// Plays a schedule in which processes end.
+fn survive(
+    config: CoordinatorConfig,
+    schedule: Vec<((u64, Op), Fate)>,
+) -> Result<Shells, TestCaseError> {
+    let mut c = Coordinator::new(config, Step(1), Generation(0)).unwrap();
+    let mut shells = Shells::default();
+    let mut now = Duration::ZERO;
+    for ((wait, op), fate) in schedule {
+        now += ms(wait);
+        let present = c.workers().filter(|(_, m)| m.state.is_present());
+        let present: Vec<WorkerId> = present.map(|(worker, _)| worker).collect();
+        let pick = |n: u32| WorkerId(n % (shells.joined + 1));
+        let (generation, step) = (c.generation(), c.step());
+        let mut all_vote = |vote: Vote| {
+            for &worker in &present {
+                drop(c.vote(now, worker, generation, step, vote.clone()));
+            }
+        };
+        match op {
+            Op::Join => {
+                if let Ok(worker) = join(&mut c, now) {
+                    prop_assert_eq!(worker, WorkerId(shells.joined), "a number given again");
+                    shells.joined += 1;
+                }
+            }
+            Op::Synced(w) => drop(c.synced(now, pick(w))),
+            Op::AllSynced => present.iter().for_each(|&w| drop(c.synced(now, w))),
+            Op::Leave(w) => drop(c.leave(now, pick(w))),
+            Op::Fail(w) => drop(c.fail(now, pick(w), Failure::Killed)),
+            Op::Heartbeat(w) => drop(c.heartbeat(now, pick(w))),
+            Op::Vote(w, nan, ..) => {
+                let vote = if nan { broken() } else { Vote::Ready };
+                drop(c.vote(now, pick(w), generation, step, vote));
+            }
+            Op::AllReady(_) => all_vote(Vote::Ready),
+            Op::AllBroken => all_vote(broken()),
+            Op::Advance => drop(c.advance(now)),
+            Op::Wait | Op::Deadline => c.tick(now),
+            Op::Stop => drop(c.stop(now, StopReason::Interrupted)),
+        }
+        match fate {
+            Fate::Taken => shells.carry_out(&mut c)?,
+            Fate::Left => {}
+            Fate::Restored(above) => c = shells.restore(&c, now, above)?,
+        }
+    }
+    shells.carry_out(&mut c)?;
+    Ok(shells)
+}
+
+#[test]
+fn saved_states_restore_at_any_point() {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let schedules = (ops(), prop::collection::vec(fates(), 150))
+        .prop_map(|(ops, fates)| ops.into_iter().zip(fates).collect::<Vec<_>>());
+    let seen = RefCell::new((0, 0, 0));
+    let result = runner.run(&(configs(), schedules), |(config, schedule)| {
+        let shells = survive(config, schedule)?;
+        let mut seen = seen.borrow_mut();
+        seen.0 += shells.restored;
+        seen.1 += shells.repeated;
+        seen.2 += shells.committed;
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    // The schedules must get everywhere to mean something.
+    let (restored, repeated, committed) = seen.into_inner();
+    assert!(
+        restored > 1000 && repeated > 10 && committed > 1000,
+        "{restored} restored, {repeated} commits repeated, {committed} committed"
+    );
 }

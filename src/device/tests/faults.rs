@@ -15,7 +15,7 @@ fn a_mistake_surfaces_once_at_the_next_check_or_read() {
     );
     gpu.check().unwrap();
 
-    let pipeline = gpu.pipeline("add", ADD, "add", &[]).unwrap();
+    let pipeline = gpu.pipeline("add", ADD, "add").unwrap();
     gpu.bind(&pipeline, &[(&sink).into()]);
     assert!(matches!(gpu.check(), Err(DeviceError::Validation(_))));
     gpu.check().unwrap();
@@ -25,7 +25,7 @@ fn a_mistake_surfaces_once_at_the_next_check_or_read() {
 fn a_lost_device_is_an_error_everywhere() {
     let Some(gpu) = private() else { return };
     let values = gpu.upload("values", &[1u32, 2, 3]).unwrap();
-    let pipeline = gpu.pipeline("add", ADD, "add", &[]).unwrap();
+    let pipeline = gpu.pipeline("add", ADD, "add").unwrap();
     let mut arena = ParamsArena::new(&gpu);
     let slot = arena.push(&Params { len: 3, step: 1 }).unwrap();
     gpu.device().destroy();
@@ -49,7 +49,7 @@ fn a_lost_device_is_an_error_everywhere() {
     lost(gpu.finish());
     lost(gpu.write(&values, 0, &[1u32]));
     lost(gpu.storage("more", 4).map(drop));
-    lost(gpu.pipeline("late", ADD, "add", &[]).map(drop));
+    lost(gpu.pipeline("late", ADD, "add").map(drop));
     let reason = gpu.check().unwrap_err().to_string();
     assert!(reason.contains("destroyed"), "{reason}");
 }
@@ -75,7 +75,7 @@ fn spin(@builtin(workgroup_id) wid: vec3<u32>) {
     if gpu.description().kind == AdapterKind::Software {
         return;
     }
-    let pipeline = gpu.pipeline("spin", spin, "spin", &[]).unwrap();
+    let pipeline = gpu.pipeline("spin", spin, "spin").unwrap();
     let value = gpu.storage("value", 4).unwrap();
     // However fast the device, some amount of work takes it longer.
     let late = (6..30).find_map(|power| {

@@ -22,7 +22,7 @@ use super::memory::Values;
 use super::product::{ROWS, pack_panels, panel, tiled, whole_tiles};
 use super::simd::{simd, sum2};
 use super::table::{Strip, View};
-use crate::kernel::{Products, StepSpec};
+use crate::kernel::{MatmulPrecision, StepSpec};
 use crate::loss::LossKind;
 use crate::model::{Similarity, exp};
 use crate::sampler::{Candidates, Plan};
@@ -90,10 +90,10 @@ impl SoftmaxAll {
     }
 
     /// Where steps may be a little less exact, the matrix unit multiplies if there is one.
-    pub fn choose(&mut self, products: Products) {
+    pub fn choose(&mut self, products: MatmulPrecision) {
         self.unit = match products {
-            Products::Fast => Unit::get(),
-            Products::F32 => None,
+            MatmulPrecision::Bf16x3 => Unit::get(),
+            MatmulPrecision::F32 => None,
         };
     }
 

@@ -117,7 +117,7 @@ impl Workspace {
             step.forward(plan, pulled, relations, block);
         });
         let n = plan.queries.len();
-        self.softmax_all.choose(step.spec.products);
+        self.softmax_all.choose(step.spec.matmul_precision);
         let shape = (table.spec.layout.rows(), table.spec.width);
         let tile = self.softmax_all.tile_queries(shape, n);
         for first in (0..n).step_by(tile) {

@@ -1,68 +1,45 @@
 //! The stages on a GPU, and the engine that records them.
 //!
-//! Rows never cross to the host while training: a plan goes up in one write, a step is one
+//! Rows never cross to the host while training: a plan is uploaded in one write, a step is one
 //! submission, and losses stay on the device until [`Engine::take_loss`]. Every sum has a fixed
 //! order, so a step gives the same bits every time on the same device.
 
-mod average;
-mod candidate_dropout;
-mod core_matrix;
-mod grad_candidates_all;
-mod grad_query;
-mod grad_query_all;
-mod grad_rows;
+mod bench;
+mod bind_groups;
 mod gradients;
-mod groups;
-mod loss;
-mod pair_query;
-mod pair_query_backward;
 mod params;
-mod pull;
 mod push;
-mod query;
-mod query_backward;
-mod query_matrix;
 mod rank;
-mod rank_count;
-mod rearrange;
 mod recorder;
-mod regularize;
-mod relations;
-mod repeat;
-mod rows;
-mod scatter;
-mod score;
-mod score_all;
 mod shape;
 mod source;
+mod stages;
 mod step;
 mod table;
-mod times;
-mod update;
-mod upload;
-mod widen;
 mod workspace;
-mod write_rows;
 
-pub use repeat::{CopyPair, RowBatch};
-pub use rows::GradientRows;
-pub use table::Table;
+pub use bench::{CopyPair, RowBatch};
+pub use table::{GradientRows, Table};
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use self::push::PushWork;
 use self::recorder::Recorder;
+use self::source::Pushed;
+use self::stages::scores::loss_sum;
+use self::stages::updates::{Pushes, update_dense, update_sparse};
 use self::step::Step;
-use self::upload::{Parts, Uploaded, Words};
+use self::step::upload::{Parts, Uploaded, Widths, Words};
 use self::workspace::Workspace;
 use super::{Column, KernelError, StepSpec, TableSpec, check};
 use crate::device::{Buffer, DeviceError, Gpu};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
-/// Losses of steps that the device keeps; then they are read back.
+/// Number of losses that the device keeps before the host reads them.
 const LOSSES: usize = 1024;
+
 /// Runs training steps and rankings on one GPU. Its buffers grow to the largest step and are
 /// reused.
 #[derive(Debug)]
@@ -72,12 +49,13 @@ pub struct Engine {
     recorder: Mutex<Recorder>,
     work: Workspace,
     words: Words,
-    /// What the last call of [`Engine::gradients`] uploaded.
+    /// Parameters of the plan that the last call of [`Engine::gradients`] uploaded.
     uploaded: Uploaded,
-    /// Losses of the steps since they were last read, and how many losses they are.
+    /// Losses since the host last read them.
     step_losses: Buffer,
+    /// Number of losses in `step_losses`.
     steps: usize,
-    /// Losses that were read already.
+    /// Sum of the losses that the host has read.
     loss: f64,
     /// Buffers of pushes.
     pushes: Mutex<PushWork>,
@@ -107,8 +85,8 @@ impl Engine {
         &self.gpu
     }
 
-    /// The most rows of `width` values that one shard can hold, as `f32`: so can what is made of one
-    /// of binary16.
+    /// The most rows of `width` values that one shard can hold as `f32`. Shards of binary16 have the same
+    /// limit, since some stages widen them.
     pub fn most_rows(&self, width: usize) -> usize {
         let bytes = width.max(1) as u64 * size_of::<f32>() as u64;
         usize::try_from(self.gpu.binding_limit() / bytes).unwrap_or(usize::MAX)
@@ -128,7 +106,8 @@ impl Engine {
         Table::new(&self.gpu, spec, fill)
     }
 
-    /// Successive rows of a column, in table order; none if the optimizer does not keep it.
+    /// Reads successive rows of a column, in table order, into `out`, which has `rows.len()` × the width of
+    /// the column values. Leaves `out` as it is if the optimizer does not keep the column.
     ///
     /// # Errors
     /// If the device is lost.
@@ -143,7 +122,7 @@ impl Engine {
         table.read_part(&self.gpu, column, rows, out)
     }
 
-    /// Replaces successive rows of a column.
+    /// Replaces successive rows of a column by `data`, row-major.
     ///
     /// # Errors
     /// If the device is lost.
@@ -158,7 +137,8 @@ impl Engine {
         table.write_part(&self.gpu, column, rows, data)
     }
 
-    /// Names all rows of a table that rounds stochastically.
+    /// Names all rows of a table, in storage order. A row's name seeds its stochastic rounding; tables that
+    /// do not round so ignore names.
     ///
     /// # Errors
     /// If the device is lost.
@@ -181,7 +161,7 @@ impl Engine {
     ) -> Result<(), KernelError> {
         check::step(spec, plan, &entities.spec, &relations.spec)?;
         self.flush()?;
-        // A step may leave two: its queries' loss and that of their relations.
+        // A step has two losses at most: one of its queries and one of their relations.
         if self.steps + 2 > LOSSES {
             self.read_losses()?;
         }
@@ -193,7 +173,10 @@ impl Engine {
         };
         step.make_room(&mut self.work, &self.gpu)?;
         let width = entities.spec.width;
-        let widths = (width, spec.model.relation_width(width));
+        let widths = Widths {
+            entity: width,
+            relation: spec.model.relation_width(width),
+        };
         let rows = entities.spec.layout.rows();
         let (uploaded, parts) = Parts::plan(spec, plan, widths, rows);
         self.uploaded = uploaded;
@@ -206,8 +189,8 @@ impl Engine {
         let (all, work) = (&self.uploaded, &self.work);
         let pairs = (plan.predicts_relations).then_some((&all.pairs, &work.pair_losses));
         for (params, losses) in [(&all.params, &work.losses)].into_iter().chain(pairs) {
-            let (slot, buffers) = (self.steps as u32, [losses.buffer(), &self.step_losses]);
-            loss::loss_sum(recorder, params, slot, buffers)?;
+            let (losses, slot) = (losses.buffer(), self.steps as u32);
+            loss_sum(recorder, params, losses, &self.step_losses, slot)?;
             self.steps += 1;
         }
         Ok(())
@@ -231,40 +214,33 @@ impl Engine {
         if plan.queries.is_empty() {
             return Ok(());
         }
+        let pushes = |gradients| Pushes {
+            plan: words,
+            gradients,
+            pushed: Pushed::Rows,
+        };
         match &plan.candidates {
             Candidates::Sampled { .. } => {
-                let buffers = [words, self.work.entity_gradients.buffer()];
-                update::update_sparse(
-                    recorder,
-                    &rows,
-                    step,
-                    entities,
-                    &plan.entities.ids,
-                    buffers,
-                )?;
+                let pushes = pushes(self.work.entity_gradients.buffer());
+                update_sparse(recorder, &rows, step, entities, &plan.entities.ids, pushes)?;
             }
             Candidates::All { .. } => {
-                for (s, gradients) in self
-                    .work
-                    .shard_gradients
-                    .iter()
-                    .enumerate()
-                    .take(entities.shards.len())
-                {
-                    let buffers = [words, gradients.buffer()];
-                    update::update_dense(recorder, &rows, step, entities, s, buffers)?;
+                let shards = self.work.shard_gradients.iter().take(entities.shards.len());
+                for (s, gradients) in shards.enumerate() {
+                    let pushes = pushes(gradients.buffer());
+                    update_dense(recorder, &rows, step, entities, s, pushes)?;
                 }
             }
         }
         let rows = self.uploaded.relations.params(params);
-        let buffers = [words, self.work.relation_gradients.buffer()];
-        update::update_sparse(
+        let pushes = pushes(self.work.relation_gradients.buffer());
+        update_sparse(
             recorder,
             &rows,
             step,
             relations,
             &plan.relations.ids,
-            buffers,
+            pushes,
         )?;
         recorder.submit()?;
         Ok(())
@@ -287,7 +263,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Submits what was recorded.
+    /// Submits the recorded commands.
     fn flush(&self) -> Result<(), DeviceError> {
         self.recorder
             .lock()
@@ -295,7 +271,8 @@ impl Engine {
             .submit()
     }
 
-    /// Fills the buffers between stages with NaN: tests see what reads before it writes.
+    /// Fills the buffers between stages with NaN, so that tests notice a stage that reads before another has
+    /// written.
     ///
     /// # Errors
     /// If the device is lost.
@@ -306,7 +283,7 @@ impl Engine {
     }
 }
 
-/// The recorder, where no other thread can have it.
+/// The recorder, without locking: the caller has the only reference to the engine.
 fn unlocked(recorder: &mut Mutex<Recorder>) -> &mut Recorder {
     recorder.get_mut().unwrap_or_else(PoisonError::into_inner)
 }

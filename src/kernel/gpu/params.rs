@@ -1,5 +1,5 @@
-//! The numbers of a dispatch. All stages share one struct, so that a dispatch is made by changing a
-//! few fields of its step's; each stage reads those it needs.
+//! The parameters of a dispatch. All stages share one struct, so that a dispatch changes a few fields of
+//! its step's parameters; each stage reads the fields that it needs.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -25,24 +25,27 @@ params! {
     width: u32,
     /// Values in a relation's row.
     relation_width: u32,
-    /// What a row of the dispatch's buffers is counted in: values, quads or complex numbers.
+    /// Cells in a row of the dispatch's buffers: values, quads or complex numbers.
     cells: u32,
     /// Queries of the step.
     queries: u32,
-    /// The tile of queries that the dispatch works on.
+    /// First query of the dispatch's tile of queries.
     first: u32,
+    /// Number of queries of the tile.
     count: u32,
     /// Scores of a query.
     candidates: u32,
     /// Sampled negatives of a chunk of queries.
     negatives: u32,
+    /// Queries of a chunk.
     chunk: u32,
-    /// The shard: the table row that it starts with, and its rows.
+    /// First table row of the shard.
     base: u32,
+    /// Number of rows of the shard.
     rows: u32,
-    /// The row of the buffer that it starts with, where others lie before it.
+    /// First row of the shard in its buffer, which may have other rows before it.
     at_rows: u32,
-    /// Where in the plan lie its parts. `NONE` where there is none.
+    /// Places of the plan's parts, in words; `NONE` for a part that the plan does not have.
     at_queries: u32,
     at_weights: u32,
     at_slots: u32,
@@ -50,25 +53,27 @@ params! {
     /// Lists by query: right answers in training, candidates to skip in rankings.
     at_offsets: u32,
     at_positives: u32,
-    /// The unique rows of one table: their ids, the offsets of their lists of places, the places,
-    /// and the weights of their penalties.
+    /// The unique rows of one table: their ids, the offsets of their lists, the places in the lists, and
+    /// the weights of their penalties.
     at_ids: u32,
     at_lists: u32,
     at_places: u32,
     at_penalty: u32,
-    /// The stretch of items (rows, mostly) that the dispatch works on.
+    /// First item of the dispatch; most items are rows.
     item_first: u32,
+    /// Number of items.
     items: u32,
-    /// Names the dropout masks, together with a query's number in the whole step.
+    /// Seed of the dropout masks, together with a query's number in the whole step.
     dropout_seed: u32,
+    /// Number in the whole step of the dispatch's query 0.
     first_query: u32,
-    /// Values whose hash is below are dropped.
+    /// Values of entities whose hash is below are dropped; likewise for relations.
     entity_threshold: u32,
     relation_threshold: u32,
-    /// What is kept is multiplied by this.
+    /// Factor of the values that are kept.
     entity_scale: f32,
     relation_scale: f32,
-    /// The same for rows as candidates.
+    /// Threshold and factor for rows as candidates.
     candidate_threshold: u32,
     candidate_scale: f32,
     /// See [`crate::loss::Loss`].
@@ -79,13 +84,13 @@ params! {
     strength: f32,
     /// Step size of the optimizer.
     rate: f32,
-    /// Names the random bits of stochastic rounding, together with a row's name.
+    /// Seed of stochastic rounding, together with a row's name.
     salt: u32,
-    /// Where the counts of a ranking begin.
+    /// First query of the block of a ranking, for its counts.
     at_counts: u32,
-    /// What else the stage wants to know.
+    /// Another number, which the stage's shader explains.
     extra: u32,
 }
 
-/// Stands for what a plan does not have.
+/// Stands for a part that a plan does not have.
 pub(super) const NONE: u32 = u32::MAX;

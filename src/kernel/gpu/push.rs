@@ -1,30 +1,30 @@
-//! Gradients that come from outside the engine's own step, and rows on their way to the host and back.
+//! Pushed gradients, and rows that the host reads or replaces.
 
 use std::sync::{MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 
 use super::params::{NONE, Params};
-use super::pull::pull;
+use super::recorder::ValuesAt;
 use super::source::Pushed;
-use super::update::update;
+use super::stages::rows::{pull, write_rows};
+use super::stages::updates::{Pushes, update};
 use super::workspace::Scratch;
-use super::write_rows::write_rows;
 use super::{Engine, GradientRows, Recorder, Table};
 use crate::device::{Buffer, DeviceError, Gpu};
 use crate::kernel::{self, KernelError, Places, Push};
 use crate::optim::OptimizerStep;
 
-/// Buffers that pushes use one after the other.
+/// Buffers that successive pushes reuse.
 #[derive(Debug)]
 pub(super) struct PushWork {
-    /// Places, lists and weights.
+    /// Places, lists and weights of a push.
     words: Scratch,
-    /// Gradients of one push, or of several in a row.
+    /// Gradients of one push, or of several one after the other.
     gradients: Scratch,
-    /// Partial sums, see `square_sum`.
+    /// Parts of Σ x², see `square_sum`.
     pub sums: Scratch,
-    /// The average of pushes of all rows, once there was one.
+    /// Memory of the last average of pushes of all rows.
     average: Option<GradientRows>,
 }
 
@@ -38,7 +38,7 @@ impl PushWork {
         })
     }
 
-    /// The buffer of words, with these in it.
+    /// Uploads words and returns their buffer.
     pub fn words<T: Pod>(&mut self, gpu: &Gpu, words: &[T]) -> Result<&Buffer, DeviceError> {
         self.words.room(gpu, words.len())?;
         gpu.write(self.words.buffer(), 0, words)?;
@@ -46,7 +46,7 @@ impl PushWork {
     }
 }
 
-/// What an update reads besides the gradients: words, and where in them the parts lie.
+/// Words of an update, and the parameters that say where its lists are among them.
 struct Lists {
     words: Vec<u32>,
     params: Params,
@@ -58,7 +58,7 @@ impl Engine {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copies gradient rows to the device, into the room that `old` had if it is enough.
+    /// Copies gradient rows to the device, into the memory of `old` if it is large enough.
     ///
     /// # Errors
     /// If the device is lost or full.
@@ -68,14 +68,14 @@ impl Engine {
         old: Option<GradientRows>,
     ) -> Result<GradientRows, KernelError> {
         let rows = GradientRows::room(&self.gpu, values.len(), old)?;
-        // Whatever was recorded may still want what the buffer holds.
+        // Recorded commands may still read the old contents of the buffer.
         self.flush()?;
         self.gpu.write(rows.buffer(), 0, values)?;
         Ok(rows)
     }
 
-    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its
-    /// gradients: pushes in their order.
+    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its gradients in
+    /// the order of `pushes`.
     ///
     /// # Errors
     /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignRows`]: nothing has
@@ -94,7 +94,11 @@ impl Engine {
         let rows = pushes.iter().map(|push| self.own_rows(push.gradients));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<_> = (pushes.iter())
-            .map(|push| (push.places, push.gradients.len(), push.weight))
+            .map(|push| PushedRows {
+                places: push.places,
+                values: push.gradients.len(),
+                weight: push.weight,
+            })
             .collect();
         let lists = lists(table, shard, &parts)?;
         let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,22 +111,33 @@ impl Engine {
                 work.gradients.room(&self.gpu, values)?;
                 let mut at = 0;
                 for rows in &rows {
-                    let to = (work.gradients.buffer(), at);
-                    recorder.copy((rows.buffer(), 0), to, rows.len())?;
+                    let from = ValuesAt {
+                        buffer: rows.buffer(),
+                        first: 0,
+                    };
+                    let to = ValuesAt {
+                        buffer: work.gradients.buffer(),
+                        first: at,
+                    };
+                    recorder.copy(from, to, rows.len())?;
                     at += rows.len();
                 }
                 &work.gradients.buffer().clone()
             }
         };
         let words = work.words(&self.gpu, &lists.words)?;
-        let buffers = ([words, gradients], lists.pushed);
+        let pushes = Pushes {
+            plan: words,
+            gradients,
+            pushed: lists.pushed,
+        };
         let (width, shard) = (table.spec.width, &table.shards[shard]);
-        update(&mut recorder, lists.params, step, width, shard, buffers)?;
+        update(&mut recorder, lists.params, step, width, shard, pushes)?;
         Ok(recorder.submit()?)
     }
 
-    /// The same for pushes of all rows: they are averaged first, so that none is copied and each may
-    /// fill a binding of its own.
+    /// [`Engine::push`] for pushes of all rows. They are averaged first, so that none is copied and each may fill a
+    /// whole binding.
     fn push_dense(
         &self,
         step: OptimizerStep,
@@ -211,8 +226,8 @@ impl Engine {
         work.gradients.room(&self.gpu, values.len())?;
         self.gpu.write(work.words.buffer(), 0, rows)?;
         self.gpu.write(work.gradients.buffer(), 0, values)?;
-        let buffers = [&work.words, &work.gradients].map(|s| s.buffer());
-        write_rows(&mut recorder, table, rows.len(), buffers)?;
+        let [words, values] = [&work.words, &work.gradients].map(|s| s.buffer());
+        write_rows(&mut recorder, table, rows.len(), words, values)?;
         Ok(recorder.submit()?)
     }
 
@@ -229,7 +244,12 @@ impl Engine {
         places: Places<'_>,
         gradients: &[f32],
     ) -> Result<(), KernelError> {
-        let lists = lists(table, shard, &[(places, gradients.len(), 1.0)])?;
+        let pushed = PushedRows {
+            places,
+            values: gradients.len(),
+            weight: 1.0,
+        };
+        let lists = lists(table, shard, &[pushed])?;
         let mut work = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut recorder = self.recorder();
         recorder.submit()?;
@@ -237,24 +257,33 @@ impl Engine {
         work.gradients.room(&self.gpu, gradients.len())?;
         self.gpu.write(work.words.buffer(), 0, &lists.words)?;
         self.gpu.write(work.gradients.buffer(), 0, gradients)?;
-        let buffers = [work.words.buffer(), work.gradients.buffer()];
+        let pushes = Pushes {
+            plan: work.words.buffer(),
+            gradients: work.gradients.buffer(),
+            pushed: lists.pushed,
+        };
         let (width, shard) = (table.spec.width, &table.shards[shard]);
-        let buffers = (buffers, lists.pushed);
-        update(&mut recorder, lists.params, step, width, shard, buffers)?;
+        update(&mut recorder, lists.params, step, width, shard, pushes)?;
         Ok(recorder.submit()?)
     }
 }
 
-/// Checks pushes (places, gradient values, weight) and brings them together.
-fn lists(
-    table: &Table,
-    shard: usize,
-    pushes: &[(Places<'_>, usize, f32)],
-) -> Result<Lists, KernelError> {
+/// Rows of a push, without their gradients.
+#[derive(Clone, Copy)]
+struct PushedRows<'a> {
+    places: Places<'a>,
+    /// Number of gradient values.
+    values: usize,
+    weight: f32,
+}
+
+/// Checks pushes and merges their rows into one list.
+fn lists(table: &Table, shard: usize, pushes: &[PushedRows<'_>]) -> Result<Lists, KernelError> {
     let spec = &table.spec;
     let rows = spec.layout.range(shard).len();
-    for &(places, values, _) in pushes {
-        KernelError::check_shape("gradients", places.count(rows) * spec.width, values)?;
+    for push in pushes {
+        let expected = push.places.count(rows) * spec.width;
+        KernelError::check_shape("gradients", expected, push.values)?;
     }
     let merger = &table.shards[shard].merger;
     let mut merger = merger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,21 +299,33 @@ fn lists(
     };
     let (words, params) = (&mut lists.words, &mut lists.params);
     match *pushes {
-        [(Places::All, _, 1.0)] => {}
-        [(Places::Listed(places), _, 1.0)] if merger.distinct(spec.name, rows, places)? => {
+        [
+            PushedRows {
+                places: Places::All,
+                weight: 1.0,
+                ..
+            },
+        ] => {}
+        [
+            PushedRows {
+                places: Places::Listed(places),
+                weight: 1.0,
+                ..
+            },
+        ] if merger.distinct(spec.name, rows, places)? => {
             words.extend_from_slice(places);
             params.at_ids = 0;
             params.items = places.len() as u32;
         }
         _ => {
-            let places: Vec<Places<'_>> = pushes.iter().map(|push| push.0).collect();
+            let places: Vec<Places<'_>> = pushes.iter().map(|push| push.places).collect();
             let merge = merger.merge(spec.name, rows, &places)?;
             // Pushed rows lie one after the other in one buffer.
             let mut first = 0;
             let starts: Vec<u32> = (pushes.iter())
                 .map(|push| {
                     let start = first;
-                    first += push.0.count(rows) as u32;
+                    first += push.places.count(rows) as u32;
                     start
                 })
                 .collect();
@@ -297,7 +338,7 @@ fn lists(
             params.at_places = words.len() as u32;
             words.extend(merge.sources.iter().map(|s| row(s.push) + s.row));
             params.at_weights = words.len() as u32;
-            let weight = |push: u32| pushes[push as usize].2.to_bits();
+            let weight = |push: u32| pushes[push as usize].weight.to_bits();
             words.extend(merge.sources.iter().map(|s| weight(s.push)));
             lists.pushed = Pushed::Lists;
         }

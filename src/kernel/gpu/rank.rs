@@ -1,27 +1,27 @@
 //! Rankings and scores outside training.
 
-use super::core_matrix::{Core, core_matrix};
 use super::params::Params;
-use super::pull::pull;
-use super::query::query;
-use super::rank_count::{rank_count, target_scores};
-use super::score_all::score_all;
+use super::stages::queries::query;
+use super::stages::rows::{make_widened_room, pull};
+use super::stages::scores::{rank_count, score_all, target_scores};
+use super::step::core_matrix::{Core, core_matrix};
 use super::step::tile;
-use super::{Engine, Table, unlocked, widen};
+use super::step::upload::Widths;
+use super::{Engine, Table, unlocked};
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::Model;
 
-/// Queries whose vectors are made at a time, at most.
+/// Largest number of queries whose vectors are made at a time.
 const MOST_QUERIES: usize = 1024;
-/// Values of their relations' rows, at most.
+/// Largest number of values in the relation rows of these queries.
 const MOST_VALUES: usize = 32 << 20;
 
 impl Engine {
-    /// Counts, for every query, the candidates before and beside its target. Targets and candidates
-    /// are scored by the same instructions, so equal rows are equal candidates.
+    /// Counts, for every query, the candidates with a better score than its target, and those with the same
+    /// score. The same instructions score targets and candidates, so equal rows are equal candidates.
     ///
     /// # Errors
-    /// [`KernelError::Row`] for a row that a table has not; [`KernelError::Shape`] if tables and
+    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
     /// model do not belong together; or if the device is lost or full.
     pub fn rank(
         &mut self,
@@ -33,7 +33,7 @@ impl Engine {
         check::ranking(model, batch, &entities.spec, &relations.spec)?;
         let words = 2 * batch.queries.len();
         self.work.counts.room(&self.gpu, words)?;
-        widen::make_room(&mut self.work, &self.gpu, entities)?;
+        make_widened_room(&mut self.work, &self.gpu, entities)?;
         unlocked(&mut self.recorder).clear(self.work.counts.buffer())?;
         let block = self.block(model, entities);
         for (b, queries) in batch.queries.chunks(block).enumerate() {
@@ -41,8 +41,7 @@ impl Engine {
                 out.extend_from_slice(batch.known_of(b * block + q));
                 out.push(queries[q].target);
             };
-            let tables = (entities, relations);
-            let params = self.query_vectors(model, queries, tables, true, skip)?;
+            let params = self.query_vectors(model, queries, entities, relations, true, skip)?;
             let params = Params {
                 at_counts: (b * block) as u32,
                 ..params
@@ -72,12 +71,12 @@ impl Engine {
     ) -> Result<Vec<f32>, KernelError> {
         let rows = entities.spec.layout.rows();
         let tile = tile(&self.gpu, rows).min(self.block(model, entities));
-        widen::make_room(&mut self.work, &self.gpu, entities)?;
+        make_widened_room(&mut self.work, &self.gpu, entities)?;
         let mut scores = vec![0.0; queries.len() * rows];
         let found = scores.chunks_mut(tile * rows);
         for (queries, found) in queries.chunks(tile).zip(found) {
-            let tables = (entities, relations);
-            let params = self.query_vectors(model, queries, tables, false, |_, _| ())?;
+            let params =
+                self.query_vectors(model, queries, entities, relations, false, |_, _| ())?;
             let params = Params {
                 candidates: rows as u32,
                 ..params
@@ -105,8 +104,8 @@ impl Engine {
         let mut scores = vec![0.0; queries.len()];
         let block = self.block(model, entities);
         for (queries, found) in queries.chunks(block).zip(scores.chunks_mut(block)) {
-            let tables = (entities, relations);
-            let params = self.query_vectors(model, queries, tables, true, |_, _| ())?;
+            let params =
+                self.query_vectors(model, queries, entities, relations, true, |_, _| ())?;
             let recorder = unlocked(&mut self.recorder);
             target_scores(recorder, &params, model.similarity(), entities, &self.work)?;
             self.flush()?;
@@ -123,13 +122,14 @@ impl Engine {
         most.clamp(1, MOST_QUERIES)
     }
 
-    /// Records what makes the query vectors and, if asked for, gathers the targets' rows.
-    /// `skip` lists the candidates that a query must not count.
+    /// Records the stages that make query vectors and, if `targets`, gather the targets' rows. `skip` lists
+    /// the candidates that a query must not count.
     fn query_vectors(
         &mut self,
         model: Model,
         queries: &[RankQuery],
-        (entities, relations): (&Table, &Table),
+        entities: &Table,
+        relations: &Table,
         targets: bool,
         skip: impl Fn(usize, &mut Vec<u32>),
     ) -> Result<Params, KernelError> {
@@ -154,11 +154,14 @@ impl Engine {
         self.work.targets.room(gpu, n * width)?;
         self.work.thresholds.room(gpu, n)?;
 
-        let widths = (width, model.relation_width(width));
+        let widths = Widths {
+            entity: width,
+            relation: model.relation_width(width),
+        };
         let (params, at_ids) = self.words.ranking(queries, &asked, skip, widths);
         let words = self.words.as_slice();
         self.work.plan.room(gpu, words.len())?;
-        // What was recorded still reads the words of the block before.
+        // Commands that were recorded before still read the words of the block before.
         let recorder = unlocked(&mut self.recorder);
         recorder.submit()?;
         gpu.write(self.work.plan.buffer(), 0, words)?;

@@ -1,9 +1,8 @@
-//! Records dispatches and submits them, with their parameters, in one go; takes their times, if
-//! asked to.
+//! Records dispatches and submits them together, with their parameters; times them for `bench`.
 
 use std::collections::VecDeque;
 
-use super::groups::Groups;
+use super::bind_groups::BindGroups;
 use super::params::Params;
 use super::shape::Tile;
 use super::source::Stage;
@@ -11,25 +10,32 @@ use crate::device::{
     Buffer, Clock, CommandEncoder, ComputePass, ComputePassDescriptor, DeviceError, Gpu,
     ParamsArena, Pipeline, Span, SubmissionIndex,
 };
-use crate::kernel::Timed;
+use crate::kernel::measure::Timed;
 
-/// Submissions that may wait for the device; plans of more would fill the memory.
+/// Submissions that may be under way: the plans of more would fill the memory.
 const IN_FLIGHT: usize = 3;
 
-/// What has been recorded and not yet submitted, and the pipelines made so far.
+/// Values of a buffer, from number `first` on.
+#[derive(Clone, Copy)]
+pub(super) struct ValuesAt<'a> {
+    pub buffer: &'a Buffer,
+    pub first: usize,
+}
+
+/// Commands that are recorded and not yet submitted, and the pipelines made so far.
 #[derive(Debug)]
 pub(super) struct Recorder {
     gpu: Gpu,
     arena: ParamsArena,
     pipelines: Vec<(Stage, Pipeline)>,
-    groups: Groups,
-    /// What is timed, if anything.
+    groups: BindGroups,
+    /// Times of passes or stages, between [`Recorder::start_clock`] and [`Recorder::stop_clock`].
     clock: Option<(Clock, Timed)>,
     // Dropped first: a pass must end before its encoder.
     pass: Option<ComputePass<'static>>,
     encoder: Option<CommandEncoder>,
     in_flight: VecDeque<SubmissionIndex>,
-    /// See [`Tile::BUSY`].
+    /// Number of wide tiles that keep the GPU busy; tests change it.
     pub busy: u64,
 }
 
@@ -39,7 +45,7 @@ impl Recorder {
             gpu: gpu.clone(),
             arena: ParamsArena::new(gpu),
             pipelines: Vec::new(),
-            groups: Groups::default(),
+            groups: BindGroups::default(),
             clock: None,
             pass: None,
             encoder: None,
@@ -64,7 +70,7 @@ impl Recorder {
         let slot = self.arena.push(params)?;
         self.open_pass(stage.name())?;
         let pipeline = &self.pipelines[number].1;
-        let group = (self.groups).bind(&self.gpu, (number, pipeline), slot, buffers);
+        let group = (self.groups).bind(&self.gpu, number, pipeline, slot, buffers);
         if let Some(pass) = &mut self.pass {
             self.gpu.dispatch(pass, pipeline, group, workgroups);
         }
@@ -76,11 +82,11 @@ impl Recorder {
         self.outside("clear", |encoder| encoder.clear_buffer(buffer, 0, None))
     }
 
-    /// Records a copy of `values` values from one buffer to another, from and to these values on.
+    /// Records a copy of `values` values of four bytes.
     pub fn copy(
         &mut self,
-        from: (&Buffer, usize),
-        to: (&Buffer, usize),
+        from: ValuesAt<'_>,
+        to: ValuesAt<'_>,
         values: usize,
     ) -> Result<(), DeviceError> {
         if values == 0 {
@@ -88,7 +94,14 @@ impl Recorder {
         }
         let bytes = |values: usize| (values * size_of::<f32>()) as u64;
         self.outside("copy", |encoder| {
-            encoder.copy_buffer_to_buffer(from.0, bytes(from.1), to.0, bytes(to.1), bytes(values));
+            let (source, destination) = (bytes(from.first), bytes(to.first));
+            encoder.copy_buffer_to_buffer(
+                from.buffer,
+                source,
+                to.buffer,
+                destination,
+                bytes(values),
+            );
         })
     }
 
@@ -114,7 +127,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records what can be in no pass.
+    /// Records copies and fills, which cannot be part of a pass.
     fn outside(
         &mut self,
         name: &'static str,
@@ -131,15 +144,15 @@ impl Recorder {
         }
     }
 
-    /// Times what is recorded from now on; false if the device has no clock.
+    /// Times the commands that are recorded from now on. Returns false if the device has no clock.
     pub fn start_clock(&mut self, timed: Timed) -> Result<bool, DeviceError> {
         self.submit()?;
         self.clock = Clock::of(&self.gpu).map(|clock| (clock, timed));
         Ok(self.clock.is_some())
     }
 
-    /// Submits what was recorded and tells the times since [`Recorder::start_clock`]. Waits for
-    /// the device, if it has a clock.
+    /// Submits the recorded commands and returns the times since [`Recorder::start_clock`]. Waits for the
+    /// device, if it has a clock.
     pub fn stop_clock(&mut self) -> Result<Vec<Span>, DeviceError> {
         self.submit()?;
         match self.clock.take() {
@@ -148,12 +161,13 @@ impl Recorder {
         }
     }
 
-    /// Lets go of buffers that were bound.
+    /// Drops the bind groups, which keep the memory of their buffers.
     pub fn forget(&mut self) {
         self.groups.clear();
     }
 
-    /// Submits what was recorded, if anything, and waits while too much is under way.
+    /// Submits the recorded commands, if any. Waits while more than [`IN_FLIGHT`] submissions are under
+    /// way.
     pub fn submit(&mut self) -> Result<(), DeviceError> {
         self.pass = None;
         if let Some(encoder) = self.encoder.take() {
@@ -169,20 +183,24 @@ impl Recorder {
         self.gpu.check()
     }
 
-    /// The number of a stage's pipeline, which is made if it is not there.
+    /// The number of a stage's pipeline, which the first call for the stage makes.
     fn pipeline(&mut self, stage: Stage) -> Result<usize, DeviceError> {
         if let Some(number) = self.pipelines.iter().position(|(made, _)| *made == stage) {
             return Ok(number);
         }
         let name = stage.name();
-        let pipeline = self.gpu.pipeline(name, &stage.source(), name, &[])?;
+        let source = stage.source().map_err(|error| DeviceError::Shader {
+            label: name.into(),
+            message: error.to_string(),
+        })?;
+        let pipeline = self.gpu.pipeline(name, &source, name)?;
         self.pipelines.push((stage, pipeline));
         Ok(self.pipelines.len() - 1)
     }
 }
 
-/// Workgroups of `size` for so many invocations. Buffers end at 2 GiB, so a line of workgroups over
-/// their values always fits.
+/// Number of workgroups of `size` invocations for `invocations` in all. Buffers end at 2 GiB, so a line
+/// of workgroups over their values always fits.
 pub(super) fn workgroups(invocations: u64, size: u32) -> u32 {
     invocations.div_ceil(u64::from(size)) as u32
 }

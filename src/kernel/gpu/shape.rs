@@ -1,23 +1,23 @@
-//! How stages cut rows and results up: into cells and into tiles.
+//! Cells of rows and tiles of results, which stages compute one at a time.
 
 use crate::kernel::Dtype;
 use crate::model::Similarity;
 
-/// How many results a workgroup of a tiled stage makes at a time.
+/// The results that a workgroup of a tiled stage computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Tile {
     /// 64 × 64.
     Narrow,
-    /// 128 × 128, more work for what is loaded: for dimensions large enough to keep a large GPU
-    /// busy even so.
+    /// 128 × 128: more arithmetic for each value loaded. For results so large that few tiles keep a
+    /// large GPU busy.
     Wide,
 }
 
 impl Tile {
-    /// Wide tiles that keep a large GPU busy.
+    /// Number of wide tiles that keep a large GPU busy.
     pub const BUSY: u64 = 256;
 
-    /// The tile for scores of so many rows and columns; `busy` wide ones are enough.
+    /// The tile for `rows` × `columns` scores; `busy` wide tiles keep the GPU busy.
     pub fn of_scores(busy: u64, similarity: Similarity, rows: u32, columns: u32) -> Tile {
         match compares_pairs(similarity) {
             false => Tile::of(busy, rows, columns, 1),
@@ -25,13 +25,15 @@ impl Tile {
         }
     }
 
-    /// The tile for gradients of so many rows and cells, made in so many slices.
+    /// The tile for gradients of `rows` × `cells`, in `slices` parts.
     pub fn of_gradients(
         busy: u64,
         similarity: Similarity,
-        (rows, cells, slices): (u32, u32, u32),
+        rows: u32,
+        cells: u32,
+        slices: u32,
     ) -> Tile {
-        // Distances need a row's own values beside its sums: a wide tile would not fit registers.
+        // Distances need a row's own values as well as its sums: a wide tile would not fit registers.
         match similarity {
             Similarity::Dot => Tile::of(busy, rows, cells, slices),
             _ => Tile::Narrow,
@@ -41,8 +43,8 @@ impl Tile {
     fn of(busy: u64, rows: u32, columns: u32, copies: u32) -> Tile {
         let tiles = |tile: Tile| tile.covering(rows) * tile.covering(columns);
         let wide = tiles(Tile::Wide);
-        // A wide tile is four narrow ones; where it takes the place of fewer than three, it is
-        // too empty to save anything.
+        // A wide tile replaces four narrow ones. Where it replaces fewer than three, most of it is
+        // empty.
         if wide * u64::from(copies) >= busy && wide * 3 <= tiles(Tile::Narrow) {
             Tile::Wide
         } else {
@@ -50,7 +52,7 @@ impl Tile {
         }
     }
 
-    /// Rows and columns.
+    /// Rows of a tile, and columns.
     pub fn size(self) -> u32 {
         match self {
             Tile::Narrow => 64,
@@ -58,13 +60,13 @@ impl Tile {
         }
     }
 
-    /// How many of them cover so many rows (or columns).
+    /// Number of tiles that cover `rows` rows, or columns.
     pub fn covering(self, rows: u32) -> u64 {
         u64::from(rows.div_ceil(self.size()))
     }
 }
 
-/// What a row's values are read in.
+/// The values of a row that are read at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Values {
     Scalar,
@@ -73,7 +75,7 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// The widest that rows of `width` values (or half rows, one after the other) allow.
+    /// The most that rows (or half rows) of `width` values allow.
     pub fn of(width: usize) -> Values {
         if width.is_multiple_of(4) {
             Values::Quad
@@ -82,7 +84,7 @@ impl Values {
         }
     }
 
-    /// How many of them `width` values make.
+    /// Number of scalars or quads in `width` values.
     pub fn count(self, width: usize) -> u32 {
         match self {
             Values::Scalar => width as u32,
@@ -90,8 +92,8 @@ impl Values {
         }
     }
 
-    /// How many invocations write a row of so many of them: single halves share words, and a word
-    /// must have one writer.
+    /// Number of invocations that write a row of `cells` scalars or quads: single halves share words, and
+    /// a word must have one writer.
     pub fn owners(self, cells: u32, dtype: Dtype) -> u32 {
         match self {
             Values::Scalar if dtype.is_half() => cells.div_ceil(2),
@@ -100,16 +102,17 @@ impl Values {
     }
 }
 
-/// What a similarity takes a row apart into.
+/// The parts of a row that a similarity compares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cells {
+    /// Values read at a time.
     pub values: Values,
-    /// Cells of a row: values (or complex numbers), one or four at a time.
+    /// Number of cells of a row: values (or complex numbers), one or four at a time.
     pub cells: u32,
 }
 
 impl Cells {
-    /// Cells of a row where a stage reads them one at a time.
+    /// Number of cells of a row of `width` values where a stage reads them one at a time.
     pub fn of_values(similarity: Similarity, width: u32) -> u32 {
         match compares_pairs(similarity) {
             false => width,
@@ -117,6 +120,7 @@ impl Cells {
         }
     }
 
+    /// The cells of a row of `width` values.
     pub fn of(similarity: Similarity, width: u32) -> Cells {
         let width = Cells::of_values(similarity, width) as usize;
         let values = Values::of(width);

@@ -1,11 +1,12 @@
-//! What only this module can see; `tests/` compares the engine with an oracle.
+//! Tests of what `tests/` cannot see; `tests/parity` compares the engine with an oracle.
 
 use rand::RngExt;
 
 use super::*;
 use crate::dataset::Triple;
 use crate::device::testing;
-use crate::kernel::{Dtype, Products, RankBatch, RankCounts, RankQuery, ShardLayout, Timed};
+use crate::kernel::measure::Timed;
+use crate::kernel::{Dtype, MatmulPrecision, RankBatch, RankCounts, RankQuery, ShardLayout};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer};
@@ -80,7 +81,7 @@ fn run(
         relation_dropout: 0.0,
         candidate_dropout: 0.0,
         relation_weight: 0.0,
-        products: Products::F32,
+        matmul_precision: MatmulPrecision::F32,
     };
     let step = OptimizerStep {
         kind: OptimizerKind::Sgd,

@@ -1,4 +1,4 @@
-//! The buffers that the stages of a step hand each other.
+//! The buffers between the stages of a step.
 
 use super::params::Params;
 use crate::device::{Buffer, DeviceError, Gpu};
@@ -14,12 +14,12 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub fn new(gpu: &Gpu, label: &'static str) -> Result<Scratch, DeviceError> {
-        // Enough for a binding of any type; the first step says how much it takes.
+        // Enough for a binding of any type; the first step makes the buffer larger.
         let buffer = gpu.storage(label, 64)?;
         Ok(Scratch { label, buffer })
     }
 
-    /// Makes room for so many values of four bytes.
+    /// Makes room for `values` values of four bytes.
     pub fn room(&mut self, gpu: &Gpu, values: usize) -> Result<(), DeviceError> {
         let bytes = values as u64 * 4;
         if self.buffer.size() < bytes {
@@ -36,13 +36,13 @@ impl Scratch {
 
 macro_rules! workspace {
     ($($(#[doc = $doc:literal])* $field:ident,)+) => {
-        /// One of each; all flat, row-major.
+        /// The buffers, all flat and row-major.
         #[derive(Debug)]
         pub(super) struct Workspace {
             $($(#[doc = $doc])* pub $field: Scratch,)+
             /// Gradients of whole shards (objectives over all entities).
             pub shard_gradients: Vec<Scratch>,
-            /// Whole shards as candidates, where those are dropped out; else none.
+            /// Whole shards as candidates, where candidates have dropout; otherwise none.
             pub masked: Vec<Scratch>,
         }
 
@@ -71,8 +71,9 @@ workspace! {
     /// Pulled rows: unique rows × width (rankings: one row a query).
     entities,
     relations,
-    /// What a core makes of relations, and ∂loss/∂that: unique relations × rows of the core.
+    /// Matrices of relations that share a core: unique relations × rows of the core.
     matrices,
+    /// ∂loss/∂matrix.
     matrix_gradients,
     /// Query vectors: queries × entity width.
     queries,
@@ -103,9 +104,9 @@ workspace! {
     thresholds,
     /// Better and equal candidates of every query of a ranking.
     counts,
-    /// Pulled entity rows as candidates, where those are dropped out.
+    /// Pulled entity rows as candidates, where candidates have dropout.
     candidates,
-    /// A shard, see `widen`.
+    /// A shard as `f32`, see `widen`.
     widened,
 }
 
@@ -145,7 +146,7 @@ impl Workspace {
         }
     }
 
-    /// Relations as the operator takes them: rows, or what a core makes of them.
+    /// Relations as the operator takes them: rows, or the matrices that a core makes of rows.
     pub fn operands(&self, model: Model) -> &Buffer {
         match model.has_core() {
             true => self.matrices.buffer(),
@@ -153,7 +154,7 @@ impl Workspace {
         }
     }
 
-    /// Where their gradients go.
+    /// Gradients of [`Workspace::operands`].
     pub fn operand_gradients(&self, model: Model) -> &Buffer {
         match model.has_core() {
             true => self.matrix_gradients.buffer(),
@@ -161,7 +162,7 @@ impl Workspace {
         }
     }
 
-    /// Fills every buffer with NaN, so that tests see what reads before it writes.
+    /// Fills every buffer with NaN, so that tests notice a stage that reads before another has written.
     pub fn poison(&self, gpu: &Gpu) -> Result<(), DeviceError> {
         for scratch in self.all() {
             let nans = vec![f32::NAN; scratch.buffer.size() as usize / 4];

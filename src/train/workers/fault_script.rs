@@ -1,7 +1,7 @@
 //! Scripted joins, leaves and failures: the events of `shardloom train --events FILE` and of
 //! repeated `--event STEP:ACTION[:WORKER]`.
 //!
-//! A file is TOML, one table an event:
+//! A file is TOML with a table for each event:
 //!
 //! ```toml
 //! [[event]]
@@ -11,17 +11,21 @@
 //! ```
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use toml::{Table, Value};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as NameError;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
 use crate::ids::WorkerId;
 
-/// What happens, and to whom.
+/// What happens, and to which worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScriptAction {
-    /// A worker joins. The number is only what the author of the script expects it to get:
-    /// numbers are given in the order of joining, from 0.
+    /// A worker joins. The number is only what the author of the script expects: numbers are given
+    /// in the order of joining, from 0.
     Join(Option<WorkerId>),
     /// A worker leaves as it should.
     Leave(WorkerId),
@@ -35,157 +39,172 @@ pub enum ScriptAction {
     Nan(WorkerId),
 }
 
-impl ScriptAction {
-    /// All names, as in scripts.
-    pub const NAMES: [&'static str; 6] = ["join", "leave", "kill", "panic", "stall", "nan"];
+/// Name of an action in scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActionName {
+    Join,
+    Leave,
+    Kill,
+    Panic,
+    Stall,
+    Nan,
+}
 
-    /// The name in scripts.
-    pub fn name(self) -> &'static str {
-        match self {
-            ScriptAction::Join(_) => "join",
-            ScriptAction::Leave(_) => "leave",
-            ScriptAction::Kill(_) => "kill",
-            ScriptAction::Panic(_) => "panic",
-            ScriptAction::Stall(_) => "stall",
-            ScriptAction::Nan(_) => "nan",
-        }
-    }
-
-    /// To whom, if it is known.
-    pub fn worker(self) -> Option<WorkerId> {
-        match self {
-            ScriptAction::Join(worker) => worker,
-            ScriptAction::Leave(worker)
-            | ScriptAction::Kill(worker)
-            | ScriptAction::Panic(worker)
-            | ScriptAction::Stall(worker)
-            | ScriptAction::Nan(worker) => Some(worker),
-        }
-    }
-
-    fn new(name: &str, worker: Option<WorkerId>) -> Result<ScriptAction, Fault> {
-        let to: fn(WorkerId) -> ScriptAction = match name {
-            "join" => return Ok(ScriptAction::Join(worker)),
-            "leave" => ScriptAction::Leave,
-            "kill" => ScriptAction::Kill,
-            "panic" => ScriptAction::Panic,
-            "stall" => ScriptAction::Stall,
-            "nan" => ScriptAction::Nan,
-            _ => {
-                return Err(Fault::new(
-                    "action",
-                    "join, leave, kill, panic, stall or nan",
-                    name,
-                ));
-            }
-        };
-        let who = format!("the number of the worker to {name}");
-        worker.map(to).ok_or_else(|| Fault::missing("worker", who))
+impl fmt::Display for ActionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
-/// An event, right before a step starts for the first time. Reads and writes itself as
-/// `STEP:ACTION[:WORKER]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+impl ScriptAction {
+    fn new(name: ActionName, worker: Option<WorkerId>) -> Result<ScriptAction, Wrong> {
+        let of: fn(WorkerId) -> ScriptAction = match name {
+            ActionName::Join => return Ok(ScriptAction::Join(worker)),
+            ActionName::Leave => ScriptAction::Leave,
+            ActionName::Kill => ScriptAction::Kill,
+            ActionName::Panic => ScriptAction::Panic,
+            ActionName::Stall => ScriptAction::Stall,
+            ActionName::Nan => ScriptAction::Nan,
+        };
+        worker.map(of).ok_or_else(|| Wrong {
+            part: "worker",
+            expected: format!("the number of the worker to {name}"),
+            found: "nothing".to_owned(),
+        })
+    }
+
+    fn parts(self) -> (ActionName, Option<WorkerId>) {
+        match self {
+            ScriptAction::Join(worker) => (ActionName::Join, worker),
+            ScriptAction::Leave(worker) => (ActionName::Leave, Some(worker)),
+            ScriptAction::Kill(worker) => (ActionName::Kill, Some(worker)),
+            ScriptAction::Panic(worker) => (ActionName::Panic, Some(worker)),
+            ScriptAction::Stall(worker) => (ActionName::Stall, Some(worker)),
+            ScriptAction::Nan(worker) => (ActionName::Nan, Some(worker)),
+        }
+    }
+
+    /// The worker, if the script names one.
+    pub fn worker(self) -> Option<WorkerId> {
+        self.parts().1
+    }
+}
+
+/// An event, right before a step starts for the first time. As a text, `STEP:ACTION[:WORKER]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "EventTable")]
 pub struct ScriptEvent {
-    /// The step, from 1 over the whole run; at most `i64::MAX`, as TOML knows no more.
-    pub step: u64,
-    /// What happens.
+    /// The step, from 1 over the whole run.
+    pub step: NonZeroU64,
+    /// The action.
     pub action: ScriptAction,
+}
+
+/// A file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptFile {
+    #[serde(default)]
+    event: Vec<Spanned<EventTable>>,
+}
+
+/// An event in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventTable {
+    step: NonZeroU64,
+    action: ActionName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<WorkerId>,
+}
+
+impl From<ScriptEvent> for EventTable {
+    fn from(event: ScriptEvent) -> EventTable {
+        let (action, worker) = event.action.parts();
+        EventTable {
+            step: event.step,
+            action,
+            worker,
+        }
+    }
 }
 
 /// What is wrong with a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
-    /// Text that is not TOML.
+    /// A file that is not TOML, or a value in it that is not what it should be.
     #[error("{origin}: {message}")]
-    Syntax {
+    File {
         /// The file.
         origin: String,
-        /// The parser's message, with line and column.
+        /// The parser's message, with the line, what stands there and what should.
         message: String,
     },
-    /// A part of an event that is missing, or is not what it should be.
-    #[error("{event}: `{key}`: expected {expected}, found {found}")]
+    /// An event in a file, a part of which is missing.
+    #[error("{origin}:{line}: {wrong}")]
     Event {
-        /// The file and the number of the event in it, from 1, or the text of the flag.
-        event: String,
+        /// The file.
+        origin: String,
+        /// The line that the event begins in.
+        line: usize,
         /// The part.
-        key: String,
-        /// What should be there.
-        expected: String,
-        /// What is.
-        found: String,
+        wrong: Wrong,
+    },
+    /// A flag, a part of which is missing or is not what it should be.
+    #[error("event {flag:?}: {wrong}")]
+    Flag {
+        /// The text of the flag.
+        flag: String,
+        /// The part.
+        wrong: Wrong,
     },
 }
 
-/// A [`ScriptError::Event`] of an event not named yet.
-struct Fault {
-    key: String,
+/// A part of an event that is missing, or is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{part}`: expected {expected}, found {found}")]
+pub struct Wrong {
+    part: &'static str,
     expected: String,
     found: String,
 }
-
-impl Fault {
-    fn new(key: &str, expected: impl Into<String>, found: impl fmt::Debug) -> Fault {
-        Fault {
-            key: key.to_owned(),
-            expected: expected.into(),
-            found: format!("{found:?}"),
-        }
-    }
-
-    fn missing(key: &str, expected: impl Into<String>) -> Fault {
-        Fault {
-            found: "nothing".to_owned(),
-            ..Fault::new(key, expected, "")
-        }
-    }
-
-    fn value(key: &str, expected: impl Into<String>, value: &Value) -> Fault {
-        Fault {
-            found: value.to_string(),
-            ..Fault::new(key, expected, "")
-        }
-    }
-
-    fn of(self, event: String) -> ScriptError {
-        ScriptError::Event {
-            event,
-            key: self.key,
-            expected: self.expected,
-            found: self.found,
-        }
-    }
-}
-
-const STEP: &str = "a step, from 1";
-const WORKER: &str = "the number of a worker, from 0";
 
 impl FromStr for ScriptEvent {
     type Err = ScriptError;
 
     fn from_str(text: &str) -> Result<ScriptEvent, ScriptError> {
-        let parse = || {
-            let (step, rest) = (text.split_once(':'))
-                .ok_or_else(|| Fault::new("event", "STEP:ACTION[:WORKER]", text))?;
-            let (action, worker) = match rest.split_once(':') {
-                Some((action, worker)) => (action, Some(worker)),
-                None => (rest, None),
-            };
-            let step = (digits::<i64>(step).filter(|&step| step > 0))
-                .ok_or_else(|| Fault::new("step", STEP, step))?;
-            let number = |text: &str| {
-                let number = digits(text).map(WorkerId);
-                number.ok_or_else(|| Fault::new("worker", WORKER, text))
-            };
-            Ok(ScriptEvent {
-                step: step as u64,
-                action: ScriptAction::new(action, worker.map(number).transpose()?)?,
-            })
-        };
-        parse().map_err(|fault: Fault| fault.of(format!("event {text:?}")))
+        parse_flag(text).map_err(|wrong| ScriptError::Flag {
+            flag: text.to_owned(),
+            wrong,
+        })
     }
+}
+
+fn parse_flag(text: &str) -> Result<ScriptEvent, Wrong> {
+    let wrong = |part, expected: &str, found: &str| Wrong {
+        part,
+        expected: expected.to_owned(),
+        found: format!("{found:?}"),
+    };
+    let (step, rest) = text
+        .split_once(':')
+        .ok_or_else(|| wrong("event", "STEP:ACTION[:WORKER]", text))?;
+    let (name, worker) = match rest.split_once(':') {
+        Some((name, worker)) => (name, Some(worker)),
+        None => (rest, None),
+    };
+    let step = digits(step).ok_or_else(|| wrong("step", "a step, from 1", step))?;
+    let action = ActionName::deserialize(name.into_deserializer()).map_err(|_: NameError| {
+        let names = "join, leave, kill, panic, stall or nan";
+        wrong("action", names, name)
+    })?;
+    let worker = worker.map(|text| {
+        let number = digits(text).map(WorkerId);
+        number.ok_or_else(|| wrong("worker", "the number of a worker, from 0", text))
+    });
+    let action = ScriptAction::new(action, worker.transpose()?)?;
+    Ok(ScriptEvent { step, action })
 }
 
 /// A number in digits alone: `parse` would also take a plus sign.
@@ -196,53 +215,19 @@ fn digits<T: FromStr>(text: &str) -> Option<T> {
 
 impl fmt::Display for ScriptEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.step, self.action.name())?;
-        match self.action.worker() {
+        let (action, worker) = self.action.parts();
+        write!(f, "{}:{action}", self.step)?;
+        match worker {
             Some(worker) => write!(f, ":{}", worker.0),
             None => Ok(()),
         }
     }
 }
 
-impl ScriptEvent {
-    fn from_table(table: &Table) -> Result<ScriptEvent, Fault> {
-        let keys = ["step", "action", "worker"];
-        if let Some((key, value)) = table.iter().find(|(key, _)| !keys.contains(&key.as_str())) {
-            return Err(Fault::value(
-                key,
-                "no keys but step, action and worker",
-                value,
-            ));
-        }
-        let step = match table.get("step") {
-            Some(Value::Integer(step)) if *step > 0 => *step as u64,
-            Some(other) => return Err(Fault::value("step", STEP, other)),
-            None => return Err(Fault::missing("step", STEP)),
-        };
-        let worker = match table.get("worker") {
-            None => None,
-            Some(value) => Some(
-                (value
-                    .as_integer()
-                    .and_then(|number| u32::try_from(number).ok()))
-                .map(WorkerId)
-                .ok_or_else(|| Fault::value("worker", WORKER, value))?,
-            ),
-        };
-        let action = match table.get("action") {
-            Some(Value::String(name)) => ScriptAction::new(name, worker)?,
-            Some(other) => return Err(Fault::value("action", "a name in quotes", other)),
-            None => return Err(Fault::missing("action", ScriptAction::NAMES.join(", "))),
-        };
-        Ok(ScriptEvent { step, action })
-    }
-}
-
 /// Events in the order of their steps; those of one step in the order they were given.
-///
-/// Writes itself as the TOML that [`Script::parse`] reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Script {
+    #[serde(rename = "event")]
     events: Vec<ScriptEvent>,
 }
 
@@ -250,30 +235,29 @@ impl Script {
     /// Reads a script; `origin` (a file's name) is for errors.
     ///
     /// # Errors
-    /// [`ScriptError`], naming origin, event and key.
+    /// [`ScriptError`], naming origin and line.
     pub fn parse(origin: &str, text: &str) -> Result<Script, ScriptError> {
-        let table: Table = (text.parse()).map_err(|e: toml::de::Error| ScriptError::Syntax {
+        let file: ScriptFile = toml::from_str(text).map_err(|error| ScriptError::File {
             origin: origin.to_owned(),
-            message: e.to_string(),
+            message: error.to_string(),
         })?;
-        let whole = |fault: Fault| fault.of(origin.to_owned());
-        let mut events = Vec::new();
-        for (key, value) in &table {
-            let Value::Array(entries) = value else {
-                return Err(whole(Fault::value(key, "[[event]] tables", value)));
-            };
-            if key != "event" {
-                return Err(whole(Fault::value(key, "no tables but [[event]]", value)));
+        let event = |table: Spanned<EventTable>| {
+            let line = 1 + text[..table.span().start].matches('\n').count();
+            let EventTable {
+                step,
+                action,
+                worker,
+            } = table.into_inner();
+            match ScriptAction::new(action, worker) {
+                Ok(action) => Ok(ScriptEvent { step, action }),
+                Err(wrong) => Err(ScriptError::Event {
+                    origin: origin.to_owned(),
+                    line,
+                    wrong,
+                }),
             }
-            for (i, entry) in entries.iter().enumerate() {
-                let event = match entry {
-                    Value::Table(table) => ScriptEvent::from_table(table),
-                    other => Err(Fault::value("event", "a table", other)),
-                };
-                events.push(event.map_err(|e| e.of(format!("{origin}: event {}", i + 1)))?);
-            }
-        }
-        Ok(Script::from_iter(events))
+        };
+        file.event.into_iter().map(event).collect()
     }
 
     /// The events to come.
@@ -281,16 +265,18 @@ impl Script {
         &self.events
     }
 
-    /// Takes out the events up to and with a step that is about to start. Asked again when the
-    /// step is redone, there are none.
+    /// Takes out the events up to and with a step that is about to start. A second call for the
+    /// same step, when it is redone, finds none.
     pub fn take(&mut self, step: u64) -> Vec<ScriptEvent> {
-        let due = self.events.partition_point(|event| event.step <= step);
+        let due = self
+            .events
+            .partition_point(|event| event.step.get() <= step);
         self.events.drain(..due).collect()
     }
 
     /// Drops the events before a step, where a resumed run starts.
     pub fn skip_to(&mut self, step: u64) {
-        self.events.retain(|event| event.step >= step);
+        self.events.retain(|event| event.step.get() >= step);
     }
 }
 
@@ -306,20 +292,6 @@ impl FromIterator<ScriptEvent> for Script {
         let mut script = Script::default();
         script.extend(events);
         script
-    }
-}
-
-impl fmt::Display for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for event in &self.events {
-            let (step, action) = (event.step, event.action.name());
-            write!(f, "[[event]]\nstep = {step}\naction = {action:?}\n")?;
-            if let Some(worker) = event.action.worker() {
-                writeln!(f, "worker = {}", worker.0)?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
     }
 }
 

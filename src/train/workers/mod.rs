@@ -30,8 +30,9 @@ use self::plans::PlanCache;
 use self::rounds::Round;
 use self::speeds::Speeds;
 use self::worker::{Message, WorkerContext, WorkerHandle};
+use super::observer::Watched;
 use super::plan_loader::PlanLoader;
-use super::{Observer, TrainError};
+use super::{NoObserver, TrainError, TrainEvent};
 use crate::config::Config;
 use crate::coordinator::{
     Action, Coordinator, CoordinatorConfig, Failure, MemberInfo, Phase, Status, StopReason,
@@ -138,12 +139,8 @@ impl Workers {
         };
         let coordinator = Coordinator::new(settings, Step(first), server.generation())
             .map_err(|error| TrainError::Workers(error.to_string()))?;
-        let choice = config
-            .device
-            .parse()
-            .map_err(crate::kernel::KernelError::from)?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let choice = match (choice, server.home()) {
+        let choice = match (config.device, server.home()) {
             // There was no GPU, or none that opened.
             (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
             (choice, _) => choice,
@@ -177,8 +174,8 @@ impl Workers {
             first: updates,
             since: BTreeMap::new(),
             step_timeout: config.step_timeout(),
-            lanes: config.lanes,
-            by_speed: config.balance,
+            lanes: config.gradient_partitions,
+            by_speed: config.balance_by_speed,
             speeds: Speeds::default(),
             sender,
             inbox,
@@ -187,7 +184,7 @@ impl Workers {
             reported: None,
         };
         for _ in 0..config.workers {
-            workers.join(&mut super::Silent);
+            workers.join(&mut Watched::new(&mut NoObserver));
         }
         Ok(workers)
     }
@@ -199,7 +196,7 @@ impl Workers {
         updates: u64,
         loader: &PlanLoader,
         rate: f64,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<Stepped, TrainError> {
         let cache = self.plans.clone();
         let mut round = match self.mode {
@@ -236,7 +233,8 @@ impl Workers {
                 }
             }
             self.report_status(observer);
-            if observer.stop() {
+            observer.tell(TrainEvent::Waiting);
+            if observer.stops() {
                 // Steps that workers make alone are applied already: those dealt are finished.
                 let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
                 if !finishes {
@@ -306,7 +304,7 @@ impl Workers {
         &mut self,
         action: Action,
         round: &mut Round,
-        observer: &mut dyn Observer,
+        observer: &mut Watched<'_>,
     ) -> Result<bool, TrainError> {
         match action {
             Action::Reconfigured {
@@ -364,7 +362,7 @@ impl Workers {
     }
 
     /// Plays the script's events for the steps from `first` up to `end`.
-    fn run_script(&mut self, first: u64, end: u64, observer: &mut dyn Observer) {
+    fn run_script(&mut self, first: u64, end: u64, observer: &mut Watched<'_>) {
         for step in first..end {
             for event in self.script.take(step) {
                 tracing::info!(%event, "scripted");
@@ -389,7 +387,7 @@ impl Workers {
         }
     }
 
-    fn join(&mut self, observer: &mut dyn Observer) {
+    fn join(&mut self, observer: &mut Watched<'_>) {
         let now = self.now();
         let worker = match self.coordinator.join(now, MemberInfo::default()) {
             Ok(worker) => worker,
@@ -419,7 +417,7 @@ impl Workers {
     }
 
     /// Tells the observer of changes.
-    fn report_status(&mut self, observer: &mut dyn Observer) {
+    fn report_status(&mut self, observer: &mut Watched<'_>) {
         let status = self.coordinator.status();
         let changed = self.reported.as_ref().is_none_or(|told| {
             let states = |status: &Status| -> Vec<_> {
@@ -428,7 +426,7 @@ impl Workers {
             told.generation != status.generation || states(told) != states(&status)
         });
         if changed {
-            observer.workers(&status);
+            observer.tell(TrainEvent::Workers(&status));
             self.reported = Some(status);
         }
     }

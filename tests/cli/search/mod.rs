@@ -275,7 +275,7 @@ fn mistakes_are_named_before_anything_is_made() {
         (
             "[search]\nlr = { log = [1, 2] }",
             "--trials 0",
-            vec!["--trials: found 0"],
+            vec!["'0'", "'--trials <N>'", "1..=100000"],
         ),
         (
             "[search]\nlr = { log = [1, 2] }",

@@ -1,7 +1,7 @@
-//! Calls as data, so that one aspect at a time can differ between ranks.
+//! Calls as data, so that ranks can differ in one aspect at a time.
 
 use shardloom::collective::{
-    Call, Collective, CollectiveError, Element, ElementType, Operation, Reduce,
+    Call, Collective, CollectiveError, CollectiveExt, Element, ElementType, Operation, Reduce,
 };
 use shardloom::kernel::{Backend, GradientRows};
 
@@ -29,7 +29,7 @@ impl Ask {
     }
 
     /// Makes the call and forgets its results.
-    pub async fn of(self, c: &impl Collective) -> Result<(), CollectiveError> {
+    pub async fn of(self, c: &dyn Collective) -> Result<(), CollectiveError> {
         match self.element {
             ElementType::F32 => self.typed::<f32>(c).await,
             ElementType::F64 => self.typed::<f64>(c).await,
@@ -38,7 +38,7 @@ impl Ask {
         }
     }
 
-    async fn typed<T: Element>(self, c: &impl Collective) -> Result<(), CollectiveError> {
+    async fn typed<T: Element>(self, c: &dyn Collective) -> Result<(), CollectiveError> {
         let values = vec![T::zeroed(); self.length];
         let call = self.call;
         match self.operation {

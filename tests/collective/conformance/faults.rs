@@ -1,14 +1,14 @@
-//! Faults of this one's predecessors, each by its name.
+//! Faults of this project's predecessors, each by its name.
 
-use shardloom::collective::{Collective, CollectiveError, Wire};
+use shardloom::collective::{CollectiveError, CollectiveExt, Wire};
 
 use super::results::{assert_same, reduced, reduction, values};
 use super::waits::works;
-use super::{SHORT, call, group, noise, together};
+use super::{Rank, SHORT, call, group, noise, together};
 
-/// "A barrier wake-up can be lost, after which every push times out": ranks race through so many
+/// "A barrier wake-up can be lost, after which every push times out": ranks race through `rounds`
 /// barriers. For real time and several threads.
-pub async fn lost_wake_up<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>, rounds: u64) {
+pub async fn lost_wake_up(make: impl Fn(usize) -> Vec<Rank>, rounds: u64) {
     let ranks = group(&make, 4);
     let done = together(&ranks, |c| async move {
         for sequence in 0..rounds {
@@ -21,7 +21,7 @@ pub async fn lost_wake_up<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C
 
 /// "One worker can acknowledge a barrier three times": it is told that it waits already, and the
 /// others are waited for.
-pub async fn one_worker_three_times<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn one_worker_three_times(make: impl Fn(usize) -> Vec<Rank>) {
     let ranks = group(&make, 3);
     let first = ranks[0].clone();
     let first = tokio::spawn(async move { first.barrier(call(&*first, 0)).await });
@@ -43,7 +43,7 @@ pub async fn one_worker_three_times<C: Collective + 'static>(make: impl Fn(usize
 }
 
 /// "Summation follows arrival order": the same bits in whatever order ranks come.
-pub async fn arrival_order<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn arrival_order(make: impl Fn(usize) -> Vec<Rank>) {
     for world in 2..=5 {
         let ranks = group(&make, world);
         let expected = reduced::<f32>(world, 0, 5000, Wire::Exact, 2);

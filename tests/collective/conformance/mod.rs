@@ -1,4 +1,5 @@
-//! What every backend has to do. `make` gives the members of a fresh group, by rank.
+//! The rules that every backend has to keep, tried at [`Rank`]s: a backend that is known at run time
+//! only. `make` gives the members of a new group, by rank.
 //!
 //! [`results`], [`rows`], [`refusals`] and [`waits`] may run with paused time; [`races`] are for real
 //! time and several threads. [`faults`] are those of predecessors, by name.
@@ -16,20 +17,23 @@ use std::time::Duration;
 
 use shardloom::collective::{Call, Collective};
 
+/// A member of a group, of any backend.
+pub type Rank = Arc<dyn Collective>;
+
 pub use races::races;
 pub use refusals::refusals;
 pub use results::results;
 pub use rows::rows;
 pub use waits::waits;
 
-/// A wait that is meant to end without anybody coming.
+/// A timeout that is meant to pass.
 const SHORT: Duration = Duration::from_millis(50);
-/// A wait that never passes in a backend that works.
+/// A timeout that never passes in a backend that works.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The members of a fresh group.
-fn group<C: Collective>(make: &impl Fn(usize) -> Vec<C>, world: usize) -> Vec<Arc<C>> {
-    let ranks: Vec<_> = make(world).into_iter().map(Arc::new).collect();
+/// The members of a new group.
+fn group(make: &impl Fn(usize) -> Vec<Rank>, world: usize) -> Vec<Rank> {
+    let ranks = make(world);
     assert_eq!(ranks.len(), world);
     for (rank, c) in ranks.iter().enumerate() {
         assert_eq!((c.rank(), c.world()), (rank, world));
@@ -39,7 +43,7 @@ fn group<C: Collective>(make: &impl Fn(usize) -> Vec<C>, world: usize) -> Vec<Ar
 }
 
 /// Runs every rank as a task of its own; results by rank.
-async fn together<C, R, F>(ranks: &[Arc<C>], run: impl Fn(Arc<C>) -> F) -> Vec<R>
+async fn together<R, F>(ranks: &[Rank], run: impl Fn(Rank) -> F) -> Vec<R>
 where
     R: Send + 'static,
     F: Future<Output = R> + Send + 'static,
@@ -52,13 +56,13 @@ where
     results
 }
 
-/// A call of this member's generation that has all the time it needs.
-fn call(c: &impl Collective, sequence: u64) -> Call {
+/// A call of this member's generation with a [`LONG`] timeout.
+fn call(c: &dyn Collective, sequence: u64) -> Call {
     Call::new(c.generation(), sequence, LONG)
 }
 
 /// A number without pattern.
-fn noise(seed: u64) -> u64 {
+pub fn noise(seed: u64) -> u64 {
     let mut x = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,14 +1,13 @@
 //! Ranks that race, over and over, on several threads and in real time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use shardloom::collective::{Call, Collective, CollectiveError, Reduce};
+use shardloom::collective::{Call, CollectiveError, CollectiveExt, Reduce};
 
-use super::{LONG, call, group, noise, together};
+use super::{LONG, Rank, call, group, noise, together};
 
 /// Racing ranks.
-pub async fn races<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn races(make: impl Fn(usize) -> Vec<Rank>) {
     for world in 2..=4 {
         deadlines(&group(&make, world)).await;
         cancellations(&group(&make, world)).await;
@@ -19,7 +18,7 @@ pub async fn races<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
 }
 
 /// Ranks come around the time that another's deadline passes. Whatever the outcome, it is one.
-async fn deadlines<C: Collective + 'static>(ranks: &[Arc<C>]) {
+async fn deadlines(ranks: &[Rank]) {
     let last = ranks.len() - 1;
     let mut outcomes = [0; 2];
     for sequence in 0..300 {
@@ -67,7 +66,7 @@ async fn deadlines<C: Collective + 'static>(ranks: &[Arc<C>]) {
 
 /// Every rank drops its call at random and comes again until it has been decided. All calls
 /// complete, and with the values of their last coming.
-async fn cancellations<C: Collective + 'static>(ranks: &[Arc<C>]) {
+async fn cancellations(ranks: &[Rank]) {
     let world = ranks.len() as u64;
     let sums = together(ranks, |c| async move {
         let rank = c.rank() as u64;
@@ -115,18 +114,18 @@ async fn cancellations<C: Collective + 'static>(ranks: &[Arc<C>]) {
 
 /// The membership ends while ranks race through calls: all stop, having completed the same calls
 /// but for the last, whose outcome is one too.
-async fn aborts<C: Collective + 'static>(ranks: &[Arc<C>], seed: u64) {
+async fn aborts(ranks: &[Rank], seed: u64) {
     let generation = ranks[0].generation();
     let killer = ranks[0].clone();
     let killer = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_micros(noise(seed) % 3000)).await;
-        killer.abort(generation + 1).await;
+        killer.abort(generation.next()).await;
     });
     let completed = together(ranks, |c| async move {
         for sequence in 0.. {
             let result = c.barrier(call(&*c, sequence)).await;
             if result.is_err() {
-                let next = generation + 1;
+                let next = generation.next();
                 assert_eq!(result, Err(CollectiveError::Ended { generation, next }));
                 return sequence;
             }

@@ -1,22 +1,21 @@
-//! Disagreements and faults: every rank hears of them, in the same words.
-
-use std::sync::Arc;
+//! Disagreements and faults: the call fails with the same error on every rank.
 
 use shardloom::collective::{
-    Collective, CollectiveError, ElementType, Operation, Reduce, Term, Wire,
+    CollectiveError, CollectiveExt, ElementType, Operation, Reduce, Term, Wire,
 };
+use shardloom::ids::Generation;
 
 use super::ask::Ask;
-use super::{call, group, together};
+use super::{Rank, call, group, together};
 
-/// Everything that ranks can disagree about, and everything that one can do wrong.
-pub async fn refusals<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+/// Disagreements about every aspect of a call, and every fault of one rank.
+pub async fn refusals(make: impl Fn(usize) -> Vec<Rank>) {
     for world in [2, 3, 5] {
         let ranks = group(&make, world);
         let mut sequence = 0;
         for odd in 0..world {
-            for (usual, other, terms) in disagreements() {
-                disagree(&ranks, &mut sequence, odd, (usual, other), terms).await;
+            for disagreement in disagreements() {
+                disagree(&ranks, &mut sequence, odd, disagreement).await;
             }
             sequences(&ranks, &mut sequence, odd).await;
             generations(&ranks, &mut sequence, odd).await;
@@ -28,8 +27,18 @@ pub async fn refusals<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
 
 type Change = fn(Ask) -> Ask;
 
-/// What most do, what one does instead, and the terms in which these differ.
-fn disagreements() -> Vec<(Change, Change, [Term; 2])> {
+/// A call on which one rank disagrees.
+struct Disagreement {
+    /// Makes the call of most ranks.
+    usual: Change,
+    /// Makes the call of one rank.
+    other: Change,
+    /// The terms in which these differ: the usual one, and the other.
+    terms: [Term; 2],
+}
+
+/// A disagreement about every aspect.
+fn disagreements() -> Vec<Disagreement> {
     use Operation::{AllGather, AllReduce, AllToAll, Barrier, Broadcast, ReduceScatter};
     fn reduce(ask: Ask) -> Ask {
         ask
@@ -136,11 +145,16 @@ fn disagreements() -> Vec<(Change, Change, [Term; 2])> {
         },
         [ElementType::F32, ElementType::F64].map(Term::Element),
     ));
-    all
+    let disagreement = |(usual, other, terms)| Disagreement {
+        usual,
+        other,
+        terms,
+    };
+    all.into_iter().map(disagreement).collect()
 }
 
-/// The group works after whatever happened before.
-async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
+/// The next call of the group works.
+async fn works(ranks: &[Rank], sequence: &mut u64) {
     *sequence += 1;
     let sequence = *sequence;
     let all = together(
@@ -152,13 +166,12 @@ async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
     }
 }
 
-async fn disagree<C: Collective + 'static>(
-    ranks: &[Arc<C>],
-    sequence: &mut u64,
-    odd: usize,
-    (usual, other): (Change, Change),
-    [usual_term, odd_term]: [Term; 2],
-) {
+async fn disagree(ranks: &[Rank], sequence: &mut u64, odd: usize, disagreement: Disagreement) {
+    let Disagreement {
+        usual,
+        other,
+        terms: [usual_term, odd_term],
+    } = disagreement;
     *sequence += 1;
     let now = *sequence;
     let errors = together(ranks, |c| async move {
@@ -168,7 +181,7 @@ async fn disagree<C: Collective + 'static>(
     });
     let errors = errors.await;
     let named = match &errors[0] {
-        // Whoever came second "disagrees"; both are named.
+        // The rank that came second "disagrees"; the error names both.
         CollectiveError::Mismatch {
             sequence,
             rank,
@@ -189,9 +202,9 @@ async fn disagree<C: Collective + 'static>(
     works(ranks, sequence).await;
 }
 
-/// A rank is one call ahead of the others. Both numbers are used up, so that ranks that count on
-/// from their own meet again.
-async fn sequences<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+/// A rank is one call ahead of the other ranks. Both numbers are used up, so that ranks that count on
+/// from their own numbers meet again.
+async fn sequences(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     let now = *sequence + 1;
     *sequence = now + 1;
     let errors = together(ranks, |c| async move {
@@ -219,7 +232,7 @@ async fn sequences<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64
     assert_eq!(ahead, Term::Sequence(now + 1));
     assert_eq!(behind, Term::Sequence(now));
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
-    // Those behind count on and hear of it again; those ahead are not disturbed by that.
+    // Ranks behind count on and fail with the same error again; this does not disturb the rank ahead.
     let again = together(ranks, |c| async move {
         let rank = c.rank();
         if rank == odd {
@@ -234,15 +247,15 @@ async fn sequences<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64
     works(ranks, sequence).await;
 }
 
-/// A rank believes in another generation. Its numbers mean nothing here, and do no harm.
-async fn generations<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+/// A rank takes the group to have another generation. Its sequence numbers are not used up.
+async fn generations(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     *sequence += 1;
     let (now, generation) = (*sequence, ranks[0].generation());
-    let found = Term::Generation(generation + 7);
+    let found = Term::Generation(Generation(generation.0 + 7));
     let errors = together(ranks, |c| async move {
         let mut call = call(&*c, now);
         if c.rank() == odd {
-            call.generation += 7;
+            call.generation.0 += 7;
         }
         c.barrier(call).await.unwrap_err()
     });
@@ -257,15 +270,15 @@ async fn generations<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u
         assert_eq!(error, expected);
     }
     works(ranks, sequence).await;
-    // A number out of nowhere.
+    // The largest number of another generation.
     let mut wild = call(&*ranks[odd], u64::MAX);
-    wild.generation += 7;
+    wild.generation.0 += 7;
     ranks[odd].barrier(wild).await.unwrap_err();
     works(ranks, sequence).await;
 }
 
-/// One rank is wrong by itself.
-async fn faults_of_one<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64, odd: usize) {
+/// One rank makes a fault.
+async fn faults_of_one(ranks: &[Rank], sequence: &mut u64, odd: usize) {
     for weight in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
         *sequence += 1;
         let now = *sequence;
@@ -312,8 +325,8 @@ async fn faults_of_one<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut
     works(ranks, sequence).await;
 }
 
-/// All agree on what cannot be.
-async fn faults_of_all<C: Collective + 'static>(ranks: &[Arc<C>], sequence: &mut u64) {
+/// All ranks agree on a call that is not supported.
+async fn faults_of_all(ranks: &[Rank], sequence: &mut u64) {
     let asks: [Change; 6] = [
         |a| Ask {
             element: ElementType::U64,

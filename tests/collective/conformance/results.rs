@@ -1,11 +1,9 @@
 //! What calls return, against sums written down plainly.
 
-use std::sync::Arc;
-
 use half::{bf16, f16};
-use shardloom::collective::{Call, Collective, Element, Reduce, Wire, segment};
+use shardloom::collective::{Call, CollectiveExt, Element, Reduce, Wire, segment};
 
-use super::{call, group, noise, together};
+use super::{Rank, call, group, noise, together};
 
 /// Lengths that fill nothing evenly, and one that takes several threads.
 const LENGTHS: [usize; 8] = [0, 1, 2, 3, 17, 1000, 4097, 300_007];
@@ -143,42 +141,38 @@ pub(super) fn assert_same<T: Element>(found: &[T], expected: &[T], what: &str) {
 }
 
 /// Every operation, in worlds of one to five, with all types, wires and lengths.
-pub async fn results<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+pub async fn results(make: impl Fn(usize) -> Vec<Rank>) {
     for world in 1..=5 {
         let ranks = group(&make, world);
         let mut sequence = 0;
         for len in LENGTHS {
-            typed::<C, f32>(&ranks, &mut sequence, len).await;
-            typed::<C, f64>(&ranks, &mut sequence, len).await;
-            typed::<C, u32>(&ranks, &mut sequence, len).await;
-            typed::<C, u64>(&ranks, &mut sequence, len).await;
+            typed::<f32>(&ranks, &mut sequence, len).await;
+            typed::<f64>(&ranks, &mut sequence, len).await;
+            typed::<u32>(&ranks, &mut sequence, len).await;
+            typed::<u64>(&ranks, &mut sequence, len).await;
         }
     }
 }
 
-async fn typed<C: Collective + 'static, T: Value>(
-    ranks: &[Arc<C>],
-    sequence: &mut u64,
-    len: usize,
-) {
+async fn typed<T: Value>(ranks: &[Rank], sequence: &mut u64, len: usize) {
     for &wire in T::WIRES {
         let mut next = || {
             *sequence += 1;
             call(&*ranks[0], *sequence).wire(wire)
         };
         for kind in 0..T::REDUCTIONS {
-            reductions::<C, T>(ranks, next(), next(), len, kind).await;
+            reductions::<T>(ranks, next(), next(), len, kind).await;
         }
-        exchanges::<C, T>(ranks, next(), len).await;
-        all_to_all::<C, T>(ranks, next(), len).await;
+        exchanges::<T>(ranks, next(), len).await;
+        all_to_all::<T>(ranks, next(), len).await;
         for root in 0..ranks.len() {
-            broadcast::<C, T>(ranks, next(), len, root).await;
+            broadcast::<T>(ranks, next(), len, root).await;
         }
     }
 }
 
-async fn reductions<C: Collective + 'static, T: Value>(
-    ranks: &[Arc<C>],
+async fn reductions<T: Value>(
+    ranks: &[Rank],
     whole: Call,
     scattered: Call,
     len: usize,
@@ -207,7 +201,7 @@ async fn reductions<C: Collective + 'static, T: Value>(
     }
 }
 
-async fn exchanges<C: Collective + 'static, T: Value>(ranks: &[Arc<C>], call: Call, len: usize) {
+async fn exchanges<T: Value>(ranks: &[Rank], call: Call, len: usize) {
     // Ranks differ in length, and one has nothing.
     let part = move |rank: usize| {
         let len = if rank == 1 { 0 } else { len + rank };
@@ -224,7 +218,7 @@ async fn exchanges<C: Collective + 'static, T: Value>(ranks: &[Arc<C>], call: Ca
     }
 }
 
-async fn all_to_all<C: Collective + 'static, T: Value>(ranks: &[Arc<C>], call: Call, len: usize) {
+async fn all_to_all<T: Value>(ranks: &[Rank], call: Call, len: usize) {
     let world = ranks.len();
     // A rank keeps nothing for itself unless it is rank 0.
     let part = move |from: usize, to: usize| {
@@ -247,12 +241,7 @@ async fn all_to_all<C: Collective + 'static, T: Value>(ranks: &[Arc<C>], call: C
     }
 }
 
-async fn broadcast<C: Collective + 'static, T: Value>(
-    ranks: &[Arc<C>],
-    call: Call,
-    len: usize,
-    root: usize,
-) {
+async fn broadcast<T: Value>(ranks: &[Rank], call: Call, len: usize, root: usize) {
     let received = together(ranks, |c| async move {
         let own = values::<T>(c.rank(), call.sequence, len);
         c.broadcast(call, root, own).await.unwrap()

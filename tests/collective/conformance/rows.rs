@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use shardloom::collective::{Call, Collective, CollectiveError, Reduce, Term, Wire};
+use shardloom::collective::{Call, CollectiveError, Reduce, Term, Wire};
 use shardloom::kernel::Backend;
 
 use super::results::{assert_same, reduced, reduction, through, values};
-use super::{LONG, SHORT, call, group, together};
+use super::{LONG, Rank, SHORT, call, group, together};
 
 /// Lengths that fill no vector and no workgroup evenly, and one that takes several threads.
 const LENGTHS: [usize; 6] = [0, 1, 3, 1000, 4097, 300_004];
 
 type Engines = Arc<Vec<Backend>>;
 
-/// Everything about rows, rank `r` having `engine(r)`. `exact` says that sums are made on the host,
-/// so that even weighted means have the bits of a plain all-reduce.
-pub async fn rows<C: Collective + 'static>(
-    make: impl Fn(usize) -> Vec<C>,
+/// All rules about rows. Rank `r` has the engine `engine(r)`. `exact` says that sums are made on the
+/// host, so that weighted means too have the bits of a plain all-reduce.
+pub async fn rows(
+    make: impl Fn(usize) -> Vec<Rank>,
     engine: impl Fn(usize) -> Backend,
     exact: bool,
 ) {
@@ -31,7 +31,7 @@ pub async fn rows<C: Collective + 'static>(
                     let call = call(&*ranks[0], sequence).wire(wire);
                     // Rows that travel as halves have been on the host.
                     let exact = exact || kind == 0 || wire != Wire::Exact;
-                    results(&ranks, &engines, call, (len, kind), exact).await;
+                    results(&ranks, &engines, call, len, kind, exact).await;
                 }
             }
         }
@@ -44,8 +44,8 @@ pub async fn rows<C: Collective + 'static>(
 }
 
 /// Every rank brings its values and gives the memory of earlier rows back with them.
-async fn reduce<C: Collective + 'static>(
-    ranks: &[Arc<C>],
+async fn reduce(
+    ranks: &[Rank],
     engines: &Engines,
     call: Call,
     own: impl Fn(usize) -> (Vec<f32>, Reduce) + Copy + Send + Sync + 'static,
@@ -67,11 +67,12 @@ async fn reduce<C: Collective + 'static>(
     all.await
 }
 
-async fn results<C: Collective + 'static>(
-    ranks: &[Arc<C>],
+async fn results(
+    ranks: &[Rank],
     engines: &Engines,
     call: Call,
-    (len, kind): (usize, usize),
+    len: usize,
+    kind: usize,
     exact: bool,
 ) {
     let (world, tag, wire) = (ranks.len(), call.sequence, call.wire);
@@ -104,8 +105,8 @@ async fn results<C: Collective + 'static>(
     }
 }
 
-/// Whatever a rank does with the memory of its result, those of the others stay.
-async fn own_memory<C: Collective + 'static>(ranks: &[Arc<C>], engines: &Engines, sequence: u64) {
+/// A rank that writes to the memory of its result leaves the results of other ranks as they are.
+async fn own_memory(ranks: &[Rank], engines: &Engines, sequence: u64) {
     let all = together(ranks, |c| {
         let engines = engines.clone();
         async move {
@@ -138,11 +139,7 @@ async fn own_memory<C: Collective + 'static>(ranks: &[Arc<C>], engines: &Engines
 }
 
 /// Lengths, reductions or wires that differ fail on every rank.
-async fn disagreements<C: Collective + 'static>(
-    ranks: &[Arc<C>],
-    engines: &Engines,
-    sequence: u64,
-) {
+async fn disagreements(ranks: &[Rank], engines: &Engines, sequence: u64) {
     let odd = ranks.len() - 1;
     for (aspect, sequence) in (sequence..sequence + 3).enumerate() {
         let terms = [
@@ -184,14 +181,10 @@ async fn disagreements<C: Collective + 'static>(
     }
 }
 
-/// All who came hear of the rank that did not, and it hears that it is late.
-async fn missing_ranks<C: Collective + 'static>(
-    ranks: &[Arc<C>],
-    engines: &Engines,
-    sequence: u64,
-) {
+/// All ranks that came fail with the missing rank's name, and the missing rank fails with `Late`.
+async fn missing_ranks(ranks: &[Rank], engines: &Engines, sequence: u64) {
     let last = ranks.len() - 1;
-    let come = |ranks: &[Arc<C>], sequence, timeout| {
+    let come = |ranks: &[Rank], sequence, timeout| {
         let ranks = ranks.to_vec();
         let engines = engines.clone();
         async move {

@@ -1,12 +1,11 @@
 //! Ranks that do not come, come late, come twice, or go away.
 
-use std::sync::Arc;
-
-use shardloom::collective::{Call, Collective, CollectiveError, Operation, Reduce};
+use shardloom::collective::{Call, Collective, CollectiveError, CollectiveExt, Operation, Reduce};
+use shardloom::ids::Generation;
 use tokio::time::{Instant, timeout};
 
 use super::ask::Ask;
-use super::{LONG, SHORT, call, group, together};
+use super::{LONG, Rank, SHORT, call, group, together};
 
 const OPERATIONS: [Operation; 7] = [
     Operation::AllReduce,
@@ -18,8 +17,8 @@ const OPERATIONS: [Operation; 7] = [
     Operation::Barrier,
 ];
 
-/// Everything about waiting.
-pub async fn waits<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
+/// All rules about waiting.
+pub async fn waits(make: impl Fn(usize) -> Vec<Rank>) {
     for operation in OPERATIONS {
         missing_ranks(&group(&make, 4), operation).await;
         cancelled(&group(&make, 3), operation).await;
@@ -29,11 +28,11 @@ pub async fn waits<C: Collective + 'static>(make: impl Fn(usize) -> Vec<C>) {
     numbers(&group(&make, 2)).await;
 }
 
-fn short(c: &impl Collective, sequence: u64) -> Call {
+fn short(c: &dyn Collective, sequence: u64) -> Call {
     Call::new(c.generation(), sequence, SHORT)
 }
 
-pub(super) async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u64) {
+pub(super) async fn works(ranks: &[Rank], sequence: u64) {
     for result in together(
         ranks,
         |c| async move { c.barrier(call(&*c, sequence)).await },
@@ -44,9 +43,9 @@ pub(super) async fn works<C: Collective + 'static>(ranks: &[Arc<C>], sequence: u
     }
 }
 
-/// The known fault "a timed-out barrier is flushed once per waiter": here all who came hear the
-/// same, once, and the late hear that they are late.
-async fn missing_ranks<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
+/// The known fault "a timed-out barrier is flushed once per waiter": all ranks that came fail with the
+/// same error, once, and late ranks fail with `Late`.
+async fn missing_ranks(ranks: &[Rank], operation: Operation) {
     let (here, late) = ranks.split_at(2);
     let results = together(here, |c| async move {
         Ask::new(short(&*c, 3), operation).of(&*c).await
@@ -59,7 +58,7 @@ async fn missing_ranks<C: Collective + 'static>(ranks: &[Arc<C>], operation: Ope
     for result in results.await {
         assert_eq!(result, Err(gone.clone()));
     }
-    // Also while the others wait at the next call, which goes on.
+    // Late ranks fail also while the other ranks wait for the next call, which goes on.
     let next = here.to_vec();
     let next = tokio::spawn(async move { works(&next, 4).await });
     tokio::task::yield_now().await;
@@ -82,8 +81,8 @@ async fn missing_ranks<C: Collective + 'static>(ranks: &[Arc<C>], operation: Ope
     works(ranks, 5).await;
 }
 
-/// The first deadline to pass decides for all who came.
-async fn shortest_deadline<C: Collective + 'static>(ranks: &[Arc<C>]) {
+/// The first deadline to pass decides for all ranks that came.
+async fn shortest_deadline(ranks: &[Rank]) {
     let start = Instant::now();
     let results = together(&ranks[1..], |c| async move {
         let call = if c.rank() == 1 {
@@ -104,7 +103,7 @@ async fn shortest_deadline<C: Collective + 'static>(ranks: &[Arc<C>]) {
     }
     assert!(start.elapsed() < LONG / 2);
     works(ranks, 1).await;
-    // No time at all: whoever is alone has failed already.
+    // Without any time, a rank that comes alone fails at once.
     let now = Call {
         timeout: std::time::Duration::ZERO,
         ..call(&*ranks[0], 2)
@@ -120,10 +119,10 @@ async fn shortest_deadline<C: Collective + 'static>(ranks: &[Arc<C>]) {
     works(ranks, 3).await;
 }
 
-/// A future dropped before the others come leaves no trace: not its values, not its terms, not
-/// its presence.
-async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
-    // It does not count as present.
+/// A future that is dropped before the other ranks come leaves no trace: neither its values nor its
+/// terms nor its presence.
+async fn cancelled(ranks: &[Rank], operation: Operation) {
+    // The rank does not count as present.
     drop_after_a_while(&*ranks[0], 0, operation).await;
     let results = together(&ranks[1..], |c| async move {
         Ask::new(short(&*c, 0), operation).of(&*c).await
@@ -137,7 +136,7 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
             })
         );
     }
-    // Its terms bind nobody: the others want something else under the same number.
+    // Its terms do not bind the other ranks: they make another call under the same number.
     drop_after_a_while(&*ranks[0], 1, operation).await;
     let other = if operation == Operation::Barrier {
         Operation::AllGather
@@ -150,7 +149,7 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
     for result in results.await {
         result.unwrap();
     }
-    // It may come again while the others wait, and its new values count.
+    // The rank may come again while the other ranks wait, and its new values count.
     let waiting: Vec<_> = (ranks[1..].iter().cloned())
         .map(|c| {
             tokio::spawn(async move {
@@ -161,7 +160,7 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
         .collect();
     let c = &ranks[0];
     for _ in 0..3 {
-        // A future that nobody polls has not come.
+        // A future that is not polled has not come.
         drop(c.all_reduce(call(&**c, 2), vec![1e9f64], Reduce::Sum));
     }
     let sum = c
@@ -174,18 +173,18 @@ async fn cancelled<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operati
     works(ranks, 3).await;
 }
 
-async fn drop_after_a_while<C: Collective>(c: &C, sequence: u64, operation: Operation) {
+async fn drop_after_a_while(c: &dyn Collective, sequence: u64, operation: Operation) {
     let waiting = Ask {
         length: 9,
         ..Ask::new(call(c, sequence), operation)
     };
     timeout(SHORT, waiting.of(c))
         .await
-        .expect_err("nobody else came");
+        .expect_err("no other rank came");
 }
 
-/// Numbers may skip, may not go back, and may be the last there is.
-async fn numbers<C: Collective + 'static>(ranks: &[Arc<C>]) {
+/// Numbers may skip, may not go back, and may be the largest `u64`.
+async fn numbers(ranks: &[Rank]) {
     works(ranks, 5).await;
     works(ranks, 1000).await;
     for sequence in [1000, 999, 0] {
@@ -218,19 +217,20 @@ async fn numbers<C: Collective + 'static>(ranks: &[Arc<C>]) {
     );
 }
 
-/// The membership ends while ranks wait.
-async fn aborted<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation) {
+/// The generation ends while ranks wait.
+async fn aborted(ranks: &[Rank], operation: Operation) {
     let generation = ranks[0].generation();
+    let next = |steps| Generation(generation.0 + steps);
     works(ranks, 0).await;
     let waiting: Vec<_> = (ranks[..2].iter().cloned())
         .map(|c| tokio::spawn(async move { Ask::new(call(&*c, 1), operation).of(&*c).await }))
         .collect();
     tokio::time::sleep(SHORT / 2).await;
     let start = Instant::now();
-    ranks[2].abort(generation + 3).await;
+    ranks[2].abort(next(3)).await;
     let ended = CollectiveError::Ended {
         generation,
-        next: generation + 3,
+        next: next(3),
     };
     for task in waiting {
         assert_eq!(task.await.unwrap(), Err(ended.clone()));
@@ -243,7 +243,7 @@ async fn aborted<C: Collective + 'static>(ranks: &[Arc<C>], operation: Operation
             assert_eq!(result, Err(ended.clone()));
         }
     }
-    ranks[0].abort(generation + 1).await;
+    ranks[0].abort(next(1)).await;
     assert_eq!(ranks[1].barrier(call(&*ranks[1], 9)).await, Err(ended));
     assert!(start.elapsed() < LONG / 2);
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::*;
 use crate::device::{Binding, Buffer, testing};
 use crate::kernel::gpu::params::{NONE, Params};
-use crate::kernel::gpu::score;
+use crate::kernel::gpu::stages::scores::score::span;
 use crate::optim::ADAGRAD_EPSILON;
 use crate::rng::{Purpose, Stream, stream};
 
@@ -83,7 +83,9 @@ fn pull(rng: &mut Stream) -> Dispatch {
         .collect();
     Dispatch {
         name: "pull",
-        source: Stage::Pull(Values::Quad, Dtype::F32).source(),
+        source: Stage::Pull(Values::Quad, Dtype::F32)
+            .source()
+            .expect("composes"),
         workgroups: 1,
         buffers: vec![
             params(|p| p.items = ids.len() as u32),
@@ -123,7 +125,8 @@ fn update(rng: &mut Stream) -> Dispatch {
             Pushed::Rows,
             Dtype::F32,
         )
-        .source(),
+        .source()
+        .expect("composes"),
         workgroups: 1,
         buffers: vec![
             params(|p| {
@@ -166,10 +169,12 @@ fn score(rng: &mut Stream) -> Dispatch {
             scores.push(dot(row(&vectors, q as u32), row(&entities, candidate)));
         }
     }
-    let span = score::span(CELLS as u32);
+    let span = span(CELLS as u32);
     Dispatch {
         name: "score",
-        source: Stage::Score(Similarity::Dot, Values::Quad, span).source(),
+        source: Stage::Score(Similarity::Dot, Values::Quad, span)
+            .source()
+            .expect("composes"),
         workgroups: (scores.len() as u32).div_ceil(GROUP / span),
         buffers: vec![
             params(|p| {
@@ -222,7 +227,9 @@ fn rank_count(rng: &mut Stream) -> Dispatch {
     }
     Dispatch {
         name: "rank_count",
-        source: Stage::RankCount(Similarity::Dot, Tile::Narrow).source(),
+        source: Stage::RankCount(Similarity::Dot, Tile::Narrow)
+            .source()
+            .expect("composes"),
         // One tile of queries; a workgroup takes one tile of rows.
         workgroups: (ROWS as u32).div_ceil(Tile::Narrow.size()),
         buffers: vec![
@@ -256,7 +263,7 @@ fn stages_for_browsers_do_what_is_expected() {
     let Some(gpu) = testing::gpu() else { return };
     for dispatch in dispatches {
         let pipeline = gpu
-            .pipeline(dispatch.name, &dispatch.source, dispatch.name, &[])
+            .pipeline(dispatch.name, &dispatch.source, dispatch.name)
             .unwrap();
         let [params, storage @ ..] = &dispatch.buffers[..] else {
             panic!("every stage has parameters");

@@ -1,11 +1,28 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 mod browser;
+mod composing;
 mod rules;
 mod stages;
 mod translations;
 
 use stages::{module, stages};
+
+/// A stage's shader, and its file in the engine, have one name and one folder.
+#[test]
+fn every_stage_has_one_name() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stages: BTreeSet<&str> = stages().into_iter().map(Stage::path).collect();
+    let files = files::FILES.iter().map(|file| file.path);
+    let files: BTreeSet<&str> = files.filter(|path| !path.starts_with("shared/")).collect();
+    assert_eq!(stages, files);
+    for stage in stages {
+        let file = root.join(format!("src/kernel/gpu/stages/{stage}.rs"));
+        assert!(file.exists(), "{} is missing", file.display());
+    }
+}
 
 /// Core WGSL within the limits of every adapter, whatever runs these tests.
 #[test]
@@ -51,11 +68,11 @@ fn tiles_are_wide_where_there_is_much_to_do() {
         Tile::Narrow
     );
     assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::Dot, (14_541, 2000, 1)),
+        Tile::of_gradients(Tile::BUSY, Similarity::Dot, 14_541, 2000, 1),
         Tile::Wide
     );
     assert_eq!(
-        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, (14_541, 2000, 1)),
+        Tile::of_gradients(Tile::BUSY, Similarity::NegativeL1, 14_541, 2000, 1),
         Tile::Narrow
     );
 }

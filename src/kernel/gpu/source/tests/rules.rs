@@ -1,4 +1,4 @@
-//! Rules of our own, which compilers that we cannot run in every test hold shaders to.
+//! Rules of compilers that tests cannot run.
 
 use naga::valid::FunctionInfo;
 use naga::{

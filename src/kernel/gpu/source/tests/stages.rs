@@ -7,7 +7,9 @@ use wgpu::naga::front::wgsl;
 use wgpu::naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use super::super::*;
-use crate::kernel::gpu::{grad_rows, loss, score, update};
+use crate::kernel::gpu::stages::gradients::grad_rows;
+use crate::kernel::gpu::stages::scores::{loss, score};
+use crate::kernel::gpu::stages::updates::update;
 
 const SIMILARITIES: [Similarity; 4] = [
     Similarity::Dot,
@@ -123,7 +125,9 @@ pub fn stages() -> Vec<Stage> {
 /// # Panics
 /// If the shader is not core WGSL.
 pub fn module(stage: Stage) -> (Module, ModuleInfo) {
-    let source = stage.source();
+    let source = stage
+        .source()
+        .unwrap_or_else(|error| panic!("{stage:?}: {error}"));
     let module = wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{stage:?}: {}", error.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())

@@ -1,4 +1,4 @@
-//! What becomes of every shader on its way to the compilers of Vulkan, Metal and DX12.
+//! Every shader translated for the compilers of Vulkan, Metal and DX12.
 //!
 //! With `SHARDLOOM_SHADERS=FOLDER` the texts are left there for those compilers: see
 //! `tests/shaders/README.md`.
@@ -15,7 +15,7 @@ use naga::{AddressSpace, Module, StorageAccess};
 
 use super::{Stage, module, stages};
 
-/// The text that a stage becomes, in one language.
+/// The text of a stage in one language.
 struct Text {
     language: &'static str,
     extension: &'static str,
@@ -196,7 +196,7 @@ fn every_shader_translates_and_defines_each_function_once() {
                 let file = Path::new(folder).join(format!("{name}.{extension}"));
                 fs::write(file, text).expect("SHARDLOOM_SHADERS is a folder");
             };
-            write("wgsl", stage.source());
+            write("wgsl", stage.source().expect("composes"));
             let release = texts.len() / 2;
             for text in &texts[..release] {
                 write(

@@ -1,0 +1,34 @@
+// ∂loss/∂query → contributions to the entity rows, where relations are matrices; see `grad_matrix`
+// for the matrices. One workgroup for OUTPUTS values of a query.
+#import dispatch
+#import dropout
+#import matrix_product
+
+@group(0) @binding(1) var<storage, read> plan: array<u32>;
+@group(0) @binding(2) var<storage, read> relations: array<f32>;
+@group(0) @binding(3) var<storage, read> d_queries: array<f32>;
+@group(0) @binding(4) var<storage, read_write> d_inputs: array<f32>;
+
+fn input(q: u32, i: u32) -> f32 {
+    return d_queries[q * params.width + i];
+}
+
+@compute @workgroup_size(GROUP)
+fn query_matrix_backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let block = line(group, groups);
+    let wide = (params.width + OUTPUTS - 1u) / OUTPUTS;
+    let q = block / wide;
+    if q >= params.queries {
+        return;
+    }
+    let first = block % wide * OUTPUTS;
+    let at = params.at_queries + 4u * q;
+    let value = matrix_product(q, plan[at + 1u], plan[at + 2u] == 0u, first, local);
+    if local < OUTPUTS && first + local < params.width {
+        d_inputs[q * params.width + first + local] = value * entity_factor(q, first + local);
+    }
+}

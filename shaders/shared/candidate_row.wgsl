@@ -1,7 +1,0 @@
-// The row of the entity table that an item is: of a list of unique rows, or of a shard.
-fn candidate_row(item: u32) -> u32 {
-    if params.at_ids == NONE {
-        return params.base + item;
-    }
-    return plan[params.at_ids + item];
-}

@@ -1,4 +1,0 @@
-// p −= lr·g. See optim/mod.rs for all optimizers.
-fn apply(p: V, at: u32, g: V) -> V {
-    return p - params.rate * g;
-}

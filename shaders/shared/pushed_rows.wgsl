@@ -1,4 +1,0 @@
-// The gradient of the row at index `source`: one row each.
-fn gradient(source: u32, k: u32) -> V {
-    return gradients[source * params.cells + k];
-}

@@ -1,0 +1,6 @@
+// `penalty_slope` of gradients/regularize.wgsl: the derivative of x².
+#extern Lane
+
+fn penalty_slope(x: Lane) -> Lane {
+    return 2.0 * x;
+}

@@ -1,4 +1,0 @@
-// The derivative of x².
-fn penalty_slope(x: Lane) -> Lane {
-    return 2.0 * x;
-}

@@ -1,4 +1,0 @@
-// The derivative of |x|³ of each value.
-fn penalty_slope(x: Lane) -> Lane {
-    return 3.0 * abs(x) * x;
-}

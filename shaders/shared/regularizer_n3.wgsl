@@ -1,4 +1,0 @@
-// The derivative of |x|³ of the lane.
-fn penalty_slope(x: Lane) -> Lane {
-    return 3.0 * sqrt(dot(x, x)) * x;
-}

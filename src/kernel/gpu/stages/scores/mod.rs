@@ -1,0 +1,17 @@
+//! Scores of candidates, ranks by scores, and losses of scores.
+
+mod candidate_dropout;
+mod candidate_dropout_backward;
+pub mod loss;
+mod loss_sum;
+mod rank_count;
+pub mod score;
+mod score_all;
+
+pub use candidate_dropout::{mask_pulled, mask_shards};
+pub use candidate_dropout_backward::{mask_pulled_gradients, mask_shard_gradients};
+pub use loss::loss;
+pub use loss_sum::loss_sum;
+pub use rank_count::{rank_count, target_scores};
+pub use score::score;
+pub use score_all::{ScoreBuffers, score_all, score_rows, shard_params};
