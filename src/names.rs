@@ -27,10 +27,10 @@ pub fn read(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the names that a line or a field may stand for, the more likely one first. A text that
-/// [`line()`] or [`field`] writes first stands for its value. Any other text first stands for
-/// itself, such as `"Ada"`: in some files the quotes are part of the name, in others all fields are
-/// quoted.
+/// Returns the names that a line or a field may stand for, the more likely one first. For a text
+/// that [`line()`] or [`field`] would write, that is its value. For any other text, such as
+/// `"Ada"`, that is the text itself: in some files the quotes are part of the name, in others all
+/// fields are quoted.
 pub fn readings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let value = json(text).map(Cow::Owned);
     let ours = (value.as_ref()).is_some_and(|name| line(name) == text || field(name) == text);

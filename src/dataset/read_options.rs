@@ -64,7 +64,7 @@ pub enum Heading {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Separator {
-    /// The first that the first line has: tabs, else commas, else semicolons, else blanks.
+    /// Chosen by the first line: tabs if it has any, else commas, else semicolons, else blanks.
     #[default]
     Auto,
     /// A tab.

@@ -87,8 +87,8 @@ fn first_row<R: Read>(
     Ok(None)
 }
 
-/// Returns true if other rows show that a row that looks like a heading is a fact. Only where the
-/// user has not said whether the file has a heading.
+/// Returns true if other rows show that a row that looks like a heading is a fact. Returns false if
+/// the user has said whether the file has a heading, or has chosen the columns.
 fn looks_like_a_fact(options: &ReadOptions, layout: &Layout, block: &Block) -> bool {
     const LOOKED_AT: usize = 1000;
     if options.heading != Heading::Auto || options.columns.is_some() {
