@@ -1,24 +1,25 @@
-//! Names in text files: a name a line, or a field of a table.
+//! Names in text files: one a line, or as a field of a table.
 //!
 //! Most names are written as they are. A name that a reader could take for something else is
-//! written as a JSON string: one that is empty, holds a control character or a line break, or begins
-//! or ends with white space, and one that reads as a JSON string itself. In a table, so is a name
-//! with a tab. Whoever reads takes a line or field that is a whole JSON string for its value, and
-//! any other as it stands: [`read`] is the inverse of [`line()`] and of [`field`].
+//! written as a JSON string: one that is empty, holds a control character or a line break, begins
+//! or ends with white space, or is a JSON string itself. In a line, a tab within a name stays; in a
+//! table, a name with a tab is written as a JSON string too. A reader takes a line or field that is
+//! a whole JSON string for its value, and any other as it is: [`read`] is the inverse of [`line()`]
+//! and of [`field`].
 
 use std::borrow::Cow;
 
-/// A name as a line of its own.
+/// Returns a name as a line of its own.
 pub fn line(name: &str) -> Cow<'_, str> {
     written(name, |c| c == '\t')
 }
 
-/// A name as a field of a table that is separated by tabs.
+/// Returns a name as a field of a tab-separated table.
 pub fn field(name: &str) -> Cow<'_, str> {
     written(name, |_| false)
 }
 
-/// The name that a line or a field stands for.
+/// Returns the name that a line or a field stands for.
 pub fn read(text: &str) -> Cow<'_, str> {
     match json(text) {
         Some(name) => Cow::Owned(name),
@@ -26,9 +27,10 @@ pub fn read(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The names that a line or a field may stand for, the likelier one first: its value where that is
-/// written in this way, and the text itself where it is not, as in `"Ada"`, which whoever keeps quotes
-/// in names writes for a name with quotes, and whoever quotes all fields for one without.
+/// Returns the names that a line or a field may stand for, the more likely one first. For a text
+/// that [`line()`] or [`field`] would write, that is its value. For any other text, such as
+/// `"Ada"`, that is the text itself: in some files the quotes are part of the name, in others all
+/// fields are quoted.
 pub fn readings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let value = json(text).map(Cow::Owned);
     let ours = (value.as_ref()).is_some_and(|name| line(name) == text || field(name) == text);
@@ -39,8 +41,9 @@ pub fn readings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     first.into_iter().chain(second)
 }
 
-/// A name as a field of a table that readers of graphs read: as it stands, whatever blanks and quotes
-/// it has, but for one with a tab or the end of a line, or one that reads as such a JSON string.
+/// Returns a name as a field of a table for readers of graphs: unchanged, with its blanks and
+/// quotes, except that a name with a tab or a line break, or one that reads as such a JSON string,
+/// is written as a JSON string.
 pub(crate) fn plain_field(name: &str) -> Cow<'_, str> {
     match splits(name) {
         true => Cow::Owned(quoted(name)),
@@ -48,7 +51,7 @@ pub(crate) fn plain_field(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The name that such a field stands for.
+/// Returns the name that a field of [`plain_field`] stands for.
 pub(crate) fn read_plain_field(text: &str) -> Cow<'_, str> {
     match json(text).filter(|name| splits(name)) {
         Some(name) => Cow::Owned(name),
@@ -60,10 +63,11 @@ fn splits(name: &str) -> bool {
     name.contains(['\t', '\n', '\r']) || json(name).is_some_and(|name| splits(&name))
 }
 
-/// Whether some reader of text ends a line at this character, or takes it for a command to a
-/// terminal.
+/// Returns true if some reader of text ends a line at this character, or if a terminal takes it for
+/// a command.
 pub(crate) fn breaks(c: char) -> bool {
-    // Besides Unicode's line separators, Python's `splitlines` breaks at U+001C to U+001E and U+0085.
+    // Besides Unicode's line separators, Python's `splitlines` breaks at U+001C to U+001E and
+    // U+0085.
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -80,13 +84,13 @@ fn written(name: &str, fine: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
 }
 
-/// The value of a text that is a JSON string and nothing more.
+/// Returns the value of a text that is a JSON string and nothing more.
 fn json(text: &str) -> Option<String> {
     let quoted = text.len() >= 2 && text.starts_with('"') && text.ends_with('"');
     quoted.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// A JSON string in which all that cannot be seen is escaped.
+/// Returns a name as a JSON string in which all invisible characters are escaped.
 fn quoted(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 8);
     text.push('"');
@@ -97,7 +101,7 @@ fn quoted(name: &str) -> String {
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
             ' ' => text.push(c),
-            // All of these are in the first 2¹⁶, which JSON writes as one escape.
+            // All of these are below 2¹⁶, so that JSON writes them as one escape.
             c if breaks(c) || c.is_whitespace() => {
                 text.push_str(&format!("\\u{:04x}", u32::from(c)));
             }

@@ -1,4 +1,4 @@
-//! Files that are whole or absent: written to a temporary file, synced, then renamed.
+//! Files written atomically: to a temporary file first, then synced and renamed.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Prefix and suffix of the names of unfinished files.
+/// Start and end of the names of temporary files.
 pub(crate) const PREFIX: &str = ".";
 pub(crate) const SUFFIX: &str = ".partial";
 
-/// A file that appears at its path on [`AtomicFile::commit`] and leaves nothing behind
-/// when dropped before.
+/// Temporary file that becomes `path` on [`AtomicFile::commit`]. Dropped before that, the file is
+/// removed.
 pub(crate) struct AtomicFile {
     file: BufWriter<NamedTempFile>,
     path: PathBuf,
@@ -33,18 +33,18 @@ impl AtomicFile {
         })
     }
 
-    /// The path that the file will have.
+    /// Path of the file after [`AtomicFile::commit`].
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes what is buffered to the disk itself.
+    /// Flushes the buffer and syncs the file to the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().as_file().sync_all()
     }
 
-    /// Syncs the file and renames it into place, over an older one.
+    /// Syncs the file and renames it to its path. Replaces an older file.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         self.sync()?;
         let file = self.file.into_inner().map_err(|e| e.into_error())?;
@@ -53,7 +53,7 @@ impl AtomicFile {
     }
 }
 
-/// Writes a whole file at once.
+/// Writes a whole file atomically.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes)?;
@@ -70,7 +70,7 @@ impl Write for AtomicFile {
     }
 }
 
-/// Makes renames and removals in a folder last through a power cut.
+/// Syncs a folder, so that renames and removals in it survive a power failure.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(folder)?.sync_all()?;
@@ -78,7 +78,7 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The folder of a file; a bare name is in the current one.
+/// Folder of a file: the current folder for a bare name.
 pub(crate) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,7 +1,7 @@
-//! The safetensors container as a stream: a header first, then the values of each tensor in turn.
+//! Safetensors files as a stream: a header, then the values of each tensor in turn.
 //!
-//! The `safetensors` crate defines the header and checks it; it has no writer to a stream, and its
-//! metadata has no fixed order, so that the same tables would give different bytes each time.
+//! The `safetensors` crate defines and checks the header. But the crate cannot write to a stream,
+//! and does not order its metadata, so the same tables would give different bytes each time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -10,16 +10,17 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
 
-// Values are copied to and from the file as they lie in memory.
+// Values are copied to and from the file without conversion.
 const _: () = assert!(
     cfg!(target_endian = "little"),
     "safetensors is little-endian"
 );
 
-/// The longest header the format allows, in bytes.
+/// Longest header that the format allows, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// The header of a file with these matrices (name, rows, width), whose values follow in order.
+/// Returns the header of a file with the matrices `tensors`, each as name, rows and width. The
+/// values follow in the same order.
 pub(crate) fn header<'a>(
     metadata: &BTreeMap<String, String>,
     dtype: Dtype,
@@ -45,14 +46,14 @@ pub(crate) fn header<'a>(
     });
     let tensors = tensors.collect();
     let mut json = serde_json::to_vec(&Header { metadata, tensors })?;
-    // The values start at a multiple of eight bytes.
+    // Aligns the values to 8 bytes.
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.append(&mut json);
     Ok(header)
 }
 
-/// Reads the header of a file of `bytes` bytes; the reader is left at the first value.
+/// Reads the header of a file of `bytes` bytes. Leaves the reader at the first value.
 pub(crate) fn read_header(mut file: impl Read, bytes: u64) -> io::Result<Metadata> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut length = [0; 8];

@@ -1,112 +1,112 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing checkpoints.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a checkpoint could not be written or read.
+/// Reason why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The disk refused.
+    /// The operating system refused to read or write.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: "write", "read", "list", "remove".
+        /// The operation: "write", "read", "list", "remove".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The state has no form in JSON.
+    /// The state cannot be written as JSON.
     #[error("cannot write checkpoint {}: its state has no form in JSON: {source}", stem(*epoch))]
     State {
-        /// The checkpoint.
+        /// Epoch of the checkpoint.
         epoch: u32,
-        /// The reason.
+        /// Error of the serializer.
         source: serde_json::Error,
     },
-    /// A table to write whose name, shape and values do not fit.
+    /// The name, shape and values of a table to write do not fit each other.
     #[error("cannot write checkpoint {}: table {name:?} {reason}", stem(*epoch))]
     Unwritable {
-        /// The checkpoint.
+        /// Epoch of the checkpoint.
         epoch: u32,
-        /// The table.
+        /// Name of the table.
         name: String,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
-    /// There is no checkpoint in the run.
+    /// The run has no checkpoint.
     #[error("{} has no checkpoint", run.display())]
     NoCheckpoint {
         /// The folder of the run.
         run: PathBuf,
     },
-    /// There is no checkpoint of that epoch.
+    /// The run has no checkpoint of that epoch.
     #[error("{} has no checkpoint {}{}", run.display(), stem(*epoch), there_are(available))]
     Absent {
         /// The folder of the run.
         run: PathBuf,
-        /// The epoch asked for.
+        /// The requested epoch.
         epoch: u32,
-        /// The epochs there are, ascending.
+        /// The epochs with a checkpoint, ascending.
         available: Vec<u32>,
     },
-    /// The checkpoint is torn or altered.
+    /// The checkpoint is truncated or altered.
     #[error("checkpoint {} of {} is damaged: {fault}{}", stem(*epoch), run.display(), offer(run, *intact))]
     Damaged {
         /// The folder of the run.
         run: PathBuf,
-        /// The checkpoint.
+        /// Epoch of the checkpoint.
         epoch: u32,
-        /// What is wrong with it.
+        /// The damage.
         fault: Fault,
-        /// The newest earlier checkpoint that is whole.
+        /// Newest earlier checkpoint that is intact.
         intact: Option<u32>,
     },
-    /// The checkpoint is whole but lacks a table.
+    /// The checkpoint is intact but does not have the table.
     #[error("checkpoint {} has no table {name:?}", stem(*epoch))]
     NoTable {
-        /// The checkpoint.
+        /// Epoch of the checkpoint.
         epoch: u32,
-        /// The table asked for.
+        /// The requested table.
         name: String,
     },
 }
 
-/// What is wrong with a damaged checkpoint.
+/// Damage of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The manifest is no manifest.
+    /// The manifest cannot be parsed.
     #[error("its manifest is unreadable: {0}")]
     Manifest(String),
-    /// The manifest was altered.
+    /// The checksum of the manifest differs from the one that it states.
     #[error("the checksum of its manifest differs: {expected} expected, {found} found")]
     Seal {
-        /// The SHA-256 the manifest states.
+        /// SHA-256 that the manifest states.
         expected: String,
-        /// Its own.
+        /// SHA-256 of the manifest.
         found: String,
     },
-    /// The manifest is of another version of the format.
+    /// The manifest has another version of the format.
     #[error("it has format version {found}, this program reads version {expected}")]
     Version {
-        /// The version this program reads.
+        /// Version that this program reads.
         expected: u32,
-        /// The manifest's.
+        /// Version of the manifest.
         found: u32,
     },
-    /// The tables are not there.
+    /// The file of tables is missing.
     #[error("{file} is missing")]
     Missing {
-        /// The name of the file.
+        /// Name of the file.
         file: String,
     },
-    /// The tables are cut short, or something was appended.
+    /// The file of tables is truncated or too long.
     #[error("{file} is {}: {expected} bytes expected, {found} found", if found < expected { "truncated" } else { "too long" })]
     Length {
-        /// The name of the file.
+        /// Name of the file.
         file: String,
-        /// Bytes by the manifest.
+        /// Bytes that the manifest states.
         expected: u64,
         /// Bytes on the disk.
         found: u64,
@@ -114,22 +114,22 @@ pub enum Fault {
     /// The tables were altered.
     #[error("the checksum of {file} differs: {expected} expected, {found} found")]
     Checksum {
-        /// The name of the file.
+        /// Name of the file.
         file: String,
-        /// The SHA-256 by the manifest.
+        /// SHA-256 that the manifest states.
         expected: String,
-        /// The file's own.
+        /// SHA-256 of the file.
         found: String,
     },
-    /// The file holds something else than tables of f32.
+    /// The file does not hold tables of f32.
     #[error("{file} does not hold its tables: {reason}")]
     Tables {
-        /// The name of the file.
+        /// Name of the file.
         file: String,
-        /// What is wrong.
+        /// The mismatch.
         reason: String,
     },
-    /// The state is not the one asked for.
+    /// The state does not have the requested type.
     #[error("its state cannot be read: {0}")]
     State(String),
 }
@@ -144,7 +144,7 @@ impl CheckpointError {
     }
 }
 
-/// The name of a checkpoint's files, without extension.
+/// Name of a checkpoint's files, without extension.
 pub(super) fn stem(epoch: u32) -> String {
     format!("epoch-{epoch:06}")
 }

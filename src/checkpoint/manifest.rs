@@ -1,4 +1,4 @@
-//! The manifest of a checkpoint: its state, and what vouches for both files.
+//! The manifest of a checkpoint: the state of the run, and checksums of the checkpoint's two files.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -6,28 +6,28 @@ use sha2::{Digest, Sha256};
 use super::Fault;
 
 const VERSION: u32 = 1;
-/// What the seal reads while it is computed.
+/// Value of the seal while the checksum is computed.
 const UNSEALED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The fields of a manifest, in their order in the file.
+/// Manifest of a checkpoint. The fields are in the file's order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Manifest<S = serde_json::Value> {
     version: u32,
-    /// SHA-256 of this file with 64 zeros here. It stands before the state, so that it is the
-    /// first place where these digits occur.
+    /// SHA-256 of this file with 64 zeros in place of the seal. The seal precedes the state, so
+    /// that its digits occur here first.
     seal: String,
     epoch: u32,
-    /// The name of the file with the tables.
+    /// Name of the file with the tables.
     pub(super) file: String,
-    /// Its length.
+    /// Length of that file, in bytes.
     pub(super) bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 of that file, in hexadecimal.
     pub(super) sha256: String,
-    /// The state of the run.
+    /// State of the run.
     pub(super) state: S,
 }
 
-/// The text of a manifest.
+/// Returns the text of a manifest, sealed.
 pub(super) fn seal<S: Serialize>(
     epoch: u32,
     file: String,
@@ -49,7 +49,7 @@ pub(super) fn seal<S: Serialize>(
     Ok(text.replacen(UNSEALED, &seal, 1))
 }
 
-/// Reads a manifest and compares its seal and what it says of itself.
+/// Parses a manifest and checks its version, its seal, its epoch and the name of its file.
 pub(super) fn open(text: &[u8], epoch: u32, file: &str) -> Result<Manifest, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| Fault::Manifest(error.to_string());
     let text = std::str::from_utf8(text).map_err(|e| unreadable(&e))?;
@@ -86,7 +86,7 @@ pub(super) fn open(text: &[u8], epoch: u32, file: &str) -> Result<Manifest, Faul
     Ok(manifest)
 }
 
-/// The digest in hexadecimal digits.
+/// Returns the digest in hexadecimal.
 pub(super) fn hex(hasher: Sha256) -> String {
     hasher
         .finalize()

@@ -1,9 +1,9 @@
-//! Checkpoints: complete or absent.
+//! Checkpoints, which are complete or absent.
 //!
 //! A checkpoint is two files in `RUN/checkpoints`: the tables, `epoch-000012.safetensors`, and a
-//! manifest, `epoch-000012.json`, with the state of the run and the checksums of both. Each is
-//! written to a temporary name, synced and renamed, the manifest last, so a checkpoint exists once its manifest
-//! does; a crash at any moment leaves the earlier ones as they were.
+//! manifest, `epoch-000012.json`, with the state of the run and the checksums of both files. Each
+//! file is written under a temporary name, synced and renamed; the manifest comes last. So a
+//! checkpoint exists if its manifest does, and a crash never damages the earlier checkpoints.
 
 pub(crate) mod atomic_file;
 pub(crate) mod container;
@@ -30,26 +30,26 @@ pub use error::{CheckpointError, Fault};
 use manifest::hex;
 use read::{Tables, load, verify};
 
-/// A table to write: `rows` × `width` values, row by row.
+/// Shape of a table to write: `rows` × `width` values, row by row.
 #[derive(Clone, Copy, Debug)]
 pub struct TableShape<'a> {
-    /// Its name in the file; "__metadata__" is taken.
+    /// Name of the table in the file. "__metadata__" is reserved.
     pub name: &'a str,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
     /// Values in a row.
     pub width: usize,
 }
 
-/// Values that are written at a time: these, or those of a row.
+/// Values written at a time; a single row may have more.
 const BLOCK: usize = 1 << 20;
 
-/// A table read back, to the bit.
+/// Table read from a checkpoint, with the bits that were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
     /// Values in a row.
     pub width: usize,
@@ -57,18 +57,18 @@ pub struct Table {
     pub data: Vec<f32>,
 }
 
-/// A checkpoint whose checksums match. Its tables are on disk until they are asked for.
+/// Checkpoint whose checksums match. The tables stay on disk until they are read.
 #[derive(Debug)]
 pub struct Checkpoint<S> {
-    /// Its number: the epoch that was under way or just complete when it was written.
+    /// Number of the checkpoint: the epoch that was running or just complete when it was written.
     pub epoch: u32,
-    /// The state of the run.
+    /// State of the run.
     pub state: S,
     tables: Tables,
 }
 
 impl<S> Checkpoint<S> {
-    /// Rows and values in a row of the table of that name.
+    /// Returns the number of rows and the values in a row of table `name`.
     ///
     /// # Errors
     /// [`CheckpointError::NoTable`].
@@ -76,10 +76,10 @@ impl<S> Checkpoint<S> {
         self.tables.shape(name).ok_or_else(|| self.no_table(name))
     }
 
-    /// Reads the table of that name.
+    /// Reads table `name`.
     ///
     /// # Errors
-    /// [`CheckpointError::NoTable`], and the disk's refusals.
+    /// [`CheckpointError::NoTable`], or [`CheckpointError::Io`].
     pub fn table(&mut self, name: &str) -> Result<Table, CheckpointError> {
         let (rows, width) = self.shape(name)?;
         let mut data = Vec::new();
@@ -92,10 +92,10 @@ impl<S> Checkpoint<S> {
         })
     }
 
-    /// Reads successive rows of the table of that name, in place of what `out` holds.
+    /// Reads successive rows of table `name`. Replaces the content of `out`.
     ///
     /// # Errors
-    /// [`CheckpointError::NoTable`], and the disk's refusals; one of them is that the table has not
+    /// [`CheckpointError::NoTable`], or [`CheckpointError::Io`], also if the table does not have
     /// these rows.
     pub fn read(
         &mut self,
@@ -116,23 +116,24 @@ impl<S> Checkpoint<S> {
         }
     }
 
-    /// The names of the tables, ascending.
+    /// Names of the tables, ascending.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tables.names()
     }
 }
 
-/// Writes a checkpoint, creating `RUN/checkpoints`, and returns the path of its manifest. It
-/// replaces one of the same epoch; the others stay, see [`prune`].
+/// Writes a checkpoint, creating `RUN/checkpoints`, and returns the path of the manifest. Replaces
+/// a checkpoint of the same epoch. Other checkpoints stay; see [`prune`].
 ///
-/// `values` gives some successive rows of the table of that number, in place of what the buffer
-/// holds; it is asked for all of them, in order and some at a time, so that no table need be in
-/// memory as a whole. The state becomes JSON, which has no NaN and no infinities: keep such a value
-/// as an `Option`.
+/// `values` is called with the index of a table, a range of rows, and a buffer, and replaces the
+/// content of the buffer by these rows. The calls cover all tables in order, some rows at a time,
+/// so that no table need be in memory as a whole. The state becomes JSON, which has no NaN and no
+/// infinities: hold such a value as an `Option`.
 ///
 /// # Errors
-/// A table whose values do not fill its shape or whose name is taken, a state without a form in
-/// JSON, the disk's refusals, and those of `values`. Nothing is left behind.
+/// [`CheckpointError::Unwritable`] if the values of a table do not fill its shape or its name is
+/// taken, [`CheckpointError::State`] if the state cannot be written as JSON,
+/// [`CheckpointError::Io`], and the errors of `values`. No file is left behind.
 pub fn write<S: Serialize, E: From<CheckpointError>>(
     run: &Path,
     epoch: u32,
@@ -156,7 +157,7 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let mut data =
         AtomicFile::create(&data_path).map_err(CheckpointError::io("write", &data_path))?;
     let mut put = |part: &[u8]| {
-        // In pieces that stay in the cache between the hasher and the file.
+        // Pieces that stay in the cache between the hasher and the file.
         for piece in part.chunks(1 << 18) {
             hasher.update(piece);
             bytes += piece.len() as u64;
@@ -194,7 +195,7 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     let manifest = put(manifest, &manifest_path)?;
     data.sync()
         .map_err(CheckpointError::io("write", &data_path))?;
-    // An older manifest never vouches for newer tables.
+    // A crash here must not leave an older manifest with newer tables.
     remove(&manifest_path)?;
     data.commit()
         .map_err(CheckpointError::io("write", &data_path))?;
@@ -204,10 +205,10 @@ pub fn write<S: Serialize, E: From<CheckpointError>>(
     Ok(manifest_path)
 }
 
-/// The epochs that have a manifest, ascending; none where the run has no folder yet.
+/// Returns the epochs that have a manifest, ascending; none if the run does not have a folder yet.
 ///
 /// # Errors
-/// The disk's refusals.
+/// [`CheckpointError::Io`].
 pub fn list(run: &Path) -> Result<Vec<u32>, CheckpointError> {
     let mut epochs: Vec<u32> = names(run)?
         .iter()
@@ -221,7 +222,7 @@ pub fn list(run: &Path) -> Result<Vec<u32>, CheckpointError> {
 ///
 /// # Errors
 /// [`CheckpointError::Absent`], [`CheckpointError::Damaged`] with the newest earlier checkpoint
-/// that is whole, and the disk's refusals.
+/// that is intact, or [`CheckpointError::Io`].
 pub fn read<S: DeserializeOwned>(run: &Path, epoch: u32) -> Result<Checkpoint<S>, CheckpointError> {
     let available = list(run)?;
     if !available.contains(&epoch) {
@@ -242,10 +243,10 @@ pub fn read<S: DeserializeOwned>(run: &Path, epoch: u32) -> Result<Checkpoint<S>
     })
 }
 
-/// Reads the newest checkpoint. A damaged one is refused, not passed over.
+/// Reads the newest checkpoint. A damaged one is an error, not skipped.
 ///
 /// # Errors
-/// [`CheckpointError::NoCheckpoint`], and as [`read`].
+/// [`CheckpointError::NoCheckpoint`], or the errors of [`read`].
 pub fn read_latest<S: DeserializeOwned>(run: &Path) -> Result<Checkpoint<S>, CheckpointError> {
     match list(run)?.last() {
         Some(&epoch) => read(run, epoch),
@@ -255,18 +256,19 @@ pub fn read_latest<S: DeserializeOwned>(run: &Path) -> Result<Checkpoint<S>, Che
     }
 }
 
-/// Removes every checkpoint but those of the epochs to keep, and what unfinished writes left, and
-/// returns the epochs removed. Not to be called while another thread writes to the same run.
+/// Removes every checkpoint except those of the epochs in `keep`, and the files of unfinished
+/// writes. Returns the removed epochs, ascending. No other thread may write to the same run
+/// meanwhile.
 ///
 /// # Errors
-/// The disk's refusals; what was removed before stays removed.
+/// [`CheckpointError::Io`]. Checkpoints removed before the error stay removed.
 pub fn prune(run: &Path, keep: &[u32]) -> Result<Vec<u32>, CheckpointError> {
     let names = names(run)?;
     let kept: BTreeSet<u32> = keep.iter().copied().collect();
     let (whole, mut removed) = list(run)?
         .into_iter()
         .partition::<Vec<u32>, _>(|epoch| kept.contains(epoch));
-    // Manifests first: tables without one are no checkpoint.
+    // Manifests first: tables without one are not a checkpoint.
     for &epoch in &removed {
         remove(&manifest_path(run, epoch))?;
     }
@@ -297,14 +299,14 @@ fn manifest_path(run: &Path, epoch: u32) -> PathBuf {
     folder(run).join(format!("{}.json", stem(epoch)))
 }
 
-/// The epoch in the name of a checkpoint's file.
+/// Returns the epoch in the name of a checkpoint's file.
 fn epoch_of(name: &str, extension: &str) -> Option<u32> {
     let epoch = name.strip_prefix("epoch-")?.strip_suffix(extension)?;
     let epoch = epoch.strip_suffix('.')?.parse().ok()?;
     (name == format!("{}.{extension}", stem(epoch))).then_some(epoch)
 }
 
-/// The names in the folder of checkpoints.
+/// Returns the names of the files in the folder of checkpoints.
 fn names(run: &Path) -> Result<Vec<String>, CheckpointError> {
     let folder = folder(run);
     let names = match fs::read_dir(&folder) {
@@ -319,7 +321,7 @@ fn names(run: &Path) -> Result<Vec<String>, CheckpointError> {
     names.map_err(CheckpointError::io("list", &folder))
 }
 
-/// Removes a file for good; there may be none.
+/// Removes a file and syncs the folder. A missing file is not an error.
 fn remove(path: &Path) -> Result<(), CheckpointError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

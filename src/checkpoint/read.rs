@@ -1,4 +1,4 @@
-//! Reading a checkpoint: first every byte is verified, then any is believed.
+//! Reading a checkpoint: every byte is verified before any value is used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{self, Manifest, hex};
 use super::{Checkpoint, CheckpointError, Fault, container, data_path, file_name, manifest_path};
 
-/// The manifest of a checkpoint whose checksums match, or what is wrong.
+/// Returns the manifest of a checkpoint whose checksums match, or the damage.
 pub(super) fn verify(run: &Path, epoch: u32) -> Result<Result<Manifest, Fault>, CheckpointError> {
     let path = manifest_path(run, epoch);
     let text = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
@@ -60,7 +60,7 @@ pub(super) fn verify(run: &Path, epoch: u32) -> Result<Result<Manifest, Fault>, 
     })
 }
 
-/// Verifies a checkpoint, then reads it: no length is believed before the checksums match.
+/// Verifies a checkpoint, then reads it. No length is used before the checksums match.
 pub(super) fn load<S: DeserializeOwned>(
     run: &Path,
     epoch: u32,
@@ -89,12 +89,12 @@ pub(super) fn load<S: DeserializeOwned>(
     }
 }
 
-/// An open file of tables. It may be removed meanwhile, and is read all the same.
+/// Open file of tables. Stays readable if the file is removed meanwhile.
 #[derive(Debug)]
 pub(super) struct Tables {
     file: File,
     path: PathBuf,
-    /// By name.
+    /// The tables by name.
     entries: BTreeMap<String, Entry>,
 }
 
@@ -102,12 +102,12 @@ pub(super) struct Tables {
 struct Entry {
     rows: usize,
     width: usize,
-    /// Where its values begin, in bytes.
+    /// Offset of the first value in the file, in bytes.
     at: u64,
 }
 
 impl Tables {
-    /// Reads what there is. No value is read yet.
+    /// Reads the header, but no values.
     fn open(mut file: File, path: PathBuf, bytes: u64) -> io::Result<Tables> {
         let header = container::read_header(BufReader::new(&mut file), bytes)?;
         let first = bytes - header.data_len() as u64;
@@ -139,14 +139,14 @@ impl Tables {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Rows and width of the table of that name, if there is one.
+    /// Returns the number of rows and the width of table `name`, if the file has it.
     pub fn shape(&self, name: &str) -> Option<(usize, usize)> {
         self.entries
             .get(name)
             .map(|table| (table.rows, table.width))
     }
 
-    /// Reads rows of the table of that name; false where there is no such table.
+    /// Reads rows of table `name`. Returns false if the file does not have the table.
     pub fn read(
         &mut self,
         name: &str,
@@ -161,7 +161,7 @@ impl Tables {
         else {
             return Ok(false);
         };
-        // The header's own check has multiplied rows and width without overflow.
+        // The check of the header has multiplied rows and width without overflow.
         let read = if rows.end > all {
             Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

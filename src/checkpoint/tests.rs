@@ -55,7 +55,7 @@ fn shape(name: &str, rows: usize, width: usize) -> TableShape<'_> {
     TableShape { name, rows, width }
 }
 
-/// Four zeros for whatever is asked for.
+/// Writes four zeros, whichever rows are requested.
 fn four(_: usize, _: Range<usize>, out: &mut Vec<f32>) -> Result<(), CheckpointError> {
     *out = vec![0.0; 4];
     Ok(())
@@ -72,7 +72,7 @@ fn fault(run: &Path, epoch: u32) -> (Fault, Option<u32>) {
     }
 }
 
-/// Everything in the folder of checkpoints.
+/// Names of all files in the folder of checkpoints.
 fn all(run: &Path) -> Vec<String> {
     let mut names = names(run).unwrap();
     names.sort();
@@ -162,7 +162,7 @@ fn truncation_is_told_at_every_length() {
     let whole = fs::read(&path).unwrap();
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
-        // Without its last line break it still parses, but the seal is broken.
+        // Without its last line break the manifest still parses, but the seal differs.
         let (fault, intact) = fault(run.path(), 2);
         let expected = if length + 1 == whole.len() {
             matches!(fault, Fault::Seal { .. })
@@ -224,7 +224,7 @@ fn a_checkpoint_exists_once_its_manifest_does() {
     assert!(matches!(none, CheckpointError::NoCheckpoint { .. }));
     put(run.path(), 5);
     put(run.path(), 10);
-    // What a crash leaves: temporaries, and tables whose manifest was never renamed.
+    // A crash leaves temporary files, and tables whose manifest was never renamed.
     let folder = folder(run.path());
     fs::write(folder.join(".epoch-000011.safetensors.xyz.partial"), "half").unwrap();
     fs::write(folder.join("epoch-000011.safetensors"), "whole").unwrap();

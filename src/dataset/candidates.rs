@@ -1,28 +1,28 @@
 use super::FilterIndex;
 
-/// The entities that queries may be answered with.
+/// Entities that may answer queries.
 #[derive(Clone, Debug)]
 pub enum Candidates {
-    /// These, whatever is asked: ascending, each once.
+    /// Fixed entities for every query: ascending, without repetition.
     Listed(Vec<u32>),
-    /// Those that training shows on the side of the relation that is asked for.
+    /// The entities that training shows on the side of the relation that the query leaves open.
     Typed(RelationSides),
 }
 
 impl Candidates {
-    /// The entities of a list, in any order.
+    /// Creates candidates from a list of entities in any order.
     pub fn listed(mut entities: Vec<u32>) -> Candidates {
         entities.sort_unstable();
         entities.dedup();
         Candidates::Listed(entities)
     }
 
-    /// Those that training shows on either side of every relation.
+    /// Creates candidates from the entities that training shows on either side of every relation.
     pub fn typed(filter: &FilterIndex) -> Candidates {
         Candidates::Typed(RelationSides::new(filter))
     }
 
-    /// The candidates for (?, relation, tail), ascending.
+    /// Candidates for (?, relation, tail), ascending.
     pub fn heads(&self, relation: u32) -> &[u32] {
         match self {
             Candidates::Listed(entities) => entities,
@@ -30,7 +30,7 @@ impl Candidates {
         }
     }
 
-    /// The candidates for (head, relation, ?), ascending.
+    /// Candidates for (head, relation, ?), ascending.
     pub fn tails(&self, relation: u32) -> &[u32] {
         match self {
             Candidates::Listed(entities) => entities,
@@ -39,14 +39,14 @@ impl Candidates {
     }
 }
 
-/// The entities that training shows on each side of each relation.
+/// Entities that training shows on each side of each relation.
 #[derive(Clone, Debug)]
 pub struct RelationSides {
     heads: Lists,
     tails: Lists,
 }
 
-/// For each relation some entities, ascending.
+/// List of entities for each relation, ascending.
 #[derive(Clone, Debug)]
 struct Lists {
     /// The list of relation `r` is `entities[starts[r]..starts[r + 1]]`.
@@ -55,7 +55,7 @@ struct Lists {
 }
 
 impl RelationSides {
-    /// Looks through the facts of training; held-out ones do not count.
+    /// Collects the entities from training facts; held-out facts do not count.
     pub fn new(filter: &FilterIndex) -> RelationSides {
         let counts = filter.relation_counts();
         let mut heads = Lists::new(counts.iter().map(|counts| counts.heads));
@@ -70,19 +70,19 @@ impl RelationSides {
         RelationSides { heads, tails }
     }
 
-    /// The heads of a relation, ascending; none for one that training does not show.
+    /// Heads of a relation, ascending; none if training does not show the relation.
     pub fn heads(&self, relation: u32) -> &[u32] {
         self.heads.of(relation)
     }
 
-    /// The tails of a relation, ascending; none for one that training does not show.
+    /// Tails of a relation, ascending; none if training does not show the relation.
     pub fn tails(&self, relation: u32) -> &[u32] {
         self.tails.of(relation)
     }
 }
 
 impl Lists {
-    /// Lists of so many entities, to be filled.
+    /// Creates lists of the given lengths, filled with 0.
     fn new(lengths: impl Iterator<Item = usize>) -> Lists {
         let mut starts = vec![0];
         let mut end = 0;
@@ -110,7 +110,7 @@ mod tests {
     use super::super::Triple;
     use super::*;
 
-    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+    fn triple(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -120,8 +120,9 @@ mod tests {
 
     #[test]
     fn sides_are_what_training_shows() {
-        let train = [(4, 0, 1), (0, 0, 1), (0, 0, 2), (4, 2, 4), (0, 0, 1)].map(triple);
-        let held_out = [(3, 0, 3), (0, 1, 0)].map(triple);
+        let train = [(4, 0, 1), (0, 0, 1), (0, 0, 2), (4, 2, 4), (0, 0, 1)]
+            .map(|(h, r, t)| triple(h, r, t));
+        let held_out = [(3, 0, 3), (0, 1, 0)].map(|(h, r, t)| triple(h, r, t));
         let filter = FilterIndex::with_held_out(5, 4, &[&train], &[&held_out]);
         let typed = Candidates::typed(&filter);
         assert_eq!((typed.heads(0), typed.tails(0)), (&[0, 4][..], &[1, 2][..]));

@@ -1,4 +1,4 @@
-//! Hashes of facts by name: they depend neither on the order of lines nor on ids.
+//! Hashes of facts by name, which depend neither on the order of lines nor on ids.
 //!
 //! The hash of a name is the XXH3-128 of its UTF-8 bytes. A fact is the 48 bytes of the hashes of
 //! head, relation and tail, each little-endian; a weighted training fact has the four bytes of its
@@ -13,18 +13,18 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::{Dataset, Split, Triple, Vocabulary};
 
-/// The hashes of all names of a graph.
+/// Hashes of all names of a graph.
 #[derive(Debug)]
 pub(crate) struct NameHashes {
     entities: Vec<u128>,
     relations: Vec<u128>,
 }
 
-/// The bytes that stand for a fact.
+/// Hashes of head, relation and tail, each little-endian.
 type FactBytes = [u8; 48];
 
 impl NameHashes {
-    /// The hashes of these names, 16 bytes each.
+    /// Computes the hashes of all names, 16 bytes each.
     pub fn new(entities: &Vocabulary, relations: &Vocabulary) -> Self {
         let hashes = |names: &Vocabulary| -> Vec<u128> {
             let ids = (0..names.len() as u32).into_par_iter();
@@ -44,12 +44,12 @@ impl NameHashes {
         bytes
     }
 
-    /// The keyed hash that decides a fact's side.
+    /// Returns the keyed hash that decides which split a fact belongs to.
     pub fn keyed(&self, fact: Triple, seed: u64) -> u64 {
         xxh3_64_with_seed(&self.bytes(fact), seed)
     }
 
-    /// The hash of a fact, and of its weight if it has one.
+    /// Returns the hash of a fact, and of its weight if the fact has one.
     pub fn fact(&self, fact: Triple, weight: Option<f32>) -> u128 {
         let bytes = self.bytes(fact);
         match weight {
@@ -63,7 +63,7 @@ impl NameHashes {
         }
     }
 
-    /// The digest of a split; `weights` has a weight for each fact, or is empty.
+    /// Returns the digest of a split. `weights` has a weight for each fact, or is empty.
     pub fn digest(&self, facts: &[Triple], weights: &[f32]) -> SplitDigest {
         let hashes = (facts.par_iter().enumerate())
             .map(|(index, &fact)| self.fact(fact, weights.get(index).copied()));
@@ -74,7 +74,7 @@ impl NameHashes {
     }
 }
 
-/// A sum of the hashes of facts; 32 hexadecimal digits as text.
+/// Sum of the hashes of facts, written as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Digest(u128);
@@ -91,7 +91,7 @@ impl From<Digest> for String {
     }
 }
 
-/// A text that is no digest.
+/// Error of a text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a digest: expected 32 hexadecimal digits")]
 pub struct ParseDigestError(String);
@@ -117,28 +117,28 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// The content of a split in short.
+/// Number and digest of the facts of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitDigest {
-    /// How many facts it has, repeated ones included.
+    /// Number of facts, repeated ones included.
     pub facts: usize,
-    /// The digest of its facts, whatever their order; of train, with their weights.
+    /// Digest of the facts in any order; the digest of train includes the weights.
     pub digest: Digest,
 }
 
-/// The content of a graph in short.
+/// Digests of the splits of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphDigest {
-    /// What is learned from.
+    /// Digest of the training split.
     pub train: SplitDigest,
-    /// What settings are chosen by.
+    /// Digest of the validation split.
     pub valid: SplitDigest,
-    /// What the result is judged by.
+    /// Digest of the test split.
     pub test: SplitDigest,
 }
 
 impl GraphDigest {
-    /// The digest of one split.
+    /// Returns the digest of a split.
     pub fn split(&self, split: Split) -> &SplitDigest {
         match split {
             Split::Train => &self.train,
@@ -160,7 +160,8 @@ impl fmt::Display for GraphDigest {
 }
 
 impl Dataset {
-    /// The digests of its splits, which depend on names and weights but not on the order of facts.
+    /// Computes the digests of the splits, which depend on names and weights but not on the order
+    /// of facts.
     pub fn digest(&self) -> GraphDigest {
         let names = NameHashes::new(&self.entities, &self.relations);
         GraphDigest {
@@ -193,7 +194,7 @@ mod tests {
         let digest = one.digest(&facts, &[]);
         assert_eq!(digest, other.digest(&moved, &[]));
         assert_eq!(digest.facts, 3);
-        // A copy more, another name, swapped ends and weights all count.
+        // A further copy, another name, swapped ends and weights all count.
         assert_ne!(digest, one.digest(&facts[..2], &[]));
         let swapped = [triple(1, 0, 0), facts[1], facts[2]];
         assert_ne!(digest, one.digest(&swapped, &[]));

@@ -1,26 +1,26 @@
-//! The facts of an earlier run, which training starts from, among those of a graph.
+//! The facts of an earlier run, from which training starts, compared with those of a graph.
 
 use super::digest::NameHashes;
 use super::share::EarlierFacts;
 use super::{Dataset, Split, Triple, Vocabulary};
 
-/// What an earlier run, which training starts from, was about.
+/// Data of an earlier run, from which training starts.
 #[derive(Clone, Debug)]
 pub struct EarlierRun {
-    /// Its facts.
+    /// Facts of the run.
     pub dataset: Dataset,
-    /// The hashes of facts that runs before it learned and that it was not trained on itself, sorted:
-    /// its rows know them.
+    /// Hashes of the facts that runs before the earlier run learned, and that the earlier run was
+    /// not trained on itself, sorted. The rows of the earlier run know these facts.
     pub learned_before: Vec<u128>,
 }
 
-/// The facts of an earlier run under the ids of another graph; those with names that it does not
-/// have are left out.
+/// Facts of an earlier run under the ids of another graph, without facts whose names that graph
+/// does not have.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    /// Train, valid and test, each sorted and without copies.
+    /// Train, valid and test, each sorted and without repetition.
     splits: [Vec<Triple>; 3],
-    /// What runs before it learned, with the hashes of names.
+    /// Facts that runs before the earlier run learned, with the hashes of names.
     before: Option<(Vec<u128>, NameHashes)>,
 }
 
@@ -52,7 +52,8 @@ impl Earlier {
         Self { splits, before }
     }
 
-    /// Where the earlier run has a fact. What it learned counts as that, wherever else it stands.
+    /// Returns the split that a fact has in the earlier run. A learned fact counts as a training
+    /// fact, whichever other split it is in.
     pub fn side(&self, fact: Triple) -> Option<Split> {
         if let Some((learned, hashes)) = &self.before
             && learned.binary_search(&hashes.fact(fact, None)).is_ok()
@@ -63,7 +64,7 @@ impl Earlier {
         splits.find(|&split| self.splits[split as usize].binary_search(&fact).is_ok())
     }
 
-    /// What a graph that has its own splits holds of the earlier run's facts.
+    /// Compares the facts of a graph that has its own splits with those of the earlier run.
     pub fn compare(&self, dataset: &Dataset) -> EarlierFacts {
         let mut found = EarlierFacts::default();
         for split in Split::ALL {

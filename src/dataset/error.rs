@@ -6,119 +6,118 @@ use thiserror::Error;
 
 use super::Split;
 
-/// Why a dataset could not be loaded, generated or written.
+/// Reason why a dataset could not be loaded, generated or written.
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    /// A file's content is not what its format asks for.
+    /// The content of a file does not follow its format.
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// The files could not be found or read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A public dataset could not be had, or is not the published one.
+    /// A public dataset could not be downloaded, or differs from the published one.
     #[error(transparent)]
     Public(#[from] PublicError),
-    /// Files without a fact to train on.
+    /// The files have no fact to train on.
     #[error("{file}: found no facts, expected at least one")]
     NoFacts {
-        /// The file to train on.
+        /// Name of the file to train on.
         file: String,
     },
-    /// A split that was asked for, without triples.
+    /// A requested split has no triples.
     #[error("{dataset}: the {split} split has no triples{}", cause.of(*split))]
     EmptySplit {
-        /// The dataset's name.
+        /// Name of the dataset.
         dataset: String,
         /// The split that is empty.
         split: Split,
-        /// Why.
+        /// Cause.
         cause: Emptiness,
     },
-    /// Training facts that all weigh nothing.
+    /// All training facts have weight 0.
     #[error("{dataset}: all {facts} training facts weigh 0; expected one that weighs more")]
     Weightless {
-        /// The dataset's name.
+        /// Name of the dataset.
         dataset: String,
-        /// How many they are.
+        /// Number of training facts.
         facts: usize,
     },
-    /// Nothing can be ranked against a lone entity.
+    /// The graph has a single entity, against which nothing can be ranked.
     #[error("{dataset}: its only entity is {entity:?}; a graph to learn from has at least two")]
     SingleEntity {
-        /// The dataset's name.
+        /// Name of the dataset.
         dataset: String,
-        /// The one entity.
+        /// Name of the entity.
         entity: String,
     },
-    /// Split fractions that do not share out the whole.
+    /// The split fractions do not add up to 1.
     #[error(
         "split fractions {found:?} do not share out a whole: expected three that add up to 1, the first above 0 and none below, such as 0.9,0.05,0.05"
     )]
     Fractions {
-        /// The fractions given for train, valid and test.
+        /// The fractions for train, valid and test.
         found: [f64; 3],
     },
-    /// Names that the vocabulary to map onto does not have.
+    /// Names that the target vocabulary does not have.
     #[error(
         "{dataset} does not fit the vocabulary: {facts} of its {total} facts have {entities} unknown entities and {relations} unknown relations, such as {}",
         Examples(examples)
     )]
     UnknownNames {
-        /// The dataset's name.
+        /// Name of the dataset.
         dataset: String,
-        /// How many facts have an unknown name, of all splits.
+        /// Number of facts with an unknown name, over all splits.
         facts: usize,
-        /// How many facts there are.
+        /// Number of facts.
         total: usize,
-        /// How many distinct entities are unknown.
+        /// Number of distinct unknown entities.
         entities: usize,
-        /// How many distinct relations are unknown.
+        /// Number of distinct unknown relations.
         relations: usize,
-        /// The first few of them.
+        /// The first few unknown names.
         examples: Vec<String>,
     },
-    /// A generated graph without something to make facts of, or with more than can be numbered.
+    /// Size of a graph to generate that is too small to make facts of, or too large for 32-bit ids.
     #[error("{found} {what} are outside {least}..={most}")]
     Size {
-        /// What there is too little or too much of.
+        /// The parts that are too few or too many, such as "entities".
         what: &'static str,
-        /// The number asked for.
+        /// Requested number.
         found: u32,
-        /// The fewest there can be.
+        /// Smallest allowed number.
         least: u32,
-        /// The most there can be.
+        /// Largest allowed number.
         most: u32,
     },
-    /// A genealogy too small to have cousins in, or too large to be made.
+    /// A genealogy too small to have cousins in, or too large to generate.
     #[error("a genealogy of {people} people is outside {minimum}..={maximum}")]
     People {
-        /// The number asked for.
+        /// Requested number of people.
         people: usize,
-        /// The fewest a genealogy can have.
+        /// Smallest allowed number of people.
         minimum: usize,
-        /// The most a genealogy can have.
+        /// Largest allowed number of people.
         maximum: usize,
     },
 }
 
-/// Why a split is empty.
+/// Reason why a split is empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Emptiness {
-    /// Its file has no facts.
+    /// The file of the split has no facts.
     File,
-    /// Its share of the facts of one file comes to none.
+    /// The fraction of the facts of one file rounds to zero facts.
     Share {
-        /// Distinct facts that were shared out.
+        /// Distinct facts that were split.
         facts: usize,
-        /// The share.
+        /// Fraction for the split.
         fraction: f64,
-        /// Whether these are only the facts that an earlier run, which training starts from, does
-        /// not know.
+        /// True if only facts that the earlier run does not know were split.
         new: bool,
     },
-    /// Training needs all facts, as each alone shows an entity or a relation.
+    /// Training needs all facts, since each is the only one with some entity or relation.
     Needed {
-        /// Distinct facts that were shared out.
+        /// Distinct facts that were split.
         facts: usize,
     },
 }
@@ -166,155 +165,155 @@ pub enum ParseError {
     /// A line that is not a triple.
     #[error("{file}:{line}: found {found}, expected {expected}")]
     Malformed {
-        /// The file, with its archive if it lies in one.
+        /// Name of the file, with its archive if it is in one.
         file: String,
-        /// The line, counted from 1.
+        /// Number of the line, counted from 1.
         line: u64,
-        /// What stands there.
+        /// The text found.
         found: String,
-        /// What should stand there.
+        /// Description of the expected text.
         expected: String,
     },
     /// Bytes that are not UTF-8.
     #[error("{file}:{line}: found a byte sequence that is not UTF-8, expected UTF-8 text")]
     NotUtf8 {
-        /// The file, with its archive if it lies in one.
+        /// Name of the file, with its archive if it is in one.
         file: String,
-        /// The line, counted from 1.
+        /// Number of the line, counted from 1.
         line: u64,
     },
-    /// RDF that its grammar refuses.
+    /// RDF that violates the grammar.
     #[error("{file}:{line}: {message}; expected {format}")]
     Rdf {
-        /// The file, with its archive if it lies in one.
+        /// Name of the file, with its archive if it is in one.
         file: String,
-        /// The line, counted from 1.
+        /// Number of the line, counted from 1.
         line: u64,
-        /// The parser's complaint.
+        /// Message of the parser.
         message: String,
-        /// The format that was expected, and how to get past what was found.
+        /// The expected format, and how to get past the error.
         format: String,
     },
-    /// A base that relative IRIs cannot resolve against.
+    /// A base IRI that relative IRIs cannot be resolved against.
     #[error(
         "found {found:?} as the base IRI ({reason}), expected an absolute one, such as http://example.org/"
     )]
     Base {
-        /// What was given.
+        /// The given base.
         found: String,
-        /// What is wrong with it.
+        /// Message of the parser.
         reason: String,
     },
 }
 
-/// Files that cannot be found, told apart, or read.
+/// Files that cannot be found, recognised, or read.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// Neither a dataset's name nor an existing path.
+    /// Neither the name of a dataset nor an existing path.
     #[error(
         "{spec:?} is neither an existing file or directory nor a known dataset{}",
         DidYouMean(suggestion)
     )]
     Unknown {
-        /// What was asked for.
+        /// The given name or path.
         spec: String,
-        /// The known name closest to it.
+        /// The known name closest to the given one.
         suggestion: Option<&'static str>,
     },
-    /// The operating system refused.
+    /// The operating system refused to read or write.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// An archive or gzip stream that cannot be unpacked.
+    /// An archive or compressed file that cannot be unpacked.
     #[error("{file} cannot be unpacked: {reason}")]
     Damaged {
-        /// The archive or compressed file.
+        /// Name of the archive or compressed file.
         file: String,
-        /// The unpacker's reason.
+        /// Message of the decoder.
         reason: String,
     },
-    /// A directory or archive lacks one of the three files.
+    /// A directory or archive that lacks the file of a split.
     #[error(
-        "{place} has no {split} file{}: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed",
+        "{path} has no {split} file{}: expected {split}.txt, .tsv, .csv, .nt, .ttl or another kind that is read, plain or packed",
         But(others)
     )]
     MissingSplit {
-        /// The directory or archive.
-        place: String,
+        /// Path of the directory or archive.
+        path: String,
         /// The split whose file is missing.
         split: Split,
-        /// The files there that are none of a split.
+        /// The other files found there, which belong to no split.
         others: Vec<String>,
     },
-    /// A directory or archive of OpenKE's lacks one of its files.
+    /// A directory or archive that lacks one of OpenKE's files.
     #[error(
-        "{place} has files of OpenKE but no {name}; OpenKE's graphs have entity2id.txt, relation2id.txt, train2id.txt, valid2id.txt and test2id.txt"
+        "{path} has files of OpenKE but no {name}; OpenKE's graphs have entity2id.txt, relation2id.txt, train2id.txt, valid2id.txt and test2id.txt"
     )]
     MissingOpenKe {
-        /// The directory or archive.
-        place: String,
-        /// The file that is missing.
+        /// Path of the directory or archive.
+        path: String,
+        /// Name of the missing file.
         name: &'static str,
     },
-    /// A file of no kind that is read.
+    /// A file of an unsupported kind.
     #[error(
         "{file}: found {found}, expected one of these kinds: {}",
         super::format::KINDS
     )]
     UnknownKind {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What it is, as far as that is known.
+        /// Description of the content, as far as it is known.
         found: String,
     },
-    /// A format that this build leaves out.
+    /// A format that is disabled in this build.
     #[error(
         "{file} is {format}, which this build does not read; build it with --features parquet, or write the graph as delimited text"
     )]
     NotBuilt {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The format.
+        /// Name of the format.
         format: &'static str,
     },
-    /// Two files claim to be the same split.
-    #[error("{place} has two {split} files, {first} and {second}; keep one")]
+    /// Two files of the same split.
+    #[error("{path} has two {split} files, {first} and {second}; keep one")]
     Ambiguous {
-        /// The directory or archive.
-        place: String,
-        /// The split claimed twice.
+        /// Path of the directory or archive.
+        path: String,
+        /// The split.
         split: Split,
-        /// The one found first.
+        /// The file found first.
         first: String,
-        /// The one found next.
+        /// The file found second.
         second: String,
     },
-    /// Two files of an archive are the same one of OpenKE's.
-    #[error("{place} has two files {name}, {first} and {second}; keep one")]
+    /// Two files of an archive with the same one of OpenKE's names.
+    #[error("{path} has two files {name}, {first} and {second}; keep one")]
     AmbiguousOpenKe {
-        /// The directory or archive.
-        place: String,
-        /// The name that both have.
+        /// Path of the directory or archive.
+        path: String,
+        /// Name of both files.
         name: &'static str,
-        /// The one found first.
+        /// The file found first.
         first: String,
-        /// The one found next.
+        /// The file found second.
         second: String,
     },
-    /// A single file without fractions to split it by.
+    /// A single file, without fractions to split it by.
     #[error("{file} is a single file: say how to split it, such as --split 0.9,0.05,0.05")]
     NeedsSplit {
-        /// The file.
+        /// Name of the file.
         file: String,
     },
-    /// Fractions for a dataset that comes in three splits.
+    /// Fractions for a dataset that has three splits already.
     #[error("{dataset} comes in train, valid and test already: --split is for a single file")]
     AlreadySplit {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
     },
     /// Fractions for a directory or an archive with a train file alone.
@@ -322,9 +321,9 @@ pub enum SourceError {
         "{dataset} holds a train file alone, all of which is trained on: --split is for a single file; give {train} as --dataset to share it out"
     )]
     TrainAlone {
-        /// The dataset.
+        /// Name of the dataset.
         dataset: String,
-        /// Its train file.
+        /// Name of its train file.
         train: String,
     },
     /// A name that a tab-separated file cannot hold.
@@ -333,68 +332,68 @@ pub enum SourceError {
         /// The name.
         name: String,
     },
-    /// Refusal to overwrite.
+    /// A file to write exists already.
     #[error("{} already exists; choose another directory", path.display())]
     Exists {
-        /// The file in the way.
+        /// Path of the existing file.
         path: PathBuf,
     },
 }
 
-/// Public datasets that cannot be had, or are not what was published.
+/// Public datasets that cannot be downloaded, or differ from the published ones.
 #[derive(Debug, Error)]
 pub enum PublicError {
-    /// The download did not succeed.
+    /// The download failed.
     #[error(
         "{name} could not be downloaded from {url}: {reason}; without a network, put {name}.tar.gz into a directory and name it in SHARDLOOM_DATA"
     )]
     Download {
-        /// The dataset's name.
+        /// Name of the dataset.
         name: &'static str,
-        /// The public address.
+        /// Address of the download.
         url: &'static str,
-        /// What went wrong.
+        /// Message of the client.
         reason: String,
     },
     /// The content differs from the published one.
     #[error("{file} is not the published {name}: expected SHA-256 {expected}, found {found}")]
     Checksum {
-        /// The dataset's name.
+        /// Name of the dataset.
         name: &'static str,
         /// The file whose content differs.
         file: String,
-        /// The published content's digest, in hexadecimal.
+        /// SHA-256 of the published content, in hexadecimal.
         expected: &'static str,
-        /// This content's digest, in hexadecimal.
+        /// SHA-256 of the content found, in hexadecimal.
         found: String,
     },
-    /// There is no home directory to keep downloads in.
+    /// The user has no cache directory for downloads.
     #[error(
         "{name} cannot be kept: no cache directory is known for this user; put {name}.tar.gz into a directory and name it in SHARDLOOM_DATA"
     )]
     NoCache {
-        /// The dataset's name.
+        /// Name of the dataset.
         name: &'static str,
     },
 }
 
-/// Why a list of names is no vocabulary.
+/// Reason why a list of names is not a vocabulary.
 #[derive(Debug, Error)]
 pub enum VocabularyError {
-    /// The same name twice, which would leave one id unreachable.
+    /// A repeated name, one of whose ids would be unreachable.
     #[error("line {line}: the name {name:?} stands there a second time; names are unique")]
     Duplicate {
         /// The name.
         name: String,
-        /// Where it stands again, counted from 1.
+        /// Line of the repetition, counted from 1.
         line: usize,
     },
-    /// A name that would not survive a file with one name a line.
+    /// A name with a line break, which a file with one name a line cannot hold.
     #[error("line {line}: the name {name:?} holds a line break")]
     LineBreak {
         /// The name.
         name: String,
-        /// Its position, counted from 1.
+        /// Line of the name, counted from 1.
         line: usize,
     },
     /// Reading failed, or the content is not UTF-8.
@@ -413,7 +412,7 @@ impl fmt::Display for DidYouMean<'_> {
     }
 }
 
-/// The first few files that were found instead.
+/// Lists the first few files that were found instead.
 struct But<'a>(&'a [String]);
 
 impl fmt::Display for But<'_> {

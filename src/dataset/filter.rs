@@ -1,12 +1,13 @@
 use super::Triple;
 
-/// Which tails go with a head and a relation, and which heads with a relation and a tail.
+/// Index of known triples: the tails of each head and relation, and the heads of each relation and
+/// tail.
 ///
-/// Filtered ranking leaves the other known answers out, and samplers avoid false negatives. One
-/// index serves both: it tells the answers that training shows from those that are held out.
+/// Filtered ranking leaves out the other known answers, and samplers avoid false negatives. One
+/// index serves both, since it separates the answers that training shows from the held-out ones.
 ///
-/// It takes [`bytes`](Self::bytes): 16 for a distinct triple and 8 for an entity. While it is made
-/// it takes no more than that.
+/// The index takes [`bytes`](Self::bytes): 16 for a distinct triple and 8 for an entity. Building
+/// it takes no further memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterIndex {
     relations: usize,
@@ -14,42 +15,42 @@ pub struct FilterIndex {
     by_tail: Rows,
 }
 
-/// For each entity its (relation, other entity) pairs, unique, and sorted by relation, then by
-/// whether they are held out, then by the other entity.
+/// (relation, other entity) pairs of each entity, without repetition, sorted by relation, then by
+/// held out or not, then by the other entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rows {
-    /// Row `e` spans `starts[e]..starts[e + 1]`.
+    /// Row `e` is `pairs[starts[e]..starts[e + 1]]`.
     starts: Vec<u32>,
-    /// As words of 32 bits: a row's relations, each twice itself and one more where the pair is
-    /// held out, then its other entities.
+    /// As 32-bit words: the keys of a row's relations, 2 · relation + 1 if the pair is held out and
+    /// 2 · relation if not, then the other entities.
     pairs: Vec<u64>,
 }
 
-/// What training says of a relation, every triple counted once.
+/// Counts of a relation in training. Repeated triples count once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RelationCounts {
     pub triples: usize,
-    /// Entities that are its head somewhere, and its tail.
+    /// Distinct entities that are head, and tail, of the relation.
     pub heads: usize,
     pub tails: usize,
 }
 
-/// Marks a held-out pair.
+/// Bit of a key that marks a held-out pair.
 const HELD_OUT: u32 = 1;
-/// Relations are below, to leave room for the mark.
+/// Ids of relations are below this, so that a key has a bit for the mark.
 const MOST_RELATIONS: usize = 1 << 31;
 
 impl FilterIndex {
-    /// Indexes the triples of all `splits`, whose ids must lie below `entities` and `relations`;
-    /// none of them counts as held out.
+    /// Indexes the triples of all `splits`, none of which count as held out.
     ///
     /// # Panics
-    /// If an id does not, or there are 2³² triples.
+    /// If an entity id is not below `entities`, a relation id is not below `relations`, or the
+    /// splits have 2³² triples.
     pub fn new(entities: usize, relations: usize, splits: &[&[Triple]]) -> Self {
         Self::with_held_out(entities, relations, splits, &[])
     }
 
-    /// Indexes the triples of training and held-out ones. What is both counts as the former.
+    /// Indexes training and held-out triples. A triple in both counts as a training triple.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -85,30 +86,30 @@ impl FilterIndex {
         }
     }
 
-    /// The known tails of `(head, relation, ?)`: unique, those of training first, either part
-    /// sorted; empty for unknown ids.
+    /// Known tails of `(head, relation, ?)`, without repetition: first those of training, then
+    /// held-out ones, both sorted. Empty for unknown ids.
     pub fn tails(&self, head: u32, relation: u32) -> &[u32] {
         self.by_head.others(head, relation).0
     }
 
-    /// The known heads of `(?, relation, tail)`, in the same order; empty for unknown ids.
+    /// Known heads of `(?, relation, tail)`, in the same order. Empty for unknown ids.
     pub fn heads(&self, relation: u32, tail: u32) -> &[u32] {
         self.by_tail.others(tail, relation).0
     }
 
-    /// Those of the [`tails`](Self::tails) that training shows, sorted.
+    /// [`tails`](Self::tails) that training shows, sorted.
     pub fn trained_tails(&self, head: u32, relation: u32) -> &[u32] {
         let (others, trained) = self.by_head.others(head, relation);
         &others[..trained]
     }
 
-    /// Those of the [`heads`](Self::heads) that training shows, sorted.
+    /// [`heads`](Self::heads) that training shows, sorted.
     pub fn trained_heads(&self, relation: u32, tail: u32) -> &[u32] {
         let (others, trained) = self.by_tail.others(tail, relation);
         &others[..trained]
     }
 
-    /// Whether the triple is a known one.
+    /// Returns true if the triple is known.
     pub fn contains(&self, triple: Triple) -> bool {
         let (tails, trained) = self.by_head.others(triple.head, triple.relation);
         let (trained, held_out) = tails.split_at(trained);
@@ -117,22 +118,22 @@ impl FilterIndex {
             .any(|tails| tails.binary_search(&triple.tail).is_ok())
     }
 
-    /// How many distinct triples are known.
+    /// Number of distinct known triples.
     pub fn len(&self) -> usize {
         self.by_head.pairs.len()
     }
 
-    /// Whether no triple is known.
+    /// Returns true if no triple is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes that it takes.
+    /// Size of the index, in bytes.
     pub fn bytes(&self) -> usize {
         self.by_head.bytes() + self.by_tail.bytes()
     }
 
-    /// What training says of every relation.
+    /// Counts of every relation in training.
     pub(crate) fn relation_counts(&self) -> Vec<RelationCounts> {
         let mut counts = vec![RelationCounts::default(); self.relations];
         self.by_head.trained(|relation, _, triples| {
@@ -144,8 +145,8 @@ impl FilterIndex {
         counts
     }
 
-    /// Visits the distinct (relation, head) and then (relation, tail) of training; whether it is a
-    /// tail comes first.
+    /// Visits the distinct (relation, head) and then (relation, tail) of training. The first
+    /// argument of `visit` is true for a tail.
     pub(crate) fn trained_queries(&self, mut visit: impl FnMut(bool, u32, u32)) {
         self.by_head
             .trained(|relation, head, _| visit(false, relation, head));
@@ -156,7 +157,7 @@ impl FilterIndex {
 
 impl Rows {
     fn new<I: Iterator<Item = (u32, u32, u32)>>(entities: usize, triples: impl Fn() -> I) -> Self {
-        // A counting sort by entity, then a short sort within each row, all in one place.
+        // A counting sort by entity, then a short sort within each row, all in one buffer.
         let mut starts = vec![0u32; entities + 1];
         let mut total = 0u64;
         for (entity, ..) in triples() {
@@ -170,11 +171,11 @@ impl Rows {
         }
         let mut pairs = vec![0u64; total as usize];
         for (entity, relation, other) in triples() {
-            let place = &mut starts[entity as usize];
-            pairs[*place as usize] = u64::from(relation) << 32 | u64::from(other);
-            *place += 1;
+            let next = &mut starts[entity as usize];
+            pairs[*next as usize] = u64::from(relation) << 32 | u64::from(other);
+            *next += 1;
         }
-        // Now every start is where its row ends.
+        // Now every start is the end of its row.
         let (mut from, mut to) = (0, 0);
         let mut kept = Vec::new();
         for start in &mut starts[..entities] {
@@ -208,14 +209,14 @@ impl Rows {
         size_of_val(&self.starts[..]) + size_of_val(&self.pairs[..])
     }
 
-    /// The relations of a row, marked, and its other entities.
+    /// Keys of a row's relations, and its other entities.
     fn row(&self, entity: usize) -> (&[u32], &[u32]) {
         let row = &self.pairs[self.starts[entity] as usize..self.starts[entity + 1] as usize];
         bytemuck::cast_slice(row).split_at(row.len())
     }
 
-    /// The other entities of a row and a relation, and how many of them, the first ones, training
-    /// shows.
+    /// Other entities of a row with a relation, and the number of those, the first ones, that
+    /// training shows.
     fn others(&self, entity: u32, relation: u32) -> (&[u32], usize) {
         let entity = entity as usize;
         if entity + 1 >= self.starts.len() || relation as usize >= MOST_RELATIONS {
@@ -229,8 +230,8 @@ impl Rows {
         (&others[first..first + trained + held_out], trained)
     }
 
-    /// Visits every relation of every row in training: the relation, the entity, and how many
-    /// pairs there are.
+    /// Visits every relation of every row in training, with the relation, the entity, and the
+    /// number of pairs.
     fn trained(&self, mut visit: impl FnMut(u32, u32, usize)) {
         for entity in 0..self.starts.len() - 1 {
             for alike in self.row(entity).0.chunk_by(|a, b| a == b) {
@@ -250,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+    fn triple(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -260,24 +261,24 @@ mod tests {
 
     #[test]
     fn unknown_ids_have_no_answers() {
-        let index = FilterIndex::new(2, 1, &[&[triple((0, 0, 1))]]);
+        let index = FilterIndex::new(2, 1, &[&[triple(0, 0, 1)]]);
         assert_eq!(index.tails(0, 0), [1]);
         assert!(index.tails(0, 1).is_empty());
         assert!(index.tails(2, 0).is_empty());
         assert!(index.heads(0, u32::MAX).is_empty());
-        assert!(!index.contains(triple((1, 0, 0))));
+        assert!(!index.contains(triple(1, 0, 0)));
         assert!(FilterIndex::new(0, 0, &[]).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "out of range")]
     fn refuses_relations_out_of_range() {
-        FilterIndex::new(2, 1, &[&[triple((0, 1, 1))]]);
+        FilterIndex::new(2, 1, &[&[triple(0, 1, 1)]]);
     }
 
     #[test]
     fn takes_16_bytes_for_a_triple_and_8_for_an_entity() {
-        let known = [(0, 0, 1), (0, 0, 2), (1, 0, 1), (0, 0, 1)].map(triple);
+        let known = [(0, 0, 1), (0, 0, 2), (1, 0, 1), (0, 0, 1)].map(|(h, r, t)| triple(h, r, t));
         let index = FilterIndex::new(10, 1, &[&known]);
         assert_eq!(index.bytes(), 3 * 16 + 2 * 11 * 4);
         assert_eq!(index.by_head.pairs.capacity(), 3, "repeats leave no room");
@@ -285,8 +286,9 @@ mod tests {
 
     #[test]
     fn counts_what_training_shows() {
-        let train = [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 0, 1), (3, 2, 3)].map(triple);
-        let held_out = [(2, 1, 0), (2, 0, 0)].map(triple);
+        let train = [(0, 0, 1), (0, 0, 2), (1, 0, 2), (0, 0, 1), (3, 2, 3)]
+            .map(|(h, r, t)| triple(h, r, t));
+        let held_out = [(2, 1, 0), (2, 0, 0)].map(|(h, r, t)| triple(h, r, t));
         let index = FilterIndex::with_held_out(4, 4, &[&train], &[&held_out]);
         let counts = index.relation_counts();
         let counts: Vec<_> = counts
@@ -307,8 +309,8 @@ mod tests {
             a in proptest::collection::vec((0..8u32, 0..3u32, 0..8u32), 0..80),
             b in proptest::collection::vec((0..8u32, 0..3u32, 0..8u32), 0..20),
         ) {
-            let a: Vec<Triple> = a.into_iter().map(triple).collect();
-            let b: Vec<Triple> = b.into_iter().map(triple).collect();
+            let a: Vec<Triple> = a.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
+            let b: Vec<Triple> = b.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
             let known: BTreeSet<Triple> = a.iter().chain(&b).copied().collect();
             let index = FilterIndex::with_held_out(8, 3, &[&a], &[&b]);
             prop_assert_eq!(index.len(), known.len());
@@ -330,7 +332,7 @@ mod tests {
                 prop_assert_eq!(index.trained_tails(entity, relation), trained.tails(entity, relation));
                 prop_assert_eq!(index.trained_heads(relation, entity), trained.heads(relation, entity));
                 for other in 0..8 {
-                    let t = triple((entity, relation, other));
+                    let t = triple(entity, relation, other);
                     prop_assert_eq!(index.contains(t), known.contains(&t));
                 }
             }

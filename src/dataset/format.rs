@@ -1,20 +1,20 @@
-//! What a file holds: told by its content where that is plain, else by its extension.
+//! The format of a file: told by its content if that is plain, else by its extension.
 
 use memchr::memchr_iter;
 use oxrdfio::{JsonLdProfileSet, RdfFormat};
 
 use super::SourceError;
 
-/// How a file writes its facts down.
+/// Format of a file of facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// A row for each fact.
     Delimited,
     /// RDF in one of its syntaxes.
     Rdf(RdfFormat),
-    /// An object for each fact, one a line.
+    /// JSON, with an object for each fact and line.
     JsonLines,
-    /// The same as one array.
+    /// JSON, with one array of objects, each a fact.
     JsonArray,
     /// An ontology of the Open Biomedical Ontologies.
     Obo,
@@ -23,20 +23,20 @@ pub(super) enum Format {
     Arrow,
 }
 
-/// The kinds of file that are read, for messages.
+/// Supported kinds of file, for messages.
 pub(super) const KINDS: &str = "delimited text (.tsv, .csv, .txt), RDF (.nt, .ttl, .nq, .trig, .n3, .rdf, .owl, .jsonld), JSON \
      lines (.jsonl), OBO (.obo), Parquet (.parquet) and Arrow (.arrow), plain or packed as .gz, .zst, \
      .xz or .bz2";
 
-/// JSON-LD as any file writes it.
+/// JSON-LD without a profile.
 const JSON_LD: RdfFormat = RdfFormat::JsonLd {
     profile: JsonLdProfileSet::empty(),
 };
 
-/// The extensions that stand for how bytes are packed.
+/// Extensions of compressed files.
 const PACKED: [&str; 4] = [".gz", ".zst", ".xz", ".bz2"];
 
-/// A file's name in lower case, without the extension that says how it is packed.
+/// Returns the name of a file in lower case, without the extension of its compression.
 pub(super) fn unpacked(name: &str) -> String {
     let name = name.to_lowercase();
     let bare = PACKED.iter().find_map(|end| name.strip_suffix(end));
@@ -44,7 +44,7 @@ pub(super) fn unpacked(name: &str) -> String {
 }
 
 impl Format {
-    /// The format that an extension stands for, in lower case and without its dot.
+    /// Returns the format of an extension, which is in lower case and without its dot.
     pub fn of_extension(extension: &str) -> Option<Format> {
         Some(match extension {
             "txt" | "tsv" | "csv" | "tab" => Format::Delimited,
@@ -63,7 +63,7 @@ impl Format {
         })
     }
 
-    /// What messages call it.
+    /// Name of the format in messages.
     pub fn name(self) -> &'static str {
         match self {
             Format::Delimited => "delimited text",
@@ -76,11 +76,12 @@ impl Format {
         }
     }
 
-    /// The format of a file: `name` in lower case and unpacked, `start` the first bytes of its
-    /// content, unpacked; `rows`: whether the user speaks of rows.
+    /// Returns the format of a file. `name` is its name in lower case, without the extension of its
+    /// compression; `start` holds the first bytes of the unpacked content. `rows` is true if the
+    /// user has set options of delimited text.
     ///
     /// # Errors
-    /// If none of them tells.
+    /// [`SourceError::UnknownKind`] if neither name nor content tells the format.
     pub fn of(label: &str, name: &str, start: &[u8], rows: bool) -> Result<Format, SourceError> {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension);
         let named = extension.and_then(Format::of_extension);
@@ -91,7 +92,7 @@ impl Format {
         if let Some(signed) = signature(start) {
             return signed.map_err(unknown);
         }
-        // Binary formats have signatures.
+        // A binary format without its signature is damaged.
         if matches!(named, Some(Format::Parquet | Format::Arrow)) {
             if start.is_empty() {
                 return Ok(Format::Delimited);
@@ -99,7 +100,7 @@ impl Format {
             return Err(unknown("content without its format's signature"));
         }
         let named_rows = named == Some(Format::Delimited);
-        // A few zeros among rows are told with their line.
+        // A few zero bytes among rows are reported later, with their line.
         let zeros = memchr_iter(0, start).count();
         let few = named_rows && zeros < start.len() / 16 && std::str::from_utf8(start).is_ok();
         if zeros > 0 && !few {
@@ -113,7 +114,7 @@ impl Format {
             return Err(unknown(found));
         }
         match named {
-            // Ontologies end in .owl and .xml in several syntaxes.
+            // Ontologies in several syntaxes have the extensions .owl and .xml.
             Some(Format::Rdf(RdfFormat::RdfXml)) if !text.is_xml() => Ok(match text.guess() {
                 Some(Format::Rdf(other)) => Format::Rdf(other),
                 _ if start.is_empty() || text.line.starts_with('<') => {
@@ -137,7 +138,7 @@ impl Format {
                     Ok(format)
                 }
             }
-            // Facts of all kinds stand under extensions of text.
+            // Facts in all formats occur under the extensions of text.
             Some(Format::Delimited) => Ok(text.is_rather().unwrap_or(Format::Delimited)),
             Some(format) => Ok(format),
             None => match text.guess() {
@@ -153,7 +154,8 @@ impl Format {
     }
 }
 
-/// The format that the first bytes name, or what else they are the signature of.
+/// Returns the format that the first bytes are the signature of, or the name of another kind of
+/// file.
 fn signature(start: &[u8]) -> Option<Result<Format, &'static str>> {
     const KNOWN: [(&[u8], Result<Format, &str>); 17] = [
         (b"PAR1", Ok(Format::Parquet)),
@@ -182,10 +184,10 @@ fn signature(start: &[u8]) -> Option<Result<Format, &'static str>> {
     found.map(|(_, format)| *format)
 }
 
-/// The first lines of a text.
+/// Start of a text.
 struct Start<'a> {
     text: &'a str,
-    /// The first line with something in it, without blanks around it.
+    /// The first line that is neither blank nor a comment, trimmed.
     line: &'a str,
 }
 
@@ -212,7 +214,8 @@ impl<'a> Start<'a> {
         start.starts_with("<?xml") || start.starts_with("<rdf:RDF") || start.starts_with("<!")
     }
 
-    /// What else the text is, if that is plain. `rows`: it calls itself delimited text.
+    /// Returns the name of an unsupported kind if the text plainly is of that kind. `rows` is true
+    /// if the extension says delimited text.
     fn is_known_other(&self, rows: bool) -> Option<&'static str> {
         const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
         let text = self.text.trim_start();
@@ -257,7 +260,7 @@ impl<'a> Start<'a> {
         object.is_ok_and(|object| !object.keys().any(|key| key.starts_with('@')))
     }
 
-    /// Whether it is an array without what only JSON-LD has.
+    /// Returns true if the text is an array and not JSON-LD.
     fn is_json_array(&self) -> bool {
         self.text.trim_start().starts_with('[') && !self.text.contains("\"@")
     }
@@ -273,7 +276,8 @@ impl<'a> Start<'a> {
         })
     }
 
-    /// What the text is where its extension says that it is delimited, if that is plain.
+    /// Returns the format of a text with an extension of delimited text, if it plainly is another
+    /// one.
     fn is_rather(&self) -> Option<Format> {
         let turtle = self.line.starts_with("@prefix ") || self.line.starts_with("@base ");
         let triples = self.is_n_triples() && self.line.split('>').next()?.contains(':');
@@ -287,7 +291,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// The format whose look the text has.
+    /// Returns the format that the text looks like.
     fn guess(&self) -> Option<Format> {
         let keyword = |word: &str| {
             let start = self.line.get(..word.len());
@@ -330,7 +334,8 @@ mod tests {
         let nt = "<e:a> <e:r> <e:b> .\n";
         assert_eq!(of("a.txt", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
         assert_eq!(of("a", nt), Ok(Format::Rdf(RdfFormat::NTriples)));
-        // Whatever separates its terms; but not brackets around names.
+        // Any blank may separate the terms; but brackets around names alone do not make it
+        // N-Triples.
         let tabs = "<e:a>\t<e:r>\t<e:b> .\n";
         assert_eq!(of("a.tsv", tabs), Ok(Format::Rdf(RdfFormat::NTriples)));
         assert_eq!(of("a.tsv", "<a>\t<r>\t<b>\t.\n"), Ok(Format::Delimited));

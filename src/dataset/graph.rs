@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reading, Sharing, Split, Vocabulary};
 
-/// A fact: the ids of its head entity, its relation and its tail entity.
+/// Fact: the ids of a head entity, a relation and a tail entity.
 #[repr(C)]
 #[derive(
     Clone,
@@ -23,34 +23,34 @@ use super::{Reading, Sharing, Split, Vocabulary};
     Deserialize,
 )]
 pub struct Triple {
-    /// The head's id among the entities.
+    /// Id of the head among the entities.
     pub head: u32,
-    /// The relation's id among the relations.
+    /// Id of the relation among the relations.
     pub relation: u32,
-    /// The tail's id among the entities.
+    /// Id of the tail among the entities.
     pub tail: u32,
 }
 
-/// A graph in three splits, with the names behind its ids.
+/// Knowledge graph in three splits, with the names of its ids.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Name of the graph: its public name, or its file's name without extensions.
+    /// Name of the dataset: its public name, or the name of its file without extensions.
     pub name: String,
-    /// The entities of all splits.
+    /// Entities of all splits.
     pub entities: Vocabulary,
-    /// The relations of all splits.
+    /// Relations of all splits.
     pub relations: Vocabulary,
-    /// Facts to learn from; a sampler shares it, so that it is in memory once.
+    /// Training facts, in an `Arc` so that a sampler can share them.
     pub train: Arc<Vec<Triple>>,
-    /// Weight of each training fact, 0 or more and not all 0; empty where all weigh the same.
+    /// Weights of the training facts, 0 or more and not all 0; empty if all facts weigh the same.
     pub weights: Vec<f32>,
-    /// Facts to choose settings by.
+    /// Validation facts, for choosing settings.
     pub valid: Vec<Triple>,
-    /// Facts to judge the result by.
+    /// Test facts, for judging the result.
     pub test: Vec<Triple>,
-    /// How the graph came by its splits, where that is worth knowing.
+    /// Report on how the splits were made, if a file was split or an earlier run was given.
     pub sharing: Option<Sharing>,
-    /// How the graph's files were read; nothing for a graph that was made.
+    /// Report on how the files were read; empty for a generated graph.
     pub reading: Reading,
 }
 

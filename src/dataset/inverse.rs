@@ -4,19 +4,19 @@ use serde::Serialize;
 
 use super::{Dataset, Split, Triple};
 
-/// Two relations count as inverse from this share of reversed triples on, over all splits.
+/// Fraction of reversed triples over all splits from which two relations count as inverse.
 const SHARE: f64 = 0.8;
-/// Below this many reversed triples an overlap may be chance.
+/// An overlap of fewer reversed triples may be chance.
 const FEWEST: usize = 10;
 
-/// Held-out triples that training gives away backwards.
+/// Held-out triples whose answer training shows in reverse.
 ///
-/// Where most triples of a relation stand reversed under another one, or under the same one if it
-/// is symmetric, a held-out triple whose reverse is in training asks for no more than looking that
+/// Most triples of some relations occur in reverse under another relation, or under the same one if
+/// it is symmetric. If the reverse of a held-out triple is in training, a model can look the answer
 /// up (Toutanova & Chen 2015).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InverseLeaks {
-    /// The pairs, by the relation's id, then its inverse's.
+    /// Pairs of inverse relations, by relation, then by inverse.
     pub pairs: Vec<InversePair>,
     /// Validation triples whose reverse is in training under one of the pairs.
     pub valid: usize,
@@ -24,16 +24,16 @@ pub struct InverseLeaks {
     pub test: usize,
 }
 
-/// A relation most of whose triples stand reversed under another, or itself.
+/// Relation most of whose triples occur in reverse under another one, or under itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InversePair {
-    /// The relation's id.
+    /// Id of the relation.
     pub relation: u32,
-    /// The id of the relation that reverses it; the same id if it is symmetric.
+    /// Id of the relation that reverses it; the same id if it is symmetric.
     pub inverse: u32,
-    /// Distinct triples of the relation over all splits, loops left out.
+    /// Distinct triples of the relation over all splits, without loops.
     pub triples: usize,
-    /// Those of them whose reverse stands in some split under `inverse`.
+    /// Of `triples`, those whose reverse occurs in any split under `inverse`.
     pub reversed: usize,
     /// Validation triples of the relation whose reverse is in training.
     pub valid: usize,
@@ -42,24 +42,24 @@ pub struct InversePair {
 }
 
 impl InversePair {
-    /// Whether the relation reverses itself.
+    /// Returns true if the relation reverses itself.
     pub fn is_symmetric(&self) -> bool {
         self.relation == self.inverse
     }
 
-    /// The share of the relation's triples that stand reversed, 0 to 1.
+    /// Fraction of the relation's triples that occur in reverse, 0 to 1.
     pub fn share(&self) -> f64 {
         self.reversed as f64 / self.triples as f64
     }
 }
 
-/// A triple seen from the pair of entities it connects.
+/// Triple, ordered by the pair of entities that it connects.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Link {
     /// The smaller and the larger entity.
     ends: (u32, u32),
     relation: u32,
-    /// Whether the head is the larger one.
+    /// True if the head is the larger entity.
     backwards: bool,
     split: Split,
 }
@@ -88,7 +88,7 @@ impl Link {
 impl InverseLeaks {
     pub(super) fn new(dataset: &Dataset) -> Self {
         let links = links(dataset);
-        // Facts over all splits: a fact in two splits counts once.
+        // A fact in two splits counts once.
         let mut triples = vec![0; dataset.relations.len()];
         let mut reversed: HashMap<(u32, u32), usize> = HashMap::new();
         for group in links.chunk_by(|a, b| a.ends == b.ends) {
@@ -124,7 +124,7 @@ impl InverseLeaks {
     }
 
     fn count(pairs: Vec<InversePair>, links: &[Link]) -> Self {
-        let places: HashMap<(u32, u32), usize> = pairs
+        let indices: HashMap<(u32, u32), usize> = pairs
             .iter()
             .enumerate()
             .map(|(i, p)| ((p.relation, p.inverse), i))
@@ -140,13 +140,13 @@ impl InverseLeaks {
                 for other in group {
                     if other.split == Split::Train
                         && other.backwards != link.backwards
-                        && let Some(&place) = places.get(&(link.relation, other.relation))
+                        && let Some(&index) = indices.get(&(link.relation, other.relation))
                     {
-                        inverses.insert(place);
+                        inverses.insert(index);
                     }
                 }
-                for &place in &inverses {
-                    leaks.pairs[place].add(link.split);
+                for &index in &inverses {
+                    leaks.pairs[index].add(link.split);
                 }
                 match link.split {
                     Split::Train => {}
@@ -169,8 +169,8 @@ impl InversePair {
     }
 }
 
-/// All distinct links, sorted, so that those between the same entities stand together. A loop is
-/// its own reverse and says nothing.
+/// Returns all distinct links, sorted, so that links between the same entities are adjacent. Loops
+/// are left out: a loop is its own reverse.
 fn links(dataset: &Dataset) -> Vec<Link> {
     let mut links: Vec<Link> = Split::ALL
         .into_iter()

@@ -1,14 +1,15 @@
-//! Knowledge graphs: triples, vocabularies, splits, and what filtered ranking must know of them.
+//! Knowledge graphs: triples, vocabularies, splits, and the indexes for filtered ranking.
 //!
 //! [`Dataset::load`] takes the built-in [`genealogy`](Genealogy), a public dataset's name, a
 //! directory or archive with train, valid and test files, or a single file to be split. Ids count
 //! from 0 in order of first appearance over train, valid and test, so a vocabulary spans all three.
-//! Every line is kept, as published results have it: repeated triples and entities unseen in
-//! training are counted in a [`LoadReport`], never dropped.
+//! Every line is kept, as in published results: a [`LoadReport`] counts repeated triples and
+//! entities unseen in training, but none is dropped.
 //!
-//! Files are read in many [formats](ReadOptions), told by their content; what was taken for what is in
-//! [`Dataset::reading`]. Text files may give every fact a weight, in a fourth column. Those of training facts are kept;
-//! those of held-out ones are checked and otherwise ignored, since ranking counts every fact alike.
+//! Files are read in many [formats](ReadOptions), told by their content; [`Dataset::reading`] says
+//! how each file was read. Text files may give every fact a weight, in a fourth column. Weights of
+//! training facts are kept. Weights of held-out facts are checked and then ignored, since ranking
+//! counts every fact alike.
 
 mod candidates;
 mod digest;
@@ -66,19 +67,19 @@ use read::{Job, OpenKeNames, Sink};
 use share::Shares;
 use source::{Source, SourceFile, SplitFiles};
 
-/// How to load a dataset.
+/// Options for loading a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// The shares of train, valid and test in a single file; `None` for what is already split. A
-    /// share of 0 leaves a split empty.
+    /// Fractions of train, valid and test in a single file; `None` for a dataset that has splits. A
+    /// split with fraction 0 is empty.
     pub split: Option<[f64; 3]>,
-    /// The key of the hash that shares out a single file. It is not the seed of a run, so that runs
-    /// with different seeds train on the same graph.
+    /// Key of the hash that splits a single file. The key is independent of the seed of a run, so
+    /// that runs with different seeds train on the same graph.
     pub split_seed: u64,
-    /// Whether every entity and relation of valid and test facts must be in train, where a single
-    /// file is shared out.
+    /// When a single file is split, keep every entity and relation of valid and test facts in
+    /// train.
     pub split_cover: bool,
-    /// How its files are read.
+    /// Options for reading the files.
     pub reading: ReadOptions,
 }
 
@@ -93,14 +94,14 @@ impl Default for LoadOptions {
     }
 }
 
-/// Whether a name stands for a built-in or a public graph, and not for a graph of one's own in the
-/// working directory, which comes first.
+/// Returns true if `spec` names the built-in or a public graph, and no graph in the working
+/// directory has that name, which would take precedence.
 pub fn is_known_name(spec: &str) -> bool {
     let known = spec.eq_ignore_ascii_case(genealogy::NAME) || PublicDataset::find(spec).is_some();
     known && !is_own(spec)
 }
 
-/// Whether a path holds a graph: a file, or a directory with files of splits.
+/// Returns true if a path is a file, or a directory with files of splits.
 fn is_own(spec: &str) -> bool {
     let path = Path::new(spec);
     path.is_file() || source::has_splits(path)
@@ -109,29 +110,30 @@ fn is_own(spec: &str) -> bool {
 impl Dataset {
     /// Loads the dataset that `spec` stands for:
     ///
-    /// - `genealogy`, which the program generates, always the same;
+    /// - `genealogy`, the built-in graph, which is always the same;
     /// - a [public name](PUBLIC_DATASETS), in any case: looked up in `$SHARDLOOM_DATA`, then among
     ///   earlier downloads, then downloaded, and checked against the published content;
     /// - a directory, `.zip` or `.tar` archive with train, valid and test files, or OpenKE's; or with
     ///   a train file alone, to train on all facts;
-    /// - a single file, shared out by [`LoadOptions::split`].
+    /// - a single file, split by [`LoadOptions::split`].
     ///
-    /// A graph in the working directory wins over a name; [`Dataset::reading`] says so.
+    /// A graph in the working directory takes precedence over a name; [`Dataset::reading`] notes
+    /// that.
     ///
     /// # Errors
-    /// Files missing, unreadable or malformed (with file and line), an empty split, a lone entity,
-    /// a failed download, or content that is not the published one.
+    /// If files are missing, unreadable or malformed (with file and line), a split is empty, the
+    /// graph has a single entity, a download fails, or its content differs from the published one.
     pub fn load(spec: &str, options: &LoadOptions) -> Result<Self, DatasetError> {
         Self::load_after(spec, options, None)
     }
 
-    /// Loads like [`load`](Self::load), for a run that starts from an `earlier` one which was trained
-    /// on that graph. A single file is shared out so that the earlier run's valid and test facts stay
-    /// on their side and what it learned is trained on; the shares are those of new facts. Other
-    /// graphs stay as they are. What was found is in [`sharing`](Self::sharing).
+    /// Loads like [`load`](Self::load), for a run that starts from the run `earlier`, which was
+    /// trained on that graph. A single file is split so that the earlier run's valid and test facts
+    /// stay in their splits and the facts that it learned are trained on; the fractions apply to
+    /// new facts. Other graphs stay as they are. [`sharing`](Self::sharing) reports the outcome.
     ///
     /// # Errors
-    /// Those of `load`.
+    /// The errors of [`load`](Self::load).
     pub fn load_after(
         spec: &str,
         options: &LoadOptions,
@@ -163,9 +165,10 @@ impl Dataset {
                 }
                 .into());
             }
-            (Kind::Genealogy, None) => Genealogy::default().generate()?.beside(earlier)?,
+            (Kind::Genealogy, None) => Genealogy::default().generate()?.compared_with(earlier)?,
             (Kind::Splits { names, files }, None) => {
-                Self::from_splits(name, &files, names.as_deref(), reading)?.beside(earlier)?
+                Self::from_splits(name, &files, names.as_deref(), reading)?
+                    .compared_with(earlier)?
             }
         };
         dataset.reading.notes.extend(clash);
@@ -173,10 +176,11 @@ impl Dataset {
     }
 
     /// Loads like [`load`](Self::load), but with the ids of the given vocabularies, such as those
-    /// that a trained model carries.
+    /// of a trained model.
     ///
     /// # Errors
-    /// Those of `load`, and names that the vocabularies lack.
+    /// The errors of [`load`](Self::load), and [`DatasetError::UnknownNames`] if the vocabularies
+    /// lack a name.
     pub fn load_with(
         spec: &str,
         options: &LoadOptions,
@@ -190,24 +194,25 @@ impl Dataset {
         }
     }
 
-    /// Counts what deserves attention: repeated triples, and names unseen in training.
+    /// Counts repeated triples, and names unseen in training.
     pub fn report(&self) -> LoadReport {
         LoadReport::new(self)
     }
 
-    /// The relations that are each other's reverse, and the held-out triples this gives away.
+    /// Finds the relations that reverse each other, and the held-out triples that training shows in
+    /// reverse.
     pub fn inverse_leaks(&self) -> InverseLeaks {
         InverseLeaks::new(self)
     }
 
-    /// An index of the known triples of all three splits, for filtered ranking.
+    /// Builds an index of the known triples of all three splits, for filtered ranking.
     pub fn filter_index(&self) -> FilterIndex {
         let (entities, relations) = (self.entities.len(), self.relations.len());
         let held_out = [&self.valid[..], &self.test];
         FilterIndex::with_held_out(entities, relations, &[&self.train], &held_out)
     }
 
-    /// A graph of three files; `names` are those that OpenKE's files have numbers for.
+    /// Reads a graph of three files. `names` are OpenKE's files of names, if facts are numbers.
     fn from_splits(
         name: String,
         files: &SplitFiles,
@@ -255,8 +260,8 @@ impl Dataset {
         dataset.checked(asked, |_| Emptiness::File)
     }
 
-    /// Notes columns that look as if they were in the order head, tail, relation: many relations,
-    /// most of which are entities too, and few tails.
+    /// Adds a note if the columns seem to be in the order head, tail, relation: many relations,
+    /// most of which are also entities, and few tails.
     fn note_order(&mut self) {
         let mut is_tail = vec![false; self.entities.len()];
         let mut is_head = is_tail.clone();
@@ -315,7 +320,7 @@ impl Dataset {
                 file: file.label.clone(),
             });
         }
-        let out = share::share_out(facts, weights, (&entities, &relations), &shares);
+        let out = share::share_out(facts, weights, &entities, &relations, &shares);
         let (free, missing) = (out.free, out.report.missing);
         let mut dataset = Self {
             name,
@@ -346,8 +351,8 @@ impl Dataset {
         })
     }
 
-    /// Itself, with what there is to say of it beside an earlier run's facts.
-    fn beside(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
+    /// Returns the dataset with a comparison with an earlier run's facts.
+    fn compared_with(mut self, earlier: Option<&EarlierRun>) -> Result<Self, DatasetError> {
         if let Some(earlier) = earlier {
             let earlier = Earlier::new(earlier, &self.entities, &self.relations);
             self.sharing = Some(Sharing {
@@ -358,8 +363,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Itself, if there is something to train on, and something in each split that was asked for.
-    /// `cause` says why one of these is empty.
+    /// Returns the dataset if training has facts and each requested split has facts. `cause` gives
+    /// the reason for an empty split.
     fn checked(
         self,
         asked: [bool; 3],
@@ -398,11 +403,11 @@ impl Dataset {
     }
 }
 
-/// What a dataset's name or path stands for, before it is read.
+/// Dataset that a name or path stands for, before its files are read.
 struct Opened {
     name: String,
     kind: Kind,
-    /// What else has that name.
+    /// Note on a name that is both a known graph's and that of a path.
     clash: Option<String>,
 }
 
@@ -410,7 +415,7 @@ enum Kind {
     Genealogy,
     Whole(SourceFile),
     Splits {
-        /// The names that OpenKE's files have numbers for.
+        /// OpenKE's files of names, if facts are numbers.
         names: Option<Box<[SourceFile; 2]>>,
         files: SplitFiles,
     },
@@ -440,7 +445,9 @@ impl Opened {
                     clash,
                 });
             };
-            let files = public.open(&public::Places::of_this_user())?.map(Some);
+            let files = public
+                .open(&public::DataDirectories::of_this_user())?
+                .map(Some);
             return Ok(Self {
                 name: public.name.to_owned(),
                 kind: Kind::Splits { names: None, files },
@@ -466,18 +473,18 @@ impl Opened {
     }
 }
 
-/// What the files of a graph have in common, while they are read.
+/// Vocabularies and reports that the files of a graph share while they are read.
 #[derive(Default)]
 struct Parts {
     entities: Vocabulary,
     relations: Vocabulary,
     reading: Reading,
-    /// The columns that the heading of the train file chose.
+    /// Columns that the heading of the train file chose.
     order: Option<read::Order>,
 }
 
 impl Parts {
-    /// The triples of a file, and their weights if it has any.
+    /// Reads the triples of a file, and their weights if it has any.
     fn read(
         &mut self,
         file: &SourceFile,
@@ -503,20 +510,20 @@ impl Parts {
         let Sink {
             triples,
             weights,
-            mut told,
+            mut report,
             order,
             ..
         } = sink;
         self.order = self.order.or(order);
-        told.facts = triples.len();
-        if told.heading.is_none() && told.format == Format::Delimited.name() {
-            told.notes.extend(self.odd_one_out(&triples));
+        report.facts = triples.len();
+        if report.heading.is_none() && report.format == Format::Delimited.name() {
+            report.notes.extend(self.odd_one_out(&triples));
         }
-        self.reading.files.push(told);
+        self.reading.files.push(report);
         Ok((triples, weights))
     }
 
-    /// A note on a first fact with which no other one shares a name: it may be a heading.
+    /// Returns a note if no other fact shares a name with the first one, which may be a heading.
     fn odd_one_out(&self, triples: &[Triple]) -> Option<String> {
         const FEWEST: usize = 2;
         let (first, others) = triples.split_first()?;

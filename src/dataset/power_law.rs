@@ -1,16 +1,16 @@
-//! A graph of any size whose degrees follow a power law, to see how training grows with it.
+//! Graphs of any size whose degrees follow a power law, to measure how training scales.
 //!
-//! Triple *i* of a split is a function of seed, split and *i* alone: nothing is held to make the
-//! next one, and any of them can be made again, on any thread.
+//! Triple *i* of a split is a function of seed, split and *i* alone. So triples need no memory, and
+//! any thread can make any of them, at any time.
 //!
-//! A rank below *n* is drawn as ⌊n·uᵏ⌋ from a uniform u, so that the rank r has a probability that
-//! falls as r^(1/k − 1), and the number of entities of degree d as d^(−1 − k/(k − 1)). Tails and
-//! relations have k = 4 (d^−2.33, as of links between web pages), heads k = 2 (d^−3): an entity is
-//! said little of, but a few entities are what very much is said with. Only products are taken, so
-//! that every machine makes the same graph.
+//! A rank below *n* is drawn as ⌊n·uᵏ⌋ from a uniform u. The probability of rank r then falls as
+//! r^(1/k − 1), and the number of entities of degree d as d^(−1 − k/(k − 1)). Tails and relations
+//! have k = 4 (d^−2.33, as for links between web pages), heads k = 2 (d^−3): heads are distributed
+//! more evenly than tails. Powers are products, so that every machine makes the same graph.
 //!
-//! The first triples of training go through all entities as heads, so that training shows each.
-//! Ranks are spread over ids, and heads otherwise than tails. Triples may repeat; none is a loop.
+//! The first training triples take all entities as heads in turn, so that training shows each
+//! entity. Ranks are permuted over ids, differently for heads and tails. Triples may repeat; none
+//! is a loop.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,25 +22,26 @@ use super::write::Splits;
 use super::{Dataset, DatasetError, Reading, Split, Triple, Vocabulary};
 use crate::rng::{Purpose, Stream, stream};
 
-/// What it is called.
+/// Name of the dataset.
 const NAME: &str = "power-law";
-/// Ids and places of triples are numbers of 32 bits.
+/// Ids and indices of triples are numbers of 32 bits.
 const MOST: u32 = u32::MAX - 1;
-/// Facts in each of valid and test: so many, or a twentieth of training if that is less.
+/// Most facts in each of valid and test; a twentieth of training if that is less.
 const HELD_OUT: u32 = 1000;
-/// Primes above any number of entities: stepping by one of them goes through all.
+/// Primes above any number of entities: multiplying by one of them modulo that number permutes the
+/// ids.
 const STEPS: [u64; 2] = [4_294_967_311, 4_294_967_357];
 
-/// How to generate a power-law graph; the same settings always make the same graph.
+/// Settings of a power-law graph. The same settings always make the same graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PowerLaw {
-    /// Entities, at least 2.
+    /// Number of entities, at least 2.
     pub entities: u32,
-    /// Relations, at least 1.
+    /// Number of relations, at least 1.
     pub relations: u32,
-    /// Training triples, at least 1.
+    /// Number of training triples, at least 1.
     pub triples: u32,
-    /// Chooses the triples.
+    /// Seed of the triples.
     pub seed: u64,
 }
 
@@ -51,7 +52,7 @@ impl Default for PowerLaw {
 }
 
 impl PowerLaw {
-    /// So many entities with ten triples each.
+    /// Settings of a graph with `entities` entities and ten times as many training triples.
     pub fn sized(entities: u32) -> Self {
         let triples = entities.saturating_mul(10).min(MOST);
         Self {
@@ -62,12 +63,12 @@ impl PowerLaw {
         }
     }
 
-    /// A relation for a thousand triples, up to a thousand relations.
+    /// Number of relations for a number of triples: one for each thousand triples, from 1 to 1000.
     pub fn relations_for(triples: u32) -> u32 {
         (triples / 1000).clamp(1, 1000)
     }
 
-    /// How many triples a split has.
+    /// Number of triples of a split.
     pub fn len(&self, split: Split) -> u32 {
         match split {
             Split::Train => self.triples,
@@ -75,7 +76,7 @@ impl PowerLaw {
         }
     }
 
-    /// Triple `index` of a split. Indices beyond its length have one, too.
+    /// Returns triple `index` of a split; the index may exceed the length of the split.
     pub fn triple(&self, split: Split, index: u32) -> Triple {
         let name = [split as u64, u64::from(index)];
         let mut random = stream(self.seed, Purpose::Graph, name);
@@ -98,21 +99,21 @@ impl PowerLaw {
         }
     }
 
-    /// The name of an entity.
+    /// Name of an entity.
     pub fn entity(id: u32) -> String {
         format!("e{id}")
     }
 
-    /// The name of a relation.
+    /// Name of a relation.
     pub fn relation(id: u32) -> String {
         format!("r{id}")
     }
 
-    /// Makes the graph in memory, on all cores.
+    /// Generates the graph in memory, on all cores.
     ///
     /// # Errors
-    /// [`DatasetError::Size`] for fewer than 2 entities, no relation or no triple, or more than can
-    /// be numbered.
+    /// [`DatasetError::Size`] for fewer than 2 entities, no relation or no triple, or more than
+    /// 32-bit ids can number.
     pub fn generate(&self) -> Result<Dataset, DatasetError> {
         self.check()?;
         let split = |split| -> Vec<Triple> {
@@ -142,11 +143,11 @@ impl PowerLaw {
         })
     }
 
-    /// Writes what [`generate`](Self::generate) and [`Dataset::write_tsv`] would write, holding
-    /// none of it.
+    /// Writes the files that [`Dataset::write_tsv`] would write for the [generated](Self::generate)
+    /// graph, without holding the graph in memory.
     ///
     /// # Errors
-    /// Theirs.
+    /// The errors of [`generate`](Self::generate) and [`Dataset::write_tsv`].
     pub fn write_tsv(&self, directory: &Path) -> Result<(), DatasetError> {
         self.check()?;
         Splits::create(directory)?.write(|split, out| {
@@ -162,10 +163,10 @@ impl PowerLaw {
         })
     }
 
-    /// Whether there can be such a graph.
+    /// Checks that a graph can have these numbers of entities, relations and triples.
     ///
     /// # Errors
-    /// As [`generate`](Self::generate).
+    /// The errors of [`generate`](Self::generate).
     pub fn check(&self) -> Result<(), DatasetError> {
         let sizes = [
             ("entities", self.entities, 2),
@@ -186,19 +187,19 @@ impl PowerLaw {
     }
 }
 
-/// A rank below `count`, with a density that falls as its inverse root.
+/// Draws a rank below `count`, with a density that falls as rank^(−1/2).
 fn square(random: &mut Stream, count: u32) -> u32 {
     let u: f64 = random.random();
     below(u * u, count)
 }
 
-/// A rank below `count`, with a density that falls as its power of −3/4.
+/// Draws a rank below `count`, with a density that falls as rank^(−3/4).
 fn fourth(random: &mut Stream, count: u32) -> u32 {
     let u: f64 = random.random();
     below(u * u * (u * u), count)
 }
 
-/// A product of a number below 1 may round to `count`.
+/// Scales a number below 1 to a rank below `count`. The product may round to `count`.
 fn below(share: f64, count: u32) -> u32 {
     ((share * f64::from(count)) as u32).min(count - 1)
 }

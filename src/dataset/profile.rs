@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::filter::RelationCounts;
 use super::{Dataset, FilterIndex};
 
-/// From this many on average a side counts as many (Bordes et al. 2013).
+/// Average number of entities from which a side counts as many (Bordes et al. 2013).
 const MANY: f64 = 1.5;
 
-/// Whether a relation leads to one or to many, seen from either side.
+/// Cardinality of a relation: one or many heads for a tail, and one or many tails for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Cardinality {
     /// One head for a tail, one tail for a head.
@@ -46,27 +46,27 @@ impl fmt::Display for Cardinality {
     }
 }
 
-/// How a relation connects entities in the training split.
+/// Statistics of a relation in the training split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RelationProfile {
     /// Distinct training triples of the relation.
     pub triples: usize,
-    /// Tails of a head that has any, on average; 0 for a relation that training lacks.
+    /// Tails per head that has any, on average; 0 for a relation that training does not show.
     pub tails_per_head: f64,
-    /// Heads of a tail that has any, on average; 0 for a relation that training lacks.
+    /// Heads per tail that has any, on average; 0 for a relation that training does not show.
     pub heads_per_tail: f64,
-    /// The averages in words: each side is many from 1.5 on.
+    /// Class of the two averages: a side counts as many from 1.5 on.
     pub cardinality: Cardinality,
 }
 
-/// The profile of each relation, by its id.
+/// Returns the profile of each relation in training, by relation id.
 pub fn relation_profiles(dataset: &Dataset) -> Vec<RelationProfile> {
     let (entities, relations) = (dataset.entities.len(), dataset.relations.len());
     FilterIndex::new(entities, relations, &[&dataset.train]).relation_profiles()
 }
 
 impl FilterIndex {
-    /// The profile of each relation in training, by its id.
+    /// Returns the profile of each relation in training, by relation id.
     pub fn relation_profiles(&self) -> Vec<RelationProfile> {
         let counts = self.relation_counts();
         counts.into_iter().map(RelationProfile::new).collect()

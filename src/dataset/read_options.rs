@@ -1,30 +1,31 @@
-//! How files are read where their content leaves a choice.
+//! Options for reading files where their content leaves a choice.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a reader of files is told. The default reads most files as they are.
+/// Options for reading files. The default reads most files correctly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// The columns of delimited text, JSON lines and Parquet; `None`: the heading or the order says.
+    /// Columns of the fact in delimited text, JSON lines and Parquet; `None`: those of the heading
+    /// or the default order.
     pub columns: Option<Columns>,
-    /// Whether the first row of delimited text is a heading.
+    /// Treatment of the first row of delimited text: a heading or a fact.
     pub heading: Heading,
-    /// What separates the fields of delimited text.
+    /// Separator of the fields of delimited text.
     pub separator: Separator,
-    /// Whether a field of delimited text may stand in double quotes, as RFC 4180 has it.
+    /// Use of double quotes around fields of delimited text, as in RFC 4180.
     pub quotes: Quotes,
     /// Leave out lines of delimited text that begin with `#`.
     pub comments: bool,
-    /// The IRI that relative IRIs of RDF resolve against.
+    /// IRI that relative IRIs of RDF resolve against.
     pub base: Option<String>,
     /// Keep RDF's triples whose object is a literal.
     pub literals: bool,
-    /// How far the label of a blank node reaches.
+    /// Scope of the labels of blank nodes.
     pub blank_nodes: BlankNodes,
-    /// Leave out lines that do not fit, and count them, instead of refusing the file.
+    /// Leave out malformed lines and count them, instead of refusing the file.
     pub skip_bad_lines: bool,
 }
 
@@ -44,26 +45,26 @@ impl Default for ReadOptions {
     }
 }
 
-/// Whether the first row of delimited text is a heading.
+/// Treatment of the first row of delimited text: a heading or a fact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Heading {
-    /// If it has well-known names of columns, or those that `columns` asks for.
+    /// A heading if it has well-known names of columns, or those that `columns` asks for.
     #[default]
     Auto,
-    /// It is.
+    /// A heading.
     Yes,
-    /// It is a fact.
+    /// A fact.
     No,
 }
 
-/// What separates the fields of delimited text.
+/// Separator of the fields of delimited text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Separator {
-    /// What the first line has: tabs, else commas, else semicolons, else blanks.
+    /// Chosen by the first line: tabs if it has any, else commas, else semicolons, else blanks.
     #[default]
     Auto,
     /// A tab.
@@ -76,60 +77,60 @@ pub enum Separator {
     Blank,
 }
 
-/// Whether a field may stand in double quotes, in which separators are characters like others and
+/// Use of double quotes around fields. In a quoted field, separators are characters like others and
 /// two quotes are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Quotes {
-    /// It may where commas or semicolons separate fields, and where the first line has all of its
+    /// Quotes where commas or semicolons separate fields, and where the first line has all of its
     /// fields in quotes.
     #[default]
     Auto,
-    /// It may.
+    /// Quotes around any field.
     Yes,
     /// A quote is a character like others.
     No,
 }
 
-/// How far the label of a blank node reaches.
+/// Scope of the labels of blank nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankNodes {
-    /// To the end of its file, as RDF has it: train, valid and test share no blank nodes.
+    /// The file, as RDF has it: train, valid and test share no blank nodes.
     #[default]
     File,
-    /// Through train, valid and test: for a dump that was cut into three by lines.
+    /// The graph: for a dump that was cut into train, valid and test by lines.
     Graph,
 }
 
-/// The columns that are a fact's parts.
+/// Columns of the parts of a fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     /// Head, relation and tail.
     pub names: [Column; 3],
-    /// The weight, if the facts have one.
+    /// Column of the weight, if facts have one.
     pub weight: Option<Column>,
 }
 
-/// A column, by its place or by its name in the heading.
+/// Column, by its index or by its name in the heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// Counted from 1.
+    /// Index, counted from 1.
     Number(usize),
-    /// Its name in the heading, as it is written there.
+    /// Name, as it is written in the heading.
     Name(String),
 }
 
-/// Text that names no columns.
+/// Error of a text that does not name columns.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found {found:?}, expected three or four columns, by name or by number from 1, each once: \
      head, relation, tail and, if there is one, weight, such as 1,3,2 or subject,predicate,object"
 )]
 pub struct ParseColumnsError {
-    /// What was written.
+    /// The given text.
     pub found: String,
 }
 
@@ -174,7 +175,7 @@ impl fmt::Display for Columns {
     }
 }
 
-// A configuration holds columns as they are typed.
+// A configuration holds columns in the syntax of the command line.
 impl Serialize for Columns {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

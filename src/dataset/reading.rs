@@ -1,56 +1,56 @@
-//! What reading a graph's files came to: what was left out, and what was taken for what.
+//! Report on reading a graph's files: formats, headings, and the parts left out.
 
 use serde::Serialize;
 
-/// How the files of a graph were read, in the order of reading.
+/// Report on reading the files of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reading {
-    /// One record a file; none for a graph that was made rather than read.
+    /// One record a file, in the order of reading; empty for a generated graph.
     pub files: Vec<FileReading>,
-    /// What is worth telling of all of them.
+    /// Notes on the graph as a whole.
     pub notes: Vec<String>,
 }
 
-/// How a file was read.
+/// Report on reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FileReading {
-    /// The file, with its archive if it lies in one.
+    /// Name of the file, with its archive if it is in one.
     pub file: String,
-    /// What its content was read as.
+    /// Name of the format that the content was read as.
     pub format: String,
-    /// Facts taken.
+    /// Number of facts taken.
     pub facts: usize,
-    /// The heading that was left out, if there was one.
+    /// Fields of the heading that was left out, if the file has one.
     pub heading: Option<Vec<String>>,
-    /// The columns of the heading that were taken as head, relation, tail and weight, where it has
-    /// others, or another order.
+    /// Names of the columns of head, relation, tail and weight, if the heading has others or
+    /// another order.
     pub columns: Option<Vec<String>>,
-    /// Rows left out because they are the heading again.
+    /// Rows left out because they repeat the heading.
     pub headings_again: usize,
     /// Triples left out because their object is a literal.
     pub literals: usize,
-    /// Triples taken without the name of the graph that they stand in.
+    /// Triples taken without the name of their graph.
     pub graph_names: usize,
-    /// Triples left out because they hold a triple (RDF 1.2), or stand in a formula of N3.
+    /// Triples left out because they hold a triple (RDF 1.2), or are in a formula of N3.
     pub nested: usize,
-    /// Entities that a list of names has but no fact of the file.
+    /// Entities and relations that OpenKE's files of names have but no fact does.
     pub unused_names: usize,
-    /// Lines left out because they do not fit.
+    /// Number of malformed lines that were left out.
     pub bad_lines: u64,
-    /// What is wrong with the first few of them.
+    /// Errors of the first few malformed lines.
     pub bad_examples: Vec<String>,
-    /// Anything else worth telling.
+    /// Other notes.
     pub notes: Vec<String>,
 }
 
 impl FileReading {
-    /// How many bad lines are shown.
+    /// Most malformed lines whose errors are shown.
     pub(super) const EXAMPLES: usize = 3;
 
-    /// A sentence for each thing that a user may not expect.
+    /// Returns a sentence for each thing that a user may not expect.
     pub fn sentences(&self) -> Vec<String> {
         let file = &self.file;
-        let mut told = Vec::new();
+        let mut sentences = Vec::new();
         if let Some(heading) = &self.heading {
             let names = heading.join(", ");
             let again = match self.headings_again {
@@ -62,13 +62,13 @@ impl FileReading {
                 Some(columns) => format!("; a fact is {}", columns.join(", ")),
                 None => String::new(),
             };
-            told.push(format!(
+            sentences.push(format!(
                 "{file}: its first row is a heading ({names}), left out{again}{taken}"
             ));
         }
         let mut count = |count: usize, what: &str| {
             if count > 0 {
-                told.push(format!("{file}: {count} {what}"));
+                sentences.push(format!("{file}: {count} {what}"));
             }
         };
         count(self.literals, "triples with a literal left out");
@@ -91,18 +91,18 @@ impl FileReading {
                 0 => String::new(),
                 more => format!("; and {more} more"),
             };
-            told.push(format!(
+            sentences.push(format!(
                 "{file}: {} bad lines left out: {examples}{more}",
                 self.bad_lines
             ));
         }
-        told.extend(self.notes.iter().map(|note| format!("{file}: {note}")));
-        told
+        sentences.extend(self.notes.iter().map(|note| format!("{file}: {note}")));
+        sentences
     }
 }
 
 impl Reading {
-    /// A sentence for each thing that a user may not expect.
+    /// Returns a sentence for each thing that a user may not expect.
     pub fn sentences(&self) -> Vec<String> {
         let files = self.files.iter().flat_map(FileReading::sentences);
         files.chain(self.notes.iter().cloned()).collect()

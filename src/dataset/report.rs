@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Dataset, Split, Triple};
 
-/// What loading a dataset found worth knowing. Nothing counted here was dropped.
+/// Counts of a loaded dataset that may matter to its user. Nothing counted here was dropped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadReport {
     /// Distinct entities over all splits.
@@ -18,25 +18,25 @@ pub struct LoadReport {
     pub valid: SplitReport,
     /// The test split.
     pub test: SplitReport,
-    /// The weights of training facts, if they have any.
+    /// The weights of training facts, if they have weights.
     pub weights: Option<WeightReport>,
 }
 
-/// The weights of training facts.
+/// Statistics of the weights of training facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WeightReport {
-    /// The least.
+    /// Smallest weight.
     pub min: f32,
-    /// The largest.
+    /// Largest weight.
     pub max: f32,
-    /// The mean of those above 0.
+    /// Mean of the weights above 0.
     pub mean: f64,
-    /// Facts that weigh 0: known, but not learned from.
+    /// Number of facts of weight 0, which are known but not learned from.
     pub zeros: usize,
 }
 
 impl WeightReport {
-    /// None for no weights.
+    /// Returns `None` for an empty slice.
     fn new(weights: &[f32]) -> Option<Self> {
         let first = *weights.first()?;
         let zeros = weights.iter().filter(|&&weight| weight == 0.0).count();
@@ -66,22 +66,22 @@ impl fmt::Display for WeightReport {
     }
 }
 
-/// What one split holds, and what of it needs care.
+/// Counts of a split.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SplitReport {
     /// Triples, repeated ones included.
     pub triples: usize,
-    /// Triples that stand in this split already.
+    /// Triples that repeat an earlier one of the split.
     pub duplicates: usize,
-    /// Distinct triples that stand in training too; 0 for training itself.
+    /// Distinct triples that are also in training; 0 for training itself.
     pub in_train: usize,
-    /// Distinct triples that stand in the validation split too; counted for test only.
+    /// Distinct triples that are also in validation; counted for test only.
     pub in_valid: usize,
     /// Distinct entities that training never shows.
     pub unseen_entities: usize,
     /// Distinct relations that training never shows.
     pub unseen_relations: usize,
-    /// Triples with such an entity or relation: nothing but chance ranks them well.
+    /// Triples with such an entity or relation, which models rank by chance.
     pub unseen_triples: usize,
 }
 
@@ -146,7 +146,7 @@ impl LoadReport {
         }
     }
 
-    /// One split's report.
+    /// Returns the report of a split.
     pub fn split(&self, split: Split) -> &SplitReport {
         match split {
             Split::Train => &self.train,
@@ -155,7 +155,7 @@ impl LoadReport {
         }
     }
 
-    /// A sentence for each thing worth a second look; none for a clean dataset.
+    /// Returns a sentence for each count worth a second look; none for a clean dataset.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for split in Split::ALL {
@@ -203,7 +203,7 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// How many triples two sorted lists without repetitions have in common.
+/// Returns the number of triples that two sorted lists without repetition have in common.
 fn count_shared(few: &[Triple], many: &[Triple]) -> usize {
     few.iter()
         .filter(|triple| many.binary_search(triple).is_ok())

@@ -1,4 +1,4 @@
-//! Where the bytes come from: directories, archives, single files, plain or compressed.
+//! Sources of bytes: directories, archives, single files, plain or compressed.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -9,56 +9,56 @@ use super::read::Fault;
 use super::unpack::{self, Content as Unpacked, unpack};
 use super::{DatasetError, SourceError, Split};
 
-/// A file of triples, or of names.
+/// File of triples or of names.
 #[derive(Debug)]
 pub(super) struct SourceFile {
-    /// Its path for messages; within an archive `archive:member`.
+    /// Path of the file for messages; within an archive `archive:member`.
     pub label: String,
-    /// Its name in lower case, without what says how it is packed.
+    /// Name of the file in lower case, without the extension of its compression.
     pub name: String,
     content: Content,
 }
 
-/// Where a file's bytes are.
+/// Location of a file's bytes.
 #[derive(Debug)]
 enum Content {
-    /// On the disk, from where they are read bit by bit.
+    /// On the disk, from which they are read as a stream.
     Disk(PathBuf),
-    /// In memory: members of archives, which lie there in any order.
+    /// In memory: a member of an archive, since archives have members in any order.
     Memory(Vec<u8>),
 }
 
-/// What a path holds.
+/// Content of a path.
 #[derive(Debug)]
 pub(super) enum Source {
     Whole(SourceFile),
-    /// Train, valid and test; the last two may both be absent, where all facts are trained on.
+    /// Files of train, valid and test; the last two may both be absent if all facts are trained on.
     Splits(SplitFiles),
-    /// The same as OpenKE has them: by number.
+    /// Files of OpenKE, with facts as numbers.
     OpenKe {
-        /// The names of entities and of relations.
+        /// Files of the names of entities and of relations.
         names: [SourceFile; 2],
-        /// Train, valid and test, as in `Splits`.
+        /// Files of train, valid and test, as in `Splits`.
         splits: SplitFiles,
     },
 }
 
-/// Train, valid and test; the last two may both be absent, where all facts are trained on.
+/// Files of train, valid and test; the last two may both be absent if all facts are trained on.
 pub(super) type SplitFiles = [Option<SourceFile>; 3];
 
-/// The ends of names of archives.
+/// Extensions of archives.
 const ARCHIVES: [&str; 10] = [
     ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz",
 ];
 
-/// Reads a directory, a `.zip` or a `.tar` archive, packed or not, or a single file.
+/// Opens a directory, a `.zip` or a `.tar` archive, compressed or not, or a single file.
 pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
     let name = file_name(path).to_lowercase();
     let extension = |known: &[&str]| known.iter().any(|end| name.ends_with(end));
     if path.is_dir() {
         return directory(path);
     }
-    // So that a file that cannot be read is told of before anything else.
+    // An unreadable file is reported before any other error.
     let file = File::open(path).map_err(io_error(path))?;
     if extension(&ARCHIVES) {
         return tarball(path);
@@ -77,7 +77,7 @@ pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
         name: unpacked(&name),
         content: Content::Disk(path.to_owned()),
     };
-    // Archives are told by their content, too. Damage is told when the file is read.
+    // Archives are also recognised by their content. Damage is reported when the file is read.
     let start = unpack(file).and_then(|content| unpack::peek(content, 512));
     match start {
         Ok((start, _)) if start.starts_with(b"PK\x03\x04") => zip_archive(path),
@@ -86,7 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Source, SourceError> {
     }
 }
 
-/// Whether a directory has a file that is named as that of a split.
+/// Returns true if a directory has a file with the name of a split.
 pub(super) fn has_splits(path: &Path) -> bool {
     let names = fs::read_dir(path).into_iter().flatten().flatten();
     names.into_iter().any(|entry| {
@@ -96,7 +96,8 @@ pub(super) fn has_splits(path: &Path) -> bool {
     })
 }
 
-/// The dataset's name: the last part of its path, without extensions that say how it is packed.
+/// Returns the name of a dataset: the last part of its path, without the extensions of its format
+/// and its compression.
 pub(super) fn name_of(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = file_name(&full);
@@ -119,7 +120,7 @@ pub(super) fn name_of(path: &Path) -> String {
 }
 
 impl SourceFile {
-    /// The content from its start, unpacked.
+    /// Opens the content, unpacked.
     pub fn open(&self) -> io::Result<Unpacked<'_>> {
         match &self.content {
             Content::Disk(path) => unpack(File::open(path)?),
@@ -127,7 +128,7 @@ impl SourceFile {
         }
     }
 
-    /// All of the content at once.
+    /// Reads the whole content, unpacked.
     pub fn read(&self) -> Result<Vec<u8>, SourceError> {
         let mut bytes = Vec::new();
         let read = self
@@ -137,7 +138,7 @@ impl SourceFile {
         Ok(bytes)
     }
 
-    /// Why reading it failed.
+    /// Creates the error of a file whose reading failed.
     pub fn failed(&self, fault: Fault) -> DatasetError {
         match fault {
             Fault::Parse(error) => error.into(),
@@ -146,17 +147,17 @@ impl SourceFile {
         }
     }
 
-    /// Why it could not be read to the end.
+    /// Creates the error of a file that could not be read to the end.
     pub fn unreadable(&self, error: io::Error) -> SourceError {
         match &self.content {
-            // The system's own errors have numbers, those of unpacking have none.
+            // Errors of the system have numbers, errors of unpacking have none.
             Content::Disk(path) if error.raw_os_error().is_some() => io_error(path)(error),
             _ => damaged(self.label.clone(), error),
         }
     }
 }
 
-/// The names of OpenKE's files: entities, relations, train, valid and test.
+/// Names of OpenKE's files: entities, relations, train, valid and test.
 const OPEN_KE: [&str; 5] = [
     "entity2id.txt",
     "relation2id.txt",
@@ -165,26 +166,26 @@ const OPEN_KE: [&str; 5] = [
     "test2id.txt",
 ];
 
-/// The files found so far for train, valid and test.
+/// Files of a directory or archive found so far.
 struct Found {
-    place: String,
+    path: String,
     files: [Option<SourceFile>; 3],
     open_ke: [Option<SourceFile>; 5],
-    /// The names of other files, in the order of reading.
+    /// Names of other files, in the order of reading.
     others: Vec<String>,
 }
 
 impl Found {
-    fn new(place: &Path) -> Self {
+    fn new(path: &Path) -> Self {
         Self {
-            place: place.display().to_string(),
+            path: path.display().to_string(),
             files: Default::default(),
             open_ke: Default::default(),
             others: Vec::new(),
         }
     }
 
-    /// The only file, if there is no other and it is of a known kind.
+    /// Returns the name of the file if it is the only one and has a supported extension.
     fn only(&self) -> Option<&str> {
         let none = self.files.iter().chain(&self.open_ke).all(Option::is_none);
         match &self.others[..] {
@@ -215,16 +216,16 @@ impl Found {
             }
         };
         if let Some(first) = slot {
-            let place = self.place.clone();
+            let path = self.path.clone();
             return Err(match (recognise(name), open_ke) {
                 (None, Some(index)) => SourceError::AmbiguousOpenKe {
-                    place,
+                    path,
                     name: OPEN_KE[index],
                     first: first.label.clone(),
                     second: label,
                 },
                 (split, _) => SourceError::Ambiguous {
-                    place,
+                    path,
                     split: split.unwrap_or(Split::Train),
                     first: last_part(&first.label).to_owned(),
                     second: name.to_owned(),
@@ -239,15 +240,16 @@ impl Found {
         Ok(())
     }
 
-    /// All files, or train alone: one of the others alone is rather a misspelt name.
+    /// Returns the splits, or OpenKE's files, if they are complete, or train alone. Any other file
+    /// alone is more likely a misspelt name.
     fn complete(self) -> Result<Source, SourceError> {
-        let place = self.place;
+        let path = self.path;
         let by_name = self.files.iter().any(Option::is_some);
         let numbered = self.open_ke.iter().any(Option::is_some);
         if numbered && !by_name {
             let [entities, relations, train, valid, test] = self.open_ke;
             let missing = |name| SourceError::MissingOpenKe {
-                place: place.clone(),
+                path: path.clone(),
                 name,
             };
             let names = [
@@ -262,7 +264,7 @@ impl Found {
         }
         match absent(&self.files) {
             Some(split) => Err(SourceError::MissingSplit {
-                place,
+                path,
                 split,
                 others: self.others,
             }),
@@ -271,14 +273,14 @@ impl Found {
     }
 }
 
-/// The first split that should be there and is not.
+/// Returns the first split whose file is missing.
 fn absent(files: &SplitFiles) -> Option<Split> {
     let there = files.each_ref().map(Option::is_some);
     let missing = Split::ALL.into_iter().find(|&split| !there[split as usize]);
     missing.filter(|_| there != [true, false, false])
 }
 
-/// The split that a file's name stands for, if it is a split's.
+/// Returns the split that a file's name stands for, if it is that of a split.
 fn recognise(name: &str) -> Option<Split> {
     let name = unpacked(name);
     let (stem, extension) = name.rsplit_once('.')?;
@@ -344,7 +346,7 @@ fn tarball(path: &Path) -> Result<Source, SourceError> {
     }
 }
 
-/// The only file of an archive.
+/// Creates the only file of an archive.
 fn alone(archive: &Path, member: &str, bytes: Vec<u8>) -> SourceFile {
     SourceFile {
         label: member_label(archive, member),
@@ -353,7 +355,7 @@ fn alone(archive: &Path, member: &str, bytes: Vec<u8>) -> SourceFile {
     }
 }
 
-/// Whether an archive's member is no file of its user's: what macOS keeps of files beside them.
+/// Returns true if a member of an archive is one that macOS adds for itself.
 fn is_aside(member: &str) -> bool {
     let within = member.split(['/', '\\']).any(|part| part == "__MACOSX");
     within || last_part(member).starts_with('.')
@@ -404,7 +406,7 @@ fn last_part(member: &str) -> &str {
     member.rsplit(['/', '\\']).next().unwrap_or(member)
 }
 
-/// The last part of a path; empty where there is none or it is not UTF-8.
+/// Returns the last part of a path; empty if the path has none or it is not UTF-8.
 pub(super) fn file_name(path: &Path) -> &str {
     path.file_name()
         .and_then(|name| name.to_str())

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::DatasetError;
 
-/// One of the three parts of a dataset.
+/// Part of a dataset: train, valid or test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// What to learn from.
+    /// Facts to learn from.
     Train,
-    /// What to choose settings by.
+    /// Facts to choose settings by.
     Valid,
-    /// What to judge the result by.
+    /// Facts to judge the result by.
     Test,
 }
 
@@ -22,7 +22,7 @@ impl Split {
     /// All splits: train, valid, test.
     pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
 
-    /// The name it goes by in files and on the command line.
+    /// Name of the split in files and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -38,7 +38,7 @@ impl fmt::Display for Split {
     }
 }
 
-/// A text that names no split.
+/// Error of a text that does not name a split.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a split: expected train, valid or test")]
 pub struct ParseSplitError(String);
@@ -52,11 +52,11 @@ impl FromStr for Split {
     }
 }
 
-/// Reads the shares of train, valid and test as the command line has them: `0.9,0.05,0.05`. With
+/// Parses the fractions of train, valid and test as on the command line: `0.9,0.05,0.05`. With
 /// `1,0,0`, all facts are trained on.
 ///
 /// # Errors
-/// What is not three numbers that add up to 1, the first above 0 and none below.
+/// If the text is not three numbers that add up to 1, the first above 0 and none below.
 pub fn parse_fractions(text: &str) -> Result<[f64; 3], FractionsError> {
     let wrong = || FractionsError(text.to_owned());
     let numbers: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
@@ -68,17 +68,17 @@ pub fn parse_fractions(text: &str) -> Result<[f64; 3], FractionsError> {
     Ok(fractions)
 }
 
-/// A text that does not share out a whole.
+/// Error of a text that is not three fractions of a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} does not share out a whole: expected three fractions that add up to 1, the first above 0 and none below, such as 0.9,0.05,0.05, or 1,0,0 to train on all facts"
 )]
 pub struct FractionsError(String);
 
-/// Checks that the fractions add up to the whole and that training gets a part of it.
+/// Checks that the fractions add up to 1, and that the first is above 0.
 pub(super) fn check(fractions: &[f64; 3]) -> Result<(), DatasetError> {
     const ROUNDING: f64 = 1e-6;
-    // Written so that NaN fails it.
+    // The comparisons are false for NaN.
     let parts = fractions[0] > 0.0 && fractions.iter().all(|&fraction| fraction >= 0.0);
     if parts && (fractions.iter().sum::<f64>() - 1.0).abs() <= ROUNDING {
         Ok(())

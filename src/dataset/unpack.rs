@@ -1,4 +1,4 @@
-//! Unpacking gzip, Zstandard, xz and bzip2, which are told by their first bytes.
+//! Unpacking gzip, Zstandard, xz and bzip2, recognised by their first bytes.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -8,24 +8,23 @@ use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// The most that an xz or zstd file may ask for as its window; what the tools' highest levels ask
-/// for is half of that.
+/// Largest window of an xz or zstd file, in bytes: twice what the tools' highest levels use.
 const LARGEST_WINDOW: u64 = 128 << 20;
 
-/// Bytes that are read at once.
+/// Bytes read at a time.
 const BUFFER: usize = 1 << 16;
 
-/// Content of either kind, which another thread may read.
+/// Plain or unpacked content, which another thread may read.
 pub(super) type Content<'a> = Box<dyn Read + Send + 'a>;
 
-/// The content, unpacked if its first bytes say that it is packed.
+/// Returns the content, unpacked if its first bytes are those of a compressed format.
 ///
 /// # Errors
-/// The reader's. Damage shows when it is reached.
+/// The reader's error. Damage is reported where it is reached.
 pub(super) fn unpack<'a>(content: impl Read + Send + 'a) -> io::Result<Content<'a>> {
     let mut content = BufReader::with_capacity(BUFFER, content);
     let start = content.fill_buf()?;
-    // What is packed takes more bytes than that.
+    // Compressed content has more than 6 bytes.
     let magic = start.get(..6).map(<[u8]>::to_vec);
     Ok(match magic.as_deref() {
         Some([0x1f, 0x8b, ..]) => Box::new(MultiGzDecoder::new(content)),
@@ -41,10 +40,10 @@ pub(super) fn unpack<'a>(content: impl Read + Send + 'a) -> io::Result<Content<'
     })
 }
 
-/// The first bytes of the content, and all of it.
+/// Returns the first `most` bytes of the content, or all if it is shorter, and the whole content.
 ///
 /// # Errors
-/// The reader's.
+/// The reader's error.
 pub(super) fn peek(mut content: Content<'_>, most: usize) -> io::Result<(Vec<u8>, Content<'_>)> {
     let mut start = Vec::new();
     content.by_ref().take(most as u64).read_to_end(&mut start)?;
@@ -52,7 +51,7 @@ pub(super) fn peek(mut content: Content<'_>, most: usize) -> io::Result<(Vec<u8>
     Ok((start, Box::new(whole)))
 }
 
-/// The frames of a Zstandard file, one after the other: tools that pack in parallel write several.
+/// Reader of the frames of a Zstandard file in turn, since parallel compressors write several.
 struct Zstd<R> {
     content: R,
     decoder: FrameDecoder,
@@ -70,7 +69,7 @@ impl<R: BufRead> Zstd<R> {
         }
     }
 
-    /// Goes to the next frame, if there is one.
+    /// Begins the next frame. Returns false at the end of the file.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.content.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.content) {

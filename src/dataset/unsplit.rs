@@ -1,4 +1,4 @@
-//! Facts to rank or to compare, under the ids of a vocabulary that is there already.
+//! Facts to rank or to compare, under the ids of an existing vocabulary.
 
 use std::sync::Arc;
 
@@ -6,39 +6,39 @@ use super::{
     Dataset, DatasetError, Genealogy, Kind, LoadOptions, Opened, Parts, Split, Triple, Vocabulary,
 };
 
-/// The facts that a name or path stands for, with names of their own.
+/// Facts that a name or path stands for, with a vocabulary of their own.
 #[derive(Clone, Debug)]
 pub enum LoadedFacts {
-    /// Those of a single file: all of them are in the test split, and the other two are empty.
+    /// Facts of a single file, all in the test split; the other two are empty.
     List {
-        /// The facts.
+        /// Facts.
         dataset: Dataset,
-        /// The weight of each; empty where the file has none.
+        /// Weight of each fact; empty if the file has no weights.
         weights: Vec<f32>,
     },
-    /// A graph that comes in splits.
+    /// Graph that has splits.
     Splits(Dataset),
 }
 
-/// Facts with names that a vocabulary does not have.
+/// Counts of facts with names that a vocabulary does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
-    /// The dataset's name.
+    /// Name of the dataset.
     pub dataset: String,
-    /// How many facts have such a name: train, valid and test ones.
+    /// Number of such facts in train, valid and test.
     pub facts: [usize; 3],
-    /// How many facts there are in all.
+    /// Number of all facts.
     pub total: usize,
-    /// How many distinct entities are unknown.
+    /// Number of distinct unknown entities.
     pub entities: usize,
-    /// How many distinct relations are unknown.
+    /// Number of distinct unknown relations.
     pub relations: usize,
     /// The first few unknown names, relations first.
     pub examples: Vec<String>,
 }
 
 impl Unknown {
-    /// The error for where such facts have no place.
+    /// Creates the error for callers that do not allow unknown names.
     pub fn refused(self) -> DatasetError {
         DatasetError::UnknownNames {
             dataset: self.dataset,
@@ -52,11 +52,11 @@ impl Unknown {
 }
 
 impl Dataset {
-    /// Loads facts that need not be shared out: a single file is a list of facts, whatever
-    /// [`LoadOptions::split`] says.
+    /// Loads facts without splitting them: a single file is a list of facts, and
+    /// [`LoadOptions::split`] is ignored.
     ///
     /// # Errors
-    /// Those of [`load`](Self::load), but for those about sharing out.
+    /// The errors of [`load`](Self::load), except those about splitting.
     pub fn load_facts(spec: &str, options: &LoadOptions) -> Result<LoadedFacts, DatasetError> {
         let Opened { name, kind, .. } = Opened::new(spec)?;
         Ok(match kind {
@@ -89,7 +89,8 @@ impl Dataset {
         })
     }
 
-    /// The facts whose names other vocabularies have, under their ids, and what there is of others.
+    /// Maps the facts to the ids of other vocabularies. Drops facts with a name that these do not
+    /// have, and returns their counts if any were dropped.
     pub fn onto(
         mut self,
         entities: &Vocabulary,
@@ -128,7 +129,8 @@ impl Dataset {
         (dataset, missing)
     }
 
-    /// What there is in one split of facts with names that other vocabularies do not have.
+    /// Counts the facts of a split with names that other vocabularies do not have; `None` if no
+    /// fact has.
     pub fn unknown_in(
         &self,
         split: Split,
@@ -140,7 +142,7 @@ impl Dataset {
         self.unknown(&[split], &entities, &relations)
     }
 
-    /// The facts of some splits that have a name without a new id.
+    /// Counts the facts of some splits that have a name without a new id.
     fn unknown(
         &self,
         splits: &[Split],
@@ -189,7 +191,7 @@ impl Dataset {
     }
 }
 
-/// The new id of every name, if it has one.
+/// Returns the new id of every name, if it has one.
 fn ids(own: &Vocabulary, new: &Vocabulary) -> Vec<Option<u32>> {
     own.iter().map(|name| new.id(name)).collect()
 }

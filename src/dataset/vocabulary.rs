@@ -12,9 +12,9 @@ const FREE: u32 = u32::MAX;
 
 /// Names and their ids, `0..len()` in order of first appearance.
 ///
-/// All names lie in one string, and a hash table of eight bytes a slot points into it, so a
-/// vocabulary of millions of names costs little more than their text: see [`bytes`](Self::bytes).
-/// Clones share everything until one of them learns a new name.
+/// All names are in one string, and a hash table of eight bytes a slot points into it, so a
+/// vocabulary of millions of names needs little more memory than their text: see
+/// [`bytes`](Self::bytes). Clones share all memory until a name is added to one of them.
 #[derive(Clone, Default)]
 pub struct Vocabulary {
     names: Arc<Names>,
@@ -23,14 +23,15 @@ pub struct Vocabulary {
 #[derive(Clone, Default)]
 struct Names {
     text: String,
-    /// Where in `text` each name ends; it starts where the one before ends.
+    /// End of each name in `text`; each name starts at the end of the one before.
     ends: Vec<usize>,
-    /// Open addressing with linear probing; a power of two, at most three quarters full.
+    /// Open addressing with linear probing; the length is a power of two, and at most three
+    /// quarters are occupied.
     slots: Vec<Slot>,
 }
 
-/// The hash of a name in every vocabulary of this process. It differs from process to process, so
-/// that no file can be made to have all of its names in one place.
+/// Returns the hash of a name in every vocabulary of this process. Each process has another hash,
+/// so that no file can be made whose names all collide.
 pub(super) fn hash(name: &str) -> u32 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     xxh3_64_with_seed(name.as_bytes(), *SEED) as u32
@@ -38,21 +39,22 @@ pub(super) fn hash(name: &str) -> u32 {
 
 #[derive(Clone, Copy)]
 struct Slot {
-    /// The name's hash: tells most names apart unread, and places them anew when the table grows.
+    /// Hash of the name: distinguishes most names without reading them, and positions them when the
+    /// table grows.
     hash: u32,
     id: u32,
 }
 
 impl Vocabulary {
-    /// A vocabulary without names.
+    /// Creates a vocabulary without names.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A vocabulary with the given names, the first getting id 0.
+    /// Creates a vocabulary with the given names, with ids from 0 in their order.
     ///
     /// # Errors
-    /// A name that occurs twice or holds a line break.
+    /// If a name occurs twice or holds a line break.
     pub fn from_names<I>(names: I) -> Result<Self, VocabularyError>
     where
         I: IntoIterator,
@@ -73,15 +75,15 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// The name's id, a new one if the name is new.
+    /// Returns the id of a name, a new one if the name is new.
     ///
     /// # Panics
-    /// Past 2³¹ names, which no machine of today holds.
+    /// Beyond 2³¹ names.
     pub fn intern(&mut self, name: &str) -> u32 {
         self.intern_hashed(name, hash(name))
     }
 
-    /// The same, where the name's [`hash`] is known.
+    /// Like [`intern`](Self::intern), for a name with a known [`hash`].
     pub(super) fn intern_hashed(&mut self, name: &str, hash: u32) -> u32 {
         let names = Arc::make_mut(&mut self.names);
         if 3 * names.slots.len() < 4 * (names.ends.len() + 1) {
@@ -89,18 +91,18 @@ impl Vocabulary {
         }
         match names.find(hash, name) {
             Ok(id) => id,
-            Err(place) => {
+            Err(index) => {
                 let id = names.ends.len() as u32;
                 names.text.push_str(name);
                 names.ends.push(names.text.len());
-                names.slots[place] = Slot { hash, id };
+                names.slots[index] = Slot { hash, id };
                 id
             }
         }
     }
 
-    /// Brings what finding names with these hashes reads into the processor's caches, all of it at
-    /// a time.
+    /// Loads the memory that finding names with these hashes reads into the processor's caches, for
+    /// all of them at once.
     pub(super) fn touch(&self, hashes: &[u32]) {
         let names = &*self.names;
         let Some(mask) = names.slots.len().checked_sub(1) else {
@@ -109,7 +111,7 @@ impl Vocabulary {
         let ids = |hash: &u32| names.slots[*hash as usize & mask].id;
         let ends = |id: u32| names.ends.get(id as usize).copied().unwrap_or(0);
         let first = |end: usize| names.text.as_bytes().get(end.wrapping_sub(1));
-        // Each pass reads what does not depend on one another.
+        // The reads within a pass do not depend on each other.
         let passes = [
             hashes.iter().map(ids).fold(0, |sum, id| sum ^ id as usize),
             hashes
@@ -127,7 +129,7 @@ impl Vocabulary {
         std::hint::black_box(passes);
     }
 
-    /// The name's id, if it has one.
+    /// Returns the id of a name, if the vocabulary has it.
     pub fn id(&self, name: &str) -> Option<u32> {
         if self.is_empty() {
             return None;
@@ -135,7 +137,7 @@ impl Vocabulary {
         self.names.find(hash(name), name).ok()
     }
 
-    /// The name with this id.
+    /// Returns the name of an id.
     ///
     /// # Panics
     /// If `id` is not below [`len`](Self::len).
@@ -143,13 +145,13 @@ impl Vocabulary {
         self.names.name(id)
     }
 
-    /// How many names there are.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.names.ends.len()
     }
 
-    /// Bytes that it takes: the text, eight for the end of each name, and eight for each slot, of
-    /// which there are 4/3 to 8/3 a name.
+    /// Size of the vocabulary, in bytes: the text, eight for the end of each name, and eight for
+    /// each slot, with 4/3 to 8/3 slots a name.
     pub fn bytes(&self) -> usize {
         let Names {
             text, ends, slots, ..
@@ -157,19 +159,18 @@ impl Vocabulary {
         text.len() + size_of_val(&ends[..]) + size_of_val(&slots[..])
     }
 
-    /// Whether there are no names.
+    /// Returns true if the vocabulary has no names.
     pub fn is_empty(&self) -> bool {
         self.names.ends.is_empty()
     }
 
-    /// The names in the order of their ids.
+    /// Names in the order of their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         (0..self.len() as u32).map(|id| self.name(id))
     }
 
-    /// The known name most like `name`, whatever its case: for "did you mean".
-    ///
-    /// `None` if no name is much like it.
+    /// Returns the name most similar to `name`, ignoring case, or `None` if no name is similar: for
+    /// "did you mean".
     pub fn nearest(&self, name: &str) -> Option<&str> {
         nearest(name, self.iter())
     }
@@ -177,7 +178,8 @@ impl Vocabulary {
     /// Writes the names, one a line, in the order of their ids.
     ///
     /// # Errors
-    /// The writer's, and `InvalidData` for a name with a line break, before anything is written.
+    /// The writer's error, or `InvalidData` for a name with a line break, before any name is
+    /// written.
     pub fn write_to(&self, mut writer: impl io::Write) -> io::Result<()> {
         if self.names.text.contains('\n') {
             let reason = "a name holds a line break";
@@ -191,10 +193,10 @@ impl Vocabulary {
         lines.flush()
     }
 
-    /// Reads what [`write_to`](Self::write_to) wrote.
+    /// Reads names written by [`write_to`](Self::write_to).
     ///
     /// # Errors
-    /// The reader's, text that is not UTF-8, and a name that occurs twice.
+    /// The reader's error, text that is not UTF-8, or a name that occurs twice.
     pub fn read_from(mut reader: impl io::Read) -> Result<Self, VocabularyError> {
         let mut text = String::new();
         reader.read_to_string(&mut text)?;
@@ -210,39 +212,39 @@ impl Names {
         &self.text[start..self.ends[id]]
     }
 
-    /// The name's id, or the slot where it belongs. The table must have a free slot.
+    /// Returns the id of a name, or the slot for it. The table must have a free slot.
     fn find(&self, hash: u32, name: &str) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
-        let mut place = hash as usize & mask;
+        let mut index = hash as usize & mask;
         loop {
-            let slot = self.slots[place];
+            let slot = self.slots[index];
             if slot.id == FREE {
-                return Err(place);
+                return Err(index);
             }
             if slot.hash == hash && self.name(slot.id) == name {
                 return Ok(slot.id);
             }
-            place = (place + 1) & mask;
+            index = (index + 1) & mask;
         }
     }
 
     fn grow(&mut self) {
         let len = (2 * self.slots.len()).max(16);
-        // Beyond this, 32 bits of hash could not reach every slot.
+        // With more slots, 32 bits of hash could not reach every slot.
         assert!(len <= 1 << 32, "a vocabulary holds at most 2^31 names");
         let free = Slot { hash: 0, id: FREE };
         let old = std::mem::replace(&mut self.slots, vec![free; len]);
         for slot in old.into_iter().filter(|slot| slot.id != FREE) {
-            let mut place = slot.hash as usize & (len - 1);
-            while self.slots[place].id != FREE {
-                place = (place + 1) & (len - 1);
+            let mut index = slot.hash as usize & (len - 1);
+            while self.slots[index].id != FREE {
+                index = (index + 1) & (len - 1);
             }
-            self.slots[place] = slot;
+            self.slots[index] = slot;
         }
     }
 }
 
-/// The candidate most like `name`, whatever its case, if any is much like it.
+/// Returns the candidate most similar to `name`, ignoring case, if any is similar.
 pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use super::source::io_error;
 use super::{Dataset, DatasetError, SourceError, Split};
 
-/// Three files that are not there yet.
+/// Paths of the three files to write, none of which exists yet.
 pub(super) struct Splits {
     directory: PathBuf,
     paths: [PathBuf; 3],
 }
 
 impl Splits {
-    /// `train.tsv`, `valid.tsv` and `test.tsv` in `directory`, which is made if need be.
+    /// Paths of `train.tsv`, `valid.tsv` and `test.tsv` in `directory`, which is created if it does
+    /// not exist.
     pub fn create(directory: &Path) -> Result<Self, SourceError> {
         let paths = Split::ALL.map(|split| directory.join(format!("{split}.tsv")));
         if let Some(path) = paths.iter().find(|path| path.exists()) {
@@ -25,7 +26,7 @@ impl Splits {
         })
     }
 
-    /// Writes each with `lines`. They appear under their names only once all three are written.
+    /// Writes each file with `lines`. The files get their names only after all three are written.
     pub fn write(
         self,
         mut lines: impl FnMut(Split, &mut dyn Write) -> io::Result<()>,
@@ -49,12 +50,13 @@ impl Splits {
 }
 
 impl Dataset {
-    /// Writes `train.tsv`, `valid.tsv` and `test.tsv` into `directory`, which is made if need be:
-    /// one triple a line, head, relation and tail separated by tabs, and weights of training facts.
+    /// Writes `train.tsv`, `valid.tsv` and `test.tsv` into `directory`, which is created if it does
+    /// not exist. A line has the head, relation and tail of a triple, separated by tabs, and the
+    /// weight of a training fact.
     ///
     /// # Errors
     /// If one of the files exists already, a name holds a tab or line break, or the system refuses.
-    /// The files appear under their names only once all three are written.
+    /// The files get their names only after all three are written.
     pub fn write_tsv(&self, directory: &Path) -> Result<(), DatasetError> {
         for name in self.entities.iter().chain(self.relations.iter()) {
             if name.contains(['\t', '\n', '\r']) {
@@ -67,7 +69,7 @@ impl Dataset {
         Splits::create(directory)?.write(|split, out| self.lines(split, out))
     }
 
-    /// A split as tab-separated text.
+    /// Writes a split as tab-separated text.
     fn lines(&self, split: Split, out: &mut dyn Write) -> io::Result<()> {
         for (index, triple) in self.split(split).iter().enumerate() {
             let head = self.entities.name(triple.head);

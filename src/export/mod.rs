@@ -1,18 +1,17 @@
-//! Trained tables for other programs: safetensors, NumPy and text.
+//! Export of trained tables to other programs: safetensors, NumPy and text.
 //!
 //! | format | path | files |
 //! |---|---|---|
-//! | safetensors | `model.safetensors` | that file; `model.entities.txt` beside it |
+//! | safetensors | `model.safetensors` | that file; `model.entities.txt` next to it |
 //! | npy | a folder | `entities.npy`, `entities.txt`, `metadata.json` |
 //! | tsv | a folder | `entities.tsv`, `entities.metadata.tsv`, `entities.w2v.txt`, `entities.txt`, `metadata.json` |
 //!
-//! and the same for relations, and for a core, whose rows have no names: without the files of such.
-//! A `.txt` has one name a line, in the order of the rows, as [`crate::names`] writes them: every
-//! name reads back exactly. The `.tsv`
-//! pair is what embedding projectors read: vectors, and labels without a heading, where a tab or a
-//! line break has become a space. `.w2v.txt` is
-//! word2vec's text format, which separates by spaces: white space within a name becomes `_`, and a
-//! number is added where two names would become one word.
+//! and the same for relations, and for a core, whose rows have no names and so no files of names. A
+//! `.txt` has one name a line, in the order of the rows, as [`crate::names`] writes them: every
+//! name reads back exactly. The `.tsv` pair is for embedding projectors: vectors, and labels
+//! without a heading, in which a space replaces a tab or a line break. `.w2v.txt` is word2vec's
+//! text format, which separates by spaces: `_` replaces white space within a name, and a number is
+//! added if two names would become one word.
 
 #[cfg(test)]
 mod tests;
@@ -38,11 +37,11 @@ use crate::value_type::ValueType;
 
 pub use unique::{Renamed, reciprocal_names};
 
-/// Format of exported files.
+/// Format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
-    /// One file of tensors by name, with metadata; names in text files beside it.
+    /// One file of tensors by name, with metadata; names in text files next to it.
     Safetensors,
     /// A folder with a NumPy array for each table.
     Npy,
@@ -54,7 +53,7 @@ impl Format {
     /// All formats.
     pub const ALL: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Tsv];
 
-    /// The name on the command line.
+    /// Name of the format on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Format::Safetensors => "safetensors",
@@ -82,68 +81,67 @@ impl FromStr for Format {
     }
 }
 
-/// A table to export: `rows` × `width` values, row by row, and perhaps a name for each row.
+/// Table to export: `rows` × `width` values, row by row, and optionally a name for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportTable<'a> {
     /// "entities", "relations" or "core": the name of the tensor or the stem of the files.
     pub name: &'a str,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
     /// Values in a row.
     pub width: usize,
-    /// `rows` × `width` values.
+    /// `rows` × `width` values, row by row.
     pub data: &'a [f32],
-    /// `rows` names, no two alike, if rows have any.
+    /// `rows` distinct names, if rows have names.
     pub names: Option<&'a [&'a str]>,
 }
 
-/// Why an export failed. Files that were there stay as they were, unless it was the last step,
-/// the renaming, that failed.
+/// Reason why an export failed. Existing files stay as they were, unless the last step, the
+/// renaming, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The disk refused.
+    /// The operating system refused to write.
     #[error("cannot write {}: {source}", path.display())]
     Io {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// There is such a file already.
+    /// The file exists already.
     #[error("{} exists already and is not to be overwritten", path.display())]
     Exists {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The table's parts do not fit each other or the format.
     #[error("cannot export table {name:?}: {reason}")]
     Table {
-        /// The table.
+        /// Name of the table.
         name: String,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
-    /// Text is written to the last digit of f32.
+    /// Text cannot be exported as f16.
     #[error("tsv is text and has no f16: export f32, or to safetensors or npy")]
     HalfText,
 }
 
-/// What an export has made.
+/// Result of an export.
 #[derive(Debug)]
 pub struct Exported {
-    /// The files, the main ones first.
+    /// Paths of the files, the main ones first.
     pub files: Vec<PathBuf>,
-    /// For each table: the names that have another word in word2vec's format than one would expect.
+    /// For each table: the names whose word in word2vec's format has a number added.
     pub renamed: Vec<(String, Vec<Renamed>)>,
 }
 
-/// Writes tables to `path` and says what was written. `metadata` goes
-/// where the format keeps such. Every file is written to a temporary name, and all are renamed at the end, the
-/// main ones last.
+/// Writes tables to `path`. `metadata` is written where the format has a place for it. Every file
+/// is written under a temporary name; at the end all are renamed, the main ones last.
 ///
 /// # Errors
-/// See [`ExportError`]; a file in the way is one unless `overwrite`. With f16, so is a finite
-/// value beyond its range.
+/// See [`ExportError`]. An existing file is an error unless `overwrite` is true. With f16, so is a
+/// finite value beyond the range of f16.
 pub fn export(
     path: &Path,
     format: Format,
@@ -216,7 +214,7 @@ pub fn export(
     Ok(Exported { files, renamed })
 }
 
-/// The tables whose rows have names.
+/// Returns the tables whose rows have names, with these.
 fn named<'a>(
     tables: &'a [ExportTable<'a>],
 ) -> impl Iterator<Item = (&'a ExportTable<'a>, &'a [&'a str])> {
@@ -225,7 +223,7 @@ fn named<'a>(
         .filter_map(|table| Some((table, table.names?)))
 }
 
-/// Files under way, all synced.
+/// Written and synced files that do not have their final names yet.
 struct Files {
     overwrite: bool,
     files: Vec<(PathBuf, AtomicFile)>,
@@ -272,7 +270,7 @@ fn check(precision: ValueType, tables: &[ExportTable]) -> Result<(), ExportError
         let (rows, width) = (table.rows, table.width);
         // The name becomes part of file names.
         let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c));
-        // Halfway between the largest f16 and the next power of two, from where on it rounds up.
+        // Halfway between the largest f16 and the next power of two, above which values round up.
         let beyond = |value: &f32| value.is_finite() && value.abs() >= 65520.0;
         let reason =
             if table.name.contains(odd) || !seen.insert(table.name) || table.name.is_empty() {
@@ -306,7 +304,7 @@ fn check(precision: ValueType, tables: &[ExportTable]) -> Result<(), ExportError
     Ok(())
 }
 
-/// The first two rows that have the same name.
+/// Returns the first two rows that have the same name.
 fn twice(names: &[&str]) -> Option<(usize, usize)> {
     let mut seen = HashMap::with_capacity(names.len());
     let mut rows = names.iter().enumerate();
@@ -327,7 +325,7 @@ fn npy(file: &mut AtomicFile, precision: ValueType, table: &ExportTable) -> io::
     values(file, precision, table.data)
 }
 
-/// The values in little-endian bytes.
+/// Writes the values as little-endian bytes.
 fn values(file: &mut AtomicFile, precision: ValueType, data: &[f32]) -> io::Result<()> {
     match precision {
         ValueType::F32 => file.write_all(bytemuck::cast_slice(data)),

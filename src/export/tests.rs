@@ -223,7 +223,8 @@ fn misfits_are_refused_before_anything_is_written() {
     assert!(matches!(text, ExportError::HalfText));
 }
 
-/// Names that are hard on text: what ends lines in some reader, what is stripped, quotes, nothing.
+/// Names that are hard on text: characters that some reader takes for line ends or strips, quotes,
+/// the empty name.
 const HARD: &[&str] = &[
     "a\rb",
     "a\nb",

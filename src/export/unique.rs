@@ -1,23 +1,23 @@
-//! Names that are made up for an export, each unlike all others of its table.
+//! Unique names that an export generates for the rows of a table.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::names::breaks;
 
-/// A made-up name that was taken already, so that another one was found.
+/// Generated name that another row has, and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renamed {
-    /// The row's own name.
+    /// Name of the row.
     pub name: String,
-    /// What would have stood for it, had it not been another row's.
+    /// Generated name, which another row has.
     pub taken: String,
-    /// What stands for it.
+    /// Replacement.
     pub instead: String,
 }
 
-/// The names of reciprocal rows, in the order of the relations: `NAME (reciprocal)`, or, where a
-/// relation of the graph has that name, `NAME (reciprocal 2)`, `NAME (reciprocal 3)` and so on.
+/// Returns the names of reciprocal rows, in the order of the relations: `NAME (reciprocal)`, or, if
+/// a relation of the graph has that name, `NAME (reciprocal 2)`, `NAME (reciprocal 3)` and so on.
 pub fn reciprocal_names(relations: &[&str]) -> (Vec<String>, Vec<Renamed>) {
     let mut taken: HashSet<Cow<str>> = relations.iter().map(|&name| name.into()).collect();
     let mut renamed = Vec::new();
@@ -37,9 +37,9 @@ pub fn reciprocal_names(relations: &[&str]) -> (Vec<String>, Vec<Renamed>) {
     (names.collect(), renamed)
 }
 
-/// Words for names, in their order, and those that were found taken. A word has no white space and
-/// no control character: `_` stands for each. Names that are words stay as they are; where another
-/// name's word is taken, a number is added, as in `New_York_2`.
+/// Returns words for names, in their order, and the words that were taken already. A word has no
+/// white space and no control character: `_` replaces each. Names that are words stay as they are;
+/// if the word of another name is taken, a number is added, as in `New_York_2`.
 pub(super) fn words<'a>(names: &[&'a str]) -> (Vec<Cow<'a, str>>, Vec<Renamed>) {
     let odd = |c: char| c.is_whitespace() || breaks(c);
     let plain = |name: &str| !name.is_empty() && !name.contains(odd);
@@ -73,7 +73,7 @@ pub(super) fn words<'a>(names: &[&'a str]) -> (Vec<Cow<'a, str>>, Vec<Renamed>) 
     (words.collect(), renamed)
 }
 
-/// Takes the first name that is free, and says which number comes next.
+/// Takes the first free name and returns it with the next number to try.
 fn free(
     taken: &mut HashSet<Cow<str>>,
     first: &str,

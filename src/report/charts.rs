@@ -1,6 +1,6 @@
-//! The charts, as SVG to put into the page.
+//! Charts as SVG for the page.
 //!
-//! They are drawn at twice their size, because plotters places everything on whole pixels, and in
+//! Charts are drawn at twice their size, because plotters rounds positions to whole pixels, and in
 //! the colours of the light page; [`dark_style`] recolours them for the dark one.
 
 use plotters::coord::Shift;
@@ -13,7 +13,7 @@ use super::number::short;
 type Error = DrawingAreaErrorKind<std::io::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A colour on the light page and on the dark one.
+/// Colour on the light page and on the dark one.
 #[derive(Clone, Copy)]
 pub(super) struct Colour {
     light: RGBColor,
@@ -35,7 +35,7 @@ const INK: Colour = colour((0x1D, 0x27, 0x33), (0xE6, 0xEA, 0xEF));
 const MUTED: Colour = colour((0x6B, 0x77, 0x85), (0x93, 0xA0, 0xAF));
 const GRID: Colour = colour((0xE3, 0xE7, 0xEC), (0x2D, 0x37, 0x43));
 
-/// Style rules that turn the charts' colours to those of the dark page.
+/// Returns style rules that turn the charts' colours into those of the dark page.
 pub(super) fn dark_style() -> String {
     let hex = |c: RGBColor| format!("#{:02X}{:02X}{:02X}", c.0, c.1, c.2);
     [RED, GREEN, BLUE, PURPLE, INK, MUTED, GRID]
@@ -53,14 +53,14 @@ fn draw(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<(), Error>) -> Opti
     let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     let drawn = draw(&root).and_then(|()| root.present());
     drop(root);
-    // Drawing to a string does not fail; if it ever does, the page says that there is no chart.
+    // Drawing to a string does not fail; if it ever does, the page says that it has no chart.
     drawn.ok().map(|()| svg)
 }
 
-/// A curve over the epochs, broken where a value is not finite; nothing where none is. `from_zero`
-/// lets the axis begin there, where the distance to zero means something.
+/// Draws a curve over the epochs, with gaps where a value is not finite; `None` if no value is
+/// finite. With `from_zero`, the axis begins at 0 if no value is negative.
 pub(super) fn curve(points: &[(u32, f64)], colour: Colour, from_zero: bool) -> Option<String> {
-    // Nobody's metric is that large, and sums and differences stay finite.
+    // Real metrics are smaller, and with this bound sums and differences stay finite.
     let drawable = |&(_, value): &(u32, f64)| value.abs() < 1e30;
     let runs: Vec<Vec<(f64, f64)>> = points
         .split(|point| !drawable(point))
@@ -130,8 +130,8 @@ pub(super) fn curve(points: &[(u32, f64)], colour: Colour, from_zero: bool) -> O
     })
 }
 
-/// Entities as points, larger with their degree, the `labels` of the highest degree by name.
-/// Nothing where no point is finite.
+/// Draws entities as points, larger for a higher degree, with the names of the `labels` entities of
+/// the highest degree. `None` if no point is finite.
 pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String> {
     const SIZE: (u32, u32) = (2000, 1200);
     const MARGIN: f64 = 40.0;
@@ -140,91 +140,124 @@ pub(super) fn scatter(points: &[ProjectedPoint], labels: usize) -> Option<String
     points.sort_by(|a, b| b.degree.cmp(&a.degree).then_with(|| a.name.cmp(&b.name)));
     let (x_low, x_high) = range(points.iter().map(|point| f64::from(point.x)))?;
     let (y_low, y_high) = range(points.iter().map(|point| f64::from(point.y)))?;
-    let spot = |value: f32, low: f64, high: f64, size: u32| {
+    let pixel = |value: f32, low: f64, high: f64, size: u32| {
         let share = match high > low {
             true => (f64::from(value) - low) / (high - low),
             false => 0.5,
         };
         (MARGIN + share * (f64::from(size) - 2.0 * MARGIN)).round() as i32
     };
-    let place = |point: &ProjectedPoint| {
-        let y = spot(point.y, y_low, y_high, SIZE.1);
-        (spot(point.x, x_low, x_high, SIZE.0), SIZE.1 as i32 - y)
-    };
     let highest = points.first().map_or(1, |point| point.degree.max(1));
-    let radius = |point: &ProjectedPoint| {
-        4 + (10.0 * (f64::from(point.degree) / f64::from(highest)).sqrt()).round() as i32
+    let dot = |point: &ProjectedPoint| Dot {
+        x: pixel(point.x, x_low, x_high, SIZE.0),
+        y: SIZE.1 as i32 - pixel(point.y, y_low, y_high, SIZE.1),
+        radius: 4 + (10.0 * (f64::from(point.degree) / f64::from(highest)).sqrt()).round() as i32,
     };
     let (named, others) = points.split_at(points.len().min(labels));
     draw(SIZE, |root| {
         for (group, shade) in [(others, BLUE.light.mix(0.35)), (named, RED.light.mix(0.85))] {
             // The largest at the bottom.
             for point in group {
-                root.draw(&Circle::new(place(point), radius(point), shade.filled()))?;
+                let Dot { x, y, radius } = dot(point);
+                root.draw(&Circle::new((x, y), radius, shade.filled()))?;
             }
         }
-        let around = |point: &&ProjectedPoint| Room::around(place(point), radius(point));
-        let mut taken: Vec<Room> = named.iter().map(around).collect();
+        let mut taken: Vec<Rectangle> = named.iter().map(|point| dot(point).bounds()).collect();
         for point in named {
             let name = label(&point.name);
-            let free = |side: &(i32, i32)| {
-                let spot = Room::beside(place(point), radius(point), *side, &name);
-                let inside = spot.left >= 0 && spot.right <= SIZE.0 as i32;
-                let clear = !taken.iter().any(|other| spot.overlaps(other));
-                (inside && spot.top >= 0 && spot.bottom <= SIZE.1 as i32 && clear).then_some(spot)
+            let free = |side: Side| {
+                let bounds = dot(point).label_bounds(side, &name);
+                let inside = bounds.left >= 0
+                    && bounds.right <= SIZE.0 as i32
+                    && bounds.top >= 0
+                    && bounds.bottom <= SIZE.1 as i32;
+                let clear = !taken.iter().any(|other| bounds.overlaps(other));
+                (inside && clear).then_some(bounds)
             };
-            let sides = [(1, 0), (-1, 0), (0, -1), (0, 1)];
-            // A label without room is left out: its neighbours remain readable.
-            let Some(spot) = sides.iter().find_map(free) else {
+            // A label without a free position is left out, so that its neighbours remain readable.
+            let Some(bounds) = Side::ALL.into_iter().find_map(free) else {
                 continue;
             };
-            let middle = ((spot.left + spot.right) / 2, (spot.top + spot.bottom) / 2);
+            let middle = (
+                (bounds.left + bounds.right) / 2,
+                (bounds.top + bounds.bottom) / 2,
+            );
             let style = ("sans-serif", LABEL as i32)
                 .into_font()
                 .color(&INK.light)
                 .pos(Pos::new(HPos::Center, VPos::Center));
             root.draw(&Text::new(name, middle, style))?;
-            taken.push(spot);
+            taken.push(bounds);
         }
         Ok(())
     })
 }
 
-/// Height of a label's line.
+/// Height of a label's line, in pixels.
 const LABEL: f64 = 30.0;
 
-/// The place of a label or a point, in pixels.
-struct Room {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
+/// Side of a dot on which its label is drawn.
+#[derive(Clone, Copy)]
+enum Side {
+    Right,
+    Left,
+    Top,
+    Bottom,
 }
 
-impl Room {
-    fn around((x, y): (i32, i32), radius: i32) -> Room {
-        Room {
-            left: x - radius,
-            right: x + radius,
-            top: y - radius,
-            bottom: y + radius,
+impl Side {
+    /// All sides, in the order of preference.
+    const ALL: [Side; 4] = [Side::Right, Side::Left, Side::Top, Side::Bottom];
+}
+
+/// Filled circle of an entity, in pixels.
+struct Dot {
+    x: i32,
+    y: i32,
+    radius: i32,
+}
+
+impl Dot {
+    fn bounds(&self) -> Rectangle {
+        Rectangle {
+            left: self.x - self.radius,
+            right: self.x + self.radius,
+            top: self.y - self.radius,
+            bottom: self.y + self.radius,
         }
     }
 
-    fn beside((x, y): (i32, i32), radius: i32, (dx, dy): (i32, i32), name: &str) -> Room {
+    /// Returns the bounds of the label `name` on a side of the dot, from an estimate of its width.
+    fn label_bounds(&self, side: Side, name: &str) -> Rectangle {
         let half_width = (name.chars().count() as f64 * LABEL * 0.23) as i32 + 4;
         let half_height = (LABEL * 0.5) as i32;
-        let x = x + dx * (radius + half_width + 4);
-        let y = y + dy * (radius + half_height + 2);
-        Room {
+        let beyond_x = self.radius + half_width + 4;
+        let beyond_y = self.radius + half_height + 2;
+        let (x, y) = match side {
+            Side::Right => (self.x + beyond_x, self.y),
+            Side::Left => (self.x - beyond_x, self.y),
+            Side::Top => (self.x, self.y - beyond_y),
+            Side::Bottom => (self.x, self.y + beyond_y),
+        };
+        Rectangle {
             left: x - half_width,
             right: x + half_width,
             top: y - half_height,
             bottom: y + half_height,
         }
     }
+}
 
-    fn overlaps(&self, other: &Room) -> bool {
+/// Bounds of a label or a dot, in pixels.
+struct Rectangle {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
+
+impl Rectangle {
+    fn overlaps(&self, other: &Rectangle) -> bool {
         self.left < other.right
             && other.left < self.right
             && self.top < other.bottom
@@ -232,7 +265,7 @@ impl Room {
     }
 }
 
-/// A label short enough for a point: the last part of an IRI, the beginning of a long name.
+/// Shortens a name for a label: the last part of an IRI, the beginning of a long name.
 fn label(name: &str) -> String {
     const LONGEST: usize = 30;
     let mut name = name;
@@ -246,7 +279,7 @@ fn label(name: &str) -> String {
     }
 }
 
-/// The least and the greatest of finite values; nothing where there are none.
+/// Returns the least and the greatest of finite values; `None` for no values.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |range, value| match range {
         None => Some((value, value)),

@@ -4,12 +4,12 @@ use super::charts::{self, Colour};
 use super::number::{count, escape, fixed, short};
 use super::{EpochPoint, GroupMetrics, MetricRow, ProjectedPoint, Report};
 
-/// Relations shown, at most.
+/// Most relations shown.
 const MOST_RELATIONS: usize = 60;
-/// Entities named in the projection, at most.
+/// Most entities named in the projection.
 const LABELS: usize = 20;
 
-/// The page, as HTML. It loads nothing and forbids itself to.
+/// Returns the page as HTML. Its content security policy forbids all loading.
 pub fn render(report: &Report) -> String {
     let title = match report.title.as_str() {
         "" => "Training report",
@@ -54,7 +54,7 @@ pub fn render(report: &Report) -> String {
     )
 }
 
-/// A section under its heading; nothing where there is nothing to show.
+/// Returns a section with a heading; empty if the content is empty.
 fn section(heading: &str, content: String) -> String {
     match content.is_empty() {
         true => content,
@@ -77,7 +77,7 @@ fn facts(facts: &[(String, String)]) -> String {
     format!("<dl class=\"facts\">\n{tiles}</dl>\n")
 }
 
-/// The course of training: four curves.
+/// Returns the section on training: four curves.
 fn course(epochs: &[EpochPoint]) -> String {
     if epochs.is_empty() {
         return String::new();
@@ -149,7 +149,7 @@ fn table(headings: &[&str], rows: String) -> String {
     )
 }
 
-/// A cell with a share between 0 and 1, as a bar and a number.
+/// Returns a cell with a bar and a number, for a fraction between 0 and 1.
 fn bar(share: f64) -> String {
     let percent = match share.is_nan() {
         true => 0.0,
@@ -202,7 +202,7 @@ fn group_table<'a>(kind: &str, groups: impl Iterator<Item = &'a GroupMetrics>) -
     table(&[kind, "Triples", "MRR", "Hits@1", "Hits@10"], rows)
 }
 
-/// The relations with most triples.
+/// Returns the section on the relations with most triples.
 fn relations(relations: &[GroupMetrics]) -> String {
     if relations.is_empty() {
         return String::new();

@@ -1,4 +1,4 @@
-//! The report of a run, `report.html`: one self-contained page without scripts or network.
+//! The report of a run: `report.html`, one self-contained page without scripts or network.
 
 mod charts;
 mod html;
@@ -15,88 +15,88 @@ use crate::checkpoint::atomic_file::AtomicFile;
 pub use html::render;
 pub use projection::project;
 
-/// Contents of the page. Any part may be empty, and any number NaN or infinite.
+/// Content of the page. Any part may be empty, and any number NaN or infinite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The heading.
+    /// Heading.
     pub title: String,
-    /// A line below it.
+    /// Line below the heading.
     pub subtitle: String,
     /// Headline figures: name and value.
     pub facts: Vec<(String, String)>,
-    /// The configuration: key and value.
+    /// Configuration: key and value.
     pub config: Vec<(String, String)>,
-    /// The course of training, by epoch.
+    /// Measurements by epoch.
     pub epochs: Vec<EpochPoint>,
     /// Metrics of the evaluation, by side and kind of rank.
     pub metrics: Vec<MetricRow>,
     /// Metrics by relation, in any order.
     pub relations: Vec<GroupMetrics>,
-    /// Metrics by cardinality class, in the order to show them.
+    /// Metrics by cardinality class, in the order of the page.
     pub classes: Vec<GroupMetrics>,
-    /// Entities in the plane; see [`project`].
+    /// Positions of entities in the plane; see [`project`].
     pub projection: Vec<ProjectedPoint>,
 }
 
-/// One epoch of training.
+/// Measurements of an epoch of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochPoint {
-    /// Epochs trained.
+    /// Number of epochs trained so far.
     pub epoch: u32,
     /// Mean loss.
     pub loss: f64,
     /// Filtered MRR on the validation split, where it was measured.
     pub valid_mrr: Option<f64>,
-    /// Training facts per second.
+    /// Training triples per second.
     pub triples_per_second: f64,
     /// Learning rate at the end of the epoch.
     pub lr: f64,
 }
 
-/// Metrics of one kind of rank.
+/// Metrics for a side and kind of rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// Kind of rank, such as "both · realistic".
+    /// Side and kind, such as "both · realistic".
     pub label: String,
     /// Mean reciprocal rank.
     pub mrr: f64,
     /// Mean rank.
     pub mean_rank: f64,
-    /// Share of ranks 1.
+    /// Fraction of ranks that are 1.
     pub hits_at_1: f64,
-    /// Share of ranks up to 3.
+    /// Fraction of ranks up to 3.
     pub hits_at_3: f64,
-    /// Share of ranks up to 10.
+    /// Fraction of ranks up to 10.
     pub hits_at_10: f64,
     /// Adjusted mean rank index: 1 is perfect, 0 is chance.
     pub amri: f64,
 }
 
-/// Metrics of the triples of one relation or class.
+/// Metrics of the triples of a relation or class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupMetrics {
-    /// The relation or class.
+    /// Name of the relation or class.
     pub name: String,
     /// Number of ranked triples.
     pub triples: usize,
     /// Mean reciprocal rank.
     pub mrr: f64,
-    /// Share of ranks 1.
+    /// Fraction of ranks that are 1.
     pub hits_at_1: f64,
-    /// Share of ranks up to 10.
+    /// Fraction of ranks up to 10.
     pub hits_at_10: f64,
 }
 
-/// An entity in the plane.
+/// Position of an entity in the plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectedPoint {
     /// Name of the entity.
     pub name: String,
-    /// Along the first principal component.
+    /// Coordinate along the first principal component.
     pub x: f32,
-    /// Along the second.
+    /// Coordinate along the second principal component.
     pub y: f32,
-    /// Triples it occurs in.
+    /// Number of triples with the entity.
     pub degree: u32,
 }
 
@@ -106,10 +106,10 @@ impl ProjectedPoint {
     }
 }
 
-/// Writes the page to a file, atomically, over an older one.
+/// Writes the page to a file, atomically. Replaces an older file.
 ///
 /// # Errors
-/// The disk's refusals.
+/// The error of the operating system.
 pub fn write(path: &Path, report: &Report) -> io::Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(render(report).as_bytes())?;

@@ -1,9 +1,9 @@
-//! Numbers and text as the page shows them.
+//! Formats numbers and text for the page.
 
-/// Shown in place of a missing number.
+/// Text for a number that is not finite.
 const NONE: &str = "–";
 
-/// Text in HTML, in elements and in attributes.
+/// Escapes text for HTML, in elements and in attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A number with the given decimals.
+/// Formats a number with `decimals` decimals.
 pub(super) fn fixed(value: f64, decimals: usize) -> String {
     match value.is_finite() {
         true if value.abs() < 1e12 => format!("{value:.decimals$}"),
@@ -28,7 +28,7 @@ pub(super) fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A count with its thousands apart.
+/// Formats a count with commas between thousands.
 pub(super) fn count(value: usize) -> String {
     let digits = value.to_string();
     let mut grouped = String::new();
@@ -41,7 +41,8 @@ pub(super) fn count(value: usize) -> String {
     grouped
 }
 
-/// Four significant digits at most, with k, M or G for thousands and more: 0.25, 1.5e-5, 81.3k.
+/// Formats a number with at most four significant digits, and with k, M or G for thousands and
+/// more: 0.25, 1.5e-5, 81.3k.
 pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     let (scaled, unit) = match size {
@@ -62,7 +63,7 @@ pub(super) fn short(value: f64) -> String {
     format!("{}{unit}", trim(&format!("{scaled:.decimals$}")))
 }
 
-/// Without zeros at the end of a fraction.
+/// Removes zeros at the end of a fraction.
 fn trim(digits: &str) -> &str {
     match digits.contains('.') {
         true => digits.trim_end_matches('0').trim_end_matches('.'),

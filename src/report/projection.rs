@@ -1,15 +1,15 @@
-//! Rows in the plane, by principal components.
+//! Projection of rows to the plane, by principal components.
 
-/// Rows the components are fitted to, at most.
+/// Most rows that the components are fitted to.
 const FITTED: usize = 5000;
-/// Rounds of a power iteration, at most.
+/// Most rounds of a power iteration.
 const ROUNDS: usize = 200;
 
-/// The sampled rows of a `rows` × `width` table, projected on its first two principal components.
+/// Projects the sampled rows of a `rows` × `width` table on their first two principal components.
 ///
-/// The components are fitted to at most 5000 of the sampled rows, evenly chosen, and point to
-/// where their largest coordinate is positive, so the same table gives the same picture. A row
-/// that does not exist or has a value that is not finite gives NaN.
+/// The components are fitted to at most 5000 of the sampled rows, evenly chosen. The largest
+/// coordinate of a component is positive, so that the same table gives the same picture. A row that
+/// does not exist or has a value that is not finite gives NaN.
 pub fn project(rows: usize, width: usize, data: &[f32], sample: &[u32]) -> Vec<[f32; 2]> {
     let row = |&id: &u32| {
         let id = id as usize;
@@ -39,21 +39,22 @@ pub fn project(rows: usize, width: usize, data: &[f32], sample: &[u32]) -> Vec<[
         .collect()
 }
 
-/// The first two principal components, of length 1, or 0 where the rows vary in fewer directions.
+/// Returns the first two principal components, of length 1, or 0 where the rows vary in fewer
+/// directions.
 ///
-/// By power iteration: each round multiplies a direction by XᵀX, of the centred rows X. Two variances so
-/// alike that [`ROUNDS`] do not tell their directions apart give a direction between these, along which
-/// rows vary as much.
+/// Each round of the power iteration multiplies a direction by XᵀX, of the centred rows X. If two
+/// variances are so close that [`ROUNDS`] do not separate their directions, the result lies between
+/// these, and the rows vary about as much along it.
 fn components(rows: &[&[f32]], mean: &[f64]) -> [Vec<f64>; 2] {
     let first = component(rows, mean, None);
     let second = component(rows, mean, Some(&first));
     [first.0, second.0]
 }
 
-/// A direction, and its variance times the number of rows.
+/// Direction, and its variance times the number of rows.
 type Component = (Vec<f64>, f64);
 
-/// The direction of the largest variance, across that of the component `before`.
+/// Returns the direction of the largest variance that is orthogonal to the component `before`.
 fn component(rows: &[&[f32]], mean: &[f64], before: Option<&Component>) -> Component {
     let width = mean.len();
     let across = |direction: &mut [f64]| {
@@ -76,7 +77,8 @@ fn component(rows: &[&[f32]], mean: &[f64], before: Option<&Component>) -> Compo
         values.for_each(|((out, &x), mean)| *out = f64::from(x) - mean);
         run(&row_less_mean);
     };
-    // Where to begin: the row that is farthest out is not across the direction looked for.
+    // The row that is farthest out is not orthogonal to the direction sought, so the iteration
+    // starts there.
     let (mut direction, mut farthest) = (vec![0.0; width], 0.0);
     for row in rows {
         centred(row, &mut |row| {
@@ -103,7 +105,7 @@ fn component(rows: &[&[f32]], mean: &[f64], before: Option<&Component>) -> Compo
             break;
         }
     }
-    // What is left of a direction without variance is rounding.
+    // In a direction without variance, only rounding remains.
     let largest = before.map_or(variance, |(_, variance)| *variance);
     if variance <= largest * 1e-12 {
         return (vec![0.0; width], variance);
@@ -123,7 +125,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Rows along (3, 4)/5, with a little of (−4, 3)/5, about (10, −10), in a wider table.
+    /// Rows along (3, 4)/5, with a little of (−4, 3)/5, around (10, −10), in a wider table.
     fn table(rows: usize, width: usize) -> Vec<f32> {
         let mut data = vec![0.5; rows * width];
         for (i, row) in data.chunks_mut(width).enumerate() {

@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A training run that looks like one.
+/// Realistic content of a report.
 fn sample() -> Report {
     let noise = |i: u32| {
         let i = (i + 1).wrapping_mul(0x9E37_79B1);
@@ -105,7 +105,7 @@ fn sample() -> Report {
     }
 }
 
-/// Elements closed in the order they were opened, and no reference out of the page.
+/// Checks that elements close in the order they opened, and that nothing refers out of the page.
 fn well_formed(page: &str) {
     const EMPTY: &[&str] = &["meta", "wbr", "!doctype"];
     let mut open = Vec::new();

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::super::Triple;
 use super::people::People;
 
-/// The relations by their ids.
+/// Names of the relations, by id.
 pub(super) const RELATIONS: [&str; 13] = [
     "father_of",
     "mother_of",
@@ -33,20 +33,20 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Whether the bond follows from parent, marriage and sibling bonds.
+    /// Returns true if the bond follows from parent, marriage and sibling bonds.
     pub fn is_composed(self) -> bool {
         !matches!(self, Self::Parent | Self::Spouse | Self::Sibling)
     }
 }
 
-/// Two facts that say the same from either end.
+/// Relationship of two people, which is one fact in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Bond {
     pub kind: Kind,
-    /// The elder, where the kind tells one.
+    /// The elder, if the kind distinguishes one.
     from: u32,
     to: u32,
-    /// Whether `from` is a woman, which tells mothers from fathers.
+    /// True if `from` is a woman, which distinguishes mothers from fathers.
     female: bool,
 }
 
@@ -78,7 +78,7 @@ impl Bond {
     }
 }
 
-/// All bonds between the people, sorted.
+/// Returns all bonds between the people, sorted.
 pub(super) fn all(people: &People) -> Vec<Bond> {
     let kin = Kin::new(people);
     let mut bonds = BTreeSet::new();

@@ -2,15 +2,15 @@
 //!
 //! # People
 //!
-//! Couples of one generation have the children of the next; siblings and first cousins do not
-//! marry; some people stay single; in each generation a few marry in, whose parents nobody knows.
-//! Nobody marries twice, so siblings share both parents.
+//! Couples of one generation have the children of the next. Siblings and first cousins do not
+//! marry; some people stay single. In each generation a few people with unknown parents marry in.
+//! No person marries twice, so siblings share both parents.
 //!
 //! # Facts
 //!
-//! Facts come in twos, a *bond* read from either end:
+//! A *bond* of two people gives two facts, one in each direction:
 //!
-//! | bond | one way | the other way |
+//! | bond | one direction | the other direction |
 //! |---|---|---|
 //! | parent | `father_of` or `mother_of` | `child_of` |
 //! | marriage | `spouse_of` | `spouse_of` |
@@ -25,14 +25,14 @@
 //!
 //! Every fact of valid and test follows from the training split alone:
 //!
-//! 1. For nine held-out facts in ten the other way of the same bond is in training. Of a parent
-//!    bond only `child_of` is held out: who is father and who is mother does not follow from it.
-//! 2. For the tenth both ways are held out, and the bond is one of the last five in the table,
-//!    which follow from parent, marriage and sibling bonds. Of those training keeps one way or
-//!    both, always.
+//! 1. For nine of ten held-out facts, training has the other direction of the same bond. Of a
+//!    parent bond only `child_of` is held out: `father_of` or `mother_of` does not follow from it.
+//! 2. For the tenth, both directions are held out, and the bond is one of the last five in the
+//!    table, which follow from parent, marriage and sibling bonds. Training always has one or
+//!    both directions of the bonds that these follow from.
 //!
-//! So the graph measures whether a model learns symmetric, inverse and composed relations, and
-//! every person appears in training.
+//! So the graph measures whether a model learns symmetric, inverse and composed relations. Every
+//! person appears in training.
 
 mod bonds;
 mod names;
@@ -46,23 +46,23 @@ use super::{Dataset, DatasetError, Reading, Triple, Vocabulary};
 use bonds::{Bond, Kind, RELATIONS};
 use people::People;
 
-/// The name it is loaded by.
+/// Name that loads the graph.
 pub(super) const NAME: &str = "genealogy";
 
 /// Fewer people could leave a generation without a couple.
 const FEWEST: usize = 100;
 const MOST: usize = 1_000_000;
-/// The share of facts in valid, and the same again in test.
+/// Fraction of facts in valid, and in test.
 const HELD_OUT: f64 = 0.05;
-/// The share of held-out facts that must be composed from others.
+/// Fraction of held-out facts that must be composed from others.
 const COMPOSED: f64 = 0.1;
 
-/// How to generate a genealogy; the same settings always make the same graph.
+/// Settings of a genealogy. The same settings always make the same graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Genealogy {
-    /// The number of people, from 100 to a million.
+    /// Number of people, from 100 to a million.
     pub people: usize,
-    /// Chooses the families and which facts are held out.
+    /// Seed of the families and of the held-out facts.
     pub seed: u64,
 }
 
@@ -76,10 +76,10 @@ impl Default for Genealogy {
 }
 
 impl Genealogy {
-    /// Makes the graph.
+    /// Generates the graph.
     ///
     /// # Errors
-    /// If the number of people is below 100 or above a million.
+    /// [`DatasetError::People`] if the number of people is below 100 or above a million.
     pub fn generate(&self) -> Result<Dataset, DatasetError> {
         if !(FEWEST..=MOST).contains(&self.people) {
             let people = self.people;
@@ -115,11 +115,12 @@ impl Genealogy {
     }
 }
 
-/// Deals the facts to train, valid and test by the rules above.
+/// Assigns the facts to train, valid and test by the rules of the module documentation.
 fn hold_out(bonds: &[Bond], rng: &mut Xoshiro256PlusPlus) -> [Vec<Triple>; 3] {
     let mut order: Vec<&Bond> = bonds.iter().collect();
     order.shuffle(rng);
-    // Of F facts in F / 2 bonds: a held-out bond takes two facts along, a held-out way one.
+    // Of F facts in F / 2 bonds, holding out a bond takes two facts and holding out a direction
+    // one.
     let held_out = 2.0 * HELD_OUT * (2 * bonds.len()) as f64;
     let mut whole_bonds = (held_out * COMPOSED / 2.0).round() as usize;
     let mut single_ways = (held_out * (1.0 - COMPOSED)).round() as usize;

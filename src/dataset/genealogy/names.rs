@@ -1,4 +1,4 @@
-//! Names to choose from. Without commas or tabs, so that any text format can hold them.
+//! Names of people, without commas or tabs, so that any text format can hold them.
 
 pub(super) const WOMEN: [&str; 48] = [
     "Ada", "Agnes", "Alma", "Anna", "Beatrice", "Bertha", "Cecilia", "Clara", "Dora", "Edith",

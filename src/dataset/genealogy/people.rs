@@ -7,9 +7,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::names::{FAMILIES, MEN, WOMEN};
 
 const GENERATIONS: usize = 6;
-/// For this many people of a generation one man and one woman marry in.
+/// Number of people of a generation for which one man and one woman marry in.
 const NEWCOMERS: usize = 10;
-/// One man in this many stays single, and a woman with him.
+/// Number of men of whom one stays single, and a woman with him.
 const SINGLES: usize = 12;
 
 pub(super) struct Person {
@@ -21,7 +21,7 @@ pub(super) struct Person {
     born: u32,
 }
 
-/// Everybody, by id, older generations first.
+/// All people by id, older generations first.
 pub(super) struct People(pub Vec<Person>);
 
 impl People {
@@ -61,14 +61,14 @@ impl People {
         });
     }
 
-    /// Couples to begin with: men and women by turns.
+    /// Adds the couples of the first generation, men and women alternating.
     fn founders(&mut self, couples: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<[u32; 2]> {
         self.newcomers(0, 2 * couples, rng);
         let couples = (0..couples as u32).map(|couple| [2 * couple, 2 * couple + 1]);
         couples.inspect(|&couple| self.wed(couple)).collect()
     }
 
-    /// People without known parents, men and women by turns.
+    /// Adds people without known parents, men and women alternating.
     fn newcomers(&mut self, generation: usize, count: usize, rng: &mut Xoshiro256PlusPlus) {
         for index in 0..count {
             let family = rng.random_range(0..FAMILIES.len());
@@ -76,8 +76,8 @@ impl People {
         }
     }
 
-    /// Children for the couples: one for each while they last, then at random. Boys and girls by
-    /// turns, so that there is nearly a wife for every man.
+    /// Adds children: one for each couple while `count` lasts, the others at random. Boys and girls
+    /// alternate, so that the generation has about as many men as women.
     fn children(
         &mut self,
         generation: usize,
@@ -96,9 +96,10 @@ impl People {
         }
     }
 
-    /// Marries a generation: those from `first` on, of whom twice `newcomers` come first.
+    /// Marries the people from `first` on, of whom the first 2 · `newcomers` are newcomers.
     ///
-    /// Newcomers marry into the old families, which is always possible; so there is a couple.
+    /// Newcomers marry into the old families, which is always possible; so every generation has a
+    /// couple.
     fn marry(
         &mut self,
         first: usize,
@@ -126,9 +127,9 @@ impl People {
         for (index, man) in men.into_iter().enumerate() {
             let suits = |&woman: &u32| !self.are_kin(man, woman);
             if index % SINGLES != 0
-                && let Some(place) = women.iter().position(suits)
+                && let Some(position) = women.iter().position(suits)
             {
-                couples.push([man, women.swap_remove(place)]);
+                couples.push([man, women.swap_remove(position)]);
             }
         }
         for &couple in &couples {
@@ -143,7 +144,7 @@ impl People {
         self.0[woman as usize].spouse = Some(man);
     }
 
-    /// Whether two people are siblings or first cousins.
+    /// Returns true if two people are siblings or first cousins.
     fn are_kin(&self, a: u32, b: u32) -> bool {
         let parents = |id: u32| self.0[id as usize].parents;
         let (Some(of_a), Some(of_b)) = (parents(a), parents(b)) else {
@@ -153,7 +154,7 @@ impl People {
         of_a.iter().any(|&x| of_b.iter().any(|&y| related(x, y)))
     }
 
-    /// A name for each, such as `Ada Winter (1802)`; no two alike.
+    /// Returns a unique name for each person, such as `Ada Winter (1802)`.
     pub fn names(&self, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
         let mut taken = HashSet::with_capacity(self.0.len());
         let mut name_of = |person: &Person| {

@@ -8,7 +8,7 @@ fn built_in() -> Dataset {
     Genealogy::default().generate().unwrap()
 }
 
-/// The documented rules, applied to the facts of training by name.
+/// Facts of training by name, and the documented rules over them.
 struct Known {
     facts: HashSet<(u32, &'static str, u32)>,
     parents: HashMap<u32, HashSet<u32>>,
@@ -166,7 +166,7 @@ fn has_the_promised_size() {
 
 #[test]
 fn never_changes() {
-    // If this fails, the graph differs from the one that earlier runs were trained on.
+    // A failure means that the graph differs from the one that earlier runs were trained on.
     let directory = tempfile::tempdir().unwrap();
     let dataset = built_in();
     dataset.write_tsv(directory.path()).unwrap();

@@ -14,21 +14,22 @@ use sha2::{Digest, Sha256};
 use super::source::{self, Source, SourceFile, file_name, io_error};
 use super::{DatasetError, PublicError, SourceError, Split};
 
-/// A published dataset and how to tell that it is the published one.
+/// Published dataset, with checksums of its content.
 #[derive(Debug)]
 pub struct PublicDataset {
-    /// The name it is asked for by, in lower case.
+    /// Name of the dataset, in lower case.
     pub name: &'static str,
-    /// What it is about.
+    /// Description of the subject.
     pub description: &'static str,
-    /// Where it is downloaded from: an archive of the three splits.
+    /// Address of the download: an archive of the three splits.
     pub url: &'static str,
-    /// SHA-256 of the train, valid and test text with `\n` line endings, in hexadecimal. It is
-    /// taken of the text, so that it does not matter how a copy is packed.
+    /// SHA-256 of the train, valid and test text with `\n` line endings, in hexadecimal. A checksum
+    /// of the text is independent of how a copy is packed.
     pub sha256: [&'static str; 3],
 }
 
-/// The archives of Dettmers et al. 2018, at the commit whose content the digests below are of.
+/// Address of an archive of Dettmers et al. 2018, at the commit whose content has the digests
+/// below.
 macro_rules! archive {
     ($file:literal) => {
         concat!(
@@ -39,7 +40,7 @@ macro_rules! archive {
     };
 }
 
-/// The published datasets known by name.
+/// Published datasets known by name.
 pub static PUBLIC_DATASETS: [PublicDataset; 5] = [
     PublicDataset {
         name: "fb15k-237",
@@ -94,20 +95,21 @@ pub static PUBLIC_DATASETS: [PublicDataset; 5] = [
     },
 ];
 
+/// Longest download, in bytes. The published archives are far smaller; a longer response is not one
+/// of them.
 #[cfg(feature = "download")]
-/// No published archive comes near this many bytes; a longer answer is not one of them.
 const LONGEST_DOWNLOAD: u64 = 64 << 20;
 
-/// The directories to look for datasets in, in this order.
+/// Directories to search for datasets, in this order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    /// What `SHARDLOOM_DATA` names; the user's own.
+pub(super) struct DataDirectories {
+    /// Directory that `SHARDLOOM_DATA` names.
     pub data: Option<PathBuf>,
-    /// Where downloads are kept.
+    /// Directory of downloads.
     pub cache: Option<PathBuf>,
 }
 
-impl Places {
+impl DataDirectories {
     pub fn of_this_user() -> Self {
         let data = std::env::var_os("SHARDLOOM_DATA").filter(|value| !value.is_empty());
         let cache = etcetera::choose_base_strategy()
@@ -121,35 +123,36 @@ impl Places {
 }
 
 impl PublicDataset {
-    /// The dataset of this name, whatever its case.
+    /// Returns the dataset with a name, in any case.
     pub fn find(name: &str) -> Option<&'static Self> {
         PUBLIC_DATASETS
             .iter()
             .find(|dataset| dataset.name.eq_ignore_ascii_case(name))
     }
 
-    /// Where it lies on this machine, if it does: in `$SHARDLOOM_DATA` or among the downloads.
+    /// Path of the dataset on this machine, in `$SHARDLOOM_DATA` or among the downloads, if it is
+    /// there.
     ///
     /// # Errors
-    /// If `SHARDLOOM_DATA` names a directory that cannot be read.
+    /// [`SourceError::Io`] if `SHARDLOOM_DATA` names a directory that cannot be read.
     pub fn local(&self) -> Result<Option<PathBuf>, DatasetError> {
-        self.local_in(&Places::of_this_user())
+        self.local_in(&DataDirectories::of_this_user())
     }
 
-    fn local_in(&self, places: &Places) -> Result<Option<PathBuf>, DatasetError> {
-        if let Some(data) = &places.data
+    fn local_in(&self, directories: &DataDirectories) -> Result<Option<PathBuf>, DatasetError> {
+        if let Some(data) = &directories.data
             && let Some(path) = self.search(data).map_err(io_error(data))?
         {
             return Ok(Some(path));
         }
-        // A cache that does not exist yet is an empty one.
-        Ok(places
+        // A cache that does not exist yet counts as empty.
+        Ok(directories
             .cache
             .as_ref()
             .and_then(|cache| self.search(cache).ok().flatten()))
     }
 
-    /// A directory or archive of this name.
+    /// Finds a directory or archive with the name of the dataset.
     fn search(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
         let mut matches = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -164,11 +167,15 @@ impl PublicDataset {
         Ok(matches.into_iter().min())
     }
 
-    /// The three splits, downloaded first if they are not here, and checked in any case.
-    pub(super) fn open(&self, places: &Places) -> Result<[SourceFile; 3], DatasetError> {
-        let path = match self.local_in(places)? {
+    /// Opens the three splits. Downloads them if they are not on this machine, and always checks
+    /// them.
+    pub(super) fn open(
+        &self,
+        directories: &DataDirectories,
+    ) -> Result<[SourceFile; 3], DatasetError> {
+        let path = match self.local_in(directories)? {
             Some(path) => path,
-            None => match &places.cache {
+            None => match &directories.cache {
                 Some(cache) => self.download(cache)?,
                 None => return Err(PublicError::NoCache { name: self.name }.into()),
             },
@@ -176,22 +183,22 @@ impl PublicDataset {
         self.checked(&path, None)
     }
 
-    /// The splits at `path` if they are the published ones; errors call the place `alias`.
+    /// Returns the splits at `path` if they are the published ones. Errors name `alias` in place of
+    /// `path`.
     fn checked(&self, path: &Path, alias: Option<&str>) -> Result<[SourceFile; 3], DatasetError> {
-        let place = || path.display().to_string();
+        let shown = || path.display().to_string();
         let files = match source::open(path)? {
             Source::Splits([Some(train), Some(valid), Some(test)]) => [train, valid, test],
             Source::Splits(_) => {
-                let (place, split) = (place(), Split::Valid);
                 return Err(SourceError::MissingSplit {
-                    place,
-                    split,
+                    path: shown(),
+                    split: Split::Valid,
                     others: Vec::new(),
                 }
                 .into());
             }
             Source::Whole(_) | Source::OpenKe { .. } => {
-                return Err(SourceError::NeedsSplit { file: place() }.into());
+                return Err(SourceError::NeedsSplit { file: shown() }.into());
             }
         };
         for (file, expected) in files.iter().zip(self.sha256) {
@@ -215,7 +222,8 @@ impl PublicDataset {
         Ok(files)
     }
 
-    /// Puts the published archive into `directory`, whole and checked or not at all.
+    /// Downloads the published archive into `directory`, atomically and only if its content is
+    /// right.
     fn download(&self, directory: &Path) -> Result<PathBuf, DatasetError> {
         let failed = |reason: String| PublicError::Download {
             name: self.name,
@@ -244,7 +252,7 @@ impl PublicDataset {
     }
 }
 
-/// SHA-256 in hexadecimal of the text with each `\r\n` taken as `\n`.
+/// Returns the SHA-256, in hexadecimal, of the text with each `\r\n` taken as `\n`.
 fn digest(text: &[u8]) -> String {
     let mut hasher = Sha256::new();
     for line in text.split_inclusive(|&byte| byte == b'\n') {
@@ -263,7 +271,7 @@ fn digest(text: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes at an address, or why they cannot be had.
+/// Downloads the bytes at an address. The error says why that failed.
 #[cfg(feature = "download")]
 fn fetch(url: &str) -> Result<Vec<u8>, String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -281,7 +289,7 @@ fn fetch(url: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Fails: this build downloads nothing.
+/// Fails, since this build cannot download.
 #[cfg(not(feature = "download"))]
 fn fetch(_: &str) -> Result<Vec<u8>, String> {
     Err("this build has no downloads: build it with the feature `download`, or".to_owned())

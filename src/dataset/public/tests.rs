@@ -57,15 +57,15 @@ fn tiny(url: &'static str) -> PublicDataset {
     }
 }
 
-fn places(cache: &tempfile::TempDir) -> Places {
-    Places {
+fn directories(cache: &tempfile::TempDir) -> DataDirectories {
+    DataDirectories {
         data: None,
         cache: Some(cache.path().join("datasets")),
     }
 }
 
-fn entries(places: &Places) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(places.cache.as_ref().unwrap()) else {
+fn entries(directories: &DataDirectories) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directories.cache.as_ref().unwrap()) else {
         return Vec::new();
     };
     entries
@@ -84,14 +84,14 @@ fn digests_are_of_the_text_with_plain_line_endings() {
 #[test]
 fn downloads_once_and_keeps_it() {
     let cache = tempfile::tempdir().unwrap();
-    let places = places(&cache);
+    let directories = directories(&cache);
     let dataset = served("200 OK", archive());
-    let files = dataset.open(&places).unwrap();
+    let files = dataset.open(&directories).unwrap();
     assert_eq!(files[2].read().unwrap(), SPLITS[2].1);
-    assert_eq!(entries(&places), ["tiny.tar.gz"]);
-    // The server has gone: this must come from the cache.
+    assert_eq!(entries(&directories), ["tiny.tar.gz"]);
+    // The server is gone, so the dataset must come from the cache.
     assert_eq!(
-        dataset.open(&places).unwrap()[0].read().unwrap(),
+        dataset.open(&directories).unwrap()[0].read().unwrap(),
         SPLITS[0].1
     );
 }
@@ -99,11 +99,11 @@ fn downloads_once_and_keeps_it() {
 #[test]
 fn a_wrong_download_leaves_nothing_behind() {
     let cache = tempfile::tempdir().unwrap();
-    let places = places(&cache);
+    let directories = directories(&cache);
 
     let mut dataset = served("200 OK", archive());
     dataset.sha256[2] = "00";
-    let error = dataset.open(&places).unwrap_err();
+    let error = dataset.open(&directories).unwrap_err();
     let wrong = matches!(&error, DatasetError::Public(PublicError::Checksum { .. }));
     assert!(wrong, "{error}");
     let message = error.to_string();
@@ -118,31 +118,31 @@ fn a_wrong_download_leaves_nothing_behind() {
         ("200 OK", b"<html>a captive portal</html>".to_vec()),
         ("404 Not Found", Vec::new()),
     ] {
-        let error = served(status, answer).open(&places).unwrap_err();
+        let error = served(status, answer).open(&directories).unwrap_err();
         assert!(
             matches!(error, DatasetError::Public(PublicError::Download { .. })),
             "{error}"
         );
     }
-    assert!(entries(&places).is_empty());
+    assert!(entries(&directories).is_empty());
 }
 
 #[test]
 fn local_copies_win_whatever_their_case_and_are_checked() {
     let data = tempfile::tempdir().unwrap();
-    let places = Places {
+    let directories = DataDirectories {
         data: Some(data.path().to_owned()),
         cache: None,
     };
     let dataset = tiny("http://127.0.0.1:9/");
     assert!(matches!(
-        dataset.open(&places).unwrap_err(),
+        dataset.open(&directories).unwrap_err(),
         DatasetError::Public(PublicError::NoCache { .. })
     ));
     fs::write(data.path().join("TINY.tar.gz"), archive()).unwrap();
     fs::write(data.path().join("tiny-notes.txt"), "").unwrap();
     assert_eq!(
-        dataset.open(&places).unwrap()[1].read().unwrap(),
+        dataset.open(&directories).unwrap()[1].read().unwrap(),
         SPLITS[1].1
     );
 
@@ -151,7 +151,7 @@ fn local_copies_win_whatever_their_case_and_are_checked() {
     for (name, _) in SPLITS {
         fs::write(data.path().join("Tiny").join(name), "a\tr\tb\n").unwrap();
     }
-    let error = dataset.open(&places).unwrap_err().to_string();
+    let error = dataset.open(&directories).unwrap_err().to_string();
     assert!(
         error.contains("train.txt is not the published tiny"),
         "{error}"
@@ -161,8 +161,8 @@ fn local_copies_win_whatever_their_case_and_are_checked() {
 #[test]
 fn an_unreadable_data_directory_is_an_error() {
     let data = Some(PathBuf::from("no/such/directory"));
-    let places = Places { data, cache: None };
-    let error = tiny("").open(&places).unwrap_err().to_string();
+    let directories = DataDirectories { data, cache: None };
+    let error = tiny("").open(&directories).unwrap_err().to_string();
     assert!(error.starts_with("no/such/directory: "), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! Content in blocks that end where a line ends, which threads parse side by side.
+//! Content cut into blocks of whole lines, which threads parse in parallel.
 
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -9,32 +9,32 @@ use memchr::{memchr_iter, memrchr};
 
 use super::Fault;
 
-/// Bytes of a block, unless a line is longer.
+/// Bytes in a block, unless a line is longer.
 const BLOCK: usize = 1 << 19;
 
-/// Places in a block are kept in 32 bits.
+/// Most bytes in a block, so that offsets fit 32 bits.
 const LONGEST: usize = 1 << 30;
 
-/// More threads than that wait for the one that gives names their ids.
+/// More threads would wait for the one that assigns ids to names.
 const MOST_THREADS: usize = 8;
 
-/// Some whole lines.
+/// Block of whole lines.
 #[derive(Debug)]
 pub(super) struct Block {
     pub bytes: Vec<u8>,
-    /// The number of its first line, counted from 1.
+    /// Number of the first line, counted from 1.
     pub line: u64,
 }
 
 /// Cuts content into blocks.
 pub(super) struct Cutter<R> {
     content: R,
-    /// What was read beyond the last block.
+    /// Bytes read after the last block.
     carry: Vec<u8>,
     line: u64,
     size: usize,
     ended: bool,
-    /// A block that was given back.
+    /// Block that was put back, to be returned first.
     first: Option<Block>,
 }
 
@@ -54,10 +54,10 @@ impl<R: Read> Cutter<R> {
         }
     }
 
-    /// The next block, if there is one; the last line may lack its end.
+    /// Returns the next block, or `None` at the end. The last line may lack its line feed.
     ///
     /// # Errors
-    /// The reader's, and a line of 1 GiB.
+    /// The reader's error, or `InvalidData` for a line of more than 1 GiB.
     pub fn next(&mut self) -> io::Result<Option<Block>> {
         if let Some(block) = self.first.take() {
             return Ok(Some(block));
@@ -88,12 +88,12 @@ impl<R: Read> Cutter<R> {
         Ok(Some(Block { bytes, line }))
     }
 
-    /// Gives a block back, to be the next one.
+    /// Puts a block back, to be returned next.
     pub fn put_back(&mut self, block: Block) {
         self.first = Some(block);
     }
 
-    /// All that is left, which begins in line `.1`.
+    /// Returns the remaining content, beginning with `block`, and the number of its first line.
     pub fn rest(self, block: Option<Block>) -> (impl Read, u64) {
         let line = block.as_ref().map_or(self.line, |block| block.line);
         let bytes = block.map(|block| block.bytes).unwrap_or_default();
@@ -105,11 +105,11 @@ impl<R: Read> Cutter<R> {
     }
 }
 
-/// Parses blocks on several threads and takes the results in the order of the blocks. Stops before
-/// the first block that `stop` holds of, and returns it.
+/// Parses blocks on several threads and passes the results to `take` in the order of the blocks.
+/// Stops before the first block for which `stop` is true, and returns that block.
 ///
 /// # Errors
-/// The reader's, and what `take` refuses.
+/// The reader's errors, and those of `take`.
 pub(super) fn parse<R: Read + Send, T: Send>(
     cutter: &mut Cutter<R>,
     stop: impl Fn(&Block) -> bool + Sync,
@@ -117,7 +117,7 @@ pub(super) fn parse<R: Read + Send, T: Send>(
     mut take: impl FnMut(T) -> Result<(), Fault>,
 ) -> Result<Option<Block>, Fault> {
     let (stop, parse) = (&stop, &parse);
-    // What is short needs no threads.
+    // Short content needs no threads.
     let Some(first) = cutter.next()? else {
         return Ok(None);
     };
@@ -156,7 +156,7 @@ pub(super) fn parse<R: Read + Send, T: Send>(
                     return Ok(Some(block));
                 }
                 let (answer, answered) = sync_channel(1);
-                // Nobody takes what follows an error.
+                // After an error, the receivers are gone.
                 if hand_in.send(answered).is_err() || give_work.send((block, answer)).is_err() {
                     return Ok(None);
                 }

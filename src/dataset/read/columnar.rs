@@ -1,5 +1,5 @@
-//! Parquet and Arrow IPC: a row for each fact. Such a file is in memory while it is read, since its
-//! directory stands at its end.
+//! Parquet and Arrow IPC: a row for each fact. The whole file is in memory while it is read, since
+//! its index is at its end.
 
 use std::io::{Cursor, Read};
 
@@ -10,21 +10,21 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::heading::{self, Places};
-use super::row::{Wrong, malformed};
+use super::heading::{self, FactColumns};
+use super::row::{Mismatch, malformed};
 use super::sink::Sink;
 use super::{Fault, Job};
 use crate::dataset::format::Format;
 use crate::dataset::unpack::Content;
 use crate::dataset::{Column, SourceError};
 
-/// Batches of rows, whatever they are read from.
+/// Batches of rows from any reader.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 /// Reads Parquet or Arrow IPC.
 ///
 /// # Errors
-/// Rows that are no facts, damage, and the reader's own.
+/// Rows that are not facts, damage, and the reader's errors.
 pub(super) fn read(
     job: &Job,
     format: Format,
@@ -56,8 +56,8 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The columns of facts.
-fn places(job: &Job, schema: &Schema) -> Result<Places, Wrong> {
+/// Returns the columns of head, relation, tail and weight.
+fn fact_columns(job: &Job, schema: &Schema) -> Result<FactColumns, Mismatch> {
     let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
     let shown = || {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
@@ -69,33 +69,33 @@ fn places(job: &Job, schema: &Schema) -> Result<Places, Wrong> {
                 Column::Name(name) => format!("one called {name:?}, as --columns asks for"),
                 Column::Number(n) => format!("at least {n} of them, as --columns asks for"),
             };
-            (shown(), expected)
+            Mismatch::new(shown(), expected)
         });
     }
-    let usual = Places {
+    let usual = FactColumns {
         names: [0, 1, 2],
         weight: (names.len() == 4).then_some(3),
     };
     let few = (3..=4).contains(&names.len()).then_some(usual);
-    heading::places(&names).or(few).ok_or_else(|| {
+    heading::fact_columns(&names).or(few).ok_or_else(|| {
         let expected = "head, relation and tail, or others that --columns names";
-        (shown(), expected.to_owned())
+        Mismatch::new(shown(), expected)
     })
 }
 
-/// Takes the facts of a batch; `row` counts the rows of the file.
+/// Takes the facts of a batch. `row` is the number of rows of the file taken so far.
 fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Result<(), Fault> {
-    let wrong = |row: u64, wrong| malformed(job.label, row, wrong);
-    let places = places(job, &batch.schema()).map_err(|why| wrong(1, why))?;
+    let wrong = |row: u64, mismatch| malformed(job.label, row, mismatch);
+    let fact_columns = fact_columns(job, &batch.schema()).map_err(|mismatch| wrong(1, mismatch))?;
     let column = |at: usize, kind: &DataType| {
         let column = batch.column(at);
         cast(column, kind).map_err(|error| {
             let name = batch.schema().field(at).name().clone();
             let found = format!("the column {name:?} of {} ({error})", column.data_type());
-            wrong(1, (found, "text or numbers".to_owned()))
+            wrong(1, Mismatch::new(found, "text or numbers"))
         })
     };
-    let [head, relation, tail] = places.names;
+    let [head, relation, tail] = fact_columns.names;
     let columns = [
         column(head, &DataType::Utf8)?,
         column(relation, &DataType::Utf8)?,
@@ -105,7 +105,7 @@ fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Resul
     let [Some(heads), Some(relations), Some(tails)] = columns.map(|column| text(&*column)) else {
         return Ok(());
     };
-    let weights = places
+    let weights = fact_columns
         .weight
         .map(|at| column(at, &DataType::Float32))
         .transpose()?;
@@ -122,8 +122,8 @@ fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Resul
             (name(&heads), name(&relations), name(&tails))
         else {
             let found = "a row without a name, or with one of several lines".to_owned();
-            let expected = "a head, a relation and a tail".to_owned();
-            sink.fail(wrong(*row, (found, expected)))?;
+            let expected = "a head, a relation and a tail";
+            sink.fail(wrong(*row, Mismatch::new(found, expected)))?;
             continue;
         };
         let weight = weights.as_ref().map(|weights| weights.value(index));
@@ -135,8 +135,8 @@ fn take(job: &Job, batch: &RecordBatch, row: &mut u64, sink: &mut Sink) -> Resul
             let found = weight
                 .filter(|_| !null)
                 .map_or("no weight".to_owned(), |w| w.to_string());
-            let expected = "a weight: a finite number, 0 or more".to_owned();
-            sink.fail(wrong(*row, (found, expected)))?;
+            let expected = "a weight: a finite number, 0 or more";
+            sink.fail(wrong(*row, Mismatch::new(found, expected)))?;
             continue;
         }
         sink.push([&head, &relation, &tail], weight.map(|weight| weight + 0.0));
@@ -158,7 +158,7 @@ mod tests {
     use crate::dataset::read::tests::{facts, job};
     use crate::dataset::{ReadOptions, Vocabulary};
 
-    /// Two facts with weights, one column of every kind of name.
+    /// Two facts with weights, with names in columns of different types.
     fn batch() -> RecordBatch {
         let relations: DictionaryArray<Int32Type> = ["r", "s"].into_iter().collect();
         let columns: [(&str, ArrayRef); 4] = [

@@ -1,8 +1,8 @@
 //! Delimited text: a row for each fact.
 //!
-//! Lines without quotes are split as they stand, in blocks on several threads. From the first quote
-//! of a file that may have quoted fields, the `csv` crate reads on: there a line feed may be part of
-//! a field, so that nobody can tell where to cut.
+//! Lines without quotes are split in blocks on several threads. From the first quote of a file that
+//! may have quoted fields, the `csv` crate reads the rest: a line feed may then be part of a field,
+//! so that no boundary of blocks is known.
 
 use std::io::Read;
 
@@ -10,7 +10,9 @@ use csv::ByteRecord;
 use memchr::{memchr, memchr_iter};
 
 use super::blocks::{self, Block, Cutter};
-use super::row::{Between, Layout, bare, csv_reader, is_empty, malformed, trimmed};
+use super::row::{
+    FieldSeparator, Layout, Mismatch, bare, csv_reader, is_empty, malformed, trimmed,
+};
 use super::sink::{Batch, Name, Sink};
 use super::{Fault, Job, excerpt};
 use crate::dataset::unpack::Content;
@@ -19,23 +21,23 @@ use crate::dataset::{Heading, ParseError, ReadOptions};
 /// Reads delimited text.
 ///
 /// # Errors
-/// Rows that are no facts, and the reader's own.
+/// Rows that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
-    let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.told.notes)? else {
+    let Some((first, layout)) = first_row(job, &mut cutter, &mut sink.report.notes)? else {
         return Ok(());
     };
-    sink.told.heading = layout.heading.as_ref().map(|(_, names)| names.clone());
-    if let Between::Blanks = layout.between {
-        sink.told
+    sink.report.heading = layout.heading.as_ref().map(|(_, names)| names.clone());
+    if let FieldSeparator::Blanks = layout.separator {
+        sink.report
             .notes
             .push("fields are separated by blanks".to_owned());
     }
-    sink.told.columns = layout.taken();
+    sink.report.columns = layout.taken();
     sink.order = layout.order();
-    if layout.places.weight.is_some() && !layout.chosen {
+    if layout.fact_columns.weight.is_some() && !layout.chosen {
         let note = "its fourth column is taken for weights; --columns 1,2,3 leaves it out";
-        sink.told.notes.push(note.to_owned());
+        sink.report.notes.push(note.to_owned());
     }
     cutter.put_back(first);
     let quoted = |block: &Block| layout.quotes && memchr(b'"', &block.bytes).is_some();
@@ -50,13 +52,13 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     }
 }
 
-/// The block that has the first row, and the layout that the row gives to all.
+/// Returns the block with the first row, and the layout that the first row decides.
 fn first_row<R: Read>(
     job: &Job,
     cutter: &mut Cutter<R>,
     notes: &mut Vec<String>,
 ) -> Result<Option<(Block, Layout)>, Fault> {
-    // Blocks before it are blank or comments, as `rows` would find them.
+    // Earlier blocks have only blank lines and comments, as `rows` would find them.
     while let Some(block) = cutter.next()? {
         let lines = block.bytes.split_inclusive(|&byte| byte == b'\n');
         for (number, line) in (block.line..).zip(lines) {
@@ -85,8 +87,8 @@ fn first_row<R: Read>(
     Ok(None)
 }
 
-/// Whether the first rows of a file say that what looks like its heading is a fact, where nobody
-/// said what it is.
+/// Returns true if other rows show that a row that looks like a heading is a fact. Returns false if
+/// the user has said whether the file has a heading, or has chosen the columns.
 fn looks_like_a_fact(options: &ReadOptions, layout: &Layout, block: &Block) -> bool {
     const LOOKED_AT: usize = 1000;
     if options.heading != Heading::Auto || options.columns.is_some() {
@@ -104,7 +106,8 @@ fn not_utf8(file: &str, line: u64) -> ParseError {
     }
 }
 
-/// The text of a block, and the lines of it that are not UTF-8, which become blank.
+/// Returns the text of a block with lines that are not UTF-8 made blank, and the numbers of these
+/// lines.
 fn text(block: Block) -> (String, Vec<u64>) {
     let bytes = match String::from_utf8(block.bytes) {
         Ok(text) => return (text, Vec::new()),
@@ -126,7 +129,7 @@ fn text(block: Block) -> (String, Vec<u64>) {
     (text, bad)
 }
 
-/// The facts of a block without quoted fields.
+/// Returns the facts of a block without quoted fields.
 fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
     let first = block.line;
     let (text, not_text) = text(block);
@@ -149,7 +152,7 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
                 continue;
             }
             match fields.of(line, layout) {
-                // A weight's name is no weight.
+                // The heading again, before its weight's name counts as a malformed weight.
                 _ if fields.are_heading(line, layout) => batch.headings += 1,
                 Ok((names, weight)) => {
                     let name = |(from, to): (usize, usize)| Name::at(start + from, &line[from..to]);
@@ -166,49 +169,49 @@ fn rows(file: &str, layout: &Layout, block: Block) -> Batch {
     batch.with(text)
 }
 
-/// What is wrong with a line that has a zero in it.
-fn zero(line: &str) -> super::row::Wrong {
+/// Error of a line with a zero byte.
+fn zero(line: &str) -> Mismatch {
     let found = format!("a zero byte in {}", excerpt(line));
-    (found, "text, which has none".to_owned())
+    Mismatch::new(found, "text, which has none")
 }
 
-/// Where the fields of a line are; kept from line to line for its memory.
+/// Fields of a line; reused from line to line to save allocations.
 #[derive(Default)]
 struct Fields {
-    /// Start and end of each.
-    places: Vec<(usize, usize)>,
+    /// Start and end of each field, in bytes.
+    ranges: Vec<(usize, usize)>,
 }
 
-/// The places of the names in a line, and the weight.
+/// Start and end of the names in a line, and the weight.
 type Found = ([(usize, usize); 3], Option<f32>);
 
 impl Fields {
-    fn of(&mut self, line: &str, layout: &Layout) -> Result<Found, super::row::Wrong> {
-        self.places.clear();
-        match layout.between {
-            Between::Byte(byte) => {
+    fn of(&mut self, line: &str, layout: &Layout) -> Result<Found, Mismatch> {
+        self.ranges.clear();
+        match layout.separator {
+            FieldSeparator::Byte(byte) => {
                 let mut start = 0;
                 for end in memchr_iter(byte, line.as_bytes()).chain([line.len()]) {
-                    self.places.push((start, end));
+                    self.ranges.push((start, end));
                     start = end + 1;
                 }
             }
-            Between::Blanks => {
+            FieldSeparator::Blanks => {
                 let mut start = 0;
                 for part in line.split([' ', '\t']) {
                     if !part.is_empty() {
-                        self.places.push((start, start + part.len()));
+                        self.ranges.push((start, start + part.len()));
                     }
                     start += part.len() + 1;
                 }
             }
         }
-        if self.places.len() != layout.width {
-            return Err(layout.miscounted(line, self.places.len()));
+        if self.ranges.len() != layout.width {
+            return Err(layout.miscounted(line, self.ranges.len()));
         }
         // The layout was made from a row of that width.
         let field = |at: usize| {
-            let (mut start, mut end) = self.places[at];
+            let (mut start, mut end) = self.ranges[at];
             let bytes = line.as_bytes();
             while start < end && matches!(bytes[start], b' ' | b'\t') {
                 start += 1;
@@ -218,34 +221,34 @@ impl Fields {
             }
             (start, end)
         };
-        if let Some(&(start, end)) = self.places.last() {
+        if let Some(&(start, end)) = self.ranges.last() {
             layout.ended(trimmed(&line[start..end]), line)?;
         }
-        let names = layout.places.names.map(field);
+        let names = layout.fact_columns.names.map(field);
         if names.iter().any(|(start, end)| start == end) {
             return Err(Layout::nameless(line));
         }
-        let weight = layout.places.weight.map(|at| {
+        let weight = layout.fact_columns.weight.map(|at| {
             let (start, end) = field(at);
             layout.weight(&line[start..end], line)
         });
         Ok((names, weight.transpose()?))
     }
 
-    /// Whether the fields of that line are the heading again.
+    /// Returns true if the fields of the line are the heading again.
     fn are_heading(&self, line: &str, layout: &Layout) -> bool {
         let Some((_, names)) = &layout.heading else {
             return false;
         };
-        let fields = self.places.iter().map(|&(start, end)| &line[start..end]);
+        let fields = self.ranges.iter().map(|&(start, end)| &line[start..end]);
         names.iter().map(String::as_str).eq(fields.map(trimmed))
     }
 }
 
-/// What stands behind the rows that may have quoted fields.
+/// Text appended to rows that may have quoted fields, which an open quote takes in.
 const END: &[u8] = b"\n\0\n";
 
-/// Reads rows that may have quoted fields; the first one stands in line `line`.
+/// Reads rows that may have quoted fields. `line` is the number of the first line.
 fn quoted_rows(
     file: &str,
     layout: &Layout,
@@ -253,11 +256,11 @@ fn quoted_rows(
     line: u64,
     sink: &mut Sink,
 ) -> Result<(), Fault> {
-    let separator = match layout.between {
-        Between::Byte(byte) => byte,
-        Between::Blanks => b' ',
+    let separator = match layout.separator {
+        FieldSeparator::Byte(byte) => byte,
+        FieldSeparator::Blanks => b' ',
     };
-    // So that the last row ends as the others do, and an open quote shows: it takes the last line in.
+    // The last row then ends as the others do, and an open quote takes in `END`.
     let content = content.chain(END);
     let mut reader = csv_reader(separator, layout.comments, content);
     let mut record = ByteRecord::new();
@@ -269,8 +272,8 @@ fn quoted_rows(
             Ok(false) => return Ok(()),
             Err(error) => return Err(Fault::Read(error.into())),
         }
-        // The reader's line is that behind the row, and the row's own may be that of an empty line
-        // before it.
+        // The reader's line is the one after the row. The line before it may be that of an empty
+        // line before the row.
         let within: usize = record
             .iter()
             .map(|field| memchr_iter(b'\n', field).count())
@@ -282,7 +285,7 @@ fn quoted_rows(
             continue;
         }
         if is_heading_again(layout, &record) {
-            sink.told.headings_again += 1;
+            sink.report.headings_again += 1;
             continue;
         }
         let lines = || {
@@ -300,7 +303,7 @@ fn quoted_rows(
     }
 }
 
-/// Whether a row is the heading again.
+/// Returns true if a row is the heading again.
 fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
     let Some((_, names)) = &layout.heading else {
         return false;
@@ -309,15 +312,15 @@ fn is_heading_again(layout: &Layout, record: &ByteRecord) -> bool {
     names.iter().map(|name| name.trim().as_bytes()).eq(fields)
 }
 
-/// The fact of a row; `None` for one that is not UTF-8.
+/// Returns the fact of a row. The error is `None` for a row that is not UTF-8.
 fn quoted_row<'a>(
     layout: &Layout,
     record: &'a ByteRecord,
-) -> Result<([&'a str; 3], Option<f32>), Option<super::row::Wrong>> {
+) -> Result<([&'a str; 3], Option<f32>), Option<Mismatch>> {
     let mut fields = Vec::with_capacity(record.len());
     for (index, field) in record.iter().enumerate() {
         let field = std::str::from_utf8(field).map_err(|_| None)?;
-        // What is left of the line's end.
+        // The `csv` crate leaves the carriage return of the line's end.
         let last = index + 1 == record.len();
         let field = if last {
             field.strip_suffix('\r').unwrap_or(field)
@@ -326,14 +329,14 @@ fn quoted_row<'a>(
         };
         fields.push(field);
     }
-    // Several blanks are one.
-    if let Between::Blanks = layout.between {
+    // Several blanks are one separator.
+    if let FieldSeparator::Blanks = layout.separator {
         fields.retain(|field| !field.is_empty());
     }
     let line = || {
-        let separator = match layout.between {
-            Between::Byte(byte) => char::from(byte).to_string(),
-            Between::Blanks => " ".to_owned(),
+        let separator = match layout.separator {
+            FieldSeparator::Byte(byte) => char::from(byte).to_string(),
+            FieldSeparator::Blanks => " ".to_owned(),
         };
         fields.join(&separator)
     };
@@ -346,25 +349,25 @@ fn quoted_row<'a>(
             excerpt(&format!("{start}\"{}", bare(open)))
         );
         let expected = "another one behind it; --quotes no takes quotes as characters like others";
-        return Err(Some((found, expected.to_owned())));
+        return Err(Some(Mismatch::new(found, expected)));
     }
     if fields.len() != layout.width {
         return Err(Some(layout.miscounted(&line(), fields.len())));
     }
     layout.ended(trimmed(last), &line()).map_err(Some)?;
-    let names = layout.places.names.map(|at| trimmed(fields[at]));
+    let names = layout.fact_columns.names.map(|at| trimmed(fields[at]));
     if names.contains(&"") {
         return Err(Some(Layout::nameless(&line())));
     }
     if names.iter().any(|name| name.contains('\n')) {
         let found = format!("a name with a line break in {}", excerpt(&line()));
         let expected = "names of one line; --quotes no takes quotes as characters like others";
-        return Err(Some((found, expected.to_owned())));
+        return Err(Some(Mismatch::new(found, expected)));
     }
     if names.iter().any(|name| name.contains('\0')) {
         return Err(Some(zero(&line())));
     }
-    let weight = layout.places.weight.map(|at| {
+    let weight = layout.fact_columns.weight.map(|at| {
         let written = trimmed(fields[at]);
         layout.weight(written, &line()).map_err(Some)
     });
@@ -380,7 +383,7 @@ mod tests {
     use crate::dataset::{ReadOptions, Vocabulary};
 
     proptest! {
-        /// What has no quotes is read alike in blocks and by the `csv` crate.
+        /// Text without quotes is read alike in blocks and by the `csv` crate.
         #[test]
         fn both_ways_of_reading_agree(
             lines in proptest::collection::vec("[ab \u{a0}é\r]{0,3}(,[ab é#\t]{0,3}){0,3}", 0..12),
@@ -395,7 +398,7 @@ mod tests {
             let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
             let mut sink = Sink::new("f.csv", &mut entities, &mut relations, true);
             quoted_rows("f.csv", &layout, text.as_bytes(), 1, &mut sink).unwrap();
-            let Sink { triples, told, .. } = sink;
+            let Sink { triples, report, .. } = sink;
             let slow: Vec<[String; 3]> = triples
                 .iter()
                 .map(|t| {
@@ -404,7 +407,7 @@ mod tests {
                 })
                 .collect();
             prop_assert_eq!(&fast.0, &slow);
-            prop_assert_eq!((fast.2.bad_lines, fast.2.bad_examples), (told.bad_lines, told.bad_examples));
+            prop_assert_eq!((fast.2.bad_lines, fast.2.bad_examples), (report.bad_lines, report.bad_examples));
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Which columns hold head, relation and tail, by the names that headings give them.
+//! Columns of head, relation and tail, recognised by the names in a heading.
 
 use crate::dataset::read_options::{Column, Columns};
 
-/// What columns with a head and with a tail are called, in lower case; the first pair that is there
-/// counts. In pairs, since one name alone may stand for something else: `source` is where a fact was
-/// found as often as where an edge begins.
+/// Names of columns of heads and of tails, in lower case; the first pair with both columns counts.
+/// Pairs, since one name alone may mean something else: `source` is as often the origin of a fact
+/// as the start of an edge.
 const ENDS: [(&str, &str); 28] = [
     ("subject", "object"),
     ("subj", "obj"),
@@ -36,7 +36,7 @@ const ENDS: [(&str, &str); 28] = [
     ("item", "value"),
 ];
 
-/// What columns with a relation are called.
+/// Names of columns of relations.
 const RELATIONS: [&str; 22] = [
     "predicate",
     "relation",
@@ -62,24 +62,24 @@ const RELATIONS: [&str; 22] = [
     "op",
 ];
 
-/// What may follow a name, the same for head and tail.
+/// Endings of a name, the same for head and tail.
 const ENDINGS: [&str; 10] = [
     "", "_id", "_name", "_label", "_entity", "_node", "_iri", "_uri", "_curie", "_index",
 ];
 
-/// What a column with weights is called.
+/// Name of a column of weights.
 const WEIGHT: &str = "weight";
 
-/// The places of head, relation, tail and, if there is one, weight, from 0.
+/// Indices of the columns of head, relation, tail and, if it exists, weight, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
+pub(super) struct FactColumns {
     pub names: [usize; 3],
     pub weight: Option<usize>,
 }
 
-/// A name as headings are compared: in lower case, its words joined by `_`, without what marks it as
-/// a comment or a variable. Of Neo4j's names, what they say besides a property's: `:START_ID(Person)`
-/// is `start_id`, and `since:int` is `since`.
+/// Normalises a name of a heading: lower case, words joined by `_`, without the marks of comments
+/// and variables. Of Neo4j's names, only the role or property is kept: `:START_ID(Person)` becomes
+/// `start_id`, and `since:int` becomes `since`.
 fn plain(name: &str) -> String {
     let name = name.trim().trim_start_matches(['#', '?']).trim();
     let name = name.split_once('(').map_or(name, |(name, _)| name);
@@ -107,51 +107,51 @@ fn plain(name: &str) -> String {
     plain
 }
 
-/// Whether columns are called that, with one of the endings.
+/// Returns true if a name is `known` with one of the endings.
 fn is_called(name: &str, known: &str) -> bool {
     name.strip_prefix(known)
         .is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
-/// Whether columns of heads or tails, or of relations, are called that.
+/// Returns true if a name is that of a column of heads, tails or relations.
 fn is_known(name: &str) -> bool {
     let name = plain(name);
     let ends = ENDS.iter().flat_map(|(head, tail)| [*head, *tail]);
     ends.chain(RELATIONS).any(|known| is_called(&name, known))
 }
 
-/// The places of head, relation and tail that well-known names give, of those that are there.
+/// Returns the indices of head, relation and tail that well-known names give, each if it exists.
 pub(crate) fn well_known(heading: &[impl AsRef<str>]) -> [Option<usize>; 3] {
-    if let Some(places) = places(heading) {
-        return places.names.map(Some);
+    if let Some(fact_columns) = fact_columns(heading) {
+        return fact_columns.names.map(Some);
     }
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
-    let place = |known: &str| names.iter().position(|name| is_called(name, known));
+    let position = |known: &str| names.iter().position(|name| is_called(name, known));
     [
-        ENDS.iter().find_map(|(head, _)| place(head)),
-        RELATIONS.into_iter().find_map(place),
-        ENDS.iter().find_map(|(_, tail)| place(tail)),
+        ENDS.iter().find_map(|(head, _)| position(head)),
+        RELATIONS.into_iter().find_map(position),
+        ENDS.iter().find_map(|(_, tail)| position(tail)),
     ]
 }
 
-/// The places that well-known names give, if each part of a fact has one.
-pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
+/// Returns the columns that well-known names give, if head, relation and tail each have one.
+pub(super) fn fact_columns(heading: &[impl AsRef<str>]) -> Option<FactColumns> {
     let names: Vec<String> = heading.iter().map(|name| plain(name.as_ref())).collect();
-    let place = |known: &str, ending: &str| {
+    let position = |known: &str, ending: &str| {
         names
             .iter()
             .position(|name| name.strip_prefix(known) == Some(ending))
     };
     let endings = || ENDINGS.into_iter();
     let pair = |&(head, tail): &(&str, &str)| {
-        endings().find_map(|ending| Some([place(head, ending)?, place(tail, ending)?]))
+        endings().find_map(|ending| Some([position(head, ending)?, position(tail, ending)?]))
     };
-    // Where no column is left over, names of several pairs will do.
+    // If the heading has no further columns, head and tail may be names of different pairs.
     let mixed = || {
         let of = |known: fn(&(&'static str, &'static str)) -> &'static str| {
             let known = ENDS.iter().map(known);
             let mut all = known.flat_map(|known| endings().map(move |ending| (known, ending)));
-            all.find_map(|(known, ending)| place(known, ending))
+            all.find_map(|(known, ending)| position(known, ending))
         };
         (names.len() <= 4)
             .then(|| Some([of(|pair| pair.0)?, of(|pair| pair.1)?]))
@@ -159,24 +159,24 @@ pub(super) fn places(heading: &[impl AsRef<str>]) -> Option<Places> {
     };
     let [head, tail] = ENDS.iter().find_map(pair).or_else(mixed)?;
     let free = |at: &usize| ![head, tail].contains(at);
-    let relation = |known| endings().find_map(|ending| place(known, ending).filter(free));
+    let relation = |known| endings().find_map(|ending| position(known, ending).filter(free));
     let relation = RELATIONS.into_iter().find_map(relation)?;
-    Some(Places {
+    Some(FactColumns {
         names: [head, relation, tail],
-        weight: place(WEIGHT, ""),
+        weight: position(WEIGHT, ""),
     })
     .filter(|_| head != tail)
 }
 
-/// The places that a user asks for.
+/// Returns the columns that the user requests.
 ///
 /// # Errors
-/// The column that is not there.
+/// The column that does not exist.
 pub(super) fn chosen<'a>(
     columns: &'a Columns,
     heading: &[impl AsRef<str>],
-) -> Result<Places, &'a Column> {
-    let place = |column: &'a Column| {
+) -> Result<FactColumns, &'a Column> {
+    let position = |column: &'a Column| {
         let found = match column {
             Column::Number(number) => Some(number - 1).filter(|&at| at < heading.len()),
             Column::Name(name) => {
@@ -189,16 +189,19 @@ pub(super) fn chosen<'a>(
         found.ok_or(column)
     };
     let [head, relation, tail] = &columns.names;
-    Ok(Places {
-        names: [place(head)?, place(relation)?, place(tail)?],
-        weight: columns.weight.as_ref().map(place).transpose()?,
+    Ok(FactColumns {
+        names: [position(head)?, position(relation)?, position(tail)?],
+        weight: columns.weight.as_ref().map(position).transpose()?,
     })
 }
 
-/// Whether the fields that were chosen by number are names of columns rather than a fact.
-pub(super) fn is_heading(row: &[impl AsRef<str>], places: Places) -> bool {
-    let known = |place: usize| row.get(place).is_some_and(|name| is_known(name.as_ref()));
-    places.names.into_iter().all(known)
+/// Returns true if the fields at the requested columns are names of columns rather than a fact.
+pub(super) fn is_heading(row: &[impl AsRef<str>], fact_columns: FactColumns) -> bool {
+    let known = |position: usize| {
+        row.get(position)
+            .is_some_and(|name| is_known(name.as_ref()))
+    };
+    fact_columns.names.into_iter().all(known)
 }
 
 #[cfg(test)]
@@ -213,7 +216,7 @@ mod tests {
             ("h,r,t", [0, 1, 2], None),
             // As pandas writes it, with the numbers of its rows.
             (",head,relation,tail,weight", [1, 2, 3], Some(4)),
-            // The edges of KGX, with more columns than count.
+            // The edges of KGX, with further columns.
             (
                 "id,subject,predicate,object,category,relation",
                 [1, 2, 3],
@@ -248,7 +251,7 @@ mod tests {
             (",_start,_end,_type", [1, 3, 2], None),
             // Hetionet.
             ("source,metaedge,target", [0, 1, 2], None),
-            // NELL, whose source is where a fact was found.
+            // NELL, whose source is the origin of a fact.
             (
                 "Entity,Relation,Value,Iteration of Promotion,Probability,Source",
                 [0, 1, 2],
@@ -263,8 +266,8 @@ mod tests {
         ] {
             let heading: Vec<&str> = heading.split(',').collect();
             assert_eq!(
-                places(&heading),
-                Some(Places { names, weight }),
+                fact_columns(&heading),
+                Some(FactColumns { names, weight }),
                 "{heading:?}"
             );
         }
@@ -276,7 +279,7 @@ mod tests {
             "source,relation,b,tail,c",
         ] {
             let row: Vec<&str> = facts.split(',').collect();
-            assert_eq!(places(&row), None, "{facts}");
+            assert_eq!(fact_columns(&row), None, "{facts}");
         }
     }
 
@@ -287,7 +290,7 @@ mod tests {
         let found = chosen(&columns, &heading).unwrap();
         assert_eq!(
             found,
-            Places {
+            FactColumns {
                 names: [0, 2, 1],
                 weight: Some(3)
             }

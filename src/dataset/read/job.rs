@@ -5,7 +5,7 @@ use std::io;
 use super::row::Order;
 use crate::dataset::{ParseError, ReadOptions, SourceError, Split};
 
-/// Why reading a file ended before its end.
+/// Reason why reading a file ended early.
 #[derive(Debug)]
 pub(in crate::dataset) enum Fault {
     Parse(ParseError),
@@ -31,18 +31,17 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A file to be read, and how.
+/// File to read, with the options.
 #[derive(Clone, Copy)]
 pub(in crate::dataset) struct Job<'a> {
     /// Name of the file in messages.
     pub label: &'a str,
-    /// The file's name in lower case, without what says how it is packed.
+    /// Name of the file in lower case, without the extension of its compression.
     pub name: &'a str,
-    /// The split that the file is, if the graph comes in splits.
+    /// Split of the file, if the graph has splits.
     pub split: Option<Split>,
-    /// The columns that the heading of the graph's train file chose.
+    /// Columns that the heading of the graph's train file chose.
     pub order: Option<Order>,
-    /// How the file is read.
     pub options: &'a ReadOptions,
 }
 

@@ -1,4 +1,4 @@
-//! An array of JSON: an object for each fact, as pandas writes its records.
+//! JSON as one array: an object for each fact, as pandas writes its records.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::json_lines::{Keys, fact, keys_of};
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -18,7 +18,7 @@ use crate::dataset::unpack::Content;
 /// Reads an array of objects.
 ///
 /// # Errors
-/// Elements that are no facts, and the reader's own.
+/// Elements that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let line = Cell::new(1);
     let content = Counted {
@@ -42,13 +42,18 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     read.map_err(|error| match error.is_io() {
         true => Fault::Read(error.into()),
         false => {
-            let expected = "an array of objects of JSON".to_owned();
-            malformed(job.label, line.get(), (error.to_string(), expected)).into()
+            let expected = "an array of objects of JSON";
+            malformed(
+                job.label,
+                line.get(),
+                Mismatch::new(error.to_string(), expected),
+            )
+            .into()
         }
     })
 }
 
-/// Content whose lines are counted as they are taken.
+/// Content that counts its lines as it is read.
 struct Counted<'a, R> {
     content: BufReader<R>,
     line: &'a Cell<u64>,
@@ -66,14 +71,14 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// What takes the elements of an array one by one.
+/// Visitor that takes the elements of an array one by one.
 struct Elements<'a, 'j, 's> {
     job: &'a Job<'j>,
     sink: &'a mut Sink<'s>,
     line: &'a Cell<u64>,
-    /// Those of the first object.
+    /// Keys of the first object.
     keys: Option<Keys>,
-    /// The error that ended the reading.
+    /// Error that ended the reading.
     refused: Option<ParseError>,
 }
 
@@ -82,8 +87,10 @@ impl Elements<'_, '_, '_> {
         let (label, number) = (self.job.label, self.line.get());
         let Value::Object(object) = element else {
             let found = format!("{} in an array", excerpt(&element.to_string()));
-            let expected = "an object with head, relation and tail".to_owned();
-            return self.sink.fail(malformed(label, number, (found, expected)));
+            let expected = "an object with head, relation and tail";
+            return self
+                .sink
+                .fail(malformed(label, number, Mismatch::new(found, expected)));
         };
         let keys = match self.keys.take() {
             Some(keys) => keys,
@@ -120,7 +127,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_, '_, '_> {
     }
 }
 
-/// An element of any kind.
+/// Element of any type.
 struct Element;
 
 impl<'de> DeserializeSeed<'de> for Element {

@@ -1,17 +1,17 @@
-//! JSON lines: an object for each fact, its parts under well-known or chosen names.
+//! JSON lines: an object for each fact, with well-known or chosen keys.
 
 use memchr::memchr_iter;
 use serde_json::{Map, Value};
 
 use super::blocks::{self, Block, Cutter};
-use super::row::{Wrong, bare, is_empty, malformed};
+use super::row::{Mismatch, bare, is_empty, malformed};
 use super::sink::{Batch, Sink};
 use super::{Fault, Job, excerpt, heading};
 use crate::dataset::ParseError;
 use crate::dataset::read_options::{Column, Columns};
 use crate::dataset::unpack::Content;
 
-/// The keys of head, relation and tail, and of the weight if there is one.
+/// Keys of head, relation and tail, and of the weight if facts have one.
 pub(super) struct Keys {
     names: [String; 3],
     weight: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct Keys {
 /// Reads JSON lines.
 ///
 /// # Errors
-/// Lines that are no facts, and the reader's own.
+/// Lines that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut cutter = Cutter::new(content);
     let mut keys = None;
@@ -39,7 +39,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     Ok(())
 }
 
-/// The keys of the first object of a block.
+/// Returns the keys of the first object of a block.
 fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
     let lines = block.bytes.split(|&byte| byte == b'\n');
     match lines.zip(block.line..).find(|(line, _)| !is_empty(line)) {
@@ -51,21 +51,21 @@ fn first_keys(job: &Job, block: &Block) -> Result<Option<Keys>, ParseError> {
     }
 }
 
-/// The keys of the first object, which stands in that line.
+/// Returns the keys of the first object. `number` is the number of its line.
 pub(super) fn keys_of(
     job: &Job,
     object: &Map<String, Value>,
     number: u64,
 ) -> Result<Keys, ParseError> {
-    let wrong = |wrong| malformed(job.label, number, wrong);
+    let wrong = |mismatch| malformed(job.label, number, mismatch);
     let found: Vec<&String> = object.keys().collect();
-    let places = match &job.options.columns {
+    let fact_columns = match &job.options.columns {
         Some(Columns { names, weight }) => {
             let name = |column: &Column| match column {
                 Column::Name(name) => Ok(name.clone()),
                 Column::Number(number) => {
                     let found = format!("column {number} for JSON lines");
-                    Err(wrong((found, "the names of their keys".to_owned())))
+                    Err(wrong(Mismatch::new(found, "the names of their keys")))
                 }
             };
             let [head, relation, tail] = names;
@@ -74,34 +74,32 @@ pub(super) fn keys_of(
                 weight: weight.as_ref().map(name).transpose()?,
             });
         }
-        None => heading::places(&found),
+        None => heading::fact_columns(&found),
     };
-    let Some(places) = places else {
+    let Some(fact_columns) = fact_columns else {
         let found: Vec<&str> = found.iter().map(|key| key.as_str()).collect();
         let found = format!("the keys {}", found.join(", "));
-        let expected = "head, relation and tail, or others that --columns names".to_owned();
-        return Err(wrong((found, expected)));
+        let expected = "head, relation and tail, or others that --columns names";
+        return Err(wrong(Mismatch::new(found, expected)));
     };
     Ok(Keys {
-        names: places.names.map(|at| found[at].clone()),
-        weight: places.weight.map(|at| found[at].clone()),
+        names: fact_columns.names.map(|at| found[at].clone()),
+        weight: fact_columns.weight.map(|at| found[at].clone()),
     })
 }
 
-/// The object that a line is.
-fn object(line: &[u8]) -> Result<Map<String, Value>, Wrong> {
+/// Parses a line as an object.
+fn object(line: &[u8]) -> Result<Map<String, Value>, Mismatch> {
     serde_json::from_slice(line).map_err(|error| {
         let found = format!("{} ({error})", excerpt(&String::from_utf8_lossy(line)));
-        (
-            found,
-            "an object of JSON in each line, or an array of objects".to_owned(),
-        )
+        let expected = "an object of JSON in each line, or an array of objects";
+        Mismatch::new(found, expected)
     })
 }
 
-/// The facts of a block.
+/// Returns the facts of a block.
 fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
-    // Nothing stands in the text as it is.
+    // Parsed names are copies, so that the batch needs no text.
     let mut batch = Batch::of(0);
     let mut start = 0;
     let ends = memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
@@ -123,12 +121,12 @@ fn lines(file: &str, keys: &Keys, block: Block) -> Batch {
     batch.with(String::new())
 }
 
-/// The fact that an object is, which stands in that line.
+/// Returns the fact that an object holds. `line` is the text of the object, for errors.
 pub(super) fn fact(
     object: &Map<String, Value>,
     keys: &Keys,
     line: &[u8],
-) -> Result<([String; 3], Option<f32>), Wrong> {
+) -> Result<([String; 3], Option<f32>), Mismatch> {
     let text = || {
         let line = String::from_utf8_lossy(line);
         excerpt(bare(&line))
@@ -138,11 +136,14 @@ pub(super) fn fact(
             Ok(name.clone())
         }
         Some(Value::Number(number)) => Ok(number.to_string()),
-        Some(other) => Err((
+        Some(other) => Err(Mismatch::new(
             format!("{other} as {key:?} of {}", text()),
-            "a name: text of one line, or a number".to_owned(),
+            "a name: text of one line, or a number",
         )),
-        None => Err((format!("no {key:?} in {}", text()), format!("a {key:?}"))),
+        None => Err(Mismatch::new(
+            format!("no {key:?} in {}", text()),
+            format!("a {key:?}"),
+        )),
     };
     let [head, relation, tail] = &keys.names;
     let names = [name(head)?, name(relation)?, name(tail)?];
@@ -158,9 +159,9 @@ pub(super) fn fact(
                     Some(value) => value.to_string(),
                     None => "nothing".to_owned(),
                 };
-                (
+                Mismatch::new(
                     format!("{found} as {key:?} of {}", text()),
-                    "a weight: a finite number, 0 or more".to_owned(),
+                    "a weight: a finite number, 0 or more",
                 )
             })
     });

@@ -1,4 +1,4 @@
-//! From bytes to facts: one reader a format, all of which hand names to a [`Sink`].
+//! From bytes to facts: a reader for each format, all of which pass names to a [`Sink`].
 
 mod blocks;
 #[cfg(feature = "parquet")]
@@ -35,15 +35,15 @@ use super::format::Format;
 use super::unpack::{self, Content};
 use super::{Heading, Separator, SourceError};
 
-/// Bytes that are looked at to tell what a file holds.
+/// Bytes examined to tell the format of a file.
 const START: usize = 1 << 16;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Hands the facts of a file to `sink`. `content` is unpacked.
+/// Passes the facts of a file to `sink`. `content` is unpacked.
 ///
 /// # Errors
-/// Content of no known kind, or that does not follow its format; the reader's own.
+/// Content of an unknown format, or that does not follow its format, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let (start, content) = unpack::peek(content, START)?;
     let options = job.options;
@@ -51,7 +51,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
         || options.separator != Separator::Auto
         || options.heading != Heading::Auto;
     let format = Format::of(job.label, job.name, &start, rows)?;
-    sink.told.format = format.name().to_owned();
+    sink.report.format = format.name().to_owned();
     let marked = start.starts_with(BYTE_ORDER_MARK);
     let content = without(content, if marked { BYTE_ORDER_MARK.len() } else { 0 })?;
     match format {
@@ -76,7 +76,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     }
 }
 
-/// The content without its first bytes.
+/// Skips the first bytes of the content.
 fn without(mut content: Content<'_>, bytes: usize) -> io::Result<Content<'_>> {
     let mut aside = [0; BYTE_ORDER_MARK.len()];
     content.read_exact(&mut aside[..bytes])?;

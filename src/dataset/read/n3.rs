@@ -1,4 +1,4 @@
-//! N3, which has variables and formulas besides RDF: they have no place in a fact.
+//! N3, whose variables and formulas cannot be part of a fact.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::dataset::unpack::Content;
 /// Reads N3.
 ///
 /// # Errors
-/// What its grammar refuses, and the reader's own.
+/// Text that the grammar refuses, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut parser = N3Parser::new();
     if let Some(base) = &job.options.base {
@@ -45,7 +45,7 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             }
         };
         let terms = [&quad.subject, &quad.predicate, &quad.object];
-        // A rule or a query speaks of facts instead of being one; so does what a literal says.
+        // A rule or a query is about facts and is not one; the same holds for a fact in a literal.
         let odd = |term: &&N3Term| matches!(term, N3Term::Variable(_) | N3Term::Triple(_));
         let relation = matches!(quad.predicate, N3Term::NamedNode(_));
         let subject = !matches!(quad.subject, N3Term::Literal(_));
@@ -54,11 +54,11 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             || !relation
             || !subject
         {
-            sink.told.nested += 1;
+            sink.report.nested += 1;
             continue;
         }
         if !job.options.literals && matches!(quad.object, N3Term::Literal(_)) {
-            sink.told.literals += 1;
+            sink.report.literals += 1;
             continue;
         }
         for (name, term) in names.iter_mut().zip(terms) {

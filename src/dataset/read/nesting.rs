@@ -1,4 +1,4 @@
-//! A bound on triples within triples, which are taken apart by functions that call themselves.
+//! A bound on nested triples, since their parsers are recursive.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -7,31 +7,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::{memchr_iter, memmem};
 
 use super::Job;
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use crate::dataset::ParseError;
 
-/// How many triples may stand within each other.
+/// Most triples nested within each other.
 const DEEPEST: usize = 200;
 
 const OPEN: &[u8] = b"<<(";
 const CLOSE: &[u8] = b")>>";
 
-/// Whether a text holds more triples within each other than are read.
+/// Returns true if a text nests triples more deeply than allowed.
 pub(super) fn is_too_deep(text: &[u8]) -> bool {
     depth_after(text, 0).is_err()
 }
 
-/// The error of triples that stand too deep.
+/// Error of triples that are nested too deeply.
 pub(super) fn too_deep(job: &Job, line: u64) -> ParseError {
     let found = "triples within triples".to_owned();
     let expected = format!("at most {DEEPEST} within each other");
-    malformed(job.label, line, (found, expected))
+    malformed(job.label, line, Mismatch::new(found, expected))
 }
 
-/// The depth at the end of a text that begins at a depth.
+/// Returns the depth at the end of a text that begins at depth `depth`.
 ///
 /// # Errors
-/// The place that is too deep.
+/// The offset at which the depth exceeds the bound.
 fn depth_after(text: &[u8], mut depth: usize) -> Result<usize, usize> {
     let mut closed = memmem::find_iter(text, CLOSE).peekable();
     for open in memmem::find_iter(text, OPEN) {
@@ -46,12 +46,12 @@ fn depth_after(text: &[u8], mut depth: usize) -> Result<usize, usize> {
     Ok(depth.saturating_sub(closed.count()))
 }
 
-/// Content that ends where triples stand too deep.
+/// Content that ends where triples are nested too deeply.
 pub(super) struct Shallow<R> {
     content: R,
     depth: usize,
     line: u64,
-    /// The line in which the content ended, or 0.
+    /// Number of the line in which the content was ended, or 0.
     ended: Arc<AtomicU64>,
 }
 
@@ -65,7 +65,7 @@ impl<R> Shallow<R> {
         }
     }
 
-    /// The line in which the content will have ended, or 0.
+    /// Returns the number of the line in which the content was ended, or 0, once it is read.
     pub fn ended(&self) -> Arc<AtomicU64> {
         self.ended.clone()
     }
@@ -85,8 +85,8 @@ impl<R: Read> Read for Shallow<R> {
                 self.line += lines(read);
                 Ok(count)
             }
-            Err(place) => {
-                let line = self.line + lines(&read[..place]);
+            Err(offset) => {
+                let line = self.line + lines(&read[..offset]);
                 self.ended.store(line, Ordering::Relaxed);
                 Ok(0)
             }

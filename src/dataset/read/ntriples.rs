@@ -1,11 +1,11 @@
 //! N-Triples and N-Quads, whose lines are read on several threads.
 //!
-//! A line of plain terms is taken apart here; any other goes to oxrdfio, which decides what is right.
-//! What is plain is so narrow that oxrdfio would read it alike.
+//! Lines of plain terms are parsed here; oxrdfio parses all others and decides which are valid.
+//! Plain terms are a narrow subset that oxrdfio would read alike.
 
 use memchr::{memchr, memchr_iter};
 use oxrdfio::{RdfFormat, RdfParser};
-// The terms of what oxrdfio reads.
+// oxrdfio returns these terms.
 use oxrdf::{GraphName, NamedOrBlankNode, Term};
 
 use super::blocks::{self, Block, Cutter};
@@ -17,7 +17,7 @@ use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
 use crate::dataset::unpack::Content;
 
-/// Whether each line of a format is whole.
+/// Returns true if every line of a format is complete in itself.
 pub(super) fn is_line_format(format: RdfFormat) -> bool {
     matches!(format, RdfFormat::NTriples | RdfFormat::NQuads)
 }
@@ -25,15 +25,15 @@ pub(super) fn is_line_format(format: RdfFormat) -> bool {
 /// Reads N-Triples or N-Quads.
 ///
 /// # Errors
-/// Lines that their grammar refuses, and the reader's own.
+/// Lines that the grammar refuses, and the reader's errors.
 pub(super) fn read(
     job: &Job,
     format: RdfFormat,
     content: Content<'_>,
     sink: &mut Sink,
 ) -> Result<(), Fault> {
-    // A base makes the difference for what N-Triples refuse. Turtle has its terms, and TriG those
-    // of N-Quads; but for the latter's graphs, which stand elsewhere.
+    // With a base, lines that N-Triples refuse for their relative IRIs may be valid Turtle. TriG
+    // does not have N-Quads' way to name a graph.
     let odd = parser(job, format)?;
     let relative = match (&job.options.base, format) {
         (Some(_), RdfFormat::NTriples) => Some(parser(job, RdfFormat::Turtle)?),
@@ -52,18 +52,18 @@ pub(super) fn read(
     Ok(())
 }
 
-/// What every line is read with.
+/// Parsers and options for every line.
 struct Reader<'a> {
     job: &'a Job<'a>,
     format: RdfFormat,
     odd: RdfParser,
-    /// A parser that resolves relative IRIs.
+    /// Parser that resolves relative IRIs.
     relative: Option<RdfParser>,
     blank: BlankNames,
 }
 
 impl Reader<'_> {
-    /// The facts of a block.
+    /// Returns the facts of a block.
     fn lines(&self, block: Block) -> Batch {
         let mut batch = Batch::of(block.bytes.len());
         let mut number = block.line;
@@ -80,7 +80,8 @@ impl Reader<'_> {
                     }
                     number += 1;
                 }
-                // What is not UTF-8 cannot be the batch's text; the names that it has were added.
+                // Text that is not UTF-8 cannot be the batch's text; its names were added to the
+                // batch.
                 return batch.with(" ".repeat(error.as_bytes().len()));
             }
         };
@@ -93,7 +94,7 @@ impl Reader<'_> {
         batch.with(text)
     }
 
-    /// Takes a line, which stands at `at` in the batch's text if it stands there at all.
+    /// Takes a line. `at` is its offset in the batch's text, if the text has the line.
     fn line(&self, line: &str, at: Option<usize>, number: u64, batch: &mut Batch) {
         let line = bare(line);
         if is_empty(line.as_bytes()) {
@@ -188,14 +189,14 @@ impl Reader<'_> {
     }
 }
 
-/// Where the name of a plain term stands in its line.
+/// Range of the name of a plain term in its line, in bytes.
 #[derive(Clone, Copy, Debug)]
 enum Plain {
-    /// Without its brackets.
+    /// IRI without its brackets.
     Iri(usize, usize),
-    /// The label alone.
+    /// Label of a blank node.
     Blank(usize, usize),
-    /// With its quotes and all.
+    /// Literal with its quotes, language and type.
     Literal(usize, usize),
 }
 
@@ -205,16 +206,17 @@ impl Plain {
     }
 }
 
-/// A line of plain terms.
+/// Line of plain terms.
 struct PlainQuad {
     head: Plain,
     relation: Plain,
     tail: Plain,
-    /// Whether a graph is named.
+    /// True if the line names a graph.
     graph: bool,
 }
 
-/// The terms of a line, if all of them are plain. `quads`: a fourth one may name a graph.
+/// Returns the terms of a line, if all of them are plain. With `quads`, a fourth one may name a
+/// graph.
 fn plain(line: &str, quads: bool) -> Option<PlainQuad> {
     let bytes = line.as_bytes();
     let mut at = 0;
@@ -247,7 +249,7 @@ fn blanks(bytes: &[u8], at: &mut usize) {
     }
 }
 
-/// The next term, if it is plain, and a blank behind it.
+/// Returns the next term, if it is plain and a blank follows it.
 fn term(bytes: &[u8], at: &mut usize) -> Option<Plain> {
     blanks(bytes, at);
     let start = *at;
@@ -271,7 +273,7 @@ fn term(bytes: &[u8], at: &mut usize) -> Option<Plain> {
         }
         b'"' => {
             let end = start + 1 + memchr(b'"', &bytes[start + 1..])?;
-            // Escapes are written anew, and so are control characters.
+            // oxrdfio normalises escapes and control characters.
             let inner = &bytes[start + 1..end];
             let plain = |&byte: &u8| (b' '..0x7f).contains(&byte) && byte != b'\\';
             *at = end + 1;
@@ -281,7 +283,7 @@ fn term(bytes: &[u8], at: &mut usize) -> Option<Plain> {
                 b'@' => {
                     let rest = &bytes[*at + 1..];
                     let length = rest.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
-                    // Other tags are more than a language, or written in capitals.
+                    // Other tags are more than a language, or have capitals.
                     let tag = &rest[..length];
                     ((2..=3).contains(&length) && tag.iter().all(u8::is_ascii_lowercase))
                         .then_some(())?;
@@ -292,7 +294,8 @@ fn term(bytes: &[u8], at: &mut usize) -> Option<Plain> {
                     let iri = *at + 3;
                     let end = iri + memchr(b'>', &bytes[iri..])?;
                     let kind = &bytes[iri..end];
-                    // A string's is not written, and some are not allowed.
+                    // oxrdfio drops the type of a plain string, and refuses that of a
+                    // language-tagged one.
                     (is_plain_iri(kind) && !kind.ends_with(b"tring")).then_some(())?;
                     *at = end + 1;
                 }
@@ -302,19 +305,20 @@ fn term(bytes: &[u8], at: &mut usize) -> Option<Plain> {
         }
         _ => None,
     };
-    // Terms may touch, but seldom do.
+    // Terms without a blank between them are valid but rare.
     matches!(bytes.get(*at), Some(b' ' | b'\t')).then_some(found?)
 }
 
-/// Whether an IRI is absolute, `http` and of characters that nothing needs to be known about.
+/// Returns true if an IRI is absolute, `http` or `https`, and only has characters without a special
+/// meaning.
 fn is_plain_iri(iri: &[u8]) -> bool {
     let rest = iri.strip_prefix(b"http://");
     let Some(rest) = rest.or_else(|| iri.strip_prefix(b"https://")) else {
         return false;
     };
     let plain = |byte: &u8| PLAIN[usize::from(*byte)];
-    // In a host, a colon is for a port and a percent sign for an escape; behind it, a second number
-    // sign is wrong.
+    // In a host, a colon begins a port and a percent sign an escape; after the host, a second
+    // number sign is invalid.
     let host = rest
         .iter()
         .position(|&byte| byte == b'/')
@@ -335,7 +339,7 @@ fn is_plain_iri(iri: &[u8]) -> bool {
         && path.iter().all(plain)
 }
 
-/// Characters that may stand anywhere in the path, query and fragment of an IRI.
+/// Characters that may be anywhere in the path, query and fragment of an IRI.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let allowed = b"-._~/?!$&'()*+,;=:@";

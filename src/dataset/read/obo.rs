@@ -1,4 +1,4 @@
-//! OBO: the terms of an ontology, with what they are and how they relate.
+//! OBO: the terms of an ontology, their classes and their relations.
 //!
 //! A fact is an `is_a`, `relationship` or `instance_of` line of a `[Term]` or `[Instance]`; other
 //! lines describe terms or define relations. The `fastobo` crate keeps the whole format as a syntax
@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::row::{bare, malformed};
+use super::row::{Mismatch, bare, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -15,11 +15,11 @@ use crate::dataset::unpack::Content;
 /// Reads OBO.
 ///
 /// # Errors
-/// Lines that are no facts, and the reader's own.
+/// Lines that are not facts, and the reader's errors.
 pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(), Fault> {
     let mut content = BufReader::with_capacity(1 << 16, content);
     let mut bytes = Vec::new();
-    // The term whose stanza it is; none outside of stanzas of terms.
+    // Whether the stanza is of a term or instance, and its id once that is read.
     let (mut stanza, mut id) = (false, String::new());
     for number in 1.. {
         bytes.clear();
@@ -43,8 +43,12 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             continue;
         }
         let Some((tag, value)) = line.split_once(':') else {
-            let expected = "a tag, a colon and its value".to_owned();
-            sink.fail(malformed(job.label, number, (excerpt(line), expected)))?;
+            let expected = "a tag, a colon and its value";
+            sink.fail(malformed(
+                job.label,
+                number,
+                Mismatch::new(excerpt(line), expected),
+            ))?;
             continue;
         };
         let words = words(value);
@@ -57,16 +61,16 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
             ("relationship", [relation, tail, ..]) => (relation.as_str(), tail),
             ("id" | "is_a" | "instance_of" | "relationship", _) => {
                 let found = format!("no identifier in {}", excerpt(line));
-                let expected = "that of a term".to_owned();
-                sink.fail(malformed(job.label, number, (found, expected)))?;
+                let expected = "that of a term";
+                sink.fail(malformed(job.label, number, Mismatch::new(found, expected)))?;
                 continue;
             }
             _ => continue,
         };
         if id.is_empty() {
             let found = format!("{} before the term's id", excerpt(line));
-            let expected = "an id: line first".to_owned();
-            sink.fail(malformed(job.label, number, (found, expected)))?;
+            let expected = "an id: line first";
+            sink.fail(malformed(job.label, number, Mismatch::new(found, expected)))?;
             continue;
         }
         sink.push([&id, relation, tail], None);
@@ -74,8 +78,8 @@ pub(super) fn read(job: &Job, content: Content<'_>, sink: &mut Sink) -> Result<(
     Ok(())
 }
 
-/// The words of a value, up to its comment or its qualifiers; a backslash makes the next character
-/// one like others.
+/// Returns the words of a value up to its comment or qualifiers. A backslash escapes the next
+/// character.
 fn words(value: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut characters = value.chars();

@@ -1,10 +1,10 @@
 //! OpenKE's files: `entity2id.txt` and `relation2id.txt` number the names, and facts are numbers in
-//! the order head, tail, relation. A count stands in the first line of each.
+//! the order head, tail, relation. The first line of each file is the number of lines that follow.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 
-use super::row::{bare, malformed, trimmed};
+use super::row::{Mismatch, bare, malformed, trimmed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt};
 use crate::dataset::ParseError;
@@ -14,11 +14,11 @@ use crate::dataset::unpack::Content;
 #[derive(Debug)]
 pub(in crate::dataset) struct Names {
     names: HashMap<u64, String>,
-    /// The file, for messages.
+    /// Name of the file in messages.
     label: String,
 }
 
-/// The lines of a file behind its count, each with its number.
+/// Passes the lines after the count to `take`, each with its number.
 fn counted(
     label: &str,
     content: Content<'_>,
@@ -47,15 +47,15 @@ fn counted(
             continue;
         }
         let parsed = line.parse::<u64>().map_err(|_| {
-            let expected = "the number of lines that follow, as OpenKE has it".to_owned();
-            malformed(label, number, (excerpt(line), expected))
+            let expected = "the number of lines that follow, as OpenKE has it";
+            malformed(label, number, Mismatch::new(excerpt(line), expected))
         })?;
         count = Some((parsed, number));
     }
     match count {
         Some((count, number)) if count != found => {
             let expected = format!("{found}, the number of lines that follow");
-            Err(malformed(label, number, (count.to_string(), expected)).into())
+            Err(malformed(label, number, Mismatch::new(count.to_string(), expected)).into())
         }
         _ => Ok(()),
     }
@@ -65,15 +65,15 @@ impl Names {
     /// Reads names and their numbers.
     ///
     /// # Errors
-    /// Lines that do not fit, names or numbers that occur twice, and the reader's own.
+    /// Malformed lines, names or numbers that occur twice, and the reader's errors.
     pub fn read(label: &str, content: Content<'_>) -> Result<Names, Fault> {
         let mut names = HashMap::new();
         let mut known = std::collections::HashSet::new();
         counted(label, content, |number, line| {
             let wrong = |found: String, expected: &str| {
-                malformed(label, number, (found, expected.to_owned()))
+                malformed(label, number, Mismatch::new(found, expected))
             };
-            // A name may have blanks in it, a number has none.
+            // A name may have blanks, a number has none.
             let split = line.rsplit_once(['\t', ' ']);
             let parsed = split.and_then(|(name, id)| Some((trimmed(name), id.parse().ok()?)));
             let Some((name, id)) = parsed.filter(|(name, _)| !name.is_empty()) else {
@@ -96,7 +96,7 @@ impl Names {
         })
     }
 
-    /// How many there are.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -105,7 +105,7 @@ impl Names {
 /// Reads facts by number.
 ///
 /// # Errors
-/// Lines that do not fit, numbers without a name, and the reader's own.
+/// Malformed lines, numbers without a name, and the reader's errors.
 pub(in crate::dataset) fn read_facts(
     job: &Job,
     content: Content<'_>,
@@ -113,9 +113,10 @@ pub(in crate::dataset) fn read_facts(
     sink: &mut Sink,
 ) -> Result<(), Fault> {
     let label = job.label;
-    "OpenKE".clone_into(&mut sink.told.format);
+    "OpenKE".clone_into(&mut sink.report.format);
     counted(label, content, |number, line| {
-        let wrong = |expected: String| malformed(label, number, (excerpt(line), expected));
+        let wrong =
+            |expected: String| malformed(label, number, Mismatch::new(excerpt(line), expected));
         let fields: Vec<&str> = line.split([' ', '\t']).filter(|f| !f.is_empty()).collect();
         let [head, tail, relation] = fields[..] else {
             let expected = "three numbers: of the head, the tail and the relation".to_owned();

@@ -1,4 +1,4 @@
-//! RDF through oxrdfio: every syntax that is not read line by line, but for N3.
+//! RDF through oxrdfio: every syntax except the line formats and N3.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memchr;
 use oxrdfio::{RdfFormat, RdfParseError, RdfParser, RdfSyntaxError};
-// The terms of what oxrdfio reads.
+// oxrdfio returns these terms.
 use oxrdf::{BlankNode, GraphName, NamedOrBlankNode, Quad, Term};
 
 use super::nesting::{self, Shallow};
@@ -19,16 +19,16 @@ use crate::dataset::{BlankNodes, ParseError, Split};
 
 /// Names of blank nodes that are the same at every reading.
 ///
-/// A node with a label keeps it, as `_:label`; one without is `_:anon-N`, counted from 0 in order of
-/// appearance in the file. Labels that begin with `anon-` get another `anon-` before them, so that
-/// no two nodes share a name. In a graph that comes in splits, the split's name and a dot stand
-/// before both, unless labels reach through the graph.
+/// A node with a label is named `_:label`; one without is `_:anon-N`, counted from 0 in order of
+/// appearance in the file. A label that begins with `anon-` gets another `anon-` as a prefix, so
+/// that no two nodes share a name. If the graph has splits, the name of the split is part of both,
+/// except that labels with the scope [`BlankNodes::Graph`] stay the same in all splits.
 pub(super) struct BlankNames {
-    /// What stands before a label.
+    /// Prefix of a label.
     label: String,
-    /// What stands before a number.
+    /// Prefix of a number.
     number: String,
-    /// The nodes without a label.
+    /// Numbers of the nodes without a label, by the parser's label.
     anonymous: HashMap<String, usize>,
 }
 
@@ -55,10 +55,10 @@ impl BlankNames {
         name.push_str(label);
     }
 
-    /// Appends the name of a node of a syntax that has nodes without labels. For such, the parser
-    /// draws a number of 128 bits; a label that looks like one is counted as one.
+    /// Appends the name of a node of a syntax that has nodes without labels. For these, the parser
+    /// draws a 128-bit number; a label that looks like such a number is treated as one.
     pub fn of(&mut self, node: &BlankNode, name: &mut String) {
-        // Fewer digits are drawn once in 2⁶⁴ times.
+        // A draw has fewer digits once in 2⁶⁴ times.
         const DRAWN: usize = 17;
         let label = node.as_str();
         let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -75,12 +75,12 @@ impl BlankNames {
     }
 }
 
-/// The error of a line of RDF.
-pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, told: &str) -> ParseError {
-    // The place is told as file and line.
-    let message = match told.strip_prefix("Parser error ") {
+/// Error of a line of RDF.
+pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, message: &str) -> ParseError {
+    // The error has the file and the line in fields of their own.
+    let message = match message.strip_prefix("Parser error ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, message)| message),
-        None => told,
+        None => message,
     };
     let message = match message.contains("LoadDocumentCallback") {
         true => "found a context that stands elsewhere, which is not fetched",
@@ -99,10 +99,10 @@ pub(super) fn malformed(job: &Job, line: u64, format: RdfFormat, told: &str) -> 
     }
 }
 
-/// A parser that resolves relative IRIs as the options say.
+/// Creates a parser that resolves relative IRIs against the base of the options.
 ///
 /// # Errors
-/// A base that is no absolute IRI.
+/// [`ParseError::Base`] if the base is not an absolute IRI.
 pub(super) fn parser(job: &Job, format: RdfFormat) -> Result<RdfParser, ParseError> {
     let parser = RdfParser::from_format(format);
     match &job.options.base {
@@ -114,13 +114,13 @@ pub(super) fn parser(job: &Job, format: RdfFormat) -> Result<RdfParser, ParseErr
     }
 }
 
-/// A base by which relative IRIs are found where no base is given.
+/// Base that marks relative IRIs where the user gives no base.
 const RELATIVE: &str = "relative-without-base://./";
 
 /// Reads RDF.
 ///
 /// # Errors
-/// What its grammar refuses, and the reader's own.
+/// Text that the grammar refuses, and the reader's errors.
 pub(super) fn read(
     job: &Job,
     format: RdfFormat,
@@ -128,7 +128,7 @@ pub(super) fn read(
     sink: &mut Sink,
 ) -> Result<(), Fault> {
     let mut parser = parser(job, format)?;
-    // JSON-LD passes over what has a relative IRI, unless there is a base.
+    // Without a base, the parser silently drops JSON-LD with a relative IRI.
     let json_ld = matches!(format, RdfFormat::JsonLd { .. });
     if json_ld && job.options.base.is_none() {
         parser = parser
@@ -143,7 +143,7 @@ pub(super) fn read(
     let too_deep = content.ended();
     let mut blank = BlankNames::new(job.split, job.options.blank_nodes);
     let mut names: [String; 3] = Default::default();
-    // After an error, these go on behind the next dot.
+    // After an error, the parsers of these formats resume after the next dot.
     let recovers = matches!(format, RdfFormat::Turtle | RdfFormat::TriG);
     for quad in parser.for_reader(content) {
         let quad = match quad {
@@ -161,11 +161,11 @@ pub(super) fn read(
             }
         };
         if matches!(quad.object, Term::Triple(_)) {
-            sink.told.nested += 1;
+            sink.report.nested += 1;
         } else if !job.options.literals && matches!(quad.object, Term::Literal(_)) {
-            sink.told.literals += 1;
+            sink.report.literals += 1;
         } else {
-            sink.told.graph_names += usize::from(quad.graph_name != GraphName::DefaultGraph);
+            sink.report.graph_names += usize::from(quad.graph_name != GraphName::DefaultGraph);
             name_terms(&quad, &mut blank, &mut names);
             if json_ld && let Some(found) = names.iter().find_map(|n| n.strip_prefix(RELATIVE)) {
                 let found = format!("No scheme found in the relative IRI {found:?}");
@@ -181,12 +181,12 @@ pub(super) fn read(
     }
 }
 
-/// The line of an error, if the parser tells it.
+/// Returns the line of an error, if the parser reports it.
 fn line_of(error: &RdfSyntaxError) -> Option<u64> {
     error.location().map(|at| at.start.line + 1)
 }
 
-/// Names the parts of a triple: an IRI bare, a literal as N-Triples writes it, in quotes.
+/// Writes the names of the parts of a triple: a bare IRI, or a literal as in N-Triples, in quotes.
 fn name_terms(quad: &Quad, blank: &mut BlankNames, names: &mut [String; 3]) {
     let [head, relation, tail] = names;
     for name in [&mut *head, &mut *relation, &mut *tail] {
@@ -205,8 +205,8 @@ fn name_terms(quad: &Quad, blank: &mut BlankNames, names: &mut [String; 3]) {
     }
 }
 
-/// Hands content on a line at a time and counts the lines, since some parsers do not tell where an
-/// error is.
+/// Reader that returns a line at a time and counts the lines, since some parsers do not report the
+/// line of an error.
 struct LineByLine<R> {
     content: R,
     buffer: Vec<u8>,

@@ -1,25 +1,25 @@
-//! Where facts go: names become ids in order of first appearance.
+//! Collecting facts: names become ids in order of first appearance.
 
 use super::row::Order;
 use crate::dataset::reading::FileReading;
 use crate::dataset::vocabulary::{Vocabulary, hash};
 use crate::dataset::{ParseError, Triple};
 
-/// The facts of a file so far.
+/// Facts of a file, and a report on reading it.
 pub(in crate::dataset) struct Sink<'a> {
     pub entities: &'a mut Vocabulary,
     pub relations: &'a mut Vocabulary,
     pub triples: Vec<Triple>,
-    /// As many as triples, or none.
+    /// Weight of each triple, or empty.
     pub weights: Vec<f32>,
-    pub told: FileReading,
-    /// The columns, if a heading chose them.
+    pub report: FileReading,
+    /// Columns that a heading chose.
     pub order: Option<Order>,
-    /// Whether a bad line is counted instead of ending the reading.
+    /// If true, malformed lines are counted; if false, the first one is an error.
     pub skip: bool,
 }
 
-/// A name within the text of a batch.
+/// Range of a name in the text of a batch, in bytes, and its hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Name {
     start: u32,
@@ -28,7 +28,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// A name that starts there in the text.
+    /// Creates a name that starts at byte `start` of the text.
     pub fn at(start: usize, name: &str) -> Name {
         Name {
             start: start as u32,
@@ -38,33 +38,33 @@ impl Name {
     }
 }
 
-/// Facts that a thread took from a part of a file, for the sink to take in the file's order.
+/// Facts of a part of a file that a thread parsed. The sink takes batches in the file's order.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// The part; and behind it, once it is whole, the names that do not stand in it as they are.
+    /// Text of the part, then, once the batch is complete, `added`.
     text: String,
-    /// These names, and where they will begin.
+    /// Names that the text does not have, and their offset in the final text.
     added: String,
     base: usize,
     pub facts: Vec<[Name; 3]>,
-    /// As many as facts, or none.
+    /// Weight of each fact, or empty.
     pub weights: Vec<f32>,
-    /// Facts left out for their literals.
+    /// Facts left out because of their literals.
     pub literals: usize,
     /// Facts taken without the names of their graphs.
     pub graph_names: usize,
-    /// Facts left out since they hold triples.
+    /// Facts left out because they hold triples.
     pub nested: usize,
-    /// Rows left out since they are the heading again.
+    /// Rows left out because they repeat the heading.
     pub headings: usize,
-    /// What is wrong with its bad lines: with the first ones.
+    /// Errors of the first malformed lines.
     pub bad: Vec<ParseError>,
-    /// How many bad lines there are.
+    /// Number of malformed lines.
     pub bad_lines: u64,
 }
 
 impl Batch {
-    /// A batch of a text of so many bytes.
+    /// Creates a batch for a text of `length` bytes.
     pub fn of(length: usize) -> Self {
         Batch {
             base: length,
@@ -72,21 +72,21 @@ impl Batch {
         }
     }
 
-    /// A name that does not stand in the text.
+    /// Adds a name that the text does not have.
     pub fn add(&mut self, name: &str) -> Name {
         let start = self.base + self.added.len();
         self.added.push_str(name);
         Name::at(start, name)
     }
 
-    /// The batch with its text.
+    /// Completes the batch with its text.
     pub fn with(mut self, text: String) -> Self {
         self.text = text;
         self.text.push_str(&std::mem::take(&mut self.added));
         self
     }
 
-    /// Counts a bad line. Without `skip`, the first one ends the reading, so that others are not kept.
+    /// Counts a malformed line. Only the first few errors are kept.
     pub fn fail(&mut self, error: ParseError) {
         self.bad_lines += 1;
         if self.bad.len() < FileReading::EXAMPLES {
@@ -107,7 +107,7 @@ impl<'a> Sink<'a> {
             relations,
             triples: Vec::new(),
             weights: Vec::new(),
-            told: FileReading {
+            report: FileReading {
                 file: label.to_owned(),
                 ..FileReading::default()
             },
@@ -116,7 +116,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Takes a fact.
+    /// Adds a fact.
     pub fn push(&mut self, names: [&str; 3], weight: Option<f32>) {
         let [head, relation, tail] = names;
         self.triples.push(Triple {
@@ -127,53 +127,54 @@ impl<'a> Sink<'a> {
         self.weights.extend(weight);
     }
 
-    /// Takes a bad line.
+    /// Counts a malformed line.
     ///
     /// # Errors
-    /// What is wrong with it, if bad lines are not to be skipped.
+    /// `error`, if malformed lines are not skipped.
     pub fn fail(&mut self, error: ParseError) -> Result<(), ParseError> {
         if !self.skip {
             return Err(error);
         }
-        self.told.bad_lines += 1;
-        if self.told.bad_examples.len() < FileReading::EXAMPLES {
-            // The file is named once for all of them.
-            let told = error.to_string();
-            let bare = told.strip_prefix(&self.told.file).unwrap_or(&told);
+        self.report.bad_lines += 1;
+        if self.report.bad_examples.len() < FileReading::EXAMPLES {
+            // The report names the file once for all lines.
+            let message = error.to_string();
+            let bare = message.strip_prefix(&self.report.file);
+            let bare = bare.unwrap_or(&message);
             let bare = bare.strip_prefix(':').unwrap_or(bare);
-            self.told.bad_examples.push(format!("line {bare}"));
+            self.report.bad_examples.push(format!("line {bare}"));
         }
         Ok(())
     }
 
-    /// Takes a bad row that reaches over several lines.
+    /// Counts the lines of a malformed row of several lines.
     ///
     /// # Errors
-    /// Those of `fail`.
+    /// The error of [`fail`](Self::fail).
     pub fn fail_lines(&mut self, error: ParseError, lines: usize) -> Result<(), ParseError> {
         self.fail(error)?;
-        self.told.bad_lines += lines.saturating_sub(1) as u64;
+        self.report.bad_lines += lines.saturating_sub(1) as u64;
         Ok(())
     }
 
-    /// Takes a batch.
+    /// Adds the facts of a batch.
     ///
     /// # Errors
-    /// What is wrong with its first bad line, if bad lines are not to be skipped.
+    /// The error of the first malformed line, if malformed lines are not skipped.
     pub(super) fn take(&mut self, batch: Batch) -> Result<(), ParseError> {
         let shown = batch.bad.len() as u64;
         for error in batch.bad {
             self.fail(error)?;
         }
-        self.told.bad_lines += batch.bad_lines - shown;
-        self.told.literals += batch.literals;
-        self.told.graph_names += batch.graph_names;
-        self.told.nested += batch.nested;
-        self.told.headings_again += batch.headings;
+        self.report.bad_lines += batch.bad_lines - shown;
+        self.report.literals += batch.literals;
+        self.report.graph_names += batch.graph_names;
+        self.report.nested += batch.nested;
+        self.report.headings_again += batch.headings;
         let text = &batch.text;
         let of = |name: Name| (&text[name.start as usize..name.end as usize], name.hash);
-        // Names of a few facts at a time are looked for together: a table that is larger than the
-        // processor's caches is waited for once and not once a name.
+        // Looking up the names of a few facts together hides cache misses: a table larger than the
+        // processor's caches is waited for once for all, not once a name.
         const TOGETHER: usize = 16;
         self.triples.reserve(batch.facts.len());
         for facts in batch.facts.chunks(TOGETHER) {

@@ -1,4 +1,4 @@
-//! Every format from a small text, and what is said of texts that do not follow it.
+//! Every format from a small text, and the errors of malformed texts.
 
 use oxrdfio::RdfFormat;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 use crate::dataset::reading::FileReading;
 use crate::dataset::{BlankNodes, Heading, Quotes, ReadOptions, Separator, Split, Vocabulary};
 
-/// Facts by name, weights, and how they were read.
+/// Facts by name, weights, and the report on reading.
 pub(super) type Read = (Vec<[String; 3]>, Vec<f32>, FileReading);
 
 pub(super) fn job<'a>(name: &'a str, options: &'a ReadOptions) -> Job<'a> {
@@ -20,7 +20,7 @@ pub(super) fn job<'a>(name: &'a str, options: &'a ReadOptions) -> Job<'a> {
     }
 }
 
-/// Reads a file of this name.
+/// Reads a file with the name of the job.
 fn read_as(job: &Job, bytes: &[u8]) -> Result<Read, Fault> {
     let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
     let skip = job.options.skip_bad_lines;
@@ -29,14 +29,14 @@ fn read_as(job: &Job, bytes: &[u8]) -> Result<Read, Fault> {
     let Sink {
         triples,
         weights,
-        told,
+        report,
         ..
     } = sink;
     let named = triples.iter().map(|t| {
         let (head, tail) = (entities.name(t.head), entities.name(t.tail));
         [head, relations.name(t.relation), tail].map(str::to_owned)
     });
-    Ok((named.collect(), weights, told))
+    Ok((named.collect(), weights, report))
 }
 
 pub(super) fn facts(name: &str, bytes: &[u8], options: &ReadOptions) -> Read {
@@ -108,10 +108,10 @@ fn fields_may_be_quoted_where_commas_separate_them() {
         ["c", "r", "d"],
     ];
     assert_eq!(plain("f.csv", text), owned(&expected));
-    // N-Triples' literals stand in tab-separated files as they are.
+    // Literals of N-Triples are kept unchanged in tab-separated files.
     let literal = "a\tr\t\"b\"@en\n";
     assert_eq!(plain("f.tsv", literal), owned(&[["a", "r", "\"b\"@en"]]));
-    // Unless all is in quotes, as R writes it.
+    // Unless all fields are in quotes, as R writes them.
     let all = "\"a\"\t\"r\"\t\"b \"\"c\"\"\"\n";
     assert_eq!(plain("f.tsv", all), owned(&[["a", "r", "b \"c\""]]));
     let options = ReadOptions {
@@ -141,10 +141,10 @@ fn a_heading_is_left_out_and_orders_the_columns() {
         "\nid,subject,predicate,object,category\n1,a,r,b,x\n",
         "\"subject_id\",\"predicate_id\",\"object_id\"\n\"a\",\"r\",\"b\"\n",
     ] {
-        let (facts, _, told) = facts("f.csv", text.as_bytes(), &ReadOptions::default());
+        let (facts, _, report) = facts("f.csv", text.as_bytes(), &ReadOptions::default());
         assert_eq!(facts, owned(&[["a", "r", "b"]]), "{text}");
-        assert!(told.heading.is_some());
-        assert!(told.sentences()[0].contains("its first row is a heading"));
+        assert!(report.heading.is_some());
+        assert!(report.sentences()[0].contains("its first row is a heading"));
     }
     let (_, weights, _) = facts(
         "f.tsv",
@@ -178,10 +178,10 @@ fn columns_are_chosen_by_name_and_by_number() {
     let text = b"gene,disease,how,p\na,b,r,0.5\n";
     let (found, weights, _) = facts("f.csv", text, &with("gene,how,disease,p"));
     assert_eq!((found, weights), (expected.clone(), vec![0.5]));
-    // A heading is one whatever the columns are chosen by.
+    // A heading is recognised however the columns are chosen.
     let text = b"head\ttail\trelation\na\tb\tr\n";
     assert_eq!(facts("f.tsv", text, &with("1,3,2")).0, expected);
-    // Whatever is in the others.
+    // The other columns may hold anything.
     let text = b"a\tr\tb\t2014-01-02\tx\n";
     assert_eq!(facts("f.tsv", text, &with("1,2,3")).0, expected);
     let error = message_with("f.csv", b"a,r,b\n", &with("gene,how,disease"));
@@ -237,7 +237,7 @@ fn comments_are_left_out_on_request() {
     assert_eq!(facts("f.csv", quoted.as_bytes(), &options).0, expected);
 }
 
-/// Several blocks, which threads read side by side, and a quote behind them.
+/// Several blocks, which threads read in parallel, then a quote.
 #[test]
 fn long_files_are_read_in_order_and_lines_are_numbered_throughout() {
     let expected: Vec<[String; 3]> = (0..80_000)
@@ -317,12 +317,12 @@ fn bad_lines_are_skipped_and_counted_on_request() {
         ..ReadOptions::default()
     };
     let text = b"a\tr\tb\nc\n\xff\tr\tx\nd\te\n\nf\tr\t\ng\tr\th\n";
-    let (found, _, told) = facts("f.tsv", text, &options);
+    let (found, _, report) = facts("f.tsv", text, &options);
     assert_eq!(found, owned(&[["a", "r", "b"], ["g", "r", "h"]]));
-    assert_eq!((told.bad_lines, told.bad_examples.len()), (4, 3));
-    assert!(told.bad_examples[0].starts_with("line 2: found 1 field"));
-    assert!(told.bad_examples[1].starts_with("line 3: found a byte sequence"));
-    let sentence = &told.sentences()[0];
+    assert_eq!((report.bad_lines, report.bad_examples.len()), (4, 3));
+    assert!(report.bad_examples[0].starts_with("line 2: found 1 field"));
+    assert!(report.bad_examples[1].starts_with("line 3: found a byte sequence"));
+    let sentence = &report.sentences()[0];
     assert!(
         sentence.contains("4 bad lines left out: line 2"),
         "{sentence}"
@@ -330,20 +330,20 @@ fn bad_lines_are_skipped_and_counted_on_request() {
     assert!(sentence.ends_with("; and 1 more"), "{sentence}");
 
     let text = b"<e:a b> <e:r> <e:c> .\n<e:a> <e:r> <e:b> .\nx\n<e:\xff> <e:r> <e:b> .\n";
-    let (found, _, told) = facts("f.nt", text, &options);
+    let (found, _, report) = facts("f.nt", text, &options);
     assert_eq!(found, owned(&[["e:a", "e:r", "e:b"]]));
-    assert_eq!(told.bad_lines, 3);
+    assert_eq!(report.bad_lines, 3);
     assert!(
-        told.bad_examples[2].starts_with("line 4: found a byte"),
-        "{told:?}"
+        report.bad_examples[2].starts_with("line 4: found a byte"),
+        "{report:?}"
     );
     let text = b"@prefix : <e:> .\n:a :r :b .\n:a :r <e: x> .\n:c :r :d .\n";
-    let (found, _, told) = facts("f.ttl", text, &options);
+    let (found, _, report) = facts("f.ttl", text, &options);
     assert_eq!(
         found,
         owned(&[["e:a", "e:r", "e:b"], ["e:c", "e:r", "e:d"]])
     );
-    assert!(told.bad_lines > 0);
+    assert!(report.bad_lines > 0);
 }
 
 #[test]
@@ -369,10 +369,10 @@ fn reads_every_syntax_of_rdf() {
         ("f.jsonld", json),
         ("f.json", json),
     ] {
-        let (found, _, told) = facts(name, text.as_bytes(), &ReadOptions::default());
+        let (found, _, report) = facts(name, text.as_bytes(), &ReadOptions::default());
         assert_eq!(found, expected, "{name}");
         let graphs = matches!(name, "f.trig" | "f.nq");
-        assert_eq!(told.graph_names, usize::from(graphs), "{name}");
+        assert_eq!(report.graph_names, usize::from(graphs), "{name}");
     }
 }
 
@@ -386,8 +386,8 @@ fn literals_are_entities_or_left_out() {
         ..ReadOptions::default()
     };
     for name in ["f.nt", "f.ttl"] {
-        let (found, _, told) = facts(name, text.as_bytes(), &options);
-        assert_eq!((found.len(), told.literals), (1, 3), "{name}");
+        let (found, _, report) = facts(name, text.as_bytes(), &options);
+        assert_eq!((found.len(), report.literals), (1, 3), "{name}");
     }
 }
 
@@ -400,7 +400,7 @@ fn blank_nodes_have_the_same_names_at_every_reading() {
     for name in ["_:x", "_:anon-0", "_:anon-1", "_:anon-2", "_:anon-anon-0"] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
-    // Lines that are not plain name their nodes as those that are.
+    // Lines that are not plain name their nodes like those that are.
     let text = "_:x <e:r> _:a-b .\n_:x <http://e/r> _:anon-1 .\n_:ab12 <http://e/r> _:x .";
     let expected = [
         ["_:x", "e:r", "_:a-b"],
@@ -473,16 +473,16 @@ fn relative_iris_resolve_against_the_base_or_are_refused() {
 #[test]
 fn what_has_no_place_in_a_fact_is_counted() {
     let text = "PREFIX : <e:>\n:a :r :b {| :since :c |} .\n:a :r \"x\"@ar--rtl .\n:d :says <<( :a :r :b )>> .\n";
-    let (found, _, told) = facts("f.ttl", text.as_bytes(), &ReadOptions::default());
-    assert_eq!(told.nested, 2, "{found:?}");
+    let (found, _, report) = facts("f.ttl", text.as_bytes(), &ReadOptions::default());
+    assert_eq!(report.nested, 2, "{found:?}");
     assert!(found.contains(&["e:a", "e:r", "\"x\"@ar--rtl"].map(str::to_owned)));
     assert_eq!(found.len(), 3);
     let lines = "<e:d> <e:says> <<( <e:a> <e:r> <e:b> )>> .\n<e:a> <e:r> <e:b> .\n";
-    let (found, _, told) = facts("f.nt", lines.as_bytes(), &ReadOptions::default());
-    assert_eq!((found.len(), told.nested), (1, 1));
+    let (found, _, report) = facts("f.nt", lines.as_bytes(), &ReadOptions::default());
+    assert_eq!((found.len(), report.nested), (1, 1));
     let rules = "@prefix : <e:> . :a :r :b . { :c :r :d } :implies { :e :r :f } .";
-    let (found, _, told) = facts("f.n3", rules.as_bytes(), &ReadOptions::default());
-    assert_eq!((found.len(), told.nested), (2, 2));
+    let (found, _, report) = facts("f.n3", rules.as_bytes(), &ReadOptions::default());
+    assert_eq!((found.len(), report.nested), (2, 2));
 }
 
 #[test]
@@ -513,8 +513,11 @@ fn reads_json_lines() {
     let expected = owned(&[["a", "r", "5"], ["c", "r", "b"]]);
     assert_eq!(plain("f.jsonl", text), expected);
     let text = b"{\"h\": \"a\", \"r\": \"r\", \"t\": \"b\", \"weight\": 2}\n";
-    let (_, weights, told) = facts("f.ndjson", text, &ReadOptions::default());
-    assert_eq!((weights, told.format), (vec![2.0], "JSON lines".to_owned()));
+    let (_, weights, report) = facts("f.ndjson", text, &ReadOptions::default());
+    assert_eq!(
+        (weights, report.format),
+        (vec![2.0], "JSON lines".to_owned())
+    );
     let options = ReadOptions {
         columns: Some("from,how,to".parse().unwrap()),
         ..ReadOptions::default()
@@ -575,7 +578,7 @@ fn what_cannot_be_told_is_refused_with_the_list_of_kinds() {
     }
 }
 
-/// A name for each reader.
+/// File names, one for each reader.
 const NAMES: [&str; 12] = [
     "f.tsv", "f.csv", "f.nt", "f.nq", "f.ttl", "f.trig", "f.n3", "f.rdf", "f.jsonld", "f.jsonl",
     "f.obo", "f",
@@ -628,7 +631,7 @@ proptest! {
         let line = format!("{}{end}", terms.join(&space));
         let options = ReadOptions { skip_bad_lines: true, ..ReadOptions::default() };
         for (name, format) in [("f.nt", RdfFormat::NTriples), ("f.nq", RdfFormat::NQuads)] {
-            let (fast, _, told) = facts(name, line.as_bytes(), &options);
+            let (fast, _, report) = facts(name, line.as_bytes(), &options);
             let (mut entities, mut relations) = (Vocabulary::new(), Vocabulary::new());
             let mut sink = Sink::new(name, &mut entities, &mut relations, false);
             let slow = rdf::read(&job(name, &options), format, Box::new(line.as_bytes()), &mut sink);
@@ -637,7 +640,7 @@ proptest! {
                 let (head, tail) = (entities.name(t.head), entities.name(t.tail));
                 [head, relations.name(t.relation), tail].map(str::to_owned)
             }).collect();
-            prop_assert_eq!(&fast, &slow, "{} {:?}", line, told);
+            prop_assert_eq!(&fast, &slow, "{} {:?}", line, report);
         }
     }
 }

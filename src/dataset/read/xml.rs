@@ -1,4 +1,4 @@
-//! What RDF/XML is refused for that its parser takes: an end that is missing, and entities that grow.
+//! Checks of RDF/XML that its parser lacks: truncated files, and entities that expand too far.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::memchr_iter;
 use oxrdfio::RdfFormat;
 
-use super::row::malformed;
+use super::row::{Mismatch, malformed};
 use super::sink::Sink;
 use super::{Fault, Job, excerpt, rdf};
 use crate::dataset::unpack::Content;
 
-/// The longest text that an entity may stand for: more than any IRI takes. Entities of entities grow
-/// without bounds otherwise.
+/// Longest text of an entity, in bytes: more than any IRI takes. Entities made of entities can grow
+/// exponentially otherwise.
 const LONGEST: usize = 1 << 12;
 
-/// The end of content that is kept: a comment may stand behind the last tag.
+/// Bytes kept of the end of the content: a comment may follow the last tag.
 const KEPT: usize = 1 << 12;
 
-/// Reads RDF/XML, and refuses what ends while its first element is open: the parser takes that as a
-/// whole.
+/// Reads RDF/XML. Refuses content that ends while its first element is open, which the parser
+/// accepts.
 ///
 /// # Errors
-/// Content that is cut off, entities that stand for too much, and the reader's own.
+/// Truncated content, entities that stand for too much text, and the reader's errors.
 pub(super) fn read(
     job: &Job,
     start: &[u8],
@@ -39,28 +39,28 @@ pub(super) fn read(
         (line, Some(root)) => {
             let expected = format!("</{root}>");
             let found = "the end of the file, as if it were cut off".to_owned();
-            Err(malformed(job.label, line, (found, expected)).into())
+            Err(malformed(job.label, line, Mismatch::new(found, expected)).into())
         }
     }
 }
 
-/// Content of which is told whether the first element was closed at its end.
+/// Content that checks at its end that its first element was closed.
 struct Whole<'a> {
     content: Content<'a>,
     line: u64,
-    /// The line in which the content ended too early, or 0.
+    /// Number of the line in which the content ended too early, or 0.
     cut_off: Arc<AtomicU64>,
-    /// The name of the first element, if its start tag was found.
+    /// Name of the first element, if its start tag was found.
     root: Option<String>,
-    /// The last bytes.
+    /// Last bytes of the content.
     end: Vec<u8>,
 }
 
 impl<'a> Whole<'a> {
-    /// Content with its first bytes.
+    /// Creates the reader of `content`, which begins with `start`.
     ///
     /// # Errors
-    /// An entity that stands for too much.
+    /// If an entity stands for too much text.
     fn new(file: &str, start: &[u8], content: Content<'a>) -> Result<Self, Fault> {
         let start = String::from_utf8_lossy(start);
         let (declarations, root) = prolog(&start);
@@ -73,7 +73,7 @@ impl<'a> Whole<'a> {
                 excerpt(name)
             );
             let expected = format!("entities of at most {LONGEST} bytes");
-            return Err(malformed(file, line as u64, (found, expected)).into());
+            return Err(malformed(file, line as u64, Mismatch::new(found, expected)).into());
         }
         Ok(Whole {
             content,
@@ -84,7 +84,7 @@ impl<'a> Whole<'a> {
         })
     }
 
-    /// Whether the last tag is that of the first element.
+    /// Returns true if the last tag closes the first element.
     fn is_whole(&self) -> bool {
         let Some(root) = &self.root else {
             return true;
@@ -99,7 +99,7 @@ impl<'a> Whole<'a> {
             .strip_prefix('/')
             .and_then(|tag| tag.strip_prefix(root.as_str()))
             .is_some_and(|rest| rest.trim() == ">");
-        // Its only tag, or one whose attributes are longer than what is kept.
+        // The only tag, or one whose attributes are longer than the kept bytes.
         let alone = tag.ends_with("/>") && tag.starts_with(root.as_str());
         closes || alone || end.ends_with("?>") || tag.is_empty() && end.ends_with("/>")
     }
@@ -124,7 +124,7 @@ impl Read for Whole<'_> {
     }
 }
 
-/// The declarations of entities, and the name of the first element.
+/// Returns the declarations of entities, and the name of the first element.
 fn prolog(start: &str) -> (&str, Option<&str>) {
     let mut rest = start;
     let mut declarations = "";
@@ -153,7 +153,7 @@ fn prolog(start: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The end of a document type, behind its declarations and their quoted values.
+/// Returns the end of a document type, after its declarations and their quoted values.
 fn doctype(text: &str) -> Option<usize> {
     let (mut depth, mut quote) = (0usize, None);
     for (at, byte) in text.bytes().enumerate() {
@@ -172,7 +172,7 @@ fn doctype(text: &str) -> Option<usize> {
     None
 }
 
-/// The entity that stands for more than is allowed, if one does.
+/// Returns the first entity that stands for more text than allowed.
 fn too_large(declarations: &str) -> Option<&str> {
     let mut sizes: HashMap<&str, usize> = HashMap::new();
     for declaration in declarations.split("<!ENTITY").skip(1) {

@@ -1,10 +1,11 @@
-//! Sharing the facts of one file out over train, valid and test.
+//! Splitting the facts of one file into train, valid and test.
 //!
-//! The side of a fact follows from a keyed hash of its names: distinct facts are sorted by hash, the
-//! lowest are test facts, the next ones valid facts, and the rest is trained on. Copies of a fact
-//! have one hash, and so one side. The counts are exact, so that a file that grows or shrinks moves
-//! the two borders a little: the few facts beside a border may then pass over it, from train to
-//! valid or from valid to test, and back. All others stay, whatever lines come, go or change places.
+//! A keyed hash of its names decides the split of a fact: distinct facts are sorted by hash, the
+//! lowest are test facts, the next ones valid facts, and the rest are trained on. Copies of a fact
+//! have one hash, and so the same split. The counts are exact, so a file that grows or shrinks
+//! moves the two borders a little: the few facts near a border may then cross it, from train to
+//! valid or from valid to test, and back. All others stay in their split, whatever lines are added,
+//! removed or reordered.
 
 use std::fmt;
 
@@ -15,62 +16,63 @@ use super::digest::NameHashes;
 use super::earlier::Earlier;
 use super::{Split, Triple, Vocabulary};
 
-/// How the facts of a file are shared out.
+/// Options for splitting the facts of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shares<'a> {
-    /// The shares of train, valid and test among distinct facts.
+    /// Fractions of train, valid and test among distinct facts.
     pub fractions: [f64; 3],
-    /// The key of the hash.
+    /// Key of the hash.
     pub seed: u64,
-    /// Whether every entity and relation of valid and test must be in train.
+    /// True if every entity and relation of valid and test must be in train.
     pub cover: bool,
-    /// The facts of a run whose sides are kept: only others are shared out.
+    /// Facts of an earlier run, which keep their splits; only other facts are split.
     pub earlier: Option<&'a Earlier>,
 }
 
-/// The facts of a file in three parts, each in the order of the hash.
+/// Facts of a file in three splits, each in the order of the hash.
 #[derive(Debug, Default)]
 pub(super) struct SharedOut {
     pub train: Vec<Triple>,
-    /// Empty where the file has no weights.
+    /// Weight of each training fact; empty if the file has no weights.
     pub weights: Vec<f32>,
     pub valid: Vec<Triple>,
     pub test: Vec<Triple>,
-    /// Distinct facts that were shared out: all but those of an earlier run.
+    /// Distinct facts that were split: all except those of an earlier run.
     pub free: usize,
     pub report: Sharing,
 }
 
-/// What is worth knowing of how a graph came by its splits.
+/// Report on how the splits of a graph were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sharing {
-    /// Distinct facts that were due to be held out, and are trained on because an entity or a
-    /// relation of theirs is in no other training fact. Others were held out in their place.
+    /// Distinct facts that were due to be held out, and are trained on because no other training
+    /// fact has one of their names. Others were held out in their place.
     pub covering: usize,
-    /// Distinct facts that should have been held out but could not be, for want of others.
+    /// Distinct facts that were due to be held out but could not be, for lack of others.
     pub missing: usize,
-    /// Distinct facts that an earlier run knows, and what became of the others.
+    /// Counts of the facts that an earlier run knows, and of the others, if an earlier run was
+    /// given.
     pub earlier: Option<EarlierFacts>,
 }
 
-/// The distinct facts of a graph beside those of an earlier run, which training starts from.
+/// Distinct facts of a graph compared with those of an earlier run, from which training starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EarlierFacts {
     /// Facts that the earlier run learned, and that are trained on.
     pub learned: usize,
-    /// Facts that were valid facts there and are here.
+    /// Facts that are valid facts both in the earlier run and here.
     pub valid: usize,
-    /// Facts that were test facts there and are here.
+    /// Facts that are test facts both in the earlier run and here.
     pub test: usize,
-    /// Facts that the earlier run does not know: trained on, valid and test ones.
+    /// Facts that the earlier run does not know, in train, valid and test.
     pub new: [usize; 3],
-    /// Valid and test facts that the earlier run learned: a model that starts from it knows the
-    /// answers. Always 0 where the facts of one file are shared out.
+    /// Valid and test facts that the earlier run learned: a model that starts from that run knows
+    /// the answers. Always 0 if the facts of one file were split.
     pub given_away: [usize; 2],
 }
 
 impl Sharing {
-    /// A sentence for each thing worth knowing.
+    /// Returns a sentence for each count worth knowing.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(earlier) = &self.earlier {
@@ -122,7 +124,7 @@ impl fmt::Display for EarlierFacts {
     }
 }
 
-/// A fact under its hash.
+/// Fact with its hash and weight.
 #[derive(Clone, Copy, Debug)]
 struct Keyed {
     hash: u64,
@@ -130,13 +132,13 @@ struct Keyed {
     weight: f32,
 }
 
-/// How often names occur in the distinct facts that are left to train on.
-struct Left {
+/// Number of distinct training facts that each name occurs in.
+struct TrainingCounts {
     entities: Vec<u32>,
     relations: Vec<u32>,
 }
 
-impl Left {
+impl TrainingCounts {
     fn new(entities: usize, relations: usize) -> Self {
         Self {
             entities: vec![0; entities],
@@ -160,7 +162,8 @@ impl Left {
         self.relations[fact.relation as usize] -= 1;
     }
 
-    /// Whether training shows all names of a fact without it; `own` is whether it counts itself.
+    /// Returns true if training without the fact shows all of its names. `own` is true if the
+    /// counts include the fact.
     fn covers(&self, fact: Triple, own: bool) -> bool {
         let own = u32::from(own);
         [fact.head, fact.tail]
@@ -170,11 +173,12 @@ impl Left {
     }
 }
 
-/// Shares facts out. `weights` has a weight for each fact, or is empty.
+/// Splits facts. `weights` has a weight for each fact, or is empty.
 pub(super) fn share_out(
     facts: Vec<Triple>,
     weights: Vec<f32>,
-    (entities, relations): (&Vocabulary, &Vocabulary),
+    entities: &Vocabulary,
+    relations: &Vocabulary,
     shares: &Shares,
 ) -> SharedOut {
     let weighted = !weights.is_empty();
@@ -194,16 +198,16 @@ pub(super) fn share_out(
     let copies = || keyed.chunk_by(|a, b| a.fact == b.fact);
     let earlier = |fact: Triple| shares.earlier.and_then(|earlier| earlier.side(fact));
 
-    // Facts that weigh nothing are not learned from, and cover nothing.
+    // Facts of weight 0 are not learned from, so they do not show their names to training.
     let shows = |copies: &[Keyed]| copies.iter().any(|copy| copy.weight > 0.0);
-    let mut left = Left::new(entities.len(), relations.len());
+    let mut training = TrainingCounts::new(entities.len(), relations.len());
     let mut free = 0usize;
     for copies in copies() {
         let side = earlier(copies[0].fact);
         free += usize::from(side.is_none());
         let trained = !matches!(side, Some(Split::Valid | Split::Test));
         if shares.cover && trained && shows(copies) {
-            left.add(copies[0].fact);
+            training.add(copies[0].fact);
         }
     }
     let share = |fraction: f64| ((fraction * free as f64).round() as usize).min(free);
@@ -229,7 +233,7 @@ pub(super) fn share_out(
             None => {
                 let shows = shows(copies);
                 let due = test + valid > 0;
-                let side = match due && (!shares.cover || left.covers(fact, shows)) {
+                let side = match due && (!shares.cover || training.covers(fact, shows)) {
                     true if test > 0 => Split::Test,
                     true => Split::Valid,
                     false => Split::Train,
@@ -240,7 +244,7 @@ pub(super) fn share_out(
                     Split::Test => test -= 1,
                 }
                 if side != Split::Train && shares.cover && shows {
-                    left.remove(fact);
+                    training.remove(fact);
                 }
                 known.new[side as usize] += 1;
                 side

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::super::{Dataset, EarlierRun, LoadOptions, LoadReport};
 use super::*;
 
-/// A vocabulary of numbered names.
+/// Creates a vocabulary of numbered names.
 fn numbered(letter: char, count: u32) -> Vocabulary {
     Vocabulary::from_names((0..count).map(|i| format!("{letter}{i}"))).unwrap()
 }
 
-fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+fn triple(head: u32, relation: u32, tail: u32) -> Triple {
     Triple {
         head,
         relation,
@@ -24,13 +24,13 @@ const SHARES: Shares = Shares {
 };
 
 fn share(facts: &[Triple], names: (&Vocabulary, &Vocabulary), shares: &Shares) -> SharedOut {
-    share_out(facts.to_vec(), Vec::new(), names, shares)
+    share_out(facts.to_vec(), Vec::new(), names.0, names.1, shares)
 }
 
-/// Distinct facts in a cycle with chords: every name occurs often.
+/// Creates distinct facts in a cycle with chords, so that every name occurs often.
 fn dense(count: u32) -> Vec<Triple> {
     (0..count)
-        .map(|i| triple((i % 40, i % 3, (i / 40 + i) % 40)))
+        .map(|i| triple(i % 40, i % 3, (i / 40 + i) % 40))
         .collect()
 }
 
@@ -55,7 +55,7 @@ fn few_facts_move_when_others_come_and_none_when_they_change_places() {
         let mut reversed = old.to_vec();
         reversed.reverse();
         assert_eq!(sides(&share(&reversed, names, &shares)), before);
-        // Copies move nothing at all.
+        // Copies move no fact.
         let twice = [old, &old[..old.len() / 3]].concat();
         assert_eq!(sides(&share(&twice, names, &shares)), before);
         let after = sides(&share(&all, names, &shares));
@@ -67,7 +67,7 @@ fn few_facts_move_when_others_come_and_none_when_they_change_places() {
             moved.len(),
             old.len()
         );
-        // Nothing that was trained on is tested on.
+        // No fact that was trained on is tested on.
         for (fact, side) in moved {
             let pair = [*side, after[fact]];
             assert!(pair.contains(&Split::Valid), "{fact:?} {pair:?}");
@@ -86,10 +86,10 @@ fn another_seed_shares_out_otherwise() {
 
 #[test]
 fn what_alone_shows_a_name_is_trained_on_and_the_shares_are_right_all_the_same() {
-    // Each entity has a fact with a hub, and every other one a second one.
+    // Each entity has a fact with a hub, and every second one another fact.
     let names = (&numbered('e', 101), &numbered('r', 2));
-    let mut facts: Vec<Triple> = (1..101).map(|i| triple((i, 0, 0))).collect();
-    facts.extend((1..41).map(|i| triple((2 * i, 1, 0))));
+    let mut facts: Vec<Triple> = (1..101).map(|i| triple(i, 0, 0)).collect();
+    facts.extend((1..41).map(|i| triple(2 * i, 1, 0)));
     let covering = Shares {
         cover: true,
         ..SHARES
@@ -109,7 +109,7 @@ fn what_alone_shows_a_name_is_trained_on_and_the_shares_are_right_all_the_same()
         let report = LoadReport::new(&self::dataset(&share(&facts, names, &plain), names));
         assert!(report.valid.unseen_triples + report.test.unseen_triples > 0);
     }
-    // Where each fact is the only one of its entity, none can be held out.
+    // If each fact is the only one of its entity, none can be held out.
     let out = share(&facts[..100], names, &covering);
     assert_eq!((out.train.len(), out.report.missing), (100, 20));
     assert_eq!(out.report.covering, 100);
@@ -119,10 +119,10 @@ fn what_alone_shows_a_name_is_trained_on_and_the_shares_are_right_all_the_same()
 #[test]
 fn facts_that_weigh_nothing_show_nothing() {
     let names = (&numbered('e', 12), &numbered('r', 1));
-    // Entity 11 has two facts, one of which is not learned from.
-    let mut facts: Vec<Triple> = (0..10).map(|i| triple((i, 0, (i + 1) % 10))).collect();
-    facts.extend((0..10).map(|i| triple((i, 0, (i + 2) % 10))));
-    facts.extend([triple((11, 0, 10)), triple((11, 0, 0)), triple((10, 0, 1))]);
+    // Entity 11 has two facts, one of which has weight 0.
+    let mut facts: Vec<Triple> = (0..10).map(|i| triple(i, 0, (i + 1) % 10)).collect();
+    facts.extend((0..10).map(|i| triple(i, 0, (i + 2) % 10)));
+    facts.extend([triple(11, 0, 10), triple(11, 0, 0), triple(10, 0, 1)]);
     let mut weights = vec![1.0; facts.len()];
     weights[21] = 0.0;
     for seed in 0..50 {
@@ -132,8 +132,8 @@ fn facts_that_weigh_nothing_show_nothing() {
             cover: true,
             earlier: None,
         };
-        let out = share_out(facts.clone(), weights.clone(), names, &shares);
-        assert!(out.train.contains(&triple((11, 0, 10))), "seed {seed}");
+        let out = share_out(facts.clone(), weights.clone(), names.0, names.1, &shares);
+        assert!(out.train.contains(&triple(11, 0, 10)), "seed {seed}");
         assert_eq!(out.weights.len(), out.train.len());
     }
 }
@@ -185,7 +185,7 @@ fn the_sides_of_an_earlier_run_are_kept_and_new_facts_shared_out() {
         (first.valid.len(), first.test.len())
     );
     assert_eq!(known.given_away, [0, 0]);
-    // A graph that was split by itself is compared.
+    // A graph with its own splits is compared only.
     let other = share(old, names, &Shares { seed: 6, ..SHARES });
     let found = earlier.compare(&dataset(&other, names));
     let learned = |facts: &[Triple]| {
@@ -211,13 +211,13 @@ proptest! {
         ends in prop::collection::vec((0..30u32, 0..4u32, 0..30u32), 1..200),
         parts in [1..100u32, 0..100u32, 0..100u32], seed: u64, cover: bool,
     ) {
-        let facts: Vec<Triple> = ends.into_iter().map(triple).collect();
+        let facts: Vec<Triple> = ends.into_iter().map(|(h, r, t)| triple(h, r, t)).collect();
         let names = (&numbered('e', 30), &numbered('r', 4));
         let total = f64::from(parts.iter().sum::<u32>());
         let fractions = parts.map(|part| f64::from(part) / total);
         let shares = Shares { fractions, seed, cover, earlier: None };
         let weights: Vec<f32> = (1..=facts.len()).map(|i| i as f32).collect();
-        let out = share_out(facts.clone(), weights.clone(), names, &shares);
+        let out = share_out(facts.clone(), weights.clone(), names.0, names.1, &shares);
         let plain = share(&facts, names, &shares);
         prop_assert_eq!(&out.valid, &plain.valid);
         prop_assert_eq!(&out.test, &plain.test);
