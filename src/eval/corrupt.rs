@@ -1,21 +1,21 @@
-//! False facts made of true ones.
+//! False facts made from true ones.
 
 use rand::RngExt;
 
 use crate::dataset::{FilterIndex, RelationSides, Triple};
 use crate::rng::{Purpose, Stream, stream};
 
-/// How often an entity is drawn before another way is tried.
+/// Draws of an entity before another side or set of entities is tried.
 const TRIES: usize = 32;
 
-/// A false fact for each true one: its head or its tail, as a coin falls, gives way to an entity
-/// that training shows on that side of the relation (Socher et al. 2013), such that the fact is not
-/// known. Where none is found, the other side is tried, then all entities; a fact for which nothing
-/// is found has no false one. The same seed draws the same entities.
+/// Makes a false fact for each true one: replaces its head or its tail, chosen by a fair coin, by an entity
+/// that training shows on that side of the relation (Socher et al. 2013), such that the result is not a known
+/// fact. If none is found, tries the other side, then all entities; leaves a fact out if all attempts fail. The
+/// same seed draws the same entities.
 pub fn corrupt(facts: &[Triple], filter: &FilterIndex, entities: usize, seed: u64) -> Vec<Triple> {
     let sides = RelationSides::new(filter);
     let corrupted = facts.iter().enumerate().filter_map(|(place, fact)| {
-        // Epochs, which training has in this place, are smaller.
+        // Training uses the epoch as the first index, which is smaller.
         let mut rng = stream(seed, Purpose::Negatives, [u64::MAX, place as u64]);
         let head = rng.random_bool(0.5);
         let mut draw = |head: bool, typed: bool| {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn all_entities_are_tried_before_giving_up() {
-        // One head and one tail: whatever training shows is known.
+        // One head and one tail: the only fact that training shows is known.
         let facts = [triple((0, 0, 1))];
         let filter = FilterIndex::new(3, 1, &[&facts]);
         let drawn = corrupt(&facts, &filter, 3, 0);

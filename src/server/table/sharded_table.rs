@@ -1,4 +1,4 @@
-//! A table whose shards lie on one device, or on several.
+//! A table whose shards lie on one device or several.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ pub(crate) struct ShardedTable {
     spec: TableSpec,
     devices: Arc<[Backend]>,
     by_device: Vec<DeviceTable>,
-    /// Of every shard: its held, and its number there.
+    /// For every shard: the index of its device table, and the number of the shard in that table.
     homes: Vec<(usize, usize)>,
-    /// Another one after every change of a value through this type.
+    /// Changes after every change of a value through this type.
     version: AtomicU64,
 }
 
-/// The shards of one device, one after the other.
+/// Shards of one device, as one table.
 #[derive(Debug)]
 struct DeviceTable {
     device: usize,
     table: Table,
-    /// Their numbers in the whole table, ascending.
+    /// Numbers of these shards in the whole table, ascending.
     shards: Vec<usize>,
 }
 
-/// No two states of any tables have the same version.
+/// Source of versions: no two states of any tables have the same one.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 fn next_version() -> u64 {
@@ -36,16 +36,16 @@ fn next_version() -> u64 {
 }
 
 impl DeviceTable {
-    /// The storage rows of the whole table that lie here, shard by shard.
+    /// Storage rows of the whole table that lie on this device, shard by shard.
     fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = Range<usize>> {
         self.shards.iter().map(|&shard| layout.range(shard))
     }
 }
 
 impl ShardedTable {
-    /// Makes the shards of a table, each on the device that `places` names. `fill` writes the values
-    /// of consecutive storage rows, given the first; states start at zero. A row is called by its
-    /// storage row in what is drawn for it, until it is given another name.
+    /// Makes the shards of a table, each on the device that `places` names. `fill` writes the values of
+    /// consecutive storage rows, given the first; states start at zero. Until [`name_rows`](Self::name_rows) is
+    /// called, stochastic rounding of a row is seeded by its storage row.
     ///
     /// # Errors
     /// If a device cannot hold its shards.
@@ -60,7 +60,7 @@ impl ShardedTable {
         for device in 0..devices.len() {
             let here = (0..places.len()).filter(|&shard| places[shard] == device);
             let shards: Vec<usize> = here.collect();
-            // One that has nothing to keep still has the table of no shards.
+            // Devices without shards are left out, but a table without shards lies on the first device.
             let idle = shards.is_empty() && !(places.is_empty() && device == 0);
             if idle {
                 continue;
@@ -89,21 +89,21 @@ impl ShardedTable {
         Ok(by_device)
     }
 
-    /// What the whole table is made of.
+    /// Description of the whole table.
     pub fn spec(&self) -> &TableSpec {
         &self.spec
     }
 
-    /// Differs from what it was if a value has changed since, other than by an engine that was
-    /// given the [whole](Self::whole) table.
+    /// Version of the values: differs after every change, except changes by an engine that was given the
+    /// [whole](Self::whole) table.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The table, if it is all on one device.
+    /// The table, if it lies on one device.
     ///
     /// # Errors
-    /// [`KernelError::ForeignTable`] if it is not: then no engine can use it.
+    /// [`KernelError::ForeignTable`] if the table lies on several devices: no engine can use it then.
     pub fn whole(&self) -> Result<&Table, KernelError> {
         match self.alone() {
             Some(held) => Ok(&held.table),
@@ -111,24 +111,24 @@ impl ShardedTable {
         }
     }
 
-    /// The engine on the device that holds a shard.
+    /// Engine on the device that holds a shard.
     pub fn device(&self, shard: usize) -> &Backend {
         &self.devices[self.by_device[self.homes[shard].0].device]
     }
 
-    /// The number of that device.
+    /// Number of the device that holds a shard.
     pub fn place(&self, shard: usize) -> usize {
         self.by_device[self.homes[shard].0].device
     }
 
-    /// All rows of a column, in storage order.
+    /// Reads all rows of a column, in storage order.
     pub fn read(&self, column: Column) -> Result<Vec<f32>, KernelError> {
         let mut out = Vec::new();
         self.read_part(column, 0..self.spec.layout.rows(), &mut out)?;
         Ok(out)
     }
 
-    /// Successive storage rows of a column, in place of what `out` holds.
+    /// Reads successive storage rows of a column to `out`, whose content is replaced.
     pub fn read_part(
         &self,
         column: Column,
@@ -153,7 +153,7 @@ impl ShardedTable {
         Ok(())
     }
 
-    /// Replaces all rows of a column, given in storage order.
+    /// Replaces all rows of a column by `data`, in storage order.
     pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
         self.write_part(column, 0..self.spec.layout.rows(), data)
     }
@@ -183,13 +183,13 @@ impl ShardedTable {
         Ok(())
     }
 
-    /// The values of a shard's rows, in its order, in place of what `out` holds.
+    /// Reads the values of a shard's rows, in its order, to `out`, whose content is replaced.
     pub fn read_shard(&self, shard: usize, out: &mut Vec<f32>) -> Result<(), KernelError> {
         let (held, number) = self.home(shard);
         self.devices[held.device].read_shard(&held.table, number, out)
     }
 
-    /// The values of storage rows, in the order asked for, in place of what `out` holds.
+    /// Reads the values of storage rows, in the given order, to `out`, whose content is replaced.
     pub fn read_rows(&self, rows: &[u32], out: &mut Vec<f32>) -> Result<(), KernelError> {
         if let Some(held) = self.alone() {
             return self.devices[held.device].read_rows(&held.table, rows, out);
@@ -259,12 +259,12 @@ impl ShardedTable {
         Ok(())
     }
 
-    /// The same rows, states included, in another order, other shards and other places: row `i` of
-    /// the new table is row `from[i]` of the old, and `names[i]` is what it is called. Within a device,
-    /// rows move there; between devices, through the host, a column at a time.
+    /// Makes a table with the same rows and states in another order, other shards and other devices: row `i` of
+    /// the new table is row `from[i]` of this one, and `names[i]` is its row number. Within a device, rows are
+    /// copied there; between devices, through the host, one column at a time.
     ///
     /// # Errors
-    /// As [`Backend::rearrange`]. The old table stays as it is.
+    /// See [`Backend::rearrange`]. This table stays unchanged.
     pub fn rearrange(
         &self,
         layout: ShardLayout,
@@ -313,13 +313,13 @@ impl ShardedTable {
         Ok(by_device)
     }
 
-    /// Checks that there are these successive rows.
+    /// Checks that successive storage rows exist.
     pub fn check_range(&self, rows: &Range<usize>) -> Result<(), KernelError> {
         let last = rows.end.checked_sub(1).filter(|_| !rows.is_empty());
         self.check(last.map(|row| u32::try_from(row).unwrap_or(u32::MAX)))
     }
 
-    /// Checks that there are these storage rows.
+    /// Checks that storage rows exist.
     fn check(&self, rows: impl IntoIterator<Item = u32>) -> Result<(), KernelError> {
         let end = self.spec.layout.rows();
         match rows.into_iter().find(|&row| row as usize >= end) {
@@ -332,7 +332,7 @@ impl ShardedTable {
         }
     }
 
-    /// The only held, if all shards lie on it.
+    /// The only device table, if all shards lie on one device.
     fn alone(&self) -> Option<&DeviceTable> {
         match &self.by_device[..] {
             [held] => Some(held),
@@ -350,7 +350,7 @@ impl ShardedTable {
     }
 }
 
-/// The table that holds some shards of another.
+/// Makes the table of one device's shards.
 fn shelf_table(
     device: &Backend,
     whole: &TableSpec,
@@ -366,7 +366,7 @@ fn shelf_table(
     };
     let here = spec.layout.clone();
     device.create_table(&spec, &mut |mut first, mut rows| {
-        // What is consecutive here need not be so in the whole table.
+        // Rows that are consecutive on the device may belong to shards that are apart in the whole table.
         while !rows.is_empty() {
             let (number, place) = here.locate(first as u32);
             let range = whole.layout.range(shards[number]);

@@ -1,4 +1,4 @@
-//! Which worker computes where.
+//! Assignment of workers to devices.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,20 +8,20 @@ use serde::Serialize;
 use crate::device::{AdapterDescription, AdapterKind, DeviceChoice, DeviceError};
 use crate::ids::WorkerId;
 
-/// Where a worker computes.
+/// Device on which a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceSlot {
-    /// On a GPU, alone or with others.
+    /// A GPU, possibly shared with other workers.
     Gpu {
         /// The N of `gpu:N`.
         index: usize,
-        /// Which of the workers on this GPU it is, from 1.
+        /// Number of the worker among the workers on this GPU, from 1.
         share: usize,
-        /// How many workers there are on this GPU.
+        /// Number of workers on this GPU.
         of: usize,
     },
-    /// On the CPU.
+    /// Number of threads for this worker, at least one.
     Cpu {
         /// Threads for itself, at least one.
         threads: usize,
@@ -39,24 +39,24 @@ impl fmt::Display for DeviceSlot {
     }
 }
 
-/// The devices that the workers of a run share.
+/// Devices that the workers of a run share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// Indices of adapters, best first; none: the CPU.
+    /// Indices of adapters, best first. Workers use the CPU if empty.
     gpus: Vec<usize>,
     cores: usize,
 }
 
 impl Devices {
-    /// The devices that a choice allows, of the adapters of this machine and so many CPU cores.
+    /// Selects the devices that a choice allows, among the adapters of this machine and `cores` CPU cores.
     ///
-    /// `auto` allows all real GPUs, and the CPU where there is none; `gpu` all real GPUs, and
-    /// software ones where there is none; `gpu:N` that one; `cpu` the CPU. An adapter listed
-    /// twice, with the same PCI id, is one device; the same name is not: identical cards share it.
+    /// `auto` allows all real GPUs, or the CPU if there are none; `gpu` all real GPUs, or software ones if
+    /// there are none; `gpu:N` only that adapter; `cpu` the CPU. An adapter listed twice, with the same PCI id,
+    /// counts as one device. Equal names do not: identical cards have the same name.
     ///
     /// # Errors
-    /// [`DeviceError::NoAdapter`] and [`DeviceError::NoSuchAdapter`] where a GPU is asked for
-    /// that is not there.
+    /// [`DeviceError::NoAdapter`] and [`DeviceError::NoSuchAdapter`] if the choice names a GPU that does not
+    /// exist.
     pub fn new(
         adapters: &[AdapterDescription],
         cores: usize,
@@ -91,9 +91,9 @@ impl Devices {
         Ok(Devices { gpus, cores })
     }
 
-    /// A place for each worker. Those who have one `before` keep their GPU; newcomers, in the
-    /// order given, go where the fewest are, so that each GPU is used once before any is used
-    /// twice. CPU cores are split anew, to within one thread, at least one each.
+    /// Assigns a device to each worker. Workers with a GPU in `before` keep it. New workers, in the given
+    /// order, go to the GPU with the fewest workers, so that each GPU is used once before any is used twice.
+    /// CPU cores are divided anew, equally to within one thread, with at least one each.
     pub fn assign(
         &self,
         workers: &[WorkerId],
@@ -145,7 +145,7 @@ impl Devices {
 fn same_card(a: &AdapterDescription, b: &AdapterDescription) -> bool {
     match (&a.pci, &b.pci) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        // Without an address, every entry of the list is a card of its own.
+        // Without a PCI address, every entry of the list counts as a card of its own.
         _ => false,
     }
 }

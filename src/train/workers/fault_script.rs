@@ -17,15 +17,15 @@ use toml::{Table, Value};
 
 use crate::ids::WorkerId;
 
-/// What happens, and to whom.
+/// Action of an event, with the worker that it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScriptAction {
-    /// A worker joins. The number is only what the author of the script expects it to get:
-    /// numbers are given in the order of joining, from 0.
+    /// A worker joins. The number is only the one that the author of the script expects: the run numbers
+    /// workers in the order of joining, from 0.
     Join(Option<WorkerId>),
-    /// A worker leaves as it should.
+    /// A worker leaves in an orderly way.
     Leave(WorkerId),
-    /// A worker is gone at once.
+    /// A worker disappears at once.
     Kill(WorkerId),
     /// A worker's thread panics in the step.
     Panic(WorkerId),
@@ -36,10 +36,10 @@ pub enum ScriptAction {
 }
 
 impl ScriptAction {
-    /// All names, as in scripts.
+    /// All names, as used in scripts.
     pub const NAMES: [&'static str; 6] = ["join", "leave", "kill", "panic", "stall", "nan"];
 
-    /// The name in scripts.
+    /// Name in scripts.
     pub fn name(self) -> &'static str {
         match self {
             ScriptAction::Join(_) => "join",
@@ -51,7 +51,7 @@ impl ScriptAction {
         }
     }
 
-    /// To whom, if it is known.
+    /// Worker that the action concerns, if known.
     pub fn worker(self) -> Option<WorkerId> {
         match self {
             ScriptAction::Join(worker) => worker,
@@ -84,42 +84,41 @@ impl ScriptAction {
     }
 }
 
-/// An event, right before a step starts for the first time. Reads and writes itself as
-/// `STEP:ACTION[:WORKER]`.
+/// Event right before a step starts for the first time. Parses from and formats as `STEP:ACTION[:WORKER]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScriptEvent {
-    /// The step, from 1 over the whole run; at most `i64::MAX`, as TOML knows no more.
+    /// Step, from 1 over the whole run; at most `i64::MAX`, the largest TOML integer.
     pub step: u64,
-    /// What happens.
+    /// Action of the event.
     pub action: ScriptAction,
 }
 
-/// What is wrong with a script.
+/// Error in a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
-    /// Text that is not TOML.
+    /// The text is not TOML.
     #[error("{origin}: {message}")]
     Syntax {
-        /// The file.
+        /// Name of the file.
         origin: String,
-        /// The parser's message, with line and column.
+        /// Message of the parser, with line and column.
         message: String,
     },
-    /// A part of an event that is missing, or is not what it should be.
+    /// A part of an event is missing or wrong.
     #[error("{event}: `{key}`: expected {expected}, found {found}")]
     Event {
-        /// The file and the number of the event in it, from 1, or the text of the flag.
+        /// The file and the number of the event in it, from 1; or the text of the flag.
         event: String,
-        /// The part.
+        /// Key of the part.
         key: String,
-        /// What should be there.
+        /// Expected content.
         expected: String,
-        /// What is.
+        /// Content found.
         found: String,
     },
 }
 
-/// A [`ScriptError::Event`] of an event not named yet.
+/// [`ScriptError::Event`] without the name of the event.
 struct Fault {
     key: String,
     expected: String,
@@ -188,7 +187,7 @@ impl FromStr for ScriptEvent {
     }
 }
 
-/// A number in digits alone: `parse` would also take a plus sign.
+/// Parses a number that has digits only: `parse` would also accept a plus sign.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| plain)
@@ -238,19 +237,19 @@ impl ScriptEvent {
     }
 }
 
-/// Events in the order of their steps; those of one step in the order they were given.
+/// Events in the order of their steps; events of the same step stay in the given order.
 ///
-/// Writes itself as the TOML that [`Script::parse`] reads.
+/// Formats as the TOML that [`Script::parse`] reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     events: Vec<ScriptEvent>,
 }
 
 impl Script {
-    /// Reads a script; `origin` (a file's name) is for errors.
+    /// Reads a script; `origin` (the name of the file) is for errors.
     ///
     /// # Errors
-    /// [`ScriptError`], naming origin, event and key.
+    /// [`ScriptError`], which names origin, event and key.
     pub fn parse(origin: &str, text: &str) -> Result<Script, ScriptError> {
         let table: Table = (text.parse()).map_err(|e: toml::de::Error| ScriptError::Syntax {
             origin: origin.to_owned(),
@@ -276,19 +275,19 @@ impl Script {
         Ok(Script::from_iter(events))
     }
 
-    /// The events to come.
+    /// Events that have not been taken.
     pub fn events(&self) -> &[ScriptEvent] {
         &self.events
     }
 
-    /// Takes out the events up to and with a step that is about to start. Asked again when the
-    /// step is redone, there are none.
+    /// Takes the events up to and including those of a step that is about to start. A second call, when the
+    /// step is repeated, returns none.
     pub fn take(&mut self, step: u64) -> Vec<ScriptEvent> {
         let due = self.events.partition_point(|event| event.step <= step);
         self.events.drain(..due).collect()
     }
 
-    /// Drops the events before a step, where a resumed run starts.
+    /// Drops the events before a step, at which a resumed run starts.
     pub fn skip_to(&mut self, step: u64) {
         self.events.retain(|event| event.step >= step);
     }

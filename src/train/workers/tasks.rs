@@ -1,4 +1,4 @@
-//! Tasks that the supervisor hands out: slices of a step's plan, or plans of a round.
+//! Tasks for workers: slices of a step's plan, or plans of a round.
 
 use super::Workers;
 use super::plans::Part;
@@ -25,7 +25,7 @@ impl Workers {
             for &worker in workers {
                 match round.next(worker)? {
                     Some(part) => self.send_task(worker, (generation, step), vec![part]),
-                    // More workers than steps are left: nothing to do is soon done.
+                    // More workers than plans: this worker has nothing to do and is ready.
                     None => self.idle(worker, generation, step),
                 }
             }
@@ -35,7 +35,8 @@ impl Workers {
         let (queries, unit) = (plan.queries.len(), plan.unit());
         let lanes = self.lanes(workers.len());
         let speeds = self.speeds.of(workers);
-        // Lanes of their own may have any size; fixed ones are what speeds deal out.
+        // If each worker is one lane, its size follows its speed; a fixed number of lanes has equal sizes, and
+        // a worker's number of lanes follows its speed.
         let (ranges, shares) = match (self.by_speed, self.lanes) {
             (true, 0) => {
                 let ranges = slices::by_speed(queries, unit, &speeds);
@@ -61,7 +62,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Parts of a sync step of so many workers.
+    /// Number of parts of a sync step with this number of workers.
     pub(super) fn lanes(&self, workers: usize) -> usize {
         match self.lanes {
             0 => workers,
