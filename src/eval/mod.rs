@@ -121,7 +121,7 @@ fn query<'a>(
     fact: &Triple,
     head: bool,
 ) -> (RankQuery, &'a [u32]) {
-    let ((relation, inverse), entity, target, known) = if head {
+    let (relation, entity, target, known) = if head {
         let known = filter.heads(fact.relation, fact.tail);
         (rule.head(fact.relation), fact.tail, fact.head, known)
     } else {
@@ -130,8 +130,8 @@ fn query<'a>(
     };
     let query = RankQuery {
         entity,
-        relation,
-        inverse: u32::from(inverse),
+        relation: relation.row,
+        inverse: u32::from(relation.inverse),
         target,
     };
     (query, known)

@@ -73,13 +73,13 @@ impl Loss {
 }
 
 /// Number of parallel partial sums: reductions vectorise and keep a fixed order.
-const SIDE_BY_SIDE: usize = 16;
+const PARTIAL_SUMS: usize = 16;
 
 /// Σ f(x) over a row, in a fixed order.
 #[inline(always)]
 fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks::<PARTIAL_SUMS>();
     for block in blocks {
         for (s, &x) in sums.iter_mut().zip(block) {
             *s += f(x);
@@ -94,8 +94,8 @@ fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
 /// Replaces every x of a row by f(x) and returns the sum of the results, in the order of [`sum`].
 #[inline(always)]
 fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks_mut::<PARTIAL_SUMS>();
     for block in blocks {
         for (s, x) in sums.iter_mut().zip(block) {
             *x = f(*x);
@@ -113,17 +113,17 @@ fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
 /// of [`sum`].
 #[inline(always)]
 fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks_mut::<PARTIAL_SUMS>();
     for block in blocks {
         // Without these local arrays, the compiler does not vectorise the loop.
         let (old, mut new, mut summands) =
-            (*block, [F::ZERO; SIDE_BY_SIDE], [F::ZERO; SIDE_BY_SIDE]);
-        for l in 0..SIDE_BY_SIDE {
+            (*block, [F::ZERO; PARTIAL_SUMS], [F::ZERO; PARTIAL_SUMS]);
+        for l in 0..PARTIAL_SUMS {
             (new[l], summands[l]) = f(old[l]);
         }
         *block = new;
-        for l in 0..SIDE_BY_SIDE {
+        for l in 0..PARTIAL_SUMS {
             sums[l] += summands[l];
         }
     }
@@ -138,8 +138,8 @@ fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
 /// Largest value of a row.
 #[inline(always)]
 fn largest<F: Real>(row: &[F]) -> F {
-    let mut tops = [F::of(MASKED); SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    let mut tops = [F::of(MASKED); PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks::<PARTIAL_SUMS>();
     for block in blocks {
         for (t, &x) in tops.iter_mut().zip(block) {
             *t = t.larger(x);

@@ -252,7 +252,9 @@ impl Model {
     /// with them. Widths are those of [`Model::query`].
     pub fn query_backward<F: Real>(
         self,
-        (entity, relation, inverse): (&[F], &[F], bool),
+        entity: &[F],
+        relation: &[F],
+        inverse: bool,
         d_query: &[F],
         d_entity: &mut [F],
         d_relation: &mut [F],

@@ -14,7 +14,7 @@ impl Model {
 
     /// Computes the pair query of two entities, the known `e` and the answer `t`; only for models that [predict
     /// relations](Model::predicts_relations).
-    pub fn pair_query<F: Real>(self, (e, t, inverse): (&[F], &[F], bool), pair: &mut [F]) {
+    pub fn pair_query<F: Real>(self, e: &[F], t: &[F], inverse: bool, pair: &mut [F]) {
         self.visit_kind(PairForward {
             e,
             t,
@@ -26,7 +26,9 @@ impl Model {
     /// Computes ∂loss/∂e and ∂loss/∂t from ∂loss/∂pair, and overwrites `d_e` and `d_t` with them.
     pub fn pair_query_backward<F: Real>(
         self,
-        (e, t, inverse): (&[F], &[F], bool),
+        e: &[F],
+        t: &[F],
+        inverse: bool,
         d_pair: &[F],
         d_e: &mut [F],
         d_t: &mut [F],

@@ -37,7 +37,8 @@ pub fn core_matrix<F: Real>(relation: &[F], core: &[F], matrix: &mut [F]) {
 
 /// Computes ∂loss/∂relation, which is overwritten, and ∂loss/∂core, which is added to, from ∂loss/∂matrix.
 pub fn core_matrix_backward<F: Real>(
-    (relation, core): (&[F], &[F]),
+    relation: &[F],
+    core: &[F],
     d_matrix: &[F],
     d_relation: &mut [F],
     d_core: &mut [F],

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 use crate::executor::Executor;
 use crate::kernel::{Column, KernelError, RankQuery};
-use crate::sampler::QueryRule;
+use crate::sampler::{DirectedRelation, QueryRule};
 use crate::server::{ParameterServer, TableName};
 
 /// Question to a model.
@@ -69,7 +69,7 @@ pub fn answer(
         }
         Question::Relation { head, tail } => {
             let queries: Vec<RankQuery> = (0..rule.relations)
-                .map(|r| ask(head, rule.tail(r), tail))
+                .map(|relation| ask(head, rule.tail(relation), tail))
                 .collect();
             executor.score_pairs(&queries)?
         }
@@ -78,11 +78,11 @@ pub fn answer(
 }
 
 /// Makes the query for an entity through a relation's row and direction.
-fn ask(entity: u32, (relation, inverse): (u32, bool), target: u32) -> RankQuery {
+fn ask(entity: u32, relation: DirectedRelation, target: u32) -> RankQuery {
     RankQuery {
         entity,
-        relation,
-        inverse: u32::from(inverse),
+        relation: relation.row,
+        inverse: u32::from(relation.inverse),
         target,
     }
 }

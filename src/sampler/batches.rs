@@ -8,7 +8,7 @@ use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
 use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
 use super::source::LastOrder;
-use super::{Negatives, Objective, QueryRule, Sides};
+use super::{DirectedRelation, Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
 
@@ -163,7 +163,7 @@ impl Sampler {
         // Answers are table rows here; they become positions below.
         let mut pairs: Vec<Pair> = Vec::new();
         for (q, (query, target)) in (0..).zip(asked.iter().zip(&targets)) {
-            let (row, _) = self.direction(query);
+            let row = self.direction(query).row;
             entities.touch(query.known, Place::Input(q));
             relations.touch(row, Place::Input(q));
             let answers = match self.objective {
@@ -227,7 +227,7 @@ impl Sampler {
         }
         plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
         for (query, &target) in asked.iter().zip(&targets) {
-            let (row, inverse) = self.direction(query);
+            let DirectedRelation { row, inverse } = self.direction(query);
             plan.queries.push(Query {
                 entity: entities.position(query.known),
                 relation: relations.position(row),
@@ -241,7 +241,7 @@ impl Sampler {
         plan
     }
 
-    fn direction(&self, query: &Asked) -> (u32, bool) {
+    fn direction(&self, query: &Asked) -> DirectedRelation {
         if query.head {
             self.rule.head(query.relation)
         } else {

@@ -60,6 +60,15 @@ pub struct QueryRule {
     pub reciprocal: bool,
 }
 
+/// Row of a relation in its table, and the direction of its operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectedRelation {
+    /// Row in the relation table.
+    pub row: u32,
+    /// Whether the query uses the inverse operator.
+    pub inverse: bool,
+}
+
 impl QueryRule {
     /// Number of rows of the relation table.
     pub fn relation_rows(&self) -> usize {
@@ -68,17 +77,26 @@ impl QueryRule {
 
     /// Relation row and operator direction of the query (?, relation, tail).
     #[inline(always)]
-    pub fn head(&self, relation: u32) -> (u32, bool) {
+    pub fn head(&self, relation: u32) -> DirectedRelation {
         if self.reciprocal {
-            (relation + self.relations, false)
+            DirectedRelation {
+                row: relation + self.relations,
+                inverse: false,
+            }
         } else {
-            (relation, true)
+            DirectedRelation {
+                row: relation,
+                inverse: true,
+            }
         }
     }
 
     /// Relation row and operator direction of the query (head, relation, ?).
     #[inline(always)]
-    pub fn tail(&self, relation: u32) -> (u32, bool) {
-        (relation, false)
+    pub fn tail(&self, relation: u32) -> DirectedRelation {
+        DirectedRelation {
+            row: relation,
+            inverse: false,
+        }
     }
 }

@@ -52,7 +52,7 @@ fn an_epoch_visits_every_fact_once() {
             }
             let mut want = Vec::new();
             for f in sampler.facts.iter() {
-                let (row, inverse) = sampler.rule.head(f.relation);
+                let DirectedRelation { row, inverse } = sampler.rule.head(f.relation);
                 want.push((f.head, f.relation, 0, f.tail));
                 want.push((f.tail, row, u32::from(inverse), f.head));
             }

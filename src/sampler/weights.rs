@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::sampler::{QueryRule, Sides};
 
-    fn fact((head, relation, tail): (u32, u32, u32)) -> Triple {
+    const fn fact(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -157,20 +157,25 @@ mod tests {
         }
     }
 
-    fn sampler(facts: &[(u32, u32, u32)], objective: Objective) -> Sampler {
+    fn sampler(facts: &[Triple], objective: Objective) -> Sampler {
         let rule = QueryRule {
             relations: 2,
             reciprocal: true,
         };
-        let facts = facts.iter().copied().map(fact).collect();
-        Sampler::new(facts, 5, rule, objective, 100)
+        Sampler::new(facts.to_vec(), 5, rule, objective, 100)
     }
 
     fn plan(sampler: &Sampler) -> Plan {
         sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
     }
 
-    const FACTS: [(u32, u32, u32); 5] = [(0, 0, 1), (0, 0, 2), (1, 1, 2), (3, 1, 4), (3, 1, 4)];
+    const FACTS: [Triple; 5] = [
+        fact(0, 0, 1),
+        fact(0, 0, 2),
+        fact(1, 1, 2),
+        fact(3, 1, 4),
+        fact(3, 1, 4),
+    ];
     const ALL: [Objective; 3] = [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll];
 
     /// Relation row, known entity and weight of every query, sorted.
@@ -233,7 +238,7 @@ mod tests {
             let plan = plan(&weighed);
             assert_eq!(plan.facts, 3);
             assert!(plan.weights.iter().all(|&w| w == 1.0 / 6.0), "{plan:?}");
-            assert!(weighed.filter.contains(fact(FACTS[0])));
+            assert!(weighed.filter.contains(FACTS[0]));
         }
     }
 

@@ -113,7 +113,11 @@ pub struct PushRequest {
 
 impl PushRequest {
     /// Makes the request that hands over a step's gradients without copying them.
-    pub fn on_device(share: Contribution, apply: Apply, gradients: StepGradients) -> PushRequest {
+    pub fn on_device(
+        contribution: Contribution,
+        apply: Apply,
+        gradients: StepGradients,
+    ) -> PushRequest {
         let part = |part: ShardGradients| PushedPart {
             shard: part.shard,
             places: part.places,
@@ -121,14 +125,14 @@ impl PushRequest {
         };
         PushRequest {
             caller: Caller {
-                worker: share.worker,
-                generation: share.generation,
-                step: share.step,
+                worker: contribution.worker,
+                generation: contribution.generation,
+                step: contribution.step,
                 layout: gradients.layout,
             },
             apply,
-            samples: share.samples,
-            squares: share.squares,
+            samples: contribution.samples,
+            squares: contribution.squares,
             parts: gradients.shards.into_iter().map(part).collect(),
         }
     }
@@ -208,7 +212,7 @@ impl ShardClient for ParameterServer {
                 layout: caller.layout,
                 shards: self.shard_gradients(parts).await?,
             };
-            let share = Contribution {
+            let contribution = Contribution {
                 worker: caller.worker,
                 generation: caller.generation,
                 step: caller.step,
@@ -216,8 +220,8 @@ impl ShardClient for ParameterServer {
                 squares,
             };
             match apply {
-                Apply::Now => self.push_step(share, gradients).await,
-                Apply::OnCommit => self.stage(share, gradients),
+                Apply::Now => self.push_step(contribution, gradients).await,
+                Apply::OnCommit => self.stage(contribution, gradients),
             }
         })
     }

@@ -58,21 +58,30 @@ impl ParameterServer {
     /// the gradients were cut; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
     /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. No shard
     /// keeps a part then.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
-    pub fn stage(&self, share: Contribution, gradients: StepGradients) -> Result<(), ServerError> {
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %contribution.worker, step = %contribution.step))]
+    pub fn stage(
+        &self,
+        contribution: Contribution,
+        gradients: StepGradients,
+    ) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
         let tables = self.tables();
-        let parts = self.staged(&tables, share, gradients)?;
+        let parts = self.staged(&tables, contribution, gradients)?;
         let mut state = self.state();
         // All shards take their part, or none does.
-        let checked = state.member(share.worker, share.generation).and_then(|()| {
-            let group = state.group();
-            let who = (share.worker, share.step);
-            state.shards.iter().try_for_each(|shard| {
-                let checked = shard.barrier.check(share.worker, share.step, true);
-                checked.map_err(|why| shard.refusal(why, group, who))
-            })
-        });
+        let checked = state
+            .member(contribution.worker, contribution.generation)
+            .and_then(|()| {
+                let group = state.group();
+                state.shards.iter().try_for_each(|shard| {
+                    let checked = shard
+                        .barrier
+                        .check(contribution.worker, contribution.step, true);
+                    checked.map_err(|why| {
+                        shard.refusal(why, group, contribution.worker, contribution.step)
+                    })
+                })
+            });
         if let Err(error) = checked {
             drop(state);
             for (_, staged) in parts {
@@ -81,11 +90,11 @@ impl ParameterServer {
             return Err(error);
         }
         let (now, timeout) = (self.now(), state.timeout());
-        let who = (share.worker, share.step);
         for (index, staged) in parts {
             let shard = &mut state.shards[index];
             // Cannot fail: checked above. The ticket is not needed, since no call waits.
-            let _ = shard.barrier.arrive(now, timeout, who, staged, None);
+            let (worker, step) = (contribution.worker, contribution.step);
+            let _ = (shard.barrier).arrive(now, timeout, worker, step, staged, None);
         }
         Ok(())
     }
@@ -171,11 +180,13 @@ impl ParameterServer {
         worker: WorkerId,
         generation: Generation,
     ) -> Result<(), ServerError> {
-        let who = (worker, Some(generation));
         loop {
             let tables = self.tables();
             let shards: Vec<usize> = (0..tables.shards().count()).collect();
-            match self.begin_pull(&tables, who, &shards).await {
+            match self
+                .begin_pull(&tables, worker, Some(generation), &shards)
+                .await
+            {
                 Err(ServerError::LayoutChanged) => {}
                 begun => return begun,
             }
@@ -188,10 +199,10 @@ impl ParameterServer {
     /// # Errors
     /// See [`ParameterServer::stage`] and [`ParameterServer::push`]. No shard has changed then, unless the
     /// device failed.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %contribution.worker, step = %contribution.step))]
     pub async fn push_step(
         &self,
-        share: Contribution,
+        contribution: Contribution,
         gradients: StepGradients,
     ) -> Result<(), ServerError> {
         let mode = self.state().mode;
@@ -201,10 +212,10 @@ impl ParameterServer {
             timeout,
         } = mode
         else {
-            return self.stage(share, gradients);
+            return self.stage(contribution, gradients);
         };
         let tables = self.tables();
-        let parts = self.staged(&tables, share, gradients)?;
+        let parts = self.staged(&tables, contribution, gradients)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = Limits {
             bound,
@@ -212,9 +223,9 @@ impl ParameterServer {
             timeout,
         };
         let pusher = Pusher {
-            worker: share.worker,
-            generation: share.generation,
-            step: share.step,
+            worker: contribution.worker,
+            generation: contribution.generation,
+            step: contribution.step,
         };
         let admitted = self.admit(&tables, &indices, pusher, limits).await?;
         // Other workers now count on this push, so each guard is dropped even if the work is.
@@ -254,8 +265,8 @@ impl ParameterServer {
             };
             let optimizer = admitted.optimizer(tables);
             let applied = tables.table(id.table).push(optimizer, id.shard, &[push]);
-            let values = (staged.gradients.len(), staged.squares);
-            self.settle(index, &admitted, values, start.elapsed());
+            let (values, squares) = (staged.gradients.len(), staged.squares);
+            self.settle(index, &admitted, values, squares, start.elapsed());
             drop(settling);
             self.recycle(staged.gradients);
             result = result.and(applied);
@@ -267,11 +278,11 @@ impl ParameterServer {
     fn staged(
         &self,
         tables: &Tables,
-        share: Contribution,
+        contribution: Contribution,
         gradients: StepGradients,
     ) -> Result<Parts, ServerError> {
         let StepGradients { layout, shards } = gradients;
-        if let Err(error) = check(tables, share, layout, &shards) {
+        if let Err(error) = check(tables, contribution, layout, &shards) {
             for part in shards {
                 self.recycle(part.gradients);
             }
@@ -280,9 +291,9 @@ impl ParameterServer {
         let staged = |part: ShardGradients| Staged {
             places: part.places,
             gradients: part.gradients,
-            samples: share.samples,
+            samples: contribution.samples,
             // Every shard's figures have the norm of the whole step.
-            squares: share.squares,
+            squares: contribution.squares,
         };
         Ok(shards.into_iter().map(staged).enumerate().collect())
     }
@@ -302,11 +313,11 @@ type Parts = Vec<(usize, Staged)>;
 /// Checks that gradients are for the shards of `tables`, name existing places, and lie on the shards' devices.
 fn check(
     tables: &Tables,
-    share: Contribution,
+    contribution: Contribution,
     layout: LayoutVersion,
     parts: &[ShardGradients],
 ) -> Result<(), ServerError> {
-    let worker = share.worker;
+    let worker = contribution.worker;
     if layout != tables.version() {
         return Err(ServerError::LayoutChanged);
     }
@@ -320,11 +331,11 @@ fn check(
     }
     for part in parts {
         let shard = part.shard;
-        if !(share.samples.is_finite() && share.samples >= 0.0) {
+        if !(contribution.samples.is_finite() && contribution.samples >= 0.0) {
             return Err(ServerError::Samples {
                 worker,
                 shard,
-                samples: share.samples,
+                samples: contribution.samples,
             });
         }
         let held = tables.layout(shard.table).range(shard.shard).len();

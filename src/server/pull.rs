@@ -33,7 +33,7 @@ impl ParameterServer {
         loop {
             let tables = self.tables();
             let index = tables.index(shard)?;
-            match self.begin_pull(&tables, (worker, None), &[index]).await {
+            match self.begin_pull(&tables, worker, None, &[index]).await {
                 Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
@@ -80,7 +80,7 @@ impl ParameterServer {
                 .map(|(shard, n)| Ok((tables.index(ShardId { table, shard })?, n)))
                 .collect::<Result<_, ServerError>>()?;
             let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
-            match self.begin_pull(&tables, (worker, None), &indices).await {
+            match self.begin_pull(&tables, worker, None, &indices).await {
                 Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
@@ -120,7 +120,8 @@ impl ParameterServer {
     pub(super) async fn begin_pull(
         &self,
         tables: &Tables,
-        (worker, generation): (WorkerId, Option<Generation>),
+        worker: WorkerId,
+        generation: Option<Generation>,
         shards: &[usize],
     ) -> Result<(), ServerError> {
         let deadline = self.now().saturating_add(self.state().timeout());

@@ -127,7 +127,7 @@ impl ParameterServer {
             state.member(push.worker, push.generation)?;
             let mode = state.mode;
             if let UpdateMode::Sync { .. } = mode {
-                state.expected_step(tables, index, (push.worker, push.step))?;
+                state.expected_step(tables, index, push.worker, push.step)?;
             }
             mode
         };

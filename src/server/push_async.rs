@@ -47,9 +47,9 @@ impl ParameterServer {
                 table.push(optimizer, shard, &[push])
             }
         });
-        let values = (push.gradients.len(), squares);
         applied?;
-        self.settle(index, admitted, values, start.elapsed());
+        let values = push.gradients.len();
+        self.settle(index, admitted, values, squares, start.elapsed());
         drop(settling);
         Ok(Pushed {
             step: Step(admitted.step),
@@ -103,7 +103,8 @@ impl ParameterServer {
         &self,
         index: usize,
         admitted: &Admitted,
-        (values, squares): (usize, f64),
+        values: usize,
+        squares: f64,
         time: Duration,
     ) {
         let mut state = self.state();

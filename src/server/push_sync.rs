@@ -89,15 +89,15 @@ impl ParameterServer {
             squares,
         };
         let (sender, mut outcome) = oneshot::channel();
-        let who = (push.worker, push.step);
+        let (worker, step) = (push.worker, push.step);
         let (ticket, batch) = {
             let mut state = self.state_at_rest(&push, timeout).await?;
             state.member(push.worker, push.generation)?;
             let now = self.now();
             let group = state.group();
             let shard = state.shard(tables, index)?;
-            let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
-            match arrived.map_err(|why| shard.refusal(why, group, who))? {
+            let arrived = (shard.barrier).arrive(now, timeout, worker, step, staged, Some(sender));
+            match arrived.map_err(|why| shard.refusal(why, group, worker, step))? {
                 Arrived::Applied => {
                     shard.stats.repeated += 1;
                     return Ok(Pushed {

@@ -35,9 +35,9 @@ pub struct ReshardReport {
 }
 
 /// Longest time to wait for pushes that are being applied.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Time between two checks of these pushes.
-const GLANCE: Duration = Duration::from_micros(50);
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
 /// Marks shards as being moved, until dropped.
 struct Moving<'a>(&'a ParameterServer);
@@ -98,12 +98,12 @@ impl ParameterServer {
             .map(|&row| change.before.storage(row))
             .collect();
         let layout = change.assignment.layout();
-        let places = self.places(&old, &layout)?;
+        let placement = self.placement(&old, &layout)?;
         let tables = Tables {
             shape: old.shape,
             entities: (old.entities).rearrange(
                 layout,
-                &places,
+                &placement,
                 &from,
                 change.assignment.rows_in_storage(),
             )?,
@@ -137,10 +137,11 @@ impl ParameterServer {
 
     /// Chooses the devices of entity shards with this layout, given the memory that relations take. Returns the
     /// number of the device of every shard.
-    fn places(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
+    fn placement(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
         let (devices, relations) = (&self.inner.devices, &tables.relations);
-        let places = (0..relations.spec().layout.shards()).map(|shard| relations.place(shard));
-        let kept = devices.kept(relations.spec(), places);
+        let placement =
+            (0..relations.spec().layout.shards()).map(|shard| relations.device_index(shard));
+        let kept = devices.kept(relations.spec(), placement);
         let spec = TableSpec {
             layout: layout.clone(),
             ..tables.entities.spec().clone()
@@ -162,10 +163,10 @@ impl ParameterServer {
         };
         let start = Instant::now();
         while let Some(busy) = self.in_the_way() {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > LONGEST_WAIT {
                 return Err(busy);
             }
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(moving)
     }

@@ -156,7 +156,8 @@ impl<P, W> Barrier<P, W> {
         &mut self,
         now: Duration,
         timeout: Duration,
-        (worker, step): (WorkerId, Step),
+        worker: WorkerId,
+        step: Step,
         payload: P,
         waiter: Option<W>,
     ) -> Result<Arrived, Refused> {
@@ -267,13 +268,9 @@ mod tests {
     #[test]
     fn a_step_is_complete_when_all_have_come_whatever_the_order() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(1)).unwrap();
         assert!(barrier.take(at(0)).is_none());
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(2))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(2)).unwrap();
         let batch = barrier.take(at(0)).unwrap();
         let order: Vec<_> = batch
             .arrivals
@@ -290,9 +287,7 @@ mod tests {
     #[test]
     fn a_timed_out_barrier_is_flushed_once() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
         assert!(barrier.take(at(0)).is_none());
         let batch = barrier.take(at(1)).unwrap();
         assert_eq!(batch.missing, [B]);
@@ -305,42 +300,32 @@ mod tests {
     #[test]
     fn a_late_push_does_not_count_for_the_next_step() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
         barrier.take(at(1)).unwrap();
         barrier.applied(true);
-        let late = barrier.arrive(at(1), T, (B, Step(0)), "b", Some(2));
+        let late = barrier.arrive(at(1), T, B, Step(0), "b", Some(2));
         assert_eq!(late, Err(Refused::Late { expected: Step(1) }));
         assert!(!barrier.complete() && barrier.missing() == [A, B]);
-        let early = barrier.arrive(at(1), T, (B, Step(5)), "b", Some(2));
+        let early = barrier.arrive(at(1), T, B, Step(5), "b", Some(2));
         assert_eq!(early, Err(Refused::Early { expected: Step(1) }));
-        let unknown = barrier.arrive(at(1), T, (WorkerId(9), Step(1)), "x", Some(2));
+        let unknown = barrier.arrive(at(1), T, WorkerId(9), Step(1), "x", Some(2));
         assert_eq!(unknown, Err(Refused::Unknown));
     }
 
     #[test]
     fn a_repeated_push_counts_once() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
-        let again = barrier
-            .arrive(at(0), T, (A, Step(0)), "a2", Some(2))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
+        let again = barrier.arrive(at(0), T, A, Step(0), "a2", Some(2)).unwrap();
         assert!(matches!(again, Arrived::Again(_)) && !barrier.complete());
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(3))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(3)).unwrap();
         let batch = barrier.take(at(0)).unwrap();
         assert_eq!(batch.arrivals[0].1.payload, "a");
         assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
-        let during = barrier.arrive(at(0), T, (A, Step(0)), "a3", Some(4));
+        let during = barrier.arrive(at(0), T, A, Step(0), "a3", Some(4));
         assert_eq!(during, Err(Refused::Applying));
         barrier.applied(true);
-        let after = barrier
-            .arrive(at(0), T, (A, Step(0)), "a3", Some(4))
-            .unwrap();
+        let after = barrier.arrive(at(0), T, A, Step(0), "a3", Some(4)).unwrap();
         assert_eq!(after, Arrived::Applied);
     }
 
@@ -349,41 +334,38 @@ mod tests {
         let mut barrier = barrier();
         for worker in [A, B] {
             barrier
-                .arrive(at(0), T, (worker, Step(0)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(0), "x", Some(1))
                 .unwrap();
         }
         barrier.take(at(0)).unwrap();
         barrier.applied(false);
-        let again = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(4));
+        let again = barrier.arrive(at(0), T, A, Step(0), "a", Some(4));
         assert_eq!(again, Err(Refused::Late { expected: Step(1) }));
     }
 
     #[test]
     fn a_step_is_voted_on_by_all_or_by_none() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, Step(0)), "a", None).unwrap();
-        let pushed = barrier.arrive(at(0), T, (B, Step(0)), "b", Some(1));
+        barrier.arrive(at(0), T, A, Step(0), "a", None).unwrap();
+        let pushed = barrier.arrive(at(0), T, B, Step(0), "b", Some(1));
         assert_eq!(pushed, Err(Refused::Mixed));
         assert_eq!(barrier.missing(), [B]);
-        barrier.arrive(at(0), T, (B, Step(0)), "b", None).unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", None).unwrap();
         assert_eq!(barrier.take(at(0)).unwrap().arrivals.len(), 2);
         barrier.applied(true);
-        barrier
-            .arrive(at(0), T, (A, Step(1)), "a", Some(1))
-            .unwrap();
-        let staged = barrier.arrive(at(0), T, (B, Step(1)), "b", None);
+        barrier.arrive(at(0), T, A, Step(1), "a", Some(1)).unwrap();
+        let staged = barrier.arrive(at(0), T, B, Step(1), "b", None);
         assert_eq!(staged, Err(Refused::Mixed));
     }
 
     #[test]
     fn a_cancelled_push_does_not_stay_counted() {
         let mut barrier = barrier();
-        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
+        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, A, Step(0), "a", Some(1))
         else {
             panic!("it waits");
         };
-        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
-        else {
+        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, A, Step(0), "a", Some(1)) else {
             panic!("it waits along");
         };
         assert_eq!(
@@ -393,9 +375,7 @@ mod tests {
         );
         assert_eq!(barrier.withdraw(A, second), Some("a"));
         assert_eq!(barrier.deadline(), None);
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(1)).unwrap();
         assert_eq!(barrier.missing(), [A]);
     }
 
@@ -404,13 +384,13 @@ mod tests {
         let mut barrier = barrier();
         for (worker, step) in [(A, 0), (B, 0)] {
             barrier
-                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(step), "x", Some(1))
                 .unwrap();
         }
         barrier.take(at(0)).unwrap();
         for (worker, step) in [(A, 1), (B, 1)] {
             barrier
-                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(step), "x", Some(1))
                 .unwrap();
         }
         assert!(barrier.take(at(9)).is_none(), "the first is being applied");

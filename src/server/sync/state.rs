@@ -71,12 +71,7 @@ impl ShardState {
     }
 
     /// Error of a push that the barrier refused.
-    pub fn refusal(
-        &self,
-        why: Refused,
-        group: Group,
-        (worker, step): (WorkerId, Step),
-    ) -> ServerError {
+    pub fn refusal(&self, why: Refused, group: Group, worker: WorkerId, step: Step) -> ServerError {
         let shard = self.id;
         match why {
             Refused::Unknown => ServerError::UnknownWorker {
@@ -166,12 +161,13 @@ impl ServerState {
         &mut self,
         tables: &Tables,
         index: usize,
-        who: (WorkerId, Step),
+        worker: WorkerId,
+        step: Step,
     ) -> Result<(), ServerError> {
         let group = self.group();
         let shard = self.shard(tables, index)?;
-        let checked = shard.barrier.check(who.0, who.1, false);
-        checked.map_err(|why| shard.refusal(why, group, who))
+        let checked = shard.barrier.check(worker, step, false);
+        checked.map_err(|why| shard.refusal(why, group, worker, step))
     }
 
     /// Time that a shard waits for workers.

@@ -61,10 +61,10 @@ impl ShardDevices {
     }
 
     /// Bytes of a table that each device holds, given the device of every shard.
-    pub fn kept(&self, spec: &TableSpec, places: impl IntoIterator<Item = usize>) -> Vec<u64> {
+    pub fn kept(&self, spec: &TableSpec, placement: impl IntoIterator<Item = usize>) -> Vec<u64> {
         let mut kept = vec![0; self.engines.len()];
-        for (shard, place) in places.into_iter().enumerate() {
-            kept[place] += shard_bytes(spec, shard);
+        for (shard, device) in placement.into_iter().enumerate() {
+            kept[device] += shard_bytes(spec, shard);
         }
         kept
     }

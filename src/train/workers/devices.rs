@@ -102,43 +102,43 @@ impl Devices {
         if self.gpus.is_empty() {
             return self.split_cores(workers);
         }
-        let mut seats: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
+        let mut by_gpu: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
         let kept = |worker: WorkerId| match before.get(&worker) {
             Some(DeviceSlot::Gpu { index, .. }) => self.gpus.iter().position(|gpu| gpu == index),
             _ => None,
         };
         for &worker in workers {
-            if let Some(seat) = kept(worker) {
-                seats[seat].push(worker);
+            if let Some(gpu) = kept(worker) {
+                by_gpu[gpu].push(worker);
             }
         }
         for &worker in workers.iter().filter(|&&worker| kept(worker).is_none()) {
-            if let Some(emptiest) = seats.iter_mut().min_by_key(|seat| seat.len()) {
+            if let Some(emptiest) = by_gpu.iter_mut().min_by_key(|workers| workers.len()) {
                 emptiest.push(worker);
             }
         }
-        let mut places = BTreeMap::new();
-        for (&index, mut seat) in self.gpus.iter().zip(seats) {
-            seat.sort_unstable();
-            let of = seat.len();
-            let shares = seat.into_iter().zip(1..);
-            places.extend(
+        let mut slots = BTreeMap::new();
+        for (&index, mut gpu_workers) in self.gpus.iter().zip(by_gpu) {
+            gpu_workers.sort_unstable();
+            let of = gpu_workers.len();
+            let shares = gpu_workers.into_iter().zip(1..);
+            slots.extend(
                 shares.map(|(worker, share)| (worker, DeviceSlot::Gpu { index, share, of })),
             );
         }
-        places
+        slots
     }
 
     fn split_cores(&self, workers: &[WorkerId]) -> BTreeMap<WorkerId, DeviceSlot> {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
         let count = workers.len().max(1);
-        let places = workers.into_iter().enumerate().map(|(i, worker)| {
+        let slots = workers.into_iter().enumerate().map(|(i, worker)| {
             let threads = self.cores / count + usize::from(i < self.cores % count);
             let threads = threads.max(1);
             (worker, DeviceSlot::Cpu { threads })
         });
-        places.collect()
+        slots.collect()
     }
 }
 
@@ -189,22 +189,22 @@ mod tests {
         (0..count).map(WorkerId).collect()
     }
 
-    fn show(places: &BTreeMap<WorkerId, DeviceSlot>) -> Vec<String> {
-        places.values().map(ToString::to_string).collect()
+    fn show(slots: &BTreeMap<WorkerId, DeviceSlot>) -> Vec<String> {
+        slots.values().map(ToString::to_string).collect()
     }
 
     #[test]
     fn identical_cards_are_told_apart_by_pci_id() {
         let twins = cards(&[Some("0000:01:00.0"), Some("0000:02:00.0")]);
         let devices = Devices::new(&twins, 8, DeviceChoice::Auto).unwrap();
-        let places = devices.assign(&workers(3), &BTreeMap::new());
-        assert_eq!(show(&places), ["gpu:0 (1 of 2)", "gpu:1", "gpu:0 (2 of 2)"]);
+        let slots = devices.assign(&workers(3), &BTreeMap::new());
+        assert_eq!(show(&slots), ["gpu:0 (1 of 2)", "gpu:1", "gpu:0 (2 of 2)"]);
 
         // One card, listed twice; and two cards without an address.
         let once = cards(&[Some("0000:0A:00.0"), Some("0000:0a:00.0"), None, None]);
         let devices = Devices::new(&once, 8, DeviceChoice::Auto).unwrap();
-        let places = devices.assign(&workers(3), &BTreeMap::new());
-        assert_eq!(show(&places), ["gpu:0", "gpu:2", "gpu:3"]);
+        let slots = devices.assign(&workers(3), &BTreeMap::new());
+        assert_eq!(show(&slots), ["gpu:0", "gpu:2", "gpu:3"]);
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
             let devices = Devices::new(adapters, 5, choice.parse().unwrap());
             devices.map(|devices| show(&devices.assign(&workers(2), &BTreeMap::new())))
         };
-        let shown = |places: [&str; 2]| Ok(places.map(str::to_owned).to_vec());
+        let shown = |slots: [&str; 2]| Ok(slots.map(str::to_owned).to_vec());
         let mixed = [
             adapter(0, Discrete, Some("1")),
             adapter(1, Integrated, Some("2")),
@@ -249,11 +249,11 @@ mod tests {
         #[test]
         fn each_adapter_once_before_any_twice(gpus in 1usize..9, count in 0u32..40) {
             let devices = Devices::new(&cards(&vec![None; gpus]), 4, DeviceChoice::Auto).unwrap();
-            let places = devices.assign(&workers(count), &BTreeMap::new());
-            prop_assert_eq!(places.len(), count as usize);
+            let slots = devices.assign(&workers(count), &BTreeMap::new());
+            prop_assert_eq!(slots.len(), count as usize);
             let mut shares = vec![Vec::new(); gpus];
-            for place in places.values() {
-                let DeviceSlot::Gpu { index, share, of } = *place else { panic!("{place}") };
+            for slot in slots.values() {
+                let DeviceSlot::Gpu { index, share, of } = *slot else { panic!("{slot}") };
                 shares[index].push((share, of));
             }
             let (least, most) = (count as usize / gpus, (count as usize).div_ceil(gpus));
@@ -268,7 +268,7 @@ mod tests {
         fn cores_are_split_to_within_one_thread(cores in 0usize..200, count in 1u32..40) {
             let devices = Devices::new(&[], cores, DeviceChoice::Auto).unwrap();
             let threads: Vec<usize> = devices.assign(&workers(count), &BTreeMap::new()).values()
-                .map(|place| match place {
+                .map(|slot| match slot {
                     DeviceSlot::Cpu { threads } => *threads,
                     DeviceSlot::Gpu { .. } => 0,
                 }).collect();
@@ -290,14 +290,14 @@ mod tests {
             present.extend((count..count + joiners).map(WorkerId));
             let after = devices.assign(&present, &before);
             prop_assert_eq!(after.len(), present.len());
-            let gpu = |place: &DeviceSlot| match place {
+            let gpu = |slot: &DeviceSlot| match slot {
                 DeviceSlot::Gpu { index, .. } => *index,
                 DeviceSlot::Cpu { .. } => usize::MAX,
             };
             let mut used = vec![0; gpus];
             for worker in present {
                 match before.get(&worker) {
-                    Some(place) => prop_assert_eq!(gpu(place), gpu(&after[&worker])),
+                    Some(slot) => prop_assert_eq!(gpu(slot), gpu(&after[&worker])),
                     None => prop_assert_eq!(Some(&used[gpu(&after[&worker])]), used.iter().min()),
                 }
                 used[gpu(&after[&worker])] += 1;

@@ -37,7 +37,7 @@ impl Workers {
                 match done.vote {
                     _ if !current => Ok(()),
                     Some(Vote::NotFinite { what }) => {
-                        self.not_finite(worker, (generation, step), what, round)
+                        self.not_finite(worker, generation, step, what, round)
                     }
                     // Without a vote, its rows were too stale: the worker pulls again.
                     vote => {
@@ -46,7 +46,7 @@ impl Workers {
                         }
                         match round.next(worker)? {
                             Some(part) => {
-                                self.send_task(worker, (generation, step), vec![part]);
+                                self.send_task(worker, generation, step, vec![part]);
                                 Ok(())
                             }
                             None => {
@@ -70,7 +70,8 @@ impl Workers {
     fn not_finite(
         &mut self,
         worker: WorkerId,
-        (generation, step): (Generation, Step),
+        generation: Generation,
+        step: Step,
         what: String,
         round: &mut Round,
     ) -> Result<(), CoordinatorError> {

@@ -43,7 +43,7 @@ use crate::sampler::PlanSource;
 use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
 
 /// Longest time between two checks whether to stop.
-const GLANCE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Training steps of an async round, per worker.
 const ROUND: usize = 16;
 /// Longest time of a round.
@@ -60,7 +60,7 @@ pub(super) struct Workers {
     mode: UpdateMode,
     coordinator: Coordinator,
     devices: Devices,
-    places: BTreeMap<WorkerId, DeviceSlot>,
+    slots: BTreeMap<WorkerId, DeviceSlot>,
     handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
     /// Faults of the script for the next step.
@@ -170,7 +170,7 @@ impl Workers {
             mode,
             coordinator,
             devices: devices.map_err(crate::kernel::KernelError::from)?,
-            places: BTreeMap::new(),
+            slots: BTreeMap::new(),
             handles: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
@@ -250,7 +250,9 @@ impl Workers {
                 round.shorten();
             }
             let deadline = self.coordinator.next_deadline();
-            let wait = deadline.map_or(GLANCE, |at| at.saturating_sub(self.now()).min(GLANCE));
+            let wait = deadline.map_or(POLL_INTERVAL, |at| {
+                at.saturating_sub(self.now()).min(POLL_INTERVAL)
+            });
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
@@ -321,7 +323,7 @@ impl Workers {
                     UpdateMode::Async { .. } => workers.clone(),
                 };
                 self.server.configure(self.mode, generation, &lanes);
-                self.places = self.devices.assign(&workers, &self.places);
+                self.slots = self.devices.assign(&workers, &self.slots);
             }
             Action::Start {
                 generation,
@@ -349,7 +351,7 @@ impl Workers {
             Action::Dismiss { worker, cause } => {
                 tracing::info!(%worker, %cause, "dismissed");
                 self.handles.remove(&worker);
-                self.places.remove(&worker);
+                self.slots.remove(&worker);
                 self.server.release(worker);
             }
             Action::Paused { active, min } => observer.note(&format!(
@@ -402,17 +404,17 @@ impl Workers {
         };
         let mut present: Vec<WorkerId> = self.handles.keys().copied().collect();
         present.push(worker);
-        self.places = self.devices.assign(&present, &self.places);
-        let Some(&place) = self.places.get(&worker) else {
+        self.slots = self.devices.assign(&present, &self.slots);
+        let Some(&slot) = self.slots.get(&worker) else {
             return;
         };
-        tracing::info!(%worker, %place, "joins");
+        tracing::info!(%worker, %slot, "joins");
         let context = WorkerContext {
             server: self.server.clone(),
             client: Arc::clone(&self.client),
             plans: self.plans.clone(),
             spec: self.spec,
-            place,
+            slot,
             to: self.sender.clone(),
             runtime: self.runtime.handle().clone(),
         };

@@ -40,7 +40,7 @@ fn cut(
     let units = items.div_ceil(unit);
     let least = usize::from(units >= workers);
     // The last unit may be short.
-    let place = |units: usize| units.saturating_mul(unit).min(items);
+    let item = |units: usize| units.saturating_mul(unit).min(items);
     let mut start = 0;
     let ranges = (1..=workers).map(|i| {
         let most = units - least * (workers - i);
@@ -49,7 +49,7 @@ fn cut(
         } else {
             end(i, units).clamp(start + least, most)
         };
-        let range = place(start)..place(end);
+        let range = item(start)..item(end);
         start = end;
         range
     });

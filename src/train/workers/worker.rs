@@ -33,7 +33,7 @@ pub(super) struct Task {
     /// Parts of steps to compute.
     pub parts: Vec<Part>,
     /// Device to compute on.
-    pub place: DeviceSlot,
+    pub slot: DeviceSlot,
     /// Time at which the shards apply the worker's pushes.
     pub apply: Apply,
     /// Scripted fault of this task.
@@ -121,7 +121,7 @@ pub(super) struct WorkerContext {
     /// Source of plans.
     pub plans: PlanCache,
     pub spec: StepSpec,
-    pub place: DeviceSlot,
+    pub slot: DeviceSlot,
     pub to: Sender<Message>,
     /// Runtime for the waits of pushes.
     pub runtime: Handle,
@@ -129,7 +129,7 @@ pub(super) struct WorkerContext {
 
 impl WorkerContext {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
-        let device = match self.place {
+        let device = match self.slot {
             DeviceSlot::Cpu { .. } => DeviceChoice::Cpu,
             DeviceSlot::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
@@ -154,7 +154,7 @@ impl WorkerContext {
                 _ => {}
             }
             let start = Instant::now();
-            let (vote, losses) = match place_pool(&mut pool, task.place)? {
+            let (vote, losses) = match thread_pool(&mut pool, task.slot)? {
                 Some(pool) => pool.install(|| self.run(worker, &mut executor, &task))?,
                 None => self.run(worker, &mut executor, &task)?,
             };
@@ -256,7 +256,7 @@ impl WorkerContext {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Some(Vote::NotFinite { what }), loss));
         }
-        let share = Contribution {
+        let contribution = Contribution {
             worker: caller.worker,
             generation: caller.generation,
             step: caller.step,
@@ -264,7 +264,7 @@ impl WorkerContext {
             squares,
         };
         let gradients = executor.gradients_by_shard(plan)?;
-        let request = PushRequest::on_device(share, task.apply, gradients);
+        let request = PushRequest::on_device(contribution, task.apply, gradients);
         self.runtime.block_on(self.client.push(request))?;
         Ok((Some(Vote::Ready), loss))
     }
@@ -298,11 +298,11 @@ fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
 }
 
 /// Threads of a worker on the CPU, made again when its number of threads changes.
-fn place_pool(
+fn thread_pool(
     pool: &mut Option<ThreadPool>,
-    place: DeviceSlot,
+    slot: DeviceSlot,
 ) -> Result<Option<&ThreadPool>, Failure> {
-    let DeviceSlot::Cpu { threads } = place else {
+    let DeviceSlot::Cpu { threads } = slot else {
         return Ok(None);
     };
     if pool
