@@ -58,7 +58,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// One of a model's two tables.
+/// Table of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableName {

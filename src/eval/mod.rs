@@ -96,7 +96,7 @@ impl Ranked {
 pub struct RankedFact {
     /// The fact.
     pub fact: Triple,
-    /// Whether the query asked for the head, not the tail.
+    /// True if the query asked for the head, not the tail.
     pub head: bool,
     /// Rank among all entities that are not other right answers.
     pub all: Ranked,

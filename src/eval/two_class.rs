@@ -12,7 +12,7 @@ pub struct Sample {
     pub relation: u32,
     /// Score; larger means more likely.
     pub score: f32,
-    /// Whether the fact is true.
+    /// True if the fact is true.
     pub positive: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct TwoClassRelation {
     pub name: String,
     /// Lowest score at which facts are judged true.
     pub threshold: Option<f64>,
-    /// Whether the threshold is the one of all relations together, because no validation fact has this
+    /// True if the threshold is the one of all relations together, because no validation fact has this
     /// relation.
     pub shared_threshold: bool,
     /// Metrics of the relation's samples.

@@ -33,7 +33,7 @@ pub trait Operator {
     const ENTITY: Lanes;
     /// Lanes of a relation's row.
     const RELATION: Lanes;
-    /// Whether a relation's values are angles.
+    /// True if a relation's values are angles.
     const ANGLES: bool = false;
     /// Similarity of queries and candidates.
     const SIMILARITY: Similarity;
@@ -48,7 +48,7 @@ pub trait LaneWise: Operator {
     const WGSL: &'static str;
     /// `[F; 2]`, or `[F; 4]` if lanes are quaternions.
     type Lane<F: Real>: LaneValues<F>;
-    /// Whether the query is linear in the relation.
+    /// True if the query is linear in the relation.
     const LINEAR: bool = false;
 
     /// Computes one lane of the query from one lane of the entity and of the relation.
@@ -89,7 +89,7 @@ macro_rules! models {
                 }
             }
 
-            /// Whether the query is linear in the relation, lane by lane.
+            /// Returns whether the query is linear in the relation, lane by lane.
             const fn is_linear(self) -> bool {
                 match self {
                     $($(Model::$model => $module::$model::LINEAR,)+)+
@@ -97,13 +97,13 @@ macro_rules! models {
                 }
             }
 
-            /// Whether the operator takes a relation as a square matrix of an entity's width, row-major: the
+            /// Returns whether the operator takes a relation as a square matrix of an entity's width, row-major: the
             /// relation's row itself or, with a core, the result of [`core_matrix`].
             pub const fn has_matrices(self) -> bool {
                 matches!(self, $($(Model::$matrix)|+)|+) || self.has_core()
             }
 
-            /// Whether relations share a core.
+            /// Returns whether relations share a core.
             pub const fn has_core(self) -> bool {
                 matches!(self, $($(Model::$core)|+)|+)
             }
@@ -149,7 +149,7 @@ macro_rules! models {
                 match self { $(Model::$model => $module::$model::RELATION,)+ }
             }
 
-            /// Whether a relation's values are angles.
+            /// Returns whether a relation's values are angles.
             pub const fn relation_angles(self) -> bool {
                 match self { $(Model::$model => $module::$model::ANGLES,)+ }
             }

@@ -31,7 +31,7 @@ pub struct Regularizer {
     pub entity: f32,
     /// λ of relation rows.
     pub relation: f32,
-    /// Whether rows count by their occurrences.
+    /// True if rows count by their occurrences.
     pub weighted: bool,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// The same rate in all epochs.
+    /// Equal rate in all epochs.
     Constant,
     /// The rate is multiplied by `factor` after every `every` epochs.
     Step,

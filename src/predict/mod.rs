@@ -16,21 +16,21 @@ use crate::server::{ParameterServer, TableName};
 /// Question to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// (head, relation, ?)
+    /// Asks for the tail: (head, relation, ?).
     Tail {
         /// Known head.
         head: u32,
         /// Known relation.
         relation: u32,
     },
-    /// (?, relation, tail)
+    /// Asks for the head: (?, relation, tail).
     Head {
         /// Known relation.
         relation: u32,
         /// Known tail.
         tail: u32,
     },
-    /// (head, ?, tail)
+    /// Asks for the relation: (head, ?, tail).
     Relation {
         /// Known head.
         head: u32,

@@ -1,6 +1,6 @@
 //! Queries, facts and names from files.
 //!
-//! | extension | a line |
+//! | extension | content of a line |
 //! |---|---|
 //! | `.tsv`, `.txt` | fields separated by tabs, as [`crate::names`] writes names |
 //! | `.csv` | fields separated by commas, with quotes as in RFC 4180 |

@@ -27,11 +27,11 @@ pub struct Sampler {
     pub head_negatives: Option<usize>,
     /// Facts per step (queries per step for K-vs-all).
     pub batch_size: usize,
-    /// Whether the regularizer weighs rows by their occurrences.
+    /// True if the regularizer weighs rows by their occurrences.
     pub weighted_penalty: bool,
-    /// Whether rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
+    /// True if rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
     pub frequency_weights: bool,
-    /// Whether relations are predicted too (1-vs-all only).
+    /// True if relations are predicted too (1-vs-all only).
     pub predict_relations: bool,
     /// Number of rows of the model's core, which every step touches: see [`Plan::core_rows`].
     pub core_rows: usize,

@@ -56,7 +56,7 @@ pub enum Sides {
 pub struct QueryRule {
     /// Number of relations of the graph.
     pub relations: u32,
-    /// Whether queries for heads use a separate relation (row `r + relations`) instead of the inverse operator.
+    /// True if queries for heads use a separate relation (row `r + relations`) instead of the inverse operator.
     pub reciprocal: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct QueryRule {
 pub struct DirectedRelation {
     /// Row in the relation table.
     pub row: u32,
-    /// Whether the query uses the inverse operator.
+    /// True if the query uses the inverse operator.
     pub inverse: bool,
 }
 

@@ -12,7 +12,7 @@ pub struct Negatives {
     pub count: usize,
     /// Number of queries that share one draw.
     pub chunk: usize,
-    /// Whether negatives that are training facts are drawn again or masked.
+    /// True if negatives that are training facts are drawn again or masked.
     pub filtered: bool,
 }
 

@@ -156,7 +156,7 @@ pub struct Plan {
     /// Number of rows of the core: the last ones of [`Plan::relations`], and of the relation table. Every query
     /// uses them without naming them.
     pub core_rows: usize,
-    /// Whether the relation of each query is also predicted, from its entity and each right answer.
+    /// True if the relation of each query is also predicted, from its entity and each right answer.
     pub predicts_relations: bool,
     /// Every query with every right answer, in the order of queries, if relations are predicted; else empty.
     pub pairs: Vec<Pair>,

@@ -20,7 +20,7 @@ impl ParameterServer {
         }
     }
 
-    /// All shards: those of entities, then those of relations.
+    /// All shards: entity shards, then relation shards.
     pub fn shards(&self) -> Vec<ShardId> {
         self.tables().shards().collect()
     }

@@ -53,7 +53,7 @@ impl ParameterServer {
     /// Leaves a step's gradients at every shard, without applying them.
     ///
     /// # Errors
-    /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
+    /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Busy`], [`ServerError::Late`],
     /// [`ServerError::Early`], [`ServerError::Mixed`]; [`ServerError::LayoutChanged`] if rows have moved since
     /// the gradients were cut; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
     /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. No shard

@@ -213,12 +213,12 @@ pub enum ServerError {
         /// Workers whose gradients are missing.
         missing: Vec<WorkerId>,
     },
-    /// Shards cannot be moved while pushes wait.
+    /// A shard still waits for pushes or applies them.
     #[error("{shard} is in the middle of {step}")]
     Busy {
-        /// The first such shard.
+        /// First such shard.
         shard: ShardId,
-        /// Its step.
+        /// Step of the shard.
         step: Step,
     },
     /// The async runtime was shut down during the call.

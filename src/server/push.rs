@@ -64,11 +64,11 @@ pub struct Pushed {
     pub step: Step,
     /// Number of workers whose gradients became part of that step.
     pub workers: usize,
-    /// Expected workers that did not come before the barrier's deadline.
+    /// Expected workers that did not push before the barrier's deadline.
     pub missing: Arc<[WorkerId]>,
     /// Steps between the worker's pull and this push (async).
     pub staleness: u64,
-    /// Whether the push is a repetition and was not applied again.
+    /// True if the push is a repetition and was not applied again.
     pub repeated: bool,
 }
 

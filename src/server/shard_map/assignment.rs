@@ -23,7 +23,7 @@ pub struct ShardAssignment {
     /// Storage row of every row; below, row of every storage row.
     storage: Arc<[u32]>,
     rows: Arc<[u32]>,
-    /// Whether every row is its own storage row.
+    /// True if every row is its own storage row.
     identity: bool,
     /// Shard that gets the next new row (round robin only).
     next: usize,
@@ -33,7 +33,7 @@ pub struct ShardAssignment {
 /// checked before tables are allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
-    /// How rows are spread.
+    /// Strategy that spreads the rows.
     pub strategy: ShardingStrategy,
     /// Sizes that the table has had; the last one is the current size. Only round robin depends on earlier
     /// ones.
@@ -252,7 +252,7 @@ impl ShardAssignment {
         self.layout.clone()
     }
 
-    /// Whether every row is its own storage row, as with [`ShardingStrategy::Range`] or one shard.
+    /// Returns whether every row is its own storage row, as with [`ShardingStrategy::Range`] or one shard.
     pub fn is_identity(&self) -> bool {
         self.identity
     }

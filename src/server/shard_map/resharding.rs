@@ -24,7 +24,7 @@ pub enum ShardError {
         /// Largest possible number.
         most: usize,
     },
-    /// A table never loses rows.
+    /// The requested size has fewer rows than the table.
     #[error("a table of {before} rows cannot shrink to {rows}")]
     FewerRows {
         /// Rows of the table.
@@ -35,7 +35,7 @@ pub enum ShardError {
     /// A record does not have any size.
     #[error("a shard record needs at least one size of its table")]
     NoSize,
-    /// No number of shards makes them small enough.
+    /// No number of shards makes every shard small enough.
     #[error(
         "no number of shards spreads {rows} rows by {strategy} so that each has at most {most}"
     )]

@@ -25,7 +25,7 @@ pub(in crate::server) type Ticket = u64;
 pub(in crate::server) enum Arrived {
     /// The push waits for the other workers.
     Waiting(Ticket),
-    /// The same worker's push of the same step is already waiting. This call waits for its outcome; the new
+    /// An equal push of an earlier call is already waiting. This call also waits for its outcome; the new
     /// gradients are not used.
     Again(Ticket),
     /// The push was applied earlier.
@@ -141,7 +141,7 @@ impl<P, W> Barrier<P, W> {
         batch.is_some_and(|(taken, workers)| *taken == step && workers.contains(&worker))
     }
 
-    /// Whether a batch is being applied.
+    /// Returns whether a batch is being applied.
     pub fn busy(&self) -> bool {
         self.applying.is_some()
     }

@@ -19,7 +19,7 @@ pub(in crate::server) struct Staleness {
     applied: u64,
     /// Number of applied pushes at each worker's last pull.
     pulled: BTreeMap<WorkerId, u64>,
-    /// The same number, for workers that have not pushed since that pull.
+    /// Number of applied pushes at the last pull of each outstanding worker, which has not pushed since.
     outstanding: BTreeMap<WorkerId, u64>,
 }
 

@@ -114,13 +114,13 @@ pub(in crate::server) struct Group {
 pub(in crate::server) struct ServerState {
     pub mode: UpdateMode,
     pub generation: Generation,
-    /// Ascending.
+    /// Workers of the generation, ascending.
     pub workers: Arc<[WorkerId]>,
     /// Entity shards, then relation shards.
     pub shards: Vec<ShardState>,
     /// Assignment of entity rows; identifies the tables that this state belongs to.
     pub assignment: Arc<ShardAssignment>,
-    /// Whether entity shards are being moved; pushes wait meanwhile.
+    /// True if entity shards are being moved; pushes wait meanwhile.
     pub moving: bool,
     /// Learning rate of pushes.
     pub rate: f64,

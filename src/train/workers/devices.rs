@@ -21,9 +21,9 @@ pub enum DeviceSlot {
         /// Number of workers on this GPU.
         of: usize,
     },
-    /// Number of threads for this worker, at least one.
+    /// The CPU.
     Cpu {
-        /// Threads for itself, at least one.
+        /// Number of threads for this worker, at least one.
         threads: usize,
     },
 }

@@ -1,7 +1,7 @@
 //! Scripted joins, leaves and failures: the events of `shardloom train --events FILE` and of
 //! repeated `--event STEP:ACTION[:WORKER]`.
 //!
-//! A file is TOML, one table an event:
+//! A file is TOML, one table per event:
 //!
 //! ```toml
 //! [[event]]

@@ -72,7 +72,7 @@ pub(super) struct Workers {
     step_timeout: Duration,
     /// Number of parts of a sync step; 0 stands for one part per worker.
     lanes: usize,
-    /// Whether sizes of slices are in proportion to speeds.
+    /// True if sizes of slices are in proportion to speeds.
     by_speed: bool,
     speeds: Speeds,
     sender: Sender<Message>,
