@@ -1,11 +1,11 @@
-//! Names of what a run is made of, which travel in messages: workers, shards and layouts.
+//! Identifiers that travel in messages: workers, generations, steps, shards and layouts.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// A worker's number: given once, never given again in a run.
+/// Number of a worker. A run never gives a number twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(pub u32);
@@ -16,7 +16,7 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// The number of a set of workers. Every change of the set makes a new one; numbers only rise.
+/// Number of a set of workers. Every change of the set makes a new generation; numbers only rise.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -37,7 +37,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The number of a training step.
+/// Number of a training step.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -58,7 +58,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Which of a model's two tables.
+/// Table of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableName {
@@ -72,7 +72,7 @@ impl TableName {
     /// Both tables.
     pub const ALL: [TableName; 2] = [TableName::Entities, TableName::Relations];
 
-    /// The name in files and messages.
+    /// Name in files and messages.
     pub fn name(self) -> &'static str {
         match self {
             TableName::Entities => "entities",
@@ -86,7 +86,7 @@ impl TableName {
 pub struct ShardId {
     /// The table.
     pub table: TableName,
-    /// The shard's number in the table.
+    /// Number of the shard in the table.
     pub shard: usize,
 }
 
@@ -114,14 +114,14 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// The version of a layout: which rows each shard holds. A server's version changes whenever rows
+/// Version of a layout, which is the assignment of rows to shards. A server's version changes whenever rows
 /// move to other shards, and no two servers of a process share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LayoutVersion(pub u64);
 
 impl LayoutVersion {
-    /// A version that this process has not given out before.
+    /// Makes a version that this process has not used before.
     pub fn next() -> LayoutVersion {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         LayoutVersion(NEXT.fetch_add(1, Ordering::Relaxed))

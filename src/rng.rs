@@ -1,19 +1,19 @@
-//! Random streams that depend on nothing but their names: a seed and a few numbers (epoch, step,
-//! row …) give the same stream on every machine and for every number of threads and shards.
+//! Random streams that depend only on a seed and a few numbers (epoch, step, row …): the same on every machine
+//! and for every number of threads and shards.
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// The generator behind every random stream of the crate.
+/// Generator of every random stream of the crate.
 pub type Stream = Xoshiro256PlusPlus;
 
-/// What a stream is for. Streams of different purposes never overlap, whatever their indices.
+/// Purpose of a stream. Streams of different purposes never overlap, whatever their indices.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
 pub enum Purpose {
     /// Initial values of a table; indices: table, row.
     Init = 1,
-    /// The order of the training facts; index: epoch.
+    /// Order of the training facts; index: epoch.
     Shuffle = 2,
     /// Negatives of a step; indices: epoch, step.
     Negatives = 3,
@@ -21,7 +21,7 @@ pub enum Purpose {
     Dropout = 4,
     /// Splitting a single file into train, valid and test.
     Split = 5,
-    /// Stochastic rounding of what a step updates; index: the step's number.
+    /// Stochastic rounding of a step's updates; index: number of the step.
     Rounding = 6,
     /// A trial of a hyper-parameter search; indices: trial, hash of the parameter's name.
     Search = 7,
@@ -29,12 +29,12 @@ pub enum Purpose {
     Graph = 8,
 }
 
-/// The random stream named by a seed, a purpose and indices.
+/// Makes the random stream of a seed, a purpose and indices.
 pub fn stream(seed: u64, purpose: Purpose, indices: [u64; 2]) -> Stream {
     Stream::seed_from_u64(key(seed, purpose, indices))
 }
 
-/// The 64-bit key of a stream: SplitMix64's finaliser (Steele et al. 2014) chained over the name.
+/// 64-bit key of a stream: SplitMix64's finaliser (Steele et al. 2014), chained over seed, purpose and indices.
 pub fn key(seed: u64, purpose: Purpose, indices: [u64; 2]) -> u64 {
     [purpose as u64, indices[0], indices[1]]
         .into_iter()
@@ -50,9 +50,9 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// A 32-bit hash of a cell, the same on the host and in `shaders/shared/hash.wgsl`: two rounds of
-/// the PCG output permutation (Jarzynski and Olano 2020). Dropout masks compare it to a threshold,
-/// stochastic rounding adds it to the digits that are cut off.
+/// 32-bit hash of a cell, the same on the host and in `shaders/shared/hash.wgsl`: two rounds of the PCG output
+/// permutation (Jarzynski and Olano 2020). Dropout masks compare it to a threshold; stochastic rounding adds it
+/// to the digits that are cut off.
 #[inline(always)]
 pub fn cell(seed: u32, row: u32, column: u32) -> u32 {
     pcg(pcg(seed ^ row.wrapping_mul(0x9e37_79b9)).wrapping_add(column))

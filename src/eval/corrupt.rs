@@ -1,30 +1,29 @@
-//! False facts made of true ones.
+//! False facts made from true ones.
 
 use rand::RngExt;
 
 use crate::dataset::{FilterIndex, RelationSides, Triple};
 use crate::rng::{Purpose, Stream, stream};
 
-/// How often an entity is drawn before another way is tried.
+/// Draws of an entity before another side or set of entities is tried.
 const TRIES: usize = 32;
 
-/// A false fact for each true one: its head or its tail, as a coin falls, gives way to an entity
-/// that training shows on that side of the relation (Socher et al. 2013), such that the fact is not
-/// known. Where none is found, the other side is tried, then all entities; a fact for which nothing
-/// is found has no false one. The same seed draws the same entities.
+/// Makes a false fact for each true one: replaces its head or its tail, chosen by a fair coin, by an entity
+/// that training shows on that side of the relation (Socher et al. 2013), such that the result is not a known
+/// fact. If none is found, tries the other side, then all entities; leaves a fact out if all attempts fail. The
+/// same seed draws the same entities.
 pub fn corrupt(facts: &[Triple], filter: &FilterIndex, entities: usize, seed: u64) -> Vec<Triple> {
     let sides = RelationSides::new(filter);
-    let corrupted = facts.iter().enumerate().filter_map(|(place, fact)| {
-        // Epochs, which training has in this place, are smaller.
-        let mut rng = stream(seed, Purpose::Negatives, [u64::MAX, place as u64]);
+    let corrupted = facts.iter().enumerate().filter_map(|(index, fact)| {
+        // Training uses the epoch as the first index, which is smaller.
+        let mut rng = stream(seed, Purpose::Negatives, [u64::MAX, index as u64]);
         let head = rng.random_bool(0.5);
         let mut draw = |head: bool, typed: bool| {
-            let side = match (typed, head) {
-                (true, true) => sides.heads(fact.relation),
-                (true, false) => sides.tails(fact.relation),
-                (false, _) => &[],
-            };
-            false_one(fact, head, side, (entities, typed), filter, &mut rng)
+            let side = typed.then(|| match head {
+                true => sides.heads(fact.relation),
+                false => sides.tails(fact.relation),
+            });
+            false_fact(fact, head, side, entities, filter, &mut rng)
         };
         draw(head, true)
             .or_else(|| draw(!head, true))
@@ -34,21 +33,23 @@ pub fn corrupt(facts: &[Triple], filter: &FilterIndex, entities: usize, seed: u6
     corrupted.collect()
 }
 
-fn false_one(
+/// Replaces the head or the tail of a fact by an entity of `side`, or of all entities, such that the result is not
+/// known; `None` if no attempt succeeds.
+fn false_fact(
     fact: &Triple,
     head: bool,
-    side: &[u32],
-    (entities, typed): (usize, bool),
+    side: Option<&[u32]>,
+    entities: usize,
     filter: &FilterIndex,
     rng: &mut Stream,
 ) -> Option<Triple> {
-    if typed && side.is_empty() {
+    if side.is_some_and(<[u32]>::is_empty) {
         return None;
     }
     let mut tried = (0..TRIES).map(|_| {
-        let entity = match typed {
-            true => side[rng.random_range(0..side.len())],
-            false => rng.random_range(0..entities as u32),
+        let entity = match side {
+            Some(side) => side[rng.random_range(0..side.len())],
+            None => rng.random_range(0..entities as u32),
         };
         let mut other = *fact;
         *(if head {
@@ -65,7 +66,7 @@ fn false_one(
 mod tests {
     use super::*;
 
-    fn triple((head, relation, tail): (u32, u32, u32)) -> Triple {
+    fn triple(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -75,8 +76,8 @@ mod tests {
 
     #[test]
     fn false_facts_are_false_and_of_the_relation_s_kind() {
-        let train: Vec<Triple> = (0..20).map(|e| triple((e, 0, 20 + e % 7))).collect();
-        let valid: Vec<Triple> = (0..20).map(|e| triple((e, 0, 20 + (e + 1) % 7))).collect();
+        let train: Vec<Triple> = (0..20).map(|e| triple(e, 0, 20 + e % 7)).collect();
+        let valid: Vec<Triple> = (0..20).map(|e| triple(e, 0, 20 + (e + 1) % 7)).collect();
         let filter = FilterIndex::with_held_out(40, 2, &[&train], &[&valid]);
         let drawn = corrupt(&valid, &filter, 40, 3);
         assert_eq!(drawn.len(), valid.len());
@@ -97,14 +98,14 @@ mod tests {
 
     #[test]
     fn all_entities_are_tried_before_giving_up() {
-        // One head and one tail: whatever training shows is known.
-        let facts = [triple((0, 0, 1))];
+        // One head and one tail: the only fact that training shows is known.
+        let facts = [triple(0, 0, 1)];
         let filter = FilterIndex::new(3, 1, &[&facts]);
         let drawn = corrupt(&facts, &filter, 3, 0);
         assert_eq!(drawn.len(), 1);
         assert!(!filter.contains(drawn[0]));
         let all: Vec<Triple> = (0..2)
-            .flat_map(|h| (0..2).map(move |t| triple((h, 0, t))))
+            .flat_map(|h| (0..2).map(move |t| triple(h, 0, t)))
             .collect();
         let filter = FilterIndex::new(2, 1, &[&all]);
         assert_eq!(corrupt(&all, &filter, 2, 0), []);

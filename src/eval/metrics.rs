@@ -11,42 +11,42 @@ pub struct Metrics {
     pub mrr: f64,
     /// Mean rank, from 1.
     pub mean_rank: f64,
-    /// Share of ranks ≤ 1.
+    /// Fraction of ranks ≤ 1.
     pub hits_at_1: f64,
-    /// Share of ranks ≤ 3.
+    /// Fraction of ranks ≤ 3.
     pub hits_at_3: f64,
-    /// Share of ranks ≤ 10.
+    /// Fraction of ranks ≤ 10.
     pub hits_at_10: f64,
-    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is a coin toss; 0, too,
-    /// where no query has more than one candidate.
+    /// Adjusted mean rank index (Berrendorf et al. 2020): 1 is perfect, 0 is random; also 0 if no query has
+    /// more than one candidate.
     pub amri: f64,
 }
 
 /// Metrics of a named group of facts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupMetrics {
-    /// Relation or class.
+    /// Name of the relation or class.
     pub name: String,
-    /// Facts ranked: both sides each, unless an answer was no candidate.
+    /// Number of facts ranked. Each counts for both sides, unless an answer is not a candidate.
     pub triples: usize,
-    /// Metrics of both sides, realistic ranks.
+    /// Metrics over both sides, with realistic ranks.
     #[serde(flatten)]
     pub metrics: Metrics,
 }
 
-/// Sums from which [`Metrics`] are made.
+/// Sums from which [`Metrics`] are computed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RankSum {
     count: u64,
     reciprocal: f64,
     rank: f64,
     hits: [u64; 3],
-    /// Σ (rank − 1) of a uniformly random ranking.
+    /// Σ (rank − 1), expected for a uniformly random ranking.
     expected: f64,
 }
 
 impl RankSum {
-    /// Adds a rank (from 1, possibly a half) among so many candidates.
+    /// Adds a rank, from 1 and possibly a half, among `candidates` candidates.
     pub fn add(&mut self, rank: f64, candidates: usize) {
         self.count += 1;
         self.reciprocal += 1.0 / rank;
@@ -57,7 +57,7 @@ impl RankSum {
         self.expected += (candidates as f64 - 1.0) / 2.0;
     }
 
-    /// The metrics of all ranks added; all zero if there are none.
+    /// Metrics of all ranks added; all 0 without ranks.
     pub fn metrics(&self) -> Metrics {
         if self.count == 0 {
             return Metrics::default();
@@ -70,8 +70,8 @@ impl RankSum {
             hits_at_1: one,
             hits_at_3: three,
             hits_at_10: ten,
-            // A query with one candidate adds nothing to either sum. Where all are such, every rank is
-            // as random as it is perfect, and PyKEEN's answer is 0, too.
+            // A query with one candidate adds nothing to either sum. If all queries are such, every rank is
+            // both random and perfect; PyKEEN also returns 0.
             amri: if self.expected > 0.0 {
                 1.0 - (self.rank - n) / self.expected
             } else {
@@ -87,9 +87,9 @@ pub(super) struct Sums {
     optimistic: RankSum,
     pessimistic: RankSum,
     relations: Vec<RankSum>,
-    /// Facts ranked of every relation and every class, on one side or both.
+    /// Number of facts ranked, of every relation and of every class, on one side or both.
     facts: [Vec<usize>; 2],
-    /// Class names in order of first use, and the class of every relation.
+    /// Class names, sorted; below, index of the class of every relation.
     class_names: Vec<String>,
     class_of: Vec<usize>,
     classes: Vec<RankSum>,
@@ -118,7 +118,7 @@ impl Sums {
         }
     }
 
-    /// Adds one side of a fact; `again` if the other side was added before.
+    /// Adds the rank of one side of a fact; `again` if the other side was added before.
     pub fn add(&mut self, ranked: &Ranked, relation: u32, head: bool, again: bool) {
         let candidates = ranked.candidates;
         let [rank, optimistic, pessimistic] =

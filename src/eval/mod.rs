@@ -1,8 +1,8 @@
-//! Link-prediction evaluation: full, filtered ranking against all entities, both sides.
+//! Link-prediction evaluation: full, filtered ranking against all entities, on both sides.
 //!
-//! For a fact (h, r, t), the query (h, r, ?) ranks t among all entities and (?, r, t) ranks h;
-//! every other answer known from any split is left out. Of equal scores, the optimistic rank
-//! counts none before the target, the pessimistic one all, and the realistic rank is their mean.
+//! For a fact (h, r, t), the query (h, r, ?) ranks t among all entities, and (?, r, t) ranks h. All other known
+//! answers, from any split, are left out. The optimistic rank counts no ties before the target, the pessimistic
+//! rank counts all, and the realistic rank is their mean.
 
 mod corrupt;
 mod metrics;
@@ -28,33 +28,33 @@ use crate::sampler::QueryRule;
 /// Facts ranked in one call to the device.
 const BATCH: usize = 4096;
 
-/// The metrics of one evaluation.
+/// Metrics of one evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Both sides, realistic ranks.
+    /// Metrics over both sides, with realistic ranks.
     #[serde(flatten)]
     pub both: Metrics,
-    /// Queries for heads.
+    /// Metrics of queries for heads.
     pub head: Metrics,
-    /// Queries for tails.
+    /// Metrics of queries for tails.
     pub tail: Metrics,
-    /// Both sides, ties counted as won.
+    /// Metrics over both sides, with optimistic ranks: ties count as won.
     pub optimistic: Metrics,
-    /// Both sides, ties counted as lost.
+    /// Metrics over both sides, with pessimistic ranks: ties count as lost.
     pub pessimistic: Metrics,
-    /// By relation id, relations without facts left out.
+    /// Metrics by relation; relations without facts are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<GroupMetrics>,
-    /// By group of relations (cardinality), where groups were given.
+    /// Metrics by class of relations (cardinality), if classes were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<GroupMetrics>,
-    /// Queries ranked.
+    /// Number of queries ranked.
     pub queries: usize,
-    /// Wall-clock time.
+    /// Wall-clock time, in seconds.
     pub seconds: f64,
 }
 
-/// Names for the groups an evaluation is broken down by.
+/// Names of the groups by which an evaluation is broken down.
 #[derive(Clone, Debug, Default)]
 pub struct Breakdown {
     /// Name of every relation.
@@ -63,65 +63,65 @@ pub struct Breakdown {
     pub classes: Vec<String>,
 }
 
-/// Where the right answer to a query stands.
+/// Counts from which the rank of a right answer follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranked {
-    /// Candidates with a better score.
+    /// Number of candidates with a better score.
     pub better: u32,
-    /// Other candidates with the same score.
+    /// Number of other candidates with the same score.
     pub equal: u32,
-    /// All candidates, the answer too.
+    /// Number of all candidates, including the answer.
     pub candidates: usize,
 }
 
 impl Ranked {
-    /// The rank, from 1, if ties are won.
+    /// Optimistic rank, from 1: ties are won.
     pub fn optimistic(&self) -> f64 {
         f64::from(self.better) + 1.0
     }
 
-    /// The rank, from 1, if ties are lost.
+    /// Pessimistic rank, from 1: ties are lost.
     pub fn pessimistic(&self) -> f64 {
         self.optimistic() + f64::from(self.equal)
     }
 
-    /// The mean of both: the realistic rank, from 1, a half perhaps.
+    /// Realistic rank, from 1 and possibly a half: the mean of the optimistic and the pessimistic rank.
     pub fn rank(&self) -> f64 {
         (self.optimistic() + self.pessimistic()) / 2.0
     }
 }
 
-/// One side of a fact, ranked.
+/// Ranks of one side of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RankedFact {
     /// The fact.
     pub fact: Triple,
-    /// Whether its head was asked for, not its tail.
+    /// True if the query asked for the head, not the tail.
     pub head: bool,
-    /// Among all entities that are not other right answers.
+    /// Rank among all entities that are not other right answers.
     pub all: Ranked,
-    /// Among the [`Candidates`] that were given, if the answer is one.
+    /// Rank among the given [`Candidates`]; `None` without candidates, or if the answer is left out.
     pub restricted: Option<Ranked>,
 }
 
-/// Evaluations among all entities and among some.
+/// Evaluations among all entities and among given candidates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rankings {
-    /// Among all entities.
+    /// Evaluation among all entities.
     pub all: Evaluation,
-    /// Among the candidates that were given.
+    /// Evaluation among the given candidates.
     pub restricted: Option<Restricted>,
 }
 
-/// The ranking query of one side of a fact, and the answers known from any split, the right one
-/// among them.
+/// Returns the ranking query of one side of a fact, and its answers known from any split, including the right
+/// one.
 fn query<'a>(
     rule: &QueryRule,
     filter: &'a FilterIndex,
     fact: &Triple,
     head: bool,
 ) -> (RankQuery, &'a [u32]) {
-    let ((relation, inverse), entity, target, known) = if head {
+    let (relation, entity, target, known) = if head {
         let known = filter.heads(fact.relation, fact.tail);
         (rule.head(fact.relation), fact.tail, fact.head, known)
     } else {
@@ -130,32 +130,32 @@ fn query<'a>(
     };
     let query = RankQuery {
         entity,
-        relation,
-        inverse: u32::from(inverse),
+        relation: relation.row,
+        inverse: u32::from(relation.inverse),
         target,
     };
     (query, known)
 }
 
-/// What to rank, and against what.
+/// Facts to rank, and their candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranking<'a> {
-    /// How queries are formed.
+    /// Conversion of facts into queries.
     pub rule: &'a QueryRule,
-    /// The facts of all splits: right answers, of which only the one that is ranked counts.
+    /// Facts of all splits; all right answers except the ranked one are left out.
     pub filter: &'a FilterIndex,
-    /// The facts to rank.
+    /// Facts to rank.
     pub facts: &'a [Triple],
-    /// The groups to break metrics down by.
+    /// Groups by which metrics are broken down.
     pub breakdown: &'a Breakdown,
-    /// Entities to rank among as well, beside the ranking among all.
+    /// Entities for a second ranking, in addition to the ranking among all.
     pub candidates: Option<&'a Candidates>,
 }
 
 /// Ranks both sides of every fact.
 ///
-/// `filter` holds the facts of all splits. `progress` is told the number of queries done and may
-/// stop the evaluation by returning false, in which case the result is `None`.
+/// `filter` holds the facts of all splits. `progress` gets the number of queries done, and stops the evaluation
+/// by returning false; the result is then `None`.
 ///
 /// ```
 /// use shardloom::config::Layers;
@@ -199,11 +199,11 @@ pub fn evaluate(
     Ok(rankings.map(|rankings| rankings.all))
 }
 
-/// Ranks like [`evaluate`], and also among given candidates; `visit` sees every query, that for the
-/// tail of a fact first and then that for its head.
+/// Ranks like [`evaluate`], and also among given candidates. Calls `visit` for every query: the query for the
+/// tail of a fact first, then the query for its head.
 ///
 /// # Errors
-/// If the device is lost or full, and those of `visit`.
+/// If the device is lost or full; the errors of `visit`.
 pub fn evaluate_each<E: From<KernelError>>(
     executor: &mut Executor,
     ranking: &Ranking,

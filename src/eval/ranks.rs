@@ -1,4 +1,4 @@
-//! A file with the rank of every fact, to see which ones a model fails at.
+//! A file with the rank of every fact, to find those at which a model fails.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,31 +10,31 @@ use crate::checkpoint::atomic_file::AtomicFile;
 use crate::dataset::Vocabulary;
 use crate::names;
 
-/// Why ranks cannot be written.
+/// Reason for which ranks cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RanksError {
-    /// An extension that stands for no format.
+    /// The extension does not stand for a format.
     #[error("{}: found a name that ends neither in .tsv nor in .jsonl, expected one of them", path.display())]
     Extension {
         /// The file.
         path: PathBuf,
     },
-    /// The disk refused.
+    /// Writing to the disk failed.
     #[error("cannot write {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: io::Error,
     },
 }
 
-/// A file of ranks, two lines a fact: head, relation, tail, side, rank, candidates. It appears
+/// A file of ranks with two lines per fact: head, relation, tail, side, rank, candidates. The file appears only
 /// when it is complete.
 ///
-/// `.tsv` begins with a heading, and writes names as [`names::field`] does; `.jsonl` has an object
-/// a line. Where candidates were given, `restricted_rank` and `restricted_candidates` follow,
-/// empty (null) if the answer is none of them.
+/// `.tsv` begins with a heading and writes names like [`names::field`]; `.jsonl` has one object per line. With
+/// given candidates, `restricted_rank` and `restricted_candidates` follow; both are empty (null) if the answer
+/// was left out.
 pub struct RanksFile<'a> {
     file: AtomicFile,
     path: PathBuf,
@@ -60,11 +60,11 @@ struct Line<'a> {
 }
 
 impl<'a> RanksFile<'a> {
-    /// Begins a file in the format that its extension names; `restricted` if rankings among given
-    /// candidates are to be written, too.
+    /// Starts a file in the format of its extension. `restricted` adds the columns of rankings among given
+    /// candidates.
     ///
     /// # Errors
-    /// If the extension is another one, or the folder cannot be written to.
+    /// If the extension is neither `.tsv` nor `.jsonl`, or the folder cannot be written to.
     pub fn create(
         path: &Path,
         restricted: bool,
@@ -105,10 +105,10 @@ impl<'a> RanksFile<'a> {
     /// Adds a line.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing to the disk fails.
     ///
     /// # Panics
-    /// If the fact has numbers that the vocabularies have not.
+    /// If the vocabularies do not have a number of the fact.
     pub fn add(&mut self, ranked: &RankedFact) -> Result<(), RanksError> {
         let line = Line {
             head: self.entities.name(ranked.fact.head),
@@ -131,10 +131,10 @@ impl<'a> RanksFile<'a> {
         written.map_err(io_error(&self.path))
     }
 
-    /// Syncs the file and puts it in its place, where it replaces another one.
+    /// Syncs the file and moves it to its path, where it replaces an existing file.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing to the disk fails.
     pub fn commit(self) -> Result<(), RanksError> {
         self.file.commit().map_err(io_error(&self.path))
     }

@@ -1,5 +1,5 @@
-//! Rankings among some entities only: those of a list, or those that training shows on the side of
-//! the relation that is asked for.
+//! Rankings among some entities only: a list, or the entities that training shows on the queried side of the
+//! relation.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,17 +10,17 @@ use crate::dataset::{Candidates, Triple};
 use crate::executor::Executor;
 use crate::kernel::{KernelError, RankBatch};
 
-/// Scores that are there at a time: 64 MiB of them.
+/// Scores in memory at a time: 64 MiB.
 const SCORES: usize = 16 << 20;
 
-/// The metrics of a ranking among some entities.
+/// Evaluation among some entities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Restricted {
-    /// The metrics.
+    /// Metrics of the ranking.
     pub metrics: Evaluation,
-    /// Queries whose right answer is not among the candidates. In a list's place, they are left
-    /// out of the metrics; where candidates are those of the relation's side, the right answer
-    /// counts as one more of them.
+    /// Number of queries whose right answer is not among the candidates. With a list, such queries are left out
+    /// of the metrics; with the entities of the relation's side, the right answer counts as an additional
+    /// candidate.
     pub answers_outside: usize,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    /// Ranks the queries of some facts, two each, that for the tail first.
+    /// Ranks the queries of `facts`: two per fact, the query for the tail first.
     pub fn rank(
         &mut self,
         executor: &mut Executor,
@@ -55,7 +55,7 @@ impl<'a> Ranker<'a> {
         };
         let inside = |q: usize| of(q).binary_search(&batch.queries[q].target).is_ok();
         let listed = matches!(candidates, Candidates::Listed(_));
-        // What is left out of the metrics need not be scored.
+        // Queries that the metrics leave out are not scored.
         let asked: Vec<usize> = (0..batch.queries.len())
             .filter(|&q| !listed || inside(q))
             .collect();
@@ -95,7 +95,7 @@ impl<'a> Ranker<'a> {
     }
 }
 
-/// Where the target stands among candidates (ascending) and itself, other known answers left out.
+/// Ranks the target among itself and the candidates, without other known answers.
 fn ranked(scores: &[f32], target: u32, candidates: &[u32], known: &[u32]) -> Ranked {
     let threshold = scores[target as usize];
     let mut ranked = Ranked {
@@ -103,7 +103,7 @@ fn ranked(scores: &[f32], target: u32, candidates: &[u32], known: &[u32]) -> Ran
         equal: 0,
         candidates: 1,
     };
-    // Of known answers there are those of training and held-out ones, either part ascending.
+    // Known answers come in two ascending parts, from training and from held-out facts.
     let mut known = known.to_vec();
     known.sort_unstable();
     for &candidate in candidates {

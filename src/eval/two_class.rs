@@ -1,70 +1,71 @@
-//! Two-class evaluation: whether scores tell given true facts from given false ones.
+//! Two-class evaluation: how well scores separate given true facts from given false ones.
 //!
-//! Areas under curves need no threshold. Accuracy does: each relation has its own, the one that
-//! is right most often on the validation facts. A score that is not a number is below all others.
+//! Areas under curves need no threshold. Accuracy needs one: each relation has its own, the one that is most
+//! often right on the validation facts. A score that is not a number ranks below all others.
 
 use serde::Serialize;
 
-/// A fact's score, and whether the fact is true.
+/// Score of a fact, and whether the fact is true.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The relation.
     pub relation: u32,
-    /// The larger, the more likely.
+    /// Score; larger means more likely.
     pub score: f32,
-    /// Whether it is one of the true facts.
+    /// True if the fact is true.
     pub positive: bool,
 }
 
-/// The metrics of a two-class evaluation. What there is no ground for is absent.
+/// Metrics of a two-class evaluation. Metrics without data are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TwoClass {
-    /// Of all relations together.
+    /// Metrics of all relations together.
     #[serde(flatten)]
     pub all: TwoClassMetrics,
-    /// Share of validation samples on the right side of their relation's threshold.
+    /// Fraction of validation samples on the right side of their relation's threshold.
     pub valid_accuracy: Option<f64>,
-    /// Validation samples.
+    /// Number of validation samples.
     pub valid_samples: usize,
-    /// By relation, those without samples left out.
+    /// Metrics by relation; relations without samples are left out.
     pub relations: Vec<TwoClassRelation>,
 }
 
-/// The metrics of some samples.
+/// Metrics of a set of samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TwoClassMetrics {
-    /// True facts.
+    /// Number of true facts.
     pub positives: usize,
-    /// False facts.
+    /// Number of false facts.
     pub negatives: usize,
-    /// Area under the ROC curve: the share of pairs of a true and a false fact in which the true one
-    /// scores higher, ties counted half.
+    /// Area under the ROC curve: the fraction of pairs of a true and a false fact in which the true one has the
+    /// higher score; ties count half.
     pub auc_roc: Option<f64>,
-    /// Average precision: Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores, from the highest on.
+    /// Average precision: Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores, from the highest down.
     pub average_precision: Option<f64>,
-    /// Share of samples on the right side of their relation's threshold.
+    /// Fraction of samples on the right side of their relation's threshold.
     pub accuracy: Option<f64>,
 }
 
-/// The metrics of a relation.
+/// Metrics of a relation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TwoClassRelation {
-    /// The relation's name.
+    /// Name of the relation.
     pub name: String,
-    /// Facts from this score on are taken for true.
+    /// Lowest score at which facts are judged true.
     pub threshold: Option<f64>,
-    /// Whether the threshold is that of all relations together, since no validation fact has this one.
+    /// True if the threshold is the one of all relations together, because no validation fact has this
+    /// relation.
     pub shared_threshold: bool,
-    /// Of its samples.
+    /// Metrics of the relation's samples.
     #[serde(flatten)]
     pub metrics: TwoClassMetrics,
 }
 
-/// Judges samples by thresholds that are chosen on validation samples. `names` are those of the
-/// relations.
+/// Judges samples by thresholds that are chosen on validation samples. `names` holds the names of the
+/// relations, by their numbers.
 ///
 /// # Panics
-/// If a relation has no name.
+/// If a sample's relation is not below `names.len()`.
 pub fn two_class(valid: &[Sample], judged: &[Sample], names: &[&str]) -> TwoClass {
     let by_relation = |samples: &[Sample]| {
         let mut groups = vec![Vec::new(); names.len()];
@@ -113,7 +114,7 @@ pub fn two_class(valid: &[Sample], judged: &[Sample], names: &[&str]) -> TwoClas
     }
 }
 
-/// A score to compare by.
+/// Sort key of a score.
 fn key(score: f32) -> f64 {
     match score.is_nan() {
         true => f64::NEG_INFINITY,
@@ -121,7 +122,7 @@ fn key(score: f32) -> f64 {
     }
 }
 
-/// True and false facts of each distinct score, from the highest score on.
+/// Numbers of true and false facts of each distinct score, from the highest score down.
 fn steps(samples: &[Sample]) -> Vec<(f64, [usize; 2])> {
     let mut sorted: Vec<(f64, bool)> = (samples.iter())
         .map(|sample| (key(sample.score), sample.positive))
@@ -136,11 +137,12 @@ fn steps(samples: &[Sample]) -> Vec<(f64, [usize; 2])> {
         .collect()
 }
 
-/// None without both classes.
+/// Area under the ROC curve; `None` if true or false facts are missing.
 fn auc_roc(samples: &[Sample]) -> Option<f64> {
     let (mut won, mut positives, mut negatives) = (0.0, 0, 0);
     for (_, [more_positives, more_negatives]) in steps(samples) {
-        // Each of these false facts is below the true ones so far, and beside those of its score.
+        // Each of these false facts scores below the earlier true ones, and ties with the true ones of the same
+        // score.
         won += more_negatives as f64 * (positives as f64 + more_positives as f64 / 2.0);
         positives += more_positives;
         negatives += more_negatives;
@@ -149,7 +151,7 @@ fn auc_roc(samples: &[Sample]) -> Option<f64> {
     (pairs > 0.0).then(|| won / pairs)
 }
 
-/// None without true facts.
+/// Average precision; `None` without true facts.
 fn average_precision(samples: &[Sample]) -> Option<f64> {
     let (mut sum, mut positives, mut all) = (0.0, 0, 0);
     for (_, [more_positives, more_negatives]) in steps(samples) {
@@ -160,12 +162,12 @@ fn average_precision(samples: &[Sample]) -> Option<f64> {
     (positives > 0).then(|| sum / positives as f64)
 }
 
-/// The score from which on facts are to be taken for true so that most samples are right; of
-/// several, the highest. It lies half way between two scores of samples, where it lies between any.
+/// Chooses the threshold at which most samples are judged right; the highest of several. The threshold lies
+/// half way between two scores of samples, unless it lies above or below all of them.
 fn best_threshold(samples: &[Sample]) -> Option<f64> {
     let steps = steps(samples);
     let highest = steps.first()?.0;
-    // Nothing is taken for true, to begin with.
+    // At first, no fact is judged true.
     let mut right = samples.iter().filter(|sample| !sample.positive).count() as i64;
     let (mut best, mut threshold) = (right, highest.next_up());
     for (s, &(score, [positives, negatives])) in steps.iter().enumerate() {
@@ -209,7 +211,7 @@ mod tests {
             ],
         );
         assert_eq!(auc_roc(&given), Some(3.5 / 6.0));
-        // Recall a half at precision 1/2, and all at 2/4.
+        // Recall is 1/2 at precision 1/2, and 1 at precision 2/4.
         assert_eq!(average_precision(&given), Some(0.5 * 0.5 + 0.5 * 0.5));
         let perfect = samples(0, &[(2.0, true), (1.0, false), (f32::NAN, false)]);
         assert_eq!(
@@ -232,7 +234,7 @@ mod tests {
         let best = |scores: &[(f32, bool)]| best_threshold(&samples(0, scores));
         assert_eq!(best(&[]), None);
         assert_eq!(best(&[(3.0, true), (1.0, false)]), Some(2.0));
-        // Cuts below 4 and below 2 have three of four right: the higher one counts.
+        // Thresholds below 4 and below 2 judge three of four right; the higher one is chosen.
         assert_eq!(
             best(&[(4.0, true), (3.0, false), (2.0, true), (1.0, false)]),
             Some(3.5)
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(best(&[(2.0, true), (1.0, true)]), Some(1.0));
         assert_eq!(best(&[(2.0, false), (1.0, false)]), Some(2.0f64.next_up()));
         assert_eq!(best(&[(2.0, true), (f32::NAN, false)]), Some(2.0));
-        // A true and a false fact of one score cannot be told apart.
+        // A threshold cannot separate a true and a false fact of the same score.
         assert_eq!(best(&[(2.0, true), (2.0, false)]), Some(2.0f64.next_up()));
     }
 
@@ -270,7 +272,7 @@ mod tests {
                 )
             })
             .collect();
-        // All validation samples together are right most often from (30 + 10) / 2 on: 3 of 4.
+        // All validation samples together are most often right from (30 + 10) / 2 on: 3 of 4.
         let expected = [
             ("a", Some(2.0), false, Some(1.0)),
             ("b", Some(20.0), false, Some(2.0 / 3.0)),

@@ -1,9 +1,9 @@
-//! Computes steps and rankings: in place, on the device that holds all shards, or on copies of rows on
-//! another device.
+//! Computes steps and rankings: in place, on the device that holds all shards, or on copies of rows on another
+//! device.
 //!
 //! An executor turns a plan into gradients and cuts the gradients by shard. A
-//! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers
-//! takes a shorter way to the same bits: [`Executor::step`] computes and updates in one call.
+//! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers uses a
+//! shorter path with bit-identical results: [`Executor::step`] computes and updates in one call.
 
 mod rank;
 mod replica;
@@ -25,17 +25,17 @@ pub struct Executor {
     tables: EngineTables,
 }
 
-/// Where the engine reads rows.
+/// Tables that the engine reads.
 #[derive(Debug)]
 enum EngineTables {
-    /// In the shards themselves, all on the engine's device.
+    /// The shards themselves, all on the engine's device.
     InPlace(Backend),
-    /// In copies: shards are on another device, or on several.
+    /// Copies: shards are on another device, or on several.
     OnCopies(Box<Replica>),
 }
 
 impl Executor {
-    /// An executor on the device that holds all shards, or on copies on the first of several devices.
+    /// Makes an executor on the device that holds all shards, or on copies on the first of several devices.
     ///
     /// # Errors
     /// [`ServerError::Kernel`] if the device is lost or full.
@@ -47,7 +47,7 @@ impl Executor {
         }
     }
 
-    /// An executor on a device: in place if the device holds all shards, else on copies.
+    /// Makes an executor on a device: in place if the device holds all shards, else on copies.
     ///
     /// # Errors
     /// [`ServerError::Kernel`] if the device does not open or cannot hold the copies.
@@ -59,8 +59,8 @@ impl Executor {
         Executor::on_copies(server, engine)
     }
 
-    /// An executor that computes on copies of rows, on the engine's device. The copies hold values of all
-    /// rows, but no optimizer state.
+    /// Makes an executor that computes on copies of rows, on the engine's device. The copies hold the values of
+    /// all rows, but no optimizer state.
     ///
     /// # Errors
     /// [`ServerError::Kernel`] if the device cannot hold the copies.
@@ -84,21 +84,21 @@ impl Executor {
         &self.server
     }
 
-    /// Whether the executor reads rows where the shards store them.
+    /// Returns whether the executor reads rows where the shards store them.
     pub fn is_in_place(&self) -> bool {
         matches!(self.tables, EngineTables::InPlace(_))
     }
 
-    /// The engine that computes.
+    /// Engine of the executor.
     pub fn engine(&mut self) -> &mut Backend {
         self.tables.engine()
     }
 
-    /// Computes a plan's gradients from the rows as they are now. They stay with the engine.
+    /// Computes a plan's gradients from the current rows. The gradients stay in the engine.
     ///
     /// # Errors
-    /// [`ServerError::LayoutChanged`] if shards have moved since the plan was translated;
-    /// [`ServerError::Kernel`] if a device is lost or full.
+    /// [`ServerError::LayoutChanged`] if rows have moved since the plan was translated; [`ServerError::Kernel`]
+    /// if a device is lost or full.
     pub fn gradients(&mut self, spec: &StepSpec, plan: &StoragePlan) -> Result<(), ServerError> {
         let tables = self.server.tables_of(plan)?;
         match &mut self.tables {
@@ -114,11 +114,11 @@ impl Executor {
         Ok(())
     }
 
-    /// Sum of the squares of the gradients that [`Executor::gradients`] has computed; not finite if a
-    /// gradient is not.
+    /// Sums the squares of the gradients that [`Executor::gradients`] computed last. The sum is not finite if a
+    /// gradient is not finite.
     ///
     /// # Errors
-    /// As [`Executor::gradients`].
+    /// See [`Executor::gradients`].
     pub fn gradient_square_sum(&mut self, plan: &StoragePlan) -> Result<f64, ServerError> {
         let tables = self.server.tables_of(plan)?;
         Ok(match &mut self.tables {
@@ -133,11 +133,11 @@ impl Executor {
         })
     }
 
-    /// The gradients that [`Executor::gradients`] has computed, cut by shard and brought to the devices of
-    /// the shards.
+    /// Cuts the gradients that [`Executor::gradients`] computed last by shard, and copies them to the devices
+    /// of the shards.
     ///
     /// # Errors
-    /// As [`Executor::gradients`].
+    /// See [`Executor::gradients`].
     pub fn gradients_by_shard(&mut self, plan: &StoragePlan) -> Result<StepGradients, ServerError> {
         let server = &self.server;
         // Shards must not move meanwhile: the engine's gradients lie on the devices of their shards.
@@ -172,7 +172,7 @@ impl Executor {
         })
     }
 
-    /// The losses of all gradients since the last call, added up.
+    /// Sums the losses of all gradients since the last call, and starts again at 0.
     ///
     /// # Errors
     /// [`KernelError`] if the device is lost.
@@ -189,8 +189,7 @@ impl EngineTables {
         }
     }
 
-    /// The engine, and entities and relations with the values of now, where the engine can read
-    /// them.
+    /// Returns the engine, and entities and relations with their current values, on the engine's device.
     fn current<'a>(
         &'a mut self,
         tables: &'a Tables,
@@ -208,8 +207,8 @@ impl EngineTables {
     }
 }
 
-/// The rows of a shard, by their place in the shard, that a plan has gradients for: all if none are
-/// listed. None for a plan without queries, which has no gradients.
+/// Places of the rows in a shard that a plan has gradients for. `Some(None)` stands for all rows of the shard;
+/// `None` for a plan without queries, which does not have gradients.
 fn places_of(tables: &Tables, plan: &Plan, shard: ShardId) -> Option<Option<Vec<u32>>> {
     if plan.queries.is_empty() {
         return None;
@@ -229,7 +228,7 @@ fn places_of(tables: &Tables, plan: &Plan, shard: ShardId) -> Option<Option<Vec<
     Some(Some(rows.iter().map(|row| row - first).collect()))
 }
 
-/// No gradients for a shard.
+/// Makes an empty set of gradients for a shard.
 fn empty(tables: &Tables, shard: ShardId) -> Result<ShardGradients, KernelError> {
     Ok(ShardGradients {
         shard,

@@ -5,7 +5,7 @@ use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery};
 use crate::server::TableName;
 
 impl Executor {
-    /// Counts, for every query, the candidates that score above its target and those that score the same.
+    /// Counts, for every query, the candidates that score above its target, and those that score the same.
     ///
     /// # Errors
     /// [`KernelError`] if a row does not exist, or the device is lost or full.
@@ -16,7 +16,7 @@ impl Executor {
         engine.rank(tables.shape.model, &batch, entities, relations)
     }
 
-    /// Scores of every query against every entity, queries × entities, row-major; for a few queries.
+    /// Scores every query against every entity: queries × entities, row-major. Meant for few queries.
     ///
     /// # Errors
     /// [`KernelError`] if a row does not exist, or the device is lost or full.
@@ -28,7 +28,7 @@ impl Executor {
         Ok(tables.by_row(TableName::Entities, 1, scores))
     }
 
-    /// The score of every query against its target.
+    /// Scores every query against its target.
     ///
     /// # Errors
     /// [`KernelError`] if a row does not exist, or the device is lost or full.

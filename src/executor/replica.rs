@@ -1,4 +1,4 @@
-//! Copies of rows on another device than that of their shards.
+//! Copies of rows on another device than their shards.
 
 use super::{empty, places_of};
 use crate::kernel::{Backend, Column, KernelError, StepSpec, Table, TableSpec};
@@ -7,21 +7,21 @@ use crate::sampler::{Candidates, Plan};
 use crate::server::table::tables::Tables;
 use crate::server::{ParameterServer, ShardGradients, ShardId, TableName};
 
-/// An engine on another device than the shards, and room there for copies of what it computes on.
+/// An engine on another device than the shards, with copies of the rows that it computes on.
 #[derive(Debug)]
 pub(super) struct Replica {
     engine: Backend,
     entities: Table,
     relations: Table,
     rows: Vec<f32>,
-    /// The versions of the tables that all rows are copies of.
+    /// Versions of the tables, if the copies of all rows are current.
     whole: Option<[u64; 2]>,
 }
 
-/// Room for a copy of a table.
+/// Allocates a copy of a table.
 fn room(engine: &Backend, spec: &TableSpec) -> Result<Table, KernelError> {
     let spec = TableSpec {
-        // A copy is never updated: it needs no optimizer's state.
+        // A copy is never updated, so it does not need optimizer states.
         optimizer: OptimizerKind::Sgd,
         ..spec.clone()
     };
@@ -39,23 +39,23 @@ impl Replica {
         })
     }
 
-    /// The engine.
+    /// Engine of the copies.
     pub(super) fn engine(&mut self) -> &mut Backend {
         &mut self.engine
     }
 
-    /// The engine, and the copies of entities and relations.
+    /// Engine, and the copies of entities and relations.
     pub(super) fn parts(&mut self) -> (&mut Backend, [&Table; 2]) {
         (&mut self.engine, [&self.entities, &self.relations])
     }
 
-    /// Computes a plan's gradients on what [`Replica::pull`] has copied.
+    /// Computes a plan's gradients on the rows that [`Replica::pull`] copied.
     pub(super) fn compute(&mut self, spec: &StepSpec, plan: &Plan) -> Result<(), KernelError> {
         let (engine, [entities, relations]) = self.parts();
         engine.gradients(spec, plan, entities, relations)
     }
 
-    /// What [`Replica::compute`] has computed for a shard, brought to the shard's device.
+    /// Copies the gradients that [`Replica::compute`] computed for a shard to the shard's device.
     pub(super) fn shard_gradients(
         &mut self,
         server: &ParameterServer,
@@ -81,7 +81,7 @@ impl Replica {
         })
     }
 
-    /// Copies the rows that a plan needs: all entities where they are all candidates.
+    /// Copies the rows that a plan needs: all entities if all are candidates.
     pub(super) fn pull(&mut self, tables: &Tables, plan: &Plan) -> Result<(), KernelError> {
         self.fit(tables)?;
         self.whole = None;
@@ -97,7 +97,7 @@ impl Replica {
         engine.write_rows(&self.relations, &plan.relations.ids, rows)
     }
 
-    /// Copies all rows, unless they are copies of what is there now.
+    /// Copies all rows, unless the copies are current.
     pub(super) fn pull_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let now = TableName::ALL.map(|table| tables.table(table).version());
         if self.whole == Some(now) {
@@ -116,7 +116,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Makes room anew where shards have moved.
+    /// Allocates the copy of entities again if rows have moved.
     fn fit(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let spec = tables.entities.spec();
         if self.entities.spec().layout != spec.layout {

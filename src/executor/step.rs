@@ -1,4 +1,4 @@
-//! Steps of a process without other workers.
+//! Training steps of a process without other workers.
 
 use super::replica::Replica;
 use super::{EngineTables, Executor};
@@ -11,7 +11,7 @@ impl Executor {
     /// Makes one training step: pull, gradients, push. The loss stays on the device until
     /// [`Executor::take_loss`].
     ///
-    /// In place, the kernel updates rows as soon as their gradients are summed. No other worker may push
+    /// In place, the kernel updates rows as soon as their gradients are summed; no other worker may push
     /// meanwhile.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Executor {
     }
 }
 
-/// Computes a step on copies; every shard gets its gradients on its own device.
+/// Computes a step on copies, and applies the gradients of every shard on the shard's device.
 fn step_on_copies(
     server: &ParameterServer,
     replica: &mut Replica,
@@ -51,7 +51,7 @@ fn step_on_copies(
 ) -> Result<(), KernelError> {
     replica.pull(tables, plan)?;
     replica.compute(spec, plan)?;
-    // One shard's gradients are in memory at a time.
+    // Shard by shard, so that the gradients of only one shard are in memory.
     for id in tables.shards() {
         let part = replica.shard_gradients(server, tables, plan, id)?;
         let push = Push {

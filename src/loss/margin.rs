@@ -9,7 +9,7 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     let threshold = scores[positive] - F::of(f64::from(loss.margin));
     let share = weight / F::of((scores.len() - 1).max(1) as f64);
 
-    // The positive itself would violate by γ: it is taken out of the sums before they are made.
+    // The positive itself would violate by γ, so it is masked before the sums.
     scores[positive] = F::of(super::MASKED);
     let value = sum(scores, |s| (s - threshold).larger(F::ZERO));
     let violations = sum(scores, |s| if s > threshold { F::ONE } else { F::ZERO });

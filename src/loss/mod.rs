@@ -1,8 +1,8 @@
-//! Losses: what a row of scores costs, and its derivative.
+//! Losses of rows of scores, and their derivatives.
 //!
-//! A row holds the scores of one query against its candidates; some of them are positives. Every
-//! loss turns the row, in place, into ∂loss/∂score and returns the loss. A score at or below
-//! [`MASKED`] belongs to a candidate that must not count: its derivative is zero.
+//! A row holds the scores of one query against its candidates, some of which are positives. Every loss replaces
+//! the row by ∂loss/∂score and returns the loss. A score at or below [`MASKED`] belongs to a masked candidate,
+//! which does not count: its derivative is zero.
 
 mod bce;
 mod margin;
@@ -11,10 +11,10 @@ mod softmax;
 
 use crate::model::Real;
 
-/// The score of a masked candidate. Finite, because WGSL has no portable infinity.
+/// Score of a masked candidate. Finite, because WGSL has no portable infinity.
 pub const MASKED: f64 = -1e30;
 
-/// The losses there are.
+/// All losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
@@ -28,12 +28,12 @@ pub enum LossKind {
     SelfAdversarial,
 }
 
-/// A loss with its numbers.
+/// A loss with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
-    /// Which formula.
+    /// Formula of the loss.
     pub kind: LossKind,
-    /// Margin γ: of the ranking loss; added to every score by the others that take it.
+    /// Margin γ of the ranking loss; the other losses with a margin add it to every score.
     pub margin: f32,
     /// Inverse temperature α of self-adversarial weights.
     pub temperature: f32,
@@ -42,7 +42,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// A loss without margin, temperature 1 and without smoothing.
+    /// Makes a loss with margin 0, temperature 1 and no smoothing.
     pub fn new(kind: LossKind) -> Loss {
         Loss {
             kind,
@@ -52,15 +52,15 @@ impl Loss {
         }
     }
 
-    /// Whether a row may have more than one positive, and smoothed labels.
+    /// Returns whether a row may have several positives and smoothed labels.
     pub fn takes_labels(&self) -> bool {
         matches!(self.kind, LossKind::Softmax | LossKind::Bce)
     }
 
     /// Replaces the scores of a row by `weight`·∂loss/∂score and returns `weight`·loss.
     ///
-    /// `positives` are the positions of the positive candidates, each once. Margin and
-    /// self-adversarial loss look at the first only.
+    /// `positives` holds the positions of the positive candidates, each once. The margin and self-adversarial
+    /// losses use only the first.
     #[inline(always)]
     pub fn row<F: Real>(&self, scores: &mut [F], positives: &[u32], weight: F) -> F {
         match self.kind {
@@ -72,14 +72,14 @@ impl Loss {
     }
 }
 
-/// Values added up side by side, so that reductions vectorise and keep one order.
-const SIDE_BY_SIDE: usize = 16;
+/// Number of parallel partial sums: reductions vectorise and keep a fixed order.
+const PARTIAL_SUMS: usize = 16;
 
 /// Σ f(x) over a row, in a fixed order.
 #[inline(always)]
 fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks::<PARTIAL_SUMS>();
     for block in blocks {
         for (s, &x) in sums.iter_mut().zip(block) {
             *s += f(x);
@@ -91,11 +91,11 @@ fn sum<F: Real>(row: &[F], f: impl Fn(F) -> F) -> F {
     sums.into_iter().fold(F::ZERO, |a, b| a + b)
 }
 
-/// Replaces every x of a row by f(x) and returns their sum, in the order of [`sum`].
+/// Replaces every x of a row by f(x) and returns the sum of the results, in the order of [`sum`].
 #[inline(always)]
 fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks_mut::<PARTIAL_SUMS>();
     for block in blocks {
         for (s, x) in sums.iter_mut().zip(block) {
             *x = f(*x);
@@ -109,21 +109,21 @@ fn replace<F: Real>(row: &mut [F], f: impl Fn(F) -> F) -> F {
     sums.into_iter().fold(F::ZERO, |a, b| a + b)
 }
 
-/// Replaces every x of a row by the first of f(x) and returns the sum of the second, in the order of
-/// [`sum`].
+/// Replaces every x of a row by the first value of f(x) and returns the sum of the second values, in the order
+/// of [`sum`].
 #[inline(always)]
 fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
-    let mut sums = [F::ZERO; SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut sums = [F::ZERO; PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks_mut::<PARTIAL_SUMS>();
     for block in blocks {
-        // Through arrays of its own, without which this is not vectorised.
+        // Without these local arrays, the compiler does not vectorise the loop.
         let (old, mut new, mut summands) =
-            (*block, [F::ZERO; SIDE_BY_SIDE], [F::ZERO; SIDE_BY_SIDE]);
-        for l in 0..SIDE_BY_SIDE {
+            (*block, [F::ZERO; PARTIAL_SUMS], [F::ZERO; PARTIAL_SUMS]);
+        for l in 0..PARTIAL_SUMS {
             (new[l], summands[l]) = f(old[l]);
         }
         *block = new;
-        for l in 0..SIDE_BY_SIDE {
+        for l in 0..PARTIAL_SUMS {
             sums[l] += summands[l];
         }
     }
@@ -135,11 +135,11 @@ fn replace_and_sum<F: Real>(row: &mut [F], f: impl Fn(F) -> (F, F)) -> F {
     sums.into_iter().fold(F::ZERO, |a, b| a + b)
 }
 
-/// The largest value of a row.
+/// Largest value of a row.
 #[inline(always)]
 fn largest<F: Real>(row: &[F]) -> F {
-    let mut tops = [F::of(MASKED); SIDE_BY_SIDE];
-    let (blocks, rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    let mut tops = [F::of(MASKED); PARTIAL_SUMS];
+    let (blocks, rest) = row.as_chunks::<PARTIAL_SUMS>();
     for block in blocks {
         for (t, &x) in tops.iter_mut().zip(block) {
             *t = t.larger(x);

@@ -14,7 +14,7 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
     let score = scores[positive] + offset;
     scores[positive] = F::of(MASKED);
     let top = largest(scores);
-    // Masked candidates have no odds even at temperature 0, which gives all others equal ones.
+    // Masked candidates have odds of 0, also at temperature 0, where all others have equal odds.
     let odds = |s: F| {
         let odds = ((s - top) * temperature).exp();
         if s > F::of(MASKED * 0.5) {
@@ -23,7 +23,7 @@ pub(super) fn row<F: Real>(loss: &Loss, scores: &mut [F], positives: &[u32], wei
             F::ZERO
         }
     };
-    // A row whose candidates are all masked has no negatives to weigh.
+    // A row of masked candidates only has no negatives to weigh.
     let live = top > F::of(MASKED * 0.5);
     let share = if live {
         half / sum(scores, odds)

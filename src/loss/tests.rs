@@ -12,7 +12,7 @@ fn value(loss: &Loss, scores: &[f64], positives: &[u32]) -> f64 {
     loss.row(&mut scores.to_vec(), positives, 0.7)
 }
 
-/// The self-adversarial weights count as constants, so its finite difference must hold them fixed.
+/// The self-adversarial weights count as constants, so the finite difference holds them fixed.
 fn self_adversarial_with_fixed_weights(loss: &Loss, at: &[f64], weights_at: &[f64]) -> f64 {
     let offset = f64::from(loss.margin);
     let odds: Vec<f64> = weights_at[1..]

@@ -17,7 +17,7 @@ impl LaneWise for ComplEx {
     type Lane<F: Real> = [F; 2];
     const LINEAR: bool = true;
 
-    /// `e·r` towards tails, `e·conj(r)` towards heads.
+    /// Query: `e·r` for tails, `e·conj(r)` for heads.
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2] {
         let i = if inverse { -r[1] } else { r[1] };

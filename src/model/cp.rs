@@ -1,10 +1,10 @@
-//! CP (Hitchcock 1927; Lacroix et al. 2018): the canonical decomposition, in which an entity has
-//! values as a head and others as a tail.
+//! CP (Hitchcock 1927; Lacroix et al. 2018): the canonical decomposition, in which an entity has separate
+//! values as a head and as a tail.
 
 use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
-/// score(h, r, t) = Σ headₖ(h)·rₖ·tailₖ(t). A lane of an entity is its value as a head and its
-/// value as a tail; queries are zero where candidates are not asked.
+/// score(h, r, t) = Σ headₖ(h)·rₖ·tailₖ(t). A lane of an entity holds its value as a head and its value as a
+/// tail; a query is zero in the role that candidates do not have.
 pub struct Cp;
 
 impl Operator for Cp {
@@ -19,7 +19,7 @@ impl Operator for Cp {
 impl LaneWise for Cp {
     type Lane<F: Real> = [F; 2];
 
-    /// A head asks for tails, a tail for heads.
+    /// Queries for tails use the head's values, queries for heads the tail's.
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2] {
         if inverse {

@@ -2,19 +2,19 @@
 
 use super::Real;
 
-/// How the values of a row are grouped into lanes.
+/// Grouping of a row's values into lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lanes {
-    /// One value a lane: `x[k]`.
+    /// One value per lane: `x[k]`.
     Real,
-    /// A pair a lane, such as a complex number: `[x[k], x[k + width/2]]`, all real parts first.
+    /// Two values per lane, such as a complex number: `[x[k], x[k + width/2]]`, all real parts first.
     Complex,
-    /// Four values a lane: `[x[k], x[k + width/4], x[k + width/2], x[k + 3·width/4]]`.
+    /// Four values per lane: `[x[k], x[k + width/4], x[k + width/2], x[k + 3·width/4]]`.
     Quaternion,
 }
 
 impl Lanes {
-    /// Values that make a lane.
+    /// Number of values per lane.
     pub const fn values(self) -> usize {
         match self {
             Lanes::Real => 1,
@@ -24,12 +24,12 @@ impl Lanes {
     }
 }
 
-/// A lane in registers: `[F; 2]`, or `[F; 4]` where there are quaternions. Values that the row has
-/// not are zero.
+/// A lane in registers: `[F; 2]`, or `[F; 4]` for models with quaternions. Values that the row does not have
+/// are zero.
 pub trait LaneValues<F: Real>: Copy {
-    /// The first of these values.
+    /// Takes the first of these values.
     fn of(values: [F; 4]) -> Self;
-    /// All values, and zeros.
+    /// All values, padded with zeros.
     fn values(self) -> [F; 4];
 }
 
@@ -57,13 +57,13 @@ impl<F: Real> LaneValues<F> for [F; 4] {
     }
 }
 
-/// Lanes in a row of `width` values.
+/// Number of lanes in a row of `width` values.
 #[inline(always)]
 pub const fn lane_count(lanes: Lanes, width: usize) -> usize {
     width / lanes.values()
 }
 
-/// Lane `k` of a row.
+/// Reads lane `k` of a row.
 #[inline(always)]
 pub fn lane<F: Real, L: LaneValues<F>>(lanes: Lanes, row: &[F], k: usize) -> L {
     let zero = F::ZERO;

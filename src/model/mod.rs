@@ -1,13 +1,13 @@
-//! Models, each one file: a relation operator × a similarity.
+//! Models, one file each: a relation operator and a similarity.
 //!
-//! score(h, r, t) = similarity(operatorᵣ(h), t). An operator and its inverse turn a known entity
-//! into a query vector; the similarity compares that vector with candidate rows. Most operators work
-//! lane by lane (see [`Lanes`]), so a model is a handful of formulas, written once here for `f32`
-//! and `f64` (the oracle) and once in WGSL. Others multiply by a matrix, in stages of their own: the relation's row, or what
-//! it and a core that all relations share make together.
+//! score(h, r, t) = similarity(operatorᵣ(h), t). An operator and its inverse turn a known entity into a query
+//! vector; the similarity compares that vector with candidate rows. Most operators work lane by lane (see
+//! [`Lanes`]), so a model is a handful of formulas, written once here for `f32` and `f64` (the oracle) and once
+//! in WGSL. The others multiply by a matrix, in separate stages: the relation's row itself, or the product of
+//! the row and a core that all relations share.
 //!
-//! To add a model, write `model/<name>.rs` with an [`Operator`] that is [`LaneWise`] and add its
-//! line to `models!`.
+//! To add a model, write `model/<name>.rs` with an [`Operator`] that is [`LaneWise`], and add its line to
+//! `models!`.
 
 mod lanes;
 mod pair;
@@ -25,9 +25,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A relation operator and the similarity it is used with.
+/// A relation operator and its similarity.
 pub trait Operator {
-    /// The model's name on the command line.
+    /// Name of the model on the command line.
     const NAME: &'static str;
     /// One line for help texts: the score and its source.
     const ABOUT: &'static str;
@@ -35,28 +35,28 @@ pub trait Operator {
     const ENTITY: Lanes;
     /// Lanes of a relation's row.
     const RELATION: Lanes;
-    /// Whether a relation's values are angles.
+    /// True if a relation's values are angles.
     const ANGLES: bool = false;
-    /// What compares queries with candidates.
+    /// Similarity of queries and candidates.
     const SIMILARITY: Similarity;
 }
 
-/// An operator that takes rows lane by lane. A relation has as many lanes as an entity.
+/// An operator that works lane by lane. A relation has as many lanes as an entity.
 ///
-/// `inverse` asks for the operator that queries heads: similarity(operator⁻¹ᵣ(t), h) must equal
+/// `inverse` selects the operator for head queries: similarity(operator⁻¹ᵣ(t), h) must equal
 /// similarity(operatorᵣ(h), t).
 pub trait LaneWise: Operator {
     /// `operator_forward` and `operator_backward` in WGSL, on `vec2f` or `vec4f` lanes.
     const WGSL: &'static str;
-    /// `[F; 2]`, or `[F; 4]` where lanes are quaternions.
+    /// `[F; 2]`, or `[F; 4]` if lanes are quaternions.
     type Lane<F: Real>: LaneValues<F>;
-    /// Whether the query is linear in the relation.
+    /// True if the query is linear in the relation.
     const LINEAR: bool = false;
 
-    /// One lane of the query from one lane of the entity and of the relation.
+    /// Computes one lane of the query from one lane of the entity and of the relation.
     fn forward<F: Real>(e: Self::Lane<F>, r: Self::Lane<F>, inverse: bool) -> Self::Lane<F>;
 
-    /// ∂loss/∂e and ∂loss/∂r of one lane, from ∂loss/∂q.
+    /// Computes ∂loss/∂e and ∂loss/∂r of one lane from ∂loss/∂q.
     fn backward<F: Real>(
         e: Self::Lane<F>,
         r: Self::Lane<F>,
@@ -83,7 +83,7 @@ macro_rules! models {
         }
 
         impl Model {
-            /// The lanes' operator in WGSL; none of models whose relations are matrices.
+            /// WGSL of the operator on lanes; `None` for models whose relations are matrices.
             pub const fn wgsl(self) -> Option<&'static str> {
                 match self {
                     $($(Model::$model => Some($module::$model::WGSL),)+)+
@@ -91,7 +91,7 @@ macro_rules! models {
                 }
             }
 
-            /// Whether the query is linear in the relation, lane by lane.
+            /// Returns whether the query is linear in the relation, lane by lane.
             const fn is_linear(self) -> bool {
                 match self {
                     $($(Model::$model => $module::$model::LINEAR,)+)+
@@ -99,13 +99,13 @@ macro_rules! models {
                 }
             }
 
-            /// Whether the operator takes a relation as a matrix of an entity's width squared,
-            /// row-major: its row or, with a core, what [`core_matrix`] makes of it.
+            /// Returns whether the operator takes a relation as a square matrix of an entity's width, row-major: the
+            /// relation's row itself or, with a core, the result of [`core_matrix`].
             pub const fn has_matrices(self) -> bool {
                 matches!(self, $($(Model::$matrix)|+)|+) || self.has_core()
             }
 
-            /// Whether relations share a core.
+            /// Returns whether relations share a core.
             pub const fn has_core(self) -> bool {
                 matches!(self, $($(Model::$core)|+)|+)
             }
@@ -121,7 +121,7 @@ macro_rules! models {
         }
     };
     (@all $($module:ident $model:ident)+) => {
-        /// A model. It is written and read as its name.
+        /// A model, written and read as its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub enum Model {
@@ -132,7 +132,7 @@ macro_rules! models {
             /// Every model, in the order of the list in `model/mod.rs`.
             pub const ALL: &'static [Model] = &[$(Model::$model,)+];
 
-            /// The name on the command line and in files.
+            /// Name on the command line and in files.
             pub const fn name(self) -> &'static str {
                 match self { $(Model::$model => $module::$model::NAME,)+ }
             }
@@ -152,18 +152,17 @@ macro_rules! models {
                 match self { $(Model::$model => $module::$model::RELATION,)+ }
             }
 
-            /// Whether a relation's values are angles.
+            /// Returns whether a relation's values are angles.
             pub const fn relation_angles(self) -> bool {
                 match self { $(Model::$model => $module::$model::ANGLES,)+ }
             }
 
-            /// What compares queries with candidates.
+            /// Similarity of queries and candidates.
             pub const fn similarity(self) -> Similarity {
                 match self { $(Model::$model => $module::$model::SIMILARITY,)+ }
             }
 
-            /// Calls `visitor` with this model's operator as a type, so that inner loops are
-            /// compiled for it.
+            /// Calls `visitor` with this model's operator as a type, so that inner loops are compiled for it.
             #[inline(always)]
             pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
                 match self { $(Model::$model => visitor.visit::<$module::$model>(),)+ }
@@ -174,19 +173,19 @@ macro_rules! models {
 
 /// A computation that is generic over the operator; see [`Model::visit`].
 pub trait Visitor {
-    /// What it returns.
+    /// Result of the computation.
     type Output;
-    /// The computation for one operator.
+    /// Runs the computation for one operator.
     fn visit<O: Operator>(self) -> Self::Output;
 }
 
-/// A computation that goes another way for matrices; see [`Model::visit_kind`].
+/// A computation with a separate path for matrices; see [`Model::visit_kind`].
 pub trait KindVisitor {
-    /// What it returns.
+    /// Result of the computation.
     type Output;
-    /// The computation for an operator that takes rows lane by lane.
+    /// Runs the computation for an operator that works lane by lane.
     fn lanes<O: LaneWise>(self) -> Self::Output;
-    /// The computation for relations that are matrices.
+    /// Runs the computation for relations that are matrices.
     fn matrix(self) -> Self::Output;
 }
 
@@ -209,13 +208,13 @@ models! {
 }
 
 impl Model {
-    /// Values in an entity's row that make one lane: 1, 2 or 4.
+    /// Number of values in a lane of an entity's row: 1, 2 or 4.
     pub const fn values_per_lane(self) -> usize {
         self.entity_lanes().values()
     }
 
-    /// Values of a relation as the operator takes it, given the width of an entity's row: those of
-    /// the relation's row, unless it has a core.
+    /// Number of values of a relation as the operator takes it, for entity rows of `dim` values: the width of
+    /// the relation's row, unless the model has a core.
     pub const fn relation_width(self, dim: usize) -> usize {
         match self.has_matrices() {
             true => dim * dim,
@@ -223,8 +222,8 @@ impl Model {
         }
     }
 
-    /// Rows of the core, given the width of an entity's row: the last ones of the relation table, and
-    /// as wide. 0 where there is no core.
+    /// Number of rows of the core, for entity rows of `dim` values; 0 without a core. The core is the last rows
+    /// of the relation table, and has its width.
     pub const fn core_rows(self, dim: usize) -> usize {
         match self.has_core() {
             true => dim * dim,
@@ -232,8 +231,8 @@ impl Model {
         }
     }
 
-    /// Values that a query leaves for its relation's gradient: a row of it; or, where relations
-    /// are matrices, the entity's row, which with ∂loss/∂query makes up the query's share.
+    /// Number of values that a query stores for its relation's gradient: a row of the gradient; or, if
+    /// relations are matrices, the entity's row, whose outer product with ∂loss/∂query is the gradient.
     pub const fn contribution_width(self, dim: usize) -> usize {
         match self.has_matrices() {
             true => dim,
@@ -241,8 +240,8 @@ impl Model {
         }
     }
 
-    /// The query vector of `entity` and `relation`; `inverse` to query heads. Slices are as wide as an
-    /// entity's row, `relation` is [`Model::relation_width`].
+    /// Computes the query vector of `entity` and `relation`; `inverse` for head queries. `entity` and `query`
+    /// have the width of an entity's row, `relation` has [`Model::relation_width`] values.
     pub fn query<F: Real>(self, entity: &[F], relation: &[F], inverse: bool, query: &mut [F]) {
         self.visit_kind(Forward {
             entity,
@@ -252,11 +251,13 @@ impl Model {
         });
     }
 
-    /// ∂loss/∂entity and ∂loss/∂relation from ∂loss/∂query, overwriting `d_entity` and
-    /// `d_relation`.
+    /// Computes ∂loss/∂entity and ∂loss/∂relation from ∂loss/∂query, and overwrites `d_entity` and `d_relation`
+    /// with them. Widths are those of [`Model::query`].
     pub fn query_backward<F: Real>(
         self,
-        (entity, relation, inverse): (&[F], &[F], bool),
+        entity: &[F],
+        relation: &[F],
+        inverse: bool,
         d_query: &[F],
         d_entity: &mut [F],
         d_relation: &mut [F],
@@ -271,7 +272,7 @@ impl Model {
         });
     }
 
-    /// The score of a query against a candidate row, in plain loops: the oracle.
+    /// Computes the score of a query against a candidate row, in plain loops: the oracle.
     pub fn score<F: Real>(self, query: &[F], candidate: &[F]) -> F {
         let similarity = self.similarity();
         let lanes = similarity.lanes();
@@ -361,7 +362,7 @@ impl FromStr for Model {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Model, String> {
-        // "transe" alone means what the paper's code defaults to.
+        // The paper's code uses L1 by default.
         let wanted = if name == "transe" { "transe-l1" } else { name };
         let named = |model: &Model| model.name().eq_ignore_ascii_case(wanted);
         Model::ALL.iter().copied().find(named).ok_or_else(|| {

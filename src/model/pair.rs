@@ -1,20 +1,20 @@
-//! Pair queries: what scores all relations by dot products, given both entities of a fact.
+//! Pair queries: vectors that score all relations by dot products, given both entities of a fact.
 
 use super::{
     KindVisitor, LaneValues, LaneWise, Model, Real, Similarity, lane, lane_count, set_lane,
 };
 
 impl Model {
-    /// Whether relations can be scored against a pair of entities by dot products: where the
-    /// similarity is one and the query is linear in the relation, the score of (e, r, t) is ⟨p, r⟩
-    /// with a *pair query* p that depends on e and t alone.
+    /// Returns whether dot products can score relations against a pair of entities. If the similarity is a dot
+    /// product and the query is linear in the relation, the score of (e, r, t) is ⟨p, r⟩ with a *pair query* p
+    /// that depends only on e and t.
     pub const fn predicts_relations(self) -> bool {
         self.is_linear() && matches!(self.similarity(), Similarity::Dot)
     }
 
-    /// The pair query of two entities, `e` known and `t` the answer; only where
-    /// [`Model::predicts_relations`].
-    pub fn pair_query<F: Real>(self, (e, t, inverse): (&[F], &[F], bool), pair: &mut [F]) {
+    /// Computes the pair query of two entities, the known `e` and the answer `t`; only for models that [predict
+    /// relations](Model::predicts_relations).
+    pub fn pair_query<F: Real>(self, e: &[F], t: &[F], inverse: bool, pair: &mut [F]) {
         self.visit_kind(PairForward {
             e,
             t,
@@ -23,10 +23,12 @@ impl Model {
         });
     }
 
-    /// ∂loss/∂e and ∂loss/∂t from ∂loss/∂pair, overwriting `d_e` and `d_t`.
+    /// Computes ∂loss/∂e and ∂loss/∂t from ∂loss/∂pair, and overwrites `d_e` and `d_t` with them.
     pub fn pair_query_backward<F: Real>(
         self,
-        (e, t, inverse): (&[F], &[F], bool),
+        e: &[F],
+        t: &[F],
+        inverse: bool,
         d_pair: &[F],
         d_e: &mut [F],
         d_t: &mut [F],
@@ -42,14 +44,14 @@ impl Model {
     }
 }
 
-/// One lane of the pair query: what ∂score/∂r is, whatever r.
+/// Computes one lane of the pair query: ∂score/∂r, which does not depend on r.
 #[inline(always)]
 pub fn pair_lane<O: LaneWise, F: Real>(e: O::Lane<F>, t: O::Lane<F>, inverse: bool) -> O::Lane<F> {
     O::backward::<F>(e, LaneValues::of([F::ZERO; 4]), t, inverse).1
 }
 
-/// ∂loss/∂e and ∂loss/∂t of one lane: the score with ∂loss/∂pair in the relation's place is what
-/// they are the derivatives of.
+/// Computes ∂loss/∂e and ∂loss/∂t of one lane: the derivatives of the score with ∂loss/∂pair in place of the
+/// relation.
 #[inline(always)]
 pub fn pair_lane_backward<O: LaneWise, F: Real>(
     e: O::Lane<F>,
@@ -71,7 +73,7 @@ struct PairForward<'a, F> {
 impl<F: Real> KindVisitor for PairForward<'_, F> {
     type Output = ();
 
-    /// Only lanes are linear.
+    /// Never called: models of matrices do not predict relations.
     fn matrix(self) {}
 
     #[inline(always)]
@@ -96,7 +98,7 @@ struct PairBackward<'a, F> {
 impl<F: Real> KindVisitor for PairBackward<'_, F> {
     type Output = ();
 
-    /// Only lanes are linear.
+    /// Never called: models of matrices do not predict relations.
     fn matrix(self) {}
 
     #[inline(always)]

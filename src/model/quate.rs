@@ -1,9 +1,8 @@
-//! QuatE (Zhang et al. 2019): the query is the entity, each quaternion lane turned by a unit
-//! quaternion.
+//! QuatE (Zhang et al. 2019): the query is the entity, with each quaternion lane rotated by a unit quaternion.
 
 use super::{LaneWise, Lanes, Operator, ROOT_EPSILON, Real, Similarity};
 
-/// score(h, r, t) = Σ ⟨hₖ ⊗ rₖ/|rₖ|, tₖ⟩, ⊗ the Hamilton product.
+/// score(h, r, t) = Σ ⟨hₖ ⊗ rₖ/|rₖ|, tₖ⟩, with ⊗ the Hamilton product.
 pub struct QuatE;
 
 impl Operator for QuatE {
@@ -17,7 +16,7 @@ impl Operator for QuatE {
 impl LaneWise for QuatE {
     type Lane<F: Real> = [F; 4];
 
-    /// ⟨h ⊗ u, t⟩ = ⟨h, t ⊗ conj(u)⟩ for unit quaternions u: heads are queried backwards.
+    /// ⟨h ⊗ u, t⟩ = ⟨h, t ⊗ conj(u)⟩ for unit quaternions u, so head queries use the conjugate.
     #[inline(always)]
     fn forward<F: Real>(e: [F; 4], r: [F; 4], inverse: bool) -> [F; 4] {
         scaled(product(e, turned(r, inverse)), F::ONE / norm(r))
@@ -29,7 +28,7 @@ impl LaneWise for QuatE {
         let u = scaled(r, inverse_norm);
         let de = product(dq, turned(u, !inverse));
         let du = turned(product(turned(e, true), dq), inverse);
-        // What points along u changes the norm alone.
+        // The component along u only changes the norm, which the forward pass divides out.
         let along = u[0] * du[0] + u[1] * du[1] + u[2] * du[2] + u[3] * du[3];
         let across = [
             du[0] - u[0] * along,
@@ -78,7 +77,7 @@ fn scaled<F: Real>(q: [F; 4], by: F) -> [F; 4] {
     [q[0] * by, q[1] * by, q[2] * by, q[3] * by]
 }
 
-/// The conjugate, if `inverse`.
+/// The conjugate of q if `inverse`, else q.
 #[inline(always)]
 fn turned<F: Real>(q: [F; 4], inverse: bool) -> [F; 4] {
     if inverse {

@@ -1,10 +1,10 @@
-//! The number types of the reference mathematics: `f32` is what trains, `f64` is the oracle, and
-//! vectors of `f32` are what inner loops take at a time.
+//! Number types of the reference mathematics: `f32` for training, `f64` for the oracle, and vectors of `f32`
+//! for inner loops.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
-/// What similarities are written for: a number, or a vector of numbers.
+/// Operand of similarities: a number, or a vector of numbers.
 pub trait Lane:
     Copy
     + Add<Output = Self>
@@ -13,16 +13,16 @@ pub trait Lane:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// A constant, rounded to this type; `self` only says which type that is.
+    /// Rounds a constant to this type; `self` only selects the type.
     fn constant(self, x: f64) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
-    /// −1, 0 or 1.
+    /// Sign: −1, 0 or 1.
     fn sign(self) -> Self;
     /// One over the square root of a positive normal number.
     fn inverse_sqrt(self) -> Self;
 
-    /// `self` · `factor` + `summand`; rounded once by vectors of processors that do so.
+    /// `self` · `factor` + `summand`; rounded once by vectors on processors with fused multiply-add.
     #[inline(always)]
     fn times_plus(self, factor: Self, summand: Self) -> Self {
         self * factor + summand
@@ -31,7 +31,7 @@ pub trait Lane:
     /// Square root, rounded correctly.
     fn sqrt(self) -> Self;
 
-    /// Square root of a positive number, infinity included; nearly as exact, and faster.
+    /// Square root of a positive number or infinity; nearly as exact as [`sqrt`](Self::sqrt), and faster.
     #[inline(always)]
     fn root(self) -> Self {
         (self * self.inverse_sqrt()).abs()
@@ -44,11 +44,11 @@ pub trait Real: Lane + Debug + Default + PartialOrd + Send + Sync + AddAssign + 
     const ZERO: Self;
     /// One.
     const ONE: Self;
-    /// A constant, rounded to this type.
+    /// Rounds a constant to this type.
     fn of(x: f64) -> Self;
-    /// This value as `f64`.
+    /// Value as `f64`.
     fn get(self) -> f64;
-    /// `e` to this power.
+    /// Exponential of this value.
     fn exp(self) -> Self;
     /// Natural logarithm of one plus this value, which must be within 0 ..= 1.
     fn ln_1p(self) -> Self;
@@ -152,9 +152,9 @@ impl Real for f32 {
     }
 }
 
-/// `eˣ` without branches, so that loops over it vectorise: split off the power of two, then the
-/// degree-6 minimax polynomial of Cephes' `expf`. Relative error below 2⁻²²; 0 below −87.3,
-/// finite at the largest argument.
+/// `eˣ` without branches, so that loops over it vectorise: split off the power of two, then evaluate the
+/// degree-6 minimax polynomial of Cephes' `expf`. Relative error below 2⁻²²; 0 below −87.3; finite for the
+/// largest argument.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.336_54, 88.376_26);
@@ -168,7 +168,7 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_6e-1;
     p = p * r + 5e-1;
     let value = p * r * r + r + 1.0;
-    // The low bits of `rounded` are n: shifted into the exponent's place they make 2ⁿ.
+    // The low bits of `rounded` are n: shifted to the exponent they make 2ⁿ.
     let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
     if x < -87.336_54 { 0.0 } else { value * scale }
 }
@@ -176,9 +176,9 @@ pub fn exp(x: f32) -> f32 {
 /// Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// 1/√x of a positive normal number without division or root, which a processor has few units
-/// for: a first guess from the halved exponent (Lomont 2003), then three steps of Newton's method.
-/// Relative error below 2⁻²².
+/// 1/√x of a positive normal number without division or root, for which processors have few units: a first
+/// guess from the halved exponent (Lomont 2003), then three steps of Newton's method. Relative error below
+/// 2⁻²².
 #[inline(always)]
 pub fn inverse_sqrt(x: f32) -> f32 {
     let half = 0.5 * x;

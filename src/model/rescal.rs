@@ -13,8 +13,7 @@ impl Operator for Rescal {
     const SIMILARITY: Similarity = Similarity::Dot;
 }
 
-/// `x` times a square row-major matrix; or, `inverse`, the matrix times `x`. In plain loops: the
-/// oracle.
+/// `x` times a square row-major matrix; if `inverse`, the matrix times `x`. In plain loops: the oracle.
 pub(super) fn product<F: Real>(matrix: &[F], inverse: bool, x: &[F], out: &mut [F]) {
     let n = x.len();
     for (j, out) in out.iter_mut().enumerate() {

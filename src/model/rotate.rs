@@ -1,8 +1,8 @@
-//! RotatE (Sun et al. 2019): the query is the entity, each complex lane turned by a phase.
+//! RotatE (Sun et al. 2019): the query is the entity, with each complex lane rotated by a phase.
 
 use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
-/// score(h, r, t) = −Σ |hₖ·e^{iθₖ} − tₖ|, θ the relation's phases in radians.
+/// score(h, r, t) = −Σ |hₖ·e^{iθₖ} − tₖ|, with θ the relation's phases in radians.
 pub struct RotatE;
 
 impl Operator for RotatE {
@@ -17,7 +17,7 @@ impl Operator for RotatE {
 impl LaneWise for RotatE {
     type Lane<F: Real> = [F; 2];
 
-    /// A rotation keeps moduli, so |h·e^{iθ} − t| = |h − t·e^{−iθ}|: heads are queried backwards.
+    /// A rotation keeps moduli, so |h·e^{iθ} − t| = |h − t·e^{−iθ}|: head queries rotate backwards.
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2] {
         let (s, c) = r[0].sin_cos();

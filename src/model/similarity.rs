@@ -1,12 +1,12 @@
-//! Similarities: how a query vector is compared with a candidate row.
+//! Similarities: comparisons of a query vector with a candidate row.
 //!
-//! A similarity works lane by lane, on lanes of its own: all but the modulus take each value for
-//! itself, whatever the model's operator makes of it. The terms of all lanes are added up and
-//! `finish` turns the sum into the score.
+//! A similarity has its own lanes, whatever the lanes of the model's operator: complex ones for the modulus,
+//! single values for the others. The terms of all lanes are added up, and `finish` turns the sum into the
+//! score.
 
 use super::{Lane, Lanes, Real};
 
-/// How a query is compared with a candidate; larger scores are better.
+/// Comparison of a query with a candidate; larger scores are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Similarity {
     /// Σ q·e.
@@ -15,21 +15,21 @@ pub enum Similarity {
     NegativeL1,
     /// −√Σ (q − e)².
     NegativeL2,
-    /// −Σ |q − e| over complex lanes, |·| the modulus.
+    /// −Σ |q − e| over complex lanes, with |·| the modulus.
     NegativeModulus,
 }
 
 /// Added under a square root so that its derivative stays finite at zero.
 pub const ROOT_EPSILON: f64 = 1e-12;
 
-/// The square of a complex number's modulus, and a little more.
+/// Squared modulus of a complex number, plus [`ROOT_EPSILON`].
 #[inline(always)]
 fn square<F: Lane>(d: [F; 2]) -> F {
     d[0].times_plus(d[0], d[1].times_plus(d[1], d[0].constant(ROOT_EPSILON)))
 }
 
 impl Similarity {
-    /// The name, as in `shaders/shared/similarity/<name>.wgsl`.
+    /// Name, as in `shaders/shared/similarity/<name>.wgsl`.
     pub const fn name(self) -> &'static str {
         match self {
             Similarity::Dot => "dot",
@@ -39,7 +39,7 @@ impl Similarity {
         }
     }
 
-    /// What it takes rows apart into.
+    /// Lanes of the similarity.
     pub const fn lanes(self) -> Lanes {
         match self {
             Similarity::NegativeModulus => Lanes::Complex,
@@ -47,7 +47,7 @@ impl Similarity {
         }
     }
 
-    /// One lane's share of the sum.
+    /// Term of one lane.
     #[inline(always)]
     pub fn term<F: Lane>(self, q: [F; 2], e: [F; 2]) -> F {
         let d = [q[0] - e[0], q[1] - e[1]];
@@ -59,7 +59,7 @@ impl Similarity {
         }
     }
 
-    /// `sum` and the term of a lane of so many values, in as few operations as may be.
+    /// Adds the term of a lane of `parts` values to `sum`, in as few operations as possible.
     #[inline(always)]
     pub fn add_term<F: Lane>(self, parts: usize, q: [F; 2], e: [F; 2], sum: F) -> F {
         let d = q[0] - e[0];
@@ -71,7 +71,7 @@ impl Similarity {
         }
     }
 
-    /// The score from the sum of the lanes' terms.
+    /// Computes the score from the sum of the lanes' terms.
     #[inline(always)]
     pub fn finish<F: Real>(self, sum: F) -> F {
         match self {
@@ -81,8 +81,8 @@ impl Similarity {
         }
     }
 
-    /// The factor that turns ∂loss/∂score into the coefficient of [`Similarity::gradient`]: what
-    /// the chain rule needs of the whole row, known from the score alone.
+    /// Factor that turns ∂loss/∂score into the coefficient of [`Similarity::gradient`]: the part of the chain
+    /// rule that depends on the whole row, computed from the score alone.
     #[inline(always)]
     pub fn slope<F: Real>(self, score: F) -> F {
         match self {
@@ -91,7 +91,7 @@ impl Similarity {
         }
     }
 
-    /// ∂score/∂q of one lane, up to the factor [`Similarity::slope`].
+    /// ∂score/∂q of one lane, without the factor [`Similarity::slope`].
     #[inline(always)]
     pub fn gradient<F: Lane>(self, q: [F; 2], e: [F; 2]) -> [F; 2] {
         let d = [e[0] - q[0], e[1] - q[1]];
@@ -106,8 +106,8 @@ impl Similarity {
         }
     }
 
-    /// A number k and directions, so that k · direction is `c` · [`Similarity::gradient`], of q and of e:
-    /// every similarity here is symmetric, and distances depend on the difference alone.
+    /// Returns k and directions for q and e, such that k · direction is `c` · [`Similarity::gradient`]: every
+    /// similarity here is symmetric, and distances depend only on the difference.
     #[inline(always)]
     pub fn gradients<F: Lane>(self, c: F, q: [F; 2], e: [F; 2]) -> (F, [F; 2], [F; 2]) {
         let (k, d) = match self {

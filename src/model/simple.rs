@@ -1,9 +1,9 @@
-//! SimplE (Kazemi and Poole 2018): CP whose two roles are tied by an inverse of every relation.
+//! SimplE (Kazemi and Poole 2018): CP with the two roles of an entity tied by an inverse of every relation.
 
 use super::{LaneWise, Lanes, Operator, Real, Similarity};
 
-/// score(h, r, t) = ½ Σ (headₖ(h)·rₖ·tailₖ(t) + tailₖ(h)·r⁻¹ₖ·headₖ(t)). A lane of an entity is its
-/// value as a head and as a tail, one of a relation its value and its inverse's.
+/// score(h, r, t) = ½ Σ (headₖ(h)·rₖ·tailₖ(t) + tailₖ(h)·r⁻¹ₖ·headₖ(t)). A lane of an entity holds its values
+/// as a head and as a tail; a lane of a relation holds its value and its inverse's.
 pub struct SimplE;
 
 impl Operator for SimplE {
@@ -18,7 +18,7 @@ impl Operator for SimplE {
 impl LaneWise for SimplE {
     type Lane<F: Real> = [F; 2];
 
-    /// Queries of heads exchange a relation and its inverse.
+    /// Head queries exchange the relation and its inverse.
     #[inline(always)]
     fn forward<F: Real>(e: [F; 2], r: [F; 2], inverse: bool) -> [F; 2] {
         let (r, half) = (turned(r, inverse), F::of(0.5));

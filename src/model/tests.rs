@@ -37,7 +37,7 @@ fn gradients_match_finite_differences() {
                     set_lane(lanes, &mut dc, k, scaled(similarity.gradient(b, a)));
                 }
                 let (mut de, mut dr) = (vec![f64::NAN; DIM], vec![f64::NAN; r.len()]);
-                model.query_backward((&e, &r, inverse), &dq, &mut de, &mut dr);
+                model.query_backward(&e, &r, inverse, &dq, &mut de, &mut dr);
 
                 let check = |at: &[f64], analytic: &[f64], f: &dyn Fn(&[f64]) -> f64| {
                     for i in 0..at.len() {
@@ -86,7 +86,7 @@ fn pair_queries_score_relations_and_match_finite_differences() {
                 let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                 let paired = |e: &[f64], t: &[f64]| {
                     let mut pair = vec![f64::NAN; r.len()];
-                    model.pair_query((e, t, inverse), &mut pair);
+                    model.pair_query(e, t, inverse, &mut pair);
                     dot(&pair, &r)
                 };
                 let direct = score(model, &e, &r, inverse, &t);
@@ -94,7 +94,7 @@ fn pair_queries_score_relations_and_match_finite_differences() {
 
                 // The loss is ⟨pair, r⟩, so that ∂loss/∂pair is r.
                 let (mut de, mut dt) = (vec![f64::NAN; DIM], vec![f64::NAN; DIM]);
-                model.pair_query_backward((&e, &t, inverse), &r, &mut de, &mut dt);
+                model.pair_query_backward(&e, &t, inverse, &r, &mut de, &mut dt);
                 for i in 0..DIM {
                     let moved = |row: &[f64], by: f64| {
                         let mut row = row.to_vec();
@@ -173,7 +173,7 @@ fn a_core_makes_matrices_of_relations() {
     assert!((found - wanted).abs() < 1e-9, "{found} {wanted}");
 
     let (mut d_relation, mut d_core) = (vec![f64::NAN; width], vec![1.0; core.len()]);
-    core_matrix_backward((&r, &core), &d_matrix, &mut d_relation, &mut d_core);
+    core_matrix_backward(&r, &core, &d_matrix, &mut d_relation, &mut d_core);
     let loss = |r: &[f64], core: &[f64]| -> f64 {
         let cells = made(r, core);
         cells.iter().zip(&d_matrix).map(|(x, d)| x * d).sum()

@@ -1,4 +1,4 @@
-//! TransE (Bordes et al. 2013): the query is the entity moved by the relation.
+//! TransE (Bordes et al. 2013): the query is the entity translated by the relation.
 
 use super::{LaneWise, Lanes, Operator, Real, Similarity};
 

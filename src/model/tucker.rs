@@ -1,20 +1,19 @@
-//! TuckER (Balažević et al. 2019): RESCAL, with matrices that all relations share the parts of.
+//! TuckER (Balažević et al. 2019): RESCAL with matrices that share a core.
 //!
-//! score(h, r, t) = Σᵢⱼₖ Wᵢⱼₖ·hᵢ·rₖ·tⱼ: a relation stands for the matrix Rᵣ[i, j] = ⟨Wᵢⱼ, r⟩, which is
-//! what its row scores against the rows of the *core* W, and everything from there on is RESCAL.
-//! The paper's code also normalises batches, before and after the matrix; there is none of that
-//! here, and its third dropout, that of the query, is left out, too. `entity_dropout` is its first
-//! one, and `relation_dropout`, which drops values of the matrix, its second.
+//! score(h, r, t) = Σᵢⱼₖ Wᵢⱼₖ·hᵢ·rₖ·tⱼ. A relation stands for the matrix Rᵣ[i, j] = ⟨Wᵢⱼ, r⟩: the scores of its
+//! row against the rows of the *core* W. The rest is RESCAL. The paper's code also normalises batches, before
+//! and after the matrix, and drops values of the query; this implementation does neither. `entity_dropout` is
+//! the first dropout of the paper's code, and `relation_dropout`, which drops values of the matrix, the second.
 //!
-//! The core is kept as the last rows of the relation table: `dim`² of them, Wᵢⱼ in row i·`dim` + j, as
-//! wide as a relation's. So optimizers, shards, pushes, checkpoints and warm starts know nothing of
-//! it, a plan simply touches these rows in every step, and the product of relations and core is the
-//! one of queries and candidates, with its derivatives. A third table would have been a third of
-//! everything. Regularizers leave the core alone, since no fact counts it.
+//! The core is stored as the last `dim`² rows of the relation table: Wᵢⱼ in row i·`dim` + j, as wide as a
+//! relation's row. So optimizers, shards, pushes, checkpoints and warm starts need no code for it: a plan
+//! touches these rows in every step, and the product of relations and core uses the kernel for queries and
+//! candidates, with its derivatives. A separate table would need code in all these places. Regularizers leave
+//! the core alone, because no fact counts it.
 
 use super::{Lanes, Operator, Real, Similarity};
 
-/// score(h, r, t) = hᵀ·(Σₖ rₖ·W₍ₖ₎)·t, W a core that all relations share.
+/// score(h, r, t) = hᵀ·(Σₖ rₖ·W₍ₖ₎)·t, with a core W that all relations share.
 pub struct TuckER;
 
 impl Operator for TuckER {
@@ -26,7 +25,7 @@ impl Operator for TuckER {
     const SIMILARITY: Similarity = Similarity::Dot;
 }
 
-/// The matrix of a relation: its dot product with each row of the core. In plain loops: the oracle.
+/// Computes the matrix of a relation: its dot product with each row of the core. In plain loops: the oracle.
 pub fn core_matrix<F: Real>(relation: &[F], core: &[F], matrix: &mut [F]) {
     for (cell, row) in matrix.iter_mut().zip(core.chunks_exact(relation.len())) {
         *cell = F::ZERO;
@@ -36,9 +35,10 @@ pub fn core_matrix<F: Real>(relation: &[F], core: &[F], matrix: &mut [F]) {
     }
 }
 
-/// ∂loss/∂relation, overwritten, and ∂loss/∂core, added to, from ∂loss/∂matrix.
+/// Computes ∂loss/∂relation, which is overwritten, and ∂loss/∂core, which is added to, from ∂loss/∂matrix.
 pub fn core_matrix_backward<F: Real>(
-    (relation, core): (&[F], &[F]),
+    relation: &[F],
+    core: &[F],
     d_matrix: &[F],
     d_relation: &mut [F],
     d_core: &mut [F],

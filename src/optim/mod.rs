@@ -1,6 +1,6 @@
-//! Optimizers, learning-rate schedules and regularizers: what happens to a row once its gradient
-//! is known. The optimizers here are the oracle, and their formulas what the CPU twin goes by
-//! (`kernel/cpu/optimize.rs`); `shaders/updates/update.wgsl` holds the same.
+//! Optimizers, learning-rate schedules and regularizers: the update of a row by its gradient. The optimizers
+//! here are the oracle, with the formulas that the CPU's engine uses (`kernel/cpu/stages/updates/update.rs`);
+//! `shaders/updates/update.wgsl` has the same formulas.
 
 mod regularizer;
 mod schedule;
@@ -11,7 +11,7 @@ pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 use crate::model::{Lane, Real};
 use crate::rng::{Purpose, key};
 
-/// The optimizers there are.
+/// All optimizers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
@@ -19,14 +19,14 @@ pub enum OptimizerKind {
     Sgd,
     /// s += g²; p −= lr·g/(√s + 1e-10) (Duchi et al. 2011).
     Adagrad,
-    /// Adagrad with one accumulator a row: the mean of g² over the row.
+    /// Adagrad with one accumulator per row: the mean of g² over the row.
     RowAdagrad,
-    /// Adam on the touched rows only (Kingma and Ba 2015; the sparse form of PyTorch).
+    /// Adam on the touched rows only (Kingma and Ba 2015; PyTorch's sparse variant).
     Adam,
 }
 
 impl OptimizerKind {
-    /// The name in settings.
+    /// Name in settings.
     pub fn name(self) -> &'static str {
         match self {
             OptimizerKind::Sgd => "sgd",
@@ -36,7 +36,7 @@ impl OptimizerKind {
         }
     }
 
-    /// Widths of the state tables that go with rows of `width` values.
+    /// Widths of the state tables for rows of `width` values.
     pub fn state_widths(self, width: usize) -> Vec<usize> {
         match self {
             OptimizerKind::Sgd => vec![],
@@ -47,19 +47,19 @@ impl OptimizerKind {
     }
 }
 
-/// Adam's decay of the first moment.
+/// Decay of Adam's first moment.
 pub const BETA1: f32 = 0.9;
-/// Adam's decay of the second moment.
+/// Decay of Adam's second moment.
 pub const BETA2: f32 = 0.999;
 
 /// One step of an optimizer: the formula with its numbers for this step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerStep {
-    /// Which formula.
+    /// Formula of the optimizer.
     pub kind: OptimizerKind,
-    /// The step size; for Adam with the bias corrections folded in.
+    /// Step size; for Adam including the bias corrections.
     pub rate: f32,
-    /// Names the random bits of this step, for tables that round stochastically.
+    /// Seed of this step's random bits, for tables that round stochastically.
     pub salt: u32,
 }
 
@@ -69,7 +69,7 @@ pub const ADAGRAD_EPSILON: f64 = 1e-10;
 pub const ADAM_EPSILON: f64 = 1e-8;
 
 impl OptimizerStep {
-    /// Step number `step` (from 1) at learning rate `lr`.
+    /// Makes step number `step`, from 1, at learning rate `lr`.
     pub fn new(kind: OptimizerKind, lr: f64, step: u64) -> OptimizerStep {
         let rate = match kind {
             OptimizerKind::Adam => {
@@ -87,8 +87,8 @@ impl OptimizerStep {
         }
     }
 
-    /// Applies a gradient to a row. `first` and `second` are the row's slices of the state tables
-    /// (see [`OptimizerKind::state_widths`]); those the optimizer has not are empty.
+    /// Applies a gradient to a row. `first` and `second` are the row's slices of the state tables (see
+    /// [`OptimizerKind::state_widths`]), empty if the optimizer does not have them.
     pub fn apply<F: Real>(self, row: &mut [F], gradient: &[F], first: &mut [F], second: &mut [F]) {
         let mut rate = F::of(f64::from(self.rate));
         let values = row.iter_mut().zip(gradient);
@@ -114,28 +114,28 @@ impl OptimizerStep {
     }
 }
 
-/// What a value becomes.
+/// Updates a value by SGD.
 #[inline(always)]
 pub(crate) fn sgd<L: Lane>(rate: L, p: L, g: L) -> L {
     p - rate * g
 }
 
-/// What a value and its sum of squares become.
+/// Updates a value and its sum of squares by Adagrad.
 #[inline(always)]
 pub(crate) fn adagrad<L: Lane>(rate: L, p: L, g: L, s: L) -> (L, L) {
     let s = s + g * g;
     (p - rate * g / (s.sqrt() + s.constant(ADAGRAD_EPSILON)), s)
 }
 
-/// The rate at which a row goes on as by SGD, its sum of mean squares being brought up to date by the
-/// sum of its gradient's squares.
+/// Adds the mean of a row's squared gradient to `sum` and returns the row's learning rate, with which [`sgd`]
+/// then updates its values. `squares` is the sum of the squares.
 #[inline(always)]
 pub(crate) fn row_adagrad_rate<F: Real>(rate: F, squares: F, width: usize, sum: &mut F) -> F {
     *sum += squares / F::of(width as f64);
     rate / (sum.sqrt() + F::of(ADAGRAD_EPSILON))
 }
 
-/// What a value and its two moments become.
+/// Updates a value and its two moments by Adam.
 #[inline(always)]
 pub(crate) fn adam<L: Lane>(rate: L, p: L, g: L, [m, v]: [L; 2]) -> (L, L, L) {
     let constant = |x: f32| g.constant(f64::from(x));

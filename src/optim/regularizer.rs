@@ -1,14 +1,14 @@
-//! Regularizers: a penalty on the rows a step touches.
+//! Regularizers: a penalty on the rows that a step touches.
 
 use crate::model::{LaneValues, Lanes, Real, lane, lane_count, set_lane};
 
-/// The regularizers there are.
+/// All regularizers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegularizerKind {
     /// No penalty.
     None,
-    /// λ·Σ |x|³ over lanes, |·| the modulus of complex and quaternion lanes (Lacroix et al. 2018).
+    /// λ·Σ |x|³ over lanes, with |·| the modulus of complex and quaternion lanes (Lacroix et al. 2018).
     N3,
     /// λ·Σ |x| over values.
     L1,
@@ -20,18 +20,18 @@ pub enum RegularizerKind {
 
 /// A penalty and its weights.
 ///
-/// Weighted, a row counts once for every fact of the batch it occurs in, divided by the number of
-/// queries (the mean over the batch of Lacroix et al. 2018); unweighted, every row of the batch's
-/// facts counts once. Rows that are mere negatives never count.
+/// If weighted, a row counts once for every occurrence in the batch's facts, divided by the number of queries
+/// (the mean over the batch of Lacroix et al. 2018). If not, every row of the batch's facts counts once. Rows
+/// that are only negatives never count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regularizer {
-    /// Which formula.
+    /// Formula of the penalty.
     pub kind: RegularizerKind,
     /// λ of entity rows.
     pub entity: f32,
     /// λ of relation rows.
     pub relation: f32,
-    /// Whether rows count by their occurrences.
+    /// True if rows count by their occurrences.
     pub weighted: bool,
 }
 
@@ -44,7 +44,7 @@ impl Regularizer {
         weighted: true,
     };
 
-    /// Whether it changes anything.
+    /// Returns whether the penalty changes any gradient.
     pub fn is_active(&self) -> bool {
         self.kind != RegularizerKind::None && (self.entity > 0.0 || self.relation > 0.0)
     }
@@ -78,7 +78,7 @@ impl RegularizerKind {
         }
     }
 
-    /// ∂penalty/∂x of one lane, λ = 1.
+    /// ∂penalty/∂x of one lane, for λ = 1.
     #[inline(always)]
     fn slope<F: Real>(self, x: [F; 4]) -> [F; 4] {
         let each = |f: &dyn Fn(F) -> F| [f(x[0]), f(x[1]), f(x[2]), f(x[3])];
@@ -94,7 +94,7 @@ impl RegularizerKind {
         }
     }
 
-    /// The penalty of a row, λ = 1.
+    /// Penalty of a row, for λ = 1.
     pub fn penalty(self, lanes: Lanes, row: &[f64]) -> f64 {
         let power = |p: i32| row.iter().map(|x| x.abs().powi(p)).sum();
         match self {

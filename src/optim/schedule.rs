@@ -2,33 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The schedules there are.
+/// All schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// The same rate throughout.
+    /// Equal rate in all epochs.
     Constant,
-    /// The rate times `factor` after every `every` epochs.
+    /// The rate is multiplied by `factor` after every `every` epochs.
     Step,
-    /// The rate times `factor` whenever more than `patience` validations in a row bring no better
-    /// MRR.
+    /// The rate is multiplied by `factor` after more than `patience` validations in a row without a better MRR.
     Plateau,
 }
 
-/// A schedule and its numbers.
+/// A schedule and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
-    /// Which rule.
+    /// Rule of the schedule.
     pub kind: ScheduleKind,
-    /// What the rate is multiplied by.
+    /// Factor of each reduction of the rate.
     pub factor: f64,
-    /// Epochs between steps.
+    /// Epochs between reductions (step rule).
     pub every: u32,
-    /// Validations in a row without a better MRR that the plateau rule puts up with.
+    /// Validations in a row without a better MRR that do not yet reduce the rate (plateau rule).
     pub patience: u32,
 }
 
-/// Where a schedule stands; part of a checkpoint.
+/// State of a schedule; part of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleState {
     reductions: u32,
@@ -37,7 +36,7 @@ pub struct ScheduleState {
 }
 
 impl Schedule {
-    /// The rate of an epoch (from 1).
+    /// Learning rate of an epoch, counted from 1.
     pub fn rate(&self, lr: f64, epoch: u32, state: &ScheduleState) -> f64 {
         let steps = match self.kind {
             ScheduleKind::Constant => 0,
@@ -47,7 +46,7 @@ impl Schedule {
         lr * self.factor.powi(steps.min(10_000) as i32)
     }
 
-    /// Tells the plateau rule of a validation.
+    /// Records the MRR of a validation; the plateau rule may reduce the rate.
     pub fn validated(&self, state: &mut ScheduleState, mrr: f64) {
         if state.best.is_none_or(|best| mrr > best) {
             state.best = Some(mrr);

@@ -1,5 +1,5 @@
-//! Many queries at once: some at a time go to the device together, so that memory does not grow
-//! with their number.
+//! Many queries at once. Only a limited number go to the device together, so that memory does not grow with the
+//! number of queries.
 
 use rayon::prelude::*;
 
@@ -9,30 +9,30 @@ use crate::executor::Executor;
 use crate::kernel::{KernelError, RankQuery};
 use crate::sampler::QueryRule;
 
-/// Scores that are there at a time: 64 MiB of them.
+/// Scores in memory at a time: 64 MiB.
 const SCORES: usize = 16 << 20;
-/// Queries answered at a time, at most.
+/// Most queries answered at a time.
 const QUERIES: usize = 4096;
-/// Answers that are there at a time.
+/// Answers in memory at a time.
 const ANSWERS: usize = 4 << 20;
 
-/// What is wanted of answers.
+/// Options for answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
-    /// How many of the best to give.
+    /// Number of best answers to return.
     pub top: usize,
-    /// The entities to answer with; all, if not given. A relation is an answer if the head is a
-    /// candidate for its heads, and the tail for its tails.
+    /// Entities allowed as answers; `None`: all. A relation is an answer if the head is a candidate for its
+    /// heads, and the tail for its tails.
     pub candidates: Option<&'a Candidates>,
-    /// Facts that are no answers.
+    /// Facts excluded from the answers.
     pub filter: Option<&'a FilterIndex>,
 }
 
-/// The best answers to each question, as [`answer`](super::answer) gives them; `visit` gets them
-/// in the order of the questions, with the place of each.
+/// Answers each question like [`answer`](super::answer). Calls `visit` with the index of each question and its
+/// answers, in the order of the questions.
 ///
 /// # Errors
-/// If the device is lost or full, and those of `visit`.
+/// If the device is lost or full; the errors of `visit`.
 pub fn answer_all<E: From<KernelError>>(
     executor: &mut Executor,
     rule: &QueryRule,
@@ -86,11 +86,11 @@ pub fn answer_all<E: From<KernelError>>(
     Ok(())
 }
 
-/// The score of every fact, as that of its tail as the answer to (head, relation, ?); `visit` gets
-/// them in the order of the facts, some at a time.
+/// Scores every fact as its tail's score for the query (head, relation, ?). Calls `visit` with facts and their
+/// scores, in the order of the facts, a limited number at a time.
 ///
 /// # Errors
-/// If the device is lost or full, and those of `visit`.
+/// If the device is lost or full; the errors of `visit`.
 pub fn score_all<E: From<KernelError>>(
     executor: &mut Executor,
     rule: &QueryRule,
@@ -107,7 +107,7 @@ pub fn score_all<E: From<KernelError>>(
     Ok(())
 }
 
-/// The best answers, given the scores of all entities, or of all relations.
+/// Selects the best answers, given the scores of all entities or all relations.
 fn best_answers(question: &Question, scores: &[f32], asking: &Asking) -> Vec<Answer> {
     let all = (0..).zip(scores.iter().copied());
     let (candidates, known) = match *question {
@@ -143,7 +143,7 @@ fn best_answers(question: &Question, scores: &[f32], asking: &Asking) -> Vec<Ans
             asking.filter.map(|filter| filter.heads(relation, tail)),
         ),
     };
-    // Of known answers there are those of training and held-out ones, either part ascending.
+    // Known answers come in two ascending parts, from training and from held-out facts.
     let mut known = known.unwrap_or_default().to_vec();
     known.sort_unstable();
     let left_out = |id| known.binary_search(&id).is_ok();

@@ -10,27 +10,27 @@ use std::cmp::Reverse;
 
 use crate::executor::Executor;
 use crate::kernel::{Column, KernelError, RankQuery};
-use crate::sampler::QueryRule;
+use crate::sampler::{DirectedRelation, QueryRule};
 use crate::server::{ParameterServer, TableName};
 
-/// What is asked of a model.
+/// Question to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// (head, relation, ?)
+    /// Asks for the tail: (head, relation, ?).
     Tail {
         /// Known head.
         head: u32,
         /// Known relation.
         relation: u32,
     },
-    /// (?, relation, tail)
+    /// Asks for the head: (?, relation, tail).
     Head {
         /// Known relation.
         relation: u32,
         /// Known tail.
         tail: u32,
     },
-    /// (head, ?, tail)
+    /// Asks for the relation: (head, ?, tail).
     Relation {
         /// Known head.
         head: u32,
@@ -44,12 +44,12 @@ pub enum Question {
 pub struct Answer {
     /// Entity or relation number.
     pub id: u32,
-    /// Larger is better; comparable within one question only.
+    /// Score; larger is better. Scores are comparable only within one question.
     pub score: f32,
 }
 
-/// The `top` best answers to a question, best first; of equal scores the smaller number comes
-/// first. Answers that `known` returns true for are left out.
+/// Returns the `top` best answers to a question, best first; of equal scores, the smaller number comes first.
+/// Leaves out answers for which `known` returns true.
 ///
 /// ```
 /// use shardloom::config::Layers;
@@ -91,7 +91,7 @@ pub fn answer(
         }
         Question::Relation { head, tail } => {
             let queries: Vec<RankQuery> = (0..rule.relations)
-                .map(|r| ask(head, rule.tail(r), tail))
+                .map(|relation| ask(head, rule.tail(relation), tail))
                 .collect();
             executor.score_pairs(&queries)?
         }
@@ -99,18 +99,18 @@ pub fn answer(
     Ok(best((0..).zip(scores), top, known))
 }
 
-/// The query for an entity through a relation's row, in its direction.
-fn ask(entity: u32, (relation, inverse): (u32, bool), target: u32) -> RankQuery {
+/// Makes the query for an entity through a relation's row and direction.
+fn ask(entity: u32, relation: DirectedRelation, target: u32) -> RankQuery {
     RankQuery {
         entity,
-        relation,
-        inverse: u32::from(inverse),
+        relation: relation.row,
+        inverse: u32::from(relation.inverse),
         target,
     }
 }
 
-/// The `top` entities whose rows point most nearly the same way as an entity's, by cosine, itself
-/// left out.
+/// Returns the `top` entities whose rows have the largest cosine with an entity's row, without the entity
+/// itself.
 ///
 /// # Errors
 /// If the device is lost.
@@ -137,7 +137,7 @@ pub fn neighbors(
     Ok(best((0..).zip(cosines), top, |other| other == entity))
 }
 
-/// The best of candidates with their scores.
+/// Selects the `top` best of candidates with their scores.
 fn best(
     scores: impl Iterator<Item = (u32, f32)>,
     top: usize,

@@ -1,14 +1,14 @@
 //! Queries, facts and names from files.
 //!
-//! | extension | a line |
+//! | extension | content of a line |
 //! |---|---|
 //! | `.tsv`, `.txt` | fields separated by tabs, as [`crate::names`] writes names |
 //! | `.csv` | fields separated by commas, with quotes as in RFC 4180 |
 //! | `.jsonl`, `.ndjson` | an object with `head`, `relation` and `tail` |
 //!
-//! A first line of the words head, relation and tail, or of others that graphs have for them, is a
-//! heading: it says which field is which, and fields of other names are left unread. Without one,
-//! there are three fields in that order. The field that a query asks for is empty, or not there.
+//! A first line of the words head, relation and tail, or of other common names for them, is a heading: it
+//! assigns fields to columns, and fields with other names are ignored. Without a heading, a line has three
+//! fields in that order. The field that a query asks for is empty or missing.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -20,18 +20,18 @@ use super::Question;
 use crate::dataset::{Triple, Vocabulary, well_known};
 use crate::names;
 
-/// Why a file of queries, facts or names cannot be used.
+/// Reason for which a file of queries, facts or names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The disk refused.
+    /// Reading from the disk failed.
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: io::Error,
     },
-    /// An extension that stands for no format.
+    /// The extension does not stand for a format.
     #[error(
         "{}: found a name without a known ending, expected .tsv, .txt, .csv, .jsonl or .ndjson",
         path.display()
@@ -40,38 +40,38 @@ pub enum TableError {
         /// The file.
         path: PathBuf,
     },
-    /// A line that is not what its place asks for.
+    /// A line does not have the expected content.
     #[error("{}:{line}: found {found}, expected {expected}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// What stands there.
+        /// Content found.
         found: String,
-        /// What should stand there.
+        /// Expected content.
         expected: String,
     },
-    /// A file without content.
+    /// The file has no content.
     #[error("{}: found no line, expected {expected}", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What should stand in it.
+        /// Expected content.
         expected: &'static str,
     },
 }
 
-/// The names that a file may use.
+/// Names that a file may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// Of heads and tails.
+    /// Names of heads and tails.
     pub entities: &'a Vocabulary,
-    /// Of relations.
+    /// Names of relations.
     pub relations: &'a Vocabulary,
 }
 
-/// The columns, in the order of a fact.
+/// Columns, in the order of a fact.
 const COLUMNS: [&str; 3] = ["head", "relation", "tail"];
 const FACTS: &str = "head, relation and tail";
 const QUERIES: &str = "two of head, relation and tail";
@@ -79,7 +79,7 @@ const QUERIES: &str = "two of head, relation and tail";
 /// Reads queries: lines with two of head, relation and tail.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is no query or has a name that is not known.
+/// If the file cannot be read, a line is not a query, or a name is not known.
 pub fn read_questions(path: &Path, known: Known) -> Result<Vec<Question>, TableError> {
     let mut questions = Vec::new();
     rows(path, known, QUERIES, |line, row| {
@@ -98,7 +98,7 @@ pub fn read_questions(path: &Path, known: Known) -> Result<Vec<Question>, TableE
 /// Reads facts: lines with head, relation and tail.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is no fact or has a name that is not known.
+/// If the file cannot be read, a line is not a fact, or a name is not known.
 pub fn read_facts(path: &Path, known: Known) -> Result<Vec<Triple>, TableError> {
     let mut facts = Vec::new();
     rows(path, known, FACTS, |line, row| {
@@ -115,10 +115,10 @@ pub fn read_facts(path: &Path, known: Known) -> Result<Vec<Triple>, TableError> 
     Ok(facts)
 }
 
-/// Reads the ids of names, one a line as [`names::line`] writes them; blank lines are left out.
+/// Reads the ids of names, one name per line as written by [`names::line`]; blank lines are skipped.
 ///
 /// # Errors
-/// If the file cannot be read, has no name, or one that is not known.
+/// If the file cannot be read or has no names, or a name is not known.
 pub fn read_names(path: &Path, entities: &Vocabulary) -> Result<Vec<u32>, TableError> {
     let mut ids = Vec::new();
     lines(path, |line, text| {
@@ -146,7 +146,7 @@ enum Name {
 }
 
 impl Name {
-    /// The id of the name as it stands there, or without the blanks around it.
+    /// Looks the name up as it is, and then without surrounding blanks.
     fn find(&self, vocabulary: &Vocabulary) -> Option<u32> {
         let find = |name: &str| vocabulary.id(name).or_else(|| vocabulary.id(name.trim()));
         match self {
@@ -158,7 +158,7 @@ impl Name {
         }
     }
 
-    /// For messages.
+    /// Name as shown in messages.
     fn shown(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Self::Plain(name) => name.into(),
@@ -167,7 +167,7 @@ impl Name {
     }
 }
 
-/// Head, relation and tail of a line, if they stand there.
+/// Head, relation and tail of a line, where present.
 type Row<'a> = &'a [Option<Name>; 3];
 
 impl Known<'_> {
@@ -206,7 +206,7 @@ fn unknown(path: &Path, line: u64, kind: &str, name: &Name, known: &Vocabulary) 
     }
 }
 
-/// The error of a line with too many names or too few.
+/// Error of a line with too many or too few names.
 fn count(path: &Path, line: u64, row: Row, expected: &str) -> TableError {
     let there = COLUMNS.iter().zip(row).filter(|(_, name)| name.is_some());
     let there: Vec<&str> = there.map(|(column, _)| *column).collect();
@@ -222,7 +222,7 @@ fn count(path: &Path, line: u64, row: Row, expected: &str) -> TableError {
     }
 }
 
-/// Hands over the rows of a file in the format of its extension.
+/// Passes the rows of a file, in the format of its extension, to `sink`.
 fn rows(
     path: &Path,
     known: Known,
@@ -295,7 +295,8 @@ fn commas(
     let mut record = csv::StringRecord::new();
     let mut columns = None;
     loop {
-        // The reader counts no lines that end in CR LF: where the record begins says which line it is.
+        // The CSV reader does not count lines that end in CR LF, so the line is found from the start of the
+        // record.
         let start = reader.position().byte();
         let read = reader
             .read_record(&mut record)
@@ -330,7 +331,7 @@ fn commas(
     }
 }
 
-/// The line of the first byte from `start` on that ends no line, counted from 1.
+/// Number, from 1, of the line with the first byte from `start` on that does not end a line.
 fn line_at(path: &Path, start: u64) -> io::Result<u64> {
     let mut line = 1;
     for (place, byte) in (0..).zip(unmarked(File::open(path)?)?.bytes()) {
@@ -343,24 +344,24 @@ fn line_at(path: &Path, start: u64) -> io::Result<u64> {
     Ok(line)
 }
 
-/// What the fields of a file's lines are: for head, relation and tail, which field it is, if any.
+/// Columns of a file: the fields of head, relation and tail, if present, and the number of fields of a line.
 #[derive(Clone, Copy)]
 struct Columns {
     at: [Option<usize>; 3],
     fields: usize,
 }
 
-/// How lines of fields are read.
+/// Context for reading lines of fields.
 struct Fields<'a> {
     path: &'a Path,
     known: Known<'a>,
     expected: &'a str,
-    /// The name that a field holds, if it is not empty.
+    /// Converts a field to a name; `None` for an empty field.
     name: &'a dyn Fn(&str) -> Option<Name>,
 }
 
 impl Fields<'_> {
-    /// Hands over a line of fields; the first line may be a heading.
+    /// Passes a line of fields to `sink`; the first line may be a heading.
     fn line(
         &self,
         line: u64,
@@ -401,8 +402,8 @@ impl Fields<'_> {
         sink(line, &row)
     }
 
-    /// The columns that a first line names as the headings of graphs do. A line with the name of an
-    /// entity that the run knows is a fact.
+    /// Columns of a first line that names them by other common headings of graphs. A line with the name of an
+    /// entity of the run is a fact, not a heading.
     fn other_heading(&self, fields: &[&str]) -> Option<Columns> {
         let at = well_known(fields);
         if at.contains(&None) {
@@ -418,8 +419,8 @@ impl Fields<'_> {
     }
 }
 
-/// The columns that a first line names, if it is a heading: all words of a line of two or three
-/// fields, at least two of a longer one.
+/// Columns of a first line, if it is a heading: in a line of two or three fields all fields must be column
+/// names, in a longer line at least two.
 fn heading(fields: &[&str]) -> Option<Columns> {
     let at = COLUMNS.map(|column| {
         let is = |field: &&str| field.trim().eq_ignore_ascii_case(column);
@@ -436,7 +437,7 @@ fn heading(fields: &[&str]) -> Option<Columns> {
     })
 }
 
-/// The names in a line of JSON: strings, or numbers as they are written.
+/// Reads the names in a line of JSON: strings, or numbers as written.
 fn object(
     path: &Path,
     line: u64,
@@ -455,7 +456,7 @@ fn object(
     let object: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     let keys: Vec<&String> = object.keys().collect();
-    // What is called `source` beside a `tail` is not a head.
+    // With a key `tail`, for example, a key `source` does not stand for the head.
     let ours = COLUMNS.iter().any(|column| object.contains_key(*column));
     let others = match ours {
         true => [None; 3],
@@ -480,7 +481,7 @@ fn object(
     Ok(names)
 }
 
-/// Hands over the lines of a file, without their ends.
+/// Passes the lines of a file, without their ends, to `sink`.
 fn lines(
     path: &Path,
     mut sink: impl FnMut(u64, &str) -> Result<(), TableError>,
@@ -504,7 +505,7 @@ fn lines(
     Ok(())
 }
 
-/// A file without the byte order mark that it may begin with.
+/// Opens a reader that skips a byte order mark at the start of the file.
 fn unmarked(file: File) -> io::Result<impl BufRead> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let mut reader = BufReader::with_capacity(1 << 16, file);

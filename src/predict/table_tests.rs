@@ -101,7 +101,7 @@ fn facts_with_odd_names() {
         triples(read("f.tsv", ranks, read_facts).unwrap()),
         [[0, 0, 0]]
     );
-    // Names that are the words of a heading are names where the line is none.
+    // Without a heading, the words head and tail are names.
     let plain = read("f.tsv", "head\ts\ttail\n", read_facts).unwrap_err();
     assert!(plain.contains("the entity \"head\""), "{plain}");
 }
@@ -121,7 +121,7 @@ fn headings_and_keys_are_those_of_graphs_too() {
         let facts = read(name, text, read_facts).unwrap();
         assert_eq!(triples(facts), [[0, 0, 1]], "{text}");
     }
-    // Beside one of our own keys, others mean nothing.
+    // Next to one of the standard keys, other keys are ignored.
     let query = "{\"relation\":\"r\",\"tail\":\"a\",\"source\":\"b c\"}";
     assert_eq!(
         read("q.jsonl", query, read_questions).unwrap(),
@@ -130,7 +130,7 @@ fn headings_and_keys_are_those_of_graphs_too() {
             tail: 0
         }]
     );
-    // A fact of names that the run knows is a fact, whatever they mean.
+    // A line of known names is a fact, even if the names are words of a heading.
     let (entities, relations) = (
         Vocabulary::from_names(["s", "o", "5"]).unwrap(),
         Vocabulary::from_names(["p"]).unwrap(),
@@ -166,7 +166,7 @@ fn quotes_belong_to_a_name_that_has_them() {
     };
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("f.tsv");
-    // The last line is how `eval --ranks` writes such a name.
+    // The last line shows how `eval --ranks` writes such a name.
     let text = "\"Ada\"\tr\t\"Bob\"\nAda\t\"r\"\t\"Eve\"\n\"\\\"Ada\\\"\"\tr\tEve\n";
     fs::write(&path, text).unwrap();
     assert_eq!(

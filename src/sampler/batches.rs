@@ -1,4 +1,4 @@
-//! From the training facts to the plan of every step.
+//! The sampler: makes the plan of every step from the training facts.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,50 +8,50 @@ use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
 use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
 use super::source::LastOrder;
-use super::{Negatives, Objective, QueryRule, Sides};
+use super::{DirectedRelation, Negatives, Objective, QueryRule, Sides};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
 
 /// Makes the plans of a training run.
 #[derive(Debug)]
 pub struct Sampler {
-    /// How queries are formed.
+    /// Conversion of facts into queries.
     pub rule: QueryRule,
-    /// What queries are scored against.
+    /// Candidates of the queries.
     pub objective: Objective,
-    /// Which ends are asked for.
+    /// Ends of a fact that queries ask for.
     pub sides: Sides,
-    /// How negatives are drawn.
+    /// Sampling of negatives.
     pub negatives: Negatives,
-    /// Negatives of queries for heads; unset: as many as those for tails have.
+    /// Number of negatives of queries for heads; `None`: the same number as for tails.
     pub head_negatives: Option<usize>,
-    /// Facts a step (queries a step for K-vs-all).
+    /// Facts per step (queries per step for K-vs-all).
     pub batch_size: usize,
-    /// Whether the regularizer weighs rows by their occurrences.
+    /// True if the regularizer weighs rows by their occurrences.
     pub weighted_penalty: bool,
-    /// Whether rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
+    /// True if rare facts weigh more: 1/√(count(h, r) + count(r, t)) (Sun et al. 2019).
     pub frequency_weights: bool,
-    /// Whether relations are predicted, too (1-vs-all only).
+    /// True if relations are predicted too (1-vs-all only).
     pub predict_relations: bool,
-    /// Rows after those of the relations that every step touches: see [`Plan::core_rows`].
+    /// Number of rows of the model's core, which every step touches: see [`Plan::core_rows`].
     pub core_rows: usize,
     /// The run's seed.
     pub seed: u64,
     entities: u32,
     pub(super) facts: Arc<Vec<Triple>>,
-    /// Relative weights of what an epoch visits; empty where all weigh the same.
+    /// Relative weights of an epoch's items; empty if all weights are the same.
     pub(super) item_weights: Vec<f32>,
     pub(super) filter: Arc<FilterIndex>,
-    /// Probability that the head is asked for, by relation; found out when first asked for.
+    /// Probability of a query for the head, by relation; computed on first use.
     head_probability: OnceLock<Vec<f64>>,
-    /// Answers of a query on average, where queries weigh by the number of theirs (K-vs-all only).
+    /// Mean number of answers per query, if queries are weighted by their number of answers (K-vs-all only).
     pub(super) mean_answers: Option<f64>,
     /// Distinct queries of the training facts (K-vs-all only).
     pub(super) distinct: Vec<Asked>,
     pub(super) last_order: LastOrder,
 }
 
-/// Room that a thread making plans reuses from step to step.
+/// Working memory of a thread that makes plans, reused from step to step.
 #[derive(Debug)]
 pub struct Scratch {
     entities: RowsBuilder,
@@ -59,9 +59,10 @@ pub struct Scratch {
 }
 
 impl Sampler {
-    /// A sampler over training facts among `entities`; both sides, all other options plain.
+    /// Makes a sampler over training facts among `entities` entities, for queries of both sides, with all other
+    /// options off.
     ///
-    /// `facts` must not be empty and must only name entities below `entities` and relations below
+    /// `facts` must not be empty, and must only name entities below `entities` and relations below
     /// `rule.relations`.
     pub fn new(
         facts: Vec<Triple>,
@@ -75,7 +76,7 @@ impl Sampler {
         Sampler::with_filter(facts, filter.into(), entities, rule, objective, batch_size)
     }
 
-    /// The same with an index that is there already, of these facts and held-out ones.
+    /// Makes a sampler with an existing index of these facts and held-out ones.
     pub fn with_filter(
         facts: Arc<Vec<Triple>>,
         filter: Arc<FilterIndex>,
@@ -115,7 +116,7 @@ impl Sampler {
         sampler
     }
 
-    /// Room for [`Sampler::plan`].
+    /// Working memory for [`Sampler::plan`].
     pub fn scratch(&self) -> Scratch {
         Scratch {
             entities: RowsBuilder::new(self.entities as usize),
@@ -123,7 +124,7 @@ impl Sampler {
         }
     }
 
-    /// Steps in an epoch.
+    /// Number of steps in an epoch.
     pub fn steps(&self) -> u32 {
         self.items().div_ceil(self.batch_size) as u32
     }
@@ -135,18 +136,18 @@ impl Sampler {
         }
     }
 
-    /// The order of an epoch (from 1).
+    /// Order of an epoch, counted from 1.
     pub fn order(&self, epoch: u32) -> EpochOrder {
         EpochOrder::new(self.seed, epoch, self.items() as u32)
     }
 
-    /// The plan of one step (from 0) of an epoch.
+    /// Makes the plan of a step, counted from 0, of an epoch.
     pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
         let batch = order.step(step, self.batch_size);
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
 
-        // Steps are counted through, so that an epoch of one step alternates, too.
+        // Steps are counted over epochs, so that epochs of one step alternate too.
         let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
         let (asked, targets, relative) = self.queries(&batch, turn, &mut rng);
         let mut entities = std::mem::take(&mut scratch.entities);
@@ -159,10 +160,10 @@ impl Sampler {
         }
         let core = self.rule.relation_rows()..self.rule.relation_rows() + self.core_rows;
         core.for_each(|row| relations.keep(row as u32));
-        // With rows of the table for answers, until these have positions.
+        // Answers are table rows here; they become positions below.
         let mut pairs: Vec<Pair> = Vec::new();
         for (q, (query, target)) in (0..).zip(asked.iter().zip(&targets)) {
-            let (row, _) = self.direction(query);
+            let row = self.direction(query).row;
             entities.touch(query.known, Place::Input(q));
             relations.touch(row, Place::Input(q));
             let answers = match self.objective {
@@ -180,8 +181,8 @@ impl Sampler {
                     entities.touch(query.known, Place::Pair(end + 1));
                     pairs.push(Pair { query: q, answer });
                 } else {
-                    // Right answers get their gradient with all other entities; they are needed
-                    // here because the regularizer counts them.
+                    // Right answers get their gradients with all other entities. They are listed because the
+                    // regularizer counts them.
                     entities.keep(answer);
                 }
             }
@@ -226,7 +227,7 @@ impl Sampler {
         }
         plan.facts = plan.fact_counts.iter().map(|&n| n as usize).sum();
         for (query, &target) in asked.iter().zip(&targets) {
-            let (row, inverse) = self.direction(query);
+            let DirectedRelation { row, inverse } = self.direction(query);
             plan.queries.push(Query {
                 entity: entities.position(query.known),
                 relation: relations.position(row),
@@ -240,7 +241,7 @@ impl Sampler {
         plan
     }
 
-    fn direction(&self, query: &Asked) -> (u32, bool) {
+    fn direction(&self, query: &Asked) -> DirectedRelation {
         if query.head {
             self.rule.head(query.relation)
         } else {
@@ -248,8 +249,8 @@ impl Sampler {
         }
     }
 
-    /// The queries of a batch and, for each, a right answer (the first one for K-vs-all) and its
-    /// relative weight (none, where all weigh the same).
+    /// Forms the queries of a batch. Returns, for each query, a right answer (the first one for K-vs-all) and
+    /// its relative weight (empty if all weights are the same).
     fn queries(
         &self,
         batch: &[u32],
@@ -316,7 +317,7 @@ impl Sampler {
         match self.objective {
             Objective::Negatives => {
                 let (chunk, negatives) = (self.negatives.chunk, drawn.negatives);
-                // What all queries mask must be a row, too, but gets nothing.
+                // A slot that all queries mask still needs a row, which gets no gradient.
                 let row = |(s, &row): (usize, &u32)| match row {
                     NONE => targets[s / negatives * chunk],
                     row => row,
@@ -345,8 +346,8 @@ impl Sampler {
         }
     }
 
-    /// The facts that each query counts for. Where both ends of a fact are asked for, in one step
-    /// or in two of an epoch, it counts with the query for its tail.
+    /// Number of facts that each query counts for. If both ends of a fact are queried, in one step or in two
+    /// steps of an epoch, the fact counts with the query for its tail.
     fn fact_counts(&self, asked: &[Asked]) -> Vec<u32> {
         let count = |query: &Asked| match (self.objective, self.sides) {
             (Objective::KVsAll, _) if query.head => 0,
@@ -358,9 +359,10 @@ impl Sampler {
     }
 }
 
-/// tph/(tph + hpt) of every relation: average tails per head over that plus heads per tail.
+/// Bernoulli probability tph/(tph + hpt) of every relation, with the mean number of tails per head (tph) and of
+/// heads per tail (hpt).
 fn head_probabilities(filter: &FilterIndex) -> Vec<f64> {
-    // tph = facts/heads and hpt = facts/tails, so the facts cancel.
+    // tph = facts/heads and hpt = facts/tails, so the number of facts cancels.
     let of = |counts: RelationCounts| match counts.heads + counts.tails {
         0 => 0.5,
         all => counts.tails as f64 / all as f64,

@@ -1,7 +1,7 @@
-//! The sampler: shuffles the training facts, draws negatives and emits a [`Plan`] for each step.
+//! The sampler: shuffles the training facts, draws negatives and makes a [`Plan`] for each step.
 //!
-//! What a step samples is a function of seed, epoch and step alone, so plans can be made ahead on
-//! other threads, again after a crash, or in part by many workers.
+//! The random choices of a step are a function of seed, epoch and step only. So plans can be made ahead on
+//! other threads, again after a crash, or by many workers.
 
 mod batches;
 mod negatives;
@@ -20,13 +20,13 @@ pub use source::{PlanError, PlanId, PlanSource, Planner};
 
 use serde::{Deserialize, Serialize};
 
-/// What the queries of a step are scored against.
+/// Candidates of the queries of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// The right answer and drawn negatives.
+    /// The right answer and sampled negatives.
     Negatives,
-    /// All entities; the fact's own answer is right, all others wrong.
+    /// All entities; the answer of the fact is right, all others wrong.
     #[serde(rename = "1vsall")]
     OneVsAll,
     /// All entities; every answer known from the training facts is right.
@@ -34,52 +34,69 @@ pub enum Objective {
     KVsAll,
 }
 
-/// Which end of a training fact is asked for.
+/// End of a training fact that queries ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sides {
-    /// Both: two queries a fact.
+    /// Both ends: two queries per fact.
     Both,
-    /// The tail only.
+    /// The tail.
     Tail,
-    /// The head only.
+    /// The head.
     Head,
     /// Tails and heads in turn, step by step (Sun et al. 2019).
     Alternate,
-    /// One of them, drawn: the head with probability tph/(tph + hpt) of the relation
-    /// (Wang et al. 2014), so that false negatives are rarer.
+    /// One end, chosen at random: the head with probability tph/(tph + hpt) of the relation (Wang et al. 2014),
+    /// so that false negatives are rarer.
     Bernoulli,
 }
 
-/// How an entity and a relation of the graph become a query.
+/// Conversion of an entity and a relation of the graph into a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryRule {
-    /// Relations of the graph.
+    /// Number of relations of the graph.
     pub relations: u32,
-    /// Whether heads are asked for through a relation of their own (row `r + relations`) instead
-    /// of through the inverse operator.
+    /// True if queries for heads use a separate relation (row `r + relations`) instead of the inverse operator.
     pub reciprocal: bool,
 }
 
+/// Row of a relation in its table, and the direction of its operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectedRelation {
+    /// Row in the relation table.
+    pub row: u32,
+    /// True if the query uses the inverse operator.
+    pub inverse: bool,
+}
+
 impl QueryRule {
-    /// Rows of the relation table.
+    /// Number of rows of the relation table.
     pub fn relation_rows(&self) -> usize {
         self.relations as usize * if self.reciprocal { 2 } else { 1 }
     }
 
     /// Relation row and operator direction of the query (?, relation, tail).
     #[inline(always)]
-    pub fn head(&self, relation: u32) -> (u32, bool) {
+    pub fn head(&self, relation: u32) -> DirectedRelation {
         if self.reciprocal {
-            (relation + self.relations, false)
+            DirectedRelation {
+                row: relation + self.relations,
+                inverse: false,
+            }
         } else {
-            (relation, true)
+            DirectedRelation {
+                row: relation,
+                inverse: true,
+            }
         }
     }
 
     /// Relation row and operator direction of the query (head, relation, ?).
     #[inline(always)]
-    pub fn tail(&self, relation: u32) -> (u32, bool) {
-        (relation, false)
+    pub fn tail(&self, relation: u32) -> DirectedRelation {
+        DirectedRelation {
+            row: relation,
+            inverse: false,
+        }
     }
 }

@@ -1,25 +1,25 @@
-//! Drawing negatives.
+//! Sampling of negatives.
 
 use rand::RngExt;
 
 use crate::dataset::FilterIndex;
 use crate::rng::Stream;
 
-/// How negatives are drawn.
+/// Options for the sampling of negatives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negatives {
-    /// Negatives of a query.
+    /// Number of negatives per query.
     pub count: usize,
-    /// Queries that share one draw.
+    /// Number of queries that share one draw.
     pub chunk: usize,
-    /// Whether negatives that are training facts are drawn again or masked.
+    /// True if negatives that are training facts are drawn again or masked.
     pub filtered: bool,
 }
 
-/// Tries before an unlucky draw is masked instead.
+/// Most further draws before a known fact is masked instead.
 const REDRAWS: usize = 8;
 
-/// A query in the graph's own numbers, as the filter knows it.
+/// A query in the numbers of the graph, as used by the filter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub known: u32,
@@ -38,23 +38,25 @@ impl Asked {
     }
 }
 
-/// What was drawn for a batch of queries.
+/// Negatives of a batch of queries.
 #[derive(Debug, Default)]
 pub(super) struct Drawn {
-    /// Negatives of a chunk: as many as the query that has most.
+    /// Slots per chunk: the largest number of negatives of a query.
     pub negatives: usize,
-    /// Entities, `negatives` a chunk; [`NONE`] where no query of the chunk has so many.
+    /// Entities, `negatives` per chunk; [`NONE`] in slots beyond the number of negatives of all queries of the
+    /// chunk.
     pub slots: Vec<u32>,
     /// See [`super::Candidates::Sampled`].
     pub masks: Vec<u32>,
 }
 
-/// No entity.
+/// Marks a slot without an entity.
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Negatives {
-    /// Draws entities for every chunk of queries, uniformly, and the bits that mask known facts and
-    /// what a query has not. `heads` are the negatives of queries for heads, if not as many.
+    /// Draws entities for every chunk of queries, uniformly, and the bits that mask known facts and slots
+    /// beyond a query's number of negatives. `heads` is that number for queries for heads; `None`: the same as
+    /// for tails.
     pub(super) fn draw(
         &self,
         heads: Option<usize>,

@@ -1,4 +1,4 @@
-//! The order in which an epoch visits its items.
+//! Order of the items of an epoch.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use rand::seq::SliceRandom;
 
 use crate::rng::{Purpose, Stream, cell, stream};
 
-/// From so many items on, their order is computed instead of kept.
+/// Number of items from which the order is computed instead of stored.
 const MANY: u32 = 1 << 22;
 
-/// The order in which an epoch visits its items: all, each once. Of many items it takes no memory.
+/// Order of the items of an epoch, each once. An order of many items is computed and takes no memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochOrder {
     pub(super) epoch: u32,
@@ -24,7 +24,7 @@ enum Items {
 }
 
 impl EpochOrder {
-    /// Of so many items.
+    /// Makes the order of `items` items.
     pub(super) fn new(seed: u64, epoch: u32, items: u32) -> EpochOrder {
         let mut random = stream(seed, Purpose::Shuffle, [u64::from(epoch), 0]);
         let items = if items < MANY {
@@ -44,7 +44,7 @@ impl EpochOrder {
         }
     }
 
-    /// The items of a step of so many.
+    /// Items of a step, with `size` items per step.
     pub(super) fn step(&self, step: u32, size: usize) -> Vec<u32> {
         let first = step as usize * size;
         let range: Range<usize> = first..self.len().min(first + size);
@@ -55,11 +55,11 @@ impl EpochOrder {
     }
 }
 
-/// A permutation without a list: a Feistel network on a grid hardly larger than there are items.
+/// Permutation without a list: a Feistel network on a grid with hardly more cells than items.
 ///
-/// An item is a row and a column. Rounds move the row by a hash of the column and the column by a
-/// hash of the row, each of which can be undone, so that the whole is one to one on the grid. What
-/// leaves the items is sent through again until it is back (Black and Rogaway 2002).
+/// An item is a row and a column. Each round shifts the row by a hash of the column, and the column by a hash
+/// of the row. Each shift can be undone, so the rounds are one-to-one on the grid. A cell beyond the items
+/// passes through the rounds again until it becomes an item (Black and Rogaway 2002).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Permutation {
     count: u32,
@@ -68,7 +68,7 @@ struct Permutation {
     keys: [u32; ROUNDS],
 }
 
-/// As many again for rows as for columns.
+/// Shifts of rows and columns, in turn; half of them for each.
 const ROUNDS: usize = 6;
 
 impl Permutation {
@@ -82,7 +82,7 @@ impl Permutation {
         }
     }
 
-    /// Which item comes at a place; both are below `count`.
+    /// Item at a place of the order; both are below `count`.
     fn at(&self, place: u32) -> u32 {
         let moved = |from: u32, key: u32, by: u32, of: u32| {
             let hash = u64::from(cell(key, by, of));
@@ -127,10 +127,10 @@ mod tests {
         assert!(matches!(first.items, Items::Computed(_)));
         assert_ne!(first.step(0, size), order(0, 2).step(0, size));
         assert_ne!(first.step(0, size), order(1, 1).step(0, size));
-        // The same bits on every machine and in every version.
+        // The values must stay the same on every machine and in every version.
         assert_eq!(first.step(1023, size)[..3], KNOWN);
-        // Uniform draws differ from their neighbours by a third of the range and by more than half
-        // of it a quarter of the time.
+        // For uniform draws, neighbours differ by a third of the range on average, and by more than half of it
+        // in a quarter of the cases.
         let items = first.step(17, size);
         let gaps = items
             .windows(2)

@@ -1,12 +1,12 @@
-//! Plans: everything a step needs to know before any arithmetic runs.
+//! Plans: all data that a step needs before its arithmetic runs.
 //!
-//! A plan names the *unique rows* a step touches and, for each of them, the places that contribute
-//! to its gradient, as compressed lists (`offsets`, `places`). Sums over a list run in its order,
-//! so a plan fixes the order of every reduction.
+//! A plan lists the *unique rows* that a step touches and, for each row, the places that contribute to its
+//! gradient, as compressed lists (`offsets`, `places`). Sums over a list run in its order, so a plan fixes the
+//! order of every reduction.
 
 use bytemuck::{Pod, Zeroable};
 
-/// One query: a known entity and a relation, asking for the missing entity.
+/// A query: a known entity and a relation, with the other entity missing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Query {
@@ -14,13 +14,13 @@ pub struct Query {
     pub entity: u32,
     /// Position of the relation in [`Plan::relations`].
     pub relation: u32,
-    /// 1 if the operator is applied backwards (a head is asked for), else 0.
+    /// 1 if the operator is applied backwards (the head is missing), else 0.
     pub inverse: u32,
     /// Position of the right answer in [`Plan::entities`].
     pub target: u32,
 }
 
-/// A query with one of its right answers, between which the relation is predicted.
+/// A query and one of its right answers, between which the relation is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Number of the query.
@@ -29,7 +29,7 @@ pub struct Pair {
     pub answer: u32,
 }
 
-/// Where a contribution to a row's gradient comes from.
+/// Source of a contribution to a row's gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The row is the input (entity or relation) of query `q`.
@@ -45,10 +45,10 @@ pub enum Place {
 
 impl Place {
     const TAG: u32 = 30;
-    /// Queries and slots are numbered below this.
+    /// Exclusive limit of the numbers of queries, slots and ends of pairs.
     pub const LIMIT: u32 = 1 << Self::TAG;
 
-    /// The place as one word: kind in the top two bits, number below.
+    /// Packs the place into one word: kind in the top two bits, number below.
     pub fn pack(self) -> u32 {
         match self {
             Place::Input(q) => q,
@@ -58,7 +58,7 @@ impl Place {
         }
     }
 
-    /// The place that a word names.
+    /// Unpacks a word.
     #[inline(always)]
     pub fn unpack(word: u32) -> Place {
         let number = word & (Self::LIMIT - 1);
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-/// The unique rows of one table that a step touches, and what contributes to each.
+/// Unique rows of one table that a step touches, and the contributions to each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// Row numbers in the table, ascending, each once.
@@ -80,10 +80,10 @@ pub struct Rows {
     pub offsets: Vec<u32>,
     /// Packed [`Place`]s.
     pub places: Vec<u32>,
-    /// How much the regularizer weighs the row, λ aside: its occurrences in facts divided by the
-    /// number of queries, or 1 where the regularizer is not weighted; 0 for mere negatives.
+    /// Weight of each row in the regularizer, without λ: its occurrences in facts divided by the number of
+    /// queries, or 1 if the regularizer is not weighted; 0 for rows that are only negatives.
     pub penalty: Vec<f32>,
-    /// How often the row occurs in the queries' facts, as head, relation or tail.
+    /// Number of occurrences of each row in the queries' facts, as head, relation or tail.
     pub occurrences: Vec<u32>,
 }
 
@@ -93,33 +93,32 @@ impl Rows {
         self.ids.len()
     }
 
-    /// Whether no row is touched.
+    /// Returns whether no row is touched.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The places of unique row `i`.
+    /// Packed places of unique row `i`.
     #[inline(always)]
     pub fn places_of(&self, i: usize) -> &[u32] {
         &self.places[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 }
 
-/// What each query is scored against.
+/// Candidates of each query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Candidates {
-    /// Its right answer and drawn negatives; candidate 0 is the right answer.
+    /// The right answer, as candidate 0, and sampled negatives.
     Sampled {
-        /// Queries that share one list of negatives; the last chunk may be short.
+        /// Number of queries that share one list of negatives; the last chunk may be short.
         chunk: usize,
-        /// Negatives of a chunk.
+        /// Number of negatives of a chunk.
         negatives: usize,
-        /// Positions in [`Plan::entities`]: `negatives` for every chunk. Those that all queries of
-        /// a chunk mask are no places of their rows.
+        /// Positions in [`Plan::entities`]: `negatives` for every chunk. A slot that all queries of a chunk
+        /// mask is not among the places of its row.
         slots: Vec<u32>,
-        /// One bit per query and negative, `negatives.div_ceil(32)` words a query: set where the
-        /// negative must not count: it is a known fact, or one more than the query has. Empty if
-        /// nothing is masked.
+        /// One bit per query and negative, `negatives.div_ceil(32)` words per query. A set bit masks the
+        /// negative: it is a known fact, or beyond the query's number of negatives. Empty if nothing is masked.
         masks: Vec<u32>,
     },
     /// All entities.
@@ -131,46 +130,46 @@ pub enum Candidates {
     },
 }
 
-/// One step's work.
+/// Work of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Epoch, from 1.
     pub epoch: u32,
     /// Step within the epoch, from 0.
     pub step: u32,
-    /// Names the dropout masks of the step, see [`crate::rng::cell`].
+    /// Seed of the step's dropout masks; see [`crate::rng::cell`].
     pub dropout_seed: u32,
-    /// Number of the first query in the step's whole plan; not 0 in a slice of it. Dropout masks
-    /// are named by a query's number there.
+    /// Number of this plan's first query in the plan of the whole step; 0 except in a slice. Dropout masks
+    /// depend on the number of a query in the whole step.
     pub first_query: u32,
-    /// Training facts behind the step's queries; for K-vs-all, those whose tails are asked for.
+    /// Number of training facts behind the step's queries; for K-vs-all, of those with a query for their tail.
     pub facts: usize,
-    /// How many of them each query counts for: they add up to `facts`.
+    /// Number of facts that each query counts for; the sum is `facts`.
     pub fact_counts: Vec<u32>,
-    /// Neighbouring queries that come from one fact.
+    /// Number of neighbouring queries that come from one fact.
     pub queries_per_fact: usize,
     /// Entity rows: inputs, right answers and negatives.
     pub entities: Rows,
-    /// Relation rows: those of the queries, or all of the table where relations are predicted; then
-    /// those of the model's core.
+    /// Relation rows: the relations of the queries, or all of the table if relations are predicted; then the
+    /// rows of the model's core.
     pub relations: Rows,
-    /// Rows of the core: the last ones of [`Plan::relations`], and of their table. Every query uses
-    /// them, and none names them.
+    /// Number of rows of the core: the last ones of [`Plan::relations`], and of the relation table. Every query
+    /// uses them without naming them.
     pub core_rows: usize,
-    /// Whether the relation of each query is predicted, too, from its entity and each right answer.
+    /// True if the relation of each query is also predicted, from its entity and each right answer.
     pub predicts_relations: bool,
-    /// Then, every query with every right answer, in the order of queries; else none.
+    /// Every query with every right answer, in the order of queries, if relations are predicted; else empty.
     pub pairs: Vec<Pair>,
     /// The queries.
     pub queries: Vec<Query>,
-    /// Weight of each query's loss; without weights of facts, they add up to one.
+    /// Weight of each query's loss. Without weights of facts, the sum is 1.
     pub weights: Vec<f32>,
-    /// What the queries are scored against.
+    /// Candidates of the queries.
     pub candidates: Candidates,
 }
 
 impl Plan {
-    /// How many right answers each query has.
+    /// Number of right answers of a query.
     pub fn answers(&self, query: u32) -> usize {
         match &self.candidates {
             Candidates::Sampled { .. } => 1,
@@ -180,7 +179,7 @@ impl Plan {
         }
     }
 
-    /// Candidates of a query where they are sampled: the right answer and its negatives.
+    /// Number of candidates per query if they are sampled: the right answer and the negatives; else 0.
     pub fn sampled_width(&self) -> usize {
         match &self.candidates {
             Candidates::Sampled { negatives, .. } => negatives + 1,
@@ -189,11 +188,11 @@ impl Plan {
     }
 }
 
-/// Of tables with at most so many rows for each that is touched, all rows are looked through instead of
-/// sorting those.
+/// Largest number of table rows per touched row for which a scan over all rows is faster than sorting the
+/// touched ones.
 const DENSE: usize = 16;
 
-/// Gathers touched rows, makes them unique and lists their places; reused from step to step.
+/// Collects touched rows, makes them unique and lists their places; reused from step to step.
 #[derive(Debug, Default)]
 pub struct RowsBuilder {
     notes: Vec<Note>,
@@ -202,23 +201,22 @@ pub struct RowsBuilder {
     ids: Vec<u32>,
 }
 
-/// What is known of a row of the table in the current step, side by side, as rows are touched in
-/// random order.
+/// Data on a row of the table in the current step, in one struct because rows are touched in random order.
 #[derive(Clone, Copy, Debug, Default)]
 struct Note {
-    /// The rest is of the current step where this is its `round`.
+    /// Step of the other fields: they are current if equal to the builder's `round`.
     stamp: u32,
-    /// How many places the row has; from [`RowsBuilder::finish`] on, where the next is to be listed.
+    /// Number of places of the row; in [`RowsBuilder::finish`], index of the next place to list.
     count_or_next: u32,
     /// Position of the row in the step's `ids`.
     position: u32,
 }
 
 impl RowsBuilder {
-    /// Bytes that are kept for each row of the table.
+    /// Bytes per row of the table.
     pub const BYTES_A_ROW: usize = size_of::<Note>();
 
-    /// For a table of so many rows.
+    /// Makes a builder for a table of `rows` rows.
     pub fn new(rows: usize) -> RowsBuilder {
         RowsBuilder {
             notes: vec![Note::default(); rows],
@@ -237,14 +235,14 @@ impl RowsBuilder {
         self.ids.clear();
     }
 
-    /// Notes that a row contributes at a place.
+    /// Records a place that contributes to a row's gradient.
     #[inline]
     pub fn touch(&mut self, row: u32, place: Place) {
         self.note(row).count_or_next += 1;
         self.touched.push((row, place.pack()));
     }
 
-    /// Notes that a row is needed although nothing contributes to it through a place.
+    /// Records a row that a step needs without a contribution from a place.
     pub fn keep(&mut self, row: u32) {
         self.note(row);
     }
@@ -262,8 +260,7 @@ impl RowsBuilder {
         note
     }
 
-    /// Sorts the rows and lists their places in the order they were noted. `penalty` and
-    /// `occurrences` start at 0.
+    /// Sorts the rows and lists their places in the order of recording. `penalty` and `occurrences` start at 0.
     pub fn finish(&mut self) -> Rows {
         if self.ids.len() * DENSE >= self.notes.len() {
             let touched = |row: &u32| self.notes[*row as usize].stamp == self.round;
@@ -297,8 +294,7 @@ impl RowsBuilder {
         }
     }
 
-    /// Position among the unique rows of a row noted in this step; valid after
-    /// [`RowsBuilder::finish`].
+    /// Position of a recorded row among the unique rows; valid after [`RowsBuilder::finish`].
     #[inline]
     pub fn position(&self, row: u32) -> u32 {
         self.notes[row as usize].position
@@ -328,7 +324,7 @@ mod tests {
             kept in prop::collection::vec(0u32..50, 0..9),
             sparse: bool,
         ) {
-            // Few rows of the table, and most of them.
+            // A table much larger than the touched rows, and one of about their size.
             let mut builder = RowsBuilder::new(if sparse { 50_000 } else { 50 });
             for touches in rounds {
                 builder.begin();

@@ -1,13 +1,13 @@
-//! Plans for tables that keep their rows in another order.
+//! Plans for tables that store their rows in another order.
 
 use super::{Candidates, Plan, Rows};
 
 impl Plan {
-    /// The same step where entity row `row` is called `name(row)`; no two rows may get one name.
+    /// Gives entity row `row` the new number `name(row)`; new numbers must be distinct.
     ///
-    /// Rows ascend by their new names and take along what belongs to them. The lists of a row keep
-    /// their order, so that sums over them are the same to the bit. The right answers of a query
-    /// ascend by their new names, too.
+    /// Rows are sorted by their new numbers, together with their data. The places of a row keep their order, so
+    /// that sums over them are the same to the bit. The right answers of a query are sorted by their new
+    /// numbers too.
     pub fn renamed(mut self, name: impl Fn(u32) -> u32) -> Plan {
         let (rows, positions) = self.entities.renamed(&name);
         self.entities = rows;
@@ -33,9 +33,9 @@ impl Plan {
 }
 
 impl Rows {
-    /// The rows under their new names, and the new position of each by its old one.
+    /// Renames the rows. Returns them, and the new position of each row by its old position.
     fn renamed(&self, name: impl Fn(u32) -> u32) -> (Rows, Vec<u32>) {
-        // New name above, old position below: sorting numbers is what sorts fastest.
+        // New number in the upper half, old position in the lower: plain integers sort fastest.
         let mut order: Vec<u64> = (0..)
             .zip(&self.ids)
             .map(|(position, &id)| u64::from(name(id)) << 32 | position)

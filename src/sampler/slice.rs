@@ -1,19 +1,19 @@
 //! Slices of a plan: one worker's part of a step.
 //!
-//! With the *k*-th of several disjoint slices of *n*ₖ queries, *n* together, every quantity of the
-//! whole plan is Σ *n*ₖ/*n* × that of slice *k*: weights, penalties, the loss, and so every row's
-//! gradient. A mean over workers weighted by their queries is what one worker would have computed.
+//! For disjoint slices with *n*ₖ queries each and *n* in total, every quantity of the whole plan is Σₖ *n*ₖ/*n*
+//! × the quantity of slice *k*: weights, penalties, the loss, and so every row's gradient. A mean over workers,
+//! weighted by their queries, equals the result of one worker.
 
 use std::ops::Range;
 
 use super::{Candidates, Pair, Place, Plan, Query, Rows};
 
 impl Plan {
-    /// Neighbouring queries that no slice should separate, counted from the first: those that come
+    /// Number of neighbouring queries, counted from the first, that slices must not separate, because they come
     /// from one fact or share negatives.
     pub fn unit(&self) -> usize {
         match self.candidates {
-            // The least common multiple, for one or two queries a fact.
+            // Least common multiple, for one or two queries per fact.
             Candidates::Sampled { chunk, .. } if chunk.is_multiple_of(self.queries_per_fact) => {
                 chunk
             }
@@ -22,14 +22,13 @@ impl Plan {
         }
     }
 
-    /// The part of a step that has these queries: with the rows that they touch, and no others
-    /// (but all relations where they are predicted, and the core).
-    /// Lists keep their order, dropout masks stay those of the whole step, and weights and
-    /// penalties are scaled as if the slice were the whole; `queries` may be empty.
+    /// Returns the part of a step with these queries. The slice has only the rows that these queries touch, all
+    /// relations if relations are predicted, and the core. Lists keep their order, dropout masks stay those of
+    /// the whole step, and weights and penalties are scaled as if the slice were the whole; `queries` may be
+    /// empty.
     ///
     /// # Panics
-    /// If `queries` does not lie within the plan, or cuts through a chunk of queries that share
-    /// negatives.
+    /// If `queries` does not lie within the plan, or cuts through a chunk of queries that share negatives.
     pub fn slice(&self, queries: Range<usize>) -> Plan {
         let (all, n) = (self.queries.len(), queries.len());
         assert!(
@@ -106,13 +105,13 @@ impl Plan {
         }
     }
 
-    /// The pairs that belong to these queries.
+    /// Range of the pairs that belong to these queries.
     fn pairs_of(&self, queries: &Range<usize>) -> Range<usize> {
         let below = |end: usize| (self.pairs).partition_point(|pair| (pair.query as usize) < end);
         below(queries.start)..below(queries.end)
     }
 
-    /// The slots of negatives that belong to these queries.
+    /// Range of the slots of negatives that belong to these queries.
     fn slots(&self, queries: &Range<usize>) -> Range<usize> {
         let Candidates::Sampled {
             chunk, negatives, ..
@@ -163,7 +162,8 @@ impl Candidates {
     }
 }
 
-/// What a packed place of the whole plan is called in the slice with these queries, slots and pairs.
+/// Converts a packed place of the whole plan to the slice with these queries, slots and pairs; `None` if it
+/// lies outside.
 fn place(
     word: u32,
     queries: &Range<usize>,
@@ -184,14 +184,14 @@ fn place(
     Some(place.pack())
 }
 
-/// Stands for a row that the slice does not touch.
+/// Marks a row that the slice does not touch.
 const NONE: u32 = u32::MAX;
 
-/// The rows of one table that a slice touches.
+/// Rows of one table that a slice touches.
 struct Part<'a> {
     whole: &'a Rows,
-    /// By position in the whole plan: the position in the slice, or [`NONE`]; valid after
-    /// [`Part::rows`], before that any other value says that the row is touched.
+    /// By position in the whole plan: the position in the slice, or [`NONE`]. Before [`Part::rows`], any other
+    /// value marks a touched row.
     positions: Vec<u32>,
     occurrences: Vec<u32>,
 }
@@ -214,7 +214,7 @@ impl Part<'_> {
         self.occurrences[position as usize] += times;
     }
 
-    /// Counts rows of the table, which ascend as those of the plan do.
+    /// Counts rows of the table; `ids` must ascend.
     fn count_ids(&mut self, ids: &[u32]) {
         let mut first = 0;
         for id in ids {
@@ -225,12 +225,12 @@ impl Part<'_> {
         }
     }
 
-    /// Where in the slice a row is.
+    /// Position of a row in the slice.
     fn at(&self, position: u32) -> u32 {
         self.positions[position as usize]
     }
 
-    /// The touched rows. `place` renames a place, or leaves it out.
+    /// Makes the touched rows. `place` converts a place, or leaves it out.
     fn rows(&mut self, scale: f64, place: impl Fn(u32) -> Option<u32>) -> Rows {
         let mut rows = Rows {
             offsets: vec![0],

@@ -1,4 +1,4 @@
-//! Where plans come from: the sampler of this process, or a store of graphs elsewhere.
+//! Sources of plans: the sampler of this process, or a graph store elsewhere.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{EpochOrder, Plan, Sampler, Scratch};
 
-/// Names a plan of a run.
+/// Identifies a plan of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PlanId {
-    /// The epoch, from 1.
+    /// Epoch, from 1.
     pub epoch: u32,
-    /// The step of the epoch, from 0.
+    /// Step of the epoch, from 0.
     pub step: u32,
 }
 
-/// Why there is no plan.
+/// Reason for which a plan cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A step beyond the end of an epoch.
+    /// The step lies beyond the end of the epoch.
     #[error(
         "step {step} of epoch {epoch} does not exist: an epoch has {steps} steps, counted from 0"
     )]
@@ -28,52 +28,52 @@ pub enum PlanError {
         epoch: u32,
         /// The step.
         step: u32,
-        /// Steps of an epoch.
+        /// Number of steps in an epoch.
         steps: u32,
     },
-    /// Queries beyond the end of a step.
+    /// The queries lie beyond the end of the step.
     #[error("queries {queries:?} do not exist: the step has {found}")]
     NoQueries {
-        /// What was asked for.
+        /// Requested queries.
         queries: std::ops::Range<usize>,
-        /// Queries of the step.
+        /// Number of queries of the step.
         found: usize,
     },
-    /// The source does not answer, or answers nonsense.
+    /// The source does not answer, or its answer is invalid.
     #[error("no plan from {source_name}: {reason}")]
     Source {
-        /// The source.
+        /// Name of the source.
         source_name: String,
-        /// What happened.
+        /// Description of the failure.
         reason: String,
     },
 }
 
-/// Makes the plans of a run. A plan is a function of the run's configuration, its seed, the epoch and the
-/// step, and of nothing else: two sources of a run make the same plans.
+/// Source of the plans of a run. A plan depends only on the run's configuration, its seed, the epoch and the
+/// step, so two sources of a run make the same plans.
 pub trait PlanSource: fmt::Debug + Send + Sync {
-    /// Steps of an epoch.
+    /// Number of steps in an epoch.
     fn steps(&self) -> u32;
 
-    /// A maker of plans for one thread, with memory of its own.
+    /// Creates a planner for one thread, with its own working memory.
     fn planner(&self) -> Box<dyn Planner + '_>;
 }
 
-/// Makes plans on one thread.
+/// Maker of plans on one thread.
 pub trait Planner: Send {
-    /// The plan of a step.
+    /// Makes the plan of a step.
     ///
     /// # Errors
     /// [`PlanError::NoStep`] beyond the end of the epoch; [`PlanError::Source`] if the source fails.
     fn plan(&mut self, id: PlanId) -> Result<Plan, PlanError>;
 }
 
-/// The order of the epoch that was asked for last, and the seed that it follows from.
+/// Last epoch order made, with its seed.
 #[derive(Debug, Default)]
 pub(super) struct LastOrder(Mutex<Option<(u64, Arc<EpochOrder>)>>);
 
 impl LastOrder {
-    /// The order of an epoch, made once for all threads.
+    /// Order of an epoch, made once for all threads.
     fn of(&self, sampler: &Sampler, epoch: u32) -> Arc<EpochOrder> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {

@@ -26,7 +26,7 @@ fn sampler(objective: Objective, reciprocal: bool, batch: usize) -> Sampler {
     sampler
 }
 
-/// The plan's queries in the graph's own numbers: known entity, relation row, direction, target.
+/// The plan's queries in the numbers of the graph: known entity, relation row, direction, target.
 fn spelled(plan: &Plan) -> Vec<(u32, u32, u32, u32)> {
     let row = |q: &Query| {
         (
@@ -52,7 +52,7 @@ fn an_epoch_visits_every_fact_once() {
             }
             let mut want = Vec::new();
             for f in sampler.facts.iter() {
-                let (row, inverse) = sampler.rule.head(f.relation);
+                let DirectedRelation { row, inverse } = sampler.rule.head(f.relation);
                 want.push((f.head, f.relation, 0, f.tail));
                 want.push((f.tail, row, u32::from(inverse), f.head));
             }
@@ -144,7 +144,7 @@ fn heads_may_have_other_negatives_than_tails() {
                 );
             }
         }
-        // Only what some query counts is a place.
+        // Only slots that some query does not mask are places.
         let chunks = 0..plan.queries.len().div_ceil(chunk);
         let live: usize = chunks
             .map(|c| {
@@ -157,7 +157,7 @@ fn heads_may_have_other_negatives_than_tails() {
         let slots = places.filter(|&&word| matches!(Place::unpack(word), Place::Slot(_)));
         assert_eq!(slots.count(), live);
     }
-    // A step that asks for heads alone has no room for more.
+    // A step with queries for heads only has slots for their negatives only.
     let mut sampler = sampler(Objective::Negatives, false, 1000);
     (sampler.sides, sampler.head_negatives) = (Sides::Alternate, Some(3));
     let widths = [1, 2].map(|epoch| {

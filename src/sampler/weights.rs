@@ -1,4 +1,4 @@
-//! How much facts, queries and rows count.
+//! Weights of facts, queries and rows.
 
 use super::negatives::Asked;
 use super::plan::{Candidates, Plan, Rows, RowsBuilder};
@@ -6,12 +6,12 @@ use super::{Objective, Sampler};
 use crate::dataset::Triple;
 
 impl Sampler {
-    /// Gives the facts weights, as many as there are facts; none for weights that are all the same.
+    /// Sets the weights of facts, one per fact; equal weights change nothing.
     ///
-    /// They are relative: each is divided by the mean of those above 0, then multiplies its fact's
-    /// part in the mean over a batch, and with it what the regularizer counts. A fact that weighs 0
-    /// is known, to filters too, but not visited. A K-vs-all query has the mean weight of its
-    /// facts, and is left out if that is 0; its answers are targets alike.
+    /// Weights are relative: each is divided by the mean of the positive weights. The result scales the fact's
+    /// part in the mean over a batch, and in the counts of the regularizer. A fact of weight 0 is not visited,
+    /// but filters know it. A K-vs-all query has the mean weight of its facts, and is left out if that is 0;
+    /// all its answers are equal targets.
     pub fn weigh(&mut self, weights: &[f32]) {
         let above: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
         let count = above.iter().filter(|&&weight| weight > 0.0).count();
@@ -31,9 +31,9 @@ impl Sampler {
         }
     }
 
-    /// Weighs K-vs-all queries by the number of their answers, relative to the mean: an epoch's losses
-    /// and penalties are then those of 1-vs-all, with the answers of a query taken together (and a
-    /// fact that is repeated taken once).
+    /// Weighs K-vs-all queries by their number of answers, relative to the mean. An epoch's losses and
+    /// penalties then equal those of 1-vs-all with the answers of a query taken together (and a repeated fact
+    /// taken once).
     pub fn weigh_answers(&mut self) {
         let answers = |query: &Asked| query.answers(&self.filter).len();
         let total: usize = self.distinct.iter().map(answers).sum();
@@ -41,8 +41,7 @@ impl Sampler {
             (!self.distinct.is_empty()).then(|| total as f64 / self.distinct.len() as f64);
     }
 
-    /// What each query's loss is multiplied by: its share in the batch's mean times its relative
-    /// weight.
+    /// Weight of each query's loss: its share in the batch's mean times its relative weight.
     pub(super) fn weights(&self, asked: &[Asked], targets: &[u32], relative: &[f32]) -> Vec<f32> {
         let mut shares = self.shares(asked, targets);
         for (share, weight) in shares.iter_mut().zip(relative) {
@@ -78,9 +77,8 @@ impl Sampler {
         raw.into_iter().map(|w| (w / total) as f32).collect()
     }
 
-    /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every
-    /// query, as in the mean over a batch of queries of Lacroix et al. 2018. Facts with weights
-    /// count as much as they weigh.
+    /// Counts, for every touched row, its occurrences in the batch's facts: (h, r, t) of every query, as in the
+    /// mean over a batch of queries of Lacroix et al. 2018. A fact with a weight counts by that weight.
     pub(super) fn penalties(&self, plan: &mut Plan, entities: &RowsBuilder, relative: &[f32]) {
         let Plan {
             entities: rows,
@@ -122,7 +120,7 @@ impl Sampler {
     }
 }
 
-/// The queries whose facts weigh anything on average, and how much.
+/// Selects the queries whose facts have a positive mean weight. Returns them with these means.
 fn weighted_queries<'a>(
     queries: &[Asked],
     facts: impl Iterator<Item = (&'a Triple, f64)>,
@@ -151,7 +149,7 @@ mod tests {
     use super::*;
     use crate::sampler::{QueryRule, Sides};
 
-    fn fact((head, relation, tail): (u32, u32, u32)) -> Triple {
+    const fn fact(head: u32, relation: u32, tail: u32) -> Triple {
         Triple {
             head,
             relation,
@@ -159,23 +157,28 @@ mod tests {
         }
     }
 
-    fn sampler(facts: &[(u32, u32, u32)], objective: Objective) -> Sampler {
+    fn sampler(facts: &[Triple], objective: Objective) -> Sampler {
         let rule = QueryRule {
             relations: 2,
             reciprocal: true,
         };
-        let facts = facts.iter().copied().map(fact).collect();
-        Sampler::new(facts, 5, rule, objective, 100)
+        Sampler::new(facts.to_vec(), 5, rule, objective, 100)
     }
 
     fn plan(sampler: &Sampler) -> Plan {
         sampler.plan(&sampler.order(1), 0, &mut sampler.scratch())
     }
 
-    const FACTS: [(u32, u32, u32); 5] = [(0, 0, 1), (0, 0, 2), (1, 1, 2), (3, 1, 4), (3, 1, 4)];
+    const FACTS: [Triple; 5] = [
+        fact(0, 0, 1),
+        fact(0, 0, 2),
+        fact(1, 1, 2),
+        fact(3, 1, 4),
+        fact(3, 1, 4),
+    ];
     const ALL: [Objective; 3] = [Objective::Negatives, Objective::OneVsAll, Objective::KVsAll];
 
-    /// Weight and, by table row, known entity and relation of every query, in order of the latter.
+    /// Relation row, known entity and weight of every query, sorted.
     fn weighed(plan: &Plan) -> Vec<((u32, u32), f32)> {
         let name = |q: &crate::sampler::Query| {
             let relation = plan.relations.ids[q.relation as usize];
@@ -209,7 +212,7 @@ mod tests {
     fn a_fact_counts_as_much_as_it_weighs() {
         let mut sampler = sampler(&FACTS, Objective::OneVsAll);
         sampler.sides = Sides::Tail;
-        // Relative to a mean of 2.
+        // Weights relative to a mean of 2.
         sampler.weigh(&[1.0, 2.0, 5.0, 0.5, 1.5]);
         let plan = plan(&sampler);
         let want = [
@@ -220,7 +223,7 @@ mod tests {
             ((1, 3), 0.75),
         ];
         assert_eq!(weighed(&plan), want.map(|(name, w)| (name, w / 5.0)));
-        // Rows of what weighs more are regularized more: entity 2 stands in facts of 2 and 5.
+        // Rows of heavier facts are regularized more: entity 2 occurs in facts of weight 2 and 5.
         assert_eq!(plan.entities.ids, [0, 1, 2, 3, 4]);
         let want = [1.5, 3.0, 3.5, 1.0, 1.0].map(|weight: f32| weight / 5.0);
         assert_eq!(plan.entities.penalty, want);
@@ -235,7 +238,7 @@ mod tests {
             let plan = plan(&weighed);
             assert_eq!(plan.facts, 3);
             assert!(plan.weights.iter().all(|&w| w == 1.0 / 6.0), "{plan:?}");
-            assert!(weighed.filter.contains(fact(FACTS[0])));
+            assert!(weighed.filter.contains(FACTS[0]));
         }
     }
 
@@ -246,7 +249,7 @@ mod tests {
             sampler(&FACTS[..4], Objective::OneVsAll),
         );
         together.weigh_answers();
-        // One step is an epoch: sums over its queries are those over all facts.
+        // One step is an epoch, so sums over its queries are sums over all facts.
         let (together, alone) = (plan(&together), plan(&alone));
         assert!(together.queries.len() < alone.queries.len());
         let by_query = |plan: &Plan| {
@@ -278,7 +281,7 @@ mod tests {
         let mut sampler = sampler(&FACTS, Objective::KVsAll);
         sampler.weigh(&[0.0, 2.0, 0.0, 1.0, 3.0]);
         let plan = plan(&sampler);
-        // (1, 1, ?) has no fact that weighs anything; (?, 1, 2), as row 3, neither, nor (?, 0, 1).
+        // (1, 1, ?), (?, 1, 2) with row 3, and (?, 0, 1) have only facts of weight 0.
         let want = [((0, 0), 0.5), ((1, 3), 1.0), ((2, 2), 1.0), ((3, 4), 1.0)];
         assert_eq!(weighed(&plan), want.map(|(name, w)| (name, w / 4.0)));
     }

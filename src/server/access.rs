@@ -1,18 +1,18 @@
-//! Reading and writing of tables, and where their shards are.
+//! Reading and writing of whole tables, and the devices that hold their shards.
 
 use super::{LayoutVersion, ParameterServer, ServerError, ShardId, TableName};
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, Column, KernelError};
 
 impl ParameterServer {
-    /// Whether a shard is in the memory of a GPU.
+    /// Returns whether any shard is in the memory of a GPU.
     pub fn is_on_gpu(&self) -> bool {
         let mut engines = self.inner.devices.engines.iter();
         engines.any(|engine| matches!(engine, Backend::Gpu(_)))
     }
 
-    /// The device that holds all shards; none if shards are on
-    /// [several devices](ParameterServer::on_devices).
+    /// The device that holds all shards; `None` if shards are on [several
+    /// devices](ParameterServer::on_devices).
     pub fn home(&self) -> Option<DeviceChoice> {
         match &*self.inner.devices.engines {
             [engine] => Some(engine.choice()),
@@ -20,12 +20,12 @@ impl ParameterServer {
         }
     }
 
-    /// All shards: those of entities, then those of relations.
+    /// All shards: entity shards, then relation shards.
     pub fn shards(&self) -> Vec<ShardId> {
         self.tables().shards().collect()
     }
 
-    /// The version of the layout of now.
+    /// The current version of the layout.
     pub fn layout_version(&self) -> LayoutVersion {
         self.tables().version()
     }
@@ -40,7 +40,7 @@ impl ParameterServer {
         Ok(tables.device(shard).choice())
     }
 
-    /// Another engine on the server's device (the first of several), for a worker.
+    /// Another engine on the server's device (the first, if there are several), for a worker.
     ///
     /// # Errors
     /// If the device is lost or full.
@@ -48,7 +48,7 @@ impl ParameterServer {
         self.inner.devices.engines[0].another()
     }
 
-    /// A column of a table, all rows.
+    /// Reads a column of a table: rows × width values, row-major, in the order of row numbers.
     ///
     /// # Errors
     /// If the device is lost.
@@ -59,10 +59,10 @@ impl ParameterServer {
         Ok(tables.by_row(table, width, stored))
     }
 
-    /// The values of some rows of a table, in place of what `out` holds.
+    /// Reads the values of `rows` of a table, row-major, in that order; replaces the content of `out`.
     ///
     /// # Errors
-    /// If the table has not these rows; if the device is lost or full.
+    /// If a row does not exist; if the device is lost or full.
     pub fn read_rows(
         &self,
         table: TableName,
@@ -74,10 +74,10 @@ impl ParameterServer {
         tables.table(table).read_rows(&rows, out)
     }
 
-    /// Replaces a column of a table.
+    /// Replaces a column of a table by `data`: rows × width values, row-major, in the order of row numbers.
     ///
     /// # Errors
-    /// If `data` has not rows × width values, or the device is lost.
+    /// If `data` does not have rows × width values, or the device is lost.
     pub fn write(&self, table: TableName, column: Column, data: &[f32]) -> Result<(), KernelError> {
         let _layout = self.lock_layout();
         let tables = self.tables();

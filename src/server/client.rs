@@ -1,8 +1,8 @@
-//! The one way of a worker to shards, wherever those are: pull, push, commit, abort.
+//! The only way for a worker to reach shards, in this process or another: pull, push, commit, abort.
 //!
-//! [`ShardClient`] is object-safe and its requests are plain values, so that a worker does not know
-//! whether the shards are in its own process. [`ParameterServer`] implements it for the shards that
-//! it holds; gradients that lie on a shard's device already are handed over as they are.
+//! [`ShardClient`] is object-safe and its requests are plain values, so that a worker does not know whether the
+//! shards are in its own process. [`ParameterServer`] implements the trait for the shards that it holds, and
+//! takes gradients that already lie on a shard's device without a copy.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,39 +16,40 @@ use super::{
 };
 use crate::kernel::GradientRows;
 
-/// What a call of a [`ShardClient`] resolves to.
+/// Future of a call of a [`ShardClient`].
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServerError>> + Send + 'a>>;
 
-/// Who calls, and for which step of which layout: a late or repeated call is recognised by it.
+/// Sender of a request, with the step and the layout that the request is for. The server recognises late and
+/// repeated requests by these values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// The worker.
     pub worker: WorkerId,
-    /// The generation of workers that it belongs to.
+    /// Generation of workers that the worker belongs to.
     pub generation: Generation,
     /// The shards' step (sync), or the worker's own count (async), from 0.
     pub step: Step,
-    /// The layout that the worker cut its rows and gradients by.
+    /// Layout by which the worker cut its rows and gradients.
     pub layout: LayoutVersion,
 }
 
-/// Which rows every shard holds.
+/// Rows of every shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Layout {
-    /// Changes whenever rows move.
+    /// Version of the layout; changes whenever rows move.
     pub version: LayoutVersion,
-    /// What the places of entity rows follow from.
+    /// Record that the places of entity rows follow from.
     pub entities: ShardRecord,
-    /// Rows of the shards of relations, which lie in order.
+    /// Number of rows of each shard of relations; these shards hold consecutive rows.
     pub relations: Vec<usize>,
     /// Values in a row of entities, and of relations.
     pub widths: [usize; 2],
 }
 
-/// Asks for rows of a table, by their numbers.
+/// Request for rows of a table, by their numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PullRequest {
-    /// Who asks.
+    /// Sender.
     pub caller: Caller,
     /// The table.
     pub table: TableName,
@@ -56,20 +57,20 @@ pub struct PullRequest {
     pub rows: Vec<u32>,
 }
 
-/// Rows that were asked for.
+/// Answer to a [`PullRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pulled {
-    /// Their values, row-major, in the order asked for.
+    /// Values of the requested rows, row-major, in the order of the request.
     pub values: Vec<f32>,
 }
 
-/// When a push is applied.
+/// Time at which a push is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Apply {
     /// As soon as bounded staleness allows it.
     Now,
-    /// By [`ShardClient::commit`], together with those of all other workers.
+    /// By [`ShardClient::commit`], together with the pushes of all other workers.
     OnCommit,
 }
 
@@ -78,13 +79,13 @@ pub enum Apply {
 pub struct PushedPart {
     /// The shard.
     pub shard: ShardId,
-    /// The rows, by their place in the shard, each once; all rows of the shard if none are listed.
+    /// Places of the rows in the shard, each once; `None` stands for all rows of the shard.
     pub places: Option<Vec<u32>>,
     /// A gradient row for each place, row-major.
     pub gradients: PushedRows,
 }
 
-/// Where pushed gradient rows lie.
+/// Location of pushed gradient rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PushedRows {
@@ -95,24 +96,28 @@ pub enum PushedRows {
     OnDevice(GradientRows),
 }
 
-/// Hands the gradients of a step to all shards of a layout: to all of them, or to none.
+/// Gradients of a step for all shards of a layout. Either all shards take their part, or none does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PushRequest {
-    /// Who pushes.
+    /// Sender.
     pub caller: Caller,
-    /// When the gradients are applied.
+    /// Time at which the gradients are applied.
     pub apply: Apply,
     /// Samples behind the gradients: their weight in the average over workers.
     pub samples: f32,
     /// Σ g² over all gradients of the step, for the shards' figures.
     pub squares: f64,
-    /// Entity shards, then relation shards.
+    /// Parts of the entity shards, then of the relation shards.
     pub parts: Vec<PushedPart>,
 }
 
 impl PushRequest {
-    /// The request that hands a step's gradients over where they lie.
-    pub fn on_device(share: Contribution, apply: Apply, gradients: StepGradients) -> PushRequest {
+    /// Makes the request that hands over a step's gradients without copying them.
+    pub fn on_device(
+        contribution: Contribution,
+        apply: Apply,
+        gradients: StepGradients,
+    ) -> PushRequest {
         let part = |part: ShardGradients| PushedPart {
             shard: part.shard,
             places: part.places,
@@ -120,14 +125,14 @@ impl PushRequest {
         };
         PushRequest {
             caller: Caller {
-                worker: share.worker,
-                generation: share.generation,
-                step: share.step,
+                worker: contribution.worker,
+                generation: contribution.generation,
+                step: contribution.step,
                 layout: gradients.layout,
             },
             apply,
-            samples: share.samples,
-            squares: share.squares,
+            samples: contribution.samples,
+            squares: contribution.squares,
             parts: gradients.shards.into_iter().map(part).collect(),
         }
     }
@@ -135,10 +140,11 @@ impl PushRequest {
 
 /// A connection to the shards of a model.
 ///
-/// Every call that waits has the deadline of the server's update mode. Futures need a tokio runtime
-/// with time; one that is dropped leaves no trace.
+/// Every call that waits has the deadline of the server's update mode. Futures need a tokio runtime with time.
+/// A future that is dropped before its end changes nothing.
 ///
 /// ```
+/// use shardloom::ids::{Generation, Step};
 /// use shardloom::kernel::Backend;
 /// use shardloom::model::Model;
 /// use shardloom::optim::OptimizerKind;
@@ -157,14 +163,14 @@ impl PushRequest {
 /// # let storage = Storage { optimizer: OptimizerKind::Sgd, ..Storage::default() };
 /// let server = ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO)?;
 /// let worker = WorkerId(0);
-/// server.configure(UpdateMode::default(), 1, &[worker]);
+/// server.configure(UpdateMode::default(), Generation(1), &[worker]);
 /// server.set_rate(0.5);
 ///
 /// let client: &dyn ShardClient = &server;
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
 /// let pulled = runtime.block_on(async {
 ///     let layout = client.layout().await?.version;
-///     let caller = Caller { worker, generation: 1, step: 0, layout };
+///     let caller = Caller { worker, generation: Generation(1), step: Step(0), layout };
 ///     let part = |shard, values: &[f32]| PushedPart {
 ///         shard,
 ///         places: Some(vec![0]),
@@ -181,7 +187,7 @@ impl PushRequest {
 ///         ],
 ///     };
 ///     client.push(push).await?;
-///     client.commit(1, 0).await?;
+///     client.commit(Generation(1), Step(0)).await?;
 ///     let (table, rows) = (TableName::Entities, vec![0]);
 ///     client.pull(PullRequest { caller, table, rows }).await
 /// })?;
@@ -189,23 +195,23 @@ impl PushRequest {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ShardClient: fmt::Debug + Send + Sync {
-    /// The layout of now.
+    /// The current layout.
     fn layout(&self) -> Answer<'_, Layout>;
 
-    /// Notes that a worker is about to read the tables for a step (async: as soon as staleness
-    /// allows).
+    /// Announces that a worker is about to read the tables for a step. In async mode, waits until staleness
+    /// allows it.
     fn begin(&self, caller: Caller) -> Answer<'_, ()>;
 
-    /// Rows as they are now.
+    /// Reads rows as they are now.
     fn pull(&self, request: PullRequest) -> Answer<'_, Pulled>;
 
-    /// Hands gradients over, see [`Apply`].
+    /// Hands gradients over; see [`Apply`].
     fn push(&self, request: PushRequest) -> Answer<'_, ()>;
 
     /// Applies a step that every worker of a generation has pushed, on all shards or on none.
     fn commit(&self, generation: Generation, step: Step) -> Answer<'_, ()>;
 
-    /// Throws away what waits for a commit, on all shards.
+    /// Discards the pushes that wait for a commit, on all shards.
     fn abort(&self) -> Answer<'_, ()>;
 }
 
@@ -258,7 +264,7 @@ impl ShardClient for ParameterServer {
                 layout: caller.layout,
                 shards: self.shard_gradients(parts).await?,
             };
-            let share = Contribution {
+            let contribution = Contribution {
                 worker: caller.worker,
                 generation: caller.generation,
                 step: caller.step,
@@ -266,8 +272,8 @@ impl ShardClient for ParameterServer {
                 squares,
             };
             match apply {
-                Apply::Now => self.push_step(share, gradients).await,
-                Apply::OnCommit => self.stage(share, gradients),
+                Apply::Now => self.push_step(contribution, gradients).await,
+                Apply::OnCommit => self.stage(contribution, gradients),
             }
         })
     }
@@ -291,7 +297,7 @@ impl ShardClient for ParameterServer {
 }
 
 impl ParameterServer {
-    /// Brings the parts of a request to the devices of their shards.
+    /// Copies the parts of a request to the devices of their shards.
     async fn shard_gradients(
         &self,
         parts: Vec<PushedPart>,
@@ -316,7 +322,7 @@ impl ParameterServer {
             .unwrap_or(Err(ServerError::Stopped))
     }
 
-    /// Checks that a caller is one of the current generation's workers and knows the layout of now.
+    /// Checks that a caller is one of the current generation's workers and knows the current layout.
     fn check_caller(&self, caller: Caller) -> Result<(), ServerError> {
         self.state().member(caller.worker, caller.generation)?;
         match caller.layout == self.tables().version() {

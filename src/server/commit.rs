@@ -1,5 +1,5 @@
-//! Steps that are voted on: gradients wait on the shards' devices until all workers are ready, and
-//! are then applied everywhere or nowhere.
+//! Steps that workers vote on: gradients wait on the shards' devices until all workers are ready, and are then
+//! applied on all shards or on none.
 
 use tokio::sync::oneshot;
 
@@ -14,12 +14,12 @@ use super::{
 };
 use crate::kernel::{GradientRows, Places, Push};
 
-/// Whose gradients a step is made of, and how much they weigh.
+/// Origin and weight of a step's gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Contribution {
     /// The worker.
     pub worker: WorkerId,
-    /// Its generation.
+    /// Generation of the worker.
     pub generation: Generation,
     /// The shards' step, from 0.
     pub step: Step,
@@ -34,7 +34,7 @@ pub struct Contribution {
 pub struct ShardGradients {
     /// The shard.
     pub shard: ShardId,
-    /// The rows, by their place in the shard, each once; all rows of the shard if none are listed.
+    /// Places of the rows in the shard, each once; `None` stands for all rows of the shard.
     pub places: Option<Vec<u32>>,
     /// A gradient row for each place, row-major.
     pub gradients: GradientRows,
@@ -43,9 +43,9 @@ pub struct ShardGradients {
 /// A worker's gradients of a step: a part for every shard of a layout.
 #[derive(Debug)]
 pub struct StepGradients {
-    /// The layout that the shards are of.
+    /// Layout of the shards.
     pub layout: LayoutVersion,
-    /// Entity shards, then relation shards.
+    /// Parts of the entity shards, then of the relation shards.
     pub shards: Vec<ShardGradients>,
 }
 
@@ -53,25 +53,35 @@ impl ParameterServer {
     /// Leaves a step's gradients at every shard, without applying them.
     ///
     /// # Errors
-    /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Late`],
-    /// [`ServerError::Early`]; [`ServerError::LayoutChanged`] if the gradients are for shards that have
-    /// moved since; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
-    /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. Nothing is left then.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
-    pub fn stage(&self, share: Contribution, gradients: StepGradients) -> Result<(), ServerError> {
+    /// [`ServerError::UnknownWorker`], [`ServerError::Generation`], [`ServerError::Busy`], [`ServerError::Late`],
+    /// [`ServerError::Early`], [`ServerError::Mixed`]; [`ServerError::LayoutChanged`] if rows have moved since
+    /// the gradients were cut; [`ServerError::Samples`], [`ServerError::Parts`], [`ServerError::Length`],
+    /// [`ServerError::NoPlace`] or [`ServerError::Kernel`] if the gradients do not fit the shards. No shard
+    /// keeps a part then.
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %contribution.worker, step = %contribution.step))]
+    pub fn stage(
+        &self,
+        contribution: Contribution,
+        gradients: StepGradients,
+    ) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
         let tables = self.tables();
-        let parts = self.staged(&tables, share, gradients)?;
+        let parts = self.staged(&tables, contribution, gradients)?;
         let mut state = self.state();
         // All shards take their part, or none does.
-        let checked = state.member(share.worker, share.generation).and_then(|()| {
-            let group = state.group();
-            let who = (share.worker, share.step);
-            state.shards.iter().try_for_each(|shard| {
-                let checked = shard.barrier.check(share.worker, share.step, true);
-                checked.map_err(|why| shard.refusal(why, group, who))
-            })
-        });
+        let checked = state
+            .member(contribution.worker, contribution.generation)
+            .and_then(|()| {
+                let group = state.group();
+                state.shards.iter().try_for_each(|shard| {
+                    let checked = shard
+                        .barrier
+                        .check(contribution.worker, contribution.step, true);
+                    checked.map_err(|why| {
+                        shard.refusal(why, group, contribution.worker, contribution.step)
+                    })
+                })
+            });
         if let Err(error) = checked {
             drop(state);
             for (_, staged) in parts {
@@ -80,20 +90,22 @@ impl ParameterServer {
             return Err(error);
         }
         let (now, timeout) = (self.now(), state.timeout());
-        let who = (share.worker, share.step);
         for (index, staged) in parts {
             let shard = &mut state.shards[index];
-            // Checked above; a repeated one is not needed.
-            let _ = shard.barrier.arrive(now, timeout, who, staged, None);
+            // Cannot fail: checked above. The ticket is not needed, since no call waits.
+            let (worker, step) = (contribution.worker, contribution.step);
+            let _ = (shard.barrier).arrive(now, timeout, worker, step, staged, None);
         }
         Ok(())
     }
 
-    /// Applies a step that every worker has staged: averages and optimizer on all shards.
+    /// Applies a step that every worker has staged: averages the gradients and applies the optimizer, on all
+    /// shards.
     ///
     /// # Errors
-    /// [`ServerError::Generation`] or [`ServerError::Incomplete`] if a worker's gradients are not
-    /// there; no shard has changed then. [`ServerError::Kernel`] if the device fails.
+    /// [`ServerError::Generation`]; [`ServerError::Busy`] while a shard applies an earlier step;
+    /// [`ServerError::Incomplete`] if the gradients of a worker are missing. No shard has changed then.
+    /// [`ServerError::Kernel`] if the device fails.
     #[tracing::instrument(level = "debug", skip(self))]
     pub fn commit(&self, generation: Generation, step: Step) -> Result<(), ServerError> {
         let _layout = self.lock_layout();
@@ -130,7 +142,8 @@ impl ParameterServer {
         let mut result = Ok(());
         for (index, batch) in batches {
             let applying = ApplyGuard::new(self, index);
-            // Past the first failure there is nothing left to save, but the state stays right.
+            // After a failure the step cannot be saved; the loop goes on to keep the state of the other shards
+            // consistent.
             let applied = self.apply(&tables, index, &batch);
             applying.ended(applied.is_ok());
             result = result.and(applied);
@@ -141,7 +154,7 @@ impl ParameterServer {
         result
     }
 
-    /// Throws away what has been staged for the current step, everywhere.
+    /// Discards all gradients that are staged for the current step, on all shards.
     pub fn discard(&self) {
         let mut thrown = Vec::new();
         {
@@ -157,37 +170,39 @@ impl ParameterServer {
         }
     }
 
-    /// Notes that a worker is about to read the tables for a step (async: as soon as staleness
-    /// allows).
+    /// Announces that a worker is about to read the tables for a step. In async mode, waits until staleness
+    /// allows it.
     ///
     /// # Errors
-    /// As [`ParameterServer::pull`].
+    /// See [`ParameterServer::pull`].
     pub async fn begin_step(
         &self,
         worker: WorkerId,
         generation: Generation,
     ) -> Result<(), ServerError> {
-        let who = (worker, Some(generation));
         loop {
             let tables = self.tables();
             let shards: Vec<usize> = (0..tables.shards().count()).collect();
-            match self.begin_pull(&tables, who, &shards).await {
+            match self
+                .begin_pull(&tables, worker, Some(generation), &shards)
+                .await
+            {
                 Err(ServerError::LayoutChanged) => {}
                 begun => return begun,
             }
         }
     }
 
-    /// Pushes a step's gradients to every shard, as soon as staleness allows it at all of them
-    /// (async); staged in sync mode.
+    /// Pushes a step's gradients to every shard. In async mode, waits until staleness allows the push at all of
+    /// them; in sync mode, stages the gradients.
     ///
     /// # Errors
-    /// As [`ParameterServer::stage`] and [`ParameterServer::push`]: no shard has changed then, unless
-    /// the device failed.
-    #[tracing::instrument(level = "debug", skip_all, fields(worker = %share.worker, step = %share.step))]
+    /// See [`ParameterServer::stage`] and [`ParameterServer::push`]. No shard has changed then, unless the
+    /// device failed.
+    #[tracing::instrument(level = "debug", skip_all, fields(worker = %contribution.worker, step = %contribution.step))]
     pub async fn push_step(
         &self,
-        share: Contribution,
+        contribution: Contribution,
         gradients: StepGradients,
     ) -> Result<(), ServerError> {
         let mode = self.state().mode;
@@ -197,10 +212,10 @@ impl ParameterServer {
             timeout,
         } = mode
         else {
-            return self.stage(share, gradients);
+            return self.stage(contribution, gradients);
         };
         let tables = self.tables();
-        let parts = self.staged(&tables, share, gradients)?;
+        let parts = self.staged(&tables, contribution, gradients)?;
         let indices: Vec<usize> = parts.iter().map(|(index, _)| *index).collect();
         let limits = Limits {
             bound,
@@ -208,12 +223,12 @@ impl ParameterServer {
             timeout,
         };
         let pusher = Pusher {
-            worker: share.worker,
-            generation: share.generation,
-            step: share.step,
+            worker: contribution.worker,
+            generation: contribution.generation,
+            step: contribution.step,
         };
         let admitted = self.admit(&tables, &indices, pusher, limits).await?;
-        // From here on others count on the push: the guards are dropped also if the work is.
+        // Other workers now count on this push, so each guard is dropped even if the work is.
         let shards: Vec<AdmittedPart> = (parts.into_iter().zip(admitted))
             .map(|((index, staged), admitted)| AdmittedPart {
                 settling: InFlightGuard::new(self, index),
@@ -250,8 +265,8 @@ impl ParameterServer {
             };
             let optimizer = admitted.optimizer(tables);
             let applied = tables.table(id.table).push(optimizer, id.shard, &[push]);
-            let values = (staged.gradients.len(), staged.squares);
-            self.settle(index, &admitted, values, start.elapsed());
+            let (values, squares) = (staged.gradients.len(), staged.squares);
+            self.settle(index, &admitted, values, squares, start.elapsed());
             drop(settling);
             self.recycle(staged.gradients);
             result = result.and(applied);
@@ -259,15 +274,15 @@ impl ParameterServer {
         Ok(result?)
     }
 
-    /// A step's gradients as the shards keep them, by the number of the shard, if they fit.
+    /// Checks that a step's gradients fit the shards, and pairs each part with the index of its shard.
     fn staged(
         &self,
         tables: &Tables,
-        share: Contribution,
+        contribution: Contribution,
         gradients: StepGradients,
     ) -> Result<Parts, ServerError> {
         let StepGradients { layout, shards } = gradients;
-        if let Err(error) = check(tables, share, layout, &shards) {
+        if let Err(error) = check(tables, contribution, layout, &shards) {
             for part in shards {
                 self.recycle(part.gradients);
             }
@@ -276,15 +291,15 @@ impl ParameterServer {
         let staged = |part: ShardGradients| Staged {
             places: part.places,
             gradients: part.gradients,
-            samples: share.samples,
+            samples: contribution.samples,
             // Every shard's figures have the norm of the whole step.
-            squares: share.squares,
+            squares: contribution.squares,
         };
         Ok(shards.into_iter().map(staged).enumerate().collect())
     }
 }
 
-/// One shard's part of a push that was let in.
+/// Part of an admitted push for one shard.
 struct AdmittedPart {
     settling: InFlightGuard,
     index: usize,
@@ -292,18 +307,17 @@ struct AdmittedPart {
     admitted: Admitted,
 }
 
-/// A step's gradients by the number of their shard.
+/// Staged gradients of a step, each with the index of its shard.
 type Parts = Vec<(usize, Staged)>;
 
-/// Checks that gradients are for the shards of these tables, have rows that those hold, and lie on
-/// the shards' devices.
+/// Checks that gradients are for the shards of `tables`, name existing places, and lie on the shards' devices.
 fn check(
     tables: &Tables,
-    share: Contribution,
+    contribution: Contribution,
     layout: LayoutVersion,
     parts: &[ShardGradients],
 ) -> Result<(), ServerError> {
-    let worker = share.worker;
+    let worker = contribution.worker;
     if layout != tables.version() {
         return Err(ServerError::LayoutChanged);
     }
@@ -317,11 +331,11 @@ fn check(
     }
     for part in parts {
         let shard = part.shard;
-        if !(share.samples.is_finite() && share.samples >= 0.0) {
+        if !(contribution.samples.is_finite() && contribution.samples >= 0.0) {
             return Err(ServerError::Samples {
                 worker,
                 shard,
-                samples: share.samples,
+                samples: contribution.samples,
             });
         }
         let held = tables.layout(shard.table).range(shard.shard).len();

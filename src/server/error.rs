@@ -1,4 +1,4 @@
-//! What can go wrong between workers and shards.
+//! Errors between workers and shards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,245 +6,245 @@ use std::time::Duration;
 use super::{Generation, PlacementError, ShardError, ShardId, Step, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
-/// Why a pull or a push was refused, or did not get through. Nothing has changed then, unless it
-/// says so.
+/// Reason for which a pull or a push was refused or failed. Unless a variant says otherwise, nothing has
+/// changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A worker that is not of this generation.
+    /// The worker does not belong to this generation.
     #[error("{worker} is not among the {workers} workers of {generation}")]
     UnknownWorker {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
         /// The generation.
         generation: Generation,
-        /// How many workers it has.
+        /// Number of workers of the generation.
         workers: usize,
     },
-    /// A push of another generation than the current one.
+    /// The push belongs to another generation than the current one.
     #[error("{worker} pushed in {found}, expected {expected}")]
     Generation {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
         /// The generation of the push.
         found: Generation,
-        /// The current one.
+        /// The current generation.
         expected: Generation,
     },
     /// The workers changed while a push waited for them.
     #[error("the workers changed to {generation} while {worker} waited for a barrier")]
     Reconfigured {
-        /// Who waited.
+        /// Worker that waited.
         worker: WorkerId,
         /// The new generation.
         generation: Generation,
     },
-    /// A shard that there is not.
+    /// The shard does not exist.
     #[error("{table} have no shard {shard}: expected below {shards}", table = .table.name())]
     NoShard {
         /// The table.
         table: TableName,
-        /// What was asked for.
+        /// Number of the requested shard.
         shard: usize,
-        /// How many shards it has.
+        /// Number of shards of the table.
         shards: usize,
     },
-    /// A row that the table has not.
+    /// The row does not exist.
     #[error("row {row} of {table} does not exist: it has {rows}", table = .table.name())]
     NoRow {
         /// The table.
         table: TableName,
         /// The row.
         row: u32,
-        /// How many rows it has.
+        /// Number of rows of the table.
         rows: usize,
     },
-    /// A row pushed to a shard that does not hold it.
+    /// The shard does not hold the pushed row.
     #[error("{worker} pushed row {row} to {shard}, expected shard {home}")]
     ForeignRow {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
         /// The row.
         row: u32,
-        /// The shard that holds it.
+        /// Number of the shard that holds the row.
         home: usize,
     },
-    /// Gradients that do not fit the rows.
+    /// The length of the gradients does not fit the rows.
     #[error(
         "{worker} pushed {found} values for {rows} rows to {shard}, expected {expected} (rows × {width})"
     )]
     Length {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
-        /// How many rows.
+        /// Number of rows.
         rows: usize,
         /// Values in a row.
         width: usize,
-        /// Values that there should be.
+        /// Expected number of values.
         expected: usize,
-        /// Values that there are.
+        /// Number of values received.
         found: usize,
     },
-    /// Gradients of a step that are not those of the layout's shards, in order.
+    /// The gradients of a step are not for the layout's shards, in order.
     #[error(
         "{worker} has gradients for {found} shards, expected those of the {expected} shards of the layout, in order"
     )]
     Parts {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Shards that there are gradients for.
+        /// Number of shards with gradients.
         found: usize,
-        /// Shards that there are.
+        /// Number of shards of the layout.
         expected: usize,
     },
-    /// A place that a shard does not have.
+    /// The shard does not have the place.
     #[error("{worker} has a gradient for place {place} of {shard}, which has {rows} rows")]
     NoPlace {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
         /// The place, from 0.
         place: u32,
-        /// Rows of the shard.
+        /// Number of rows of the shard.
         rows: usize,
     },
-    /// A gradient that is not a finite number.
+    /// A gradient is not a finite number.
     #[error(
         "{worker} pushed {value} for row {row}, column {column}, to {shard}: expected a finite number"
     )]
     NotFinite {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
         /// The row.
         row: u32,
-        /// The value's place in the row.
+        /// Index of the value in its row.
         column: usize,
         /// The value.
         value: f32,
     },
-    /// A weight that is not one.
+    /// The weight of a push is negative or not finite.
     #[error(
         "{worker} pushed to {shard} with weight {samples}: expected a finite number, at least 0"
     )]
     Samples {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
         /// The weight.
         samples: f32,
     },
-    /// A push for a step that is over.
+    /// The push is for a step that is over.
     #[error("{worker} pushed {step} to {shard} too late: expected {expected}")]
     Late {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
-        /// The push's step.
+        /// Step of the push.
         step: Step,
-        /// The shard's step.
+        /// Step of the shard.
         expected: Step,
     },
-    /// A push for a step that has not begun.
+    /// The push is for a step that has not begun.
     #[error("{worker} pushed {step} to {shard} too early: expected {expected}")]
     Early {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
-        /// The push's step.
+        /// Step of the push.
         step: Step,
-        /// The shard's step.
+        /// Step of the shard.
         expected: Step,
     },
-    /// A push to a step that others have staged to be voted on, or the other way around.
+    /// One worker pushed the step while another staged it for a vote.
     #[error(
         "{worker} brought {step} of {shard} one way (pushed or staged) and others the other way: \
          expected all alike"
     )]
     Mixed {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
-        /// The push's step.
+        /// Step of the push.
         step: Step,
     },
-    /// A push of gradients that are too old.
+    /// The gradients of a push are too old.
     #[error("{worker} is {staleness} steps behind {shard}, expected at most {bound}: pull again")]
     Stale {
-        /// Who pushed.
+        /// Worker that pushed.
         worker: WorkerId,
-        /// Where to.
+        /// Shard that received the push.
         shard: ShardId,
         /// Steps since the worker's pull.
         staleness: u64,
-        /// How many there may be.
+        /// The most steps allowed.
         bound: u64,
     },
-    /// Others did not come in time.
+    /// Other workers did not push in time.
     #[error("{worker} waited {after:?} at {shard} for {}", list(.waiting_for))]
     Timeout {
-        /// Who waited.
+        /// Worker that waited.
         worker: WorkerId,
-        /// Where.
+        /// Shard at which it waited.
         shard: ShardId,
-        /// How long.
+        /// Time that it waited.
         after: Duration,
-        /// For whom.
+        /// Workers whose pushes were missing.
         waiting_for: Vec<WorkerId>,
     },
-    /// A step cannot be committed: not every worker has left its gradients.
+    /// A step cannot be committed, because gradients of some workers are missing.
     #[error("{step} of {generation} cannot be committed: {} missing at {shard}", list(.missing))]
     Incomplete {
         /// The generation.
         generation: Generation,
         /// The step.
         step: Step,
-        /// Where.
+        /// First shard that lacks gradients.
         shard: ShardId,
-        /// Who has not come.
+        /// Workers whose gradients are missing.
         missing: Vec<WorkerId>,
     },
-    /// Shards cannot be moved while pushes wait.
+    /// A shard still waits for pushes or applies them.
     #[error("{shard} is in the middle of {step}")]
     Busy {
-        /// The first such shard.
+        /// First such shard.
         shard: ShardId,
-        /// Its step.
+        /// Step of the shard.
         step: Step,
     },
     /// The async runtime was shut down during the call.
     #[error("the async runtime was shut down")]
     Stopped,
-    /// Shards have moved between two calls that belong together. A plan is to be translated again
-    /// and its gradients computed again.
+    /// Rows have moved between two calls that belong together. The caller must translate its plan and compute
+    /// the gradients again.
     #[error("the shards have moved since: translate the plan again and make its gradients again")]
     LayoutChanged,
-    /// Rows cannot be spread over shards as asked for.
+    /// Rows cannot be spread over shards as requested.
     #[error(transparent)]
     Shards(#[from] ShardError),
     /// Shards do not fit on the devices.
     #[error("{}: {source}", .table.name())]
     Placement {
-        /// Whose shards.
+        /// Table of the shards.
         table: TableName,
-        /// What does not fit.
+        /// Shard or device that does not fit.
         source: PlacementError,
     },
-    /// What a worker waited for has failed on the way; whether it was applied is not known.
+    /// The update that a worker waited for failed. Whether it was applied is not known.
     #[error("an update of {shard} that {worker} took part in was given up")]
     Abandoned {
-        /// Who waited.
+        /// Worker that waited.
         worker: WorkerId,
-        /// Where.
+        /// Shard of the update.
         shard: ShardId,
     },
     /// The device failed.
@@ -258,7 +258,7 @@ impl From<KernelError> for ServerError {
     }
 }
 
-/// "worker 1 and worker 2".
+/// Joins names, as in "worker 1 and worker 2".
 fn list(workers: &[WorkerId]) -> String {
     let names: Vec<String> = workers.iter().map(WorkerId::to_string).collect();
     match &names[..] {

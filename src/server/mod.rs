@@ -1,19 +1,18 @@
-//! The parameter server: owns the tables of a model as shards on one device, or on several. Every gradient reaches
-//! a row, and every score comes from one, through here.
+//! The parameter server: owns the tables of a model as shards, on one device or on several. All gradients reach
+//! rows through this module, and all scores are computed from its rows.
 //!
-//! There are two ways in, and both end in the same kernel, which averages the pushed gradients and
-//! applies the optimizer:
+//! Gradients arrive in two ways. Both end in the same kernel, which averages the pushed gradients and applies
+//! the optimizer:
 //!
-//! - [`ParameterServer::push`]: rows and gradients from anywhere; at a barrier, or at once with
+//! - [`ParameterServer::push`]: gradients of any rows of one shard, applied at a barrier, or at once with
 //!   bounded staleness ([`UpdateMode`]).
-//! - [`ShardClient`]: a step that several workers make together and that is voted on (push, then
-//!   commit or abort), or that is pushed at once. Workers use this trait, and nothing else of the
-//!   server.
+//! - [`ShardClient`]: gradients of a step for all shards, applied at once, or after a vote of several workers
+//!   (push, then commit or abort). Workers use this trait only.
 //!
 //! An [`Executor`](crate::executor::Executor) computes on the rows; the server never does.
 //!
-//! Rows of entities are spread over shards by a [`ShardingStrategy`]; callers know them by their
-//! numbers wherever they are. [`ParameterServer::reshard`] moves them while the server goes on.
+//! A [`ShardingStrategy`] spreads the rows of entities over shards; callers use row numbers, whichever shard
+//! holds a row. [`ParameterServer::reshard`] moves rows between shards while the server runs.
 
 mod access;
 mod client;
@@ -75,9 +74,9 @@ pub struct Shape {
     pub dim: usize,
     /// Rows of the entity table.
     pub entities: usize,
-    /// Rows of relations: twice the relations where they are reciprocal.
+    /// Rows of relations: twice the number of relations where they are reciprocal.
     pub relations: usize,
-    /// Values in a relation's row where the model has a core; unset: as many as in an entity's.
+    /// Values in a relation's row where the model has a core; `None`: same as `dim`.
     pub relation_dim: Option<usize>,
 }
 
@@ -91,7 +90,7 @@ impl Shape {
         }
     }
 
-    /// Rows of a table; those of a core come after the relations'.
+    /// Rows of a table. Rows of a core come after the rows of relations.
     pub fn rows(&self, table: TableName) -> usize {
         match table {
             TableName::Entities => self.entities,
@@ -99,13 +98,13 @@ impl Shape {
         }
     }
 
-    /// Rows of the core: 0 where the model has none.
+    /// Rows of the core; 0 if the model does not have one.
     pub fn core_rows(&self) -> usize {
         self.model.core_rows(self.dim)
     }
 }
 
-/// The tables of one model, on one device or spread over several. Handles are cheap to clone and share the tables.
+/// The tables of one model, on one device or several. A clone is cheap and shares the tables.
 #[derive(Clone, Debug)]
 pub struct ParameterServer {
     inner: Arc<Inner>,
@@ -114,15 +113,15 @@ pub struct ParameterServer {
 #[derive(Debug)]
 struct Inner {
     shape: Shape,
-    /// Read while rows are written, other than by pushes; written to while shards move.
+    /// Read lock: rows are written other than by pushes. Write lock: rows move between shards.
     manager: RwLock<ShardManager>,
     tables: RwLock<Arc<Tables>>,
-    /// Where shards are, and may be put.
+    /// Devices of the shards, with their free memory and speed.
     devices: ShardDevices,
     state: Mutex<ServerState>,
-    /// Told whenever a pull or push that waits for staleness may try again.
+    /// Notified whenever a pull or push that waits may try again.
     changed: Notify,
-    /// Gradient buffers to use again.
+    /// Gradient buffers for reuse.
     pool: Mutex<Vec<GradientRows>>,
     started: Instant,
 }
@@ -133,13 +132,13 @@ impl ParameterServer {
         &self.inner.shape
     }
 
-    /// How a table is made up.
+    /// Layout of a table, its width and its optimizer columns.
     pub fn spec(&self, table: TableName) -> TableSpec {
         self.tables().table(table).spec().clone()
     }
 
-    /// Sets how pushes become updates, the generation and its workers. Whoever waits for another
-    /// generation is told so; what had been staged is thrown away.
+    /// Sets the update mode, the generation and its workers. Pushes that wait for another generation fail with
+    /// [`ServerError::Reconfigured`]; staged gradients are discarded.
     pub fn configure(&self, mode: UpdateMode, generation: Generation, workers: &[WorkerId]) {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
@@ -165,22 +164,22 @@ impl ParameterServer {
         self.inner.changed.notify_waiters();
     }
 
-    /// The generation of workers, see [`ParameterServer::configure`].
+    /// Current generation of workers; see [`ParameterServer::configure`].
     pub fn generation(&self) -> Generation {
         self.state().generation
     }
 
-    /// Whether a worker waits, in a pull or a push, for others.
+    /// Returns whether a worker waits for others, in a pull or a push.
     pub fn is_waiting(&self, worker: WorkerId) -> bool {
         self.state().waiting.contains_key(&worker)
     }
 
-    /// The last step that a worker pushed and that was applied, or is about to be (async).
+    /// Last step of a worker whose push was admitted (async); `None` before the first.
     pub fn last_push(&self, worker: WorkerId) -> Option<Step> {
         self.state().pushed.get(&worker).copied()
     }
 
-    /// Forgets what a worker has pulled, so that nobody waits for its push.
+    /// Forgets the pulls of a worker, so that no other worker waits for its push.
     pub fn release(&self, worker: WorkerId) {
         let mut state = self.state();
         for shard in &mut state.shards {
@@ -190,12 +189,12 @@ impl ParameterServer {
         self.inner.changed.notify_waiters();
     }
 
-    /// Sets the learning rate of what is pushed from now on.
+    /// Sets the learning rate of later pushes.
     pub fn set_rate(&self, rate: f64) {
         self.state().rate = rate;
     }
 
-    /// Continues from a number of steps on all shards; Adam's bias corrections depend on it.
+    /// Sets the number of steps made, on all shards; Adam's bias corrections depend on it.
     pub fn set_steps(&self, steps: u64) {
         let mut left = Vec::new();
         for shard in &mut self.state().shards {
@@ -208,7 +207,7 @@ impl ParameterServer {
         }
     }
 
-    /// Counts a step that an executor has made in place on all shards.
+    /// Counts a step that an executor has made in place, on all shards.
     pub(crate) fn count_step(&self) {
         for shard in &mut self.state().shards {
             shard.barrier.skip();
@@ -216,7 +215,7 @@ impl ParameterServer {
         }
     }
 
-    /// Figures of every shard: those of entities, then those of relations.
+    /// Figures of every shard: entity shards, then relation shards.
     pub fn stats(&self) -> Vec<ShardStats> {
         self.state()
             .shards
@@ -225,7 +224,7 @@ impl ParameterServer {
             .collect()
     }
 
-    /// Steps that every shard has made: those of entities, then those of relations.
+    /// Steps made by every shard: entity shards, then relation shards.
     pub fn shard_steps(&self) -> Vec<u64> {
         self.state().shards.iter().map(ShardState::step).collect()
     }
@@ -249,13 +248,13 @@ impl ParameterServer {
     }
 
     fn at(&self, time: Duration) -> Instant {
-        // A deadline beyond what the clock can tell is as good as a year.
+        // A deadline beyond the range of the clock becomes one year.
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         self.inner.started + time.min(FAR)
     }
 }
 
-/// What these locks guard is whole between any two statements.
+/// Locks a mutex and ignores poisoning: every critical section leaves its data consistent after each statement.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

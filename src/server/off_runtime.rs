@@ -2,15 +2,14 @@
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Most values that are copied or updated within an async task: 64 KiB, done sooner than another thread
-/// wakes.
+/// Most values that an async task copies or updates itself: 64 KiB, which takes less time than waking another
+/// thread.
 pub(super) const INLINE_VALUES: usize = 1 << 14;
 
-/// Runs owned work on a thread that may be busy for long, so that the runtime serves other tasks
-/// meanwhile. Work that has begun is finished even if the caller stops waiting. Without a runtime, the
-/// work runs here.
+/// Runs owned work on a thread for blocking work, so that the runtime serves other tasks meanwhile. Work that
+/// has begun is finished even if the caller stops waiting. Without a runtime, the calling thread runs the work.
 ///
-/// `None` if the runtime shuts down before the work begins: the work is dropped then.
+/// Returns `None` if the runtime shuts down before the work begins; the work is dropped then.
 pub(super) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -26,12 +25,12 @@ pub(super) async fn off_runtime<T: Send + 'static>(
     }
 }
 
-/// Runs work on borrowed data, which cannot go to another thread. A runtime of several threads moves its
-/// other tasks away from this one first; a runtime of one thread has no other, and waits.
+/// Runs work on borrowed data, which cannot go to another thread. A runtime of several threads first moves
+/// other tasks away from this thread; on a runtime of one thread, other tasks wait.
 ///
 /// # Panics
-/// In a `tokio::task::LocalSet` on a runtime of several threads, with more than [`INLINE_VALUES`]: tokio
-/// cannot move such tasks.
+/// In a `tokio::task::LocalSet` on a runtime of several threads, with more than [`INLINE_VALUES`] values: tokio
+/// cannot move the tasks of a `LocalSet`.
 pub(super) fn on_this_thread<T>(values: usize, work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(_) if values <= INLINE_VALUES => work(),

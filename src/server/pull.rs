@@ -1,4 +1,4 @@
-//! Pulls: how rows reach workers.
+//! Pulls: copies of rows for workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use super::{
 use crate::kernel::TableName;
 
 impl ParameterServer {
-    /// Copies a shard's rows, in its order, in place of what `out` holds, and returns the shard's
-    /// step. From here on the worker's staleness is counted anew.
+    /// Copies the rows of a shard, in its order, to `out`, whose content is replaced, and returns the shard's
+    /// step. The worker's staleness at the shard starts again at 0.
     ///
-    /// A buffer that is used again spares the system from clearing new memory, which takes longer
-    /// than the copy.
+    /// Callers should reuse `out`: the system takes longer to clear new memory than the copy takes.
     ///
     /// # Errors
-    /// [`ServerError::NoShard`]; [`ServerError::Timeout`] where others must push first (async,
-    /// waiting); if the device is lost.
+    /// [`ServerError::NoShard`]; [`ServerError::Timeout`] if other workers did not push in time
+    /// ([`StalenessPolicy::Wait`]); [`ServerError::Abandoned`] if the runtime shuts down;
+    /// [`ServerError::Kernel`] if the device is lost.
     #[tracing::instrument(level = "debug", skip(self, out), fields(%worker, %shard))]
     pub async fn pull(
         &self,
@@ -33,7 +33,7 @@ impl ParameterServer {
         loop {
             let tables = self.tables();
             let index = tables.index(shard)?;
-            match self.begin_pull(&tables, (worker, None), &[index]).await {
+            match self.begin_pull(&tables, worker, None, &[index]).await {
                 Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
@@ -49,7 +49,7 @@ impl ParameterServer {
             let (result, buffer) = done.ok_or(abandoned)?;
             *out = buffer;
             result?;
-            // Shards that have moved meanwhile hold other rows.
+            // If shards moved meanwhile, `out` holds the rows of the old shard.
             if let Ok(shard) = self.state().shard(&tables, index) {
                 shard.stats.pulled(out.len());
                 return Ok(shard.step());
@@ -57,12 +57,13 @@ impl ParameterServer {
         }
     }
 
-    /// Copies rows of a table, in the order asked for, in place of what `out` holds. The worker's
-    /// staleness is counted anew in every shard that holds one of them.
+    /// Copies `rows` of a table, in that order, to `out`, whose content is replaced. The worker's staleness
+    /// starts again at 0 in every shard that holds one of the rows.
     ///
     /// # Errors
-    /// [`ServerError::NoRow`]; [`ServerError::Timeout`] where others must push first (async,
-    /// waiting); if the device is lost.
+    /// [`ServerError::NoRow`]; [`ServerError::Timeout`] if other workers did not push in time
+    /// ([`StalenessPolicy::Wait`]); [`ServerError::Abandoned`] if the runtime shuts down;
+    /// [`ServerError::Kernel`] if the device is lost.
     #[tracing::instrument(level = "debug", skip(self, rows, out), fields(%worker, rows = rows.len()))]
     pub async fn pull_rows(
         &self,
@@ -79,7 +80,7 @@ impl ParameterServer {
                 .map(|(shard, n)| Ok((tables.index(ShardId { table, shard })?, n)))
                 .collect::<Result<_, ServerError>>()?;
             let indices: Vec<usize> = touched.iter().map(|(index, _)| *index).collect();
-            match self.begin_pull(&tables, (worker, None), &indices).await {
+            match self.begin_pull(&tables, worker, None, &indices).await {
                 Err(ServerError::LayoutChanged) => continue,
                 begun => begun?,
             }
@@ -109,9 +110,9 @@ impl ParameterServer {
         Ok(())
     }
 
-    /// Notes a pull of these shards, all at once; in waiting mode as soon as it makes no
-    /// outstanding push too stale. Who is not a worker of the current generation only reads, which
-    /// nobody waits for; if a generation is given, it is refused.
+    /// Records a pull of all these shards at once; under [`StalenessPolicy::Wait`], waits until the pull makes
+    /// no outstanding push too stale. With `generation`, refuses a worker that does not belong to it. Without
+    /// `generation`, a caller that is not a current worker only reads, and no push waits for it.
     ///
     /// # Errors
     /// [`ServerError::LayoutChanged`], [`ServerError::Timeout`], [`ServerError::Generation`],
@@ -119,7 +120,8 @@ impl ParameterServer {
     pub(super) async fn begin_pull(
         &self,
         tables: &Tables,
-        (worker, generation): (WorkerId, Option<Generation>),
+        worker: WorkerId,
+        generation: Option<Generation>,
         shards: &[usize],
     ) -> Result<(), ServerError> {
         let deadline = self.now().saturating_add(self.state().timeout());
@@ -150,7 +152,7 @@ impl ParameterServer {
                         state.shards[shard].staleness.pull(worker);
                     }
                     drop(state);
-                    // Who pulls again gives others more time than it had left them.
+                    // The new pull resets this worker's staleness, which may let waiting pushes through.
                     self.inner.changed.notify_waiters();
                     return Ok(());
                 };
@@ -170,7 +172,7 @@ impl ParameterServer {
                 });
             }
             waits.get_or_insert_with(|| WaitGuard::new(self, worker));
-            // Whether told or out of time, it looks once more.
+            // Notified or timed out, the loop checks the state once more.
             let _ = timeout_at(self.at(deadline), changed).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Pushes: how gradients of workers reach rows.
+//! Pushes: gradients of workers for rows of a shard.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::kernel::{Backend, GradientRows, cpu};
 /// Gradients of some rows of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Push<'a> {
-    /// Who pushes.
+    /// Worker that pushes.
     pub worker: WorkerId,
-    /// The generation of workers that it belongs to.
+    /// Generation of workers that the worker belongs to.
     pub generation: Generation,
-    /// The shard's step that it is for (sync), or the worker's own count (async), from 0.
+    /// The shard's step (sync), or the worker's own count (async), from 0.
     pub step: Step,
     /// The table and shard.
     pub shard: ShardId,
@@ -22,22 +22,21 @@ pub struct Push<'a> {
     pub samples: f32,
     /// Rows of the table, all of them in the shard; gradients of repeated rows are added up.
     pub rows: &'a [u32],
-    /// A gradient row for each, row-major.
+    /// One gradient row for each of `rows`, row-major.
     pub gradients: Gradients<'a>,
 }
 
-/// Where pushed gradients lie.
+/// Location of pushed gradients.
 #[derive(Clone, Copy, Debug)]
 pub enum Gradients<'a> {
-    /// In the pusher's memory, flat: a push that has to wait for others copies them to the shard's
-    /// device.
+    /// In host memory, row-major. A push that has to wait for others copies them to the shard's device.
     Host(&'a [f32]),
     /// On the shard's device (see [`ParameterServer::upload`]): nothing is copied.
     Device(&'a GradientRows),
 }
 
 impl Gradients<'_> {
-    /// How many values they are.
+    /// Number of values.
     pub(super) fn len(&self) -> usize {
         match self {
             Gradients::Host(values) => values.len(),
@@ -58,26 +57,27 @@ impl<'a> From<&'a GradientRows> for Gradients<'a> {
     }
 }
 
-/// What became of a push.
+/// Outcome of a push.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pushed {
-    /// The shard's step that the push went into.
+    /// Step of the shard that the push became part of.
     pub step: Step,
-    /// Workers whose gradients went into it.
+    /// Number of workers whose gradients became part of that step.
     pub workers: usize,
-    /// Expected workers that did not come before the barrier's deadline.
+    /// Expected workers that did not push before the barrier's deadline.
     pub missing: Arc<[WorkerId]>,
     /// Steps between the worker's pull and this push (async).
     pub staleness: u64,
-    /// Whether this push had been made before: it was not applied again.
+    /// True if the push is a repetition and was not applied again.
     pub repeated: bool,
 }
 
 impl ParameterServer {
-    /// Pushes gradients to one shard and waits until they are applied: with those of the other
-    /// workers (sync), or as soon as staleness allows (async). Dropped before, it leaves no trace.
+    /// Pushes gradients to one shard and waits until they are applied: with the pushes of the other workers
+    /// (sync), or as soon as staleness allows (async). A future that is dropped before it is applied changes
+    /// nothing.
     ///
-    /// Needs a tokio runtime with time if it may have to wait.
+    /// Needs a tokio runtime with time if the push may have to wait.
     ///
     /// ```
     /// use shardloom::kernel::Backend;
@@ -126,7 +126,7 @@ impl ParameterServer {
         let result = loop {
             let tables = self.tables();
             let result = self.try_push(&tables, push).await;
-            // Shards have moved: whether the shard still holds these rows is looked at again.
+            // Shards have moved: the next attempt checks anew which rows the shard holds.
             if !matches!(result, Err(ServerError::LayoutChanged)) {
                 break result;
             }
@@ -142,8 +142,8 @@ impl ParameterServer {
         result
     }
 
-    /// Copies gradient rows to the device that holds a shard, where pushes take them from without
-    /// another copy. What `old` had is used again if it is on the same device.
+    /// Copies gradient rows to the device that holds a shard; a push of the result needs no further copy.
+    /// Reuses the buffer `old` if it is on the same device.
     ///
     /// # Errors
     /// [`ServerError::NoShard`]; if the device is lost or full.
@@ -167,7 +167,7 @@ impl ParameterServer {
             state.member(push.worker, push.generation)?;
             let mode = state.mode;
             if let UpdateMode::Sync { .. } = mode {
-                state.expected_step(tables, index, (push.worker, push.step))?;
+                state.expected_step(tables, index, push.worker, push.step)?;
             }
             mode
         };
@@ -191,7 +191,7 @@ impl ParameterServer {
         }
     }
 
-    /// A buffer on a device's device that nobody uses any more.
+    /// Takes a buffer on `device` out of the pool.
     pub(crate) fn reuse(&self, device: &Backend) -> Option<GradientRows> {
         let mut pool = self.pool();
         let fits = |rows: &GradientRows| device.check_rows(rows).is_ok();
@@ -204,13 +204,13 @@ impl ParameterServer {
             return;
         }
         let mut pool = self.pool();
-        // More than a push of every worker to every shard is never in use.
+        // A push of every worker to every shard rarely needs more buffers.
         if pool.len() < POOL {
             pool.push(rows);
         }
     }
 
-    /// Checks that gradients are finite, and gives the sum of their squares.
+    /// Checks that gradients are finite, and returns the sum of their squares.
     pub(super) fn finite(&self, tables: &Tables, push: &Push<'_>) -> Result<f64, ServerError> {
         let squares = match push.gradients {
             Gradients::Host(values) => cpu::square_sum(values),
@@ -221,10 +221,10 @@ impl ParameterServer {
     }
 }
 
-/// Gradient buffers that are kept for the next pushes.
+/// Most gradient buffers kept for later pushes.
 const POOL: usize = 64;
 
-/// Checks weight, length and rows, and finds the rows' places.
+/// Checks weight, length and rows, and finds the rows' places in the shard.
 fn places(tables: &Tables, push: &Push<'_>) -> Result<Vec<u32>, ServerError> {
     let (worker, shard) = (push.worker, push.shard);
     if !(push.samples.is_finite() && push.samples >= 0.0) {

@@ -47,9 +47,9 @@ impl ParameterServer {
                 table.push(optimizer, shard, &[push])
             }
         });
-        let values = (push.gradients.len(), squares);
         applied?;
-        self.settle(index, admitted, values, start.elapsed());
+        let values = push.gradients.len();
+        self.settle(index, admitted, values, squares, start.elapsed());
         drop(settling);
         Ok(Pushed {
             step: Step(admitted.step),
@@ -60,7 +60,7 @@ impl ParameterServer {
         })
     }
 
-    /// Waits until a push to these shards may go: to all of them, or to none.
+    /// Waits until a push to these shards may proceed: at all of them, or at none.
     pub(super) async fn admit(
         &self,
         tables: &Tables,
@@ -73,7 +73,7 @@ impl ParameterServer {
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
-            // From here on no change is missed.
+            // A change from here on wakes the wait below.
             changed.as_mut().enable();
             let (shard, waiting_for) = {
                 let mut state = self.state();
@@ -93,17 +93,18 @@ impl ParameterServer {
                 });
             }
             waits.get_or_insert_with(|| WaitGuard::new(self, pusher.worker));
-            // Whether told or out of time, it looks once more.
+            // Notified or timed out, the loop checks the state once more.
             let _ = timeout_at(self.at(deadline), changed).await;
         }
     }
 
-    /// Counts a push that was let in and has been applied.
+    /// Counts a push that was admitted and applied: `values` gradients with a sum of squares of `squares`.
     pub(super) fn settle(
         &self,
         index: usize,
         admitted: &Admitted,
-        (values, squares): (usize, f64),
+        values: usize,
+        squares: f64,
         time: Duration,
     ) {
         let mut state = self.state();
@@ -115,7 +116,7 @@ impl ParameterServer {
 }
 
 impl ServerState {
-    /// Lets a push of a worker's step in at these shards.
+    /// Admits a push of a worker's step at these shards.
     fn admit(
         &mut self,
         indices: &[usize],
@@ -142,7 +143,7 @@ impl ServerState {
     }
 }
 
-/// Who pushes, and for which step.
+/// Worker and step of a push.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pusher {
     pub worker: WorkerId,
@@ -160,18 +161,18 @@ impl Pusher {
     }
 }
 
-/// How stale a push may be, and how long it waits for others.
+/// Largest staleness of a push, its policy, and the time that the push may wait for others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Steps since the worker's pull, at most.
+    /// Most steps since the worker's pull.
     pub bound: u64,
     pub policy: StalenessPolicy,
     pub timeout: Duration,
 }
 
-/// A push that may go.
+/// Push that is admitted at a shard.
 pub(super) struct Admitted {
-    /// The shard's step that it makes.
+    /// Steps that the shard had made before.
     pub step: u64,
     pub staleness: u64,
     rate: f64,
@@ -183,10 +184,10 @@ impl Admitted {
     }
 }
 
-/// The first shard at which a push must wait, and for whom.
+/// Finds the first shard at which a push must wait, and the workers it waits for.
 ///
 /// # Errors
-/// [`ServerError::Stale`] if waiting would not help.
+/// [`ServerError::Stale`] if the push itself is staler than the bound.
 fn blocked(
     state: &ServerState,
     indices: &[usize],

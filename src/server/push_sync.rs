@@ -1,4 +1,4 @@
-//! Pushes that wait for those of other workers.
+//! Pushes that wait for the pushes of other workers.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::optim::OptimizerStep;
 /// A step's pushes, ready to be applied.
 type Ready = Batch<Staged, oneshot::Sender<Outcome>>;
 
-/// Withdraws a waiting push when its call is dropped.
+/// Withdraws a waiting push when its future is dropped.
 struct Waiting<'a> {
     server: &'a ParameterServer,
     tables: &'a Tables,
@@ -31,7 +31,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.server.state();
-        // Shards that moved have no pushes waiting.
+        // Shards do not move while pushes wait at them.
         let Ok(shard) = state.shard(self.tables, self.index) else {
             return;
         };
@@ -43,7 +43,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What a waiting push was told, if anything yet.
+/// Outcome that a waiting push has received, if any.
 fn told(outcome: &mut oneshot::Receiver<Outcome>, push: &Push<'_>) -> Option<Outcome> {
     match outcome.try_recv() {
         Ok(outcome) => Some(outcome),
@@ -52,7 +52,7 @@ fn told(outcome: &mut oneshot::Receiver<Outcome>, push: &Push<'_>) -> Option<Out
     }
 }
 
-/// Whoever was to tell is gone: its arithmetic panicked, or steps were set anew.
+/// Error of a push whose reply channel was dropped: its update panicked, or `set_steps` reset the barrier.
 fn abandoned(push: &Push<'_>) -> ServerError {
     ServerError::Abandoned {
         worker: push.worker,
@@ -70,7 +70,7 @@ impl ParameterServer {
         timeout: Duration,
     ) -> Result<Pushed, ServerError> {
         let device = tables.device(push.shard);
-        // Nobody sees them before they are known to be finite.
+        // The gradients reach the barrier only after they are known to be finite.
         let (gradients, squares) = match push.gradients {
             Gradients::Host(values) => {
                 let (gradients, squares) = device.upload_summed(values, self.reuse(device))?;
@@ -89,15 +89,15 @@ impl ParameterServer {
             squares,
         };
         let (sender, mut outcome) = oneshot::channel();
-        let who = (push.worker, push.step);
+        let (worker, step) = (push.worker, push.step);
         let (ticket, batch) = {
             let mut state = self.state_at_rest(&push, timeout).await?;
             state.member(push.worker, push.generation)?;
             let now = self.now();
             let group = state.group();
             let shard = state.shard(tables, index)?;
-            let arrived = (shard.barrier).arrive(now, timeout, who, staged, Some(sender));
-            match arrived.map_err(|why| shard.refusal(why, group, who))? {
+            let arrived = (shard.barrier).arrive(now, timeout, worker, step, staged, Some(sender));
+            match arrived.map_err(|why| shard.refusal(why, group, worker, step))? {
                 Arrived::Applied => {
                     shard.stats.repeated += 1;
                     return Ok(Pushed {
@@ -125,7 +125,7 @@ impl ParameterServer {
         if let Some(batch) = batch {
             self.apply_batches(tables, index, batch).await;
         }
-        // Sent before this call began to wait, or while it does.
+        // The outcome may have been sent before this call began to wait.
         if let Some(outcome) = told(&mut outcome, &push) {
             return outcome;
         }
@@ -136,7 +136,7 @@ impl ParameterServer {
         result
     }
 
-    /// The state, once no shards are being moved.
+    /// Waits until no shards are being moved, and locks the state.
     async fn state_at_rest(
         &self,
         push: &Push<'_>,
@@ -146,7 +146,7 @@ impl ParameterServer {
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
-            // From here on no change is missed.
+            // A change from here on wakes the wait below.
             changed.as_mut().enable();
             {
                 let state = self.state();
@@ -165,7 +165,7 @@ impl ParameterServer {
         }
     }
 
-    /// What a barrier has for whoever takes it, unless its shard has moved.
+    /// Takes the batch of a barrier that is ready, unless its shard has moved.
     fn take(&self, tables: &Tables, index: usize) -> Option<Ready> {
         let now = self.now();
         self.state().shard(tables, index).ok()?.barrier.take(now)
@@ -184,8 +184,8 @@ impl ParameterServer {
         let end = self.now().saturating_add(timeout.saturating_mul(2));
         let mut retry = Duration::ZERO;
         loop {
-            // A push that is not at the barrier any more is being applied, or its shard has moved since:
-            // the outcome comes when that is done.
+            // A push that is no longer at the barrier is being applied, or its shard has moved: the outcome
+            // follows when that is done.
             let deadline = match self.state().shard(tables, index) {
                 Ok(shard) if shard.barrier.holds(push.worker, ticket) => shard.barrier.deadline(),
                 _ => None,
@@ -220,16 +220,16 @@ impl ParameterServer {
         }
     }
 
-    /// Applies a batch off the runtime, and those that become complete in the meantime.
+    /// Applies a batch off the runtime, and then the batches that become complete meanwhile.
     async fn apply_batches(&self, tables: &Arc<Tables>, index: usize, first: Ready) {
         let applying = ApplyGuard::new(self, index);
         let (server, tables) = (self.clone(), Arc::clone(tables));
-        // Whoever waits is told by its channel, also that the batch was dropped.
+        // The channel of each waiting push reports the outcome; a dropped batch closes it.
         let _ = off_runtime(move || server.apply_in_turn(&tables, index, applying, first)).await;
     }
 
-    /// Applies a batch, and those that become complete in the meantime. Until the last one is applied
-    /// the shard is busy: it does not move.
+    /// Applies a batch, and then the batches that become complete meanwhile. The shard is busy, and does not
+    /// move, until the last one is applied.
     fn apply_in_turn(&self, tables: &Tables, index: usize, applying: ApplyGuard, first: Ready) {
         let mut next = Some((applying, first));
         while let Some((applying, batch)) = next.take() {
@@ -251,14 +251,14 @@ impl ParameterServer {
                     if let Ok(pushed) = &mut outcome {
                         pushed.repeated = i > 0;
                     }
-                    // Who no longer waits need not know.
+                    // A push that is no longer waiting has dropped its receiver.
                     let _ = waiter.send(outcome);
                 }
             }
         }
     }
 
-    /// The average over a batch, and the optimizer.
+    /// Averages the gradients of a batch and applies the optimizer.
     pub(super) fn apply(
         &self,
         tables: &Tables,
@@ -273,7 +273,7 @@ impl ParameterServer {
         let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
         let total: f32 = pushes().map(|push| push.samples).sum();
         let optimizer = OptimizerStep::new(tables.optimizer(), rate, batch.step.next().0);
-        // A step without samples has no average; it changes nothing.
+        // A step without samples has no average and changes nothing.
         if total > 0.0 {
             let pushes: Vec<kernel::Push<'_>> = pushes()
                 .filter(|push| push.samples > 0.0)

@@ -1,10 +1,9 @@
-//! Moving shards: another number of them, while the server goes on.
+//! Moves rows of entities to another number of shards, while the server runs.
 //!
-//! Rows and optimizer states move on the device, from the old shards into new ones, or through the
-//! host where another device is to keep them. What reads
-//! keeps reading the old ones meanwhile. What writes comes to its end before, or waits: pushes by
-//! a flag in the state, all else by a lock (see [`ParameterServer::lock_layout`]). So nothing is written
-//! to shards that are no longer there.
+//! Rows and optimizer states move on the device, from the old shards into new ones, or through the host if the
+//! new shard is on another device. Readers keep reading the old shards meanwhile. Writers finish before, or
+//! wait: pushes for a flag in the state, all others for a lock (see [`ParameterServer::lock_layout`]). So
+//! nothing is written to shards that are replaced.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
@@ -20,27 +19,27 @@ use super::{
 };
 use crate::kernel::{ShardLayout, TableName, TableSpec};
 
-/// What [`ParameterServer::reshard`] did.
+/// Report of a call of [`ParameterServer::reshard`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReshardReport {
-    /// Shards of entities before.
+    /// Number of entity shards before.
     pub before: usize,
-    /// Shards of entities now.
+    /// Number of entity shards now.
     pub shards: usize,
-    /// Rows that are in another shard now.
+    /// Number of rows that are in another shard now.
     pub rows: usize,
-    /// Bytes of these rows and of their optimizer states.
+    /// Bytes of these rows and their optimizer states.
     pub bytes: u64,
-    /// Seconds that pushes had to wait.
+    /// Seconds for which pushes had to wait.
     pub seconds: f64,
 }
 
-/// How long pushes that are being applied may take.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often they are looked at.
-const GLANCE: Duration = Duration::from_micros(50);
+/// Longest time to wait for pushes that are being applied.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Time between two checks of these pushes.
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
-/// While it lives, shards are being moved.
+/// Marks shards as being moved, until dropped.
 struct Moving<'a>(&'a ParameterServer);
 
 impl Drop for Moving<'_> {
@@ -51,12 +50,12 @@ impl Drop for Moving<'_> {
 }
 
 impl ParameterServer {
-    /// Where the rows of entities are.
+    /// Assignment of entity rows to shards.
     pub fn assignment(&self) -> Arc<ShardAssignment> {
         Arc::clone(&self.tables().assignment)
     }
 
-    /// The rows of a shard, in its order: row by row what [`ParameterServer::pull`] copies.
+    /// Rows of a shard, in the order in which [`ParameterServer::pull`] copies them.
     ///
     /// # Errors
     /// [`ServerError::NoShard`].
@@ -70,25 +69,24 @@ impl ParameterServer {
         })
     }
 
-    /// Spreads the rows of entities over another number of shards, with their optimizer states;
-    /// relations stay where they are. For the time it takes, the device holds entities twice.
-    /// Blocks until it is done.
+    /// Spreads the rows of entities, with their optimizer states, over another number of shards; relations stay
+    /// in their shards. The devices hold entities twice meanwhile. Blocks until all rows have moved.
     ///
-    /// Steps, learning rate and workers go on. Shards that are the same before and after go on as
-    /// if nothing had happened; to every other one a worker is as stale as it was to the shard it
-    /// was stalest to, and nobody waits for it. What shards that are gone have counted is added to
-    /// the last one's figures.
+    /// Steps, learning rate and workers stay. Shards that hold the same rows as before keep their state. At
+    /// every other shard, each worker gets its largest staleness over the old shards, and no push waits for a
+    /// pull of that worker. The counts of removed shards are added to the figures of the last entity shard.
     ///
     /// # Errors
-    /// [`ServerError::Busy`] while pushes wait for others at a barrier, or where those that are
-    /// being applied take over a second: try again between two steps. [`ServerError::Shards`] for no shards, or more than entities;
-    /// [`ServerError::Placement`] or [`ServerError::Kernel`] if the devices cannot hold the new shards. Nothing has changed then.
+    /// [`ServerError::Busy`] while pushes wait for others at a barrier, or if pushes that are being applied
+    /// take over a second: try again between two steps. [`ServerError::Shards`] for 0 shards, or more shards
+    /// than entities; [`ServerError::Placement`] or [`ServerError::Kernel`] if the devices cannot hold the new
+    /// shards. Nothing has changed then.
     #[tracing::instrument(level = "info", skip(self))]
     pub fn reshard(&self, shards: usize) -> Result<ReshardReport, ServerError> {
         let mut manager = self.inner.manager.write();
         let manager = match &mut manager {
             Ok(manager) => &mut **manager,
-            // It changes in one go.
+            // The manager changes in one assignment, so a panic leaves it consistent.
             Err(poisoned) => &mut **poisoned.get_mut(),
         };
         check_shards(self.inner.shape.entities, shards)?;
@@ -100,12 +98,12 @@ impl ParameterServer {
             .map(|&row| change.before.storage(row))
             .collect();
         let layout = change.assignment.layout();
-        let places = self.places(&old, &layout)?;
+        let placement = self.placement(&old, &layout)?;
         let tables = Tables {
             shape: old.shape,
             entities: (old.entities).rearrange(
                 layout,
-                &places,
+                &placement,
                 &from,
                 change.assignment.rows_in_storage(),
             )?,
@@ -122,7 +120,7 @@ impl ParameterServer {
             seconds: 0.0,
         };
         {
-            // Tables and state change together.
+            // Tables and state change under one lock, so that no call sees only one of them changed.
             let mut state = self.state();
             state.reshard(&change);
             let mut current = self.inner.tables.write();
@@ -137,11 +135,13 @@ impl ParameterServer {
         Ok(moved)
     }
 
-    /// Where entities in these shards are to be put, beside relations.
-    fn places(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
+    /// Chooses the devices of entity shards with this layout, given the memory that relations take. Returns the
+    /// number of the device of every shard.
+    fn placement(&self, tables: &Tables, layout: &ShardLayout) -> Result<Vec<usize>, ServerError> {
         let (devices, relations) = (&self.inner.devices, &tables.relations);
-        let places = (0..relations.spec().layout.shards()).map(|shard| relations.place(shard));
-        let kept = devices.kept(relations.spec(), places);
+        let placement =
+            (0..relations.spec().layout.shards()).map(|shard| relations.device_index(shard));
+        let kept = devices.kept(relations.spec(), placement);
         let spec = TableSpec {
             layout: layout.clone(),
             ..tables.entities.spec().clone()
@@ -149,12 +149,12 @@ impl ParameterServer {
         devices.place(TableName::Entities, &spec, &kept)
     }
 
-    /// Keeps pushes waiting, and lets those that are being applied come to their end.
+    /// Makes new pushes wait, and waits for the end of pushes that are being applied.
     fn hold_pushes(&self) -> Result<Moving<'_>, ServerError> {
         let moving = {
             let mut state = self.state();
             let mut shards = state.shards.iter();
-            // Those for whom they wait could not come.
+            // The pushes for which this one waits would be held back.
             if let Some(shard) = shards.find(|shard| !shard.barrier.is_empty()) {
                 return Err(shard.busy());
             }
@@ -163,23 +163,23 @@ impl ParameterServer {
         };
         let start = Instant::now();
         while let Some(busy) = self.in_the_way() {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > LONGEST_WAIT {
                 return Err(busy);
             }
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(moving)
     }
 
-    /// The first shard at which pushes are being applied.
+    /// The error that names the first shard at which pushes are being applied.
     fn in_the_way(&self) -> Option<ServerError> {
         let state = self.state();
         let busy = state.shards.iter().find(|shard| shard.is_busy());
         busy.map(ShardState::busy)
     }
 
-    /// While this is held, no shard moves. Not to be held twice by a thread, nor while it waits
-    /// for others.
+    /// Locks the layout: no shard moves while the guard is held. A thread must not hold it twice, nor while it
+    /// waits for other workers.
     pub(crate) fn lock_layout(&self) -> RwLockReadGuard<'_, ShardManager> {
         let manager = self.inner.manager.read();
         manager.unwrap_or_else(PoisonError::into_inner)
@@ -187,7 +187,7 @@ impl ParameterServer {
 }
 
 impl ServerState {
-    /// Takes over the state of shards that have moved. Nothing waits at any of them.
+    /// Replaces the state of the shards that change. No push waits at any of them.
     fn reshard(&mut self, change: &Reshard) {
         let (before, after) = (change.before.shards(), change.assignment.shards());
         let relations = self.shards.split_off(before);
@@ -213,7 +213,7 @@ impl ServerState {
     }
 }
 
-/// How stale every worker is to the shard it is stalest to.
+/// Largest staleness of every worker over the shards.
 fn stalest(shards: &[ShardState]) -> BTreeMap<WorkerId, u64> {
     let mut most = BTreeMap::new();
     for worker in shards.iter().flat_map(|shard| shard.staleness.pullers()) {

@@ -1,4 +1,4 @@
-//! What a shard has been asked to do, and what it refused.
+//! Counts of pulls, pushes and refusals of a shard.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ServerError;
 use crate::kernel::TableName;
 
-/// Stalenesses of 0 to 15 steps, each by itself, and of more.
+/// Buckets for a staleness of 0, 1, …, 15, and for 16 steps or more.
 pub const STALENESS_BUCKETS: usize = 17;
 
 /// Figures of one shard since the server was made.
@@ -16,37 +16,37 @@ pub struct ShardStats {
     /// `"entities"` or `"relations"`.
     #[serde(serialize_with = "name")]
     pub table: TableName,
-    /// The shard's number.
+    /// Number of the shard.
     pub shard: usize,
-    /// Rows that it holds.
+    /// Number of rows of the shard.
     pub rows: usize,
-    /// Steps applied.
+    /// Number of steps applied.
     pub step: u64,
-    /// Pulls that touched it.
+    /// Number of pulls that read from the shard.
     pub pulls: u64,
-    /// Pushes that were applied.
+    /// Number of pushes applied.
     pub pushes: u64,
-    /// Barriers that opened with everybody there.
+    /// Number of barriers that opened with the pushes of all workers.
     pub barriers: u64,
-    /// Barriers that opened at their deadline, without everybody.
+    /// Number of barriers that opened at their deadline, without the pushes of some workers.
     pub flushed: u64,
-    /// Pushes that came again and were not counted again.
+    /// Number of repeated pushes; these are not applied again.
     pub repeated: u64,
-    /// Pushes that were withdrawn while they waited.
+    /// Number of pushes withdrawn while they waited.
     pub cancelled: u64,
-    /// Steps that were voted down.
+    /// Number of staged steps discarded.
     pub discarded: u64,
     /// Pushes refused, by cause.
     pub refused: Refusals,
-    /// How many pushes had a staleness of 0, 1, …, 15 and more.
+    /// Number of pushes with a staleness of 0, 1, …, 15, and 16 or more.
     pub staleness: [u64; STALENESS_BUCKETS],
     /// Root mean square over pushes of the norms of their gradients.
     pub gradient_norm: f64,
-    /// Bytes of gradients that were pushed.
+    /// Bytes of pushed gradients.
     pub bytes_pushed: u64,
-    /// Bytes of rows that were pulled.
+    /// Bytes of pulled rows.
     pub bytes_pulled: u64,
-    /// Seconds spent on applying updates (on a GPU: on recording them).
+    /// Seconds spent on updates (on a GPU: on recording them).
     pub seconds: f64,
     #[serde(skip)]
     squares: f64,
@@ -55,21 +55,21 @@ pub struct ShardStats {
 /// Refused pushes by cause; see [`ServerError`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Refusals {
-    /// From workers of no or another generation.
+    /// From workers outside of the current generation.
     pub membership: u64,
     /// For a step that was over.
     pub late: u64,
     /// For a step that had not begun.
     pub early: u64,
-    /// Rows that do not exist or live elsewhere.
+    /// For rows that do not exist or belong to another shard.
     pub rows: u64,
-    /// Gradients that do not fit the rows.
+    /// With gradients that do not fit the rows.
     pub length: u64,
-    /// Values or weights that are not finite.
+    /// With values or weights that are not finite.
     pub not_finite: u64,
-    /// Staler than the bound.
+    /// With a staleness over the bound.
     pub stale: u64,
-    /// Waited in vain.
+    /// Not applied before the deadline.
     pub timeout: u64,
 }
 
@@ -114,7 +114,7 @@ impl ShardStats {
         }
     }
 
-    /// Adds what another shard has counted; steps and rows are this one's own.
+    /// Adds the counts of another shard; steps and rows stay.
     pub(super) fn add(&mut self, other: &ShardStats) {
         self.squares += other.squares;
         for (mine, theirs) in [
@@ -143,7 +143,7 @@ impl ShardStats {
         self.bytes_pulled += (values * size_of::<f32>()) as u64;
     }
 
-    /// A push of so many values was applied; `squares` is the square of its norm.
+    /// Counts an applied push of `values` gradients; `squares` is the square of their norm.
     pub(super) fn pushed(&mut self, values: usize, squares: f64, staleness: u64) {
         self.pushes += 1;
         self.bytes_pushed += (values * size_of::<f32>()) as u64;

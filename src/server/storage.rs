@@ -1,4 +1,4 @@
-//! How a server stores rows, and how it comes to be.
+//! Storage of a server's rows, and construction of a server.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -17,17 +17,17 @@ use super::{
 use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
-/// How a server stores rows.
+/// Options for the storage of a server's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Decides which states are kept beside every row.
+    /// Optimizer of the server; decides which states are kept for every row.
     pub optimizer: OptimizerKind,
-    /// How the rows of entities are spread over shards. Results do not depend on it.
+    /// Strategy that spreads the rows of entities over shards. Results do not depend on it.
     pub sharding: ShardingStrategy,
-    /// The least number of entity shards; the device's binding limit may ask for more. Relations
-    /// have as many as that takes.
+    /// Minimum number of entity shards; a device's limits on buffers may require more. Relations have as few
+    /// shards as these limits allow.
     pub shards: usize,
-    /// What values are stored as.
+    /// Type of the stored values.
     pub dtype: Dtype,
 }
 
@@ -43,11 +43,11 @@ impl Default for Storage {
     }
 }
 
-/// The least number of shards of entities that each device of several has in the mean, so that loads
-/// can follow speeds.
+/// Minimum number of entity shards per device, on average, where there are several devices: with fewer, loads
+/// cannot follow the devices' speeds.
 pub const SHARDS_EACH: usize = 4;
 
-/// Checks that shards are not more than rows.
+/// Checks that there are not more shards than rows.
 pub(super) fn check_shards(rows: usize, shards: usize) -> Result<(), ShardError> {
     match shards > rows.max(1) {
         true => Err(ShardError::TooFine { rows, shards }),
@@ -59,8 +59,8 @@ impl ParameterServer {
     /// Makes both tables, on one device.
     ///
     /// # Errors
-    /// [`ServerError::Shards`] without a shard, or with more shards than entities;
-    /// [`ServerError::Kernel`] if the device cannot hold the tables.
+    /// [`ServerError::Shards`] for 0 shards, or more shards than entities; [`ServerError::Kernel`] if the
+    /// device cannot hold the tables.
     pub fn new(
         backend: Backend,
         shape: Shape,
@@ -70,14 +70,14 @@ impl ParameterServer {
         Self::on(ShardDevices::one(backend), shape, storage, init)
     }
 
-    /// Makes both tables, with each shard on the device that [`place`](super::place) finds for it;
-    /// entities have at least [`SHARDS_EACH`] shards for every device, if they have as many rows.
+    /// Makes both tables, with each shard on the device that [`place`](super::place) chooses. Entities have at
+    /// least [`SHARDS_EACH`] shards per device, if they have that many rows.
     ///
-    /// Results are those of one device, but for the last digits where devices round differently.
+    /// Results are the same as on one device, except for the last digits where devices round differently.
     ///
     /// # Errors
-    /// As [`ParameterServer::new`]; [`ServerError::Placement`] without a device, or if the devices
-    /// have not the memory.
+    /// See [`ParameterServer::new`]; [`ServerError::Placement`] for no device, or if the devices do not have
+    /// enough memory.
     pub fn on_devices(
         devices: Vec<(Backend, DeviceCapacity)>,
         shape: Shape,
@@ -141,7 +141,7 @@ impl ParameterServer {
                 init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
             },
         )?;
-        // So that random bits do not depend on the shards.
+        // Random bits follow row numbers, so that they do not depend on the shards.
         entities.name_rows(assignment.rows_in_storage())?;
         let fill = &mut |first: usize, values: &mut [f32]| {
             init.fill(&shape, TableName::Relations, first as u32.., values);

@@ -63,7 +63,7 @@ pub fn to_rows(model: Model, relations: &Table, dim: usize, operands: Gradients)
     let steepest = (0..width).map(column).fold(0.0, f64::max).sqrt();
     for (r, (row, d_row)) in own.chunks(width).zip(d_own.chunks_mut(width)).enumerate() {
         let d_matrix = &operands.values[r * cells..][..cells];
-        core_matrix_backward((row, core), d_matrix, d_row, d_core);
+        core_matrix_backward(row, core, d_matrix, d_row, d_core);
         let size = operands.sizes[r];
         sizes[r] = (size + largest(d_matrix)) * (1.0 + steepest);
         for (cell, size_of_row) in sizes[own.len() / width..].iter_mut().enumerate() {

@@ -228,7 +228,7 @@ fn query(
             .add(row, &times(&dc, &masks[j]), off * size * scale);
     }
     let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
-    model.query_backward((&entity, &relation, inverse), &d_query, &mut de, &mut dr);
+    model.query_backward(&entity, &relation, inverse, &d_query, &mut de, &mut dr);
     let stretch = (1.0 + largest(&entity) + largest(&relation)) * steepness(model, &relation);
     let scale = largest(&entity_kept).max(largest(&relation_kept));
     let mut entity_stretch = stretch;
@@ -335,8 +335,8 @@ fn pair(
         let relation = relations.row(r);
         let (mut de, mut dr) = (vec![0.0; entities.width], vec![0.0; relations.width]);
         let d_query: Vec<f64> = target.iter().map(|t| derivative * t).collect();
-        let query = (&entity[..], relation, inverse);
-        spec.model.query_backward(query, &d_query, &mut de, &mut dr);
+        let model = spec.model;
+        model.query_backward(&entity, relation, inverse, &d_query, &mut de, &mut dr);
         let dt: Vec<f64> = vectors[r as usize].iter().map(|x| derivative * x).collect();
         let of_entities = off * 2.0 * largest(relation) * both * scale;
         // The optimizer's own roundings are measured by gradients, too: none may be tiny.

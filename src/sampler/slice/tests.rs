@@ -8,7 +8,7 @@ use crate::dataset::Triple;
 use crate::rng::{Purpose, stream};
 use crate::sampler::{Negatives, Objective, QueryRule, Sampler, Sides};
 
-/// A plan, and ends of slices that a worker could have.
+/// A plan, and ends of slices that workers could have.
 fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
     use Objective::{KVsAll, Negatives as Drawn, OneVsAll};
     let objective = prop::sample::select(vec![Drawn, Drawn, OneVsAll, KVsAll]);
@@ -68,8 +68,8 @@ fn slices(plan: &Plan, ends: &[usize]) -> Vec<Plan> {
         .collect()
 }
 
-/// A query in the graph's own numbers: known entity, relation, direction, target, right answers,
-/// and the negatives that count.
+/// A query in the numbers of the graph: known entity, relation, direction, target, right answers, and the
+/// unmasked negatives.
 type Spelled = (u32, u32, u32, u32, Vec<u32>, Vec<u32>);
 
 fn spelled(plan: &Plan) -> Vec<Spelled> {
@@ -101,7 +101,7 @@ fn spelled(plan: &Plan) -> Vec<Spelled> {
     plan.queries.iter().enumerate().map(spell).collect()
 }
 
-/// Places in the numbers of the whole plan.
+/// Places of row `i`, in the numbers of the whole plan.
 fn places(plan: &Plan, rows: &Rows, i: usize, slots: usize, pairs: usize) -> Vec<Place> {
     let first = plan.first_query;
     let name = |&word: &u32| match Place::unpack(word) {
@@ -176,7 +176,7 @@ proptest! {
         }
     }
 
-    /// A mean over workers weighted by their queries is the whole plan's.
+    /// A mean over workers, weighted by their queries, equals the value of the whole plan.
     #[test]
     fn weights_and_penalties_add_up((plan, ends) in plans()) {
         let n = plan.queries.len() as f64;
@@ -211,7 +211,7 @@ proptest! {
             let middle = slice.queries.len() / plan.unit() / 2 * plan.unit();
             let (mut inner, mut wanted) =
                 (slice.slice(middle..slice.queries.len()), plan.slice(outer[0] + middle..outer[1]));
-            // Scaling twice may round otherwise than scaling once.
+            // Scaling twice may round differently than scaling once.
             let scaled = |plan: &mut Plan| {
                 let (weights, rows) = (&mut plan.weights, (&mut plan.entities, &mut plan.relations));
                 [weights, &mut rows.0.penalty, &mut rows.1.penalty].map(std::mem::take).concat()

@@ -1,4 +1,4 @@
-//! Which shard every row belongs to.
+//! Assignment of a table's rows to shards.
 
 use std::sync::Arc;
 
@@ -8,44 +8,44 @@ use crate::kernel::ShardLayout;
 use crate::server::ShardError;
 use crate::server::shard_map::strategy::{ShardingStrategy, Turns, hashed, spread};
 
-/// The most shards of a table; a shard is a buffer on a device, so there is no use for more.
+/// Most shards of a table: each is a buffer on a device, so more would be of no use.
 pub const MOST_SHARDS: usize = 1 << 20;
 
-/// Which shard every row of a table belongs to, and where in it.
+/// The shard of every row of a table, and the row's place in it.
 ///
-/// The rows of a shard ascend. Shards one after the other make up the *storage order*, the only
-/// one that kernels know. Serialises as its [`ShardRecord`].
+/// The rows of a shard ascend. The *storage order* lists the shards one after the other; kernels use no other
+/// order. Serialises as its [`ShardRecord`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "ShardRecord", into = "ShardRecord")]
 pub struct ShardAssignment {
     record: ShardRecord,
     layout: ShardLayout,
-    /// The storage row of every row, and the row of every storage row.
+    /// Storage row of every row; below, row of every storage row.
     storage: Arc<[u32]>,
     rows: Arc<[u32]>,
-    /// Whether every row is its own storage row.
+    /// True if every row is its own storage row.
     identity: bool,
-    /// Whose turn the next new row is (round robin only).
+    /// Shard that gets the next new row (round robin only).
     next: usize,
 }
 
-/// What an assignment follows from: small whatever the number of rows, so it can be looked at
-/// before tables of that size are made.
+/// Data that determines a [`ShardAssignment`]. The record is small for any number of rows, so its sizes can be
+/// checked before tables are allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
-    /// How rows are spread.
+    /// Strategy that spreads the rows.
     pub strategy: ShardingStrategy,
-    /// The sizes that the table has had, the last of them now; only round robin depends on those
-    /// before.
+    /// Sizes that the table has had; the last one is the current size. Only round robin depends on earlier
+    /// ones.
     pub sizes: Vec<TableSize>,
 }
 
-/// How large a table is.
+/// Size of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSize {
-    /// Rows of the table.
+    /// Number of rows.
     pub rows: usize,
-    /// Shards that they are spread over.
+    /// Number of shards.
     pub shards: usize,
 }
 
@@ -67,10 +67,11 @@ impl TableSize {
 }
 
 impl ShardAssignment {
-    /// Spreads `rows` rows over `shards` shards. With more shards than rows, some are empty.
+    /// Spreads `rows` rows over `shards` shards. With more shards than rows, some shards are empty.
     ///
     /// # Errors
-    /// Without a shard, over 2³² − 1 rows, or over [`MOST_SHARDS`] shards.
+    /// [`ShardError::NoShards`] for 0 shards; [`ShardError::TooMany`] for more than 2³² − 1 rows or
+    /// [`MOST_SHARDS`] shards.
     pub fn new(
         strategy: ShardingStrategy,
         rows: usize,
@@ -82,7 +83,7 @@ impl ShardAssignment {
         ShardAssignment::of(strategy, vec![none], vec![], 0).resized(size)
     }
 
-    /// What the assignment is after a change of its size.
+    /// Computes the assignment after a change of size.
     pub(in crate::server) fn resized(
         &self,
         size: TableSize,
@@ -114,7 +115,7 @@ impl ShardAssignment {
                 of
             }
         };
-        // Rows dealt at once or bit by bit end up in the same shards.
+        // Rows added at once or in several calls end up in the same shards.
         sizes.dedup_by(|after, before| {
             let same = after.shards == before.shards;
             if same {
@@ -125,7 +126,7 @@ impl ShardAssignment {
         Ok(ShardAssignment::of(strategy, sizes, of, next))
     }
 
-    /// Round robin: the shard of every row after a change of size, and whose turn it is then.
+    /// Round robin: the shard of every row after a change of size, and the shard that gets the next new row.
     fn in_turn(&self, size: TableSize) -> (Vec<u32>, usize) {
         let before: Vec<usize> = (0..self.shards()).map(|s| self.rows_of(s).len()).collect();
         let mut of: Vec<u32> = (0..self.rows() as u32)
@@ -150,7 +151,7 @@ impl ShardAssignment {
         (of, turns.next())
     }
 
-    /// From the shard of every row.
+    /// Makes an assignment from the shard of every row.
     fn of(
         strategy: ShardingStrategy,
         sizes: Vec<TableSize>,
@@ -181,77 +182,77 @@ impl ShardAssignment {
         }
     }
 
-    /// How rows are spread.
+    /// Strategy that spreads the rows.
     pub fn strategy(&self) -> ShardingStrategy {
         self.record.strategy
     }
 
-    /// What the assignment follows from.
+    /// Data that determines the assignment.
     pub fn record(&self) -> &ShardRecord {
         &self.record
     }
 
-    /// Rows of the table.
+    /// Number of rows of the table.
     pub fn rows(&self) -> usize {
         self.storage.len()
     }
 
-    /// Shards of the table, empty ones too.
+    /// Number of shards of the table, including empty ones.
     pub fn shards(&self) -> usize {
         self.layout.shards()
     }
 
-    /// The shard that holds a row of the table.
+    /// Shard that holds a row of the table.
     #[inline]
     pub fn shard_of(&self, row: u32) -> usize {
         self.locate(row).0
     }
 
-    /// The place of a row of the table inside its shard.
+    /// Place of a row of the table in its shard.
     #[inline]
     pub fn place_of(&self, row: u32) -> usize {
         self.locate(row).1
     }
 
-    /// Shard and place of a row of the table.
+    /// Shard of a row of the table, and the row's place in it.
     #[inline]
     pub fn locate(&self, row: u32) -> (usize, usize) {
         self.layout.locate(self.storage(row))
     }
 
-    /// The storage row of a row of the table: where its shard starts, plus its place.
+    /// Storage row of a row of the table: the start of its shard plus its place.
     #[inline]
     pub fn storage(&self, row: u32) -> u32 {
         self.storage[row as usize]
     }
 
-    /// The row of the table that is kept in a storage row.
+    /// Row of the table that a storage row holds.
     #[inline]
     pub fn row_at(&self, storage: u32) -> u32 {
         self.rows[storage as usize]
     }
 
-    /// The storage row of every row.
+    /// Storage row of every row.
     pub fn storage_rows(&self) -> &[u32] {
         &self.storage
     }
 
-    /// The row in every storage row: those of the shards, one after the other.
+    /// Row in every storage row: the rows of the shards, one shard after the other.
     pub fn rows_in_storage(&self) -> &[u32] {
         &self.rows
     }
 
-    /// The rows of a shard, ascending: row by row what its places hold.
+    /// Rows of a shard, ascending: the row at each of its places.
     pub fn rows_of(&self, shard: usize) -> &[u32] {
         &self.rows[self.layout.range(shard)]
     }
 
-    /// Where in storage order the shards lie.
+    /// Ranges of the shards in storage order.
     pub fn layout(&self) -> ShardLayout {
         self.layout.clone()
     }
 
-    /// Whether every row is its own storage row, as with [`ShardingStrategy::Range`] or one shard.
+    /// Returns whether every row is its own storage row, as with [`ShardingStrategy::Range`] or one shard.
     pub fn is_identity(&self) -> bool {
         self.identity
     }

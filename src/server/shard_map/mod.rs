@@ -1,4 +1,4 @@
-//! Which shard every row belongs to, and how that changes.
+//! Assignment of rows to shards, and changes of it.
 
 pub(super) mod assignment;
 pub(super) mod placement;

@@ -1,44 +1,44 @@
-//! Which device holds which shard.
+//! Assignment of shards to devices.
 
 use std::cmp::Reverse;
 
-/// What a device has to offer.
+/// Memory and speed of a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeviceCapacity {
-    /// Bytes that shards may take.
+    /// Bytes available for shards.
     pub memory_bytes: u64,
-    /// Measured throughput; only ratios between devices count.
+    /// Measured throughput; only ratios between devices matter.
     pub speed: f64,
 }
 
-/// Why shards do not fit on devices.
+/// Reason for which shards do not fit on devices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlacementError {
-    /// Nowhere to put anything.
+    /// There are no devices.
     #[error("there is no device to put {shards} shards on")]
     NoDevices {
-        /// How many there are.
+        /// Number of shards.
         shards: usize,
     },
-    /// A speed that is no positive number.
+    /// The speed of a device is not a positive number.
     #[error("device {device} has no speed to go by: {speed}")]
     Speed {
         /// Number of the device.
         device: usize,
-        /// What was given.
+        /// The given speed.
         speed: f64,
     },
-    /// A shard that no device has room for, not even an empty one.
+    /// No device is large enough for a shard, even if empty.
     #[error("shard {shard} takes {bytes} bytes, but the largest device has {largest}")]
     TooLarge {
         /// Number of the shard.
         shard: usize,
-        /// What it takes.
+        /// Bytes of the shard.
         bytes: u64,
-        /// The largest memory.
+        /// Bytes of the largest device.
         largest: u64,
     },
-    /// A shard for which no room is left beside the larger ones.
+    /// No device has room for a shard next to larger ones.
     #[error(
         "shard {shard} takes {bytes} bytes, but beside larger shards no device has more than \
          {room} left (shards: {needed} bytes, devices: {available})"
@@ -46,27 +46,27 @@ pub enum PlacementError {
     NoRoom {
         /// Number of the shard.
         shard: usize,
-        /// What it takes.
+        /// Bytes of the shard.
         bytes: u64,
-        /// The most that is left anywhere.
+        /// Largest number of free bytes of a device.
         room: u64,
-        /// What all shards take.
+        /// Bytes of all shards.
         needed: u64,
-        /// What all devices have.
+        /// Bytes of all devices.
         available: u64,
     },
 }
 
-/// The device of every shard: each shard fits, and loads are in proportion to speeds as far as
-/// memory and the sizes of shards allow.
+/// Chooses a device for every shard: each shard fits, and loads are in proportion to speeds as far as memory
+/// and the sizes of shards allow. Returns the index of the device of every shard.
 ///
-/// The largest shards are placed first, each on the device that would be done with its load
-/// soonest (longest processing time first, Graham 1969). Where that runs out of room, each goes
-/// where it leaves the least; a fit so tight that only a search would find it is not found. Of
-/// equals, the one with the lower number comes first, so the same input gives the same result.
+/// Places the largest shards first, each on the device that would finish its load first (longest processing
+/// time first, Graham 1969). If that runs out of room, places each shard on the device with the most memory
+/// left; this does not find every possible fit, which would need a search. Ties go to the lower index, so the
+/// same input gives the same result.
 ///
 /// # Errors
-/// If a device's speed is not a positive number, or a shard does not fit.
+/// [`PlacementError`], if a device's speed is not a positive number, or a shard does not fit.
 pub fn place(
     shard_bytes: &[u64],
     devices: &[DeviceCapacity],
@@ -103,8 +103,8 @@ pub fn place(
     })
 }
 
-/// Places shards in this order, each where there is room and `cost`, given a device and its load
-/// with the shard, is least.
+/// Places shards in this order, each on the device with room whose `cost` is least. `cost` gets a device and
+/// its load in bytes, including the shard.
 fn fill(
     shard_bytes: &[u64],
     devices: &[DeviceCapacity],
@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn memory_comes_before_speed() {
-        // The fast device is done first with everything, but has room for one shard.
+        // The fast device would finish all shards first, but has room for one.
         let devices = [device(150, 100.0), device(1000, 1.0)];
         assert_eq!(place(&[100; 4], &devices).unwrap(), [0, 1, 1, 1]);
-        // By speed, the 6 would take the room of the second 5.
+        // Placed by speed, the shard of 6 bytes would take the room of the second shard of 5.
         let devices = [device(10, 1.0), device(6, 1.0)];
         assert_eq!(place(&[6, 5, 5], &devices).unwrap(), [1, 0, 0]);
     }
@@ -216,7 +216,7 @@ mod tests {
                     prop_assert!(loads.iter().zip(&devices).all(|(&l, d)| l <= d.memory_bytes));
                     prop_assert_eq!(place(&shards, &devices).unwrap(), placed);
                 }
-                // It is only given up where free memory is in pieces smaller than the shard.
+                // Placement fails only if every piece of free memory is smaller than the shard.
                 Err(PlacementError::NoRoom { bytes, room, needed, available, .. }) => {
                     prop_assert!(bytes > room);
                     prop_assert!(needed + devices.len() as u64 * bytes > available);
@@ -228,8 +228,8 @@ mod tests {
             }
         }
 
-        /// Graham's bound: all would be done together, but for one largest shard on each of the
-        /// other devices.
+        /// Graham's bound: all devices would finish together, but for one largest shard on each of the other
+        /// devices.
         #[test]
         fn with_room_enough_all_are_done_at_about_the_same_time(
             shards in prop::collection::vec(0u64..1000, 1..60),

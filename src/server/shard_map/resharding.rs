@@ -1,69 +1,68 @@
-//! The shard manager: who holds which rows, and what has to move when that changes.
+//! The shard manager: knows the shard of every row, and plans changes.
 
 use std::sync::Arc;
 
 use crate::server::shard_map::assignment::{MOST_SHARDS, ShardAssignment, TableSize};
 use crate::server::shard_map::strategy::ShardingStrategy;
 
-/// What can be wrong with a spreading of rows over shards.
+/// Reason for which rows cannot be spread over shards.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
-    /// Nowhere to put rows.
+    /// There are no shards.
     #[error("{rows} rows need at least one shard, not none")]
     NoShards {
         /// Rows of the table.
         rows: usize,
     },
-    /// More than can be numbered.
+    /// There are more rows or shards than can be numbered.
     #[error("{found} {what} are too many: there can be {most}")]
     TooMany {
         /// `"rows"` or `"shards"`.
         what: &'static str,
-        /// What was asked for.
+        /// Requested number.
         found: usize,
-        /// What is possible.
+        /// Largest possible number.
         most: usize,
     },
-    /// Rows are never taken away.
+    /// The requested size has fewer rows than the table.
     #[error("a table of {before} rows cannot shrink to {rows}")]
     FewerRows {
         /// Rows of the table.
         before: usize,
-        /// What was asked for.
+        /// Requested number of rows.
         rows: usize,
     },
-    /// A record that holds nothing.
+    /// A record does not have any size.
     #[error("a shard record needs at least one size of its table")]
     NoSize,
-    /// Shards that stay larger than they may be.
+    /// No number of shards makes every shard small enough.
     #[error(
         "no number of shards spreads {rows} rows by {strategy} so that each has at most {most}"
     )]
     TooLarge {
         /// Rows of the table.
         rows: usize,
-        /// How they are spread.
+        /// Strategy that spreads the rows.
         strategy: ShardingStrategy,
-        /// The most rows of a shard.
+        /// Most rows allowed in a shard.
         most: usize,
     },
-    /// More shards than rows.
+    /// There are more shards than rows.
     #[error("{shards} shards are too many for {rows} rows: expected at most {rows}")]
     TooFine {
         /// Rows of the table.
         rows: usize,
-        /// What was asked for.
+        /// Requested number of shards.
         shards: usize,
     },
-    /// A change made for another assignment than there is.
+    /// The change was planned for another assignment than the current one.
     #[error("the shards have changed since this change was planned")]
     Stale,
 }
 
-/// Knows which shard holds which rows of one table, and plans changes of that.
+/// Knows the shard of every row of one table, and plans changes.
 ///
-/// A change is planned first, so that rows and optimizer states can be moved by it, and adopted
-/// when they have been.
+/// Plan a change first, move rows and optimizer states by the plan, and then adopt the change.
 #[derive(Clone, Debug)]
 pub struct ShardManager {
     assignment: Arc<ShardAssignment>,
@@ -72,17 +71,17 @@ pub struct ShardManager {
 /// A planned change of shards.
 #[derive(Clone, Debug)]
 pub struct Reshard {
-    /// Where rows are now.
+    /// Current assignment.
     pub before: Arc<ShardAssignment>,
-    /// Where they will be.
+    /// Assignment after the change.
     pub assignment: Arc<ShardAssignment>,
-    /// The rows, ascending, that leave their shard for another. New rows are not among them, nor
-    /// are those that only get another place in their shard.
+    /// Rows that leave their shard for another, ascending. New rows, and rows that only get another place in
+    /// their shard, are not included.
     pub moved: Vec<u32>,
 }
 
 impl Reshard {
-    /// Whether a shard is the same before and after, place by place.
+    /// Returns whether a shard is the same before and after, place by place.
     pub fn keeps(&self, shard: usize) -> bool {
         fn rows(assignment: &ShardAssignment, shard: usize) -> Option<&[u32]> {
             (shard < assignment.shards()).then(|| assignment.rows_of(shard))
@@ -104,11 +103,10 @@ impl ShardManager {
         Ok(ShardAssignment::new(strategy, rows, shards)?.into())
     }
 
-    /// Spreads `rows` rows over `shards` shards, or over as many more as it takes for none to have
-    /// more than `most_rows`.
+    /// Spreads `rows` rows over `shards` shards, or over more if needed for shards of at most `most_rows` rows.
     ///
     /// # Errors
-    /// See [`ShardAssignment::new`]; [`ShardError::TooLarge`] if nothing is small enough.
+    /// See [`ShardAssignment::new`]; [`ShardError::TooLarge`] if no number of shards is large enough.
     pub fn fitting(
         strategy: ShardingStrategy,
         rows: usize,
@@ -124,7 +122,7 @@ impl ShardManager {
             if assignment.layout().most_rows() <= most_rows {
                 return Ok(assignment.into());
             }
-            // The largest shard of a hash is a little over the mean; a few more shards will do.
+            // A hash makes the largest shard slightly larger than the mean; a few more shards suffice.
             shards += (shards / 16).max(1);
             if shards > MOST_SHARDS || most_rows == 0 {
                 return Err(ShardError::TooLarge {
@@ -136,16 +134,15 @@ impl ShardManager {
         }
     }
 
-    /// Where rows are.
+    /// Current assignment.
     pub fn assignment(&self) -> &Arc<ShardAssignment> {
         &self.assignment
     }
 
     /// Plans another number of shards for the same rows.
     ///
-    /// By hash and in turn, growing moves the rows that new shards take over, about one in
-    /// `shards` for one more, and shrinking those of the removed shards; see
-    /// [`ShardingStrategy::Range`] for ranges.
+    /// With hash and round robin, growing by one shard moves only the rows of the new shard, about one in
+    /// `shards`, and shrinking only the rows of removed shards. See [`ShardingStrategy::Range`] for ranges.
     ///
     /// # Errors
     /// See [`ShardAssignment::new`].
@@ -156,8 +153,8 @@ impl ShardManager {
         })
     }
 
-    /// Plans `more_rows` new rows after those there are, over the same shards. Dealing in turn
-    /// goes on where it stopped. Only ranges move old rows.
+    /// Plans `more_rows` new rows after the current ones, over the same shards. Round robin continues where it
+    /// stopped. Only ranges move old rows.
     ///
     /// # Errors
     /// See [`ShardAssignment::new`].
@@ -168,10 +165,10 @@ impl ShardManager {
         })
     }
 
-    /// Makes a planned change the assignment there is.
+    /// Makes a planned change the current assignment.
     ///
     /// # Errors
-    /// [`ShardError::Stale`], and no change, if another change was adopted since it was planned.
+    /// [`ShardError::Stale`] if another change was adopted since this one was planned. Nothing changes then.
     pub fn adopt(&mut self, change: Reshard) -> Result<(), ShardError> {
         if !Arc::ptr_eq(&self.assignment, &change.before) {
             return Err(ShardError::Stale);

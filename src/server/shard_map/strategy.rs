@@ -1,4 +1,4 @@
-//! How rows are spread over shards.
+//! Strategies that spread rows over shards.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// A way of spreading rows over shards.
+/// Strategy that spreads rows over shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShardingStrategy {
-    /// By a hash of the row's number. Resharding moves the rows that new shards take over or
-    /// removed shards leave behind, and no others; the sizes of shards differ by chance.
+    /// By a hash of the row's number. Resharding moves the rows that new shards take over or removed shards
+    /// leave, and no others. The sizes of shards differ by chance.
     #[serde(rename = "hash")]
     EntityHash,
-    /// In turn. Sizes differ by one at most, and resharding moves as few rows as that allows.
+    /// In turn. Sizes differ by at most one, and resharding moves as few rows as that allows.
     #[serde(rename = "round-robin")]
     RoundRobin,
-    /// Consecutive rows. Sizes differ by one at most. Adding or removing one shard of many moves
-    /// about half of all rows, and adding rows moves some, too.
+    /// Consecutive rows. Sizes differ by at most one. Adding or removing one of many shards moves about half of
+    /// all rows; adding rows also moves some.
     #[serde(rename = "range")]
     Range,
 }
@@ -59,19 +59,19 @@ impl FromStr for ShardingStrategy {
     }
 }
 
-/// Seed of the hash behind [`ShardingStrategy::EntityHash`]: "ShardLoo" in ASCII. It is part of
-/// what a saved table means and never changes.
+/// Seed of the hash behind [`ShardingStrategy::EntityHash`]: "ShardLoo" in ASCII. The seed is part of the
+/// meaning of saved tables and never changes.
 pub const HASH_SEED: u64 = 0x5368_6172_644c_6f6f;
 
-/// The shard of a row by its hash: XXH3 (64 bits) of the row's number as eight little-endian
-/// bytes, then [`jump`].
+/// Computes the shard of a row by hash: XXH3 (64 bits) of the row's number as eight little-endian bytes, then
+/// [`jump`].
 pub(in crate::server) fn hashed(row: u32, shards: usize) -> u32 {
     let key = xxh3_64_with_seed(&u64::from(row).to_le_bytes(), HASH_SEED);
     jump(key, shards as u64) as u32
 }
 
-/// Jump consistent hash (Lamping and Veach 2014). Its floating-point operations are single
-/// exactly rounded ones, so it is the same everywhere.
+/// Jump consistent hash (Lamping and Veach 2014). Each floating-point operation is exactly rounded, so the
+/// result is the same on all machines.
 fn jump(mut key: u64, shards: u64) -> u64 {
     let (mut shard, mut next) = (0, 0);
     while next < shards {
@@ -83,19 +83,19 @@ fn jump(mut key: u64, shards: u64) -> u64 {
     shard
 }
 
-/// Deals rows to shards in turn. Sizes differ by one at most, before and after.
+/// Deals rows to shards in turn, for sizes that differ by at most one.
 #[derive(Debug)]
 pub(in crate::server) struct Turns {
     sizes: Vec<usize>,
-    /// The size of the smallest shards, and how many they are.
+    /// Size of the smallest shards; below, number of shards of that size.
     low: usize,
     lows: usize,
-    /// Whose turn it is.
+    /// Shard whose turn is next.
     next: usize,
 }
 
 impl Turns {
-    /// Goes on with shards of these sizes, at least one, from shard `next` on.
+    /// Continues from shards of these sizes, with shard `next`. `sizes` must not be empty.
     pub fn new(sizes: Vec<usize>, next: usize) -> Turns {
         let low = sizes.iter().copied().min().unwrap_or(0);
         Turns {
@@ -106,7 +106,7 @@ impl Turns {
         }
     }
 
-    /// The shard of the next row: the first from the one whose turn it is that is not ahead.
+    /// Deals the next row, to the first shard from `next` on that is not larger than the smallest.
     pub fn deal(&mut self) -> u32 {
         while self.sizes[self.next] > self.low {
             self.pass();
@@ -122,7 +122,7 @@ impl Turns {
         shard as u32
     }
 
-    /// Whose turn it is.
+    /// Shard whose turn is next.
     pub fn next(&self) -> usize {
         self.next
     }
@@ -132,12 +132,12 @@ impl Turns {
     }
 }
 
-/// Hands rows of the shards there are to new ones, up to `shards` of them, as few as make the
-/// sizes differ by one at most. `of` holds the shard of every row, `sizes` differ by one at most.
+/// Moves rows from existing shards to new ones, until there are `shards` shards; moves the fewest rows that
+/// make the sizes differ by at most one. `of` holds the shard of every row; `sizes` must differ by at most one.
 pub(in crate::server) fn spread(of: &mut [u32], sizes: &[usize], shards: usize) {
     let even = of.len() / shards;
     let mut larger = of.len() % shards;
-    // Who has a row too many for an even share keeps it while there are rows over.
+    // Shards with one row more than an even share keep it while rows are left over.
     let leaving: Vec<usize> = sizes
         .iter()
         .map(|&size| {
@@ -153,7 +153,7 @@ pub(in crate::server) fn spread(of: &mut [u32], sizes: &[usize], shards: usize) 
         let (size, share) = (sizes[s] as u64, leaving[s] as u64);
         let place = places[s];
         places[s] += 1;
-        // Every k-th row goes, so that neither old nor young rows gather in the new shards.
+        // Every k-th row leaves, so that new shards get old and young rows alike.
         if (place + 1) * share / size > place * share / size {
             *shard = sizes.len() as u32 + left % new;
             left += 1;
@@ -177,8 +177,8 @@ mod tests {
         assert!(error.contains("hash, round-robin, range"), "{error}");
     }
 
-    /// Fails wherever hashing depends on the machine, the pointer width or the compiler. Found
-    /// with other implementations of both hashes.
+    /// Fails if hashing depends on the machine, the pointer width or the compiler. The expected values come
+    /// from other implementations of both hashes.
     #[test]
     fn hashing_depends_on_the_compiler_version() {
         let keys = [0u32, 1, 2, 41, 1_000_000, u32::MAX]

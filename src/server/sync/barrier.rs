@@ -1,37 +1,38 @@
 //! The sync barrier of one shard, as a pure state machine: no clock, no waiting, no arithmetic.
 //!
-//! A barrier collects the pushes of one step, one from each expected worker. Taken (complete, or
-//! overdue with those that came), it opens for the next step at once, so that whoever comes too
-//! late is told so and never counted for another step. A push that is withdrawn leaves no trace.
+//! A barrier collects the pushes of one step, one from each expected worker. [`Barrier::take`] takes them when
+//! they are complete, or those that arrived when the deadline has passed, and opens the next step at once. A
+//! later push of the earlier step is refused as late and never counted for another step. A withdrawn push
+//! changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{Step, WorkerId};
 
-/// What was pushed, and who waits for the outcome.
+/// Payload of a push, and the calls that wait for its outcome.
 #[derive(Debug)]
 pub(in crate::server) struct Arrival<P, W> {
     pub payload: P,
     pub waiters: Vec<(Ticket, W)>,
 }
 
-/// Names a waiting push, so that it can be withdrawn.
+/// Number of a waiting call, for its withdrawal.
 pub(in crate::server) type Ticket = u64;
 
-/// What became of a push on arrival.
+/// Outcome of the arrival of a push.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::server) enum Arrived {
-    /// It waits for the others.
+    /// The push waits for the other workers.
     Waiting(Ticket),
-    /// The same worker's push of the same step is waiting already; this call waits along, and its
+    /// An equal push of an earlier call is already waiting. This call also waits for its outcome; the new
     /// gradients are not used.
     Again(Ticket),
-    /// It was applied earlier.
+    /// The push was applied earlier.
     Applied,
 }
 
-/// Why a push was not taken.
+/// Reason for which a push was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Refused {
     Unknown,
@@ -41,13 +42,13 @@ pub(in crate::server) enum Refused {
     Early {
         expected: Step,
     },
-    /// It is being applied at this moment, from an earlier call.
+    /// A push of an earlier call is being applied.
     Applying,
-    /// The step is voted on and this push is not, or the other way around.
+    /// The step waits for a vote and the push does not, or the other way around.
     Mixed,
 }
 
-/// A step's pushes, out of the barrier and ready to be applied: workers in ascending order.
+/// Pushes of a step, taken from the barrier to be applied; workers in ascending order.
 #[derive(Debug)]
 pub(in crate::server) struct Batch<P, W> {
     pub step: Step,
@@ -57,16 +58,16 @@ pub(in crate::server) struct Batch<P, W> {
 
 #[derive(Debug)]
 pub(in crate::server) struct Barrier<P, W> {
-    /// The step that is being collected, from 0.
+    /// Step whose pushes are being collected, from 0.
     step: Step,
-    /// Who must come, ascending.
+    /// Expected workers, ascending.
     expected: Vec<WorkerId>,
     arrived: BTreeMap<WorkerId, Arrival<P, W>>,
-    /// When it is flushed; set by the first arrival.
+    /// Time at which the barrier is flushed; set by the first arrival.
     deadline: Option<Duration>,
-    /// The last step that was applied with a push of this worker.
+    /// Last step that was applied with a push of each worker.
     applied: BTreeMap<WorkerId, Step>,
-    /// The batch that was taken and is still being applied: its step and workers.
+    /// Step and workers of the batch that is being applied.
     applying: Option<(Step, Vec<WorkerId>)>,
     tickets: Ticket,
 }
@@ -92,27 +93,27 @@ impl<P, W> Barrier<P, W> {
         self.deadline
     }
 
-    /// Changes who must come. What has arrived is given back.
+    /// Replaces the expected workers. Returns the pushes that have arrived.
     pub fn expect(&mut self, workers: &[WorkerId]) -> Vec<(WorkerId, Arrival<P, W>)> {
         self.expected = workers.to_vec();
         self.clear()
     }
 
-    /// Gives back what has arrived; the step stays open.
+    /// Returns the pushes that have arrived; the step stays open.
     pub fn clear(&mut self) -> Vec<(WorkerId, Arrival<P, W>)> {
         self.deadline = None;
         std::mem::take(&mut self.arrived).into_iter().collect()
     }
 
-    /// Continues from a step; what has arrived is given back.
+    /// Continues from a step. Returns the pushes that have arrived.
     pub fn set_step(&mut self, step: Step) -> Vec<(WorkerId, Arrival<P, W>)> {
         self.step = step;
         self.applied.clear();
         self.clear()
     }
 
-    /// Whether a push of this worker and step would be taken, without taking it. `voted` says whether
-    /// it waits for a vote.
+    /// Checks whether a push of this worker and step would be accepted. `voted` tells whether the push waits
+    /// for a vote.
     pub fn check(&self, worker: WorkerId, step: Step, voted: bool) -> Result<(), Refused> {
         if self.expected.binary_search(&worker).is_err() {
             return Err(Refused::Unknown);
@@ -128,8 +129,8 @@ impl<P, W> Barrier<P, W> {
         }
     }
 
-    /// Whether what has arrived is voted on and this is not, or the other way around. Nobody waits
-    /// for the outcome of a push that is voted on.
+    /// Returns whether the pushes that have arrived wait for a vote and this one does not, or the other way
+    /// around. Pushes that wait for a vote do not have waiters.
     fn is_mixed(&self, voted: bool) -> bool {
         let mut arrived = self.arrived.values();
         arrived.any(|arrival| arrival.waiters.is_empty() != voted)
@@ -140,23 +141,23 @@ impl<P, W> Barrier<P, W> {
         batch.is_some_and(|(taken, workers)| *taken == step && workers.contains(&worker))
     }
 
-    /// Whether a batch is being applied.
+    /// Returns whether a batch is being applied.
     pub fn busy(&self) -> bool {
         self.applying.is_some()
     }
 
-    /// A step was made otherwise, by the only worker.
+    /// Counts a step that the only worker made without a push.
     pub fn skip(&mut self) {
         self.step = self.step.next();
     }
 
-    /// Takes a push. `waiter` is told of the outcome; a push that nobody waits for (of a step that
-    /// is voted on) has none.
+    /// Accepts a push. `waiter` receives the outcome; `None` marks a push that waits for a vote.
     pub fn arrive(
         &mut self,
         now: Duration,
         timeout: Duration,
-        (worker, step): (WorkerId, Step),
+        worker: WorkerId,
+        step: Step,
         payload: P,
         waiter: Option<W>,
     ) -> Result<Arrived, Refused> {
@@ -177,7 +178,7 @@ impl<P, W> Barrier<P, W> {
         Ok(Arrived::Waiting(ticket))
     }
 
-    /// Withdraws a waiting push; its payload comes back if nobody else waits for it.
+    /// Withdraws a waiting call; returns the payload if no other call waits for the same push.
     pub fn withdraw(&mut self, worker: WorkerId, ticket: Ticket) -> Option<P> {
         let arrival = self.arrived.get_mut(&worker)?;
         let before = arrival.waiters.len();
@@ -192,30 +193,30 @@ impl<P, W> Barrier<P, W> {
         Some(arrival.payload)
     }
 
-    /// Whether a push has arrived and is not taken yet.
+    /// Returns whether a call's push has arrived and is not taken yet.
     pub fn holds(&self, worker: WorkerId, ticket: Ticket) -> bool {
         let arrival = self.arrived.get(&worker);
         arrival.is_some_and(|arrival| arrival.waiters.iter().any(|(held, _)| *held == ticket))
     }
 
-    /// Who has not come yet.
+    /// Expected workers that have not pushed yet.
     pub fn missing(&self) -> Vec<WorkerId> {
         let missing = |worker: &&WorkerId| !self.arrived.contains_key(worker);
         self.expected.iter().filter(missing).copied().collect()
     }
 
-    /// Whether every expected worker has come.
+    /// Returns whether every expected worker has pushed.
     pub fn complete(&self) -> bool {
         !self.arrived.is_empty() && self.arrived.len() == self.expected.len()
     }
 
-    /// Whether nothing has arrived.
+    /// Returns whether no push has arrived.
     pub fn is_empty(&self) -> bool {
         self.arrived.is_empty()
     }
 
-    /// Takes the step's pushes, if all have come or the deadline has passed, and opens the next
-    /// step. Nothing is taken while an earlier batch is being applied.
+    /// Takes the step's pushes, if all have arrived or the deadline has passed, and opens the next step. Takes
+    /// nothing while an earlier batch is being applied.
     pub fn take(&mut self, now: Duration) -> Option<Batch<P, W>> {
         let overdue = self.deadline.is_some_and(|deadline| now >= deadline);
         let ready = self.complete() || (overdue && !self.arrived.is_empty());
@@ -235,7 +236,7 @@ impl<P, W> Barrier<P, W> {
         })
     }
 
-    /// The batch taken last has been applied, or has failed.
+    /// Records that the batch taken last has been applied (`done`) or has failed.
     pub fn applied(&mut self, done: bool) {
         if let Some((step, workers)) = self.applying.take()
             && done
@@ -267,13 +268,9 @@ mod tests {
     #[test]
     fn a_step_is_complete_when_all_have_come_whatever_the_order() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(1)).unwrap();
         assert!(barrier.take(at(0)).is_none());
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(2))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(2)).unwrap();
         let batch = barrier.take(at(0)).unwrap();
         let order: Vec<_> = batch
             .arrivals
@@ -290,14 +287,12 @@ mod tests {
     #[test]
     fn a_timed_out_barrier_is_flushed_once() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
         assert!(barrier.take(at(0)).is_none());
         let batch = barrier.take(at(1)).unwrap();
         assert_eq!(batch.missing, [B]);
         barrier.applied(true);
-        // Every other waiter finds nothing left to flush.
+        // Other waiting calls find nothing left to flush.
         assert!(barrier.take(at(2)).is_none());
         assert_eq!(barrier.step(), Step(1));
     }
@@ -305,42 +300,32 @@ mod tests {
     #[test]
     fn a_late_push_does_not_count_for_the_next_step() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
         barrier.take(at(1)).unwrap();
         barrier.applied(true);
-        let late = barrier.arrive(at(1), T, (B, Step(0)), "b", Some(2));
+        let late = barrier.arrive(at(1), T, B, Step(0), "b", Some(2));
         assert_eq!(late, Err(Refused::Late { expected: Step(1) }));
         assert!(!barrier.complete() && barrier.missing() == [A, B]);
-        let early = barrier.arrive(at(1), T, (B, Step(5)), "b", Some(2));
+        let early = barrier.arrive(at(1), T, B, Step(5), "b", Some(2));
         assert_eq!(early, Err(Refused::Early { expected: Step(1) }));
-        let unknown = barrier.arrive(at(1), T, (WorkerId(9), Step(1)), "x", Some(2));
+        let unknown = barrier.arrive(at(1), T, WorkerId(9), Step(1), "x", Some(2));
         assert_eq!(unknown, Err(Refused::Unknown));
     }
 
     #[test]
     fn a_repeated_push_counts_once() {
         let mut barrier = barrier();
-        barrier
-            .arrive(at(0), T, (A, Step(0)), "a", Some(1))
-            .unwrap();
-        let again = barrier
-            .arrive(at(0), T, (A, Step(0)), "a2", Some(2))
-            .unwrap();
+        barrier.arrive(at(0), T, A, Step(0), "a", Some(1)).unwrap();
+        let again = barrier.arrive(at(0), T, A, Step(0), "a2", Some(2)).unwrap();
         assert!(matches!(again, Arrived::Again(_)) && !barrier.complete());
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(3))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(3)).unwrap();
         let batch = barrier.take(at(0)).unwrap();
         assert_eq!(batch.arrivals[0].1.payload, "a");
         assert_eq!(batch.arrivals[0].1.waiters.len(), 2);
-        let during = barrier.arrive(at(0), T, (A, Step(0)), "a3", Some(4));
+        let during = barrier.arrive(at(0), T, A, Step(0), "a3", Some(4));
         assert_eq!(during, Err(Refused::Applying));
         barrier.applied(true);
-        let after = barrier
-            .arrive(at(0), T, (A, Step(0)), "a3", Some(4))
-            .unwrap();
+        let after = barrier.arrive(at(0), T, A, Step(0), "a3", Some(4)).unwrap();
         assert_eq!(after, Arrived::Applied);
     }
 
@@ -349,41 +334,38 @@ mod tests {
         let mut barrier = barrier();
         for worker in [A, B] {
             barrier
-                .arrive(at(0), T, (worker, Step(0)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(0), "x", Some(1))
                 .unwrap();
         }
         barrier.take(at(0)).unwrap();
         barrier.applied(false);
-        let again = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(4));
+        let again = barrier.arrive(at(0), T, A, Step(0), "a", Some(4));
         assert_eq!(again, Err(Refused::Late { expected: Step(1) }));
     }
 
     #[test]
     fn a_step_is_voted_on_by_all_or_by_none() {
         let mut barrier = barrier();
-        barrier.arrive(at(0), T, (A, Step(0)), "a", None).unwrap();
-        let pushed = barrier.arrive(at(0), T, (B, Step(0)), "b", Some(1));
+        barrier.arrive(at(0), T, A, Step(0), "a", None).unwrap();
+        let pushed = barrier.arrive(at(0), T, B, Step(0), "b", Some(1));
         assert_eq!(pushed, Err(Refused::Mixed));
         assert_eq!(barrier.missing(), [B]);
-        barrier.arrive(at(0), T, (B, Step(0)), "b", None).unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", None).unwrap();
         assert_eq!(barrier.take(at(0)).unwrap().arrivals.len(), 2);
         barrier.applied(true);
-        barrier
-            .arrive(at(0), T, (A, Step(1)), "a", Some(1))
-            .unwrap();
-        let staged = barrier.arrive(at(0), T, (B, Step(1)), "b", None);
+        barrier.arrive(at(0), T, A, Step(1), "a", Some(1)).unwrap();
+        let staged = barrier.arrive(at(0), T, B, Step(1), "b", None);
         assert_eq!(staged, Err(Refused::Mixed));
     }
 
     #[test]
     fn a_cancelled_push_does_not_stay_counted() {
         let mut barrier = barrier();
-        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
+        let Ok(Arrived::Waiting(ticket)) = barrier.arrive(at(0), T, A, Step(0), "a", Some(1))
         else {
             panic!("it waits");
         };
-        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, (A, Step(0)), "a", Some(1))
-        else {
+        let Ok(Arrived::Again(second)) = barrier.arrive(at(0), T, A, Step(0), "a", Some(1)) else {
             panic!("it waits along");
         };
         assert_eq!(
@@ -393,9 +375,7 @@ mod tests {
         );
         assert_eq!(barrier.withdraw(A, second), Some("a"));
         assert_eq!(barrier.deadline(), None);
-        barrier
-            .arrive(at(0), T, (B, Step(0)), "b", Some(1))
-            .unwrap();
+        barrier.arrive(at(0), T, B, Step(0), "b", Some(1)).unwrap();
         assert_eq!(barrier.missing(), [A]);
     }
 
@@ -404,13 +384,13 @@ mod tests {
         let mut barrier = barrier();
         for (worker, step) in [(A, 0), (B, 0)] {
             barrier
-                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(step), "x", Some(1))
                 .unwrap();
         }
         barrier.take(at(0)).unwrap();
         for (worker, step) in [(A, 1), (B, 1)] {
             barrier
-                .arrive(at(0), T, (worker, Step(step)), "x", Some(1))
+                .arrive(at(0), T, worker, Step(step), "x", Some(1))
                 .unwrap();
         }
         assert!(barrier.take(at(9)).is_none(), "the first is being applied");

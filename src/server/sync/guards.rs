@@ -1,8 +1,8 @@
-//! What must happen at the end of a call, be it a panic.
+//! Guards that restore a server's state at the end of a call, also after a panic.
 
 use crate::server::{ParameterServer, WorkerId};
 
-/// A batch that is being applied: the barrier goes on whatever happens.
+/// Reports the end of a batch to the barrier, also after a panic.
 pub(in crate::server) struct ApplyGuard {
     server: ParameterServer,
     index: usize,
@@ -32,7 +32,7 @@ impl Drop for ApplyGuard {
     }
 }
 
-/// A push that was let in: until this is dropped, others count on it and no shard moves.
+/// An admitted push: until this guard is dropped, other pushes count on it and no shard moves.
 pub(in crate::server) struct InFlightGuard {
     server: ParameterServer,
     index: usize,
@@ -56,7 +56,7 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Counts a worker as waiting for others while it lives.
+/// Counts a worker as waiting for others, until dropped.
 pub(in crate::server) struct WaitGuard<'a>(&'a ParameterServer, WorkerId);
 
 impl<'a> WaitGuard<'a> {

@@ -1,4 +1,4 @@
-//! Who may push and when: pure state machines, and the state that they make up.
+//! State machines that decide who may push and when, and the state of all shards.
 
 pub(super) mod barrier;
 pub(super) mod guards;

@@ -1,12 +1,12 @@
 //! Bounded staleness of one shard, as a pure state machine.
 //!
-//! The staleness of a push is the number of pushes of others and of its own worker that the shard
-//! took since that worker's pull. In waiting mode (stale-synchronous: Ho et al. 2013) it never
-//! exceeds the bound. A worker that has pulled and not pushed yet has a *slack*: how many pushes
-//! may still go before its own. A push or a pull is admitted only if afterwards all outstanding
-//! workers could still push within their slacks, one after the other, the least slack first (the
-//! earliest deadline first, which finds an order if there is one). So the worker with the least
-//! slack may always push, and no set of workers can block each other for good.
+//! The staleness of a push is the number of pushes, of any worker, that the shard admitted since the pushing
+//! worker's pull. Under the policy *wait* (stale-synchronous: Ho et al. 2013), the staleness never exceeds the
+//! bound. An outstanding worker, which has pulled and not pushed yet, has a *slack*: the number of pushes that
+//! may still precede its own. A push or a pull is admitted only if afterwards all outstanding workers could
+//! still push within their slacks, one after the other, least slack first (earliest deadline first, which finds
+//! an order if one exists). So the worker with the least slack may always push, and no set of workers can block
+//! each other for good.
 
 use std::collections::BTreeMap;
 
@@ -14,45 +14,45 @@ use crate::server::WorkerId;
 
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Staleness {
-    /// Pushes let in, and those of them that have been applied.
+    /// Number of admitted pushes; below, number of them that have been applied.
     admitted: u64,
     applied: u64,
-    /// What was applied when a worker last pulled.
+    /// Number of applied pushes at each worker's last pull.
     pulled: BTreeMap<WorkerId, u64>,
-    /// Workers that have pulled and not pushed since.
+    /// Number of applied pushes at the last pull of each outstanding worker, which has not pushed since.
     outstanding: BTreeMap<WorkerId, u64>,
 }
 
 impl Staleness {
-    /// Pushes let in so far.
+    /// Number of pushes admitted so far.
     pub fn steps(&self) -> u64 {
         self.admitted
     }
 
-    /// Steps since the worker's pull; since the beginning if it never pulled.
+    /// Steps since the worker's pull; steps since the start if the worker never pulled.
     pub fn of(&self, worker: WorkerId) -> u64 {
         self.admitted - self.pulled.get(&worker).copied().unwrap_or(0)
     }
 
-    /// Whether a pull keeps every outstanding push within the bound.
+    /// Returns whether a pull keeps every outstanding push within the bound.
     pub fn may_pull(&self, worker: WorkerId, bound: u64) -> bool {
         let others = self.others(worker).map(|pulled| self.slack(pulled, bound));
         feasible(others.chain([self.slack(self.applied, bound)]).collect())
     }
 
-    /// Notes a pull.
+    /// Records a pull.
     pub fn pull(&mut self, worker: WorkerId) {
         self.pulled.insert(worker, self.applied);
         self.outstanding.insert(worker, self.applied);
     }
 
-    /// Whether a push keeps every other outstanding push within the bound.
+    /// Returns whether a push keeps every other outstanding push within the bound.
     pub fn may_push(&self, worker: WorkerId, bound: u64) -> bool {
         let others = self.others(worker);
         feasible(others.map(|pulled| self.slack(pulled, bound) - 1).collect())
     }
 
-    /// Whom a push that may not go must wait for: the others, least slack first.
+    /// Workers for which a blocked push must wait: the other outstanding workers, least slack first.
     pub fn in_the_way(&self, worker: WorkerId) -> Vec<WorkerId> {
         let mut others: Vec<(u64, WorkerId)> = (self.outstanding.iter())
             .filter(|(other, _)| **other != worker)
@@ -62,7 +62,7 @@ impl Staleness {
         others.into_iter().map(|(_, worker)| worker).collect()
     }
 
-    /// Lets a push in and returns its staleness.
+    /// Admits a push and returns its staleness.
     pub fn admit(&mut self, worker: WorkerId) -> u64 {
         let staleness = self.of(worker);
         self.outstanding.remove(&worker);
@@ -70,41 +70,41 @@ impl Staleness {
         staleness
     }
 
-    /// A push that was let in has been applied (or has failed).
+    /// Records that an admitted push has been applied or has failed.
     pub fn applied(&mut self) {
         self.applied += 1;
     }
 
-    /// Whether every push that was let in has been applied.
+    /// Returns whether every admitted push has been applied.
     pub fn is_idle(&self) -> bool {
         self.admitted == self.applied
     }
 
-    /// Who has pulled.
+    /// Workers that have pulled.
     pub fn pullers(&self) -> impl Iterator<Item = WorkerId> {
         self.pulled.keys().copied()
     }
 
-    /// Makes workers as stale as this, and has nobody wait for any of them.
+    /// Sets the staleness of every worker; no worker is outstanding afterwards.
     pub fn set_all(&mut self, staleness: &BTreeMap<WorkerId, u64>) {
         let pulled = |(&worker, &by): (&WorkerId, &u64)| (worker, self.admitted.saturating_sub(by));
         self.pulled = staleness.iter().map(pulled).collect();
         self.outstanding.clear();
     }
 
-    /// Nobody waits for this worker.
+    /// Makes a worker no longer outstanding.
     pub fn forget(&mut self, worker: WorkerId) {
         self.outstanding.remove(&worker);
     }
 
-    /// Nobody waits for workers that are gone.
+    /// Forgets all workers except `workers`.
     pub fn keep(&mut self, workers: &[WorkerId]) {
         self.outstanding
             .retain(|worker, _| workers.contains(worker));
         self.pulled.retain(|worker, _| workers.contains(worker));
     }
 
-    /// Continues from a number of steps.
+    /// Continues from a number of steps, without pulls.
     pub fn set_steps(&mut self, steps: u64) {
         *self = Staleness {
             admitted: steps,
@@ -128,7 +128,7 @@ impl Staleness {
     }
 }
 
-/// Whether all could push one after the other, each within its slack.
+/// Returns whether workers with these slacks could push one after the other, each within its slack.
 fn feasible(mut slacks: Vec<i64>) -> bool {
     slacks.sort_unstable();
     (0..).zip(slacks).all(|(before, slack)| slack >= before)
@@ -140,8 +140,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Workers pull and push in any order that is admitted: no push is ever staler than the
-        /// bound, and there is always someone who may go on.
+        /// Workers pull and push in any admitted order: no push is ever staler than the bound, and at least one
+        /// worker may always proceed.
         #[test]
         fn staleness_is_never_exceeded_and_nobody_is_stuck(
             bound in 0u64..4,

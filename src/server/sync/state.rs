@@ -1,4 +1,4 @@
-//! What the server keeps track of besides rows: who may push, what has arrived, how stale it is.
+//! The server's state apart from rows: workers, waiting pushes, staleness, figures.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::server::sync::staleness::Staleness;
 use crate::server::table::tables::Tables;
 use crate::server::{Pushed, ServerError, ShardAssignment, UpdateMode};
 
-/// What a waiting push gets to hear.
+/// Answer to a waiting push.
 pub(in crate::server) type Outcome = Result<Pushed, ServerError>;
 
 /// Gradients that wait on the shard's device.
 #[derive(Debug)]
 pub(in crate::server) struct Staged {
-    /// Places in the shard; all rows if none.
+    /// Places in the shard; `None` stands for all rows.
     pub places: Option<Vec<u32>>,
     pub gradients: GradientRows,
     /// Weight in the average.
@@ -31,7 +31,7 @@ pub(in crate::server) struct Staged {
 
 pub(in crate::server) type ShardBarrier = Barrier<Staged, oneshot::Sender<Outcome>>;
 
-/// One shard's state.
+/// State of one shard.
 #[derive(Debug)]
 pub(in crate::server) struct ShardState {
     pub id: ShardId,
@@ -52,17 +52,17 @@ impl ShardState {
         }
     }
 
-    /// Steps that the shard has made.
+    /// Number of steps that the shard has made.
     pub fn step(&self) -> u64 {
         self.barrier.step().0.max(self.staleness.steps())
     }
 
-    /// Whether pushes are being applied.
+    /// Returns whether pushes are being applied.
     pub fn is_busy(&self) -> bool {
         self.barrier.busy() || !self.staleness.is_idle()
     }
 
-    /// The error of who finds something in the way here.
+    /// Error of a call that needs an idle shard and finds this one busy.
     pub fn busy(&self) -> ServerError {
         ServerError::Busy {
             shard: self.id,
@@ -70,13 +70,8 @@ impl ShardState {
         }
     }
 
-    /// The error of a push that a barrier refused.
-    pub fn refusal(
-        &self,
-        why: Refused,
-        group: Group,
-        (worker, step): (WorkerId, Step),
-    ) -> ServerError {
+    /// Error of a push that the barrier refused.
+    pub fn refusal(&self, why: Refused, group: Group, worker: WorkerId, step: Step) -> ServerError {
         let shard = self.id;
         match why {
             Refused::Unknown => ServerError::UnknownWorker {
@@ -106,7 +101,7 @@ impl ShardState {
     }
 }
 
-/// Which workers may push, for the sentence of a refusal.
+/// Current workers, for the message of a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Group {
     pub generation: Generation,
@@ -114,29 +109,29 @@ pub(in crate::server) struct Group {
     pub workers: usize,
 }
 
-/// The state of all shards, and who may push to them.
+/// State of all shards, and of the workers that may push to them.
 #[derive(Debug)]
 pub(in crate::server) struct ServerState {
     pub mode: UpdateMode,
     pub generation: Generation,
-    /// Ascending.
+    /// Workers of the generation, ascending.
     pub workers: Arc<[WorkerId]>,
     /// Entity shards, then relation shards.
     pub shards: Vec<ShardState>,
-    /// Where entities are: the tables that this state belongs to.
+    /// Assignment of entity rows; identifies the tables that this state belongs to.
     pub assignment: Arc<ShardAssignment>,
-    /// Whether entity shards are being moved: pushes wait until they are not.
+    /// True if entity shards are being moved; pushes wait meanwhile.
     pub moving: bool,
     /// Learning rate of pushes.
     pub rate: f64,
-    /// Who waits for others, in a pull or push.
+    /// Number of calls, pulls or pushes, in which each worker waits for others.
     pub waiting: BTreeMap<WorkerId, usize>,
-    /// The last step that each worker was let push (async).
+    /// Last step of each worker whose push was admitted (async).
     pub pushed: BTreeMap<WorkerId, Step>,
 }
 
 impl ServerState {
-    /// The workers of now.
+    /// Current generation and number of workers.
     pub fn group(&self) -> Group {
         Group {
             generation: self.generation,
@@ -144,16 +139,16 @@ impl ServerState {
         }
     }
 
-    /// The state of a shard that tables number like this.
+    /// State of the shard with this index in `tables`.
     ///
     /// # Errors
-    /// [`ServerError::LayoutChanged`] if the tables are of the past: numbers mean other shards now.
+    /// [`ServerError::LayoutChanged`] if `tables` are no longer current: the index may mean another shard now.
     pub fn shard(&mut self, tables: &Tables, index: usize) -> Result<&mut ShardState, ServerError> {
         self.check(tables)?;
         Ok(&mut self.shards[index])
     }
 
-    /// Whether tables are those of now.
+    /// Checks that tables are the current ones.
     pub fn check(&self, tables: &Tables) -> Result<(), ServerError> {
         match Arc::ptr_eq(&self.assignment, &tables.assignment) {
             true => Ok(()),
@@ -161,27 +156,28 @@ impl ServerState {
         }
     }
 
-    /// Checks that a push is for the step that its shard is at.
+    /// Checks that a push is for the current step of its shard.
     pub fn expected_step(
         &mut self,
         tables: &Tables,
         index: usize,
-        who: (WorkerId, Step),
+        worker: WorkerId,
+        step: Step,
     ) -> Result<(), ServerError> {
         let group = self.group();
         let shard = self.shard(tables, index)?;
-        let checked = shard.barrier.check(who.0, who.1, false);
-        checked.map_err(|why| shard.refusal(why, group, who))
+        let checked = shard.barrier.check(worker, step, false);
+        checked.map_err(|why| shard.refusal(why, group, worker, step))
     }
 
-    /// How long a shard waits for others.
+    /// Time that a shard waits for workers.
     pub fn timeout(&self) -> Duration {
         match self.mode {
             UpdateMode::Sync { timeout } | UpdateMode::Async { timeout, .. } => timeout,
         }
     }
 
-    /// Checks that a worker is one of the current generation's.
+    /// Checks that a worker belongs to the current generation.
     pub fn member(&self, worker: WorkerId, generation: Generation) -> Result<(), ServerError> {
         if generation != self.generation {
             return Err(ServerError::Generation {

@@ -1,4 +1,4 @@
-//! The devices that keep shards.
+//! Devices that hold shards.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::optim::{OptimizerKind, OptimizerStep};
 use crate::server::ServerError;
 use crate::server::shard_map::placement::{DeviceCapacity, place};
 
-/// An engine on every device that may keep shards, and what each has to offer.
+/// An engine on every device that may hold shards, with its memory and speed.
 #[derive(Debug)]
 pub(in crate::server) struct ShardDevices {
     pub engines: Arc<[Backend]>,
@@ -26,7 +26,7 @@ impl ShardDevices {
         }
     }
 
-    /// The only device, whatever it has to offer.
+    /// A single device, without a limit on memory.
     pub fn one(engine: Backend) -> ShardDevices {
         let capacity = DeviceCapacity {
             memory_bytes: u64::MAX,
@@ -35,17 +35,17 @@ impl ShardDevices {
         ShardDevices::new(vec![(engine, capacity)])
     }
 
-    /// The most rows of `width` values that one shard can have on every device.
+    /// Most rows of `width` values that every device can hold in one shard.
     pub fn most_rows(&self, width: usize) -> usize {
         let most = self.engines.iter().map(|engine| engine.most_rows(width));
         most.min().unwrap_or(0)
     }
 
-    /// Chooses a device for every shard of a table. `kept[d]` is the number of bytes that device `d` holds
-    /// already.
+    /// Chooses a device for every shard of a table. `kept[d]` is the number of bytes that device `d` already
+    /// holds.
     ///
     /// # Errors
-    /// If the shards do not fit.
+    /// [`ServerError::Placement`] if the shards do not fit.
     pub fn place(
         &self,
         table: TableName,
@@ -63,29 +63,29 @@ impl ShardDevices {
         place(&bytes, &left).map_err(|source| ServerError::Placement { table, source })
     }
 
-    /// Bytes that each device holds of a table with these places.
-    pub fn kept(&self, spec: &TableSpec, places: impl IntoIterator<Item = usize>) -> Vec<u64> {
+    /// Bytes of a table that each device holds, given the device of every shard.
+    pub fn kept(&self, spec: &TableSpec, placement: impl IntoIterator<Item = usize>) -> Vec<u64> {
         let mut kept = vec![0; self.engines.len()];
-        for (shard, place) in places.into_iter().enumerate() {
-            kept[place] += shard_bytes(spec, shard);
+        for (shard, device) in placement.into_iter().enumerate() {
+            kept[device] += shard_bytes(spec, shard);
         }
         kept
     }
 }
 
-/// Bytes that a shard takes on its device.
+/// Bytes of a shard on its device.
 fn shard_bytes(spec: &TableSpec, shard: usize) -> u64 {
     (spec.layout.range(shard).len() * spec.row_bytes()) as u64
 }
 
-/// Rows of the table that a device's speed is measured on, and of one push to it.
+/// Rows of the table used to measure a device's speed; below, rows of one push to it.
 const ROWS: usize = 16_384;
 const BATCH: usize = 4096;
-/// Time during which pushes are counted.
+/// Time during which pushes are measured.
 const TIMED: Duration = Duration::from_millis(30);
 
-/// Rows a second that a device takes in from the host and updates: its speed as a device of shards. The
-/// measurement takes about a twentieth of a second.
+/// Measures the speed of a device for shards: rows per second that it copies from the host and updates. Takes
+/// about 50 ms.
 ///
 /// # Errors
 /// If the device is lost or full.
@@ -102,20 +102,20 @@ pub fn measure_speed(
         dtype: Dtype::F32,
     };
     let table = backend.create_table(&spec, &mut |_, rows| rows.fill(0.0))?;
-    // Every fourth row, so that none is beside the one before.
+    // Every fourth row, so that no two rows are adjacent.
     let places: Vec<u32> = (0..ROWS as u32).step_by(ROWS / BATCH).collect();
     let gradients = vec![1e-3; BATCH * width];
     let push = |step| {
         let step = OptimizerStep::new(optimizer, 1e-3, step);
         backend.push_rows(step, &table, 0, Places::Listed(&places), &gradients)
     };
-    // Shaders are compiled and memory is touched by the first.
+    // The first push compiles shaders and touches memory, so it is not measured.
     push(1)?;
     backend.read(&table, Column::Values)?;
     let (start, mut pushes, mut row) = (Instant::now(), 0, Vec::new());
     while start.elapsed() < TIMED {
         push(2 + pushes)?;
-        // Waits for the device.
+        // Reading a row waits for the device.
         backend.read_rows(&table, &[0], &mut row)?;
         pushes += 1;
     }

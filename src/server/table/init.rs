@@ -1,4 +1,4 @@
-//! Initial values of the tables: a function of seed, table and row alone, whatever the shards.
+//! Initial values of the tables: a function of seed, table and row, independent of the shards.
 
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
@@ -6,39 +6,39 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::rng::{Purpose, stream};
 use crate::server::{Shape, TableName};
 
-/// How rows start out.
+/// Distribution of initial values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Spread {
-    /// Uniform from the first to the second.
+    /// Uniform between two bounds.
     Uniform(f32, f32),
-    /// Normal with this standard deviation.
+    /// Normal with mean 0 and this standard deviation.
     Normal(f32),
-    /// All zero: the values will be written over.
+    /// Zero: the values will be overwritten.
     Zero,
 }
 
-/// Fills the rows of new tables.
+/// Initializer of new tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Initializer {
     /// The run's seed.
     pub seed: u64,
-    /// How values are spread.
+    /// Distribution of the values.
     pub spread: Spread,
 }
 
 impl Initializer {
-    /// For tables whose values are about to be written.
+    /// Initializer of tables whose values are about to be written.
     pub const ZERO: Initializer = Initializer {
         seed: 0,
         spread: Spread::Zero,
     };
 
-    /// Uniform or normal values.
+    /// Makes an initializer.
     pub fn new(seed: u64, spread: Spread) -> Initializer {
         Initializer { seed, spread }
     }
 
-    /// Writes the values of these rows of a table, one after the other.
+    /// Writes the values of these rows of a table to `values`, rows × width, row-major.
     pub(in crate::server) fn fill(
         &self,
         shape: &Shape,
@@ -54,11 +54,12 @@ impl Initializer {
             let mut rng = stream(self.seed, Purpose::Init, name);
             match self.spread {
                 Spread::Zero => row.fill(0.0),
-                // Only the whole circle is without a preferred direction.
+                // Angles need the whole circle: any smaller range has a preferred direction.
                 _ if angles => {
                     row.fill_with(|| rng.random_range(-std::f32::consts::PI..std::f32::consts::PI))
                 }
-                // As in the paper's code: a relation's matrix is small if its row is.
+                // Uniform in [-1, 1) as in TuckER's published code: a relation's matrix is then small if its
+                // row is.
                 _ if in_core(number) => row.fill_with(|| rng.random::<f32>() * 2.0 - 1.0),
                 Spread::Uniform(low, high) => {
                     let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);

@@ -1,7 +1,7 @@
-//! Between the numbers of rows and the order in which shards store them.
+//! Translation between row numbers and the order in which shards store rows.
 //!
-//! Callers know rows by their numbers, kernels by their storage rows. Where those are the same
-//! (one shard, or ranges), nothing is translated or copied.
+//! Callers use row numbers, kernels use storage rows. Where both are the same (one shard, or ranges), nothing
+//! is translated or copied.
 
 use std::borrow::Cow;
 use std::ops::{Deref, Range};
@@ -14,23 +14,22 @@ use crate::sampler::{Plan, PlanId};
 use crate::server::table::tables::Tables;
 use crate::server::{ParameterServer, ServerError, ShardAssignment};
 
-/// A plan in the order in which a server stores rows: what it takes to make a step. Cloning is
-/// cheap.
+/// The plan of a step, with entity rows given as storage rows. Cloning is cheap.
 ///
-/// Made by [`ParameterServer::translate`], ahead of the step and on any thread. When shards have
-/// moved since, it is out of date: see [`ParameterServer::renew`].
+/// [`ParameterServer::translate`] makes it, ahead of the step and on any thread. If rows have moved since, the
+/// plan is out of date: see [`ParameterServer::renew`].
 #[derive(Clone, Debug)]
 pub struct StoragePlan {
     plan: Arc<Plan>,
-    /// Where rows were when it was made.
+    /// Assignment of rows when the plan was translated.
     assignment: Arc<ShardAssignment>,
 }
 
 impl StoragePlan {
-    /// The part of the step that has these queries, see [`Plan::slice`].
+    /// Part of the step with these queries; see [`Plan::slice`].
     ///
     /// # Panics
-    /// As [`Plan::slice`].
+    /// See [`Plan::slice`].
     pub fn slice(&self, queries: Range<usize>) -> StoragePlan {
         if queries == (0..self.plan.queries.len()) {
             return self.clone();
@@ -41,7 +40,7 @@ impl StoragePlan {
         }
     }
 
-    /// The step that the plan is for.
+    /// Step of the plan.
     pub fn id(&self) -> PlanId {
         PlanId {
             epoch: self.plan.epoch,
@@ -49,13 +48,13 @@ impl StoragePlan {
         }
     }
 
-    /// The plan, to be changed in anything but its rows.
+    /// The plan, for changes of anything but its rows.
     pub(crate) fn plan_mut(&mut self) -> &mut Plan {
         Arc::make_mut(&mut self.plan)
     }
 }
 
-/// The plan, whose entity rows are storage rows.
+/// Dereferences to the plan, whose entity rows are storage rows.
 impl Deref for StoragePlan {
     type Target = Plan;
 
@@ -65,7 +64,7 @@ impl Deref for StoragePlan {
 }
 
 impl ParameterServer {
-    /// Puts a plan into the order in which rows are stored now.
+    /// Translates a plan to the order in which rows are stored now.
     pub fn translate(&self, plan: Plan) -> StoragePlan {
         let tables = self.tables();
         StoragePlan {
@@ -77,15 +76,15 @@ impl ParameterServer {
         }
     }
 
-    /// The same plan, translated anew if shards have moved since.
+    /// Translates a plan again if rows have moved since; returns a clone otherwise.
     pub fn renew(&self, plan: &StoragePlan) -> StoragePlan {
         self.tables().renewed(plan)
     }
 
-    /// The tables that a plan was made for.
+    /// Returns the tables for which a plan was translated.
     ///
     /// # Errors
-    /// [`ServerError::LayoutChanged`] if shards have moved since.
+    /// [`ServerError::LayoutChanged`] if rows have moved since.
     pub(crate) fn tables_of(&self, plan: &StoragePlan) -> Result<Arc<Tables>, ServerError> {
         let tables = self.tables();
         match Arc::ptr_eq(&tables.assignment, &plan.assignment) {
@@ -96,8 +95,8 @@ impl ParameterServer {
 }
 
 impl Tables {
-    /// The storage row of a row. One that the table has not keeps its number, so that whoever
-    /// refuses it calls it by that.
+    /// Storage row of a row. A row that does not exist keeps its number, so that a later error names that
+    /// number.
     #[inline]
     pub fn storage(&self, table: TableName, row: u32) -> u32 {
         match self.order(table) {
@@ -106,7 +105,7 @@ impl Tables {
         }
     }
 
-    /// The storage rows of rows.
+    /// Storage rows of `rows`, in the same order.
     pub fn stored<'a>(&self, table: TableName, rows: &'a [u32]) -> Cow<'a, [u32]> {
         match self.order(table) {
             None => Cow::Borrowed(rows),
@@ -114,7 +113,7 @@ impl Tables {
         }
     }
 
-    /// Queries in storage rows.
+    /// Queries with storage rows in place of row numbers.
     pub fn stored_queries<'a>(&self, queries: &'a [RankQuery]) -> Cow<'a, [RankQuery]> {
         let table = TableName::Entities;
         let stored = |query: &RankQuery| RankQuery {
@@ -128,7 +127,7 @@ impl Tables {
         }
     }
 
-    /// A batch of rankings in storage rows.
+    /// A batch of rankings with storage rows in place of row numbers.
     pub fn stored_batch<'a>(&self, batch: &'a RankBatch) -> Cow<'a, RankBatch> {
         let table = TableName::Entities;
         match self.order(table) {
@@ -141,8 +140,8 @@ impl Tables {
         }
     }
 
-    /// Puts values of `width` a row, one storage row after the other, into the order of rows.
-    /// There may be several tables of them, one after the other.
+    /// Reorders rows of `width` values from storage order to the order of row numbers. `stored` may hold
+    /// several tables, one after the other.
     pub fn by_row(&self, table: TableName, width: usize, stored: Vec<f32>) -> Vec<f32> {
         match self.order(table) {
             None => stored,
@@ -150,7 +149,7 @@ impl Tables {
         }
     }
 
-    /// The other way round.
+    /// Reorders rows of `width` values from the order of row numbers to storage order.
     pub fn by_storage<'a>(
         &self,
         table: TableName,
@@ -158,7 +157,7 @@ impl Tables {
         rows: &'a [f32],
     ) -> Cow<'a, [f32]> {
         match self.order(table) {
-            // Of the wrong length, it is refused later.
+            // Data of a wrong length passes through, and the write refuses it.
             Some(order) if rows.len() == order.rows() * width => {
                 picked(rows, width, order.rows_in_storage()).into()
             }
@@ -166,7 +165,7 @@ impl Tables {
         }
     }
 
-    /// A plan in the order of these tables.
+    /// Translates a plan to the order of these tables.
     pub fn renewed(&self, plan: &StoragePlan) -> StoragePlan {
         let (old, new) = (&plan.assignment, &self.assignment);
         if Arc::ptr_eq(old, new) {
@@ -189,10 +188,10 @@ impl Tables {
     }
 }
 
-/// Rows that are copied by one task.
+/// Rows that one task copies.
 const BLOCK: usize = 1024;
 
-/// In every table of `index.len()` rows: row `index[i]` at place `i`.
+/// Gathers rows: in every table of `index.len()` rows, row `i` of the result is row `index[i]` of `rows`.
 fn picked(rows: &[f32], width: usize, index: &[u32]) -> Vec<f32> {
     let mut out = vec![0.0; rows.len()];
     let table = index.len() * width;

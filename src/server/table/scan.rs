@@ -1,5 +1,4 @@
-//! Columns of tables, read and written a few rows at a time, so that no copy of one is in memory as a
-//! whole.
+//! Reads and writes columns of tables a few rows at a time, so that no copy of a whole column is in memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,21 +7,21 @@ use crate::kernel::{Column, KernelError, TableName};
 use crate::server::table::tables::Tables;
 use crate::server::{ParameterServer, ShardAssignment};
 
-/// Values that are written at a time: these, or those of a row.
+/// Most values that are read or written at once; at least one row.
 const BLOCK: usize = 1 << 20;
 
-/// Reads a column of a table by and by.
+/// Reads a column of a table in parts.
 #[derive(Debug)]
 pub struct ColumnReader {
     tables: Arc<Tables>,
     table: TableName,
     column: Column,
-    /// Rows of a shard.
+    /// Buffer for the rows of one shard.
     part: Vec<f32>,
 }
 
 impl ParameterServer {
-    /// A column of a table, to be read in parts.
+    /// Opens a column of a table, to be read in parts.
     pub fn column(&self, table: TableName, column: Column) -> ColumnReader {
         ColumnReader {
             tables: self.tables(),
@@ -32,12 +31,12 @@ impl ParameterServer {
         }
     }
 
-    /// Replaces all rows of a column. `fill` is asked for successive rows, in order and some at a time,
-    /// and writes them in place of what the buffer holds.
+    /// Replaces all rows of a column. Calls `fill` for successive ranges of rows, in order; `fill` replaces the
+    /// content of the buffer by rows × width values.
     ///
     /// # Errors
-    /// Those of `fill`; [`KernelError::Shape`] if it does not write rows × width values; if the device
-    /// is lost. Rows that came before are written then.
+    /// The errors of `fill`; [`KernelError::Shape`] if it does not write rows × width values; if the device is
+    /// lost. Earlier rows are already written then.
     pub fn fill<E: From<KernelError>>(
         &self,
         table: TableName,
@@ -72,10 +71,10 @@ impl ParameterServer {
 }
 
 impl ColumnReader {
-    /// Successive rows, in place of what `out` holds.
+    /// Reads successive rows, row-major, to `out`, whose content is replaced.
     ///
     /// # Errors
-    /// [`KernelError::Row`] if the table has not these rows; if the device is lost.
+    /// [`KernelError::Row`] if a row does not exist; if the device is lost.
     pub fn read(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), KernelError> {
         let kept = self.tables.table(self.table);
         let Some(order) = self.tables.order(self.table) else {
@@ -95,8 +94,8 @@ impl ColumnReader {
     }
 }
 
-/// Where successive rows are stored: they ascend within each shard, so that there they lie together.
-/// Storage rows, and what rows they are.
+/// Splits successive rows by shard. Rows ascend within a shard, so each shard stores its part as one range.
+/// Yields ranges of storage rows, with the numbers of these rows.
 fn stretches<'a>(
     order: &'a ShardAssignment,
     rows: &Range<usize>,

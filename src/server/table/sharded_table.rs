@@ -1,4 +1,4 @@
-//! A table whose shards lie on one device, or on several.
+//! A table whose shards lie on one device or several.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ pub(crate) struct ShardedTable {
     spec: TableSpec,
     devices: Arc<[Backend]>,
     by_device: Vec<DeviceTable>,
-    /// Of every shard: its held, and its number there.
+    /// For every shard: the index of its device table, and the number of the shard in that table.
     homes: Vec<(usize, usize)>,
-    /// Another one after every change of a value through this type.
+    /// Changes after every change of a value through this type.
     version: AtomicU64,
 }
 
-/// The shards of one device, one after the other.
+/// Shards of one device, as one table.
 #[derive(Debug)]
 struct DeviceTable {
     device: usize,
     table: Table,
-    /// Their numbers in the whole table, ascending.
+    /// Numbers of these shards in the whole table, ascending.
     shards: Vec<usize>,
 }
 
-/// No two states of any tables have the same version.
+/// Source of versions: no two states of any tables have the same one.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 fn next_version() -> u64 {
@@ -36,124 +36,129 @@ fn next_version() -> u64 {
 }
 
 impl DeviceTable {
-    /// The storage rows of the whole table that lie here, shard by shard.
+    /// Storage rows of the whole table that lie on this device, shard by shard.
     fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = Range<usize>> {
         self.shards.iter().map(|&shard| layout.range(shard))
     }
 }
 
 impl ShardedTable {
-    /// Makes the shards of a table, each on the device that `places` names. `fill` writes the values
-    /// of consecutive storage rows, given the first; states start at zero. A row is called by its
-    /// storage row in what is drawn for it, until it is given another name.
+    /// Makes the shards of a table, each on the device that `placement` names. `fill` writes the values of
+    /// consecutive storage rows, given the first; states start at zero. Until [`name_rows`](Self::name_rows) is
+    /// called, stochastic rounding of a row is seeded by its storage row.
     ///
     /// # Errors
     /// If a device cannot hold its shards.
     pub fn new(
         devices: &Arc<[Backend]>,
         spec: TableSpec,
-        places: &[usize],
+        placement: &[usize],
         fill: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<ShardedTable, KernelError> {
-        let mut homes = vec![(0, 0); places.len()];
+        let mut homes = vec![(0, 0); placement.len()];
         let mut by_device = Vec::new();
         for device in 0..devices.len() {
-            let here = (0..places.len()).filter(|&shard| places[shard] == device);
+            let here = (0..placement.len()).filter(|&shard| placement[shard] == device);
             let shards: Vec<usize> = here.collect();
-            // One that has nothing to keep still has the table of no shards.
-            let idle = shards.is_empty() && !(places.is_empty() && device == 0);
+            // Devices without shards are left out, but a table without shards lies on the first device.
+            let idle = shards.is_empty() && !(placement.is_empty() && device == 0);
             if idle {
                 continue;
             }
             for (number, &shard) in shards.iter().enumerate() {
                 homes[shard] = (by_device.len(), number);
             }
-            let table = shelf_table(&devices[device], &spec, &shards, fill)?;
+            let table = create_device_table(&devices[device], &spec, &shards, fill)?;
             by_device.push(DeviceTable {
                 device,
                 table,
                 shards,
             });
         }
-        let by_device = ShardedTable {
+        let table = ShardedTable {
             spec,
             devices: Arc::clone(devices),
             by_device,
             homes,
             version: AtomicU64::new(next_version()),
         };
-        if by_device.alone().is_none() {
-            let rows: Vec<u32> = (0..by_device.spec.layout.rows() as u32).collect();
-            by_device.name_rows(&rows)?;
+        if table.alone().is_none() {
+            let rows: Vec<u32> = (0..table.spec.layout.rows() as u32).collect();
+            table.name_rows(&rows)?;
         }
-        Ok(by_device)
+        Ok(table)
     }
 
-    /// What the whole table is made of.
+    /// Description of the whole table.
     pub fn spec(&self) -> &TableSpec {
         &self.spec
     }
 
-    /// Differs from what it was if a value has changed since, other than by an engine that was
-    /// given the [whole](Self::whole) table.
+    /// Version of the values: differs after every change, except changes by an engine that was given the
+    /// [whole](Self::whole) table.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The table, if it is all on one device.
+    /// The table, if it lies on one device.
     ///
     /// # Errors
-    /// [`KernelError::ForeignTable`] if it is not: then no engine can use it.
+    /// [`KernelError::ForeignTable`] if the table lies on several devices: no engine can use it then.
     pub fn whole(&self) -> Result<&Table, KernelError> {
         match self.alone() {
-            Some(held) => Ok(&held.table),
+            Some(device_table) => Ok(&device_table.table),
             None => Err(KernelError::ForeignTable { engine: "server's" }),
         }
     }
 
-    /// The engine on the device that holds a shard.
+    /// Engine on the device that holds a shard.
     pub fn device(&self, shard: usize) -> &Backend {
         &self.devices[self.by_device[self.homes[shard].0].device]
     }
 
-    /// The number of that device.
-    pub fn place(&self, shard: usize) -> usize {
+    /// Number of the device that holds a shard.
+    pub fn device_index(&self, shard: usize) -> usize {
         self.by_device[self.homes[shard].0].device
     }
 
-    /// All rows of a column, in storage order.
+    /// Reads all rows of a column, in storage order.
     pub fn read(&self, column: Column) -> Result<Vec<f32>, KernelError> {
         let mut out = Vec::new();
         self.read_part(column, 0..self.spec.layout.rows(), &mut out)?;
         Ok(out)
     }
 
-    /// Successive storage rows of a column, in place of what `out` holds.
+    /// Reads successive storage rows of a column to `out`, whose content is replaced.
     pub fn read_part(
         &self,
         column: Column,
         rows: Range<usize>,
         out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        if let Some(held) = self.alone() {
-            return self.devices[held.device].read_part(&held.table, column, rows, out);
+        if let Some(device_table) = self.alone() {
+            return self.devices[device_table.device].read_part(
+                &device_table.table,
+                column,
+                rows,
+                out,
+            );
         }
         self.check_range(&rows)?;
         let width = column.width(&self.spec);
         out.resize(rows.len() * width, 0.0);
         let mut values = Vec::new();
         for (shard, places, part) in self.spec.layout.parts(rows) {
-            let (held, number) = self.home(shard);
-            let first = held.table.spec().layout.range(number).start;
+            let (device_table, number) = self.home(shard);
+            let first = device_table.table.spec().layout.range(number).start;
             let here = first + places.start..first + places.end;
-            let device = &self.devices[held.device];
-            device.read_part(&held.table, column, here, &mut values)?;
+            let device = &self.devices[device_table.device];
+            device.read_part(&device_table.table, column, here, &mut values)?;
             out[part.start * width..part.end * width].copy_from_slice(&values);
         }
         Ok(())
     }
 
-    /// Replaces all rows of a column, given in storage order.
+    /// Replaces all rows of a column by `data`, in storage order.
     pub fn write(&self, column: Column, data: &[f32]) -> Result<(), KernelError> {
         self.write_part(column, 0..self.spec.layout.rows(), data)
     }
@@ -165,54 +170,64 @@ impl ShardedTable {
         rows: Range<usize>,
         data: &[f32],
     ) -> Result<(), KernelError> {
-        if let Some(held) = self.alone() {
-            self.devices[held.device].write_part(&held.table, column, rows, data)?;
+        if let Some(device_table) = self.alone() {
+            self.devices[device_table.device].write_part(
+                &device_table.table,
+                column,
+                rows,
+                data,
+            )?;
         } else {
             self.check_range(&rows)?;
             let width = column.width(&self.spec);
             KernelError::check_shape(self.spec.name, rows.len() * width, data.len())?;
             for (shard, places, part) in self.spec.layout.parts(rows) {
-                let (held, number) = self.home(shard);
-                let first = held.table.spec().layout.range(number).start;
+                let (device_table, number) = self.home(shard);
+                let first = device_table.table.spec().layout.range(number).start;
                 let here = first + places.start..first + places.end;
                 let data = &data[part.start * width..part.end * width];
-                self.devices[held.device].write_part(&held.table, column, here, data)?;
+                self.devices[device_table.device].write_part(
+                    &device_table.table,
+                    column,
+                    here,
+                    data,
+                )?;
             }
         }
         self.changed();
         Ok(())
     }
 
-    /// The values of a shard's rows, in its order, in place of what `out` holds.
+    /// Reads the values of a shard's rows, in its order, to `out`, whose content is replaced.
     pub fn read_shard(&self, shard: usize, out: &mut Vec<f32>) -> Result<(), KernelError> {
-        let (held, number) = self.home(shard);
-        self.devices[held.device].read_shard(&held.table, number, out)
+        let (device_table, number) = self.home(shard);
+        self.devices[device_table.device].read_shard(&device_table.table, number, out)
     }
 
-    /// The values of storage rows, in the order asked for, in place of what `out` holds.
+    /// Reads the values of storage rows, in the given order, to `out`, whose content is replaced.
     pub fn read_rows(&self, rows: &[u32], out: &mut Vec<f32>) -> Result<(), KernelError> {
-        if let Some(held) = self.alone() {
-            return self.devices[held.device].read_rows(&held.table, rows, out);
+        if let Some(device_table) = self.alone() {
+            return self.devices[device_table.device].read_rows(&device_table.table, rows, out);
         }
         let (layout, width) = (&self.spec.layout, self.spec.width);
         self.check(rows.iter().copied())?;
         let mut asked = vec![(Vec::new(), Vec::new()); self.by_device.len()];
         for (at, &row) in rows.iter().enumerate() {
             let (shard, place) = layout.locate(row);
-            let (held, number) = self.homes[shard];
-            let here = &self.by_device[held].table.spec().layout;
-            let (ats, rows) = &mut asked[held];
+            let (index, number) = self.homes[shard];
+            let here = &self.by_device[index].table.spec().layout;
+            let (ats, rows) = &mut asked[index];
             ats.push(at);
             rows.push((here.range(number).start + place) as u32);
         }
         out.clear();
         out.resize(rows.len() * width, 0.0);
         let mut values = Vec::new();
-        for (held, (ats, rows)) in self.by_device.iter().zip(&asked) {
+        for (device_table, (ats, rows)) in self.by_device.iter().zip(&asked) {
             if rows.is_empty() {
                 continue;
             }
-            self.devices[held.device].read_rows(&held.table, rows, &mut values)?;
+            self.devices[device_table.device].read_rows(&device_table.table, rows, &mut values)?;
             for (&at, row) in ats.iter().zip(values.chunks_exact(width)) {
                 out[at * width..][..width].copy_from_slice(row);
             }
@@ -227,8 +242,9 @@ impl ShardedTable {
         shard: usize,
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
-        let (held, number) = self.home(shard);
-        let pushed = self.devices[held.device].push(step, &held.table, number, pushes);
+        let (device_table, number) = self.home(shard);
+        let pushed =
+            self.devices[device_table.device].push(step, &device_table.table, number, pushes);
         self.changed();
         pushed
     }
@@ -241,9 +257,9 @@ impl ShardedTable {
         places: Places<'_>,
         gradients: &[f32],
     ) -> Result<(), KernelError> {
-        let (held, number) = self.home(shard);
-        let device = &self.devices[held.device];
-        let pushed = device.push_rows(step, &held.table, number, places, gradients);
+        let (device_table, number) = self.home(shard);
+        let device = &self.devices[device_table.device];
+        let pushed = device.push_rows(step, &device_table.table, number, places, gradients);
         self.changed();
         pushed
     }
@@ -251,39 +267,43 @@ impl ShardedTable {
     /// See [`Backend::name_rows`]; `names` are in storage order.
     pub fn name_rows(&self, names: &[u32]) -> Result<(), KernelError> {
         KernelError::check_shape(self.spec.name, self.spec.layout.rows(), names.len())?;
-        for held in &self.by_device {
-            let ranges = held.ranges(&self.spec.layout);
+        for device_table in &self.by_device {
+            let ranges = device_table.ranges(&self.spec.layout);
             let here: Vec<u32> = ranges.flat_map(|range| &names[range]).copied().collect();
-            self.devices[held.device].name_rows(&held.table, &here)?;
+            self.devices[device_table.device].name_rows(&device_table.table, &here)?;
         }
         Ok(())
     }
 
-    /// The same rows, states included, in another order, other shards and other places: row `i` of
-    /// the new table is row `from[i]` of the old, and `names[i]` is what it is called. Within a device,
-    /// rows move there; between devices, through the host, a column at a time.
+    /// Makes a table with the same rows and states in another order, other shards and other devices: row `i` of
+    /// the new table is row `from[i]` of this one, and `names[i]` is its row number. Within a device, rows are
+    /// copied there; between devices, through the host, one column at a time.
     ///
     /// # Errors
-    /// As [`Backend::rearrange`]. The old table stays as it is.
+    /// See [`Backend::rearrange`]. This table stays unchanged.
     pub fn rearrange(
         &self,
         layout: ShardLayout,
-        places: &[usize],
+        placement: &[usize],
         from: &[u32],
         names: &[u32],
     ) -> Result<ShardedTable, KernelError> {
-        let stays = |held: &&DeviceTable| places.iter().all(|&place| place == held.device);
+        let stays = |device_table: &&DeviceTable| {
+            placement
+                .iter()
+                .all(|&device| device == device_table.device)
+        };
         let spec = TableSpec {
             layout,
             ..self.spec.clone()
         };
-        if let Some(held) = self.alone().filter(stays) {
-            let device = &self.devices[held.device];
+        if let Some(device_table) = self.alone().filter(stays) {
+            let device = &self.devices[device_table.device];
             return Ok(ShardedTable {
                 devices: Arc::clone(&self.devices),
                 by_device: vec![DeviceTable {
-                    device: held.device,
-                    table: device.rearrange(&held.table, &spec.layout, from)?,
+                    device: device_table.device,
+                    table: device.rearrange(&device_table.table, &spec.layout, from)?,
                     shards: (0..spec.layout.shards()).collect(),
                 }],
                 homes: (0..spec.layout.shards()).map(|shard| (0, shard)).collect(),
@@ -300,26 +320,26 @@ impl ShardedTable {
             Ok::<_, KernelError>((width, new))
         };
         let (width, values) = column(Column::Values)?;
-        let by_device = ShardedTable::new(&self.devices, spec, places, &mut |first, rows| {
+        let table = ShardedTable::new(&self.devices, spec, placement, &mut |first, rows| {
             rows.copy_from_slice(&values[first * width..][..rows.len()]);
         })?;
         drop(values);
         for state in [Column::First, Column::Second] {
             if state.width(&self.spec) > 0 {
-                by_device.write(state, &column(state)?.1)?;
+                table.write(state, &column(state)?.1)?;
             }
         }
-        by_device.name_rows(names)?;
-        Ok(by_device)
+        table.name_rows(names)?;
+        Ok(table)
     }
 
-    /// Checks that there are these successive rows.
+    /// Checks that successive storage rows exist.
     pub fn check_range(&self, rows: &Range<usize>) -> Result<(), KernelError> {
         let last = rows.end.checked_sub(1).filter(|_| !rows.is_empty());
         self.check(last.map(|row| u32::try_from(row).unwrap_or(u32::MAX)))
     }
 
-    /// Checks that there are these storage rows.
+    /// Checks that storage rows exist.
     fn check(&self, rows: impl IntoIterator<Item = u32>) -> Result<(), KernelError> {
         let end = self.spec.layout.rows();
         match rows.into_iter().find(|&row| row as usize >= end) {
@@ -332,17 +352,17 @@ impl ShardedTable {
         }
     }
 
-    /// The only held, if all shards lie on it.
+    /// The only device table, if all shards lie on one device.
     fn alone(&self) -> Option<&DeviceTable> {
         match &self.by_device[..] {
-            [held] => Some(held),
+            [device_table] => Some(device_table),
             _ => None,
         }
     }
 
     fn home(&self, shard: usize) -> (&DeviceTable, usize) {
-        let (held, number) = self.homes[shard];
-        (&self.by_device[held], number)
+        let (index, number) = self.homes[shard];
+        (&self.by_device[index], number)
     }
 
     fn changed(&self) {
@@ -350,8 +370,8 @@ impl ShardedTable {
     }
 }
 
-/// The table that holds some shards of another.
-fn shelf_table(
+/// Makes the table of one device's shards.
+fn create_device_table(
     device: &Backend,
     whole: &TableSpec,
     shards: &[usize],
@@ -366,7 +386,7 @@ fn shelf_table(
     };
     let here = spec.layout.clone();
     device.create_table(&spec, &mut |mut first, mut rows| {
-        // What is consecutive here need not be so in the whole table.
+        // Rows that are consecutive on the device may belong to shards that are apart in the whole table.
         while !rows.is_empty() {
             let (number, place) = here.locate(first as u32);
             let range = whole.layout.range(shards[number]);

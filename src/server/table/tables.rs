@@ -1,4 +1,4 @@
-//! The tables of a model, cut into shards, and where each row lies.
+//! The tables of a model, cut into shards, and the storage row of each row.
 
 use std::sync::Arc;
 
@@ -7,21 +7,20 @@ use crate::optim::OptimizerKind;
 use crate::server::table::sharded_table::ShardedTable;
 use crate::server::{LayoutVersion, ServerError, Shape, ShardAssignment, ShardId, WorkerId};
 
-/// Both tables on their devices. Only entities are ever kept in another order than that of their
-/// rows.
+/// Both tables on their devices. Only entities may be stored in another order than that of their row numbers.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub shape: Shape,
     pub entities: ShardedTable,
-    /// Those of the tables before, where entities were resharded.
+    /// Shared with earlier tables if entities were resharded.
     pub relations: Arc<ShardedTable>,
-    /// Where entities are; a new one whenever they move.
+    /// Assignment of entity rows; replaced whenever they move.
     pub assignment: Arc<ShardAssignment>,
     pub(in crate::server) version: LayoutVersion,
 }
 
 impl Tables {
-    /// The version of where entities are.
+    /// Version of the layout.
     pub fn version(&self) -> LayoutVersion {
         self.version
     }
@@ -33,7 +32,7 @@ impl Tables {
         }
     }
 
-    /// The engine on the device that holds a shard.
+    /// Engine on the device that holds a shard.
     pub fn device(&self, id: ShardId) -> &Backend {
         self.table(id.table).device(id.shard)
     }
@@ -50,7 +49,7 @@ impl Tables {
         self.entities.spec().optimizer
     }
 
-    /// Where the rows of a table are, if not every row is its own storage row.
+    /// Assignment of a table's rows, unless every row is its own storage row.
     pub fn order(&self, table: TableName) -> Option<&ShardAssignment> {
         match table {
             TableName::Entities if !self.assignment.is_identity() => Some(&self.assignment),
@@ -58,7 +57,7 @@ impl Tables {
         }
     }
 
-    /// All shards: those of entities, then those of relations.
+    /// All shards: entity shards, then relation shards.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> {
         TableName::ALL.into_iter().flat_map(|table| {
             let shards = 0..self.layout(table).shards();
@@ -66,7 +65,7 @@ impl Tables {
         })
     }
 
-    /// The number of a shard among all.
+    /// Index of a shard among all.
     pub fn index(&self, id: ShardId) -> Result<usize, ServerError> {
         let shards = self.layout(id.table).shards();
         if id.shard >= shards {
@@ -82,7 +81,7 @@ impl Tables {
         })
     }
 
-    /// The places of rows in a shard that must hold them all.
+    /// Places of rows in a shard; fails if the shard does not hold all of them.
     pub fn places(
         &self,
         shard: ShardId,
@@ -92,7 +91,7 @@ impl Tables {
         let layout = self.layout(shard.table);
         let range = layout.range(shard.shard);
         let (first, size) = (range.start as u32, range.len() as u32);
-        // A row that does not exist, or lies before the shard, gets a place beyond it.
+        // A row that does not exist, or lies before the shard, gets a place beyond the shard.
         let places: Vec<u32> = match self.order(shard.table) {
             None => rows.iter().map(|row| row.wrapping_sub(first)).collect(),
             Some(order) => {
@@ -104,7 +103,7 @@ impl Tables {
                 rows.iter().map(place).collect()
             }
         };
-        // One pass that vectorises; only if a row is wrong is it looked for.
+        // This pass vectorises; the search for a wrong row runs only if one exists.
         if places.iter().fold(0, |most, &place| most.max(place)) < size || rows.is_empty() {
             return Ok(places);
         }
@@ -120,7 +119,7 @@ impl Tables {
         })
     }
 
-    /// The shard that holds a row.
+    /// Shard that holds a row.
     fn home(&self, table: TableName, row: u32) -> Result<usize, ServerError> {
         let layout = self.layout(table);
         if row as usize >= layout.rows() {
@@ -133,7 +132,7 @@ impl Tables {
         Ok(layout.locate(self.storage(table, row)).0)
     }
 
-    /// The storage rows of rows, and how many of them each shard holds.
+    /// Storage rows of `rows`, and the number of them that each shard holds.
     pub fn storage_rows(
         &self,
         table: TableName,

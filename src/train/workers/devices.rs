@@ -1,4 +1,4 @@
-//! Which worker computes where.
+//! Assignment of workers to devices.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,22 +8,22 @@ use serde::Serialize;
 use crate::device::{AdapterDescription, AdapterKind, DeviceChoice, DeviceError};
 use crate::ids::WorkerId;
 
-/// Where a worker computes.
+/// Device on which a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceSlot {
-    /// On a GPU, alone or with others.
+    /// A GPU, possibly shared with other workers.
     Gpu {
         /// The N of `gpu:N`.
         index: usize,
-        /// Which of the workers on this GPU it is, from 1.
+        /// Number of the worker among the workers on this GPU, from 1.
         share: usize,
-        /// How many workers there are on this GPU.
+        /// Number of workers on this GPU.
         of: usize,
     },
-    /// On the CPU.
+    /// The CPU.
     Cpu {
-        /// Threads for itself, at least one.
+        /// Number of threads for this worker, at least one.
         threads: usize,
     },
 }
@@ -39,24 +39,24 @@ impl fmt::Display for DeviceSlot {
     }
 }
 
-/// The devices that the workers of a run share.
+/// Devices that the workers of a run share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// Indices of adapters, best first; none: the CPU.
+    /// Indices of adapters, best first. Workers use the CPU if empty.
     gpus: Vec<usize>,
     cores: usize,
 }
 
 impl Devices {
-    /// The devices that a choice allows, of the adapters of this machine and so many CPU cores.
+    /// Selects the devices that a choice allows, among the adapters of this machine and `cores` CPU cores.
     ///
-    /// `auto` allows all real GPUs, and the CPU where there is none; `gpu` all real GPUs, and
-    /// software ones where there is none; `gpu:N` that one; `cpu` the CPU. An adapter listed
-    /// twice, with the same PCI id, is one device; the same name is not: identical cards share it.
+    /// `auto` allows all real GPUs, or the CPU if there are none; `gpu` all real GPUs, or software ones if
+    /// there are none; `gpu:N` only that adapter; `cpu` the CPU. An adapter listed twice, with the same PCI id,
+    /// counts as one device. Equal names do not: identical cards have the same name.
     ///
     /// # Errors
-    /// [`DeviceError::NoAdapter`] and [`DeviceError::NoSuchAdapter`] where a GPU is asked for
-    /// that is not there.
+    /// [`DeviceError::NoAdapter`] and [`DeviceError::NoSuchAdapter`] if the choice names a GPU that does not
+    /// exist.
     pub fn new(
         adapters: &[AdapterDescription],
         cores: usize,
@@ -91,9 +91,9 @@ impl Devices {
         Ok(Devices { gpus, cores })
     }
 
-    /// A place for each worker. Those who have one `before` keep their GPU; newcomers, in the
-    /// order given, go where the fewest are, so that each GPU is used once before any is used
-    /// twice. CPU cores are split anew, to within one thread, at least one each.
+    /// Assigns a device to each worker. Workers with a GPU in `before` keep it. New workers, in the given
+    /// order, go to the GPU with the fewest workers, so that each GPU is used once before any is used twice.
+    /// CPU cores are divided anew, equally to within one thread, with at least one each.
     pub fn assign(
         &self,
         workers: &[WorkerId],
@@ -102,50 +102,50 @@ impl Devices {
         if self.gpus.is_empty() {
             return self.split_cores(workers);
         }
-        let mut seats: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
+        let mut by_gpu: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
         let kept = |worker: WorkerId| match before.get(&worker) {
             Some(DeviceSlot::Gpu { index, .. }) => self.gpus.iter().position(|gpu| gpu == index),
             _ => None,
         };
         for &worker in workers {
-            if let Some(seat) = kept(worker) {
-                seats[seat].push(worker);
+            if let Some(gpu) = kept(worker) {
+                by_gpu[gpu].push(worker);
             }
         }
         for &worker in workers.iter().filter(|&&worker| kept(worker).is_none()) {
-            if let Some(emptiest) = seats.iter_mut().min_by_key(|seat| seat.len()) {
+            if let Some(emptiest) = by_gpu.iter_mut().min_by_key(|workers| workers.len()) {
                 emptiest.push(worker);
             }
         }
-        let mut places = BTreeMap::new();
-        for (&index, mut seat) in self.gpus.iter().zip(seats) {
-            seat.sort_unstable();
-            let of = seat.len();
-            let shares = seat.into_iter().zip(1..);
-            places.extend(
+        let mut slots = BTreeMap::new();
+        for (&index, mut gpu_workers) in self.gpus.iter().zip(by_gpu) {
+            gpu_workers.sort_unstable();
+            let of = gpu_workers.len();
+            let shares = gpu_workers.into_iter().zip(1..);
+            slots.extend(
                 shares.map(|(worker, share)| (worker, DeviceSlot::Gpu { index, share, of })),
             );
         }
-        places
+        slots
     }
 
     fn split_cores(&self, workers: &[WorkerId]) -> BTreeMap<WorkerId, DeviceSlot> {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
         let count = workers.len().max(1);
-        let places = workers.into_iter().enumerate().map(|(i, worker)| {
+        let slots = workers.into_iter().enumerate().map(|(i, worker)| {
             let threads = self.cores / count + usize::from(i < self.cores % count);
             let threads = threads.max(1);
             (worker, DeviceSlot::Cpu { threads })
         });
-        places.collect()
+        slots.collect()
     }
 }
 
 fn same_card(a: &AdapterDescription, b: &AdapterDescription) -> bool {
     match (&a.pci, &b.pci) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        // Without an address, every entry of the list is a card of its own.
+        // Without a PCI address, every entry of the list counts as a card of its own.
         _ => false,
     }
 }
@@ -189,22 +189,22 @@ mod tests {
         (0..count).map(WorkerId).collect()
     }
 
-    fn show(places: &BTreeMap<WorkerId, DeviceSlot>) -> Vec<String> {
-        places.values().map(ToString::to_string).collect()
+    fn show(slots: &BTreeMap<WorkerId, DeviceSlot>) -> Vec<String> {
+        slots.values().map(ToString::to_string).collect()
     }
 
     #[test]
     fn identical_cards_are_told_apart_by_pci_id() {
         let twins = cards(&[Some("0000:01:00.0"), Some("0000:02:00.0")]);
         let devices = Devices::new(&twins, 8, DeviceChoice::Auto).unwrap();
-        let places = devices.assign(&workers(3), &BTreeMap::new());
-        assert_eq!(show(&places), ["gpu:0 (1 of 2)", "gpu:1", "gpu:0 (2 of 2)"]);
+        let slots = devices.assign(&workers(3), &BTreeMap::new());
+        assert_eq!(show(&slots), ["gpu:0 (1 of 2)", "gpu:1", "gpu:0 (2 of 2)"]);
 
         // One card, listed twice; and two cards without an address.
         let once = cards(&[Some("0000:0A:00.0"), Some("0000:0a:00.0"), None, None]);
         let devices = Devices::new(&once, 8, DeviceChoice::Auto).unwrap();
-        let places = devices.assign(&workers(3), &BTreeMap::new());
-        assert_eq!(show(&places), ["gpu:0", "gpu:2", "gpu:3"]);
+        let slots = devices.assign(&workers(3), &BTreeMap::new());
+        assert_eq!(show(&slots), ["gpu:0", "gpu:2", "gpu:3"]);
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
             let devices = Devices::new(adapters, 5, choice.parse().unwrap());
             devices.map(|devices| show(&devices.assign(&workers(2), &BTreeMap::new())))
         };
-        let shown = |places: [&str; 2]| Ok(places.map(str::to_owned).to_vec());
+        let shown = |slots: [&str; 2]| Ok(slots.map(str::to_owned).to_vec());
         let mixed = [
             adapter(0, Discrete, Some("1")),
             adapter(1, Integrated, Some("2")),
@@ -249,11 +249,11 @@ mod tests {
         #[test]
         fn each_adapter_once_before_any_twice(gpus in 1usize..9, count in 0u32..40) {
             let devices = Devices::new(&cards(&vec![None; gpus]), 4, DeviceChoice::Auto).unwrap();
-            let places = devices.assign(&workers(count), &BTreeMap::new());
-            prop_assert_eq!(places.len(), count as usize);
+            let slots = devices.assign(&workers(count), &BTreeMap::new());
+            prop_assert_eq!(slots.len(), count as usize);
             let mut shares = vec![Vec::new(); gpus];
-            for place in places.values() {
-                let DeviceSlot::Gpu { index, share, of } = *place else { panic!("{place}") };
+            for slot in slots.values() {
+                let DeviceSlot::Gpu { index, share, of } = *slot else { panic!("{slot}") };
                 shares[index].push((share, of));
             }
             let (least, most) = (count as usize / gpus, (count as usize).div_ceil(gpus));
@@ -268,7 +268,7 @@ mod tests {
         fn cores_are_split_to_within_one_thread(cores in 0usize..200, count in 1u32..40) {
             let devices = Devices::new(&[], cores, DeviceChoice::Auto).unwrap();
             let threads: Vec<usize> = devices.assign(&workers(count), &BTreeMap::new()).values()
-                .map(|place| match place {
+                .map(|slot| match slot {
                     DeviceSlot::Cpu { threads } => *threads,
                     DeviceSlot::Gpu { .. } => 0,
                 }).collect();
@@ -290,14 +290,14 @@ mod tests {
             present.extend((count..count + joiners).map(WorkerId));
             let after = devices.assign(&present, &before);
             prop_assert_eq!(after.len(), present.len());
-            let gpu = |place: &DeviceSlot| match place {
+            let gpu = |slot: &DeviceSlot| match slot {
                 DeviceSlot::Gpu { index, .. } => *index,
                 DeviceSlot::Cpu { .. } => usize::MAX,
             };
             let mut used = vec![0; gpus];
             for worker in present {
                 match before.get(&worker) {
-                    Some(place) => prop_assert_eq!(gpu(place), gpu(&after[&worker])),
+                    Some(slot) => prop_assert_eq!(gpu(slot), gpu(&after[&worker])),
                     None => prop_assert_eq!(Some(&used[gpu(&after[&worker])]), used.iter().min()),
                 }
                 used[gpu(&after[&worker])] += 1;

@@ -1,7 +1,7 @@
 //! Scripted joins, leaves and failures: the events of `shardloom train --events FILE` and of
 //! repeated `--event STEP:ACTION[:WORKER]`.
 //!
-//! A file is TOML with a table for each event:
+//! A file is TOML, one table per event:
 //!
 //! ```toml
 //! [[event]]
@@ -21,15 +21,15 @@ use toml::Spanned;
 
 use crate::ids::WorkerId;
 
-/// What happens, and to which worker.
+/// Action of an event, with the worker that it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScriptAction {
-    /// A worker joins. The number is only what the author of the script expects: numbers are given
-    /// in the order of joining, from 0.
+    /// A worker joins. The number is only the one that the author of the script expects: the run numbers
+    /// workers in the order of joining, from 0.
     Join(Option<WorkerId>),
-    /// A worker leaves as it should.
+    /// A worker leaves in an orderly way.
     Leave(WorkerId),
-    /// A worker is gone at once.
+    /// A worker disappears at once.
     Kill(WorkerId),
     /// A worker's thread panics in the step.
     Panic(WorkerId),
@@ -232,7 +232,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script; `origin` (a file's name) is for errors.
+    /// Reads a script; `origin` (the name of the file) is for errors.
     ///
     /// # Errors
     /// [`ScriptError`], naming origin and line.
@@ -260,7 +260,7 @@ impl Script {
         file.event.into_iter().map(event).collect()
     }
 
-    /// The events to come.
+    /// Events that have not been taken.
     pub fn events(&self) -> &[ScriptEvent] {
         &self.events
     }
@@ -274,7 +274,7 @@ impl Script {
         self.events.drain(..due).collect()
     }
 
-    /// Drops the events before a step, where a resumed run starts.
+    /// Drops the events before a step, at which a resumed run starts.
     pub fn skip_to(&mut self, step: u64) {
         self.events.retain(|event| event.step.get() >= step);
     }

@@ -1,4 +1,4 @@
-//! What the supervisor makes of what workers say.
+//! Handling of the workers' messages by the supervisor.
 
 use super::Workers;
 use super::rounds::Round;
@@ -37,16 +37,16 @@ impl Workers {
                 match done.vote {
                     _ if !current => Ok(()),
                     Some(Vote::NotFinite { what }) => {
-                        self.not_finite(worker, (generation, step), what, round)
+                        self.not_finite(worker, generation, step, what, round)
                     }
-                    // If not ready, its rows were too stale: it pulls again.
+                    // Without a vote, its rows were too stale: the worker pulls again.
                     vote => {
                         if vote.is_none() {
                             round.forget(worker);
                         }
                         match round.next(worker)? {
                             Some(part) => {
-                                self.send_task(worker, (generation, step), vec![part]);
+                                self.send_task(worker, generation, step, vec![part]);
                                 Ok(())
                             }
                             None => {
@@ -59,24 +59,25 @@ impl Workers {
             }
         };
         if let Err(error) = heard {
-            // Late words of workers that are gone.
+            // A message that arrived after its worker was removed.
             tracing::debug!(%error, "not counted");
         }
         Ok(())
     }
 
-    /// A worker's gradients are not finite: its fault, unless another worker has found the same of
-    /// the same step, or all others of theirs. Then it is the model.
+    /// Handles gradients that are not finite. The worker is at fault, unless another worker found the same in
+    /// the same step, or all others have failed for it. Then the model has diverged, and the run stops.
     fn not_finite(
         &mut self,
         worker: WorkerId,
-        (generation, step): (Generation, Step),
+        generation: Generation,
+        step: Step,
         what: String,
         round: &mut Round,
     ) -> Result<(), CoordinatorError> {
         let now = self.now();
         let again = self.coordinator.attempts() > 1 || self.asynchronous();
-        // In async mode workers have plans of their own: nobody is left to find another one finite.
+        // In async mode, workers have different plans: the last worker has no other to confirm its result.
         let is_other =
             |(id, member): (WorkerId, &Member)| id != worker && member.state == State::Active;
         let alone = !self.coordinator.workers().any(is_other);
@@ -87,7 +88,7 @@ impl Workers {
                 .stop(now, StopReason::Diverged { step, what });
         }
         if self.asynchronous() {
-            // There is no common verdict to wait for.
+            // Async mode has no common vote to wait for.
             self.fail(worker, Failure::NotFinite { step, what });
             return Ok(());
         }

@@ -1,9 +1,9 @@
-//! Several workers of this process: threads on their devices, led by the coordinator.
+//! Several workers in this process: threads on their devices, led by the coordinator.
 //!
-//! The supervisor is the shell around [`Coordinator`]: it handles it the time and what workers say,
-//! and carries out what comes back. In sync mode a step of the coordinator is a training step: each
-//! worker computes the gradients of its slice of the step's plan and stages them at the shards; the
-//! step is committed when all have voted. In async mode it is a round of several training steps,
+//! The supervisor is the shell around [`Coordinator`]: it passes time and the workers' messages to it, and
+//! carries out the actions that it returns. In sync mode a step of the coordinator is a training step: each
+//! worker computes the gradients of its slice of the step's plan and stages them at the shards; the step is
+//! committed when all have voted. In async mode a step of the coordinator is a round of several training steps,
 //! each made by one worker, whose pushes are applied at once.
 
 mod devices;
@@ -43,37 +43,37 @@ use crate::kernel::StepSpec;
 use crate::sampler::PlanSource;
 use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
 
-/// How often a wait looks whether it should stop.
-const GLANCE: Duration = Duration::from_millis(200);
-/// Training steps of an async round, for each worker.
+/// Longest time between two checks whether to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Training steps of an async round, per worker.
 const ROUND: usize = 16;
-/// The most that a round may take.
+/// Longest time of a round.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// The workers of a run, and who leads them.
+/// Workers of a run, and their supervisor.
 #[derive(Debug)]
 pub(super) struct Workers {
     server: ParameterServer,
-    /// The way of gradients, commits and aborts to the shards.
+    /// Connection to the shards for gradients, commits and aborts.
     client: Arc<dyn ShardClient>,
     plans: PlanCache,
     spec: StepSpec,
     mode: UpdateMode,
     coordinator: Coordinator,
     devices: Devices,
-    places: BTreeMap<WorkerId, DeviceSlot>,
+    slots: BTreeMap<WorkerId, DeviceSlot>,
     handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
-    /// Faults that the script wants in the step that starts next.
+    /// Faults of the script for the next step.
     faults: BTreeMap<WorkerId, ScriptAction>,
-    /// The training step (from 0 over the whole run) that the current round begins with.
+    /// Training step, from 0 over the whole run, with which the current round begins.
     first: u64,
-    /// Async: when each worker was last known to be getting on.
+    /// Async: time of each worker's last known progress.
     since: BTreeMap<WorkerId, Duration>,
     step_timeout: Duration,
-    /// Parts of a sync step; 0: one for each worker.
+    /// Number of parts of a sync step; 0 stands for one part per worker.
     lanes: usize,
-    /// Whether slices are in proportion to speeds.
+    /// True if sizes of slices are in proportion to speeds.
     by_speed: bool,
     speeds: Speeds,
     sender: Sender<Message>,
@@ -83,29 +83,29 @@ pub(super) struct Workers {
     reported: Option<Status>,
 }
 
-/// What workers start with.
+/// Arguments of [`Workers::new`].
 #[derive(Debug)]
 pub(super) struct Start {
-    /// Holds the shards.
+    /// Server that holds the shards.
     pub server: ParameterServer,
-    /// Makes the plans.
+    /// Source of the plans.
     pub source: Arc<dyn PlanSource>,
-    /// What a step computes.
+    /// Arithmetic of a step.
     pub spec: StepSpec,
-    /// Joins, leaves and failures to come.
+    /// Scripted joins, leaves and failures.
     pub script: Script,
-    /// Steps made before.
+    /// Number of training steps made before.
     pub updates: u64,
 }
 
-/// How a step or round ended.
+/// Outcome of a step or round.
 #[derive(Clone, Debug)]
 pub(super) enum Stepped {
-    /// These plans were applied; their loss.
+    /// Plans that were applied, and their loss.
     Committed { loss: f64, plans: Vec<StoragePlan> },
-    /// The observer asked to stop; nothing was applied.
+    /// The observer asked to stop; no gradients were applied.
     Interrupted,
-    /// There are no more plans.
+    /// No plans are left.
     Nothing,
 }
 
@@ -127,7 +127,7 @@ impl Workers {
         };
         let step_timeout = match mode {
             UpdateMode::Sync { .. } => config.step_timeout(),
-            // Each plan of a round has its own, see `check_timeouts`.
+            // Each plan of a round has its own timeout; see `check_timeouts`.
             UpdateMode::Async { .. } => ROUND_TIMEOUT,
         };
         let settings = CoordinatorConfig {
@@ -141,11 +141,11 @@ impl Workers {
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let choice = match (config.device, server.home()) {
-            // There was no GPU, or none that opened.
+            // The server opened no GPU, so workers do not try either.
             (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
             (choice, _) => choice,
         };
-        // Adapters are asked for only where one may be used: drivers are slow to load.
+        // Listing adapters is slow, because it loads drivers: only where one may be used.
         let adapters = match choice {
             DeviceChoice::Cpu => Vec::new(),
             _ => device::list(),
@@ -167,7 +167,7 @@ impl Workers {
             mode,
             coordinator,
             devices: devices.map_err(crate::kernel::KernelError::from)?,
-            places: BTreeMap::new(),
+            slots: BTreeMap::new(),
             handles: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Makes the next training steps: one (sync) or a round of them (async). `updates` are the steps
+    /// Makes the next training steps: one (sync) or a round of them (async). `updates` is the number of steps
     /// made before.
     pub fn run(
         &mut self,
@@ -210,7 +210,7 @@ impl Workers {
         }
         self.first = updates;
         self.server.set_rate(rate);
-        // What has been said already comes before the step.
+        // Messages that have already arrived precede the step.
         while let Ok(message) = self.inbox.try_recv() {
             self.on_message(message, &mut round)?;
         }
@@ -220,7 +220,7 @@ impl Workers {
         };
         self.run_script(updates + 1, updates + 1 + most, observer);
         let now = self.now();
-        // Refused only where a step runs or the run is over, of which the loop hears, too.
+        // Refused only where a step runs or the run is over; the loop handles both.
         let _ = self.coordinator.advance(now);
         loop {
             while let Some(action) = self.coordinator.next_action() {
@@ -235,7 +235,8 @@ impl Workers {
             self.report_status(observer);
             observer.tell(TrainEvent::Waiting);
             if observer.stops() {
-                // Steps that workers make alone are applied already: those dealt are finished.
+                // Workers have already applied earlier async steps, so the round ends after the plans in
+                // progress.
                 let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
                 if !finishes {
                     let now = self.now();
@@ -247,7 +248,9 @@ impl Workers {
                 round.shorten();
             }
             let deadline = self.coordinator.next_deadline();
-            let wait = deadline.map_or(GLANCE, |at| at.saturating_sub(self.now()).min(GLANCE));
+            let wait = deadline.map_or(POLL_INTERVAL, |at| {
+                at.saturating_sub(self.now()).min(POLL_INTERVAL)
+            });
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
@@ -255,7 +258,7 @@ impl Workers {
                     self.coordinator.tick(now);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    // This struct holds a sender itself.
+                    // Cannot happen: this struct holds a sender itself.
                     return Err(TrainError::Workers(
                         "the workers' channel closed".to_owned(),
                     ));
@@ -269,7 +272,7 @@ impl Workers {
         matches!(self.mode, UpdateMode::Async { .. })
     }
 
-    /// Async: fails whoever takes too long over a plan, the waits for others not counted.
+    /// Async: fails workers that take too long over a plan. Time spent waiting for others does not count.
     fn check_timeouts(&mut self, round: &Round) {
         let now = self.now();
         let mut overdue = Vec::new();
@@ -295,11 +298,11 @@ impl Workers {
         if let Err(error) = self.coordinator.fail(now, worker, failure) {
             tracing::debug!(%worker, %error, "not counted");
         }
-        // Nobody waits for its push any more.
+        // No other worker waits for its push any more.
         self.server.release(worker);
     }
 
-    /// Carries out what the coordinator wants; true if that was the step's end.
+    /// Carries out an action of the coordinator; returns true if the action ended the step.
     fn execute(
         &mut self,
         action: Action,
@@ -318,7 +321,7 @@ impl Workers {
                     UpdateMode::Async { .. } => workers.clone(),
                 };
                 self.server.configure(self.mode, generation, &lanes);
-                self.places = self.devices.assign(&workers, &self.places);
+                self.slots = self.devices.assign(&workers, &self.slots);
             }
             Action::Start {
                 generation,
@@ -338,14 +341,15 @@ impl Workers {
                 self.runtime.block_on(self.client.abort())?;
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
-                    // The boundary after a discarded step is this one.
+                    // The coordinator changes workers only between steps; after a discarded step it may do so
+                    // now.
                     let _ = self.coordinator.advance(now);
                 }
             }
             Action::Dismiss { worker, cause } => {
                 tracing::info!(%worker, %cause, "dismissed");
                 self.handles.remove(&worker);
-                self.places.remove(&worker);
+                self.slots.remove(&worker);
                 self.server.release(worker);
             }
             Action::Paused { active, min } => observer.note(&format!(
@@ -361,7 +365,7 @@ impl Workers {
         Ok(false)
     }
 
-    /// Plays the script's events for the steps from `first` up to `end`.
+    /// Applies the script's events for the steps `first..end`.
     fn run_script(&mut self, first: u64, end: u64, observer: &mut Watched<'_>) {
         for step in first..end {
             for event in self.script.take(step) {
@@ -398,17 +402,17 @@ impl Workers {
         };
         let mut present: Vec<WorkerId> = self.handles.keys().copied().collect();
         present.push(worker);
-        self.places = self.devices.assign(&present, &self.places);
-        let Some(&place) = self.places.get(&worker) else {
+        self.slots = self.devices.assign(&present, &self.slots);
+        let Some(&slot) = self.slots.get(&worker) else {
             return;
         };
-        tracing::info!(%worker, %place, "joins");
+        tracing::info!(%worker, %slot, "joins");
         let context = WorkerContext {
             server: self.server.clone(),
             client: Arc::clone(&self.client),
             plans: self.plans.clone(),
             spec: self.spec,
-            place,
+            slot,
             to: self.sender.clone(),
             runtime: self.runtime.handle().clone(),
         };
@@ -416,7 +420,7 @@ impl Workers {
             .insert(worker, WorkerHandle::spawn(worker, context));
     }
 
-    /// Tells the observer of changes.
+    /// Reports changes of the status to the observer.
     fn report_status(&mut self, observer: &mut Watched<'_>) {
         let status = self.coordinator.status();
         let changed = self.reported.as_ref().is_none_or(|told| {

@@ -1,4 +1,4 @@
-//! The parts of plans that workers make, and where a worker finds the plans.
+//! Parts of plans for workers, and the cache from which workers take plans.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::sampler::{PlanError, PlanId, PlanSource};
 use crate::server::{ParameterServer, StoragePlan};
 
-/// A part of a training step: no plan travels, because a worker makes the plan of a step itself.
+/// Part of a training step. Workers receive no plans: each worker makes the plan of a step itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// The part's lane (sync), or the number of its plan in the round (async).
+    /// Lane of the part (sync), or number of its plan in the round (async).
     pub name: u32,
-    /// The step.
+    /// Step of the part.
     pub plan: PlanId,
-    /// The step's queries.
+    /// Range of the step's queries.
     pub queries: Range<usize>,
 }
 
-/// The plans of the steps under way, shared by the workers of a process.
+/// Plans of the current steps, shared by the workers of a process.
 #[derive(Clone)]
 pub(super) struct PlanCache {
     source: Arc<dyn PlanSource>,
@@ -37,7 +37,7 @@ impl fmt::Debug for PlanCache {
 }
 
 impl PlanCache {
-    /// An empty cache in front of a source.
+    /// Makes an empty cache of plans from `source`.
     pub fn new(source: Arc<dyn PlanSource>) -> PlanCache {
         PlanCache {
             source,
@@ -54,15 +54,15 @@ impl PlanCache {
         self.plans().insert(plan.id(), plan.clone());
     }
 
-    /// Removes all plans: their steps are over.
+    /// Removes all plans, when their steps are over.
     pub fn clear(&self) {
         self.plans().clear();
     }
 
-    /// A part of a plan: of the one in the cache, or else made by the source.
+    /// Returns a part of a plan, which comes from the cache or else from the source.
     ///
     /// # Errors
-    /// [`PlanError`] of the source, or if the step has no such queries.
+    /// [`PlanError`] of the source, or if the step does not have these queries.
     pub fn part(&self, server: &ParameterServer, part: &Part) -> Result<StoragePlan, PlanError> {
         let cached = self.plans().get(&part.plan).cloned();
         let plan = match cached {

@@ -1,4 +1,4 @@
-//! The training steps of one step of the coordinator: what is left, under way and done.
+//! Training steps of one step of the coordinator: plans that are left, in progress and done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,32 +7,32 @@ use crate::sampler::PlanError;
 use crate::server::{StoragePlan, WorkerId};
 use crate::train::plan_loader::PlanLoader;
 
-/// One plan whose slices workers share (sync), or several plans for one worker each (async).
+/// One plan whose slices workers share (sync), or several plans, each for one worker (async).
 #[derive(Debug)]
 pub(super) struct Round<'a> {
     loader: &'a PlanLoader,
-    /// Where workers find the plans.
+    /// Cache from which workers take the plans.
     cache: &'a PlanCache,
     plans: Vec<StoragePlan>,
-    /// How many plans there may be.
+    /// Most plans of the round.
     most: usize,
     sync: bool,
     left: VecDeque<u32>,
     under_way: BTreeMap<WorkerId, u32>,
     done: BTreeSet<u32>,
-    /// The loss of each lane (sync) or of each plan (async).
+    /// Loss of each lane (sync) or of each plan (async).
     losses: BTreeMap<u32, f64>,
-    /// Plans that a worker found not finite.
+    /// Numbers of plans for which a worker found losses or gradients that are not finite.
     accused: BTreeSet<u32>,
 }
 
 impl<'a> Round<'a> {
-    /// Of one plan that workers share.
+    /// Starts a round of one plan that workers share.
     pub fn shared(loader: &'a PlanLoader, cache: &'a PlanCache) -> Result<Round<'a>, PlanError> {
         Round::new(loader, cache, 1, true)
     }
 
-    /// Of at most `most` plans, each for one worker.
+    /// Starts a round of at most `most` plans, each for one worker.
     pub fn dealt(
         loader: &'a PlanLoader,
         cache: &'a PlanCache,
@@ -64,7 +64,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Takes in the next plan, as soon as it is made.
+    /// Adds the loader's next plan; waits until it is made.
     fn fetch(&mut self) -> Result<(), PlanError> {
         if self.plans.len() < self.most
             && let Some(plan) = self.loader.next()?
@@ -76,21 +76,21 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Whether there is nothing to do: the epoch is over.
+    /// Returns whether there are no plans, because the epoch is over.
     pub fn is_empty(&self) -> bool {
         self.plans.is_empty()
     }
 
-    /// The plan that workers share.
+    /// Plan that workers share.
     pub fn plan(&self) -> &StoragePlan {
         &self.plans[0]
     }
 
-    /// Begins, or begins again with others: what was under way is left, unless the server says
-    /// that it got there.
+    /// Starts the round, or starts it again with other workers. Plans in progress are left for others, unless
+    /// `pushed` says that the server received their gradients.
     pub fn start(&mut self, pushed: impl Fn(WorkerId, u32) -> bool) {
         if self.sync {
-            // The step is made anew.
+            // The step is repeated.
             self.losses.clear();
             return;
         }
@@ -103,7 +103,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The next plan for a worker alone.
+    /// Takes the next plan for one worker; `None` if no plans are left, or in sync mode.
     ///
     /// # Errors
     /// [`PlanError`] of the source.
@@ -126,7 +126,8 @@ impl<'a> Round<'a> {
         }))
     }
 
-    /// A worker has staged its lanes or pushed its plan; the loss of each, times its queries.
+    /// Records that a worker has staged its lanes or pushed its plan. `losses` are the numbers of these lanes
+    /// or plans, each with its loss times its number of queries.
     pub fn finished(&mut self, worker: WorkerId, losses: &[(u32, f64)]) {
         for &(name, loss) in losses {
             let plan = if self.sync { 0 } else { name as usize };
@@ -144,40 +145,41 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A worker did not get through: its plan is left for others.
+    /// Leaves the plan of a worker that failed for others.
     pub fn forget(&mut self, worker: WorkerId) {
         if let Some(number) = self.under_way.remove(&worker) {
             self.left.push_front(number);
         }
     }
 
-    /// Whether a worker has found its part not finite.
+    /// Returns whether a worker has found its part not finite.
     pub fn has_accused(&self) -> bool {
         !self.accused.is_empty()
     }
 
-    /// A worker found its part not finite; true if another one had found so before.
+    /// Records that a worker found its part not finite; returns true if another worker had found the same
+    /// before.
     pub fn accuse(&mut self, worker: WorkerId) -> bool {
         let number = self.under_way.get(&worker).copied().unwrap_or(0);
         !self.accused.insert(number)
     }
 
-    /// No more plans than have been dealt.
+    /// Ends the round after the plans that have been taken so far.
     pub fn shorten(&mut self) {
         self.most = self.plans.len();
     }
 
-    /// Who is at work on a plan alone.
+    /// Workers with a plan in progress.
     pub fn in_flight(&self) -> impl Iterator<Item = WorkerId> {
         self.under_way.keys().copied()
     }
 
-    /// The loss of all plans, added up in a fixed order.
+    /// Sum of the losses, added up in a fixed order.
     pub fn loss(&self) -> f64 {
         self.losses.values().sum()
     }
 
-    /// The plans.
+    /// Plans of the round.
     pub fn into_plans(self) -> Vec<StoragePlan> {
         self.plans
     }

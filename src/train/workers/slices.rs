@@ -1,26 +1,26 @@
 //! Cuts a step's items into one contiguous range per worker: disjoint, complete and in order.
 //!
-//! Cuts lie on multiples of `unit`, the items that cannot be torn apart (the queries of a fact, a
-//! chunk that shares its negatives); 0 counts as 1, and the last unit may be short. Every worker
-//! gets at least one unit while there are enough; with more workers than units, some ranges are
-//! empty. No worker means no range, and items that nobody has.
+//! Cuts lie on multiples of `unit`, the number of items that must stay together (the queries of a fact, a chunk
+//! that shares its negatives); 0 counts as 1, and the last unit may be short. Every worker gets at least one
+//! unit if there are enough; with more workers than units, some ranges are empty. Without workers there are no
+//! ranges.
 
 use std::ops::Range;
 
-/// Ranges that differ by at most one unit.
+/// Cuts `items` into ranges that differ by at most one unit.
 pub fn even(items: usize, unit: usize, workers: usize) -> Vec<Range<usize>> {
-    // In u128, as the product of two sizes may not fit one.
+    // In u128, because the product of two sizes may not fit a usize.
     cut(items, unit, workers, |i, units| {
         (i as u128 * units as u128 / workers as u128) as usize
     })
 }
 
-/// Ranges in proportion to each worker's speed, in items a second (any unit will do), to within
-/// one unit, but for the one unit that the slowest gets. A speed that is not above 0 and finite
-/// is not known, and taken as the mean of those that are.
+/// Cuts `items` into ranges in proportion to each worker's speed, to within one unit; the slowest worker still
+/// gets one unit. Speeds are items per second, in any unit of time. A speed that is not positive and finite is
+/// unknown, and replaced by the mean of the known ones.
 ///
-/// Measured speeds differ from run to run, and so do these ranges; what must repeat to the bit
-/// needs [`even`] ones.
+/// Measured speeds differ from run to run, and so do these ranges. For results that must repeat bit for bit,
+/// use [`even`].
 pub fn by_speed(items: usize, unit: usize, speeds: &[f64]) -> Vec<Range<usize>> {
     let ends = cumulated(speeds);
     let total = ends.last().copied().unwrap_or(1.0);
@@ -29,7 +29,7 @@ pub fn by_speed(items: usize, unit: usize, speeds: &[f64]) -> Vec<Range<usize>> 
     })
 }
 
-/// `end(i, units)` is where, in units, the first `i` ranges would like to end.
+/// Cuts at unit boundaries. `end(i, units)` is the preferred end, in units, of the first `i` ranges.
 fn cut(
     items: usize,
     unit: usize,
@@ -40,7 +40,7 @@ fn cut(
     let units = items.div_ceil(unit);
     let least = usize::from(units >= workers);
     // The last unit may be short.
-    let place = |units: usize| units.saturating_mul(unit).min(items);
+    let item = |units: usize| units.saturating_mul(unit).min(items);
     let mut start = 0;
     let ranges = (1..=workers).map(|i| {
         let most = units - least * (workers - i);
@@ -49,14 +49,14 @@ fn cut(
         } else {
             end(i, units).clamp(start + least, most)
         };
-        let range = place(start)..place(end);
+        let range = item(start)..item(end);
         start = end;
         range
     });
     ranges.collect()
 }
 
-/// Running sums of the speeds relative to the fastest, the unknown ones filled in.
+/// Running sums of the speeds relative to the fastest; unknown speeds are replaced by the mean.
 fn cumulated(speeds: &[f64]) -> Vec<f64> {
     let known = |speed: &f64| speed.is_finite() && *speed > 0.0;
     let fastest = speeds.iter().copied().filter(known).fold(0.0, f64::max);
@@ -81,7 +81,8 @@ mod tests {
 
     use super::*;
 
-    /// Disjoint, complete, in order, cut between units, and nobody idle without need.
+    /// Checks that ranges are disjoint, complete, in order and cut between units, and that no worker is idle
+    /// without need.
     fn check(items: usize, unit: usize, ranges: &[Range<usize>]) -> Result<(), TestCaseError> {
         let mut next = 0;
         for range in ranges {
@@ -165,7 +166,7 @@ mod tests {
         );
         assert!(even(5, 1, 0).is_empty() && by_speed(5, 1, &[]).is_empty());
         assert_eq!(by_speed(100, 1, &[3.0, 1.0]), [0..75, 75..100]);
-        // The slowest worker still gets one unit, an unmeasured one an average share.
+        // The slowest worker still gets one unit, an unmeasured one the mean.
         assert_eq!(by_speed(100, 10, &[1e9, 1.0]), [0..90, 90..100]);
         assert_eq!(
             by_speed(120, 1, &[10.0, f64::NAN, 30.0]),

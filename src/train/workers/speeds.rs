@@ -1,11 +1,11 @@
-//! How fast each worker has been of late.
+//! Measured speed of each worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::WorkerId;
 
-/// Exponentially smoothed items a second of each worker, for [`slices::by_speed`].
+/// Exponentially smoothed speed of each worker, in items per second, for [`slices::by_speed`].
 ///
 /// [`slices::by_speed`]: super::slices::by_speed
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Speeds {
     measured: BTreeMap<WorkerId, Sums>,
 }
 
-/// Items and seconds are smoothed apart: long measurements weigh more than short, noisy ones.
+/// Smoothed items and seconds. Separate sums let long measurements weigh more than short, noisy ones.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     items: f64,
@@ -22,15 +22,15 @@ struct Sums {
 }
 
 impl Default for Speeds {
-    /// A newest measurement weighs a fifth.
+    /// Gives the newest measurement a weight of 0.2.
     fn default() -> Speeds {
         Speeds::new(0.2)
     }
 }
 
 impl Speeds {
-    /// Nothing measured. `newest` is the weight of the newest measurement, in 0..=1; what is
-    /// outside is taken as the nearest end, NaN as 1.
+    /// Starts without measurements. `newest` is the weight of the newest measurement, in 0..=1. Values outside
+    /// are clamped; NaN counts as 1.
     pub fn new(newest: f64) -> Speeds {
         let newest = if newest.is_nan() { 1.0 } else { newest };
         Speeds {
@@ -39,7 +39,8 @@ impl Speeds {
         }
     }
 
-    /// A worker took so long for so many items. No items or no time say nothing and are ignored.
+    /// Records that a worker took the time `took` for `items` items. Measurements of no items or no time are
+    /// ignored.
     pub fn measure(&mut self, worker: WorkerId, items: usize, took: Duration) {
         if items == 0 || took.is_zero() {
             return;
@@ -49,13 +50,13 @@ impl Speeds {
         sums.seconds = sums.seconds * self.keep + took.as_secs_f64();
     }
 
-    /// Items a second; `None` for a worker never measured.
+    /// Speed of a worker in items per second; `None` if it was never measured.
     pub fn get(&self, worker: WorkerId) -> Option<f64> {
         let sums = self.measured.get(&worker)?;
         Some(sums.items / sums.seconds)
     }
 
-    /// Items a second of each of these workers, 0 where nothing is known.
+    /// Speed of each of these workers in items per second; 0 if unknown.
     pub fn of(&self, workers: &[WorkerId]) -> Vec<f64> {
         let speed = |&worker| self.get(worker).unwrap_or(0.0);
         workers.iter().map(speed).collect()

@@ -1,4 +1,4 @@
-//! Tasks that the supervisor hands out: slices of a step's plan, or plans of a round.
+//! Tasks for workers: slices of a step's plan, or plans of a round.
 
 use super::Workers;
 use super::plans::Part;
@@ -24,8 +24,8 @@ impl Workers {
         if self.asynchronous() {
             for &worker in workers {
                 match round.next(worker)? {
-                    Some(part) => self.send_task(worker, (generation, step), vec![part]),
-                    // More workers than steps are left: nothing to do is soon done.
+                    Some(part) => self.send_task(worker, generation, step, vec![part]),
+                    // More workers than plans: this worker has nothing to do and is ready.
                     None => self.idle(worker, generation, step),
                 }
             }
@@ -35,33 +35,34 @@ impl Workers {
         let (queries, unit) = (plan.queries.len(), plan.unit());
         let lanes = self.lanes(workers.len());
         let speeds = self.speeds.of(workers);
-        // Lanes of their own may have any size; fixed ones are what speeds deal out.
-        let (ranges, shares) = match (self.by_speed, self.lanes) {
+        // If each worker is one lane, its size follows its speed; a fixed number of lanes has equal sizes, and
+        // a worker's number of lanes follows its speed.
+        let (ranges, lanes_of) = match (self.by_speed, self.lanes) {
             (true, 0) => {
                 let ranges = slices::by_speed(queries, unit, &speeds);
                 (ranges, slices::even(lanes, 1, workers.len()))
             }
             (by_speed, _) => {
-                let shares = if by_speed {
+                let lanes_of = if by_speed {
                     slices::by_speed(lanes, 1, &speeds)
                 } else {
                     slices::even(lanes, 1, workers.len())
                 };
-                (slices::even(queries, unit, lanes), shares)
+                (slices::even(queries, unit, lanes), lanes_of)
             }
         };
-        for (&worker, share) in workers.iter().zip(shares) {
-            let parts = share.map(|lane| Part {
+        for (&worker, lanes) in workers.iter().zip(lanes_of) {
+            let parts = lanes.map(|lane| Part {
                 name: lane as u32,
                 plan: plan.id(),
                 queries: ranges[lane].clone(),
             });
-            self.send_task(worker, (generation, step), parts.collect());
+            self.send_task(worker, generation, step, parts.collect());
         }
         Ok(())
     }
 
-    /// Parts of a sync step of so many workers.
+    /// Number of parts of a sync step with this number of workers.
     pub(super) fn lanes(&self, workers: usize) -> usize {
         match self.lanes {
             0 => workers,
@@ -72,19 +73,20 @@ impl Workers {
     pub(super) fn send_task(
         &mut self,
         worker: WorkerId,
-        (generation, step): (Generation, Step),
+        generation: Generation,
+        step: Step,
         parts: Vec<Part>,
     ) {
         let fault = self.faults.remove(&worker);
-        let place = self.places.get(&worker).copied();
-        if let (Some(handle), Some(place)) = (self.handles.get(&worker), place) {
+        let slot = self.slots.get(&worker).copied();
+        if let (Some(handle), Some(slot)) = (self.handles.get(&worker), slot) {
             self.since.insert(worker, self.started.elapsed());
             handle.send(Task {
                 generation,
                 step,
                 first: self.first,
                 parts,
-                place,
+                slot,
                 apply: match self.mode {
                     UpdateMode::Sync { .. } => Apply::OnCommit,
                     UpdateMode::Async { .. } => Apply::Now,

@@ -1,4 +1,4 @@
-//! A worker of this process: a thread with an engine of its own.
+//! A worker of this process: a thread with its own engine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,60 +21,60 @@ use crate::server::{
     StoragePlan, WorkerId,
 };
 
-/// Work for one worker.
+/// Task of one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    /// The generation of workers that the task is for.
+    /// Generation of workers that the task is for.
     pub generation: Generation,
-    /// The coordinator's step, from 1.
+    /// Step of the coordinator, from 1.
     pub step: Step,
-    /// The training step (from 0 over the whole run) that the parts belong to or count from.
+    /// Training step, from 0 over the whole run, that the parts belong to (sync) or are counted from (async).
     pub first: u64,
-    /// The parts of steps to make.
+    /// Parts of steps to compute.
     pub parts: Vec<Part>,
-    /// Where to compute.
-    pub place: DeviceSlot,
-    /// When the shards apply what the worker pushes.
+    /// Device to compute on.
+    pub slot: DeviceSlot,
+    /// Time at which the shards apply the worker's pushes.
     pub apply: Apply,
-    /// A fault that a script wants here.
+    /// Scripted fault of this task.
     pub fault: Option<ScriptAction>,
 }
 
-/// What a worker has to say.
+/// Message of a worker to the supervisor.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// It has all it needs.
+    /// The worker is ready for tasks.
     Synced(WorkerId),
-    /// It has come to the end of a task.
+    /// The worker has ended a task.
     Done(WorkerId, Done),
-    /// It is lost.
+    /// The worker is lost.
     Lost(WorkerId, Failure),
 }
 
-/// What each part is called, and its loss times its queries.
+/// Number of each part, with its loss times its number of queries.
 pub(super) type Losses = Vec<(u32, f64)>;
 
-/// The end of a task.
+/// End of a task.
 #[derive(Debug)]
 pub(super) struct Done {
     pub generation: Generation,
     pub step: Step,
-    /// None if it was no longer wanted: the workers have changed, or its rows were too stale.
+    /// `None` if the task was no longer wanted: the workers have changed, or its rows were too stale.
     pub vote: Option<Vote>,
-    /// Of the parts that it got through.
+    /// Losses of the completed parts.
     pub losses: Losses,
     pub queries: usize,
     pub took: Duration,
 }
 
-/// The supervisor's end of a worker. Dropped, the worker ends after its task.
+/// The supervisor's end of a worker. After it is dropped, the worker ends with its current task.
 #[derive(Debug)]
 pub(super) struct WorkerHandle {
     tasks: Sender<Task>,
 }
 
 impl WorkerHandle {
-    /// Starts a worker. It says [`Message::Synced`] when its device is open.
+    /// Starts a worker, which sends [`Message::Synced`] when its device is open.
     pub fn spawn(worker: WorkerId, context: WorkerContext) -> WorkerHandle {
         let (tasks, inbox) = channel();
         let (to, handle) = (context.to.clone(), context.to.clone());
@@ -89,7 +89,7 @@ impl WorkerHandle {
                         message: panic_message(panic.as_ref()),
                     },
                 };
-                // Where nobody listens any more, nobody needs to know.
+                // If the supervisor has gone, the failure has no reader.
                 let _ = to.send(Message::Lost(worker, failure));
             });
         if let Err(error) = started {
@@ -99,7 +99,7 @@ impl WorkerHandle {
         WorkerHandle { tasks }
     }
 
-    /// Hands out a task; a worker that is gone says so itself.
+    /// Sends a task. A worker that is gone reports its end itself.
     pub fn send(&self, task: Task) {
         let _ = self.tasks.send(task);
     }
@@ -111,25 +111,25 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "without a word".to_owned())
 }
 
-/// What a worker starts with.
+/// Arguments of a worker.
 #[derive(Clone, Debug)]
 pub(super) struct WorkerContext {
-    /// Where the executor reads rows, in place or copied.
+    /// Server from which the executor reads rows, in place or copied.
     pub server: ParameterServer,
-    /// Where gradients go.
+    /// Connection to the shards for gradients.
     pub client: Arc<dyn ShardClient>,
-    /// Where plans come from.
+    /// Source of plans.
     pub plans: PlanCache,
     pub spec: StepSpec,
-    pub place: DeviceSlot,
+    pub slot: DeviceSlot,
     pub to: Sender<Message>,
-    /// Runs the waits of pushes.
+    /// Runtime for the waits of pushes.
     pub runtime: Handle,
 }
 
 impl WorkerContext {
     fn work(self, worker: WorkerId, tasks: &Receiver<Task>) -> Result<(), Failure> {
-        let device = match self.place {
+        let device = match self.slot {
             DeviceSlot::Cpu { .. } => DeviceChoice::Cpu,
             DeviceSlot::Gpu { index, .. } => DeviceChoice::GpuAt(index),
         };
@@ -147,14 +147,14 @@ impl WorkerContext {
                         let caller = self.caller(worker, &task, task.first);
                         let _ = self.runtime.block_on(self.client.begin(caller));
                     }
-                    // Until it is let go, like a device that never answers.
+                    // Waits until the supervisor drops the handle, like a device that never answers.
                     while tasks.recv().is_ok() {}
                     return Ok(());
                 }
                 _ => {}
             }
             let start = Instant::now();
-            let (vote, losses) = match place_pool(&mut pool, task.place)? {
+            let (vote, losses) = match thread_pool(&mut pool, task.slot)? {
                 Some(pool) => pool.install(|| self.run(worker, &mut executor, &task))?,
                 None => self.run(worker, &mut executor, &task)?,
             };
@@ -171,7 +171,7 @@ impl WorkerContext {
         Ok(())
     }
 
-    /// Names a call of a worker for a training step (from 0 over the whole run).
+    /// Caller of a worker's request for a training step, from 0 over the whole run.
     fn caller(&self, worker: WorkerId, task: &Task, step: u64) -> Caller {
         Caller {
             worker,
@@ -181,7 +181,7 @@ impl WorkerContext {
         }
     }
 
-    /// One task, part by part.
+    /// Runs one task, part by part.
     fn run(
         &self,
         worker: WorkerId,
@@ -190,13 +190,14 @@ impl WorkerContext {
     ) -> Result<(Option<Vote>, Losses), Failure> {
         let mut losses = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
-            // At the server, a lane is what takes part in a step.
+            // To the server, each lane of a step is a worker of its own.
             let pusher = match task.apply {
                 Apply::Now => worker,
                 Apply::OnCommit => WorkerId(part.name),
             };
             let step = match task.apply {
-                // A shared step is the shards' own; a step alone is called as the round calls it.
+                // A shared step has the shards' own number; an async step is counted from the start of the
+                // round.
                 Apply::Now => task.first + u64::from(part.name),
                 Apply::OnCommit => task.first,
             };
@@ -210,7 +211,7 @@ impl WorkerContext {
         Ok((Some(Vote::Ready), losses))
     }
 
-    /// One part: gradients, checked, and staged or pushed; once more if shards move meanwhile.
+    /// Computes one part: gradients, checks, then stages or pushes them; repeats if rows move meanwhile.
     fn part(
         &self,
         caller: Caller,
@@ -230,7 +231,7 @@ impl WorkerContext {
                 Ok(done) => return Ok(done),
                 Err(ServerError::LayoutChanged) => {
                     plan = self.server.renew(&plan);
-                    // What has been computed does not count.
+                    // The loss so far belongs to the gradients that were refused.
                     executor.take_loss().map_err(lost_kernel)?;
                 }
                 Err(error) => return superseded(error),
@@ -255,7 +256,7 @@ impl WorkerContext {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Some(Vote::NotFinite { what }), loss));
         }
-        let share = Contribution {
+        let contribution = Contribution {
             worker: caller.worker,
             generation: caller.generation,
             step: caller.step,
@@ -263,13 +264,13 @@ impl WorkerContext {
             squares,
         };
         let gradients = executor.gradients_by_shard(plan)?;
-        let request = PushRequest::on_device(share, task.apply, gradients);
+        let request = PushRequest::on_device(contribution, task.apply, gradients);
         self.runtime.block_on(self.client.push(request))?;
         Ok((Some(Vote::Ready), loss))
     }
 }
 
-/// Work for workers of the past is dropped; all else ends the worker.
+/// Drops work for an earlier generation or step; any other error ends the worker.
 fn superseded(error: ServerError) -> Result<(Option<Vote>, f64), Failure> {
     match error {
         ServerError::Generation { .. }
@@ -296,12 +297,12 @@ fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
     lost(error.into())
 }
 
-/// The threads of a worker on the CPU, made anew when its share of the cores changes.
-fn place_pool(
+/// Threads of a worker on the CPU, made again when its number of threads changes.
+fn thread_pool(
     pool: &mut Option<ThreadPool>,
-    place: DeviceSlot,
+    slot: DeviceSlot,
 ) -> Result<Option<&ThreadPool>, Failure> {
-    let DeviceSlot::Cpu { threads } = place else {
+    let DeviceSlot::Cpu { threads } = slot else {
         return Ok(None);
     };
     if pool

@@ -111,7 +111,7 @@ mod tests {
                 model::core_matrix(relation, core, &mut matrix);
                 assert_eq!(matrices[range.clone()], matrix);
                 let d_matrix = &d_matrices[range];
-                model::core_matrix_backward((relation, core), d_matrix, d_relation, d_core);
+                model::core_matrix_backward(relation, core, d_matrix, d_relation, d_core);
             }
             assert_eq!(gradients, wanted, "{n} {width} {cells}");
         }

@@ -14,7 +14,7 @@ fn spread(assignment: &ShardAssignment) -> usize {
     sizes.iter().max().unwrap() - sizes.iter().min().unwrap()
 }
 
-/// A table resharded by `row % n` moves 89 % of its rows from 8 to 9 shards.
+/// For comparison: with `row % n`, 89 % of the rows would move from 8 to 9 shards.
 #[test]
 fn mod_hash_resharding_moves_89_percent_of_keys() {
     for strategy in EVEN {
@@ -166,7 +166,7 @@ proptest! {
             let change = manager.reshard(shards).unwrap();
             prop_assert!(spread(&change.assignment) <= 1);
             let (before, after) = (sizes(&change.before), sizes(&change.assignment));
-            // What leaves removed shards and what fills new ones has to move, and nothing else.
+            // Only rows of removed shards and rows for new shards have to move.
             let gone: usize = before.iter().skip(shards).sum();
             let new: usize = after.iter().skip(before.len()).sum();
             prop_assert_eq!(change.moved.len(), gone + new);
