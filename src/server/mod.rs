@@ -1,5 +1,5 @@
-//! The parameter server: owns the tables of a model as shards, on one device or on several. All gradients reach
-//! rows through this module, and all scores are computed from its rows.
+//! The parameter server: owns the tables of a model as shards, on one device or on several. All other modules
+//! reach the rows through this one.
 //!
 //! Gradients arrive in two ways. Both end in the same kernel, which averages the pushed gradients and applies
 //! the optimizer:
