@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
 use shardloom::bench::devices;
@@ -9,6 +10,17 @@ use shardloom::device::Device;
 
 /// The result of a benchmark.
 pub type BenchResult<T> = Result<T, Box<dyn Error>>;
+
+/// Tells the error of a benchmark on stderr.
+pub fn exit(result: BenchResult<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Flags of every benchmark.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ mod common;
 mod growth;
 
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use shardloom::bench::{Output, format_seconds, json};
@@ -24,7 +24,7 @@ use growth::{Measurement, Scale};
 /// state, facts and filter index. A process has one peak, so each size is trained in a process of
 /// its own.
 #[derive(Debug, Parser)]
-#[command(name = "scale")]
+#[command(name = "scale", bin_name = "cargo bench --bench scale --")]
 struct ScaleArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -40,8 +40,11 @@ struct ScaleArgs {
     facts: u64,
 }
 
-fn main() -> BenchResult<()> {
-    let args = ScaleArgs::parse();
+fn main() -> ExitCode {
+    common::exit(run(&ScaleArgs::parse()))
+}
+
+fn run(args: &ScaleArgs) -> BenchResult<()> {
     let mut devices = args.common.devices()?;
     let (Some(device), true) = (devices.pop(), devices.is_empty()) else {
         return Err("--device all: the benchmark measures one device at a time".into());

@@ -9,6 +9,7 @@ mod common;
 mod suite;
 
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use clap::Parser;
 use shardloom::bench::{Limits, Options, Output, format_seconds, json};
@@ -26,7 +27,7 @@ use suite::{Measurement, OnDevice, Suite, Work};
 /// stages. Every figure is a median; SPREAD is half of the range from the shortest to the longest
 /// sample.
 #[derive(Debug, Parser)]
-#[command(name = "training")]
+#[command(name = "training", bin_name = "cargo bench --bench training --")]
 struct TrainingArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -51,8 +52,11 @@ struct TrainingArgs {
     repeat: usize,
 }
 
-fn main() -> BenchResult<()> {
-    let args = TrainingArgs::parse();
+fn main() -> ExitCode {
+    common::exit(run(&TrainingArgs::parse()))
+}
+
+fn run(args: &TrainingArgs) -> BenchResult<()> {
     let chosen = chosen(&args.name, args.dim)?;
     let devices = args.common.devices()?;
     let output = Output::create(args.common.output.as_deref())?;

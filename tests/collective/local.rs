@@ -205,3 +205,34 @@ async fn reconfiguring_wakes_the_old_and_starts_anew() {
     );
     assert!(group(0).is_empty());
 }
+
+/// Ranks that wait may take all threads of rayon's global pool: large sums are made on other ones.
+#[test]
+fn ranks_may_take_all_threads_of_rayon() {
+    const LEN: usize = 600_000;
+    let (done, sums) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = runtime();
+        let handle = runtime.handle();
+        let sum = |c: Local| {
+            let call = Call::new(Generation(0), 0, LONG);
+            let sum = handle.block_on(c.all_reduce(call, vec![1u32; LEN], Reduce::Sum));
+            done.send(sum.unwrap()).unwrap();
+        };
+        let mut ranks = group(rayon::current_num_threads() + 1);
+        let last = ranks.pop().unwrap();
+        rayon::in_place_scope(|scope| {
+            for c in ranks {
+                scope.spawn(move |_| sum(c));
+            }
+            // The others come first, so that the sum is made here.
+            thread::sleep(Duration::from_millis(200));
+            sum(last);
+        });
+    });
+    let world = rayon::current_num_threads() + 1;
+    for _ in 0..world {
+        let sum = sums.recv_timeout(LONG).expect("no rank waits for a thread");
+        assert_eq!(sum, vec![world as u32; LEN]);
+    }
+}

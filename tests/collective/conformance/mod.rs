@@ -26,8 +26,9 @@ pub use results::results;
 pub use rows::rows;
 pub use waits::waits;
 
-/// A timeout that is meant to pass.
-const SHORT: Duration = Duration::from_millis(50);
+/// A timeout that is meant to pass. In real time, the ranks that are to come must come within it,
+/// on a busy machine too.
+const SHORT: Duration = Duration::from_millis(200);
 /// A timeout that never passes in a backend that works.
 const LONG: Duration = Duration::from_secs(60);
 
