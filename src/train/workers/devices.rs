@@ -1,4 +1,4 @@
-//! Which worker computes where.
+//! Assignment of workers to devices.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,22 +8,22 @@ use serde::Serialize;
 use crate::device::{AdapterDescription, AdapterKind, DeviceChoice, DeviceError};
 use crate::ids::WorkerId;
 
-/// Where a worker computes.
+/// A worker's device, or part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceSlot {
-    /// On a GPU, alone or with others.
+    /// A GPU, alone or shared with other workers.
     Gpu {
         /// The N of `gpu:N`.
         index: usize,
-        /// Which of the workers on this GPU it is, from 1.
+        /// Number of the worker among those on this GPU, from 1.
         share: usize,
-        /// How many workers there are on this GPU.
+        /// Number of workers on this GPU.
         of: usize,
     },
-    /// On the CPU.
+    /// Some cores of the CPU.
     Cpu {
-        /// Threads for itself, at least one.
+        /// Threads of the worker, at least one.
         threads: usize,
     },
 }
@@ -42,13 +42,13 @@ impl fmt::Display for DeviceSlot {
 /// The devices that the workers of a run share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// Indices of adapters, best first; none: the CPU.
+    /// Indices of adapters, best first; empty: workers use the CPU.
     gpus: Vec<usize>,
     cores: usize,
 }
 
 impl Devices {
-    /// The devices that a choice allows, of the adapters of this machine and so many CPU cores.
+    /// The devices that a choice allows, of the adapters of this machine and `cores` CPU cores.
     ///
     /// `auto` allows all real GPUs, and the CPU where there is none; `gpu` all real GPUs, and
     /// software ones where there is none; `gpu:N` that one; `cpu` the CPU. An adapter listed
@@ -91,9 +91,9 @@ impl Devices {
         Ok(Devices { gpus, cores })
     }
 
-    /// A place for each worker. Those who have one `before` keep their GPU; newcomers, in the
-    /// order given, go where the fewest are, so that each GPU is used once before any is used
-    /// twice. CPU cores are split anew, to within one thread, at least one each.
+    /// A slot for each worker. Workers that have one in `before` keep their GPU. New workers, in the
+    /// order given, get the GPU with the fewest workers, so that each GPU is used once before any is
+    /// used twice. CPU cores are split anew, to within one thread, at least one each.
     pub fn assign(
         &self,
         workers: &[WorkerId],
@@ -102,43 +102,43 @@ impl Devices {
         if self.gpus.is_empty() {
             return self.split_cores(workers);
         }
-        let mut seats: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
+        let mut on_gpu: Vec<Vec<WorkerId>> = vec![Vec::new(); self.gpus.len()];
         let kept = |worker: WorkerId| match before.get(&worker) {
             Some(DeviceSlot::Gpu { index, .. }) => self.gpus.iter().position(|gpu| gpu == index),
             _ => None,
         };
         for &worker in workers {
-            if let Some(seat) = kept(worker) {
-                seats[seat].push(worker);
+            if let Some(gpu) = kept(worker) {
+                on_gpu[gpu].push(worker);
             }
         }
         for &worker in workers.iter().filter(|&&worker| kept(worker).is_none()) {
-            if let Some(emptiest) = seats.iter_mut().min_by_key(|seat| seat.len()) {
+            if let Some(emptiest) = on_gpu.iter_mut().min_by_key(|workers| workers.len()) {
                 emptiest.push(worker);
             }
         }
-        let mut places = BTreeMap::new();
-        for (&index, mut seat) in self.gpus.iter().zip(seats) {
-            seat.sort_unstable();
-            let of = seat.len();
-            let shares = seat.into_iter().zip(1..);
-            places.extend(
+        let mut slots = BTreeMap::new();
+        for (&index, mut workers) in self.gpus.iter().zip(on_gpu) {
+            workers.sort_unstable();
+            let of = workers.len();
+            let shares = workers.into_iter().zip(1..);
+            slots.extend(
                 shares.map(|(worker, share)| (worker, DeviceSlot::Gpu { index, share, of })),
             );
         }
-        places
+        slots
     }
 
     fn split_cores(&self, workers: &[WorkerId]) -> BTreeMap<WorkerId, DeviceSlot> {
         let mut workers = workers.to_vec();
         workers.sort_unstable();
         let count = workers.len().max(1);
-        let places = workers.into_iter().enumerate().map(|(i, worker)| {
+        let slots = workers.into_iter().enumerate().map(|(i, worker)| {
             let threads = self.cores / count + usize::from(i < self.cores % count);
             let threads = threads.max(1);
             (worker, DeviceSlot::Cpu { threads })
         });
-        places.collect()
+        slots.collect()
     }
 }
 

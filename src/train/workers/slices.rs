@@ -1,9 +1,9 @@
 //! Cuts a step's items into one contiguous range per worker: disjoint, complete and in order.
 //!
-//! Cuts lie on multiples of `unit`, the items that cannot be torn apart (the queries of a fact, a
-//! chunk that shares its negatives); 0 counts as 1, and the last unit may be short. Every worker
-//! gets at least one unit while there are enough; with more workers than units, some ranges are
-//! empty. No worker means no range, and items that nobody has.
+//! Cuts lie on multiples of `unit`, the number of items that stay together (the queries of a fact,
+//! a chunk that shares its negatives); 0 is taken as 1, and the last unit may be short. Every worker
+//! gets at least one unit if there are enough; with more workers than units, some ranges are empty.
+//! Without workers there are no ranges.
 
 use std::ops::Range;
 
@@ -16,11 +16,11 @@ pub fn even(items: usize, unit: usize, workers: usize) -> Vec<Range<usize>> {
 }
 
 /// Ranges in proportion to each worker's speed, in items a second (any unit will do), to within
-/// one unit, but for the one unit that the slowest gets. A speed that is not above 0 and finite
-/// is not known, and taken as the mean of those that are.
+/// one unit, except that the slowest worker gets at least one unit. A speed that is not above 0 and
+/// finite counts as not known, and is taken as the mean of the known ones.
 ///
-/// Measured speeds differ from run to run, and so do these ranges; what must repeat to the bit
-/// needs [`even`] ones.
+/// Measured speeds differ from run to run, and so do these ranges; results that must repeat to the
+/// bit need [`even`] ones.
 pub fn by_speed(items: usize, unit: usize, speeds: &[f64]) -> Vec<Range<usize>> {
     let ends = cumulated(speeds);
     let total = ends.last().copied().unwrap_or(1.0);
@@ -29,7 +29,7 @@ pub fn by_speed(items: usize, unit: usize, speeds: &[f64]) -> Vec<Range<usize>> 
     })
 }
 
-/// `end(i, units)` is where, in units, the first `i` ranges would like to end.
+/// `end(i, units)` is the wanted end of the first `i` ranges, in units.
 fn cut(
     items: usize,
     unit: usize,
@@ -56,7 +56,7 @@ fn cut(
     ranges.collect()
 }
 
-/// Running sums of the speeds relative to the fastest, the unknown ones filled in.
+/// Running sums of the speeds relative to the fastest, with unknown ones filled in.
 fn cumulated(speeds: &[f64]) -> Vec<f64> {
     let known = |speed: &f64| speed.is_finite() && *speed > 0.0;
     let fastest = speeds.iter().copied().filter(known).fold(0.0, f64::max);

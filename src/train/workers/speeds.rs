@@ -1,4 +1,4 @@
-//! How fast each worker has been of late.
+//! Recent speed of each worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,15 +22,15 @@ struct Sums {
 }
 
 impl Default for Speeds {
-    /// A newest measurement weighs a fifth.
+    /// The newest measurement weighs a fifth.
     fn default() -> Speeds {
         Speeds::new(0.2)
     }
 }
 
 impl Speeds {
-    /// Nothing measured. `newest` is the weight of the newest measurement, in 0..=1; what is
-    /// outside is taken as the nearest end, NaN as 1.
+    /// Speeds of no worker yet. `newest` is the weight of the newest measurement, in 0..=1; other
+    /// numbers are taken as the nearest bound, NaN as 1.
     pub fn new(newest: f64) -> Speeds {
         let newest = if newest.is_nan() { 1.0 } else { newest };
         Speeds {
@@ -39,7 +39,8 @@ impl Speeds {
         }
     }
 
-    /// A worker took so long for so many items. No items or no time say nothing and are ignored.
+    /// Adds a measurement: a worker took the time `took` for `items` items. A measurement of no items
+    /// or no time is ignored.
     pub fn measure(&mut self, worker: WorkerId, items: usize, took: Duration) {
         if items == 0 || took.is_zero() {
             return;
@@ -49,13 +50,13 @@ impl Speeds {
         sums.seconds = sums.seconds * self.keep + took.as_secs_f64();
     }
 
-    /// Items a second; `None` for a worker never measured.
+    /// A worker's items a second; `None` if never measured.
     pub fn get(&self, worker: WorkerId) -> Option<f64> {
         let sums = self.measured.get(&worker)?;
         Some(sums.items / sums.seconds)
     }
 
-    /// Items a second of each of these workers, 0 where nothing is known.
+    /// Items a second of each of these workers, 0 for a worker never measured.
     pub fn of(&self, workers: &[WorkerId]) -> Vec<f64> {
         let speed = |&worker| self.get(worker).unwrap_or(0.0);
         workers.iter().map(speed).collect()
