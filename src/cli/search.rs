@@ -148,7 +148,7 @@ impl SearchArgs {
     }
 }
 
-/// What a search is about to do, as in `27 trials to epoch 4, 9 to 8, 3 to 20`.
+/// Rungs of a search in words, as in `27 trials to epoch 4, 9 to 8, 3 to 20`.
 fn plan(rungs: &[Rung]) -> String {
     let rungs: Vec<String> = rungs
         .iter()

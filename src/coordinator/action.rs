@@ -101,7 +101,7 @@ pub enum Cause {
     Failed(Failure),
 }
 
-/// How a worker failed.
+/// Failure of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {

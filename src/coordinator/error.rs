@@ -21,7 +21,7 @@ pub enum CoordinatorError {
         /// Largest number of workers.
         max: usize,
     },
-    /// A worker tells more of itself than the coordinator keeps.
+    /// The description of a worker is too large.
     #[error(transparent)]
     Member(#[from] InvalidMember),
     /// Every number has been given to a worker once.

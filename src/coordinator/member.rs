@@ -1,4 +1,4 @@
-//! What the coordinator knows of a worker.
+//! The coordinator's knowledge of a worker.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 
-/// Where a worker is in its life.
+/// Stage of a worker's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -40,7 +40,7 @@ impl State {
     }
 }
 
-/// What a worker tells of itself when it joins.
+/// A worker's description of itself, given when it joins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberInfo {
     /// Address under which other processes reach the worker, at most
@@ -64,7 +64,7 @@ pub struct MemberDevice {
     pub capacity: Option<u64>,
 }
 
-/// A [`MemberInfo`] larger than the coordinator keeps.
+/// Reason why a [`MemberInfo`] is too large to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidMember {
@@ -132,7 +132,7 @@ impl MemberInfo {
         }
     }
 
-    /// Whether the worker told nothing.
+    /// Whether the description is empty.
     pub fn is_empty(&self) -> bool {
         self.address.is_none() && self.devices.is_empty()
     }
@@ -141,9 +141,9 @@ impl MemberInfo {
 /// A worker as the coordinator knows it. Times count from the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// What the worker told of itself when it joined.
+    /// The worker's description of itself.
     pub info: MemberInfo,
-    /// Where the worker is in its life.
+    /// Stage of the worker's life.
     pub state: State,
     /// Whether the worker is synced.
     pub synced: bool,
@@ -153,7 +153,7 @@ pub struct Member {
     pub seen: Duration,
     /// Number of steps committed with the worker's part.
     pub committed: u64,
-    /// How the worker failed, if it did.
+    /// Failure of the worker, if it failed.
     pub failure: Option<Failure>,
 }
 

@@ -25,14 +25,14 @@ pub struct Status {
 pub struct WorkerStatus {
     /// The worker.
     pub worker: WorkerId,
-    /// What the worker told of itself when it joined.
+    /// The worker's description of itself.
     #[serde(default, skip_serializing_if = "MemberInfo::is_empty")]
     pub info: MemberInfo,
-    /// Where the worker is in its life.
+    /// Stage of the worker's life.
     pub state: State,
     /// Number of steps committed with the worker's part.
     pub committed: u64,
-    /// How the worker failed, in words, if it did.
+    /// Failure of the worker in words, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }

@@ -28,7 +28,7 @@ impl Domain {
     /// Reads and checks a domain.
     ///
     /// # Errors
-    /// What was found and what was expected.
+    /// Description of what was found and what was expected.
     pub(super) fn read(value: Spanned<DeValue>) -> Result<Domain, String> {
         let found = Value::deserialize(value.clone().into_deserializer());
         let found = found.map_or_else(|error| error.message().to_owned(), |v| v.to_string());
@@ -45,7 +45,7 @@ impl Domain {
         }
     }
 
-    /// What the values of a domain must be and are not.
+    /// Requirement that the values do not meet, if any.
     fn expected(&self) -> Option<&'static str> {
         let is_infinite = |value: &Value| value.as_float().is_some_and(|v| !v.is_finite());
         let numbers_above_0 = "bounds above 0: other numbers have no logarithm";

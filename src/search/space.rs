@@ -1,7 +1,5 @@
 //! Space files: a base configuration, and the keys that are searched.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use toml::de::{DeString, DeTable, DeValue};
@@ -48,19 +46,6 @@ pub struct Space {
 }
 
 impl Space {
-    /// Reads a space file; returns the space and the text.
-    ///
-    /// # Errors
-    /// [`SpaceError::Read`], and as [`Space::parse`].
-    pub fn read(path: &Path, assignments: &[String]) -> Result<(Space, String), SpaceError> {
-        let origin = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| SpaceError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok((Space::parse(&origin, &text, assignments)?, text))
-    }
-
     /// Reads a space: keys of the configuration and perhaps `recipe`, over which the other keys are
     /// laid, then assignments `key=value`; and a table `search` with a [`Domain`] for each key that
     /// is searched. `origin` names the text in errors.

@@ -1,11 +1,11 @@
-//! Which trial trains next, and for how long: a pure function of the scores of all trials.
+//! Choice of the next trial and its epochs: a pure function of the scores of all trials.
 //!
 //! Successive halving (Jamieson and Talwalkar 2016), as used within Hyperband (Li et al. 2018): on
 //! each rung, all trials that reach it train to the same epoch, and the best of them go on to the
 //! next rung. Random search has one rung. Since the next job follows from the scores alone, a
 //! search that was stopped needs nothing else to go on.
 
-/// How trials are given epochs.
+/// Rule that gives trials their epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// All trials train for as long as their configuration says.

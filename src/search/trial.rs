@@ -13,7 +13,7 @@ use crate::train::{
     Ending, Observer, TrainError, TrainState, Trainer, initializer, open_executor, shape,
 };
 
-/// How a trial's work on a rung ended.
+/// Ending of a trial's work on a rung.
 pub(super) enum Outcome {
     /// The rung is done; the trial's best validation MRR.
     Scored(f64),

@@ -88,7 +88,10 @@ fn mistakes_are_named() {
         ("--event 0:join", &["step", "from 1"]),
         ("--event 3:kill", &["worker"]),
         ("--events missing.toml", &["missing.toml"]),
-        ("--events events.toml", &["events.toml: event 1", "explode"]),
+        (
+            "--events events.toml",
+            &["events.toml", "line 3", "explode"],
+        ),
     ] {
         let error = home.fails(&words(&format!("{QUICK} --output run {flags}")));
         for word in words_of_error {

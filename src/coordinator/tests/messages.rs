@@ -126,9 +126,7 @@ fn refusals() -> impl Strategy<Value = CoordinatorError> {
     prop_oneof![
         Just(E::Stopped),
         Just(E::NoNumbersLeft),
-        sizes
-            .clone()
-            .prop_map(|(present, max)| E::Full { present, max }),
+        sizes.prop_map(|(present, max)| E::Full { present, max }),
         sizes.prop_map(|(bytes, max)| InvalidMember::Address { bytes, max }.into()),
         any::<(usize, usize)>()
             .prop_map(|(count, max)| InvalidMember::Devices { count, max }.into()),
