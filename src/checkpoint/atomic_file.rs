@@ -34,6 +34,7 @@ impl AtomicFile {
     }
 
     /// The path that the file will have.
+    #[cfg(feature = "cli")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
