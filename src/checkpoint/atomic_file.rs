@@ -34,6 +34,7 @@ impl AtomicFile {
     }
 
     /// Path of the file after [`AtomicFile::commit`].
+    #[cfg(feature = "cli")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,7 +1,7 @@
 //! `shardloom eval --positives --negatives`: true facts against false ones.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shardloom::dataset::Triple;
@@ -34,7 +34,7 @@ pub struct ClassifyArgs {
 pub fn run(
     run: &Run,
     executor: &mut Executor,
-    positives: &PathBuf,
+    positives: &Path,
     args: &ClassifyArgs,
     as_json: bool,
 ) -> CommandResult {

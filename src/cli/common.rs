@@ -94,8 +94,8 @@ pub fn shown(path: &Path) -> std::path::Display<'_> {
     path.display()
 }
 
-/// Which devices keep how many shards, if they are several.
-pub fn places(server: &ParameterServer) -> Option<String> {
+/// Number of shards on each device, if there are several devices.
+pub fn placement(server: &ParameterServer) -> Option<String> {
     if server.home().is_some() {
         return None;
     }

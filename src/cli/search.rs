@@ -116,7 +116,7 @@ pub fn run(args: SearchArgs) -> CommandResult {
         search.device(),
         shown(&directory)
     ));
-    let mut watch = Shown {
+    let mut watch = SearchProgress {
         progress,
         trials: search.trials().len(),
         rungs: search.rungs().len(),
@@ -218,14 +218,14 @@ fn write_results(directory: &Path, search: &Search, winner: &Winner) -> CommandR
     Ok(out.flush()?)
 }
 
-/// Shows trials in lines of their own, and work within them in the bar alone.
-struct Shown {
+/// Prints a line per trial, and shows the work within trials in the bar only.
+struct SearchProgress {
     progress: Progress,
     trials: usize,
     rungs: usize,
 }
 
-impl Watch for Shown {
+impl Watch for SearchProgress {
     fn trial(&mut self, trial: &TrialRecord, job: &Job) {
         let rung = match self.rungs {
             1 => String::new(),
@@ -263,7 +263,7 @@ impl Watch for Shown {
     }
 }
 
-impl Observer for Shown {
+impl Observer for SearchProgress {
     fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
         match event {
             // A line per trial is enough.

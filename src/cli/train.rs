@@ -16,7 +16,7 @@ use shardloom::train::{
 };
 
 use super::CommandResult;
-use super::common::{announce, open_backend, places, shown};
+use super::common::{announce, open_backend, placement, shown};
 use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
@@ -151,7 +151,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             run.config.validate()?;
             let dataset = run.dataset()?;
-            look_at_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
+            check_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
             let backend = open_backend(args.device.unwrap_or(run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
@@ -183,8 +183,8 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 shown(path),
                 state.epoch
             ));
-            if let Some(places) = places(executor.server()) {
-                progress.say(&places);
+            if let Some(placement) = placement(executor.server()) {
+                progress.say(&placement);
             }
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
@@ -213,8 +213,8 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             let run = Run::create(config, &dataset)?;
             progress.say(&format!("training on {device}, into {}", shown(&run.path)));
-            if let Some(places) = places(executor.server()) {
-                progress.say(&places);
+            if let Some(placement) = placement(executor.server()) {
+                progress.say(&placement);
             }
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
@@ -232,7 +232,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
 
 /// Makes sure that a run that goes on does so with the graph that it was trained on. `dataset` is
 /// what it kept of it; `moved` says where the graph is now, if it is not where it was.
-fn look_at_graph(
+fn check_graph(
     run: &mut Run,
     dataset: &Dataset,
     moved: Option<&str>,

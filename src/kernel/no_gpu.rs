@@ -90,6 +90,7 @@ absent! {
 absent! {
     /// Gradient rows in an adapter's memory.
     GradientRows {
+        is_empty() -> bool;
         len() -> usize;
         is_shared() -> bool;
         are_on(&Gpu) -> bool;

@@ -519,3 +519,33 @@ fn free_directory(config: &Config) -> PathBuf {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Genealogy;
+
+    #[test]
+    fn a_run_of_an_earlier_version_opens_and_is_written_with_present_keys() {
+        let home = tempfile::tempdir().unwrap();
+        let people = 100;
+        let dataset = Genealogy { people, seed: 1 }.generate().unwrap();
+        let config = Config {
+            output: Some(home.path().join("run")),
+            gradient_partitions: 3,
+            ..Config::default()
+        };
+        let run = Run::create(config, &dataset).unwrap();
+        let file = run.path.join(CONFIG);
+        let present = fs::read_to_string(&file).unwrap();
+        let former = present
+            .replace("gradient_partitions = 3", "lanes = 3")
+            .replace("matmul_precision = \"bf16x3\"", "products = \"fast\"");
+        assert!(former.contains("lanes = 3") && former.contains("fast"));
+        fs::write(&file, former).unwrap();
+        let opened = Run::open(&run.path).unwrap();
+        assert_eq!(opened.config, run.config);
+        opened.write_config().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), present);
+    }
+}

@@ -292,7 +292,7 @@ fn fetch(url: &str) -> Result<Vec<u8>, String> {
 /// Fails, since this build cannot download.
 #[cfg(not(feature = "download"))]
 fn fetch(_: &str) -> Result<Vec<u8>, String> {
-    Err("this build has no downloads: build it with the feature `download`, or".to_owned())
+    Err("this build was made without the feature `download`".to_owned())
 }
 
 #[cfg(test)]
