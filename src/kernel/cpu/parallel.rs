@@ -11,10 +11,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The engines' threads; none where they cannot be started, and rayon's global pool serves.
 ///
-/// They are not those of the global pool, because a thread of a pool that waits for others meanwhile
-/// runs whatever else was given to that pool. An engine holds locks of tables while its threads are at
-/// work. In the global pool one of them could start a step of the program's own, which would wait for
-/// such a lock: for good. These threads run nothing but arithmetic, and never take a table's lock.
+/// The global pool does not serve: a thread of a pool that waits for others meanwhile runs whatever else
+/// was given to that pool. An engine holds locks of tables while its threads are at work. In the global
+/// pool one of them could start a step of the program's own, which would wait for such a lock: for good.
+/// The engines' threads run nothing but arithmetic, and never take a table's lock.
 fn pool() -> Option<&'static ThreadPool> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let make = || {
