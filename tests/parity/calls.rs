@@ -235,6 +235,6 @@ fn threads_of_a_pool_may_take_steps() {
         }
         done.send(()).unwrap();
     });
-    let finished = finished.recv_timeout(Duration::from_secs(120));
+    let finished = finished.recv_timeout(Duration::from_secs(300));
     finished.expect("a step waits for a lock that its own thread holds, or has failed");
 }

@@ -41,6 +41,10 @@ fn k_vs_all_steps_match_the_oracle() {
 /// queries that only fill up.
 #[test]
 fn steps_by_the_matrix_unit_match_the_oracle() {
+    if !shardloom::kernel::cpu::has_matrix_unit() {
+        // Other steps have f32 covered; an emulated unit is tested in src/kernel/cpu.
+        return testing::skip("no matrix unit", "SHARDLOOM_REQUIRE_AMX");
+    }
     let mut engine = Backend::cpu();
     let mut worst = 0.0f64;
     let dot = |model: &&Model| model.similarity() == Similarity::Dot && !model.has_core();

@@ -60,6 +60,12 @@ const BLOCK: usize = 64;
 /// Bytes that a query's candidates may take on the route by query.
 const CANDIDATE_BYTES: usize = 256 << 10;
 
+/// Whether this processor has a matrix unit that [`Products::Fast`] uses.
+#[doc(hidden)]
+pub fn has_matrix_unit() -> bool {
+    MatrixUnit::get().is_some()
+}
+
 /// The route of a training step through the stages; see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {

@@ -11,10 +11,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The engines' threads; none where they cannot be started, and rayon's global pool serves.
 ///
-/// They are not those of the global pool, because a thread of a pool that waits for others meanwhile
-/// runs whatever else was given to that pool. An engine holds locks of tables while its threads are at
-/// work. In the global pool one of them could start a step of the program's own, which would wait for
-/// such a lock: for good. These threads run nothing but arithmetic, and never take a table's lock.
+/// The global pool does not serve: a thread of a pool that waits for others meanwhile runs whatever else
+/// was given to that pool. An engine holds locks of tables while its threads are at work. In the global
+/// pool one of them could start a step of the program's own, which would wait for such a lock: for good.
+/// The engines' threads run nothing but arithmetic, and never take a table's lock.
 fn pool() -> Option<&'static ThreadPool> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let make = || {
@@ -103,10 +103,11 @@ pub fn for_each_block(
 /// Threads of the pool that are on their way to share some work. They take a while to wake up, in which
 /// this thread may prepare the work.
 ///
-/// This is not rayon's own sharing, for two reasons. Here this thread works, too, from the start, and never
-/// waits for a thread that has not woken up when all is done; with rayon it would sleep until the pool has
-/// done everything. And this thread never runs other work meanwhile: it may hold locks of tables
-/// (see [`in_pool`]).
+/// A parallel iterator of rayon does not serve, for two reasons. Here this thread works from the start, and
+/// never waits for a thread that has not woken up when all is done; with rayon it sleeps until the pool has
+/// done everything. On two cores that other programs use as well, an Adagrad update of 65,536 rows of 128
+/// values took 1.2 to 1.3 times as long with rayon, and one of 8,192 rows 5 times. And this thread never
+/// runs other work of the pool meanwhile: it may hold locks of tables (see [`pool`]).
 pub struct Helpers(Option<CloseOnDrop>);
 
 impl Helpers {

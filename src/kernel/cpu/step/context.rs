@@ -85,16 +85,23 @@ pub struct StepContext {
 
 /// A block of consecutive queries and its slices of the step's buffers.
 pub struct QueryBlock<'a> {
+    /// Number of the first query in the plan.
     pub first: usize,
+    /// Query vectors, and their gradients: queries × entity width.
     pub queries: &'a mut [f32],
     pub d_queries: &'a mut [f32],
+    /// Contributions to the queries' entities: queries × entity width.
     pub d_inputs: &'a mut [f32],
+    /// Contributions to the queries' relations: queries × contribution width.
     pub d_relations: &'a mut [f32],
+    /// Scores, then coefficients: queries × candidates; none where the step keeps them elsewhere.
     pub scores: &'a mut [f32],
+    /// A loss a query; none where the step keeps them elsewhere.
     pub losses: &'a mut [f32],
 }
 
 impl StepContext {
+    /// The rows of a query.
     fn rows<'a>(
         &self,
         query: &Query,
@@ -109,6 +116,7 @@ impl StepContext {
         }
     }
 
+    /// Computes the query vectors of a block.
     pub fn forward(
         &self,
         plan: &Plan,
@@ -133,6 +141,7 @@ impl StepContext {
         );
     }
 
+    /// Computes the contributions of a block's queries from the gradients of its query vectors.
     pub fn backward(
         &self,
         plan: &Plan,

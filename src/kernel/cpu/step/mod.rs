@@ -96,7 +96,7 @@ pub fn task(queries: usize) -> usize {
 }
 
 impl Workspace {
-    /// Copies the entity rows of a plan, and makes room for their gradients.
+    /// Copies the entity rows of a plan, and reserves memory for their gradients.
     pub fn pull_entities(&mut self, plan: &Plan, entities: &TableReadGuard<'_>) {
         let values = plan.entities.len() * entities.spec.width;
         pull(
@@ -107,8 +107,8 @@ impl Workspace {
         self.entity_gradients.resize_for_overwrite(values);
     }
 
-    /// Copies the relation rows of a plan whose entities have `entity_width` values, and makes room for all
-    /// that queries leave.
+    /// Copies the relation rows of a plan whose entities have `entity_width` values, and reserves memory for
+    /// the contributions of queries.
     pub fn pull_relations(
         &mut self,
         model: Model,
@@ -116,15 +116,11 @@ impl Workspace {
         entity_width: usize,
         relations: &TableReadGuard<'_>,
     ) {
-        let (relation_width, contribution_width) = (
-            model.relation_width(entity_width),
-            model.contribution_width(entity_width),
-        );
-        (
-            self.entity_width,
-            self.relation_width,
-            self.contribution_width,
-        ) = (entity_width, relation_width, contribution_width);
+        let relation_width = model.relation_width(entity_width);
+        let contribution_width = model.contribution_width(entity_width);
+        self.entity_width = entity_width;
+        self.relation_width = relation_width;
+        self.contribution_width = contribution_width;
         self.relation_row_width = relations.spec.width;
         let (ids, matrices) = (&plan.relations.ids, &mut self.relations);
         match plan.core_rows {
@@ -197,12 +193,8 @@ impl Workspace {
         self.blocks(step, |block, relations| {
             step.forward(plan, pulled, relations, block);
         });
-        let (n, rows, width) = (
-            plan.queries.len(),
-            table.spec.layout.rows(),
-            step.entity_width,
-        );
-        let tile = tile_queries::<K>(rows, width, n);
+        let (n, width) = (plan.queries.len(), step.entity_width);
+        let tile = tile_queries::<K>(table.spec.layout.rows(), width, n);
         for first in (0..n).step_by(tile) {
             let end = n.min(first + tile);
             let out = TileGradients {

@@ -10,8 +10,8 @@ use crate::kernel::{GradientRows, KernelError};
 const BLOCK: usize = 4096;
 
 impl Engine {
-    /// Σ wᵢ·xᵢ / `divisor` over rows of one length, added up in the order given, in place of what
-    /// `sums` holds; none of no parts.
+    /// Σ wᵢ·xᵢ / `divisor` over rows of one length, added up in the order given, in place of the
+    /// values of `sums`; no values if there are no parts.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if lengths differ; [`KernelError::ForeignRows`] if a part lies

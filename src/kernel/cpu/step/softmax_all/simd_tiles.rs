@@ -21,7 +21,7 @@ use crate::kernel::cpu::table::prefetch::{L1, L2, prefetch, prefetch_line};
 const DEPTH: usize = 256;
 /// Scores of some entities by a panel of queries that stay in the nearest cache, while all values of
 /// these entities are multiplied with them.
-const NEAR: usize = 8 << 10;
+const L1_SCORES: usize = 8 << 10;
 /// Values of queries that are worked out before the next ones, at most: whole tiles.
 const MOST_VALUES: usize = 42 * ROWS;
 
@@ -400,7 +400,7 @@ impl Tiled for QuerySums<'_> {
         } = self;
         let (width, columns) = (tile.table.spec.width, VECTORS * S::F32_LANES);
         let (padded, together) = (tile.padded, task.queries.len());
-        let near = (NEAR / columns).min(DEPTH);
+        let most = (L1_SCORES / columns).min(DEPTH);
         let mut wide = Vec::new();
         let mut rest = &tile.scores[task.first_row * padded..];
         let blocks = tile.blocks[task.blocks.clone()].iter();
@@ -410,7 +410,7 @@ impl Tiled for QuerySums<'_> {
             let panel = whole_tiles(count) * columns;
             let (scores, after) = rest.split_at(whole_tiles(count) * padded);
             rest = after;
-            for depth in depths(count, near, 1) {
+            for depth in depths(count, most, 1) {
                 let rows = &rows[depth.start * width..depth.end * width];
                 for first in (0..task.columns.len()).step_by(MOST_VALUES) {
                     let values = first..task.columns.len().min(first + MOST_VALUES);

@@ -141,10 +141,10 @@ impl Case {
                 let labels = right.iter().filter(|&&row| row as usize == e).count() as f64;
                 loss -= label * labels * score;
                 let slope = weight * (score - top).exp() / total - label * labels;
-                for k in 0..width {
+                for (k, &x) in query.iter().enumerate() {
                     let at = e * width + k;
                     wanted.d_queries[q * width + k] += slope * f64::from(self.entities[at]);
-                    wanted.d_entities[at] += slope * f64::from(query[k]);
+                    wanted.d_entities[at] += slope * f64::from(x);
                 }
             }
             wanted.losses.push(loss);
