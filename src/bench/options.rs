@@ -138,7 +138,7 @@ const MOST_WORKERS: usize = 1024;
 const MOST_DIM: usize = 1 << 20;
 
 impl Options {
-    /// When to stop taking samples of an operation.
+    /// Limits for taking samples of an operation.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             seconds: self.seconds,

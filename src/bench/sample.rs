@@ -17,7 +17,7 @@ pub enum TimedBy {
     Device,
 }
 
-/// When to stop taking samples: when both limits are reached.
+/// Limits for taking samples. Sampling ends when both are reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Shortest duration of all samples together, in seconds.

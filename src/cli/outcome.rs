@@ -1,4 +1,4 @@
-//! How a command ends: its result, the exit statuses, and lines on stderr.
+//! The end of a command: its result, the exit statuses, and lines on stderr.
 
 use std::error::Error;
 use std::io::{self, Write};

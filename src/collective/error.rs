@@ -31,7 +31,7 @@ pub enum CollectiveError {
         /// The missing ranks, ascending.
         missing: Vec<usize>,
     },
-    /// This rank came after the call had timed out.
+    /// The rank came after the call had timed out.
     #[error("call {sequence} has timed out for want of {}; the next is {next}", ranks(.missing))]
     Late {
         /// The call that this rank came with.
@@ -41,7 +41,7 @@ pub enum CollectiveError {
         /// The ranks that were missing when the call timed out, ascending.
         missing: Vec<usize>,
     },
-    /// This rank came with the number of a call that is over: completed, left out, or long past.
+    /// The rank came with the number of a call that is over: completed, left out, or long past.
     #[error("call {sequence} is over; the next is {next}")]
     Used {
         /// The call that this rank came with.
@@ -49,7 +49,7 @@ pub enum CollectiveError {
         /// The least sequence number that is not used up.
         next: u64,
     },
-    /// This rank made a call while an earlier call of its own waits. The earlier call waits on.
+    /// The rank made a call while an earlier call of its own waits. The earlier call waits on.
     #[error("rank {rank} came with call {sequence} while its call {waiting} waits")]
     Busy {
         /// The rank.

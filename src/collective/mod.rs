@@ -78,7 +78,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Buffers are given and returned whole: a backend that shares memory moves them instead of
 /// copying them. All methods fail as the [module](self) says.
 pub trait Collective: Send + Sync {
-    /// This rank, below [`world`](Collective::world).
+    /// Rank of this member, below [`world`](Collective::world).
     fn rank(&self) -> usize;
 
     /// Number of ranks of the group.

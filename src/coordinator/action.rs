@@ -83,7 +83,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Discarded {
-    /// These workers of the step failed; their [`Action::Dismiss`] has the failures.
+    /// Workers of the step failed; their [`Action::Dismiss`] has the failures.
     Lost(Vec<WorkerId>),
     /// The run stops.
     Stopping,

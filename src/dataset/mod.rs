@@ -76,7 +76,7 @@ pub struct LoadOptions {
     /// Key of the hash that splits a single file. The key is independent of the seed of a run, so
     /// that runs with different seeds train on the same graph.
     pub split_seed: u64,
-    /// When a single file is split, keep every entity and relation of valid and test facts in
+    /// If a single file is split, keep every entity and relation of valid and test facts in
     /// train.
     pub split_cover: bool,
     /// Options for reading the files.

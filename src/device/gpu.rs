@@ -346,7 +346,7 @@ pub(super) fn words(error: &wgpu::Error) -> String {
     text.trim().to_owned()
 }
 
-/// Nothing panics while these locks are held, and their contents are valid at every moment.
+/// No code panics while these locks are held, and their contents are valid at every moment.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

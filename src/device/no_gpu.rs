@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::{AdapterDescription, Counts, DeviceError};
 
-/// How to open a GPU; without effect in a build without GPU support.
+/// Options for opening a GPU, without effect in a build without GPU support.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Bytes that one binding may cover.
     pub binding_limit: Option<u64>,
-    /// How long to wait for the GPU.
+    /// Longest wait for the GPU.
     pub deadline: Duration,
 }
 
@@ -58,6 +58,6 @@ impl fmt::Display for Gpu {
 pub struct Span {
     /// The stage.
     pub name: &'static str,
-    /// Its length.
+    /// Length of the span.
     pub seconds: f64,
 }

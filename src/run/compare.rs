@@ -1,4 +1,4 @@
-//! Whether a graph is still the one that a run was trained on.
+//! Checks whether a graph is still the one that a run was trained on.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Time at which a push is applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateMode {
-    /// When every expected worker has pushed to the shard. The shard applies the average of the gradients,
+    /// Applied once every expected worker has pushed to the shard. The shard applies the average of the gradients,
     /// weighted by samples. Shards do not wait for each other.
     Sync {
         /// Time from the first push after which a shard goes on without the missing workers.

@@ -7,7 +7,7 @@ use shardloom::dataset::{
     relation_profiles,
 };
 
-/// Everything `dataset info` tells.
+/// The output of `dataset info`.
 /// Counts, profiles of relations and leaks.
 pub(super) struct Info {
     name: String,

@@ -1,4 +1,4 @@
-//! What the coordinator does, case by case; faults of its predecessors by name.
+//! Behaviour of the coordinator, case by case; faults of its predecessors by name.
 
 use super::actions::*;
 use super::*;

@@ -16,7 +16,7 @@ pub struct Running {
     votes: BTreeMap<WorkerId, bool>,
 }
 
-/// What must hold of any sequence of actions.
+/// Rules that every sequence of actions keeps.
 #[derive(Debug, Default)]
 pub struct Model {
     config: CoordinatorConfig,
@@ -30,7 +30,7 @@ pub struct Model {
     paused: bool,
     stopped: bool,
     pub states: BTreeMap<WorkerId, State>,
-    /// How often what was seen.
+    /// Number of times that each event was seen.
     pub tally: BTreeMap<&'static str, usize>,
 }
 

@@ -21,7 +21,7 @@ enum Op {
     Heartbeat(u32),
     /// On the running step, or off by so much in generation and step.
     Vote(u32, bool, u64, u64),
-    /// Everybody of the running step is ready, in the order of the number.
+    /// All workers of the running step are ready, in the order of the number.
     AllReady(u32),
     AllBroken,
     Advance,
@@ -183,7 +183,7 @@ fn random_schedules_keep_the_invariants() {
     assert!(tally["commit"] > cases as usize, "{tally:?}");
 }
 
-/// What becomes of the actions after an event.
+/// The way of actions after an event.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     /// The shell carries them out.
@@ -203,7 +203,7 @@ fn fates() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// What the shells of all processes carried out.
+/// Actions that the shells of all processes carried out.
 #[derive(Debug, Default)]
 struct Shells {
     generation: Generation,

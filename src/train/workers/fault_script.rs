@@ -130,7 +130,7 @@ impl From<ScriptEvent> for EventTable {
     }
 }
 
-/// What is wrong with a script.
+/// An error in a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
     /// A file that is not TOML, or a value in it that is not what it should be.
