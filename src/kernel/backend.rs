@@ -1,24 +1,29 @@
 //! The choice between the GPU's engine and the CPU's, made once per call.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::engine::{GradientEngine, PushEngine, RankEngine, StepEngine, TableEngine};
-use super::push::{on_cpu, on_gpu};
+use super::push::reuse;
 use super::{
-    GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, StepSpec, TableName,
-    TableSpec, cpu, gpu,
+    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
+    StepSpec, TableName, TableSpec, check, cpu, gpu,
 };
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
 use crate::model::Model;
 use crate::optim::OptimizerStep;
 use crate::sampler::Plan;
 
-/// An engine: where the arithmetic runs.
+/// An engine: the CPU's, or a GPU's.
+///
+/// The traits in [`engine`](super::engine) document the calls. Besides their errors, every call
+/// with tables or gradient rows returns [`KernelError::ForeignTable`] or
+/// [`KernelError::ForeignRows`] if these are in the memory of another device.
 #[derive(Debug)]
 pub enum Backend {
     /// All cores of this machine.
     Cpu(Box<cpu::Engine>),
-    /// One adapter.
+    /// One GPU.
     Gpu(Box<gpu::Engine>),
 }
 
@@ -27,12 +32,18 @@ pub enum Backend {
 pub enum Table {
     /// In main memory.
     Cpu(cpu::Table),
-    /// In an adapter's memory.
+    /// In a GPU's memory.
     Gpu(gpu::Table),
 }
 
-/// Makes one call on the engine there is, with its own kind of tables.
+/// Makes a call to the engine of a backend, with the tables of that engine.
 macro_rules! on_engine {
+    ($backend:expr, $engine:ident, [] => $call:expr) => {
+        match $backend {
+            Backend::Cpu($engine) => $call,
+            Backend::Gpu($engine) => $call,
+        }
+    };
     ($backend:expr, $engine:ident, [$($table:ident),+] => $call:expr) => {
         match ($backend, $($table),+) {
             (Backend::Cpu($engine), $(Table::Cpu($table)),+) => $call,
@@ -43,10 +54,48 @@ macro_rules! on_engine {
     };
 }
 
-pub(super) use on_engine;
+/// Defines methods of [`Backend`] that only call the engine's method of the same name. The brackets
+/// at the end of a line name the tables among the arguments; those at the start say whether the
+/// methods change the engine.
+macro_rules! forward {
+    ($trait:ident, $receiver:tt $(
+        $(#[$attribute:meta])*
+        $method:ident $arguments:tt -> $output:ty, $tables:tt;
+    )*) => {
+        impl Backend {
+            $(
+                forward! { @ $receiver
+                    #[doc = concat!("Calls [`", stringify!($trait), "::", stringify!($method), "`].")]
+                    $(#[$attribute])*
+                    $method $arguments -> $output, $tables
+                }
+            )*
+        }
+    };
+    (@ [&$($mut:ident)?] $(#[$attribute:meta])* $method:ident(
+        $($argument:ident: $type:ty),*
+    ) -> $output:ty, [$($table:ident),*]) => {
+        $(#[$attribute])*
+        pub fn $method(&$($mut)? self, $($argument: $type),*) -> Result<$output, KernelError> {
+            on_engine!(self, engine, [$($table),*] => engine.$method($($argument),*))
+        }
+    };
+}
+
+impl From<cpu::Table> for Table {
+    fn from(table: cpu::Table) -> Table {
+        Table::Cpu(table)
+    }
+}
+
+impl From<gpu::Table> for Table {
+    fn from(table: gpu::Table) -> Table {
+        Table::Gpu(table)
+    }
+}
 
 impl Table {
-    /// What the table is made of.
+    /// Width, layout, optimizer and type of the table.
     pub fn spec(&self) -> &TableSpec {
         match self {
             Table::Cpu(table) => table.spec(),
@@ -59,7 +108,7 @@ impl Backend {
     /// Opens a device, with a line for the user where the choice needs explaining.
     ///
     /// # Errors
-    /// If there is no such device, or it does not open.
+    /// If there is no such device, or the device does not open.
     pub fn open(choice: DeviceChoice) -> Result<(Backend, Option<String>), KernelError> {
         let opened = device::open_with(choice, &GpuOptions::default())?;
         let backend = match opened.device {
@@ -69,15 +118,15 @@ impl Backend {
         Ok((backend, opened.note))
     }
 
-    /// The CPU.
+    /// An engine on the CPU.
     pub fn cpu() -> Backend {
         Backend::Cpu(Box::new(cpu::Engine::new()))
     }
 
-    /// An adapter.
+    /// An engine on a GPU.
     ///
     /// # Errors
-    /// If the engine's own buffers do not fit.
+    /// If the device is lost or full.
     pub fn gpu(gpu: device::Gpu) -> Result<Backend, KernelError> {
         Ok(Backend::Gpu(Box::new(gpu::Engine::new(gpu)?)))
     }
@@ -90,30 +139,6 @@ impl Backend {
         }
     }
 
-    /// The most rows of `width` values that one shard can hold here.
-    pub fn most_rows(&self, width: usize) -> usize {
-        match self {
-            Backend::Cpu(_) => usize::MAX / width.max(1),
-            Backend::Gpu(engine) => engine.most_rows(width),
-        }
-    }
-
-    /// Makes a table. `fill` writes the values of consecutive rows, given the first row's number;
-    /// optimizer states start at zero.
-    ///
-    /// # Errors
-    /// If the device cannot hold it.
-    pub fn create_table(
-        &self,
-        spec: &TableSpec,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Table, KernelError> {
-        Ok(match self {
-            Backend::Cpu(_) => Table::Cpu(cpu::Table::new(spec, fill)),
-            Backend::Gpu(engine) => Table::Gpu(engine.create_table(spec, fill)?),
-        })
-    }
-
     /// Another engine on the same device, with buffers of its own: for another worker.
     ///
     /// # Errors
@@ -124,79 +149,178 @@ impl Backend {
             Backend::Gpu(engine) => Backend::gpu(engine.gpu().clone()),
         }
     }
+}
 
-    /// Computes a step's gradients and keeps them on the device for [`Backend::update`].
+forward! { StepEngine, [&mut]
+    gradients(spec: &StepSpec, plan: &Plan, entities: &Table, relations: &Table) -> (),
+        [entities, relations];
+    update(step: OptimizerStep, plan: &Plan, entities: &Table, relations: &Table) -> (),
+        [entities, relations];
+    step(
+        spec: &StepSpec, step: OptimizerStep, plan: &Plan, entities: &Table, relations: &Table
+    ) -> (), [entities, relations];
+    take_loss() -> f64, [];
+    #[doc(hidden)]
+    poison() -> (), [];
+}
+
+forward! { GradientEngine, [&mut]
+    gradient_square_sum(plan: &Plan, entities: &Table, relations: &Table) -> f64,
+        [entities, relations];
+}
+
+forward! { GradientEngine, [&]
+    read_gradients(
+        plan: &Plan, name: TableName, table: &Table, shard: usize, out: &mut Vec<f32>
+    ) -> (), [table];
+    square_sum(rows: &GradientRows) -> f64, [];
+}
+
+forward! { PushEngine, [&]
+    push(step: OptimizerStep, table: &Table, shard: usize, pushes: &[Push<'_>]) -> (), [table];
+    push_rows(
+        step: OptimizerStep, table: &Table, shard: usize, places: Places<'_>, gradients: &[f32]
+    ) -> (), [table];
+}
+
+forward! { RankEngine, [&mut]
+    rank(model: Model, batch: &RankBatch, entities: &Table, relations: &Table) -> Vec<RankCounts>,
+        [entities, relations];
+    scores(model: Model, queries: &[RankQuery], entities: &Table, relations: &Table) -> Vec<f32>,
+        [entities, relations];
+    score_pairs(
+        model: Model, queries: &[RankQuery], entities: &Table, relations: &Table
+    ) -> Vec<f32>, [entities, relations];
+}
+
+/// Tables and their rows. A call returns [`KernelError::Row`] for a row that the table does not
+/// have, and [`KernelError::Shape`] unless a slice has the length that rows and width ask for.
+/// Calls that read replace the contents of `out`.
+impl Backend {
+    /// Calls [`TableEngine::most_rows`].
+    pub fn most_rows(&self, width: usize) -> usize {
+        on_engine!(self, engine, [] => engine.most_rows(width))
+    }
+
+    /// Calls [`TableEngine::create_table`].
+    pub fn create_table(
+        &self,
+        spec: &TableSpec,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Table, KernelError> {
+        on_engine!(self, engine, [] => Ok(engine.create_table(spec, fill)?.into()))
+    }
+
+    /// Reads all rows of a column, in table order.
     ///
     /// # Errors
-    /// If the device is lost or full.
-    pub fn gradients(
-        &mut self,
-        spec: &StepSpec,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
+    /// As [`TableEngine::read_part`].
+    pub fn read(&self, table: &Table, column: Column) -> Result<Vec<f32>, KernelError> {
+        let mut all = Vec::new();
+        self.read_part(table, column, 0..table.spec().layout.rows(), &mut all)?;
+        Ok(all)
+    }
+
+    /// Calls [`TableEngine::read_part`].
+    pub fn read_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.gradients(spec, plan, entities, relations)
-        })
+        let spec = table.spec();
+        check::rows(spec, last_row(&rows))?;
+        out.resize(rows.len() * column.width(spec), 0.0);
+        on_engine!(self, engine, [table] => engine.read_part(table, column, rows, out))
     }
 
-    /// Applies the gradients of the last [`Backend::gradients`] call, made from the same plan.
+    /// Replaces all rows of a column by `data`, in table order.
     ///
     /// # Errors
-    /// If the device is lost.
-    pub fn update(
-        &mut self,
-        step: OptimizerStep,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
+    /// As [`TableEngine::write_part`].
+    pub fn write(&self, table: &Table, column: Column, data: &[f32]) -> Result<(), KernelError> {
+        self.write_part(table, column, 0..table.spec().layout.rows(), data)
+    }
+
+    /// Calls [`TableEngine::write_part`].
+    pub fn write_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
     ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.update(step, plan, entities, relations)
-        })
+        let spec = table.spec();
+        check::rows(spec, last_row(&rows))?;
+        KernelError::check_shape(spec.name, rows.len() * column.width(spec), data.len())?;
+        on_engine!(self, engine, [table] => engine.write_part(table, column, rows, data))
     }
 
-    /// [`Backend::gradients`] and [`Backend::update`] in one: the same bits, and on a CPU fewer copies.
-    /// No gradients are left to be read.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn step(
-        &mut self,
-        spec: &StepSpec,
-        step: OptimizerStep,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
+    /// Calls [`TableEngine::read_shard`].
+    pub fn read_shard(
+        &self,
+        table: &Table,
+        shard: usize,
+        out: &mut Vec<f32>,
     ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.step(spec, step, plan, entities, relations)
-        })
+        let (width, layout) = (table.spec().width, &table.spec().layout);
+        out.resize(layout.range(shard).len() * width, 0.0);
+        on_engine!(self, engine, [table] => engine.read_shard(table, shard, out))
     }
 
-    /// Σ g² over all gradients of the last [`Backend::gradients`] call, made from the same plan; not
-    /// finite if a gradient is not. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn gradient_square_sum(
-        &mut self,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<f64, KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.gradient_square_sum(plan, entities, relations)
-        })
+    /// Calls [`TableEngine::read_rows`].
+    pub fn read_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
+        check::rows(table.spec(), rows.iter().copied())?;
+        out.resize(rows.len() * table.spec().width, 0.0);
+        on_engine!(self, engine, [table] => engine.read_rows(table, rows, out))
     }
 
-    /// Keeps, on the device, the gradients of a shard's rows that the last [`Backend::gradients`]
-    /// call made from the same plan: of the rows that the plan touches, or of all rows of an entity
-    /// shard where candidates are all entities. What `old` had is used again.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
+    /// Calls [`TableEngine::write_rows`].
+    pub fn write_rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        values: &[f32],
+    ) -> Result<(), KernelError> {
+        let spec = table.spec();
+        check::rows(spec, rows.iter().copied())?;
+        KernelError::check_shape(spec.name, rows.len() * spec.width, values.len())?;
+        on_engine!(self, engine, [table] => engine.write_rows(table, rows, values))
+    }
+
+    /// Calls [`TableEngine::rearrange`].
+    pub fn rearrange(
+        &self,
+        table: &Table,
+        layout: &ShardLayout,
+        from: &[u32],
+    ) -> Result<Table, KernelError> {
+        let spec = table.spec();
+        KernelError::check_shape(spec.name, layout.rows(), from.len())?;
+        check::rows(spec, from.iter().copied())?;
+        on_engine!(self, engine, [table] => Ok(engine.rearrange(table, layout, from)?.into()))
+    }
+
+    /// Calls [`TableEngine::name_rows`] if the table rounds stochastically.
+    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
+        let spec = table.spec();
+        KernelError::check_shape(spec.name, spec.layout.rows(), names.len())?;
+        if !spec.dtype.is_stochastic() {
+            return Ok(());
+        }
+        on_engine!(self, engine, [table] => engine.name_rows(table, names))
+    }
+}
+
+/// Gradient rows on the device. Calls that make some may use the memory of `old`.
+impl Backend {
+    /// Calls [`GradientEngine::keep_gradients`].
     pub fn keep_gradients(
         &mut self,
         plan: &Plan,
@@ -205,175 +329,77 @@ impl Backend {
         shard: usize,
         old: Option<GradientRows>,
     ) -> Result<GradientRows, KernelError> {
-        match (self, table, old) {
-            (Backend::Cpu(engine), Table::Cpu(table), old) => {
-                let mut values = on_cpu(old);
-                values.replace(engine.gradients_of(plan, name, table, shard));
-                Ok(values.into())
-            }
-            (Backend::Gpu(engine), Table::Gpu(table), old) => {
-                let rows = engine.keep_gradients(plan, name, table, shard, on_gpu(old))?;
-                Ok(GradientRows::Gpu(rows))
-            }
-            (Backend::Cpu(_), ..) => Err(KernelError::ForeignTable { engine: "CPU" }),
-            (Backend::Gpu(_), ..) => Err(KernelError::ForeignTable { engine: "GPU" }),
-        }
+        on_engine!(self, engine, [table] => {
+            Ok(engine.keep_gradients(plan, name, table, shard, reuse(old))?.into())
+        })
     }
 
-    /// Copies what [`Backend::keep_gradients`] would keep to the end of `out`. Waits for the
-    /// device.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn read_gradients(
+    /// Calls [`GradientEngine::upload`].
+    pub fn upload(
         &self,
-        plan: &Plan,
-        name: TableName,
-        table: &Table,
-        shard: usize,
-        out: &mut Vec<f32>,
-    ) -> Result<(), KernelError> {
-        match (self, table) {
-            (Backend::Cpu(engine), Table::Cpu(table)) => {
-                out.extend_from_slice(engine.gradients_of(plan, name, table, shard));
-                Ok(())
-            }
-            (Backend::Gpu(engine), Table::Gpu(table)) => {
-                engine.read_gradients(plan, name, table, shard, out)
-            }
-            (Backend::Cpu(_), _) => Err(KernelError::ForeignTable { engine: "CPU" }),
-            (Backend::Gpu(_), _) => Err(KernelError::ForeignTable { engine: "GPU" }),
-        }
+        gradients: &[f32],
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        on_engine!(self, engine, [] => Ok(engine.upload(gradients, reuse(old))?.into()))
     }
 
-    /// Copies gradient rows to the device, as [`Backend::upload`], and returns Σ g² over them, which
-    /// is not finite if one of them is not.
+    /// [`Backend::upload`], and Σ g² over the rows, which is not finite if a gradient is not.
     ///
     /// # Errors
-    /// If the device is lost or full.
+    /// As [`GradientEngine::upload`].
     pub fn upload_summed(
         &self,
         gradients: &[f32],
         old: Option<GradientRows>,
     ) -> Result<(GradientRows, f64), KernelError> {
-        match (self, old) {
-            (Backend::Cpu(_), old) => {
-                let mut values = on_cpu(old);
-                let squares = cpu::copy_square_sum(gradients, &mut values);
-                Ok((values.into(), squares))
-            }
-            (Backend::Gpu(_), old) => {
-                let squares = cpu::square_sum(gradients);
-                Ok((self.upload(gradients, old)?, squares))
-            }
+        if let Backend::Gpu(_) = self {
+            return Ok((self.upload(gradients, old)?, cpu::square_sum(gradients)));
         }
+        // The values are read once, to be copied and to be summed.
+        let mut values: cpu::AlignedVec = reuse(old).unwrap_or_default();
+        let squares = cpu::copy_square_sum(gradients, &mut values);
+        Ok((values.into(), squares))
     }
 
-    /// Applies the optimizer once to every row that was pushed to a shard, with the weighted sum of
-    /// its gradients, added up in the order of the pushes.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignTable`] or
-    /// [`KernelError::ForeignRows`] if a push does not fit; nothing has changed then. If the device is lost or full.
-    pub fn push(
+    /// Calls [`GradientEngine::average`].
+    pub fn average(
         &self,
-        step: OptimizerStep,
-        table: &Table,
-        shard: usize,
-        pushes: &[Push<'_>],
-    ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [table] => engine.push(step, table, shard, pushes))
+        parts: &[(&GradientRows, f32)],
+        divisor: f32,
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        on_engine!(self, engine, [] => Ok(engine.average(parts, divisor, reuse(old))?.into()))
     }
 
-    /// The same for one push that lies in main memory, with weight one.
+    /// Copies gradient rows to the host, in place of the contents of `out`. Waits for the device.
     ///
     /// # Errors
-    /// As [`Backend::push`].
-    pub fn push_rows(
-        &self,
-        step: OptimizerStep,
-        table: &Table,
-        shard: usize,
-        places: Places<'_>,
-        gradients: &[f32],
-    ) -> Result<(), KernelError> {
-        on_engine!(self, engine, [table] => engine.push_rows(step, table, shard, places, gradients))
+    /// [`KernelError::ForeignRows`] if the rows are in the memory of another device; if the device
+    /// is lost.
+    pub fn download(&self, rows: &GradientRows, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        self.check_rows(rows)?;
+        rows.read(out)
     }
 
-    /// The weighted losses of all steps since the last call, added up.
+    /// Checks that gradient rows are in the memory of this engine's device. Two openings of one GPU
+    /// are two devices; [`Backend::another`] is on the same.
     ///
     /// # Errors
-    /// If the device is lost.
-    pub fn take_loss(&mut self) -> Result<f64, KernelError> {
-        match self {
-            Backend::Cpu(engine) => Ok(engine.take_loss()),
-            Backend::Gpu(engine) => engine.take_loss(),
+    /// [`KernelError::ForeignRows`] if the rows are in the memory of another device.
+    pub fn check_rows(&self, rows: &GradientRows) -> Result<(), KernelError> {
+        match (self, rows) {
+            (Backend::Cpu(_), GradientRows::Cpu(_)) => Ok(()),
+            (Backend::Gpu(engine), GradientRows::Gpu(rows)) if rows.are_on(engine.gpu()) => Ok(()),
+            (Backend::Cpu(_), _) => Err(KernelError::ForeignRows { engine: "CPU" }),
+            (Backend::Gpu(_), _) => Err(KernelError::ForeignRows { engine: "GPU" }),
         }
     }
+}
 
-    /// Counts, for every query, the candidates before and beside its target.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn rank(
-        &mut self,
-        model: Model,
-        batch: &RankBatch,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<Vec<RankCounts>, KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.rank(model, batch, entities, relations)
-        })
-    }
-
-    /// Scores of every query against every entity, row-major; for a few queries.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn scores(
-        &mut self,
-        model: Model,
-        queries: &[RankQuery],
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<Vec<f32>, KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.scores(model, queries, entities, relations)
-        })
-    }
-
-    /// The score of every query against its target.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn score_pairs(
-        &mut self,
-        model: Model,
-        queries: &[RankQuery],
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<Vec<f32>, KernelError> {
-        on_engine!(self, engine, [entities, relations] => {
-            engine.score_pairs(model, queries, entities, relations)
-        })
-    }
-
-    /// Fills every buffer between the stages with values that are not numbers, so that a test sees
-    /// whatever is read before it is written.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    #[doc(hidden)]
-    pub fn poison(&mut self) -> Result<(), KernelError> {
-        match self {
-            Backend::Cpu(engine) => {
-                engine.poison();
-                Ok(())
-            }
-            Backend::Gpu(engine) => engine.poison(),
-        }
-    }
+/// The last of successive rows, if there is one.
+fn last_row(rows: &Range<usize>) -> Option<u32> {
+    let last = rows.end.checked_sub(1).filter(|_| !rows.is_empty());
+    last.map(|row| u32::try_from(row).unwrap_or(u32::MAX))
 }
 
 impl fmt::Display for Backend {

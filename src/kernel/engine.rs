@@ -1,5 +1,5 @@
-//! Calls to an engine, the same for the CPU's engine and a GPU's. `Backend` chooses between the
-//! two.
+//! Calls to an engine. The CPU's engine and a GPU's implement them; [`Backend`](super::Backend)
+//! chooses between the two, and has methods of the same names.
 //!
 //! The calls are in five traits, so that an engine can have the code of each in a file of its own.
 //! [`Engine`] has them all.
@@ -21,8 +21,9 @@ impl<E: StepEngine + GradientEngine + PushEngine + RankEngine> Engine for E {}
 
 /// Tables in the memory of an engine's device.
 ///
-/// `Backend` checks numbers of rows and lengths of slices before it calls an engine. Calls that read
-/// wait for the device.
+/// [`Backend`](super::Backend) checks numbers of rows and lengths of slices before it calls an
+/// engine: rows that a table does not have are a [`KernelError::Row`], other lengths a
+/// [`KernelError::Shape`]. Calls that read wait for the device.
 pub trait TableEngine {
     /// A table in the memory of the device.
     type Table;
@@ -113,8 +114,9 @@ pub trait TableEngine {
         from: &[u32],
     ) -> Result<Self::Table, KernelError>;
 
-    /// Names all rows of a table, in storage order. A row's name seeds its stochastic rounding;
-    /// tables that do not round so ignore names.
+    /// Names all rows of a table, in storage order. A row's name alone seeds its stochastic
+    /// rounding, and stays with the row where [`rearrange`](TableEngine::rearrange) moves it. A new
+    /// table's rows have their numbers as names.
     ///
     /// # Errors
     /// If the device is lost.
@@ -242,6 +244,9 @@ pub trait GradientEngine: TableEngine {
 
     /// Σ wᵢ·xᵢ / `divisor` over rows of one length, added up in the order of `parts`; no rows if
     /// there are no parts. Values stay on the device, in the memory of `old` if it is large enough.
+    ///
+    /// The same parts give the same bits every time on the same kind of device. Devices may differ
+    /// in the last bits: a GPU may fuse a product with its sum, and divide less exactly.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if lengths differ; [`KernelError::ForeignRows`] if a part is in the

@@ -48,7 +48,6 @@ mod layout;
 pub mod measure;
 mod merge;
 mod push;
-mod rows;
 
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;

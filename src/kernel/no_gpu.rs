@@ -54,7 +54,7 @@ absent! {
         take_loss() -> Result<f64>;
         gradient_square_sum(&Plan, &Table, &Table) -> Result<f64>;
         keep_gradients(&Plan, TableName, &Table, usize, Option<GradientRows>) -> Result<GradientRows>;
-        gradients_of(&Plan, TableName, &Table, usize, &mut Vec<f32>) -> Result<()>;
+        read_gradients(&Plan, TableName, &Table, usize, &mut Vec<f32>) -> Result<()>;
         upload(&[f32], Option<GradientRows>) -> Result<GradientRows>;
         average(&[(&super::GradientRows, f32)], f32, Option<GradientRows>) -> Result<GradientRows>;
         square_sum(&super::GradientRows) -> Result<f64>;

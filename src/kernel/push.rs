@@ -1,22 +1,21 @@
-//! Gradients on their way to a shard.
+//! Gradient rows, and the rows of a shard that they are for.
 
 use std::sync::Arc;
 
-use super::engine::GradientEngine;
-use super::{Backend, KernelError, cpu, gpu};
+use super::{KernelError, cpu, gpu};
 
 /// The rows of a shard that gradient rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Places<'a> {
     /// All rows of the shard, in order.
     All,
-    /// These, by their places in the shard: in any order, and more than once where gradients of
-    /// one row are to be added up.
+    /// Rows by their places in the shard, in any order. The gradients of a place that is listed
+    /// more than once are added up.
     Listed(&'a [u32]),
 }
 
 impl Places<'_> {
-    /// How many they are, of a shard with `rows` rows.
+    /// Number of places in a shard with `rows` rows.
     pub fn count(&self, rows: usize) -> usize {
         match self {
             Places::All => rows,
@@ -25,18 +24,18 @@ impl Places<'_> {
     }
 }
 
-/// Gradient rows in the memory of a device, flat and row-major. Clones share that memory: they cost
-/// nothing, and nothing is written to it until only one of them is left.
+/// Gradient rows in the memory of a device, flat and row-major. Clones share that memory and cost
+/// nothing. An engine writes to the memory again when only one clone is left.
 #[derive(Clone, Debug)]
 pub enum GradientRows {
     /// In main memory.
     Cpu(Arc<cpu::AlignedVec>),
-    /// In an adapter's memory.
+    /// In a GPU's memory.
     Gpu(gpu::GradientRows),
 }
 
 impl GradientRows {
-    /// How many values they are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         match self {
             GradientRows::Cpu(values) => values.len(),
@@ -44,7 +43,7 @@ impl GradientRows {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -57,7 +56,7 @@ impl GradientRows {
         }
     }
 
-    /// Copies the values to the host, in place of what `out` holds. Waits for the device.
+    /// Copies the values to the host, in place of the contents of `out`. Waits for the device.
     ///
     /// # Errors
     /// If the device is lost.
@@ -73,131 +72,59 @@ impl GradientRows {
     }
 }
 
+impl From<gpu::GradientRows> for GradientRows {
+    fn from(rows: gpu::GradientRows) -> GradientRows {
+        GradientRows::Gpu(rows)
+    }
+}
+
 impl From<cpu::AlignedVec> for GradientRows {
     fn from(values: cpu::AlignedVec) -> GradientRows {
         GradientRows::Cpu(Arc::new(values))
     }
 }
 
-/// Rows in main memory, where they are.
+/// Rows in main memory, not copied.
 impl From<Vec<f32>> for GradientRows {
     fn from(values: Vec<f32>) -> GradientRows {
         cpu::AlignedVec::from(values).into()
     }
 }
 
-/// What one worker pushes to a shard.
+/// Gradient rows that one worker pushes to a shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Push<'a> {
-    /// Which rows.
+    /// Rows of the shard.
     pub places: Places<'a>,
-    /// A gradient for each.
+    /// A gradient row for each of the places.
     pub gradients: &'a GradientRows,
-    /// What the gradients are multiplied by before they are added up.
+    /// Factor of the gradients in the sum over all pushes.
     pub weight: f32,
 }
 
-impl Backend {
-    /// Copies gradient rows to the device, for [`Backend::push`]. What `old` had is used again.
-    ///
-    /// # Errors
-    /// If the device is lost or full.
-    pub fn upload(
-        &self,
-        gradients: &[f32],
-        old: Option<GradientRows>,
-    ) -> Result<GradientRows, KernelError> {
-        Ok(match self {
-            Backend::Cpu(_) => {
-                let mut values = on_cpu(old);
-                values.replace(gradients);
-                GradientRows::from(values)
-            }
-            Backend::Gpu(engine) => GradientRows::Gpu(engine.upload(gradients, on_gpu(old))?),
-        })
-    }
+/// Memory that an engine may use again: of rows of its kind of device that have no clones.
+pub(super) fn reuse<G: TryFrom<GradientRows>>(old: Option<GradientRows>) -> Option<G> {
+    old?.try_into().ok()
+}
 
-    /// Copies gradient rows to the host, in place of what `out` holds. Waits for the device.
-    ///
-    /// # Errors
-    /// [`KernelError::ForeignRows`] if they lie on another device; if the device is lost.
-    pub fn download(&self, rows: &GradientRows, out: &mut Vec<f32>) -> Result<(), KernelError> {
-        self.check_rows(rows)?;
-        rows.read(out)
-    }
+impl TryFrom<GradientRows> for cpu::AlignedVec {
+    type Error = GradientRows;
 
-    /// Σ wᵢ·xᵢ / `divisor` over gradient rows of one length, added up in the order given, on the
-    /// device; none of no parts. What `old` had is used again.
-    ///
-    /// The same parts give the same bits every time on the same kind of device. Devices may differ
-    /// in the last bits: a GPU may fuse a product with its sum, and divide less exactly.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] if lengths differ; [`KernelError::ForeignRows`] if a part lies on
-    /// another device; if the device is lost or full.
-    pub fn average(
-        &self,
-        parts: &[(&GradientRows, f32)],
-        divisor: f32,
-        old: Option<GradientRows>,
-    ) -> Result<GradientRows, KernelError> {
-        Ok(match self {
-            Backend::Cpu(engine) => {
-                let mut sums = on_cpu(old);
-                engine.average(parts, divisor, &mut sums)?;
-                GradientRows::from(sums)
-            }
-            Backend::Gpu(engine) => {
-                GradientRows::Gpu(engine.average(parts, divisor, on_gpu(old))?)
-            }
-        })
-    }
-
-    /// Σ g² over gradient rows, not finite if one of them is not. Waits for the device.
-    ///
-    /// # Errors
-    /// [`KernelError::ForeignRows`] if they lie on another device; if the device is lost or full.
-    pub fn square_sum(&self, rows: &GradientRows) -> Result<f64, KernelError> {
-        match (self, rows) {
-            (Backend::Cpu(_), GradientRows::Cpu(values)) => Ok(cpu::square_sum(values)),
-            (Backend::Gpu(engine), rows) => engine.square_sum(rows),
-            (Backend::Cpu(_), _) => Err(self.foreign_rows()),
+    fn try_from(rows: GradientRows) -> Result<cpu::AlignedVec, GradientRows> {
+        match rows {
+            GradientRows::Cpu(values) => Arc::try_unwrap(values).map_err(GradientRows::Cpu),
+            other => Err(other),
         }
-    }
-
-    /// Whether gradient rows lie on this engine's device. Two openings of one adapter are two
-    /// devices; [`Backend::another`] is on the same.
-    ///
-    /// # Errors
-    /// [`KernelError::ForeignRows`] if they do not.
-    pub fn check_rows(&self, rows: &GradientRows) -> Result<(), KernelError> {
-        match (self, rows) {
-            (Backend::Cpu(_), GradientRows::Cpu(_)) => Ok(()),
-            (Backend::Gpu(engine), GradientRows::Gpu(rows)) if rows.are_on(engine.gpu()) => Ok(()),
-            _ => Err(self.foreign_rows()),
-        }
-    }
-
-    fn foreign_rows(&self) -> KernelError {
-        let engine = match self {
-            Backend::Cpu(_) => "CPU",
-            Backend::Gpu(_) => "GPU",
-        };
-        KernelError::ForeignRows { engine }
     }
 }
 
-/// The memory of gradient rows that are no longer needed, unless clones of them are.
-pub(super) fn on_cpu(old: Option<GradientRows>) -> cpu::AlignedVec {
-    match old {
-        Some(GradientRows::Cpu(values)) => Arc::into_inner(values).unwrap_or_default(),
-        _ => cpu::AlignedVec::default(),
-    }
-}
+impl TryFrom<GradientRows> for gpu::GradientRows {
+    type Error = GradientRows;
 
-pub(super) fn on_gpu(old: Option<GradientRows>) -> Option<gpu::GradientRows> {
-    match old {
-        Some(GradientRows::Gpu(rows)) => Some(rows),
-        _ => None,
+    fn try_from(rows: GradientRows) -> Result<gpu::GradientRows, GradientRows> {
+        match rows {
+            GradientRows::Gpu(rows) => Ok(rows),
+            other => Err(other),
+        }
     }
 }

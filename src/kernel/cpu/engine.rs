@@ -13,12 +13,13 @@ use crate::kernel::cpu::step::fused_update::UpdatedRows;
 use crate::kernel::cpu::table::Table;
 use crate::kernel::cpu::table::distinct_rows::DistinctRows;
 use crate::kernel::cpu::{Output, Route, parallel};
-use crate::kernel::{Column, KernelError, ShardLayout, StepSpec, check};
+use crate::kernel::engine::{StepEngine, TableEngine};
+use crate::kernel::{Column, KernelError, ShardLayout, StepSpec, TableSpec, check};
 use crate::optim::OptimizerStep;
 use crate::sampler::{Candidates, Plan};
 
 /// Runs training steps and rankings on all cores. Its buffers grow to the largest step and are
-/// reused.
+/// reused. Calls may come from any thread, also from one of a rayon pool.
 #[derive(Debug, Default)]
 pub struct Engine {
     pub(super) work: Workspace,
@@ -48,24 +49,6 @@ impl Engine {
     /// An engine with empty buffers.
     pub fn new() -> Engine {
         Engine::default()
-    }
-
-    /// Computes the gradients of a step and keeps them for [`Engine::update`].
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] or [`KernelError::Row`] if tables, model and plan do not belong
-    /// together.
-    pub fn gradients(
-        &mut self,
-        spec: &StepSpec,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<(), KernelError> {
-        check::step(spec, plan, &entities.spec, &relations.spec)?;
-        let route = Route::choose(spec, plan, &entities.spec, Output::Gradients);
-        self.gradients_by(route, spec, plan, entities, relations);
-        Ok(())
     }
 
     /// Computes the gradients of a step that fits the tables, by a route.
@@ -111,15 +94,123 @@ impl Engine {
         }
         self.loss += loss_sum(&self.work.losses[..plan.queries.len()]);
     }
+}
 
-    /// [`Engine::gradients`] and [`Engine::update`] in one: the same bits, but where the route allows it,
-    /// rows and gradients of entities are not copied. No gradients are left to be read or updated with.
-    ///
-    /// May be called from any thread, also of a rayon pool: the step then runs on a thread of its own.
-    ///
-    /// # Errors
-    /// As both of them; nothing has changed then.
-    pub fn step(
+impl TableEngine for Engine {
+    type Table = Table;
+
+    fn most_rows(&self, width: usize) -> usize {
+        usize::MAX / width.max(1)
+    }
+
+    fn create_table(
+        &self,
+        spec: &TableSpec,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Table, KernelError> {
+        Ok(Table::new(spec, fill))
+    }
+
+    fn read_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        table.read_part(column, rows, out);
+        Ok(())
+    }
+
+    fn write_part(
+        &self,
+        table: &Table,
+        column: Column,
+        rows: Range<usize>,
+        data: &[f32],
+    ) -> Result<(), KernelError> {
+        table.write_part(column, rows, data);
+        Ok(())
+    }
+
+    fn read_shard(&self, table: &Table, shard: usize, out: &mut [f32]) -> Result<(), KernelError> {
+        table.shard(shard).copy_values(0, out);
+        Ok(())
+    }
+
+    fn read_rows(&self, table: &Table, rows: &[u32], out: &mut [f32]) -> Result<(), KernelError> {
+        pull(&table.read(), rows, out);
+        Ok(())
+    }
+
+    fn write_rows(&self, table: &Table, rows: &[u32], values: &[f32]) -> Result<(), KernelError> {
+        write_rows(table, rows, values);
+        Ok(())
+    }
+
+    fn rearrange(
+        &self,
+        table: &Table,
+        layout: &ShardLayout,
+        from: &[u32],
+    ) -> Result<Table, KernelError> {
+        Ok(parallel::outside_pools(|| rearrange(table, layout, from)))
+    }
+
+    fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
+        table.name_rows(names);
+        Ok(())
+    }
+}
+
+impl StepEngine for Engine {
+    fn gradients(
+        &mut self,
+        spec: &StepSpec,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
+        check::step(spec, plan, &entities.spec, &relations.spec)?;
+        let route = Route::choose(spec, plan, &entities.spec, Output::Gradients);
+        self.gradients_by(route, spec, plan, entities, relations);
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        step: OptimizerStep,
+        plan: &Plan,
+        entities: &Table,
+        relations: &Table,
+    ) -> Result<(), KernelError> {
+        if plan.queries.is_empty() {
+            return Ok(());
+        }
+        match &plan.candidates {
+            Candidates::Sampled { .. } => update_rows(
+                step,
+                entities,
+                &plan.entities.ids,
+                &self.work.entity_gradients,
+            )?,
+            Candidates::All { .. } => {
+                for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
+                    let shard = &mut entities.shard_mut(s);
+                    let gradients = Gradients::Rows(gradients);
+                    update(step, &entities.spec, shard, DistinctRows::ALL, gradients);
+                }
+            }
+        }
+        update_rows(
+            step,
+            relations,
+            &plan.relations.ids,
+            &self.work.relation_gradients,
+        )
+    }
+
+    fn step(
         &mut self,
         spec: &StepSpec,
         step: OptimizerStep,
@@ -154,145 +245,11 @@ impl Engine {
         })
     }
 
-    /// Applies the gradients of the last [`Engine::gradients`] call, made from the same plan.
-    ///
-    /// # Errors
-    /// [`KernelError::Repeated`] if the plan's rows do not ascend.
-    pub fn update(
-        &mut self,
-        step: OptimizerStep,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<(), KernelError> {
-        if plan.queries.is_empty() {
-            return Ok(());
-        }
-        match &plan.candidates {
-            Candidates::Sampled { .. } => update_rows(
-                step,
-                entities,
-                &plan.entities.ids,
-                &self.work.entity_gradients,
-            )?,
-            Candidates::All { .. } => {
-                for (s, gradients) in self.work.shard_gradients.iter().enumerate() {
-                    let shard = &mut entities.shard_mut(s);
-                    let gradients = Gradients::Rows(gradients);
-                    update(step, &entities.spec, shard, DistinctRows::ALL, gradients);
-                }
-            }
-        }
-        update_rows(
-            step,
-            relations,
-            &plan.relations.ids,
-            &self.work.relation_gradients,
-        )
+    fn take_loss(&mut self) -> Result<f64, KernelError> {
+        Ok(std::mem::take(&mut self.loss))
     }
 
-    /// Successive rows of a column, in table order; none if the optimizer does not keep it.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        table.read_part(column, rows, out);
-        Ok(())
-    }
-
-    /// Names all rows of a table that rounds stochastically.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn name_rows(&self, table: &Table, names: &[u32]) -> Result<(), KernelError> {
-        table.name_rows(names);
-        Ok(())
-    }
-
-    /// Copies the values of a shard's rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_shard(
-        &self,
-        table: &Table,
-        shard: usize,
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        table.shard(shard).copy_values(0, out);
-        Ok(())
-    }
-
-    /// Copies the values of some rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn read_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        pull(&table.read(), rows, out);
-        Ok(())
-    }
-
-    /// Replaces the values of some rows.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn write_rows(
-        &self,
-        table: &Table,
-        rows: &[u32],
-        values: &[f32],
-    ) -> Result<(), KernelError> {
-        write_rows(table, rows, values);
-        Ok(())
-    }
-
-    /// A table whose row `i` is row `from[i]` of another.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn rearrange(
-        &self,
-        table: &Table,
-        layout: &ShardLayout,
-        from: &[u32],
-    ) -> Result<Table, KernelError> {
-        Ok(parallel::outside_pools(|| rearrange(table, layout, from)))
-    }
-
-    /// Replaces successive rows of a column.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn write_part(
-        &self,
-        table: &Table,
-        column: Column,
-        rows: Range<usize>,
-        data: &[f32],
-    ) -> Result<(), KernelError> {
-        table.write_part(column, rows, data);
-        Ok(())
-    }
-
-    /// The losses of all steps since the last call, added up.
-    pub fn take_loss(&mut self) -> f64 {
-        std::mem::take(&mut self.loss)
-    }
-
-    /// Fills every buffer between the stages with values that are not numbers.
-    #[doc(hidden)]
-    pub fn poison(&mut self) {
+    fn poison(&mut self) -> Result<(), KernelError> {
         let Workspace {
             entity_width: _,
             relation_width: _,
@@ -343,5 +300,6 @@ impl Engine {
         if let Some(table) = masked {
             (0..table.shards.len()).for_each(|s| table.shard_mut(s).values.fill(f32::NAN));
         }
+        Ok(())
     }
 }

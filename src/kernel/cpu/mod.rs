@@ -8,7 +8,7 @@
 //! | `matmul` | matrix products: general ones, tiles of registers, a matrix unit |
 //! | `simd` | vectors of values, reductions, dispatch to the best instruction set |
 //! | `table` | tables in main memory, their rows, prefetches |
-//! | `engine.rs`, `push.rs` | the calls from outside |
+//! | `engine.rs`, `gradients.rs`, `push.rs` | the calls from outside |
 //! | `dropout.rs` | masks, shared by stages |
 //! | `parallel.rs` | threads of the engine |
 //!
@@ -24,14 +24,19 @@
 //!
 //! Both routes of sampled candidates may *fuse the update*: rows are read in place instead of pulled, and
 //! the optimizer is applied to each row as soon as its gradient is summed (1.1 to 1.9 ×). They do so where
-//! a step is asked to update ([`Engine::step`]), the entity table is `f32` in one shard, and candidates
+//! a step is asked to update ([`StepEngine::step`]), the entity table is `f32` in one shard, and candidates
 //! have no dropout (masked rows would have to be copied). Otherwise gradients are written to memory
-//! ([`Engine::gradients`]), and [`Engine::update`] applies them. Both give the same bits.
+//! ([`StepEngine::gradients`]), and [`StepEngine::update`] applies them. Both give the same bits.
+//!
+//! [`StepEngine::step`]: crate::kernel::engine::StepEngine::step
+//! [`StepEngine::gradients`]: crate::kernel::engine::StepEngine::gradients
+//! [`StepEngine::update`]: crate::kernel::engine::StepEngine::update
 //!
 //! benches/NOTES.md has the measurements. `Route::choose` is the only place that chooses.
 
 mod dropout;
 mod engine;
+mod gradients;
 mod matmul;
 mod parallel;
 mod push;

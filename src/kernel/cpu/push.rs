@@ -1,22 +1,22 @@
-//! Gradients that come from outside the engine's own step, and its own on their way to others.
+//! Pushed gradients.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::cpu::engine::Engine;
+use crate::kernel::cpu::gradients::values;
 use crate::kernel::cpu::parallel::{Activity, Helpers};
-use crate::kernel::cpu::stages::tables::square_sum::square_sum;
 use crate::kernel::cpu::stages::tables::update::{
     Average, Gradients, INLINE, WeightedRows, apply, apply_some, request_helpers,
 };
 use crate::kernel::cpu::table::distinct_rows::{DistinctRows, TableBlock};
 use crate::kernel::cpu::table::shared_rows::SharedRows;
 use crate::kernel::cpu::table::{Part, Shard, Table};
+use crate::kernel::engine::PushEngine;
 use crate::kernel::merge;
-use crate::kernel::{GradientRows, KernelError, Places, Push, TableName, TableSpec};
+use crate::kernel::{KernelError, Places, Push, TableSpec};
 use crate::optim::OptimizerStep;
-use crate::sampler::{Candidates, Plan};
 
-/// Parts of a shard that large pushes are cut into: enough to share evenly.
+/// Number of parts that a shard has for a large push: enough to share evenly.
 const PARTS: usize = 8;
 
 /// A push of one worker to a shard, in main memory.
@@ -26,39 +26,28 @@ struct PushedRows<'a> {
     gradients: WeightedRows<'a>,
 }
 
-impl Engine {
-    /// Applies the optimizer once to every row that was pushed, with the weighted sum of its
-    /// gradients: pushes in their order.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`], [`KernelError::ForeignRows`]: nothing has
-    /// changed then.
-    pub fn push(
+impl PushEngine for Engine {
+    fn push(
         &self,
         step: OptimizerStep,
         table: &Table,
         shard: usize,
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
-        let pushes = pushes.iter().map(|push| match push.gradients {
-            GradientRows::Cpu(values) => Ok(PushedRows {
+        let pushes = pushes.iter().map(|push| {
+            Ok(PushedRows {
                 places: push.places,
                 gradients: WeightedRows {
-                    rows: &values[..],
+                    rows: values(push.gradients)?,
                     weight: push.weight,
                 },
-            }),
-            GradientRows::Gpu(_) => Err(KernelError::ForeignRows { engine: "CPU" }),
+            })
         });
-        let pushes = pushes.collect::<Result<Vec<_>, _>>()?;
+        let pushes = pushes.collect::<Result<Vec<_>, KernelError>>()?;
         push_rows(step, table, shard, &pushes)
     }
 
-    /// Applies the optimizer to rows of a shard, a gradient row for each.
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`], [`KernelError::Row`]: nothing has changed then.
-    pub fn push_rows(
+    fn push_rows(
         &self,
         step: OptimizerStep,
         table: &Table,
@@ -71,53 +60,6 @@ impl Engine {
             weight: 1.0,
         };
         push_rows(step, table, shard, &[PushedRows { places, gradients }])
-    }
-
-    /// Σ g² over all gradients of the last [`Engine::gradients`] call.
-    ///
-    /// # Errors
-    /// None; the signature is shared with the GPU's engine.
-    pub fn gradient_square_sum(
-        &mut self,
-        plan: &Plan,
-        entities: &Table,
-        relations: &Table,
-    ) -> Result<f64, KernelError> {
-        let work = &self.work;
-        let of_relations = plan.relations.len() * relations.spec.width;
-        let sum = square_sum(&work.relation_gradients[..of_relations]);
-        Ok(sum
-            + match plan.candidates {
-                Candidates::Sampled { .. } => {
-                    square_sum(&work.entity_gradients[..plan.entities.len() * entities.spec.width])
-                }
-                Candidates::All { .. } => {
-                    let shards = work.shard_gradients.iter();
-                    shards.map(|gradients| square_sum(gradients)).sum()
-                }
-            })
-    }
-
-    /// The gradients of a shard's rows that the last [`Engine::gradients`] call made from this
-    /// plan: of the rows that the plan touches, or of all rows where candidates are all entities.
-    pub fn gradients_of(
-        &self,
-        plan: &Plan,
-        name: TableName,
-        table: &Table,
-        shard: usize,
-    ) -> &[f32] {
-        let (layout, width) = (&table.spec.layout, table.spec.width);
-        let (rows, gradients) = match (name, &plan.candidates) {
-            (TableName::Entities, Candidates::All { .. }) => {
-                let all = self.work.shard_gradients.get(shard);
-                return all.map_or(&[], |gradients| gradients);
-            }
-            (TableName::Entities, _) => (&plan.entities, &self.work.entity_gradients),
-            (TableName::Relations, _) => (&plan.relations, &self.work.relation_gradients),
-        };
-        let stretch = layout.stretch(shard, &rows.ids);
-        &gradients[stretch.start * width..stretch.end * width]
     }
 }
 

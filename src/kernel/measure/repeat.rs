@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::kernel::engine::{PushEngine, TableEngine};
 use crate::kernel::{Backend, KernelError, Places, Table, TableSpec, check, cpu, gpu};
 use crate::optim::OptimizerStep;
 

@@ -2,10 +2,10 @@
 //!
 //! | call | models | way |
 //! |---|---|---|
-//! | [`Engine::rank`] | dot products | products in tiles, counted while they are in cache ([`dot`]) |
-//! | [`Engine::rank`] | others | scores of a few queries, then counts ([`rank_count`]) |
-//! | [`Engine::scores`] | all | scores of all entities, in memory |
-//! | [`Engine::score_pairs`] | all | one candidate a query |
+//! | [`RankEngine::rank`] | dot products | products in tiles, counted while they are in cache ([`dot`]) |
+//! | [`RankEngine::rank`] | others | scores of a few queries, then counts ([`rank_count`]) |
+//! | [`RankEngine::scores`] | all | scores of all entities, in memory |
+//! | [`RankEngine::score_pairs`] | all | one candidate a query |
 
 mod dot;
 mod queries;
@@ -20,6 +20,7 @@ use crate::kernel::cpu::stages::forward::score_all::score_all;
 use crate::kernel::cpu::step::{Workspace, task, tile};
 use crate::kernel::cpu::table::TableReadGuard;
 use crate::kernel::cpu::{Engine, Table, parallel};
+use crate::kernel::engine::RankEngine;
 use crate::kernel::{KernelError, RankBatch, RankCounts, RankQuery, check};
 use crate::model::{Model, Operator, Similarity, Visitor};
 
@@ -34,13 +35,8 @@ struct Embeddings<'a> {
     relations: &'a TableReadGuard<'a>,
 }
 
-impl Engine {
-    /// Counts, for every query, the candidates before its target and those with the target's score.
-    ///
-    /// # Errors
-    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
-    /// model do not belong together.
-    pub fn rank(
+impl RankEngine for Engine {
+    fn rank(
         &mut self,
         model: Model,
         batch: &RankBatch,
@@ -57,12 +53,7 @@ impl Engine {
         }))
     }
 
-    /// Scores of every query against every entity: queries × entities, row-major.
-    ///
-    /// # Errors
-    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
-    /// model do not belong together.
-    pub fn scores(
+    fn scores(
         &mut self,
         model: Model,
         queries: &[RankQuery],
@@ -84,12 +75,7 @@ impl Engine {
         }))
     }
 
-    /// The score of every query against its target.
-    ///
-    /// # Errors
-    /// [`KernelError::Row`] for a row that a table does not have; [`KernelError::Shape`] if tables and
-    /// model do not belong together.
-    pub fn score_pairs(
+    fn score_pairs(
         &mut self,
         model: Model,
         queries: &[RankQuery],
