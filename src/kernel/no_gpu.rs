@@ -4,9 +4,11 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
+use super::engine::{GradientEngine, PushEngine, RankEngine, StepEngine, TableEngine};
+use super::measure::{StageTime, Timed};
 use super::{
-    Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout, StageTime,
-    StepSpec, TableName, TableSpec, Timed,
+    Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec,
+    TableName, TableSpec,
 };
 use crate::device::{DeviceError, Gpu};
 use crate::model::Model;
@@ -36,40 +38,94 @@ macro_rules! absent {
     };
 }
 
+/// Implements a trait of an engine's calls for the absent engine.
+macro_rules! absent_calls {
+    ($trait:ident { $(type $associated:ident = $type:ty;)* }
+        shared { $($name:ident($($argument:ty),*) -> $output:ty;)* }
+        exclusive { $($name_mut:ident($($argument_mut:ty),*) -> $output_mut:ty;)* }
+    ) => {
+        impl $trait for Engine {
+            $(type $associated = $type;)*
+            $(fn $name(&self, $(_: $argument),*) -> $output {
+                match self.0 {}
+            })*
+            $(fn $name_mut(&mut self, $(_: $argument_mut),*) -> $output_mut {
+                match self.0 {}
+            })*
+        }
+    };
+}
+
 absent! {
     /// The GPU's engine, which this build does not have.
     Engine {
         gpu() -> &Gpu;
-        most_rows(usize) -> usize;
-        create_table(&TableSpec, &mut dyn FnMut(usize, &mut [f32])) -> Result<Table>;
-        read_part(&Table, Column, Range<usize>, &mut [f32]) -> Result<()>;
-        write_part(&Table, Column, Range<usize>, &[f32]) -> Result<()>;
-        name_rows(&Table, &[u32]) -> Result<()>;
-        read_shard(&Table, usize, &mut [f32]) -> Result<()>;
-        read_rows(&Table, &[u32], &mut [f32]) -> Result<()>;
-        write_rows(&Table, &[u32], &[f32]) -> Result<()>;
-        rearrange(&Table, &ShardLayout, &[u32]) -> Result<Table>;
-        gradients(&StepSpec, &Plan, &Table, &Table) -> Result<()>;
-        update(OptimizerStep, &Plan, &Table, &Table) -> Result<()>;
-        take_loss() -> Result<f64>;
-        gradient_square_sum(&Plan, &Table, &Table) -> Result<f64>;
-        keep_gradients(&Plan, TableName, &Table, usize, Option<GradientRows>) -> Result<GradientRows>;
-        read_gradients(&Plan, TableName, &Table, usize, &mut Vec<f32>) -> Result<()>;
-        upload(&[f32], Option<GradientRows>) -> Result<GradientRows>;
-        average(&[(&super::GradientRows, f32)], f32, Option<GradientRows>) -> Result<GradientRows>;
-        square_sum(&super::GradientRows) -> Result<f64>;
-        push(OptimizerStep, &Table, usize, &[Push<'_>]) -> Result<()>;
-        push_rows(OptimizerStep, &Table, usize, Places<'_>, &[f32]) -> Result<()>;
-        rank(Model, &RankBatch, &Table, &Table) -> Result<Vec<RankCounts>>;
-        scores(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
-        score_pairs(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
         row_batch(&TableSpec, &[u32], Vec<Range<usize>>, &[f32]) -> Result<RowBatch>;
         repeat_update(OptimizerStep, &Table, &[&RowBatch], usize) -> Result<Option<f64>>;
         repeat_gather(&Table, &[&RowBatch], usize) -> Result<Option<f64>>;
         repeat_copy(&CopyPair, usize) -> Result<Option<f64>>;
         start_clock(Timed) -> Result<bool>;
         stop_clock() -> Result<Vec<StageTime>>;
+    }
+}
+
+absent_calls! {
+    TableEngine { type Table = Table; }
+    shared {
+        most_rows(usize) -> usize;
+        create_table(&TableSpec, &mut dyn FnMut(usize, &mut [f32])) -> Result<Table>;
+        read_part(&Table, Column, Range<usize>, &mut [f32]) -> Result<()>;
+        write_part(&Table, Column, Range<usize>, &[f32]) -> Result<()>;
+        read_shard(&Table, usize, &mut [f32]) -> Result<()>;
+        read_rows(&Table, &[u32], &mut [f32]) -> Result<()>;
+        write_rows(&Table, &[u32], &[f32]) -> Result<()>;
+        rearrange(&Table, &ShardLayout, &[u32]) -> Result<Table>;
+        name_rows(&Table, &[u32]) -> Result<()>;
+    }
+    exclusive {}
+}
+
+absent_calls! {
+    StepEngine {}
+    shared {}
+    exclusive {
+        gradients(&StepSpec, &Plan, &Table, &Table) -> Result<()>;
+        update(OptimizerStep, &Plan, &Table, &Table) -> Result<()>;
+        take_loss() -> Result<f64>;
         poison() -> Result<()>;
+    }
+}
+
+absent_calls! {
+    GradientEngine { type Gradients = GradientRows; }
+    shared {
+        read_gradients(&Plan, TableName, &Table, usize, &mut Vec<f32>) -> Result<()>;
+        upload(&[f32], Option<GradientRows>) -> Result<GradientRows>;
+        average(&[(&super::GradientRows, f32)], f32, Option<GradientRows>) -> Result<GradientRows>;
+        square_sum(&super::GradientRows) -> Result<f64>;
+    }
+    exclusive {
+        keep_gradients(&Plan, TableName, &Table, usize, Option<GradientRows>) -> Result<GradientRows>;
+        gradient_square_sum(&Plan, &Table, &Table) -> Result<f64>;
+    }
+}
+
+absent_calls! {
+    PushEngine {}
+    shared {
+        push(OptimizerStep, &Table, usize, &[Push<'_>]) -> Result<()>;
+        push_rows(OptimizerStep, &Table, usize, Places<'_>, &[f32]) -> Result<()>;
+    }
+    exclusive {}
+}
+
+absent_calls! {
+    RankEngine {}
+    shared {}
+    exclusive {
+        rank(Model, &RankBatch, &Table, &Table) -> Result<Vec<RankCounts>>;
+        scores(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
+        score_pairs(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
     }
 }
 
