@@ -148,6 +148,26 @@ impl TableSpec {
     }
 }
 
+/// The rows of a shard that gradient rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places<'a> {
+    /// All rows of the shard, in order.
+    All,
+    /// Rows by their places in the shard, in any order. The gradients of a place that is listed
+    /// more than once are added up.
+    Listed(&'a [u32]),
+}
+
+impl Places<'_> {
+    /// Number of places in a shard with `rows` rows.
+    pub fn count(&self, rows: usize) -> usize {
+        match self {
+            Places::All => rows,
+            Places::Listed(places) => places.len(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,10 +52,10 @@ mod push;
 pub use backend::{Backend, Table};
 pub use dtype::Dtype;
 pub use error::KernelError;
-pub use layout::{ShardLayout, TableSpec};
+pub use layout::{Places, ShardLayout, TableSpec};
 #[cfg(feature = "gpu")]
 use merge::Merger;
-pub use push::{GradientRows, Places, Push};
+pub use push::{GradientRows, Push};
 
 pub use crate::ids::TableName;
 
