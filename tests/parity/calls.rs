@@ -191,8 +191,9 @@ fn what_does_not_fit_together_is_refused() {
     }
 }
 
-/// Steps, and rankings, of several engines on the same tables, from the threads of one pool: while a
-/// thread waits for others, the pool lets it start the next step.
+/// Steps, and rankings, of several engines on the same tables, from the threads of one pool. A thread that
+/// waits for others takes the pool's next job, which may be a step: no step may hold a lock then. Threads
+/// that wake up in between make others wait for them.
 #[test]
 fn threads_of_a_pool_may_take_steps() {
     let (done, finished) = channel();
@@ -211,9 +212,10 @@ fn threads_of_a_pool_may_take_steps() {
             let entities = &Pair::new(&engine, rng, &case.table("entities", 3000, 64, 1));
             let relations = &Pair::new(&engine, rng, &case.relation_table(&sampler));
             let step = OptimizerStep::new(OptimizerKind::Sgd, 0.01, 1);
-            let pool = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-            pool.scope(|scope| {
-                for i in 0..16 {
+            let pool = ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+            pool.in_place_scope(|scope| {
+                for i in 0..24 {
+                    scope.spawn(|_| thread::sleep(Duration::from_millis(2)));
                     let mut engine = Backend::cpu();
                     scope.spawn(move |_| {
                         let (entities, relations) = (&entities.device, &relations.device);
