@@ -43,7 +43,7 @@ use super::CommandResult;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct BenchArgs {
-    /// Where to compute: auto, cpu, gpu, gpu:N or all (see `shardloom devices`).
+    /// Device that computes: auto, cpu, gpu, gpu:N or all (see `shardloom devices`).
     #[arg(long, default_value = "auto")]
     device: String,
     /// Only these operations.

@@ -18,7 +18,7 @@ pub struct RunArgs {
     /// Directory of a run, as `train` printed it; it may still be training.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
+    /// Device that computes: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// Epoch of the checkpoint to take [default: the best in validation, else the latest].

@@ -68,10 +68,10 @@ pub struct TrainArgs {
     /// Wrong answers drawn for each query, for the objective `negatives`.
     #[arg(long)]
     negatives: Option<i64>,
-    /// What queries are scored against: negatives (drawn), 1vsall or kvsall (all entities).
+    /// Candidates of queries: negatives (drawn), 1vsall or kvsall (all entities).
     #[arg(long)]
     objective: Option<String>,
-    /// Where to compute: auto, cpu, gpu or gpu:N (see `shardloom devices`).
+    /// Device that computes: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
     device: Option<DeviceChoice>,
     /// Least number of shards of the entity table; more are made where the device needs them.
@@ -88,7 +88,7 @@ pub struct TrainArgs {
     /// They share every step, so the result does not depend on their number.
     #[arg(long)]
     workers: Option<i64>,
-    /// When gradients of several workers are applied: sync (averaged, in step) or async (at once).
+    /// Application of the gradients of several workers: sync (averaged, in step) or async (at once).
     #[arg(long, value_name = "MODE")]
     update_mode: Option<String>,
     /// async: the most steps that a worker's rows may be behind when it pushes.

@@ -39,12 +39,12 @@ pub enum Init {
     Xavier,
 }
 
-/// When gradients of several workers are applied: the value of the key `update_mode`. With its numbers,
+/// Application of the gradients of several workers: the value of the key `update_mode`. With its numbers,
 /// it becomes the server's [`UpdateMode`], as [`LossKind`] becomes a [`Loss`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateKind {
-    /// When all are there, as their average.
+    /// As their average, once all are there.
     Sync,
     /// At once, with bounded staleness.
     Async,
@@ -52,7 +52,7 @@ pub enum UpdateKind {
 
 macro_rules! config {
     ($($(#[doc = $doc:literal])+ $name:ident : $type:ty = $default:expr,)+) => {
-        /// Everything a training run depends on. Every field is a key of a config file and of
+        /// Configuration of a training run. Every field is a key of a config file and of
         /// `--set key=value`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
@@ -93,7 +93,7 @@ config! {
     /// Whether the first row of delimited text is a heading: auto (if its names are well known), yes or
     /// no.
     heading: Heading = Heading::Auto,
-    /// What separates fields of delimited text: auto, tab, comma, semicolon or blank.
+    /// Separator of fields in delimited text: auto, tab, comma, semicolon or blank.
     separator: Separator = Separator::Auto,
     /// Whether fields of delimited text may stand in double quotes: auto (where commas or
     /// semicolons separate them, or where the whole first line is quoted), yes or no.
@@ -129,7 +129,7 @@ config! {
     init_from: Option<PathBuf> = None,
     /// Whether the optimizer's state of these rows is taken over too, if the optimizer is the same.
     init_optimizer: bool = true,
-    /// What queries are scored against: negatives, 1vsall or kvsall.
+    /// Candidates of queries: negatives, 1vsall or kvsall.
     objective: Objective = Objective::OneVsAll,
     /// Loss: softmax, bce, margin or self-adversarial.
     loss: LossKind = LossKind::Softmax,
@@ -200,7 +200,7 @@ config! {
     checkpoint_every: u32 = 10,
     /// Seed of everything random.
     seed: u64 = 0,
-    /// Where to compute: auto, cpu, gpu or gpu:N.
+    /// Device that computes: auto, cpu, gpu or gpu:N.
     device: DeviceChoice = DeviceChoice::Auto,
     /// Least number of shards of the entity table; a device may need more.
     shards: usize = 1,
@@ -225,7 +225,7 @@ config! {
     min_workers: usize = 1,
     /// Most workers at a time.
     max_workers: usize = 64,
-    /// When gradients of several workers are applied: sync (averaged) or async (at once).
+    /// Application of the gradients of several workers: sync (averaged) or async (at once).
     update_mode: UpdateKind = UpdateKind::Sync,
     /// async: the most steps between a worker's read of its rows and its push.
     staleness: u64 = 4,

@@ -25,7 +25,7 @@ pub enum Vote {
 pub(super) enum Verdict {
     /// All are ready.
     Commit,
-    /// Some votes, but not all, say that gradients are not finite.
+    /// At least one vote, but not all, say that gradients are not finite.
     Exclude(Vec<(WorkerId, String)>),
     /// None is finite; the word of the first one.
     Diverged(String),

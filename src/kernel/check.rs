@@ -1,4 +1,4 @@
-//! What both engines check before they touch anything.
+//! Checks that both engines make before they touch anything.
 
 use super::{KernelError, RankBatch, RankQuery, StepSpec, TableSpec};
 use crate::model::Model;

@@ -1,4 +1,4 @@
-//! What values are stored as.
+//! Stored types of values.
 //!
 //! Tables may keep their values as IEEE binary16, in half the memory; all arithmetic, gradients and
 //! optimizer states stay `f32`. A row is widened when it is read, exactly, and narrowed when it is
@@ -21,7 +21,7 @@ use half::f16;
 
 use crate::rng::cell;
 
-/// What a table's values are stored as. Optimizer states are always `f32`.
+/// Stored type of a table's values. Optimizer states are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dtype {
     /// Four bytes a value.

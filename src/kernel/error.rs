@@ -1,4 +1,4 @@
-//! What can go wrong in the arithmetic.
+//! Errors of the arithmetic.
 
 /// An error of a kernel or of the device it runs on.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum KernelError {
         what: &'static str,
         /// Rows × width.
         expected: usize,
-        /// What came.
+        /// Number of values that came.
         found: usize,
     },
     /// A row that the table has not.
@@ -21,9 +21,9 @@ pub enum KernelError {
     Row {
         /// The table.
         table: &'static str,
-        /// What was asked for.
+        /// The row in the call.
         row: u32,
-        /// How many rows there are.
+        /// Rows of the table.
         rows: usize,
     },
     /// A row named twice where each may be named once.
@@ -37,7 +37,7 @@ pub enum KernelError {
     /// A step that cannot predict relations, or a plan that is not made for what the step predicts.
     #[error("relations cannot be predicted: {why}")]
     RelationPrediction {
-        /// What is missing.
+        /// The missing part.
         why: &'static str,
     },
     /// Gradient rows of one device given to the engine of another.

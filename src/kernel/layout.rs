@@ -1,4 +1,4 @@
-//! How a table is cut into shards.
+//! The cut of a table into shards.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -125,18 +125,18 @@ impl ShardLayout {
     }
 }
 
-/// What a table is made of.
+/// Description of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSpec {
     /// `"entities"` or `"relations"`.
     pub name: &'static str,
     /// Values in a row.
     pub width: usize,
-    /// How its rows are spread over shards.
+    /// Rows of every shard.
     pub layout: ShardLayout,
     /// Decides the state tables kept beside it.
     pub optimizer: OptimizerKind,
-    /// What its values are stored as.
+    /// Stored type of values.
     pub dtype: Dtype,
 }
 

@@ -1,4 +1,4 @@
-//! How rows that several workers pushed come together.
+//! Merges rows that several workers pushed.
 
 use std::ops::Range;
 
@@ -8,12 +8,12 @@ use super::{KernelError, Places};
 /// Sources whose place is asked for ahead of its use.
 const AHEAD: usize = 32;
 
-/// Where a part of a row's gradient lies.
+/// Position of a part of a row's gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Which of the pushes.
+    /// Number of the push.
     pub push: u32,
-    /// Which of its rows.
+    /// Number of the row in the push.
     pub row: u32,
 }
 
@@ -45,9 +45,9 @@ pub struct Merger {
     seen: Vec<u64>,
     /// Index of a place among the distinct ones, valid where its bit is set.
     index: Vec<u32>,
-    /// That index for every source, in the order of the sources.
+    /// Index of the distinct place for every source, in the order of the sources.
     slots: Vec<u32>,
-    /// Where the next source of every distinct place goes.
+    /// Position of the next source of every distinct place.
     next: Vec<u32>,
     merge: Merge,
 }

@@ -67,12 +67,12 @@ use crate::model::Model;
 use crate::optim::Regularizer;
 use crate::sampler::{Pair, Plan};
 
-/// What a training step computes, the plan aside.
+/// The computation of a training step, the plan aside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSpec {
     /// Operator and similarity.
     pub model: Model,
-    /// What a row of scores costs.
+    /// Loss of a row of scores.
     pub loss: Loss,
     /// The penalty on touched rows.
     pub regularizer: Regularizer,
@@ -144,7 +144,7 @@ impl RankBatch {
     }
 }
 
-/// How many candidates stand before a target. A score that is not a number stands before every
+/// Number of candidates before a target. A score that is not a number stands before every
 /// other and beside none, so that a broken model ranks last, not first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

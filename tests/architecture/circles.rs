@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{inside_src, is_test, sources};
 
-/// Number of files in the widest circle of today. The number may only become smaller.
+/// Number of files in the widest circle that is allowed.
 const WIDEST: usize = 6;
 
 /// A module's path from the top of the crate; or a path in code, in which the first parts may be `crate`,

@@ -16,7 +16,7 @@ use crate::optim::{OptimizerKind, Regularizer};
 use crate::rng::{Purpose, Stream, stream};
 use crate::sampler::{Objective, QueryRule, Sampler};
 
-/// Everything that an engine finds out in one step and one ranking.
+/// All results that an engine gives in one step and one ranking.
 #[derive(Debug, PartialEq)]
 struct Found {
     values: Vec<f32>,

@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of its columns.
+    /// A range of the columns.
     ///
     /// # Panics
     /// If a column is not there.

@@ -26,7 +26,7 @@ impl<'a> PlanRows<'a> {
         }
     }
 
-    /// These rows of a table.
+    /// Rows of a table.
     pub fn stored(values: &'a [f32], width: usize, rows: &'a [u32]) -> PlanRows<'a> {
         PlanRows {
             values,

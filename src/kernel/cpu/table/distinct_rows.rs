@@ -71,7 +71,7 @@ impl<'a> DistinctRows<'a> {
     }
 }
 
-/// Some rows of a shard, for one thread alone.
+/// A few rows of a shard, for one thread alone.
 pub struct TableBlock<'a> {
     pub shared: &'a SharedRows<'a>,
     pub rows: DistinctRows<'a>,

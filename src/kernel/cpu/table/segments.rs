@@ -10,7 +10,7 @@ use crate::model::{Lanes, Model, Similarity, lane_count};
 
 /// Values of a packed segment: few enough for registers.
 pub const SEGMENT: usize = 64;
-/// Some consecutive lanes of a row.
+/// Consecutive lanes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The first lane.

@@ -13,7 +13,7 @@ const BLOCK: usize = 1 << 20;
 struct Move {
     /// The shard that the row comes from.
     shard: usize,
-    /// Its place there, and its place in the new shard.
+    /// Place of the row there, and its place in the new shard.
     places: [u32; 2],
 }
 

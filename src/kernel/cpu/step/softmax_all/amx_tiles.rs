@@ -39,7 +39,7 @@ const TASK_VALUES: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AmxTiles(pub MatrixUnit);
 
-/// Some of `steps` steps at a time.
+/// A few of `steps` steps at a time.
 fn depths(steps: usize) -> impl Iterator<Item = Range<usize>> {
     microkernel::depths(steps, DEPTH, 1)
 }

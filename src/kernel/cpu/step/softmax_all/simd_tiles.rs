@@ -55,7 +55,7 @@ impl TileKernel for SimdTiles {
         pack_panels(queries, width, packed);
     }
 
-    /// Nothing: factors differ from block to block, and are applied while a block is packed.
+    /// Unused: factors differ from block to block, and are applied while a block is packed.
     fn pack_weighted(self, _: &[f32], _: usize, _: &[f32], _: &mut AlignedVec) {}
 
     fn score(self, block: ScoreBlock<'_>) {
