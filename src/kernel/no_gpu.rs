@@ -4,9 +4,10 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
+use super::measure::{StageTime, Timed};
 use super::{
-    Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout, StageTime,
-    StepSpec, TableName, TableSpec, Timed,
+    Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec,
+    TableName, TableSpec,
 };
 use crate::device::{DeviceError, Gpu};
 use crate::model::Model;
@@ -27,7 +28,7 @@ macro_rules! absent {
         impl $type {
             $(
                 /// Never called: the type has no values.
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments, clippy::len_without_is_empty)]
                 pub fn $name(&self, $(_: $argument),*) -> $output {
                     match self.0 {}
                 }
@@ -51,6 +52,7 @@ absent! {
         rearrange(&Table, &ShardLayout, &[u32]) -> Result<Table>;
         gradients(&StepSpec, &Plan, &Table, &Table) -> Result<()>;
         update(OptimizerStep, &Plan, &Table, &Table) -> Result<()>;
+        step(&StepSpec, OptimizerStep, &Plan, &Table, &Table) -> Result<()>;
         take_loss() -> Result<f64>;
         gradient_square_sum(&Plan, &Table, &Table) -> Result<f64>;
         keep_gradients(&Plan, TableName, &Table, usize, Option<GradientRows>) -> Result<GradientRows>;
@@ -81,14 +83,14 @@ impl Engine {
 }
 
 absent! {
-    /// A table in an adapter's memory.
+    /// A table in a GPU's memory.
     Table {
         spec() -> &TableSpec;
     }
 }
 
 absent! {
-    /// Gradient rows in an adapter's memory.
+    /// Gradient rows in a GPU's memory.
     GradientRows {
         len() -> usize;
         is_shared() -> bool;
@@ -99,7 +101,7 @@ absent! {
 }
 
 absent! {
-    /// A batch of rows that benchmarks repeat.
+    /// Rows that benchmarks gather and update again and again.
     RowBatch {
         read_gathered(&Gpu) -> Result<Vec<f32>>;
     }

@@ -1,6 +1,6 @@
-//! The CPU twin of every stage, and the engine that runs them: for machines without adapters.
+//! The CPU's code of every stage, and the engine that runs the stages.
 //!
-//! | folder | what |
+//! | folder | contents |
 //! |---|---|
 //! | `stages` | one file for each shader, of its folder and name |
 //! | `step` | the order of stages in training steps, their buffers |
