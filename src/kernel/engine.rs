@@ -143,7 +143,8 @@ pub trait StepEngine: TableEngine {
     /// for the same plan.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// [`KernelError::Repeated`] if rows of the plan do not ascend, where the engine checks that (a
+    /// CPU's does); if the device is lost.
     fn update(
         &mut self,
         step: OptimizerStep,
@@ -157,7 +158,7 @@ pub trait StepEngine: TableEngine {
     /// gradients.
     ///
     /// # Errors
-    /// As `gradients` and `update`.
+    /// As `gradients` and `update`. Nothing has changed then, unless the device is lost or full.
     fn step(
         &mut self,
         spec: &StepSpec,

@@ -1,8 +1,7 @@
 //! The arithmetic of training and evaluation, on a GPU or on the CPU.
 //!
-//! A stage has one name everywhere: of its shader in a folder of `shaders/`, of its file in the same
-//! folder of `kernel/gpu/stages/`, and of its file in `kernel/cpu/`. This module is the one place that chooses between the two; what calls
-//! it sees tables, plans and counts.
+//! A stage has one folder and one name in three homes: `shaders/`, `kernel/gpu/stages/` and
+//! `kernel/cpu/stages/`. [`Backend`] is the one place that chooses between the two engines.
 //!
 //! | stage | what it does |
 //! |---|---|
@@ -17,8 +16,8 @@
 //! | `grad_query`, `grad_query_all` | ∂loss/∂query from ∂loss/∂score |
 //! | `grad_candidates_all` | ∂loss/∂row of a whole shard from a tile of ∂loss/∂score |
 //! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |
-//! | `query_matrix`, `query_matrix_backward` | the same where relations are matrices (CPU: `matrix`) |
-//! | `core_matrix`, `core_matrix_backward` | rows of relations and of a core → matrices, and back (GPU: `score_all` and its gradients) |
+//! | `query_matrix`, `query_matrix_backward` | the same where relations are matrices |
+//! | `core_matrix`, `core_matrix_backward` | rows of relations and of a core → matrices, and back (CPU: `step/core_matrix.rs`; GPU: `score_all` and its gradients) |
 //! | `grad_matrix` | every unique matrix adds up the outer products of its queries, in order |
 //! | `candidate_dropout` | rows as candidates, with dropout |
 //! | `candidate_dropout_backward` | the same mask on the gradients of candidates |

@@ -139,37 +139,47 @@ fn the_readme_is_short_and_its_links_lead_somewhere() {
     }
 }
 
-/// Stems of the files with an extension below a folder, `skipped` folders aside.
-fn stems(folder: &Path, extension: &str, skipped: &str, out: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            if stem != skipped {
-                stems(&path, extension, skipped, out);
-            }
-        } else if path.extension().is_some_and(|found| found == extension) && stem != "mod" {
-            assert!(out.insert(stem), "{} is there twice", path.display());
+/// Folder and stem of every stage's file in a home of the stages, such as `scores/loss`. The
+/// folder `shared` has no stages.
+fn stages(home: &Path, extension: &str) -> BTreeSet<String> {
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let entries = |folder: &Path| {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+    };
+    let mut stages = BTreeSet::new();
+    for folder in entries(home) {
+        if !folder.is_dir() || name(&folder) == "shared" {
+            continue;
+        }
+        for file in entries(&folder).filter(|file| name(file) != "mod") {
+            let found = file.extension().unwrap_or_default();
+            assert_eq!(found, extension, "{} is no stage", file.display());
+            stages.insert(format!("{}/{}", name(&folder), name(&file)));
         }
     }
+    stages
 }
 
-/// One stage, one name: every shader has a file of its name on the CPU, and no other file is there.
+/// One stage, one name, three homes: a shader, a file of the GPU's engine and a file of the CPU's.
 #[test]
-fn every_shader_has_a_twin() {
-    let (mut shaders, mut twins) = (BTreeSet::new(), BTreeSet::new());
-    stems(&root().join("shaders"), "wgsl", "shared", &mut shaders);
+fn every_stage_has_one_folder_and_name() {
+    let mut shaders = stages(&root().join("shaders"), "wgsl");
+    let on_gpus = stages(&root().join("src/kernel/gpu/stages"), "rs");
+    assert_eq!(on_gpus, shaders, "files in kernel/gpu/stages, and shaders");
     let folder = root().join("src/kernel/cpu/stages");
-    stems(&folder, "rs", "", &mut twins);
     // Shaders that only a GPU needs; the module says why.
     let documentation = fs::read_to_string(folder.join("mod.rs")).unwrap();
-    let only_on_gpus = ["grad_query_sum"];
+    let only_on_gpus = ["gradients/grad_query_sum"];
     for stage in only_on_gpus {
+        let name = stage.split('/').next_back().unwrap();
         assert!(
-            documentation.contains(&format!("`{stage}`")),
-            "stages/mod.rs does not name {stage}"
+            documentation.contains(&format!("`{name}`")),
+            "stages/mod.rs does not name {name}"
         );
         assert!(shaders.remove(stage), "no shader {stage}");
     }
-    assert_eq!(twins, shaders, "files in kernel/cpu/stages, and shaders");
+    let on_cpus = stages(&folder, "rs");
+    assert_eq!(on_cpus, shaders, "files in kernel/cpu/stages, and shaders");
 }

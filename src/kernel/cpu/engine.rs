@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::kernel::cpu::stages::backward::scatter::scatter;
-use crate::kernel::cpu::stages::forward::loss_sum::loss_sum;
-use crate::kernel::cpu::stages::tables::pull::pull;
-use crate::kernel::cpu::stages::tables::rearrange::rearrange;
-use crate::kernel::cpu::stages::tables::update::{Gradients, update};
-use crate::kernel::cpu::stages::tables::write_rows::write_rows;
+use crate::kernel::cpu::stages::gradients::scatter::scatter;
+use crate::kernel::cpu::stages::rows::pull::pull;
+use crate::kernel::cpu::stages::rows::rearrange::rearrange;
+use crate::kernel::cpu::stages::rows::write_rows::write_rows;
+use crate::kernel::cpu::stages::scores::loss_sum::loss_sum;
+use crate::kernel::cpu::stages::updates::update::{Gradients, update};
 use crate::kernel::cpu::step::Workspace;
 use crate::kernel::cpu::step::fused_update::UpdatedRows;
 use crate::kernel::cpu::table::Table;

@@ -2,8 +2,8 @@
 //! of squares.
 
 use super::engine::Engine;
-use super::stages::tables::average::average;
-use super::stages::tables::square_sum::square_sum;
+use super::stages::updates::average::average;
+use super::stages::updates::square_sum::square_sum;
 use super::table::{AlignedVec, Table};
 use crate::kernel::engine::GradientEngine;
 use crate::kernel::{GradientRows, KernelError, TableName};

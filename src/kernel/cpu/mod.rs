@@ -1,8 +1,8 @@
-//! The CPU twin of every stage, and the engine that runs them: for machines without adapters.
+//! The CPU's code of every stage, and the engine that runs the stages.
 //!
-//! | folder | what |
+//! | folder | contents |
 //! |---|---|
-//! | `stages` | one file a shader, of its name |
+//! | `stages` | one file for each shader, of its folder and name |
 //! | `step` | the order of stages in training steps, their buffers |
 //! | `rank` | rankings and scores outside training |
 //! | `matmul` | matrix products: general ones, tiles of registers, a matrix unit |
@@ -49,7 +49,7 @@ mod table;
 mod tests;
 
 pub use engine::Engine;
-pub use stages::tables::square_sum::{copy_square_sum, square_sum};
+pub use stages::updates::square_sum::{copy_square_sum, square_sum};
 pub(super) use table::prefetch::{L1, prefetch};
 pub use table::{AlignedVec, Table};
 

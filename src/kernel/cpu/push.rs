@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::kernel::cpu::engine::Engine;
 use crate::kernel::cpu::gradients::values;
 use crate::kernel::cpu::parallel::{Activity, Helpers};
-use crate::kernel::cpu::stages::tables::update::{
+use crate::kernel::cpu::stages::updates::update::{
     Average, Gradients, INLINE, WeightedRows, apply, apply_some, request_helpers,
 };
 use crate::kernel::cpu::table::distinct_rows::{DistinctRows, TableBlock};

@@ -5,6 +5,4 @@ mod repeat;
 mod times;
 
 pub use repeat::{RowBatch, repeat_gather, repeat_update};
-#[cfg(feature = "gpu")]
-pub(super) use times::by_stage;
 pub use times::{StageTime, Timed, counts, start_clock, stop_clock};

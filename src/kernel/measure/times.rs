@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::device::{Counts, Span};
+use crate::device::Counts;
 use crate::kernel::{Backend, KernelError};
 
 /// The unit of timing.
@@ -24,25 +24,6 @@ pub struct StageTime {
     pub runs: u64,
     /// Seconds on the device, all runs together.
     pub seconds: f64,
-}
-
-/// Times by name, in the order of first runs.
-pub(in crate::kernel) fn by_stage(spans: impl IntoIterator<Item = Span>) -> Vec<StageTime> {
-    let mut stages: Vec<StageTime> = Vec::new();
-    for Span { name, seconds } in spans {
-        match stages.iter_mut().find(|s| s.stage == name) {
-            Some(stage) => {
-                stage.runs += 1;
-                stage.seconds += seconds;
-            }
-            None => stages.push(StageTime {
-                stage: name,
-                runs: 1,
-                seconds,
-            }),
-        }
-    }
-    stages
 }
 
 /// Starts to time the work of the device. False if the device does not have a clock, as a CPU
@@ -74,22 +55,5 @@ pub fn counts(backend: &Backend) -> Option<Counts> {
     match backend {
         Backend::Cpu(_) => None,
         Backend::Gpu(engine) => Some(engine.gpu().counts()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_of_one_stage_are_added_up() {
-        let span = |name, seconds| Span { name, seconds };
-        let stages = by_stage([span("score", 1.0), span("loss", 0.5), span("score", 2.0)]);
-        let stage = |stage, runs, seconds| StageTime {
-            stage,
-            runs,
-            seconds,
-        };
-        assert_eq!(stages, [stage("score", 2, 3.0), stage("loss", 1, 0.5)]);
     }
 }

@@ -14,9 +14,9 @@ use rayon::prelude::*;
 
 use self::dot::rank_dot;
 use self::queries::{rank_block, rank_queries};
-use crate::kernel::cpu::stages::forward::rank_count::rank_count;
-use crate::kernel::cpu::stages::forward::score::score;
-use crate::kernel::cpu::stages::forward::score_all::score_all;
+use crate::kernel::cpu::stages::scores::rank_count::rank_count;
+use crate::kernel::cpu::stages::scores::score::score;
+use crate::kernel::cpu::stages::scores::score_all::score_all;
 use crate::kernel::cpu::step::{Workspace, task, tile};
 use crate::kernel::cpu::table::TableReadGuard;
 use crate::kernel::cpu::{Engine, Table, parallel};

@@ -6,7 +6,7 @@ use super::Embeddings;
 use crate::kernel::RankQuery;
 use crate::kernel::cpu::dropout::Dropout;
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::forward::query::{OperatorInput, query};
+use crate::kernel::cpu::stages::queries::query::{OperatorInput, query};
 use crate::kernel::cpu::step::core_matrix::Core;
 use crate::kernel::cpu::table::TableReadGuard;
 use crate::kernel::cpu::{AlignedVec, BLOCK};

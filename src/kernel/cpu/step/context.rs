@@ -3,8 +3,8 @@
 use crate::kernel::StepSpec;
 use crate::kernel::cpu::dropout::Dropout;
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::backward::query_backward::query_backward;
-use crate::kernel::cpu::stages::forward::query::{OperatorInput, query};
+use crate::kernel::cpu::stages::queries::query::{OperatorInput, query};
+use crate::kernel::cpu::stages::queries::query_backward::query_backward;
 use crate::sampler::{Plan, Query};
 
 /// The entity rows of a plan, by their positions in it: pulled, or where the table has them.

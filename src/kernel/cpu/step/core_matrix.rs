@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::matmul::{Matrix, Out};
-use crate::kernel::cpu::stages::tables::pull::pull;
+use crate::kernel::cpu::stages::rows::pull::pull;
 use crate::kernel::cpu::table::TableReadGuard;
 
 /// Rows of the core, and the fewest relations, that one task works on. No sum depends on how many.

@@ -7,8 +7,8 @@ use super::sampled_by_query::CandidateGradients;
 use crate::kernel::cpu::simd::similarity::{
     SimilarityTask, SimilarityType, dispatch_single_values,
 };
-use crate::kernel::cpu::stages::backward::grad_rows::NonCandidateTerms;
-use crate::kernel::cpu::stages::tables::update::update_row;
+use crate::kernel::cpu::stages::gradients::grad_rows::NonCandidateTerms;
+use crate::kernel::cpu::stages::updates::update::update_row;
 use crate::kernel::cpu::table::AlignedVec;
 use crate::kernel::cpu::table::distinct_rows::TableBlock;
 use crate::model::Similarity;

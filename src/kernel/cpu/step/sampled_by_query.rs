@@ -14,9 +14,9 @@ use crate::kernel::cpu::simd::Folds;
 use crate::kernel::cpu::simd::similarity::{
     SimilarityTask, SimilarityType, dispatch_single_values,
 };
-use crate::kernel::cpu::stages::backward::grad_query::{Pairs, REGISTERS, sum_gradients};
-use crate::kernel::cpu::stages::forward::loss::loss;
-use crate::kernel::cpu::stages::forward::score::score_row;
+use crate::kernel::cpu::stages::gradients::grad_query::{Pairs, REGISTERS, sum_gradients};
+use crate::kernel::cpu::stages::scores::loss::loss;
+use crate::kernel::cpu::stages::scores::score::score_row;
 use crate::kernel::cpu::step::Workspace;
 use crate::kernel::cpu::step::context::{PlanRows, QueryBlock, StepContext};
 use crate::kernel::cpu::table::prefetch::{L1, prefetch};

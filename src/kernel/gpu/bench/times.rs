@@ -1,12 +1,13 @@
 //! Times by the device's clock.
 
-use crate::device::DeviceError;
+use crate::device::{DeviceError, Span};
 use crate::kernel::KernelError;
 use crate::kernel::gpu::{Engine, Recorder};
-use crate::kernel::measure::{StageTime, Timed, by_stage};
+use crate::kernel::measure::{StageTime, Timed};
 
 impl Engine {
-    /// Times the commands that are recorded from now on. Returns false if the device has no clock.
+    /// Times the commands that are recorded from now on. Returns false if the device does not have a
+    /// clock.
     ///
     /// # Errors
     /// If the device is lost.
@@ -36,5 +37,41 @@ impl Engine {
         let spans = spans?;
         self.gpu.finish()?;
         Ok((!spans.is_empty()).then(|| spans.iter().map(|span| span.seconds).sum()))
+    }
+}
+
+/// Times by name, in the order of first runs.
+fn by_stage(spans: impl IntoIterator<Item = Span>) -> Vec<StageTime> {
+    let mut stages: Vec<StageTime> = Vec::new();
+    for Span { name, seconds } in spans {
+        match stages.iter_mut().find(|s| s.stage == name) {
+            Some(stage) => {
+                stage.runs += 1;
+                stage.seconds += seconds;
+            }
+            None => stages.push(StageTime {
+                stage: name,
+                runs: 1,
+                seconds,
+            }),
+        }
+    }
+    stages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_stage_are_added_up() {
+        let span = |name, seconds| Span { name, seconds };
+        let stages = by_stage([span("score", 1.0), span("loss", 0.5), span("score", 2.0)]);
+        let stage = |stage, runs, seconds| StageTime {
+            stage,
+            runs,
+            seconds,
+        };
+        assert_eq!(stages, [stage("score", 2, 3.0), stage("loss", 1, 0.5)]);
     }
 }

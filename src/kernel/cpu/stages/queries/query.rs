@@ -1,7 +1,7 @@
 //! `query`: operator of entity and relation rows, with dropout.
 
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::forward::query_matrix::query_matrix;
+use crate::kernel::cpu::stages::queries::query_matrix::query_matrix;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Rows that an operator takes.

@@ -1,8 +1,8 @@
 //! `query_backward`: ∂loss/∂query → contributions to the entity and the relation row.
 
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::backward::query_matrix_backward::query_matrix_backward;
-use crate::kernel::cpu::stages::forward::query::OperatorInput;
+use crate::kernel::cpu::stages::queries::query::OperatorInput;
+use crate::kernel::cpu::stages::queries::query_matrix_backward::query_matrix_backward;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, set_lane};
 
 /// Overwrites `d_entity` and `d_relation` with one query's contributions; see

@@ -1,7 +1,7 @@
 //! `grad_rows`: every unique row adds up its list of places, in the list's order. Places as a
 //! candidate are summed by [`grad_query`](super::grad_query).
 
-use crate::kernel::cpu::stages::backward::regularize::regularize;
+use crate::kernel::cpu::stages::gradients::regularize::regularize;
 use crate::model::Lanes;
 use crate::optim::Regularizer;
 use crate::sampler::{Place, Plan};

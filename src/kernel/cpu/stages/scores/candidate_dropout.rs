@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::BLOCK;
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::backward::candidate_dropout_backward::pulled_candidate_dropout_backward;
+use crate::kernel::cpu::stages::scores::candidate_dropout_backward::pulled_candidate_dropout_backward;
 use crate::kernel::cpu::table::{Table, TableReadGuard};
 use crate::kernel::{Dtype, TableSpec};
 use crate::optim::OptimizerKind;

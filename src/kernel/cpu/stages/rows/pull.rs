@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::cpu::parallel::for_each_block;
-use crate::kernel::cpu::stages::tables::update::INLINE;
+use crate::kernel::cpu::stages::updates::update::INLINE;
 use crate::kernel::cpu::table::TableReadGuard;
 
 /// Rows that are prefetched ahead of their use.

@@ -3,8 +3,8 @@
 use crate::kernel::Dtype;
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::backward::grad_query::add_gradient;
-use crate::kernel::cpu::stages::forward::score_all::CANDIDATES;
+use crate::kernel::cpu::stages::gradients::grad_query::add_gradient;
+use crate::kernel::cpu::stages::scores::score_all::CANDIDATES;
 use crate::kernel::cpu::table::TableReadGuard;
 use crate::model::{Model, Operator, Similarity, Visitor};
 

@@ -5,7 +5,7 @@ use pulp::Simd;
 
 use crate::kernel::cpu::simd::similarity::SimilarityType;
 use crate::kernel::cpu::simd::vector::Vector;
-use crate::kernel::cpu::stages::forward::score::Pair;
+use crate::kernel::cpu::stages::scores::score::Pair;
 use crate::kernel::cpu::table::segments::{lanes, packed_query, per_vector, registers, vectors};
 use crate::model::{Lane, Lanes, Operator, Similarity, lane_count};
 

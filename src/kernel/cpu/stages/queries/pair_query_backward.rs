@@ -1,7 +1,7 @@
 //! `pair_query_backward`: ∂loss/∂pair query → contributions to the entity and the target row.
 
 use crate::kernel::cpu::dropout::Dropout;
-use crate::kernel::cpu::stages::forward::pair_query::PairInput;
+use crate::kernel::cpu::stages::queries::pair_query::PairInput;
 use crate::model::{KindVisitor, LaneWise, Model, lane, lane_count, pair_lane_backward, set_lane};
 
 /// Overwrites `d_entity` and `d_target` with one pair's contributions.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::cpu::parallel::for_each_block;
 use crate::kernel::cpu::simd::{self, simd};
-use crate::kernel::cpu::stages::tables::update::INLINE;
+use crate::kernel::cpu::stages::updates::update::INLINE;
 use crate::kernel::cpu::table::AlignedVec;
 
 /// Values whose squares are added up side by side.

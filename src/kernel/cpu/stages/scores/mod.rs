@@ -1,11 +1,9 @@
-//! Stages from rows to losses and ranks.
+//! Scores of candidates, ranks by scores, and losses of scores.
 
 pub mod candidate_dropout;
+pub mod candidate_dropout_backward;
 pub mod loss;
 pub mod loss_sum;
-pub mod pair_query;
-pub mod query;
-pub mod query_matrix;
 pub mod rank_count;
 pub mod score;
 pub mod score_all;

@@ -1,7 +1,7 @@
 //! `query_matrix_backward`: ∂loss/∂query → contributions to the entity row, where relations are
 //! matrices.
 
-use crate::kernel::cpu::stages::forward::query_matrix::query_matrix;
+use crate::kernel::cpu::stages::queries::query_matrix::query_matrix;
 
 /// Overwrites `d_entity` with ∂loss/∂entity, and `d_relation` with the entity's row as the operator
 /// took it: [`grad_matrix`](super::grad_matrix::grad_matrix) makes the relation's gradient of it.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::kernel::cpu::AlignedVec;
 use crate::kernel::cpu::matmul::{Matrix, Out};
 use crate::kernel::cpu::simd::simd;
-use crate::kernel::cpu::stages::backward::grad_query::add_gradient;
+use crate::kernel::cpu::stages::gradients::grad_query::add_gradient;
 use crate::kernel::cpu::table::TableReadGuard;
 use crate::model::{Model, Operator, Similarity, Visitor};
 
