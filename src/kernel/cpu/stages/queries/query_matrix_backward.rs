@@ -4,7 +4,9 @@
 use crate::kernel::cpu::stages::queries::query_matrix::query_matrix;
 
 /// Overwrites `d_entity` with ∂loss/∂entity, and `d_relation` with the entity's row as the operator
-/// took it: [`grad_matrix`](super::grad_matrix::grad_matrix) makes the relation's gradient of it.
+/// took it. [`grad_matrix`] makes the relation's gradient of that row.
+///
+/// [`grad_matrix`]: crate::kernel::cpu::stages::gradients::grad_matrix::grad_matrix
 #[inline(always)]
 pub fn query_matrix_backward(
     relation: &[f32],
