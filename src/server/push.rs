@@ -80,6 +80,7 @@ impl ParameterServer {
     /// Needs a tokio runtime with time if the push may have to wait.
     ///
     /// ```
+    /// use shardloom::ids::{Generation, Step};
     /// use shardloom::kernel::Backend;
     /// use shardloom::model::Model;
     /// use shardloom::optim::OptimizerKind;
@@ -97,7 +98,7 @@ impl ParameterServer {
     /// let storage = Storage { optimizer: OptimizerKind::Sgd, ..Storage::default() };
     /// let server = ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO)?;
     /// let worker = WorkerId(0);
-    /// server.configure(UpdateMode::default(), 1, &[worker]);
+    /// server.configure(UpdateMode::default(), Generation(1), &[worker]);
     /// server.set_rate(0.5);
     ///
     /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
@@ -105,8 +106,8 @@ impl ParameterServer {
     /// runtime.block_on(async {
     ///     let push = Push {
     ///         worker,
-    ///         generation: 1,
-    ///         step: 0,
+    ///         generation: Generation(1),
+    ///         step: Step(0),
     ///         shard: ShardId::entities(0),
     ///         samples: 1.0,
     ///         rows: &[2],
