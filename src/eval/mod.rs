@@ -6,13 +6,15 @@
 
 mod corrupt;
 mod metrics;
-mod ranks;
+mod rank;
+mod rank_file;
 mod restricted;
 mod two_class;
 
 pub use corrupt::corrupt;
 pub use metrics::{GroupMetrics, Metrics, RankSum};
-pub use ranks::{RanksError, RanksFile};
+pub use rank::Ranked;
+pub use rank_file::{RanksError, RanksFile};
 pub use restricted::Restricted;
 pub use two_class::{Sample, TwoClass, TwoClassMetrics, TwoClassRelation, two_class};
 
@@ -61,34 +63,6 @@ pub struct Breakdown {
     pub relations: Vec<String>,
     /// Class of every relation, such as its cardinality.
     pub classes: Vec<String>,
-}
-
-/// Counts from which the rank of a right answer follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ranked {
-    /// Number of candidates with a better score.
-    pub better: u32,
-    /// Number of other candidates with the same score.
-    pub equal: u32,
-    /// Number of all candidates, including the answer.
-    pub candidates: usize,
-}
-
-impl Ranked {
-    /// Optimistic rank, from 1: ties are won.
-    pub fn optimistic(&self) -> f64 {
-        f64::from(self.better) + 1.0
-    }
-
-    /// Pessimistic rank, from 1: ties are lost.
-    pub fn pessimistic(&self) -> f64 {
-        self.optimistic() + f64::from(self.equal)
-    }
-
-    /// Realistic rank, from 1 and possibly a half: the mean of the optimistic and the pessimistic rank.
-    pub fn rank(&self) -> f64 {
-        (self.optimistic() + self.pessimistic()) / 2.0
-    }
 }
 
 /// Ranks of one side of a fact.

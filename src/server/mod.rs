@@ -23,6 +23,7 @@ mod off_runtime;
 mod pull;
 mod push;
 mod push_async;
+mod push_step;
 mod push_sync;
 mod reshard;
 mod shard_map;
@@ -35,10 +36,10 @@ pub use client::{
     Answer, Apply, Caller, Layout, PullRequest, Pulled, PushRequest, PushedPart, PushedRows,
     ShardClient,
 };
-pub use commit::{Contribution, ShardGradients, StepGradients};
 pub use error::ServerError;
 pub use mode::{StalenessPolicy, UpdateMode};
 pub use push::{Gradients, Push, Pushed};
+pub use push_step::{Contribution, ShardGradients, StepGradients};
 pub use reshard::ReshardReport;
 pub use shard_map::assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use shard_map::placement::{DeviceCapacity, PlacementError, place};

@@ -130,6 +130,12 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
         server.configure(SYNC, Generation(2), &workers(1));
         let old = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
         assert!(matches!(old, Err(ServerError::Generation { .. })));
+        let refused = server
+            .stats()
+            .iter()
+            .map(|shard| shard.refused.membership)
+            .collect::<Vec<_>>();
+        assert_eq!(refused, [1; 5], "every shard counts the refused push");
         let share = Contribution {
             generation: Generation(2),
             ..share(0, 0, 1.0)

@@ -3,10 +3,8 @@
 use super::Workers;
 use super::rounds::Round;
 use super::worker::Message;
-use crate::coordinator::{CoordinatorError, Failure, Member, State, StopReason, Vote};
-use crate::ids::{Generation, Step};
+use crate::coordinator::Vote;
 use crate::sampler::PlanError;
-use crate::server::WorkerId;
 
 impl Workers {
     /// Handles a message of a worker.
@@ -63,36 +61,5 @@ impl Workers {
             tracing::debug!(%error, "not counted");
         }
         Ok(())
-    }
-
-    /// Handles gradients that are not finite. The worker is at fault, unless another worker found the same in
-    /// the same step, or all others have failed for it. Then the model has diverged, and the run stops.
-    fn not_finite(
-        &mut self,
-        worker: WorkerId,
-        generation: Generation,
-        step: Step,
-        what: String,
-        round: &mut Round,
-    ) -> Result<(), CoordinatorError> {
-        let now = self.now();
-        let again = self.coordinator.attempts() > 1 || self.asynchronous();
-        // In async mode, workers have different plans: the last worker has no other to confirm its result.
-        let is_other =
-            |(id, member): (WorkerId, &Member)| id != worker && member.state == State::Active;
-        let alone = !self.coordinator.workers().any(is_other);
-        let last = self.asynchronous() && round.has_accused() && alone;
-        if (round.accuse(worker) && again) || last {
-            return self
-                .coordinator
-                .stop(now, StopReason::Diverged { step, what });
-        }
-        if self.asynchronous() {
-            // Async mode has no common vote to wait for.
-            self.fail(worker, Failure::NotFinite { step, what });
-            return Ok(());
-        }
-        let vote = Vote::NotFinite { what };
-        self.coordinator.vote(now, worker, generation, step, vote)
     }
 }

@@ -7,6 +7,7 @@
 //! each made by one worker, whose pushes are applied at once.
 
 mod devices;
+mod failures;
 mod fault_script;
 mod messages;
 mod plans;
@@ -35,7 +36,7 @@ use super::plan_loader::PlanLoader;
 use super::{NoObserver, TrainError, TrainEvent};
 use crate::config::Config;
 use crate::coordinator::{
-    Action, Coordinator, CoordinatorConfig, Failure, MemberInfo, Phase, Status, StopReason,
+    Action, Coordinator, CoordinatorConfig, MemberInfo, Phase, Status, StopReason,
 };
 use crate::device::{self, DeviceChoice};
 use crate::ids::Step;
@@ -270,36 +271,6 @@ impl Workers {
 
     fn asynchronous(&self) -> bool {
         matches!(self.mode, UpdateMode::Async { .. })
-    }
-
-    /// Async: fails workers that take too long over a plan. Time spent waiting for others does not count.
-    fn check_timeouts(&mut self, round: &Round) {
-        let now = self.now();
-        let mut overdue = Vec::new();
-        for worker in round.in_flight() {
-            let since = self.since.entry(worker).or_insert(now);
-            if self.server.is_waiting(worker) {
-                *since = now;
-            } else if now.saturating_sub(*since) > self.step_timeout {
-                overdue.push(worker);
-            }
-        }
-        for worker in overdue {
-            let failure = Failure::Stalled {
-                step: self.coordinator.step(),
-                after: self.step_timeout,
-            };
-            self.fail(worker, failure);
-        }
-    }
-
-    fn fail(&mut self, worker: WorkerId, failure: Failure) {
-        let now = self.now();
-        if let Err(error) = self.coordinator.fail(now, worker, failure) {
-            tracing::debug!(%worker, %error, "not counted");
-        }
-        // No other worker waits for its push any more.
-        self.server.release(worker);
     }
 
     /// Carries out an action of the coordinator; returns true if the action ended the step.

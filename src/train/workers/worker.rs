@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
+use super::failures::{lost, lost_kernel, panic_message, superseded};
 use super::plans::{Part, PlanCache};
 use super::{DeviceSlot, ScriptAction};
 use crate::coordinator::{Failure, Vote};
@@ -103,12 +104,6 @@ impl WorkerHandle {
     pub fn send(&self, task: Task) {
         let _ = self.tasks.send(task);
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a word".to_owned())
 }
 
 /// Arguments of a worker.
@@ -268,33 +263,6 @@ impl WorkerContext {
         self.runtime.block_on(self.client.push(request))?;
         Ok((Some(Vote::Ready), loss))
     }
-}
-
-/// Drops work for an earlier generation or step; any other error ends the worker.
-fn superseded(error: ServerError) -> Result<(Option<Vote>, f64), Failure> {
-    match error {
-        ServerError::Generation { .. }
-        | ServerError::UnknownWorker { .. }
-        | ServerError::Reconfigured { .. }
-        | ServerError::Stale { .. }
-        | ServerError::Late { .. } => Ok((None, 0.0)),
-        error => Err(lost(error)),
-    }
-}
-
-fn lost(error: ServerError) -> Failure {
-    match error {
-        ServerError::Kernel(error) => Failure::DeviceLost {
-            message: error.to_string(),
-        },
-        error => Failure::Other {
-            message: error.to_string(),
-        },
-    }
-}
-
-fn lost_kernel(error: crate::kernel::KernelError) -> Failure {
-    lost(error.into())
 }
 
 /// Threads of a worker on the CPU, made again when its number of threads changes.
