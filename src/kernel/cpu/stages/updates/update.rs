@@ -247,9 +247,14 @@ impl WithSimd for HalfUpdate<'_> {
                 let name = shared.name(place);
                 // SAFETY: rows are distinct, and no other block has this one.
                 let halves = unsafe { shared.halves(place) };
-                half.replace(halves, step.salt, name, |wide| {
-                    update_row(simd, step, [wide, first, second], gradient);
-                });
+                // Inlined, or the row's loop would be compiled without the vectors of `simd`.
+                half.replace(
+                    halves,
+                    step.salt,
+                    name,
+                    #[inline(always)]
+                    |wide| update_row(simd, step, [wide, first, second], gradient),
+                );
             },
         );
     }
