@@ -1,4 +1,4 @@
-//! How workers fail: a panic, an error of the device, gradients that are not finite, or a step that takes too
+//! Failures of workers: a panic, an error of the device, gradients that are not finite, or a step that takes too
 //! long. A worker's thread reports the first three; the supervisor notices the last.
 
 use super::Workers;
