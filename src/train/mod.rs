@@ -1,6 +1,8 @@
 //! Training: epochs of plans through the parameter server, validation, early stopping,
 //! checkpoints.
 
+#[cfg(test)]
+mod fixtures;
 mod observer;
 mod open;
 mod plan_loader;

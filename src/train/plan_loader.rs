@@ -87,34 +87,12 @@ impl PlanLoader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Triple;
-    use crate::kernel::Backend;
-    use crate::model::Model;
-    use crate::sampler::{Objective, QueryRule, Sampler};
-    use crate::server::{Initializer, Shape, Storage};
+    use crate::sampler::{Objective, Sampler};
+    use crate::train::fixtures::{sampler, server};
 
     #[test]
     fn any_number_of_threads_makes_the_same_plans() {
-        let facts = (0..50).map(|i| Triple {
-            head: i % 10,
-            relation: 0,
-            tail: i % 7,
-        });
-        let rule = QueryRule {
-            relations: 1,
-            reciprocal: false,
-        };
-        let sampler = Sampler::new(facts.collect(), 10, rule, Objective::OneVsAll, 4);
-        let shape = Shape {
-            model: Model::DistMult,
-            dim: 4,
-            entities: 10,
-            relations: 1,
-            relation_dim: None,
-        };
-        let storage = Storage::default();
-        let server =
-            ParameterServer::new(Backend::cpu(), shape, storage, &Initializer::ZERO).unwrap();
+        let (sampler, server) = (sampler(Objective::OneVsAll, 4), server());
         assert_eq!(loader_threads(&server), 1);
         let order = sampler.order(1);
         let plan = |step| sampler.plan(&order, step, &mut sampler.scratch());
@@ -144,47 +122,23 @@ mod tests {
         struct Broken(Sampler);
         impl PlanSource for Broken {
             fn steps(&self) -> u32 {
-                5
+                15
             }
             fn planner(&self) -> Box<dyn crate::sampler::Planner + '_> {
                 self.0.planner()
             }
         }
-        let fact = Triple {
-            head: 0,
-            relation: 0,
-            tail: 1,
-        };
-        let rule = QueryRule {
-            relations: 1,
-            reciprocal: false,
-        };
-        let source = Broken(Sampler::new(
-            vec![fact; 8],
-            10,
-            rule,
-            Objective::OneVsAll,
-            4,
-        ));
-        let shape = Shape {
-            model: Model::DistMult,
-            dim: 4,
-            entities: 10,
-            relations: 1,
-            relation_dim: None,
-        };
-        let init = Initializer::ZERO;
-        let server =
-            ParameterServer::new(Backend::cpu(), shape, Storage::default(), &init).unwrap();
+        // 13 steps of the 15 that the source promises.
+        let (source, server) = (Broken(sampler(Objective::OneVsAll, 4)), server());
         for threads in [1, 2] {
             std::thread::scope(|scope| {
-                let plans = PlanLoader::start(scope, &source, &server, 1, 0..5, threads);
+                let plans = PlanLoader::start(scope, &source, &server, 1, 11..15, threads);
                 assert!(plans.next().unwrap().is_some());
                 assert!(plans.next().unwrap().is_some());
                 let error = plans.next().unwrap_err();
                 assert_eq!(
                     error.to_string(),
-                    "step 2 of epoch 1 does not exist: an epoch has 2 steps, counted from 0"
+                    "step 13 of epoch 1 does not exist: an epoch has 13 steps, counted from 0"
                 );
             });
         }

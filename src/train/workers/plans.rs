@@ -83,35 +83,13 @@ impl PlanCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Triple;
-    use crate::kernel::Backend;
-    use crate::model::Model;
-    use crate::sampler::{Objective, QueryRule, Sampler};
-    use crate::server::{Initializer, Shape, Storage};
+    use crate::sampler::Objective;
+    use crate::train::fixtures::{sampler, server};
 
     #[test]
     fn a_worker_without_the_plan_makes_the_same_one() {
-        let facts = (0..50).map(|i| Triple {
-            head: i % 10,
-            relation: 0,
-            tail: i % 7,
-        });
-        let rule = QueryRule {
-            relations: 1,
-            reciprocal: false,
-        };
-        let sampler = Sampler::new(facts.collect(), 10, rule, Objective::Negatives, 8);
-        let sampler = Arc::new(sampler);
-        let shape = Shape {
-            model: Model::DistMult,
-            dim: 4,
-            entities: 10,
-            relations: 1,
-            relation_dim: None,
-        };
-        let init = Initializer::ZERO;
-        let server =
-            ParameterServer::new(Backend::cpu(), shape, Storage::default(), &init).unwrap();
+        let sampler = Arc::new(sampler(Objective::Negatives, 8));
+        let server = server();
         let id = PlanId { epoch: 2, step: 1 };
         let made = sampler.planner().plan(id).unwrap();
         let queries = made.queries.len();
