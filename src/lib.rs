@@ -53,6 +53,7 @@ pub mod kernel;
 pub mod loss;
 pub mod model;
 pub mod names;
+pub mod net;
 pub mod optim;
 pub mod predict;
 #[cfg(feature = "report")]
