@@ -5,10 +5,12 @@
 //! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers uses a
 //! shorter path with bit-identical results: [`Executor::step`] computes and updates in one call.
 
+mod pulled;
 mod rank;
 mod replica;
 mod step;
 
+pub use self::pulled::{PulledPlan, PulledRows};
 use self::replica::Replica;
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, KernelError, StepSpec, Table};

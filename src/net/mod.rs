@@ -4,10 +4,12 @@
 //! processes, or within one ([`stream::pair`]); everything above streams works over either. What a frame means
 //! depends on the [`Channel`] of its stream.
 
+pub mod dial;
 pub mod error;
 pub mod frame;
 pub mod stream;
 
+pub use dial::{Accept, Dial, LocalNetwork};
 pub use error::NetError;
 pub use frame::{Channel, Frame, FrameError, Header, Kind, WireType};
 pub use stream::{FrameReceiver, FrameSender, FrameStream};

@@ -32,6 +32,23 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Gives the touched entity rows the numbers 0, 1, 2, … in their order, for a table of these rows alone.
+    /// Returns the plan and the former numbers of the rows.
+    ///
+    /// # Panics
+    /// If the candidates are all entities.
+    pub fn compacted(mut self) -> (Plan, Vec<u32>) {
+        assert!(
+            matches!(self.candidates, Candidates::Sampled { .. }),
+            "a plan whose candidates are all entities touches all rows"
+        );
+        let numbers = (0..self.entities.len() as u32).collect();
+        let former = std::mem::replace(&mut self.entities.ids, numbers);
+        (self, former)
+    }
+}
+
 impl Rows {
     /// Renames the rows. Returns them, and the new position of each row by its old position.
     fn renamed(&self, name: impl Fn(u32) -> u32) -> (Rows, Vec<u32>) {

@@ -48,6 +48,12 @@ pub enum ServerError {
         /// Number of shards of the table.
         shards: usize,
     },
+    /// Another process holds the shard.
+    #[error("{shard} is not held here")]
+    NotHeld {
+        /// The shard.
+        shard: ShardId,
+    },
     /// The row does not exist.
     #[error("row {row} of {table} does not exist: it has {rows}", table = .table.name())]
     NoRow {

@@ -18,6 +18,7 @@ mod access;
 mod client;
 mod commit;
 mod error;
+mod held;
 mod mode;
 mod off_runtime;
 mod pull;
@@ -37,6 +38,7 @@ pub use client::{
     ShardClient,
 };
 pub use error::ServerError;
+pub use held::HeldShards;
 pub use mode::{StalenessPolicy, UpdateMode};
 pub use push::{Gradients, Push, Pushed};
 pub use push_step::{Contribution, ShardGradients, StepGradients};
@@ -44,6 +46,7 @@ pub use reshard::ReshardReport;
 pub use shard_map::assignment::{MOST_SHARDS, ShardAssignment, ShardRecord, TableSize};
 pub use shard_map::placement::{DeviceCapacity, PlacementError, place};
 pub use shard_map::resharding::{Reshard, ShardError, ShardManager};
+pub use shard_map::row_map::RowMap;
 pub use shard_map::strategy::{HASH_SEED, ShardingStrategy};
 pub use stats::{Refusals, STALENESS_BUCKETS, ShardStats};
 pub use storage::{SHARDS_EACH, Storage};

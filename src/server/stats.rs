@@ -172,6 +172,7 @@ impl ShardStats {
             ServerError::Stale { .. } => refused.stale += 1,
             ServerError::Timeout { .. } => refused.timeout += 1,
             ServerError::NoShard { .. }
+            | ServerError::NotHeld { .. }
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
             | ServerError::Mixed { .. }

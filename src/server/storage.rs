@@ -12,9 +12,10 @@ use super::table::sharded_table::ShardedTable;
 use super::table::tables::Tables;
 use super::{
     DeviceCapacity, Generation, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
-    ServerError, Shape, ShardError, ShardManager, ShardingStrategy, UpdateMode,
+    RowMap, ServerError, Shape, ShardAssignment, ShardError, ShardId, ShardManager,
+    ShardingStrategy, UpdateMode,
 };
-use crate::kernel::{Backend, Dtype, ShardLayout, TableName, TableSpec};
+use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
 use crate::optim::OptimizerKind;
 
 /// Options for the storage of a server's rows.
@@ -154,6 +155,61 @@ impl ParameterServer {
             assignment,
             version: LayoutVersion::next(),
         };
+        Ok(ParameterServer::with(tables, manager, devices))
+    }
+
+    /// Makes a server on one device of some shards of a larger model, all zero: `held` ascend, and are the
+    /// server's shards in this order. Its row numbers count the rows of these shards alone. The numbers that
+    /// `map` gives the rows seed their stochastic rounding.
+    ///
+    /// # Errors
+    /// [`ServerError::Kernel`] if the device cannot hold the shards.
+    pub(super) fn of_shards(
+        backend: Backend,
+        shape: Shape,
+        storage: Storage,
+        map: &RowMap,
+        held: &[ShardId],
+    ) -> Result<ParameterServer, ServerError> {
+        let devices = ShardDevices::one(backend);
+        let of = |table: TableName| held.iter().filter(move |shard| shard.table == table);
+        let sizes = |table| -> Vec<usize> {
+            let sizes = of(table).map(|&shard| map.range(shard).len());
+            sizes.collect()
+        };
+        let table = |table: TableName, layout: ShardLayout| {
+            let spec = TableSpec {
+                name: table.name(),
+                width: map.width(table),
+                layout,
+                optimizer: storage.optimizer,
+                dtype: storage.dtype,
+            };
+            let placement = vec![0; spec.layout.shards()];
+            let zero = &mut |_: usize, values: &mut [f32]| values.fill(0.0);
+            let made = ShardedTable::new(&devices.engines, spec, &placement, zero)?;
+            let names = of(table).flat_map(|&shard| map.rows_of(shard).into_owned());
+            made.name_rows(&names.collect::<Vec<u32>>())?;
+            Ok::<_, KernelError>(made)
+        };
+        let assignment = Arc::new(ShardAssignment::in_order(&sizes(TableName::Entities)));
+        let relations = ShardLayout::from_sizes(&sizes(TableName::Relations));
+        let tables = Tables {
+            shape: Shape {
+                entities: assignment.rows(),
+                relations: relations.rows().saturating_sub(shape.core_rows()),
+                ..shape
+            },
+            entities: table(TableName::Entities, assignment.layout())?,
+            relations: Arc::new(table(TableName::Relations, relations)?),
+            assignment: Arc::clone(&assignment),
+            version: LayoutVersion::next(),
+        };
+        let manager = ShardManager::from(assignment);
+        Ok(ParameterServer::with(tables, manager, devices))
+    }
+
+    fn with(tables: Tables, manager: ShardManager, devices: ShardDevices) -> ParameterServer {
         let states = tables
             .shards()
             .map(|id| ShardState::new(id, tables.layout(id.table).range(id.shard).len(), 0));
@@ -168,9 +224,9 @@ impl ParameterServer {
             waiting: BTreeMap::new(),
             pushed: BTreeMap::new(),
         };
-        Ok(ParameterServer {
+        ParameterServer {
             inner: Arc::new(Inner {
-                shape,
+                shape: tables.shape,
                 manager: RwLock::new(manager),
                 tables: RwLock::new(Arc::new(tables)),
                 devices,
@@ -179,6 +235,6 @@ impl ParameterServer {
                 pool: Mutex::default(),
                 started: Instant::now(),
             }),
-        })
+        }
     }
 }

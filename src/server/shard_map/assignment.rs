@@ -83,6 +83,18 @@ impl ShardAssignment {
         ShardAssignment::of(strategy, vec![none], vec![], 0).resized(size)
     }
 
+    /// Makes the assignment of rows that already are in storage order, to shards of any sizes. Its record does
+    /// not have these sizes: only ranges of equal size can be recorded.
+    pub(in crate::server) fn in_order(sizes: &[usize]) -> ShardAssignment {
+        let shards = (0..).zip(sizes);
+        let of = shards.flat_map(|(shard, &rows)| std::iter::repeat_n(shard, rows));
+        let size = TableSize {
+            rows: sizes.iter().sum(),
+            shards: sizes.len(),
+        };
+        ShardAssignment::of(ShardingStrategy::Range, vec![size], of.collect(), 0)
+    }
+
     /// Computes the assignment after a change of size.
     pub(in crate::server) fn resized(
         &self,

@@ -3,4 +3,5 @@
 pub(super) mod assignment;
 pub(super) mod placement;
 pub(super) mod resharding;
+pub(super) mod row_map;
 pub(super) mod strategy;

@@ -192,9 +192,13 @@ impl ShardManager {
 
 impl From<ShardAssignment> for ShardManager {
     fn from(assignment: ShardAssignment) -> ShardManager {
-        ShardManager {
-            assignment: Arc::new(assignment),
-        }
+        Arc::new(assignment).into()
+    }
+}
+
+impl From<Arc<ShardAssignment>> for ShardManager {
+    fn from(assignment: Arc<ShardAssignment>) -> ShardManager {
+        ShardManager { assignment }
     }
 }
 
