@@ -40,6 +40,7 @@
 #[cfg(feature = "cli")]
 pub mod bench;
 pub mod checkpoint;
+pub mod cluster;
 pub mod collective;
 pub mod config;
 pub mod coordinator;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{ShardId, TableName};
+use crate::ids::{LayoutVersion, ShardId, TableName};
 use crate::kernel::{
     Backend, Column, Dtype, KernelError, ShardLayout, StepSpec, Table, TableSpec,
 };
@@ -82,6 +82,16 @@ impl PulledRows {
             engine,
             values: Vec::new(),
         })
+    }
+
+    /// Version of the layout that the rows are placed by.
+    pub fn layout(&self) -> LayoutVersion {
+        self.map.version()
+    }
+
+    /// The engine, without the copies.
+    pub fn into_engine(self) -> Backend {
+        self.engine
     }
 
     /// Prepares a plan, whose entities are row numbers, for the copies.

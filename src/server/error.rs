@@ -54,6 +54,39 @@ pub enum ServerError {
         /// The shard.
         shard: ShardId,
     },
+    /// The step is over at the shards.
+    #[error("{worker} is in {step}, but the shards are in {expected}")]
+    PastStep {
+        /// Worker that asked.
+        worker: WorkerId,
+        /// Step of the request.
+        step: Step,
+        /// Step of the shards.
+        expected: Step,
+    },
+    /// The shards did not reach the step of a request in time.
+    #[error("{worker} waited {after:?} for {step} of {generation}")]
+    NotReached {
+        /// Worker that asked.
+        worker: WorkerId,
+        /// Generation of the request.
+        generation: Generation,
+        /// Step of the request.
+        step: Step,
+        /// Time that the request waited.
+        after: Duration,
+    },
+    /// The process has not heard from its leader, and another may lead by now.
+    #[error("no word from the leader of epoch {epoch} for {after:?}: the shards here may be out of date")]
+    LeaderSilent {
+        /// Longest silence.
+        after: Duration,
+        /// Epoch of leadership.
+        epoch: u32,
+    },
+    /// Only the leader commits and discards steps.
+    #[error("only the leader of a run commits and discards its steps")]
+    NotLeader,
     /// The row does not exist.
     #[error("row {row} of {table} does not exist: it has {rows}", table = .table.name())]
     NoRow {

@@ -173,6 +173,10 @@ impl ShardStats {
             ServerError::Timeout { .. } => refused.timeout += 1,
             ServerError::NoShard { .. }
             | ServerError::NotHeld { .. }
+            | ServerError::PastStep { .. }
+            | ServerError::NotReached { .. }
+            | ServerError::LeaderSilent { .. }
+            | ServerError::NotLeader
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
             | ServerError::Mixed { .. }

@@ -1,0 +1,311 @@
+//! The thread of a node that computes parts of steps.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Instant;
+
+use rayon::ThreadPoolBuilder;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::{Node, NodeError, RouteError, Router, StepPush};
+use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
+use crate::coordinator::{Failure, Vote};
+use crate::executor::PulledRows;
+use crate::ids::{Generation, LayoutVersion, Step, TableName, WorkerId};
+use crate::kernel::{Backend, StepSpec};
+use crate::sampler::{Plan, PlanId, PlanSource};
+use crate::server::{Caller, ServerError};
+
+/// Work for the thread.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The holders of shards have changed.
+    Configure {
+        /// Generation of the holders.
+        generation: Generation,
+        /// Connections to them.
+        router: Router,
+    },
+    /// Compute a part of a step.
+    Start(Task),
+}
+
+/// Results for the leader.
+#[derive(Clone, Debug)]
+pub(super) struct Computed {
+    out: mpsc::Sender<ToLeader>,
+}
+
+impl Computed {
+    pub fn new(out: mpsc::Sender<ToLeader>) -> Computed {
+        Computed { out }
+    }
+
+    fn send(&self, message: ToLeader) {
+        // The session may be over.
+        let _ = self.out.blocking_send(message);
+    }
+}
+
+/// Reason why a part was not computed.
+enum Unfinished {
+    /// The part is not wanted any more: the nodes have changed, or a part of it is lost.
+    Superseded,
+    /// Another node cannot be reached.
+    Unreachable(WorkerId, String),
+    /// The node cannot go on.
+    Failed(Failure),
+}
+
+/// Starts the thread, which ends when the sender of `work` is dropped.
+///
+/// # Errors
+/// [`NodeError::Server`] if the engine cannot be opened again, or there is no thread.
+pub(super) fn compute(
+    node: &Node,
+    worker: WorkerId,
+    work: Receiver<Work>,
+    computed: Computed,
+) -> Result<(), NodeError> {
+    let engine = node.engine.another()?;
+    let options = node.options.clone();
+    let runtime = Handle::current();
+    let panicked = computed.clone();
+    let run = move || {
+        let mut computer = Computer {
+            engine: Some(engine),
+            spec: options.spec,
+            source: options.source,
+            runtime,
+            rows: None,
+            router: None,
+            plan: None,
+            values: Vec::new(),
+        };
+        let pool = options.threads.map(|threads| {
+            let pool = ThreadPoolBuilder::new().num_threads(threads);
+            pool.build()
+        });
+        let mut work = || computer.work(&work, &computed);
+        match pool {
+            Some(Ok(pool)) => pool.install(work),
+            Some(Err(error)) => {
+                let message = format!("no threads: {error}");
+                computed.send(ToLeader::Failed(Failure::Other { message }));
+            }
+            None => work(),
+        }
+    };
+    let guarded = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            let message = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            panicked.send(ToLeader::Failed(Failure::Panicked { message }));
+        }
+    };
+    let started = thread::Builder::new()
+        .name(worker.to_string())
+        .spawn(guarded);
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, "no thread");
+            Err(NodeError::Server(ServerError::Stopped))
+        }
+    }
+}
+
+struct Computer {
+    /// The engine, until the copies of rows take it.
+    engine: Option<Backend>,
+    spec: StepSpec,
+    source: Arc<dyn PlanSource>,
+    runtime: Handle,
+    rows: Option<PulledRows>,
+    router: Option<(Generation, Router)>,
+    /// Last plan made: lanes of one node share the plan of their step.
+    plan: Option<(PlanId, Arc<Plan>)>,
+    values: Vec<f32>,
+}
+
+impl Computer {
+    fn work(&mut self, work: &Receiver<Work>, computed: &Computed) {
+        let source = Arc::clone(&self.source);
+        let mut planner = source.planner();
+        let mut make = |id: PlanId| planner.plan(id);
+        while let Ok(work) = work.recv() {
+            let task = match work {
+                Work::Configure { generation, router } => {
+                    self.router = Some((generation, router));
+                    continue;
+                }
+                Work::Start(task) => task,
+            };
+            let start = Instant::now();
+            let message = match self.task(&task, &mut make) {
+                Ok((vote, losses)) => ToLeader::Done(Done {
+                    generation: task.generation,
+                    step: task.step,
+                    vote,
+                    losses,
+                    queries: task.parts.iter().map(|part| part.queries.len()).sum(),
+                    seconds: start.elapsed().as_secs_f64(),
+                }),
+                Err(Unfinished::Superseded) => continue,
+                Err(Unfinished::Unreachable(worker, reason)) => {
+                    ToLeader::Unreachable { worker, reason }
+                }
+                Err(Unfinished::Failed(failure)) => {
+                    computed.send(ToLeader::Failed(failure));
+                    return;
+                }
+            };
+            computed.send(message);
+        }
+    }
+
+    fn task(
+        &mut self,
+        task: &Task,
+        make: &mut dyn FnMut(PlanId) -> Result<Plan, crate::sampler::PlanError>,
+    ) -> Result<(Vote, Vec<(u32, f64)>), Unfinished> {
+        let router = match &self.router {
+            Some((generation, router)) if *generation == task.generation => router.clone(),
+            // The configuration of the generation failed, and another follows.
+            _ => return Err(Unfinished::Superseded),
+        };
+        let mut losses = Vec::with_capacity(task.parts.len());
+        for part in &task.parts {
+            let plan = self.plan(part, make)?;
+            match self.part(task, part, &router, plan)? {
+                (Vote::Ready, loss) => losses.push((part.lane, loss * part.queries.len() as f64)),
+                (vote, _) => return Ok((vote, losses)),
+            }
+        }
+        Ok((Vote::Ready, losses))
+    }
+
+    /// Part of the plan of a step.
+    fn plan(
+        &mut self,
+        part: &LanePart,
+        make: &mut dyn FnMut(PlanId) -> Result<Plan, crate::sampler::PlanError>,
+    ) -> Result<Plan, Unfinished> {
+        let plan = match &self.plan {
+            Some((id, plan)) if *id == part.plan => Arc::clone(plan),
+            _ => {
+                let plan = Arc::new(make(part.plan).map_err(failed)?);
+                self.plan = Some((part.plan, Arc::clone(&plan)));
+                plan
+            }
+        };
+        let (queries, found) = (part.queries.clone(), plan.queries.len());
+        if queries.start > queries.end || queries.end > found {
+            return Err(failed(crate::sampler::PlanError::NoQueries {
+                queries,
+                found,
+            }));
+        }
+        Ok(plan.slice(queries))
+    }
+
+    /// Computes one lane: pulls its rows, computes its gradients, and stages them at the holders.
+    fn part(
+        &mut self,
+        task: &Task,
+        part: &LanePart,
+        router: &Router,
+        plan: Plan,
+    ) -> Result<(Vote, f64), Unfinished> {
+        let caller = Caller {
+            // To the shards, each lane of a step is a worker of its own.
+            worker: WorkerId(part.lane),
+            generation: task.generation,
+            step: Step(task.first),
+            layout: router.layout(),
+        };
+        let samples = plan.queries.len() as f32;
+        let values = std::mem::take(&mut self.values);
+        let runtime = self.runtime.clone();
+        let rows = self.rows(router.layout(), router)?;
+        let prepared = rows.prepare(plan);
+        let mut values = values;
+        for table in TableName::ALL {
+            let needed = rows.needed(&prepared, table);
+            let pulled = router.pull(caller, table, &needed, &mut values);
+            runtime.block_on(pulled).map_err(unfinished)?;
+            rows.fill(&prepared, table, &values).map_err(lost)?;
+        }
+        let (loss, squares) = rows.gradients(&prepared).map_err(lost)?;
+        if !(squares.is_finite() && loss.is_finite()) {
+            let what = format!("loss {loss}, sum of squared gradients {squares}");
+            return Ok((Vote::NotFinite { what }, loss));
+        }
+        let push = StepPush {
+            caller,
+            samples,
+            squares,
+            parts: rows.parts(&prepared).map_err(lost)?,
+        };
+        runtime.block_on(router.push(push)).map_err(unfinished)?;
+        self.values = values;
+        Ok((Vote::Ready, loss))
+    }
+
+    /// Copies of rows for a layout.
+    fn rows(
+        &mut self,
+        layout: LayoutVersion,
+        router: &Router,
+    ) -> Result<&mut PulledRows, Unfinished> {
+        let rows = match self.rows.take() {
+            Some(rows) if rows.layout() == layout => rows,
+            old => {
+                let engine = match old {
+                    Some(old) => Some(old.into_engine()),
+                    None => self.engine.take(),
+                };
+                let engine = engine.ok_or_else(|| failed("there is no engine"))?;
+                PulledRows::new(engine, router.map(), self.spec).map_err(lost)?
+            }
+        };
+        Ok(self.rows.insert(rows))
+    }
+}
+
+fn failed(error: impl ToString) -> Unfinished {
+    Unfinished::Failed(Failure::Other {
+        message: error.to_string(),
+    })
+}
+
+fn lost(error: crate::kernel::KernelError) -> Unfinished {
+    Unfinished::Failed(Failure::DeviceLost {
+        message: error.to_string(),
+    })
+}
+
+fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
+    match error {
+        ServerError::Generation { .. }
+        | ServerError::UnknownWorker { .. }
+        | ServerError::Reconfigured { .. }
+        | ServerError::LayoutChanged
+        | ServerError::Late { .. }
+        | ServerError::PastStep { .. }
+        | ServerError::NotReached { .. }
+        | ServerError::LeaderSilent { .. }
+        | ServerError::Stopped => Unfinished::Superseded,
+        error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
+        ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {
+            message: error.to_string(),
+        }),
+        error => failed(error),
+    }
+}

@@ -1,0 +1,161 @@
+//! The shards of a new generation: kept, or fetched from those who have them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Node, NodeError};
+use crate::cluster::columns::fetch_column;
+use crate::cluster::messages::{ColumnName, ColumnRequest, Configuration, Source};
+use crate::ids::{ShardId, WorkerId};
+use crate::kernel::Column;
+use crate::net::NetError;
+use crate::server::{HeldShards, RowMap};
+
+/// Most values that are copied from one set of shards to the next at once.
+const BLOCK: usize = 1 << 20;
+
+impl Node {
+    /// Gets the shards that a configuration gives this node.
+    ///
+    /// # Errors
+    /// [`NodeError::Unreachable`] if no source of a shard can be reached; [`NodeError::Server`] if the device cannot
+    /// hold the shards.
+    pub(super) async fn fetch(
+        &self,
+        me: WorkerId,
+        configuration: &Configuration,
+    ) -> Result<HeldShards, NodeError> {
+        let committed = self.shards.committed();
+        let map = match &committed {
+            Some((held, _)) if held.map().version() == configuration.layout.version => {
+                Arc::clone(held.map())
+            }
+            _ => Arc::new(RowMap::new(&configuration.layout)?),
+        };
+        let ours: BTreeSet<ShardId> = (map.shards().zip(&configuration.holders))
+            .filter(|(_, holders)| holders.contains(&me))
+            .map(|(shard, _)| shard)
+            .collect();
+        let back = configuration.sources.contains(&Source::Cut);
+        // Shards that are here, of the step that the others have.
+        let here = committed
+            .filter(|(held, steps)| {
+                !back
+                    && *steps == configuration.steps
+                    && held.map().version() == configuration.layout.version
+            })
+            .map(|(held, _)| held);
+        let held = match here {
+            Some(held) if held.shards().iter().copied().eq(ours.iter().copied()) => held,
+            here => self.gather(&map, &ours, here, configuration).await?,
+        };
+        let lanes: Vec<WorkerId> = (0..configuration.lanes).map(WorkerId).collect();
+        let (mode, generation) = (configuration.mode(), configuration.generation);
+        held.configure(mode, generation, &lanes, configuration.steps);
+        Ok(held)
+    }
+
+    async fn gather(
+        &self,
+        map: &Arc<RowMap>,
+        ours: &BTreeSet<ShardId>,
+        here: Option<HeldShards>,
+        configuration: &Configuration,
+    ) -> Result<HeldShards, NodeError> {
+        let shards: Vec<ShardId> = ours.iter().copied().collect();
+        let options = &self.options;
+        let engine = self.engine.another()?;
+        let held = HeldShards::new(engine, options.shape, options.storage, map, &shards)?;
+        for &shard in &shards {
+            match &here {
+                Some(old) if old.holds(shard) => copy(old, &held, shard)?,
+                _ => self.fetch_shard(&held, shard, configuration).await?,
+            }
+        }
+        Ok(held)
+    }
+
+    /// Fetches a shard from the first of its sources that has it.
+    async fn fetch_shard(
+        &self,
+        held: &HeldShards,
+        shard: ShardId,
+        configuration: &Configuration,
+    ) -> Result<(), NodeError> {
+        let source = &configuration.sources[held.map().index(shard)];
+        let (nodes, generation) = match source {
+            Source::Cut => {
+                let leader = configuration.leader.clone();
+                (vec![(None, leader)], None)
+            }
+            Source::Holders(nodes) => {
+                let nodes = nodes.iter();
+                let nodes = nodes.map(|node| (Some(node.worker), node.address.clone()));
+                (nodes.collect(), Some(configuration.generation))
+            }
+        };
+        let mut failed = None;
+        for (worker, address) in nodes {
+            match self.fetch_from(&address, held, shard, generation, configuration).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%shard, %address, %error, "shard not fetched");
+                    failed = Some((worker, error));
+                }
+            }
+        }
+        let none = || NetError::Options(format!("nobody has {shard}"));
+        let (worker, error) = failed.unwrap_or_else(|| (None, none()));
+        Err(NodeError::Unreachable { worker, error })
+    }
+
+    async fn fetch_from(
+        &self,
+        address: &str,
+        held: &HeldShards,
+        shard: ShardId,
+        generation: Option<crate::ids::Generation>,
+        configuration: &Configuration,
+    ) -> Result<(), NetError> {
+        for column in ColumnName::ALL {
+            let width = held.column_width(shard.table, column.into());
+            if width == 0 {
+                continue;
+            }
+            let rows = held.map().range(shard).len();
+            let request = ColumnRequest {
+                epoch: configuration.epoch,
+                generation,
+                steps: configuration.steps,
+                shard,
+                column,
+            };
+            let dial = &*self.options.dial;
+            fetch_column(dial, address, &request, (rows, width), |places, values| {
+                let written = held.write_column(shard, column.into(), places, values);
+                written.map_err(|error| NetError::Options(error.to_string()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies a shard with its optimizer states.
+fn copy(old: &HeldShards, new: &HeldShards, shard: ShardId) -> Result<(), NodeError> {
+    let rows = old.map().range(shard).len();
+    let mut values = Vec::new();
+    for column in [Column::Values, Column::First, Column::Second] {
+        let width = old.column_width(shard.table, column);
+        if width == 0 {
+            continue;
+        }
+        let each = (BLOCK / width).max(1);
+        for first in (0..rows).step_by(each) {
+            let places = first..rows.min(first + each);
+            old.read_column(shard, column, places.clone(), &mut values)?;
+            new.write_column(shard, column, places, &values)?;
+        }
+    }
+    Ok(())
+}

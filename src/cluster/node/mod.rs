@@ -1,0 +1,164 @@
+//! A node: a process that holds shards and computes parts of steps.
+
+mod compute;
+mod fetch;
+mod router;
+mod session;
+mod shards;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use router::{RouteError, Router, StepPush};
+pub use session::{NodeEnding, NodeError};
+pub use shards::{HeldColumn, NodeShards};
+
+use super::columns::{refuse_column, send_column};
+use super::leader::Leader;
+use super::messages::{ColumnRequest, Opening, receive};
+use crate::coordinator::MemberInfo;
+use crate::kernel::{Backend, StepSpec};
+use crate::net::{Accept, Channel, Dial, FrameStream, NetError};
+use crate::sampler::PlanSource;
+use crate::server::{ServerError, Shape, ShardClient, Storage};
+
+/// Serves the rows of shards on streams, and reaches the rows of others over streams.
+pub trait RowLinks: fmt::Debug + Send + Sync {
+    /// Serves shards on a stream until the stream ends. Called on the network's runtime.
+    fn serve(&self, stream: FrameStream, shards: NodeShards);
+
+    /// Reaches the shards at the other end of a stream. `epoch` is the epoch of leadership.
+    fn connect(&self, stream: FrameStream, epoch: u32) -> Arc<dyn ShardClient>;
+}
+
+/// Arguments of a node.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Shape of the whole model.
+    pub shape: Shape,
+    /// Optimizer and type of the stored values.
+    pub storage: Storage,
+    /// Arithmetic of a step.
+    pub spec: StepSpec,
+    /// Source of the plans.
+    pub source: Arc<dyn PlanSource>,
+    /// Number of threads that compute; `None` stands for all cores, or a GPU.
+    pub threads: Option<usize>,
+    /// Address at which other nodes reach this one.
+    pub address: String,
+    /// Description of the node for people.
+    pub info: MemberInfo,
+    /// Digest of the run's configuration and graph.
+    pub run: String,
+    /// Opens streams to other nodes.
+    pub dial: Arc<dyn Dial>,
+    /// Streams of rows.
+    pub links: Arc<dyn RowLinks>,
+}
+
+/// A process that holds shards and computes parts of steps.
+#[derive(Debug)]
+pub struct Node {
+    options: NodeOptions,
+    engine: Backend,
+    shards: NodeShards,
+    incarnation: String,
+}
+
+impl Node {
+    /// Makes a node that computes on `engine` and keeps its shards there.
+    pub fn new(engine: Backend, options: NodeOptions) -> Node {
+        Node {
+            options,
+            engine,
+            shards: NodeShards::default(),
+            incarnation: format!("{:032x}", rand::random::<u128>()),
+        }
+    }
+
+    /// The node's shards.
+    pub fn shards(&self) -> &NodeShards {
+        &self.shards
+    }
+
+    /// Takes the streams that others open to this process. `leader` is there in the process that leads.
+    pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
+        NodeAccept {
+            shards: self.shards.clone(),
+            links: Arc::clone(&self.options.links),
+            leader,
+        }
+    }
+}
+
+/// Takes the streams that others open to a node's process.
+#[derive(Clone, Debug)]
+pub struct NodeAccept {
+    shards: NodeShards,
+    links: Arc<dyn RowLinks>,
+    leader: Option<Leader>,
+}
+
+impl Accept for NodeAccept {
+    fn accept(&self, channel: Channel, stream: FrameStream) {
+        match channel {
+            Channel::Rows => self.links.serve(stream, self.shards.clone()),
+            Channel::Session => {
+                tokio::spawn(self.clone().session(stream));
+            }
+            // Dropped: nobody here takes part in collective communication.
+            Channel::Collective => {}
+        }
+    }
+}
+
+impl NodeAccept {
+    /// Serves a session's stream by its first message.
+    async fn session(self, mut stream: FrameStream) {
+        let limit = super::columns::LIMIT;
+        let opening = receive::<Opening>(&mut stream.receiver, limit).await;
+        let peer = stream.peer().to_owned();
+        let served = match (opening, self.leader) {
+            (Ok(Some(Opening::Columns(request))), leader) => match (request.generation, leader) {
+                (None, Some(leader)) => leader.send_column(&stream, &request).await,
+                (None, None) => refuse(&stream, "this process does not lead the run").await,
+                (Some(_), _) => send_held(&stream, &self.shards, &request).await,
+            },
+            (Ok(Some(opening)), Some(leader)) => {
+                leader.open(opening, stream).await;
+                Ok(())
+            }
+            (Ok(Some(_)), None) => refuse(&stream, "this process does not lead the run").await,
+            (Ok(None), _) => Ok(()),
+            (Err(error), _) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "session ended");
+        }
+    }
+}
+
+async fn refuse(stream: &FrameStream, reason: &str) -> Result<(), NetError> {
+    refuse_column(&stream.sender, reason).await;
+    Ok(())
+}
+
+/// Sends a column of a held shard.
+async fn send_held(
+    stream: &FrameStream,
+    shards: &NodeShards,
+    request: &ColumnRequest,
+) -> Result<(), NetError> {
+    let column = match shards.column(request, super::columns::LIMIT).await {
+        Ok(column) => column,
+        Err(error) => return refuse(stream, &error.to_string()).await,
+    };
+    let failed = |error: ServerError| NetError::Refused {
+        peer: stream.peer().to_owned(),
+        reason: error.to_string(),
+    };
+    send_column(&stream.sender, column.rows, column.width, |places, out| {
+        column.read(places, out).map_err(failed)
+    })
+    .await
+}

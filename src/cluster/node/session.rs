@@ -1,0 +1,241 @@
+//! A node's end of its session with the leader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::compute::{Computed, Work, compute};
+use super::{Node, NodeShards, Router};
+use crate::cluster::messages::{
+    BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
+};
+use crate::coordinator::Failure;
+use crate::ids::WorkerId;
+use crate::kernel::KernelError;
+use crate::net::{Channel, FrameReceiver, FrameStream, NetError};
+use crate::server::{ServerError, ShardClient, ShardError};
+
+/// Longest wait for a stream to another node.
+const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// Messages that wait between the tasks of a session.
+const WAITING: usize = 64;
+
+/// A failure of a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The leader is lost, or the stream to the leader.
+    #[error("the leader is lost: {0}")]
+    LeaderLost(NetError),
+    /// The leader does not admit the node.
+    #[error("the leader refused: {0}")]
+    Refused(String),
+    /// A node that this one needs cannot be reached.
+    #[error(transparent)]
+    Unreachable {
+        /// The node's worker; `None` for the leader.
+        worker: Option<WorkerId>,
+        /// Failure of the connection.
+        #[source]
+        error: NetError,
+    },
+    /// The shards cannot be held.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+impl From<ShardError> for NodeError {
+    fn from(error: ShardError) -> NodeError {
+        NodeError::Server(error.into())
+    }
+}
+
+impl From<KernelError> for NodeError {
+    fn from(error: KernelError) -> NodeError {
+        NodeError::Server(error.into())
+    }
+}
+
+/// Reason why a session ended in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEnding {
+    /// The leader ended the run, or let the node go, with a sentence.
+    Stopped(String),
+}
+
+impl Node {
+    /// Joins a run over a stream to the leader, and works until the leader lets the node go.
+    ///
+    /// # Errors
+    /// [`NodeError`]. The node may join again, as a new worker.
+    pub async fn join(&self, stream: FrameStream) -> Result<NodeEnding, NodeError> {
+        let ended = self.session(stream).await;
+        self.shards.leave();
+        ended
+    }
+
+    async fn session(&self, mut stream: FrameStream) -> Result<NodeEnding, NodeError> {
+        let options = &self.options;
+        let lost = NodeError::LeaderLost;
+        let hello = Opening::Hello(Hello {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: self.incarnation.clone(),
+            address: options.address.clone(),
+            info: options.info.clone(),
+            run: options.run.clone(),
+        });
+        send(&stream.sender, &hello, SILENCE).await.map_err(lost)?;
+        let answer = receive(&mut stream.receiver, SILENCE).await.map_err(lost)?;
+        let me = match answer {
+            Some(ToNode::Welcome { worker, epoch }) => {
+                tracing::info!(%worker, epoch, "joined");
+                worker
+            }
+            Some(ToNode::Refused { reason }) => return Err(NodeError::Refused(reason)),
+            other => return Err(NodeError::Refused(format!("no welcome, but {other:?}"))),
+        };
+        let (messages, mut inbox) = mpsc::channel(WAITING);
+        let reader = tokio::spawn(read(stream.receiver, self.shards.clone(), messages));
+        let (out, mut outbox) = mpsc::channel::<ToLeader>(WAITING);
+        let sender = stream.sender.clone();
+        let writer = tokio::spawn(async move {
+            let mut beats = interval(BEAT);
+            loop {
+                let message = tokio::select! {
+                    message = outbox.recv() => message,
+                    _ = beats.tick() => Some(ToLeader::Beat),
+                };
+                let Some(message) = message else { return };
+                if send(&sender, &message, SILENCE).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (tasks, work) = std::sync::mpsc::channel();
+        let computed = Computed::new(out.clone());
+        compute(self, me, work, computed)?;
+        let _ = out.send(ToLeader::Synced).await;
+        let mut clients = BTreeMap::new();
+        let ended = loop {
+            let message = match inbox.recv().await {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => break Err(NodeError::LeaderLost(error)),
+                None => {
+                    let reason = "the leader ended the stream".to_owned();
+                    let peer = stream.sender.peer().to_owned();
+                    break Err(NodeError::LeaderLost(NetError::Lost { peer, reason }));
+                }
+            };
+            match message {
+                ToNode::Configure(configuration) => {
+                    let done = self.configure(me, *configuration, &mut clients, &tasks).await;
+                    match done {
+                        Ok(()) => {}
+                        Err(NodeError::Unreachable { worker, error }) => {
+                            let reason = error.to_string();
+                            if let Some(worker) = worker {
+                                let message = ToLeader::Unreachable { worker, reason };
+                                let _ = out.send(message).await;
+                            }
+                        }
+                        Err(error) => {
+                            let message = error.to_string();
+                            let _ = out.send(ToLeader::Failed(Failure::Other { message })).await;
+                            break Err(error);
+                        }
+                    }
+                }
+                ToNode::Start(task) => {
+                    // A thread that is gone has said why.
+                    let _ = tasks.send(Work::Start(task));
+                }
+                ToNode::Commit {
+                    generation,
+                    step,
+                    rate,
+                } => match self.shards.commit_at(generation, step, rate).await {
+                    Ok(()) => {}
+                    // The node has no shards of the generation: its configuration failed, and another follows.
+                    Err(ServerError::Generation { .. }) => {}
+                    Err(error) => {
+                        let message = format!("cannot commit {step}: {error}");
+                        let _ = out.send(ToLeader::Failed(Failure::Other { message })).await;
+                        break Err(error.into());
+                    }
+                },
+                ToNode::Discard { generation } => self.shards.discard(generation),
+                ToNode::Stop { reason } => break Ok(NodeEnding::Stopped(reason)),
+                ToNode::Beat | ToNode::Welcome { .. } | ToNode::Refused { .. } => {}
+            }
+        };
+        reader.abort();
+        drop(out);
+        drop(tasks);
+        // What is still to be said is said, unless the leader does not take it.
+        let _ = tokio::time::timeout(BEAT, writer).await;
+        ended
+    }
+
+    /// Takes over a new configuration: shards, then connections to other holders.
+    async fn configure(
+        &self,
+        me: WorkerId,
+        configuration: Configuration,
+        clients: &mut BTreeMap<WorkerId, Arc<dyn ShardClient>>,
+        tasks: &std::sync::mpsc::Sender<Work>,
+    ) -> Result<(), NodeError> {
+        let held = self.fetch(me, &configuration).await?;
+        let map = Arc::clone(held.map());
+        self.shards.configure(&configuration, held);
+        clients.retain(|worker, _| configuration.nodes.iter().any(|node| node.worker == *worker));
+        clients.insert(me, Arc::new(self.shards.clone()));
+        for node in &configuration.nodes {
+            if clients.contains_key(&node.worker) {
+                continue;
+            }
+            let dial = &self.options.dial;
+            let stream = dial.open(&node.address, Channel::Rows, DIAL_LIMIT).await;
+            let stream = stream.map_err(|error| NodeError::Unreachable {
+                worker: Some(node.worker),
+                error,
+            })?;
+            let client = self.options.links.connect(stream, configuration.epoch);
+            clients.insert(node.worker, client);
+        }
+        let router = Router::new(map, configuration.holders, clients.clone());
+        let _ = tasks.send(Work::Configure {
+            generation: configuration.generation,
+            router,
+        });
+        Ok(())
+    }
+}
+
+/// Passes the leader's messages on; beats only count as a word of the leader.
+async fn read(
+    mut receiver: FrameReceiver,
+    shards: NodeShards,
+    messages: mpsc::Sender<Result<ToNode, NetError>>,
+) {
+    loop {
+        let message = receive::<ToNode>(&mut receiver, SILENCE).await;
+        let message = match message {
+            Ok(Some(ToNode::Beat)) => {
+                shards.hear();
+                continue;
+            }
+            Ok(Some(message)) => {
+                shards.hear();
+                Ok(message)
+            }
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        let ends = message.is_err();
+        if messages.send(message).await.is_err() || ends {
+            return;
+        }
+    }
+}

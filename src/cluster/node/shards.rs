@@ -1,0 +1,305 @@
+//! The shards of a node, as other nodes and the leader reach them.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::cluster::messages::{ColumnRequest, Configuration, SILENCE};
+use crate::ids::{Generation, Step};
+use crate::kernel::Column;
+use crate::server::{
+    Answer, Caller, HeldShards, Layout, PullRequest, Pulled, PushRequest, ServerError, ShardClient,
+};
+
+/// Shards of a node: those of the generation, and those of the last committed step.
+///
+/// Requests of a later generation or step wait until the node is there; earlier ones are refused. Clones share the
+/// shards.
+#[derive(Clone, Debug, Default)]
+pub struct NodeShards {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: u32,
+    /// Shards as of the last committed step.
+    committed: Option<(HeldShards, u64)>,
+    current: Option<Current>,
+    /// Last word of the leader. `None` before the first.
+    heard: Option<Instant>,
+}
+
+/// Shards of the current generation.
+#[derive(Clone, Debug)]
+struct Current {
+    generation: Generation,
+    held: HeldShards,
+    /// Number of steps committed.
+    steps: u64,
+    timeout: Duration,
+}
+
+impl NodeShards {
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.inner.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a word of the leader. A node that has not heard from its leader for some time serves nobody: another
+    /// leader may have given its shards to others.
+    pub fn hear(&self) {
+        self.state().heard = Some(Instant::now());
+    }
+
+    /// Forgets the leader: nobody is served until the next configuration.
+    pub fn leave(&self) {
+        let mut state = self.state();
+        state.current = None;
+        state.heard = None;
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Shards of the last committed step, with the number of steps.
+    pub fn committed(&self) -> Option<(HeldShards, u64)> {
+        self.state().committed.clone()
+    }
+
+    /// Takes over the shards of a generation.
+    pub fn configure(&self, configuration: &Configuration, held: HeldShards) {
+        let mut state = self.state();
+        state.epoch = configuration.epoch;
+        state.heard = Some(Instant::now());
+        state.current = Some(Current {
+            generation: configuration.generation,
+            held,
+            steps: configuration.steps,
+            timeout: configuration.timeout(),
+        });
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Applies a step on all shards. A step that is applied already changes nothing.
+    ///
+    /// # Errors
+    /// See [`ShardClient::commit`].
+    pub async fn commit_at(
+        &self,
+        generation: Generation,
+        step: Step,
+        rate: f64,
+    ) -> Result<(), ServerError> {
+        let current = self.state().current.clone();
+        let Some(current) = current.filter(|current| current.generation == generation) else {
+            let expected = self.state().current.as_ref().map(|c| c.generation);
+            return Err(ServerError::Generation {
+                worker: crate::ids::WorkerId(0),
+                found: generation,
+                expected: expected.unwrap_or_default(),
+            });
+        };
+        if step.0 < current.steps {
+            return Ok(());
+        }
+        current.held.server().set_rate(rate);
+        current.held.commit(generation, step).await?;
+        let mut state = self.state();
+        if let Some(now) = &mut state.current
+            && now.generation == generation
+        {
+            now.steps = step.0 + 1;
+            state.committed = Some((current.held, step.0 + 1));
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Discards staged gradients.
+    pub fn discard(&self, generation: Generation) {
+        let current = self.state().current.clone();
+        if let Some(current) = current.filter(|current| current.generation == generation) {
+            current.held.server().discard();
+        }
+    }
+
+    /// Waits until the node has reached a generation and a step, and returns the shards.
+    async fn at(&self, caller: Caller) -> Result<HeldShards, ServerError> {
+        let Caller {
+            worker,
+            generation,
+            step,
+            ..
+        } = caller;
+        let mut deadline = None;
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            // A change from here on wakes the wait below.
+            changed.as_mut().enable();
+            let limit = {
+                let state = self.state();
+                let current = state.current.as_ref();
+                let limit = current.map_or(SILENCE, |current| current.timeout);
+                if let Some(current) = current {
+                    check_heard(&state)?;
+                    if generation < current.generation {
+                        return Err(ServerError::Generation {
+                            worker,
+                            found: generation,
+                            expected: current.generation,
+                        });
+                    }
+                    let now = generation == current.generation;
+                    if now && step.0 == current.steps {
+                        return Ok(current.held.clone());
+                    }
+                    if now && step.0 < current.steps {
+                        return Err(ServerError::PastStep {
+                            worker,
+                            step,
+                            expected: Step(current.steps),
+                        });
+                    }
+                }
+                limit
+            };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            if timeout_at(deadline, changed).await.is_err() {
+                return Err(ServerError::NotReached {
+                    worker,
+                    generation,
+                    step,
+                    after: limit,
+                });
+            }
+        }
+    }
+
+    /// Waits until the shards of a step are there, and returns the size of a column.
+    ///
+    /// # Errors
+    /// [`ServerError::NotReached`] if the step does not come in time; [`ServerError::PastStep`] if it is over;
+    /// [`ServerError::NotHeld`].
+    pub async fn column(
+        &self,
+        request: &ColumnRequest,
+        limit: Duration,
+    ) -> Result<HeldColumn, ServerError> {
+        let deadline = Instant::now() + limit;
+        let (worker, step) = (crate::ids::WorkerId(0), Step(request.steps));
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some((held, steps)) = self.committed() {
+                if steps == request.steps {
+                    let shard = request.shard;
+                    if !held.holds(shard) {
+                        return Err(ServerError::NotHeld { shard });
+                    }
+                    let column = Column::from(request.column);
+                    return Ok(HeldColumn {
+                        rows: held.map().range(shard).len(),
+                        width: held.column_width(shard.table, column),
+                        held,
+                        request: request.clone(),
+                    });
+                }
+                if steps > request.steps {
+                    return Err(ServerError::PastStep {
+                        worker,
+                        step,
+                        expected: Step(steps),
+                    });
+                }
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return Err(ServerError::NotReached {
+                    worker,
+                    generation: request.generation.unwrap_or_default(),
+                    step,
+                    after: limit,
+                });
+            }
+        }
+    }
+}
+
+/// A column of a held shard.
+#[derive(Debug)]
+pub struct HeldColumn {
+    /// Rows of the shard.
+    pub rows: usize,
+    /// Values of a row; 0 if the optimizer does not keep the column.
+    pub width: usize,
+    held: HeldShards,
+    request: ColumnRequest,
+}
+
+impl HeldColumn {
+    /// Reads places of the column, row-major, to `out`, whose content is replaced.
+    ///
+    /// # Errors
+    /// See [`HeldShards::read_column`].
+    pub fn read(&self, places: Range<usize>, out: &mut Vec<f32>) -> Result<(), ServerError> {
+        let column = Column::from(self.request.column);
+        self.held
+            .read_column(self.request.shard, column, places, out)
+    }
+}
+
+/// Checks that the leader was heard lately.
+fn check_heard(state: &State) -> Result<(), ServerError> {
+    let silent = state.heard.map(|heard| heard.elapsed());
+    match silent {
+        Some(silent) if silent <= SILENCE => Ok(()),
+        _ => Err(ServerError::LeaderSilent {
+            after: SILENCE,
+            epoch: state.epoch,
+        }),
+    }
+}
+
+impl ShardClient for NodeShards {
+    fn layout(&self) -> Answer<'_, Layout> {
+        Box::pin(async {
+            let current = self.state().current.clone();
+            let current = current.ok_or(ServerError::Stopped)?;
+            current.held.layout().await
+        })
+    }
+
+    fn begin(&self, caller: Caller) -> Answer<'_, ()> {
+        Box::pin(async move { self.at(caller).await?.begin(caller).await })
+    }
+
+    fn pull(&self, request: PullRequest) -> Answer<'_, Pulled> {
+        Box::pin(async move { self.at(request.caller).await?.pull(request).await })
+    }
+
+    fn push(&self, request: PushRequest) -> Answer<'_, ()> {
+        Box::pin(async move { self.at(request.caller).await?.push(request).await })
+    }
+
+    /// Refused: the leader commits over its session.
+    fn commit(&self, _: Generation, _: Step) -> Answer<'_, ()> {
+        Box::pin(async { Err(ServerError::NotLeader) })
+    }
+
+    /// Refused: the leader discards over its session.
+    fn abort(&self) -> Answer<'_, ()> {
+        Box::pin(async { Err(ServerError::NotLeader) })
+    }
+}
