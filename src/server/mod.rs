@@ -20,6 +20,7 @@ mod commit;
 mod error;
 mod mode;
 mod off_runtime;
+mod packed_rows;
 mod pull;
 mod push;
 mod push_async;
@@ -37,6 +38,8 @@ pub use client::{
     ShardClient,
 };
 pub use error::ServerError;
+pub(crate) use off_runtime::off_runtime;
+pub use packed_rows::{PackedRows, PackedType};
 pub use mode::{StalenessPolicy, UpdateMode};
 pub use push::{Gradients, Push, Pushed};
 pub use push_step::{Contribution, ShardGradients, StepGradients};

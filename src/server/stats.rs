@@ -180,7 +180,14 @@ impl ShardStats {
             | ServerError::Stopped
             | ServerError::Shards(_)
             | ServerError::Placement { .. }
-            | ServerError::Kernel(_) => {}
+            | ServerError::Kernel(_)
+            | ServerError::Count { .. }
+            | ServerError::Malformed { .. }
+            | ServerError::OldEpoch { .. }
+            | ServerError::NewEpoch { .. }
+            | ServerError::Unled { .. }
+            | ServerError::Lost { .. }
+            | ServerError::Remote { .. } => {}
         }
     }
 }
