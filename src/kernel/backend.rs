@@ -343,6 +343,26 @@ impl Backend {
         on_engine!(self, engine, [] => Ok(engine.upload(gradients, reuse(old))?.into()))
     }
 
+    /// Makes `values` gradients on the device, which `fill` writes. On a CPU they are written where they stay.
+    ///
+    /// # Errors
+    /// As [`GradientEngine::upload`].
+    pub fn upload_filled(
+        &self,
+        values: usize,
+        fill: impl FnOnce(&mut [f32]),
+        old: Option<GradientRows>,
+    ) -> Result<GradientRows, KernelError> {
+        if let Backend::Gpu(_) = self {
+            let mut host = vec![0.0; values];
+            fill(&mut host);
+            return self.upload(&host, old);
+        }
+        let mut rows: cpu::AlignedVec = reuse(old).unwrap_or_default();
+        fill(rows.resize_for_overwrite(values));
+        Ok(rows.into())
+    }
+
     /// [`Backend::upload`], and Σ g² over the rows, which is not finite if a gradient is not.
     ///
     /// # Errors

@@ -37,6 +37,14 @@ impl GradientRows {
         }
     }
 
+    /// The values, if they lie in main memory.
+    pub fn as_host(&self) -> Option<&[f32]> {
+        match self {
+            GradientRows::Cpu(values) => Some(values),
+            GradientRows::Gpu(_) => None,
+        }
+    }
+
     /// Copies the values to the host, in place of the contents of `out`. Waits for the device.
     ///
     /// # Errors

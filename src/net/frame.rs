@@ -70,10 +70,12 @@ pub enum Kind {
     Verdict = 9,
     /// Values of a collective call.
     Values = 10,
+    /// Withdrawal of a request by its sender.
+    Cancel = 11,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Control,
         Kind::Data,
         Kind::Pull,
@@ -84,6 +86,7 @@ impl Kind {
         Kind::Terms,
         Kind::Verdict,
         Kind::Values,
+        Kind::Cancel,
     ];
 
     fn read(byte: u8) -> Option<Kind> {

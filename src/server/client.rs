@@ -9,9 +9,9 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use super::off_runtime::off_runtime;
+use super::off_runtime::{INLINE_VALUES, off_runtime};
 use super::{
-    Contribution, Generation, LayoutVersion, ParameterServer, ServerError, ShardGradients, ShardId,
+    Contribution, Generation, LayoutVersion, PackedRows, ParameterServer, ServerError, ShardGradients, ShardId,
     ShardRecord, Step, StepGradients, TableName, WorkerId,
 };
 use crate::kernel::GradientRows;
@@ -91,6 +91,9 @@ pub struct PushedPart {
 pub enum PushedRows {
     /// In the message.
     Values(Vec<f32>),
+    /// In the frames of a message, as they came; does not serialise.
+    #[serde(skip)]
+    Packed(PackedRows),
     /// On the device that holds the shard, in this process; does not serialise.
     #[serde(skip)]
     OnDevice(GradientRows),
@@ -109,6 +112,22 @@ pub struct PushRequest {
     pub squares: f64,
     /// Parts of the entity shards, then of the relation shards.
     pub parts: Vec<PushedPart>,
+}
+
+impl PushedRows {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            PushedRows::Values(values) => values.len(),
+            PushedRows::Packed(rows) => rows.len(),
+            PushedRows::OnDevice(rows) => rows.len(),
+        }
+    }
+
+    /// Returns whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl PushRequest {
@@ -205,6 +224,26 @@ pub trait ShardClient: fmt::Debug + Send + Sync {
     /// Reads rows as they are now.
     fn pull(&self, request: PullRequest) -> Answer<'_, Pulled>;
 
+    /// Reads rows as [`ShardClient::pull`] does, to memory that is used again: replaces the content of `out`.
+    fn pull_into<'a>(
+        &'a self,
+        caller: Caller,
+        table: TableName,
+        rows: &'a [u32],
+        out: &'a mut Vec<f32>,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let rows = rows.to_vec();
+            let request = PullRequest {
+                caller,
+                table,
+                rows,
+            };
+            *out = self.pull(request).await?.values;
+            Ok(())
+        })
+    }
+
     /// Hands gradients over; see [`Apply`].
     fn push(&self, request: PushRequest) -> Answer<'_, ()>;
 
@@ -242,11 +281,22 @@ impl ShardClient for ParameterServer {
                 table,
                 rows,
             } = request;
-            self.check_caller(caller)?;
             let mut values = Vec::new();
-            self.pull_rows(caller.worker, table, &rows, &mut values)
-                .await?;
+            self.pull_into(caller, table, &rows, &mut values).await?;
             Ok(Pulled { values })
+        })
+    }
+
+    fn pull_into<'a>(
+        &'a self,
+        caller: Caller,
+        table: TableName,
+        rows: &'a [u32],
+        out: &'a mut Vec<f32>,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.check_caller(caller)?;
+            self.pull_rows(caller.worker, table, rows, out).await
         })
     }
 
@@ -309,17 +359,41 @@ impl ParameterServer {
                 places: part.places,
                 gradients: match part.gradients {
                     PushedRows::OnDevice(rows) => rows,
-                    PushedRows::Values(values) => server.upload(part.shard, &values, None)?,
+                    PushedRows::Values(values) => {
+                        let fill = |out: &mut [f32]| out.copy_from_slice(&values);
+                        server.upload_filled(part.shard, values.len(), fill)?
+                    }
+                    PushedRows::Packed(rows) => {
+                        let fill = |out: &mut [f32]| rows.read(out);
+                        server.upload_filled(part.shard, rows.len(), fill)?
+                    }
                 },
             })
         };
-        let is_here = |part: &PushedPart| matches!(part.gradients, PushedRows::OnDevice(_));
-        if parts.iter().all(is_here) {
+        let to_copy = |part: &PushedPart| match &part.gradients {
+            PushedRows::OnDevice(_) => 0,
+            rows => rows.len(),
+        };
+        let values: usize = parts.iter().map(to_copy).sum();
+        if values == 0 || values <= INLINE_VALUES && !self.is_on_gpu() {
             return parts.into_iter().map(bring).collect();
         }
         off_runtime(move || parts.into_iter().map(bring).collect())
             .await
             .unwrap_or(Err(ServerError::Stopped))
+    }
+
+    /// Makes gradients on the device that holds a shard, in a buffer of the pool; `fill` writes them.
+    fn upload_filled(
+        &self,
+        shard: ShardId,
+        values: usize,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<GradientRows, ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        let device = tables.device(shard);
+        Ok(device.upload_filled(values, fill, self.reuse(device))?)
     }
 
     /// Checks that a caller is one of the current generation's workers and knows the current layout.

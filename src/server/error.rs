@@ -1,14 +1,20 @@
 //! Errors between workers and shards.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Generation, PlacementError, ShardError, ShardId, Step, WorkerId};
 use crate::kernel::{KernelError, TableName};
 
 /// Reason for which a pull or a push was refused or failed. Unless a variant says otherwise, nothing has
 /// changed.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// Errors travel between processes with their fields, after [`ServerError::to_send`].
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ServerError {
     /// The worker does not belong to this generation.
     #[error("{worker} is not among the {workers} workers of {generation}")]
@@ -75,14 +81,6 @@ pub enum ServerError {
         step: Step,
         /// Time that the request waited.
         after: Duration,
-    },
-    /// The process has not heard from its leader, and another may lead by now.
-    #[error("no word from the leader of epoch {epoch} for {after:?}: the shards here may be out of date")]
-    LeaderSilent {
-        /// Longest silence.
-        after: Duration,
-        /// Epoch of leadership.
-        epoch: u32,
     },
     /// Only the leader commits and discards steps.
     #[error("only the leader of a run commits and discards its steps")]
@@ -165,6 +163,7 @@ pub enum ServerError {
         /// Index of the value in its row.
         column: usize,
         /// The value.
+        #[serde(with = "text")]
         value: f32,
     },
     /// The weight of a push is negative or not finite.
@@ -177,6 +176,7 @@ pub enum ServerError {
         /// Shard that received the push.
         shard: ShardId,
         /// The weight.
+        #[serde(with = "text")]
         samples: f32,
     },
     /// The push is for a step that is over.
@@ -269,9 +269,11 @@ pub enum ServerError {
     LayoutChanged,
     /// Rows cannot be spread over shards as requested.
     #[error(transparent)]
+    #[serde(skip)]
     Shards(#[from] ShardError),
     /// Shards do not fit on the devices.
     #[error("{}: {source}", .table.name())]
+    #[serde(skip)]
     Placement {
         /// Table of the shards.
         table: TableName,
@@ -288,7 +290,97 @@ pub enum ServerError {
     },
     /// The device failed.
     #[error(transparent)]
+    #[serde(skip)]
     Kernel(Arc<KernelError>),
+    /// A request came with another number of parts than its header says, or than is allowed.
+    #[error("a request has {found} {what}, expected {expected}")]
+    Count {
+        /// The counted parts, such as `"rows"`.
+        what: Cow<'static, str>,
+        /// Number of parts that came.
+        found: u64,
+        /// Number by the header, or largest number.
+        expected: u64,
+    },
+    /// The frames of a request do not form one.
+    #[error("the frames of a request do not form one: {fault}")]
+    Malformed {
+        /// Fault of the frames.
+        fault: Cow<'static, str>,
+    },
+    /// The request is of an earlier epoch of leadership: another leader has taken over since.
+    #[error("the request has leadership epoch {found}, and epoch {expected} has begun: join anew")]
+    OldEpoch {
+        /// Epoch of the request.
+        found: u32,
+        /// Epoch of the server.
+        expected: u32,
+    },
+    /// The request is of a later epoch of leadership than the server knows of.
+    #[error(
+        "the request has leadership epoch {found}, but the server knows of epoch {expected} only"
+    )]
+    NewEpoch {
+        /// Epoch of the request.
+        found: u32,
+        /// Epoch of the server.
+        expected: u32,
+    },
+    /// The server does not know whether it still belongs to the run, and has stopped to serve.
+    #[error("the server has not heard from its leader for {after:?} and does not serve")]
+    Unled {
+        /// Time since the last message of the leader.
+        after: Duration,
+    },
+    /// The process of the shards is lost. Whether it has done what was requested is not known.
+    #[error("{peer} is lost: {reason}")]
+    Lost {
+        /// Name or address of the process.
+        peer: String,
+        /// Failure of the connection.
+        reason: String,
+    },
+    /// A failure in another process that only its sentence is known of.
+    #[error("{message}")]
+    Remote {
+        /// Sentence of the failure.
+        message: String,
+    },
+}
+
+impl ServerError {
+    /// Returns whether another process is lost, or does not serve any more.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, ServerError::Lost { .. })
+    }
+
+    /// Makes the error fit to travel: errors of devices and of the spread of rows become their sentence
+    /// ([`ServerError::Remote`]), all others keep their fields.
+    #[must_use]
+    pub fn to_send(&self) -> ServerError {
+        match self {
+            ServerError::Shards(_) | ServerError::Placement { .. } | ServerError::Kernel(_) => {
+                ServerError::Remote {
+                    message: self.to_string(),
+                }
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// Numbers as text, since JSON does not have those that are not finite.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
 }
 
 impl From<KernelError> for ServerError {

@@ -195,6 +195,20 @@ impl ShardClient for HeldShards {
                 table,
                 rows,
             } = request;
+            let mut values = Vec::new();
+            self.pull_into(caller, table, &rows, &mut values).await?;
+            Ok(Pulled { values })
+        })
+    }
+
+    fn pull_into<'a>(
+        &'a self,
+        caller: Caller,
+        table: TableName,
+        rows: &'a [u32],
+        out: &'a mut Vec<f32>,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
             let caller = self.caller(caller)?;
             let tables = self.server.tables();
             let layout = tables.layout(table);
@@ -204,12 +218,7 @@ impl ShardClient for HeldShards {
                 Ok((layout.range(local.shard).start + place) as u32)
             });
             let rows = here.collect::<Result<Vec<u32>, ServerError>>()?;
-            let request = PullRequest {
-                caller,
-                table,
-                rows,
-            };
-            ShardClient::pull(&self.server, request).await
+            ShardClient::pull_into(&self.server, caller, table, &rows, out).await
         })
     }
 

@@ -21,6 +21,7 @@ mod error;
 mod held;
 mod mode;
 mod off_runtime;
+mod packed_rows;
 mod pull;
 mod push;
 mod push_async;
@@ -39,6 +40,8 @@ pub use client::{
 };
 pub use error::ServerError;
 pub use held::HeldShards;
+pub(crate) use off_runtime::off_runtime;
+pub use packed_rows::{PackedRows, PackedType};
 pub use mode::{StalenessPolicy, UpdateMode};
 pub use push::{Gradients, Push, Pushed};
 pub use push_step::{Contribution, ShardGradients, StepGradients};

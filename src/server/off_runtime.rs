@@ -17,7 +17,7 @@ pub(super) const INLINE_VALUES: usize = 1 << 14;
 ///
 /// # Panics
 /// In a `tokio::task::LocalSet` on a runtime of several threads: tokio cannot move such tasks.
-pub(super) async fn off_runtime<T: Send + 'static>(
+pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let Ok(runtime) = Handle::try_current() else {

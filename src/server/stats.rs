@@ -175,7 +175,6 @@ impl ShardStats {
             | ServerError::NotHeld { .. }
             | ServerError::PastStep { .. }
             | ServerError::NotReached { .. }
-            | ServerError::LeaderSilent { .. }
             | ServerError::NotLeader
             | ServerError::Incomplete { .. }
             | ServerError::Busy { .. }
@@ -185,7 +184,14 @@ impl ShardStats {
             | ServerError::Stopped
             | ServerError::Shards(_)
             | ServerError::Placement { .. }
-            | ServerError::Kernel(_) => {}
+            | ServerError::Kernel(_)
+            | ServerError::Count { .. }
+            | ServerError::Malformed { .. }
+            | ServerError::OldEpoch { .. }
+            | ServerError::NewEpoch { .. }
+            | ServerError::Unled { .. }
+            | ServerError::Lost { .. }
+            | ServerError::Remote { .. } => {}
         }
     }
 }

@@ -300,7 +300,7 @@ fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
         | ServerError::Late { .. }
         | ServerError::PastStep { .. }
         | ServerError::NotReached { .. }
-        | ServerError::LeaderSilent { .. }
+        | ServerError::Unled { .. }
         | ServerError::Stopped => Unfinished::Superseded,
         error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
         ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {

@@ -207,6 +207,7 @@ fn copy(part: &PushedPart) -> PushedPart {
         places: part.places.clone(),
         gradients: match &part.gradients {
             PushedRows::Values(values) => PushedRows::Values(values.clone()),
+            PushedRows::Packed(rows) => PushedRows::Packed(rows.clone()),
             PushedRows::OnDevice(rows) => PushedRows::OnDevice(rows.clone()),
         },
     }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::messages::{ColumnRequest, Configuration, SILENCE};
-use crate::ids::{Generation, Step};
+use crate::ids::{Generation, Step, TableName, WorkerId};
 use crate::kernel::Column;
 use crate::server::{
     Answer, Caller, HeldShards, Layout, PullRequest, Pulled, PushRequest, ServerError, ShardClient,
@@ -104,7 +104,7 @@ impl NodeShards {
         let Some(current) = current.filter(|current| current.generation == generation) else {
             let expected = self.state().current.as_ref().map(|c| c.generation);
             return Err(ServerError::Generation {
-                worker: crate::ids::WorkerId(0),
+                worker: WorkerId(0),
                 found: generation,
                 expected: expected.unwrap_or_default(),
             });
@@ -198,7 +198,7 @@ impl NodeShards {
         limit: Duration,
     ) -> Result<HeldColumn, ServerError> {
         let deadline = Instant::now() + limit;
-        let (worker, step) = (crate::ids::WorkerId(0), Step(request.steps));
+        let (worker, step) = (WorkerId(0), Step(request.steps));
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
@@ -265,9 +265,8 @@ fn check_heard(state: &State) -> Result<(), ServerError> {
     let silent = state.heard.map(|heard| heard.elapsed());
     match silent {
         Some(silent) if silent <= SILENCE => Ok(()),
-        _ => Err(ServerError::LeaderSilent {
-            after: SILENCE,
-            epoch: state.epoch,
+        silent => Err(ServerError::Unled {
+            after: silent.unwrap_or_default(),
         }),
     }
 }
@@ -287,6 +286,19 @@ impl ShardClient for NodeShards {
 
     fn pull(&self, request: PullRequest) -> Answer<'_, Pulled> {
         Box::pin(async move { self.at(request.caller).await?.pull(request).await })
+    }
+
+    fn pull_into<'a>(
+        &'a self,
+        caller: Caller,
+        table: TableName,
+        rows: &'a [u32],
+        out: &'a mut Vec<f32>,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let held = self.at(caller).await?;
+            held.pull_into(caller, table, rows, out).await
+        })
     }
 
     fn push(&self, request: PushRequest) -> Answer<'_, ()> {
