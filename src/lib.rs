@@ -34,6 +34,8 @@
 //!
 //! `docs/ARCHITECTURE.md` says how the modules build on each other.
 
+// Futures that hold shards hold wgpu's types, whose thread safety the compiler works out level by level.
+#![recursion_limit = "256"]
 // What plans hold and engines share for the GPU alone has no user without it.
 #![cfg_attr(not(feature = "gpu"), allow(dead_code))]
 

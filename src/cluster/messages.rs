@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::{Failure, MemberInfo, Vote};
-use crate::ids::{Generation, ShardId, Step, WorkerId};
+use crate::ids::{Generation, Incarnation, ShardId, Step, WorkerId};
 use crate::kernel::Column;
 use crate::net::frame::MOST_PAYLOAD;
 use crate::net::{Frame, FrameReceiver, FrameSender, Header, Kind, NetError};
@@ -37,8 +37,8 @@ pub enum Opening {
 pub struct Hello {
     /// Release of the node.
     pub release: String,
-    /// Number of the process's life, in hexadecimal digits: a restarted process has another.
-    pub incarnation: String,
+    /// Life of the process.
+    pub incarnation: Incarnation,
     /// Address at which other nodes reach this one.
     pub address: String,
     /// Description of the node for people.

@@ -74,6 +74,40 @@ impl ParameterServer {
         tables.table(table).read_rows(&rows, out)
     }
 
+    /// Reads a column of a shard, row-major, in the order of its places, to `out`, whose content is replaced.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`]; [`ServerError::Kernel`] if the device is lost.
+    pub fn read_shard_column(
+        &self,
+        shard: ShardId,
+        column: Column,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ServerError> {
+        let tables = self.tables();
+        tables.index(shard)?;
+        let rows = tables.layout(shard.table).range(shard.shard);
+        Ok(tables.table(shard.table).read_part(column, rows, out)?)
+    }
+
+    /// Replaces a column of a shard.
+    ///
+    /// # Errors
+    /// [`ServerError::NoShard`]; [`ServerError::Kernel`] if `data` does not have rows × width values, or the device
+    /// is lost.
+    pub fn write_shard_column(
+        &self,
+        shard: ShardId,
+        column: Column,
+        data: &[f32],
+    ) -> Result<(), ServerError> {
+        let _layout = self.lock_layout();
+        let tables = self.tables();
+        tables.index(shard)?;
+        let rows = tables.layout(shard.table).range(shard.shard);
+        Ok(tables.table(shard.table).write_part(column, rows, data)?)
+    }
+
     /// Replaces a column of a table by `data`: rows × width values, row-major, in the order of row numbers.
     ///
     /// # Errors

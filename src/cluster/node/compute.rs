@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Instant;
 
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -16,7 +16,7 @@ use crate::coordinator::{Failure, Vote};
 use crate::executor::PulledRows;
 use crate::ids::{Generation, LayoutVersion, Step, TableName, WorkerId};
 use crate::kernel::{Backend, StepSpec};
-use crate::sampler::{Plan, PlanId, PlanSource};
+use crate::sampler::{Plan, PlanError, PlanId, PlanSource, Planner};
 use crate::server::{Caller, ServerError};
 
 /// Work for the thread.
@@ -85,18 +85,14 @@ pub(super) fn compute(
             plan: None,
             values: Vec::new(),
         };
-        let pool = options.threads.map(|threads| {
-            let pool = ThreadPoolBuilder::new().num_threads(threads);
-            pool.build()
-        });
-        let mut work = || computer.work(&work, &computed);
-        match pool {
-            Some(Ok(pool)) => pool.install(work),
-            Some(Err(error)) => {
+        let threads = options.threads;
+        let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
+        match pool.transpose() {
+            Ok(pool) => computer.work(pool.as_ref(), &work, &computed),
+            Err(error) => {
                 let message = format!("no threads: {error}");
                 computed.send(ToLeader::Failed(Failure::Other { message }));
             }
-            None => work(),
         }
     };
     let guarded = move || {
@@ -135,10 +131,9 @@ struct Computer {
 }
 
 impl Computer {
-    fn work(&mut self, work: &Receiver<Work>, computed: &Computed) {
+    fn work(&mut self, pool: Option<&ThreadPool>, work: &Receiver<Work>, computed: &Computed) {
         let source = Arc::clone(&self.source);
         let mut planner = source.planner();
-        let mut make = |id: PlanId| planner.plan(id);
         while let Ok(work) = work.recv() {
             let task = match work {
                 Work::Configure { generation, router } => {
@@ -148,7 +143,11 @@ impl Computer {
                 Work::Start(task) => task,
             };
             let start = Instant::now();
-            let message = match self.task(&task, &mut make) {
+            let done = match pool {
+                Some(pool) => pool.install(|| self.task(&task, &mut *planner)),
+                None => self.task(&task, &mut *planner),
+            };
+            let message = match done {
                 Ok((vote, losses)) => ToLeader::Done(Done {
                     generation: task.generation,
                     step: task.step,
@@ -173,7 +172,7 @@ impl Computer {
     fn task(
         &mut self,
         task: &Task,
-        make: &mut dyn FnMut(PlanId) -> Result<Plan, crate::sampler::PlanError>,
+        planner: &mut dyn Planner,
     ) -> Result<(Vote, Vec<(u32, f64)>), Unfinished> {
         let router = match &self.router {
             Some((generation, router)) if *generation == task.generation => router.clone(),
@@ -182,7 +181,7 @@ impl Computer {
         };
         let mut losses = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
-            let plan = self.plan(part, make)?;
+            let plan = self.plan(part, planner)?;
             match self.part(task, part, &router, plan)? {
                 (Vote::Ready, loss) => losses.push((part.lane, loss * part.queries.len() as f64)),
                 (vote, _) => return Ok((vote, losses)),
@@ -195,19 +194,19 @@ impl Computer {
     fn plan(
         &mut self,
         part: &LanePart,
-        make: &mut dyn FnMut(PlanId) -> Result<Plan, crate::sampler::PlanError>,
+        planner: &mut dyn Planner,
     ) -> Result<Plan, Unfinished> {
         let plan = match &self.plan {
             Some((id, plan)) if *id == part.plan => Arc::clone(plan),
             _ => {
-                let plan = Arc::new(make(part.plan).map_err(failed)?);
+                let plan = Arc::new(planner.plan(part.plan).map_err(failed)?);
                 self.plan = Some((part.plan, Arc::clone(&plan)));
                 plan
             }
         };
         let (queries, found) = (part.queries.clone(), plan.queries.len());
         if queries.start > queries.end || queries.end > found {
-            return Err(failed(crate::sampler::PlanError::NoQueries {
+            return Err(failed(PlanError::NoQueries {
                 queries,
                 found,
             }));

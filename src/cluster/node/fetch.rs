@@ -36,12 +36,10 @@ impl Node {
             .filter(|(_, holders)| holders.contains(&me))
             .map(|(shard, _)| shard)
             .collect();
-        let back = configuration.sources.contains(&Source::Cut);
         // Shards that are here, of the step that the others have.
         let here = committed
             .filter(|(held, steps)| {
-                !back
-                    && *steps == configuration.steps
+                *steps == configuration.steps
                     && held.map().version() == configuration.layout.version
             })
             .map(|(held, _)| held);

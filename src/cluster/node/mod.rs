@@ -17,8 +17,9 @@ use super::columns::{refuse_column, send_column};
 use super::leader::Leader;
 use super::messages::{ColumnRequest, Opening, receive};
 use crate::coordinator::MemberInfo;
+use crate::ids::Incarnation;
 use crate::kernel::{Backend, StepSpec};
-use crate::net::{Accept, Channel, Dial, FrameStream, NetError};
+use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
 use crate::server::{ServerError, Shape, ShardClient, Storage};
 
@@ -62,7 +63,7 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
-    incarnation: String,
+    incarnation: Incarnation,
 }
 
 impl Node {
@@ -72,7 +73,7 @@ impl Node {
             options,
             engine,
             shards: NodeShards::default(),
-            incarnation: format!("{:032x}", rand::random::<u128>()),
+            incarnation: Incarnation::random(),
         }
     }
 
@@ -120,15 +121,15 @@ impl NodeAccept {
         let peer = stream.peer().to_owned();
         let served = match (opening, self.leader) {
             (Ok(Some(Opening::Columns(request))), leader) => match (request.generation, leader) {
-                (None, Some(leader)) => leader.send_column(&stream, &request).await,
-                (None, None) => refuse(&stream, "this process does not lead the run").await,
-                (Some(_), _) => send_held(&stream, &self.shards, &request).await,
+                (None, Some(leader)) => leader.send_column(&stream.sender, &request).await,
+                (None, None) => refuse(&stream.sender, "this process does not lead the run").await,
+                (Some(_), _) => send_held(&stream.sender, &self.shards, &request).await,
             },
             (Ok(Some(opening)), Some(leader)) => {
                 leader.open(opening, stream).await;
                 Ok(())
             }
-            (Ok(Some(_)), None) => refuse(&stream, "this process does not lead the run").await,
+            (Ok(Some(_)), None) => refuse(&stream.sender, "this process does not lead the run").await,
             (Ok(None), _) => Ok(()),
             (Err(error), _) => Err(error),
         };
@@ -138,26 +139,26 @@ impl NodeAccept {
     }
 }
 
-async fn refuse(stream: &FrameStream, reason: &str) -> Result<(), NetError> {
-    refuse_column(&stream.sender, reason).await;
+async fn refuse(sender: &FrameSender, reason: &str) -> Result<(), NetError> {
+    refuse_column(sender, reason).await;
     Ok(())
 }
 
 /// Sends a column of a held shard.
 async fn send_held(
-    stream: &FrameStream,
+    sender: &FrameSender,
     shards: &NodeShards,
     request: &ColumnRequest,
 ) -> Result<(), NetError> {
     let column = match shards.column(request, super::columns::LIMIT).await {
         Ok(column) => column,
-        Err(error) => return refuse(stream, &error.to_string()).await,
+        Err(error) => return refuse(sender, &error.to_string()).await,
     };
     let failed = |error: ServerError| NetError::Refused {
-        peer: stream.peer().to_owned(),
+        peer: sender.peer().to_owned(),
         reason: error.to_string(),
     };
-    send_column(&stream.sender, column.rows, column.width, |places, out| {
+    send_column(sender, column.rows, column.width, |places, out| {
         column.read(places, out).map_err(failed)
     })
     .await

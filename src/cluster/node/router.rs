@@ -105,11 +105,12 @@ impl Router {
             positions.push(position);
         }
         let width = self.map.width(table);
-        // Whole tables come from one holder where there is one node: nothing is copied then.
-        if let [(&worker, (of, _))] = &mut asked.iter_mut().collect::<Vec<_>>()[..] {
-            let rows = std::mem::take(of);
-            *out = self.pull_from(worker, caller, table, rows).await?;
-            return Ok(());
+        // With one holder, nothing is copied.
+        if asked.len() == 1
+            && let Some((&worker, _)) = asked.first_key_value()
+        {
+            let pulled = self.client(worker)?.pull_into(caller, table, rows, out).await;
+            return pulled.map_err(|error| RouteError { worker, error });
         }
         out.clear();
         out.resize(rows.len() * width, 0.0);

@@ -33,12 +33,11 @@ pub enum NodeError {
     #[error("the leader refused: {0}")]
     Refused(String),
     /// A node that this one needs cannot be reached.
-    #[error(transparent)]
+    #[error("{error}")]
     Unreachable {
         /// The node's worker; `None` for the leader.
         worker: Option<WorkerId>,
         /// Failure of the connection.
-        #[source]
         error: NetError,
     },
     /// The shards cannot be held.
@@ -81,7 +80,7 @@ impl Node {
         let lost = NodeError::LeaderLost;
         let hello = Opening::Hello(Hello {
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            incarnation: self.incarnation.clone(),
+            incarnation: self.incarnation,
             address: options.address.clone(),
             info: options.info.clone(),
             run: options.run.clone(),

@@ -61,10 +61,11 @@ impl NodeShards {
         self.state().heard = Some(Instant::now());
     }
 
-    /// Forgets the leader: nobody is served until the next configuration.
+    /// Forgets the leader and all shards: nobody is served until the next configuration.
     pub fn leave(&self) {
         let mut state = self.state();
         state.current = None;
+        state.committed = None;
         state.heard = None;
         drop(state);
         self.inner.changed.notify_waiters();

@@ -1,0 +1,222 @@
+//! The leader's ends of the nodes' sessions, and the nodes as the leader sees them.
+
+mod cut;
+mod nodes;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+pub use cut::Cut;
+pub use nodes::{CutError, LostShards, Nodes, NodesOptions};
+
+use super::columns::{refuse_column, send_column};
+use super::messages::{
+    BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
+};
+use crate::net::{FrameSender, FrameStream, NetError};
+
+/// Messages to a node that wait for the network, at most. A node that takes none is lost.
+const WAITING: usize = 256;
+
+/// Number of a session: a process that joins again has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+/// Event of a session, for whoever leads.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A process wants to join. The answer is [`ToNode::Welcome`] or [`ToNode::Refused`].
+    Joins {
+        /// The session.
+        session: SessionId,
+        /// Request of the process.
+        hello: Hello,
+        /// Sends messages to the process.
+        handle: NodeHandle,
+    },
+    /// A message came.
+    Message(SessionId, ToLeader),
+    /// The session is over, for a reason.
+    Gone(SessionId, String),
+}
+
+/// Sends messages to a node. The session ends when all handles are dropped.
+#[derive(Clone, Debug)]
+pub struct NodeHandle {
+    out: mpsc::Sender<ToNode>,
+}
+
+impl NodeHandle {
+    /// Sends a message, without waiting. A node that takes no messages is about to be lost; its session ends.
+    pub fn send(&self, message: ToNode) {
+        let _ = self.out.try_send(message);
+    }
+}
+
+/// The leader, for the streams of nodes. Clones are the same leader.
+#[derive(Clone)]
+pub struct Leader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    epoch: u32,
+    /// Digest of the run's configuration and graph.
+    run: String,
+    events: Mutex<Sender<NodeEvent>>,
+    sessions: AtomicU64,
+    cut: Mutex<Option<Arc<Cut>>>,
+}
+
+impl fmt::Debug for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leader")
+            .field("epoch", &self.inner.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Leader {
+    /// Makes the leader of an epoch. `run` is the digest that nodes must have; events go to `events`.
+    pub fn new(epoch: u32, run: String, events: Sender<NodeEvent>) -> Leader {
+        Leader {
+            inner: Arc::new(Inner {
+                epoch,
+                run,
+                events: Mutex::new(events),
+                sessions: AtomicU64::new(0),
+                cut: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Epoch of leadership.
+    pub fn epoch(&self) -> u32 {
+        self.inner.epoch
+    }
+
+    /// The last cut.
+    pub fn cut(&self) -> Option<Arc<Cut>> {
+        let cut = self.inner.cut.lock();
+        cut.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the last cut.
+    pub fn set_cut(&self, cut: Arc<Cut>) {
+        let slot = self.inner.cut.lock();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    }
+
+    fn tell(&self, event: NodeEvent) {
+        let events = self.inner.events.lock();
+        // The run may be over.
+        let _ = events.unwrap_or_else(PoisonError::into_inner).send(event);
+    }
+
+    /// Sends a column of the cut.
+    ///
+    /// # Errors
+    /// The failure of the stream.
+    pub(super) async fn send_column(
+        &self,
+        sender: &FrameSender,
+        request: &ColumnRequest,
+    ) -> Result<(), NetError> {
+        let cut = self.cut().filter(|cut| cut.steps() == request.steps);
+        let column = cut.as_ref().and_then(|cut| cut.column(request.shard, request.column));
+        let Some((rows, values)) = column else {
+            let steps = self.cut().map(|cut| cut.steps());
+            let reason = format!(
+                "there is no cut of step {}: the last one is of step {steps:?}",
+                request.steps
+            );
+            refuse_column(sender, &reason).await;
+            return Ok(());
+        };
+        let width = values.len() / rows.max(1);
+        send_column(sender, rows, width, |places, out| {
+            out.extend_from_slice(&values[places.start * width..places.end * width]);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Serves the session that a process opens.
+    pub(super) async fn open(&self, opening: Opening, stream: FrameStream) {
+        let Opening::Hello(hello) = opening else {
+            refuse_column(&stream.sender, "there is no such request").await;
+            return;
+        };
+        if let Err(reason) = self.check(&hello) {
+            tracing::warn!(address = %hello.address, %reason, "refused");
+            let refused = ToNode::Refused { reason };
+            let _ = send(&stream.sender, &refused, SILENCE).await;
+            return;
+        }
+        let session = SessionId(self.inner.sessions.fetch_add(1, Ordering::Relaxed));
+        let (out, mut outbox) = mpsc::channel::<ToNode>(WAITING);
+        let handle = NodeHandle { out };
+        self.tell(NodeEvent::Joins {
+            session,
+            hello,
+            handle,
+        });
+        let FrameStream {
+            sender,
+            mut receiver,
+        } = stream;
+        let writer = async {
+            let mut beats = interval(BEAT);
+            loop {
+                let message = tokio::select! {
+                    message = outbox.recv() => message,
+                    _ = beats.tick() => Some(ToNode::Beat),
+                };
+                let Some(message) = message else {
+                    return "the leader let it go".to_owned();
+                };
+                if let Err(error) = send(&sender, &message, SILENCE).await {
+                    return error.to_string();
+                }
+            }
+        };
+        let reader = async {
+            loop {
+                match receive::<ToLeader>(&mut receiver, SILENCE).await {
+                    Ok(Some(message)) => self.tell(NodeEvent::Message(session, message)),
+                    Ok(None) => return "it ended its session".to_owned(),
+                    Err(error) => return error.to_string(),
+                }
+            }
+        };
+        let reason = tokio::select! {
+            reason = writer => reason,
+            reason = reader => reason,
+        };
+        self.tell(NodeEvent::Gone(session, reason));
+    }
+
+    /// Checks that a node has the same release, configuration and graph.
+    fn check(&self, hello: &Hello) -> Result<(), String> {
+        let release = env!("CARGO_PKG_VERSION");
+        if hello.release != release {
+            return Err(format!(
+                "it has release {}, and the leader {release}: use the same everywhere",
+                hello.release
+            ));
+        }
+        if hello.run != self.inner.run {
+            return Err(format!(
+                "its configuration and graph have digest {}, and the leader's {}: start it with the run's directory or \
+                 with --join",
+                hello.run, self.inner.run
+            ));
+        }
+        Ok(())
+    }
+}
