@@ -238,6 +238,11 @@ config! {
     /// Partitions that a step is always cut into: any number of workers then gives the same bits.
     /// 0: one partition per worker, the fastest.
     gradient_partitions: usize = 0,
+    /// Several processes: processes that hold each shard. With 2 or more, the loss of a process loses no step.
+    replicas: usize = 1,
+    /// Several processes: seconds between two cuts, which are copies of all shards of one step that the run goes
+    /// back to when shards are lost. Each end of an epoch is a cut, too.
+    cut_seconds: f64 = 30.0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,
 }
@@ -316,6 +321,11 @@ impl Config {
     /// The longest that a worker may take for a step.
     pub fn step_timeout(&self) -> Duration {
         Duration::try_from_secs_f64(self.step_timeout).unwrap_or(Duration::MAX)
+    }
+
+    /// Time between two cuts of a cluster's shards.
+    pub fn cut_interval(&self) -> Duration {
+        Duration::try_from_secs_f64(self.cut_seconds).unwrap_or(Duration::from_secs(1 << 30))
     }
 
     /// The server's rule for applying pushes of several workers.

@@ -87,6 +87,8 @@ pub enum Discarded {
     Lost(Vec<WorkerId>),
     /// The run stops.
     Stopping,
+    /// The run goes back to an earlier step.
+    WentBack,
 }
 
 /// Reason why a worker is dismissed.

@@ -90,6 +90,14 @@ pub enum CoordinatorError {
         /// The step that runs.
         step: Step,
     },
+    /// A return to a step that is still to come.
+    #[error("{step} is not before {current}: nothing to go back to")]
+    NotBack {
+        /// The step.
+        step: Step,
+        /// The step that runs, or runs next.
+        current: Step,
+    },
     /// [`Coordinator::advance`](super::Coordinator::advance) between a step's start and its end.
     #[error("{step} has not ended")]
     NotAtBoundary {

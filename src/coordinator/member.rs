@@ -159,7 +159,7 @@ pub struct Member {
 
 impl Member {
     /// Whether the worker can take part in the next step.
-    pub(super) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.state == State::Active || self.state == State::Syncing && self.synced
     }
 

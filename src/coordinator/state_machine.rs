@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ballot::{Ballot, Verdict};
 use super::membership::Membership;
 use super::{
-    Action, Cause, CoordinatorConfig, CoordinatorError, Failure, InvalidConfig, Member, MemberInfo,
+    Action, Cause, CoordinatorConfig, CoordinatorError, Discarded, Failure, InvalidConfig, Member, MemberInfo,
     State, StopReason, Vote,
 };
 use crate::ids::{Generation, Step, WorkerId};
@@ -223,6 +223,28 @@ impl Coordinator {
             paused: None,
         };
         self.proceed();
+        Ok(())
+    }
+
+    /// Goes back to an earlier step, because what later steps changed is lost: a step that runs is discarded, and
+    /// `step` comes next, in a new generation.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::NotBack`] if `step` is later than the current one; or the run has stopped.
+    pub fn go_back(&mut self, now: Duration, step: Step) -> Result<(), CoordinatorError> {
+        self.pass(now)?;
+        if step > self.step {
+            let current = self.step;
+            return Err(CoordinatorError::NotBack { step, current });
+        }
+        if self.phase() == Phase::Running {
+            self.discard(Discarded::WentBack);
+        }
+        self.state = PhaseState::Boundary;
+        self.step = step;
+        self.attempts = 0;
+        // Whoever runs the next step makes a new generation.
+        self.members.roster.clear();
         Ok(())
     }
 

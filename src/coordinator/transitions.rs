@@ -103,7 +103,7 @@ impl Coordinator {
         self.release(|state| state == State::Draining);
     }
 
-    fn discard(&mut self, reason: Discarded) {
+    pub(super) fn discard(&mut self, reason: Discarded) {
         self.state = PhaseState::Boundary;
         self.actions.push_back(Action::Discard {
             generation: self.members.generation,

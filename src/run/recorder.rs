@@ -92,7 +92,7 @@ impl Observer for Recorder<'_> {
                     self.run.save(server, state).map_err(failed)?;
                 }
             }
-            TrainEvent::Interrupted { server, state } => {
+            TrainEvent::Cut { server, state } | TrainEvent::Interrupted { server, state } => {
                 self.run.save(server, state).map_err(failed)?;
             }
             _ => {}

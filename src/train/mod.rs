@@ -21,7 +21,9 @@ pub use workers::{Script, ScriptAction, ScriptError, ScriptEvent};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cluster::leader::Lead;
 use crate::config::{Config, ConfigError, UpdateKind};
+use crate::coordinator::StopReason;
 use crate::dataset::{Dataset, Triple};
 use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
@@ -85,8 +87,14 @@ pub struct Trainer {
     pub state: TrainState,
     /// Joins, leaves and failures of workers, for demonstration and tests.
     pub script: Script,
+    /// The cluster to lead; `None` for a run of this process alone.
+    pub lead: Option<Lead>,
     valid: Vec<Triple>,
     workers: Option<Workers>,
+    /// Progress at the last cut.
+    at_cut: TrainState,
+    /// Time of the last cut.
+    cut_at: Instant,
     device_note: Option<String>,
 }
 
@@ -134,8 +142,11 @@ impl Trainer {
             executor,
             state: TrainState::default(),
             script: Script::default(),
+            lead: None,
             valid,
             workers: None,
+            at_cut: TrainState::default(),
+            cut_at: Instant::now(),
             device_note: None,
         })
     }
@@ -223,7 +234,7 @@ impl Trainer {
             ..
         } = self.config;
         let alone = workers == 1 && gradient_partitions == 0 && update_mode == UpdateKind::Sync;
-        if !alone || !self.script.events().is_empty() {
+        if !alone || !self.script.events().is_empty() || self.lead.is_some() {
             let (server, spec) = (self.server().clone(), step_spec(&self.config));
             let (script, updates) = (self.script.clone(), self.state.updates);
             let source: Arc<dyn PlanSource> = self.prepared.sampler.clone();
@@ -233,18 +244,31 @@ impl Trainer {
                 spec,
                 script,
                 updates,
+                lead: self.lead.clone(),
             };
+            self.at_cut = self.state.clone();
+            self.cut_at = Instant::now();
             self.workers = Some(Workers::new(&self.config, start)?);
         }
         let ending = self.epochs(&mut Watched::new(observer));
-        self.workers = None;
+        if let Some(mut workers) = self.workers.take() {
+            workers.end(match &ending {
+                Ok(Ending::Finished) => StopReason::Finished,
+                Ok(Ending::Interrupted) => StopReason::Interrupted,
+                Err(error) => StopReason::Failed {
+                    message: error.to_string(),
+                },
+            });
+        }
         ending
     }
 
     fn epochs(&mut self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
         while !self.is_finished() {
-            let Some(record) = self.epoch(observer)? else {
-                return self.interrupted(observer);
+            let record = match self.epoch(observer)? {
+                EpochEnd::Done(record) => record,
+                EpochEnd::Interrupted => return self.interrupted(observer),
+                EpochEnd::GoesOn => continue,
             };
             let (server, state) = (self.executor.server(), &self.state);
             observer.tell(TrainEvent::EpochDone {
@@ -265,9 +289,11 @@ impl Trainer {
         self.state.epoch >= self.config.epochs || self.state.exhausted(self.config.patience)
     }
 
-    fn interrupted(&self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
+    fn interrupted(&mut self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
         // An error of the observer stops a run, too.
         observer.check()?;
+        // Where shards are lost, training can go on from the cut before.
+        self.cut(observer)?;
         let (server, state) = (self.executor.server(), &self.state);
         observer.tell(TrainEvent::Interrupted { server, state });
         observer.check()?;
@@ -308,8 +334,25 @@ impl Trainer {
         )?)
     }
 
-    /// Runs the rest of an epoch; `None` if the observer stopped it.
-    fn epoch(&mut self, observer: &mut Watched<'_>) -> Result<Option<EpochRecord>, TrainError> {
+    /// Makes a cut of the shards of other processes; false if some are lost, and the run is back at the cut before.
+    fn cut(&mut self, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+        let Some(workers) = &mut self.workers else {
+            return Ok(true);
+        };
+        if !workers.has_nodes() {
+            return Ok(true);
+        }
+        let made = workers.cut(observer)?;
+        match made {
+            true => self.at_cut.clone_from(&self.state),
+            false => self.state.clone_from(&self.at_cut),
+        }
+        self.cut_at = Instant::now();
+        Ok(made)
+    }
+
+    /// Runs the rest of an epoch.
+    fn epoch(&mut self, observer: &mut Watched<'_>) -> Result<EpochEnd, TrainError> {
         let epoch = self.state.epoch + 1;
         let lr = self
             .config
@@ -317,7 +360,11 @@ impl Trainer {
             .rate(self.config.lr, epoch, &self.state.schedule);
         let start = Instant::now();
         let before = self.state.epoch_seconds;
-        let finished = self.steps(epoch, lr, observer)?;
+        let ended = self.steps(epoch, lr, observer)?;
+        if let StepsEnd::WentBack = ended {
+            self.state.clone_from(&self.at_cut);
+            return Ok(EpochEnd::GoesOn);
+        }
         self.state.loss += self.executor.take_loss()?;
         let seconds = before + start.elapsed().as_secs_f64();
         self.state.seconds += seconds - before;
@@ -328,8 +375,16 @@ impl Trainer {
                 loss: self.state.loss,
             });
         }
-        if !finished {
-            return Ok(None);
+        match ended {
+            StepsEnd::Finished => {}
+            StepsEnd::CutDue => {
+                self.save_cut(observer)?;
+                return Ok(EpochEnd::GoesOn);
+            }
+            StepsEnd::Interrupted | StepsEnd::WentBack => return Ok(EpochEnd::Interrupted),
+        }
+        if !self.cut(observer)? {
+            return Ok(EpochEnd::GoesOn);
         }
         let mut record = EpochRecord {
             epoch,
@@ -347,7 +402,7 @@ impl Trainer {
             self.valid = valid;
             // Stopped here, the epoch goes on after its last step: with this validation.
             let Some(evaluation) = evaluation? else {
-                return Ok(None);
+                return Ok(EpochEnd::Interrupted);
             };
             record.valid_mrr = Some(evaluation.both.mrr);
         }
@@ -358,7 +413,18 @@ impl Trainer {
                 .schedule()
                 .validated(&mut self.state.schedule, mrr);
         }
-        Ok(Some(record))
+        self.at_cut.clone_from(&self.state);
+        Ok(EpochEnd::Done(record))
+    }
+
+    /// Makes a cut in the middle of an epoch, and lets the observer save it.
+    fn save_cut(&mut self, observer: &mut Watched<'_>) -> Result<(), TrainError> {
+        if self.cut(observer)? {
+            let (server, state) = (self.executor.server(), &self.state);
+            observer.tell(TrainEvent::Cut { server, state });
+            observer.check()?;
+        }
+        Ok(())
     }
 
     /// Runs the steps of an epoch that are left, while other threads make their plans.
@@ -367,7 +433,7 @@ impl Trainer {
         epoch: u32,
         lr: f64,
         observer: &mut Watched<'_>,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<StepsEnd, TrainError> {
         let sampler = &self.prepared.sampler;
         let spec = step_spec(&self.config);
         let steps = sampler.steps();
@@ -378,12 +444,13 @@ impl Trainer {
         });
         let first = self.state.step;
         let server = self.executor.server().clone();
+        let cut_due = self.cut_at + self.config.cut_interval();
         let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
             let threads = loader_threads(&server);
             let plans = PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads);
             if let Some(workers) = workers {
-                return steps_of_workers(workers, &plans, lr, steps, state, observer);
+                return steps_of_workers(workers, &plans, lr, steps, cut_due, state, observer);
             }
             while let Some(plan) = plans.next()? {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
@@ -396,12 +463,30 @@ impl Trainer {
                     facts: state.epoch_facts,
                 });
                 if state.step < steps && observer.stops() {
-                    return Ok(false);
+                    return Ok(StepsEnd::Interrupted);
                 }
             }
-            Ok(true)
+            Ok(StepsEnd::Finished)
         })
     }
+}
+
+/// End of an epoch, or of what was run of it.
+enum EpochEnd {
+    Done(EpochRecord),
+    Interrupted,
+    /// Training goes on from [`Trainer::state`].
+    GoesOn,
+}
+
+/// End of the steps of an epoch.
+enum StepsEnd {
+    Finished,
+    Interrupted,
+    /// Steps are left, and a cut is due.
+    CutDue,
+    /// Shards are lost: training goes on from the last cut.
+    WentBack,
 }
 
 /// Runs plans on several workers, a step or (async) a round at a time.
@@ -410,13 +495,15 @@ fn steps_of_workers(
     plans: &PlanLoader,
     lr: f64,
     steps: u32,
+    cut_due: Instant,
     state: &mut TrainState,
     observer: &mut Watched<'_>,
-) -> Result<bool, TrainError> {
+) -> Result<StepsEnd, TrainError> {
     loop {
         let plans = match workers.run(state.updates, plans, lr, observer)? {
-            Stepped::Nothing => return Ok(true),
-            Stepped::Interrupted => return Ok(false),
+            Stepped::Nothing => return Ok(StepsEnd::Finished),
+            Stepped::Interrupted => return Ok(StepsEnd::Interrupted),
+            Stepped::WentBack => return Ok(StepsEnd::WentBack),
             Stepped::Committed { loss, plans } => {
                 state.loss += loss;
                 plans
@@ -430,7 +517,10 @@ fn steps_of_workers(
             facts: state.epoch_facts,
         });
         if state.step < steps && observer.stops() {
-            return Ok(false);
+            return Ok(StepsEnd::Interrupted);
+        }
+        if workers.has_nodes() && state.step < steps && Instant::now() >= cut_due {
+            return Ok(StepsEnd::CutDue);
         }
     }
 }

@@ -72,6 +72,13 @@ pub enum TrainEvent<'a> {
         /// Figures of the epoch.
         record: &'a EpochRecord,
     },
+    /// Several processes: all shards of one step are in the leader's memory, in the middle of an epoch.
+    Cut {
+        /// Copy of the tables.
+        server: &'a ParameterServer,
+        /// Progress of the run.
+        state: &'a TrainState,
+    },
     /// Training ends early because an observer asked for it. Training can go on from `state`.
     Interrupted {
         /// Holder of the tables.

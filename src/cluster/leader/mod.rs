@@ -5,9 +5,9 @@ mod nodes;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
@@ -18,7 +18,7 @@ use super::columns::{refuse_column, send_column};
 use super::messages::{
     BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
-use crate::net::{FrameSender, FrameStream, NetError};
+use crate::net::{Dial, FrameSender, FrameStream, NetError};
 
 /// Messages to a node that wait for the network, at most. A node that takes none is lost.
 const WAITING: usize = 256;
@@ -68,9 +68,33 @@ struct Inner {
     epoch: u32,
     /// Digest of the run's configuration and graph.
     run: String,
-    events: Mutex<Sender<NodeEvent>>,
+    events: Mutex<Listener>,
     sessions: AtomicU64,
     cut: Mutex<Option<Arc<Cut>>>,
+}
+
+/// Receiver of events.
+pub type OnEvent = Box<dyn Fn(NodeEvent) + Send>;
+
+/// Receiver of events, or events that wait for one.
+enum Listener {
+    Waiting(Vec<NodeEvent>),
+    Listening(OnEvent),
+}
+
+/// A process that leads, for the trainer.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// The leader.
+    pub leader: Leader,
+    /// Address at which nodes reach this process.
+    pub address: String,
+    /// Number of nodes that the first step waits for, this process's own included.
+    pub expected: usize,
+    /// Opens streams to nodes.
+    pub dial: Arc<dyn Dial>,
+    /// Runtime of the network.
+    pub runtime: Handle,
 }
 
 impl fmt::Debug for Leader {
@@ -82,13 +106,13 @@ impl fmt::Debug for Leader {
 }
 
 impl Leader {
-    /// Makes the leader of an epoch. `run` is the digest that nodes must have; events go to `events`.
-    pub fn new(epoch: u32, run: String, events: Sender<NodeEvent>) -> Leader {
+    /// Makes the leader of an epoch. `run` is the digest that nodes must have.
+    pub fn new(epoch: u32, run: String) -> Leader {
         Leader {
             inner: Arc::new(Inner {
                 epoch,
                 run,
-                events: Mutex::new(events),
+                events: Mutex::new(Listener::Waiting(Vec::new())),
                 sessions: AtomicU64::new(0),
                 cut: Mutex::default(),
             }),
@@ -112,10 +136,22 @@ impl Leader {
         *slot.unwrap_or_else(PoisonError::into_inner) = Some(cut);
     }
 
+    /// Gives all events to `on_event` from now on, those that have come before first.
+    pub fn listen(&self, on_event: OnEvent) {
+        let events = self.inner.events.lock();
+        let mut events = events.unwrap_or_else(PoisonError::into_inner);
+        if let Listener::Waiting(waiting) = &mut *events {
+            waiting.drain(..).for_each(&on_event);
+        }
+        *events = Listener::Listening(on_event);
+    }
+
     fn tell(&self, event: NodeEvent) {
         let events = self.inner.events.lock();
-        // The run may be over.
-        let _ = events.unwrap_or_else(PoisonError::into_inner).send(event);
+        match &mut *events.unwrap_or_else(PoisonError::into_inner) {
+            Listener::Waiting(waiting) => waiting.push(event),
+            Listener::Listening(on_event) => on_event(event),
+        }
     }
 
     /// Sends a column of the cut.

@@ -107,6 +107,17 @@ impl Nodes {
         self.joined.len()
     }
 
+    /// Number of steps committed.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Returns whether a worker is the node of the leader's own process.
+    pub fn is_own(&self, worker: WorkerId) -> bool {
+        let joined = self.joined.get(&worker);
+        joined.is_some_and(|joined| joined.address == self.options.address)
+    }
+
     /// Worker of a session.
     pub fn worker(&self, session: SessionId) -> Option<WorkerId> {
         let of = |(_, joined): &(&WorkerId, &Joined)| joined.session == session;

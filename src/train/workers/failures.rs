@@ -15,7 +15,7 @@ impl Workers {
         let mut overdue = Vec::new();
         for worker in round.in_flight() {
             let since = self.since.entry(worker).or_insert(now);
-            if self.server.is_waiting(worker) {
+            if self.hosts.is_waiting(worker) {
                 *since = now;
             } else if now.saturating_sub(*since) > self.step_timeout {
                 overdue.push(worker);
@@ -37,7 +37,7 @@ impl Workers {
             tracing::debug!(%worker, %error, "not counted");
         }
         // No other worker waits for its push any more.
-        self.server.release(worker);
+        self.hosts.release(worker);
     }
 
     /// Handles gradients that are not finite. The worker is at fault, unless another worker found the same in

@@ -23,6 +23,7 @@ impl Workers {
                 self.fail(worker, failure);
                 Ok(())
             }
+            Message::Node(event) => return self.on_node_event(event, round),
             Message::Done(worker, done) => {
                 self.since.insert(worker, now);
                 let (generation, step) = (done.generation, done.step);

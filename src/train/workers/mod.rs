@@ -1,4 +1,4 @@
-//! Several workers in this process: threads on their devices, led by the coordinator.
+//! Several workers: threads of this process on their devices, or nodes of a cluster, led by the coordinator.
 //!
 //! The supervisor is the shell around [`Coordinator`]: it passes time and the workers' messages to it, and
 //! carries out the actions that it returns. In sync mode a step of the coordinator is a training step: each
@@ -9,7 +9,9 @@
 mod devices;
 mod failures;
 mod fault_script;
+mod hosts;
 mod messages;
+mod nodes;
 mod plans;
 mod rounds;
 mod slices;
@@ -24,16 +26,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-
-use self::devices::{DeviceSlot, Devices};
+use self::devices::Devices;
+use self::hosts::{Hosts, Threads};
 use self::plans::PlanCache;
 use self::rounds::Round;
 use self::speeds::Speeds;
-use self::worker::{Message, WorkerContext, WorkerHandle};
+use self::worker::Message;
 use super::observer::Watched;
 use super::plan_loader::PlanLoader;
 use super::{NoObserver, TrainError, TrainEvent};
+use crate::cluster::leader::Lead;
 use crate::config::Config;
 use crate::coordinator::{
     Action, Coordinator, CoordinatorConfig, MemberInfo, Phase, Status, StopReason,
@@ -42,7 +44,7 @@ use crate::device::{self, DeviceChoice};
 use crate::ids::Step;
 use crate::kernel::StepSpec;
 use crate::sampler::PlanSource;
-use crate::server::{ParameterServer, ShardClient, StoragePlan, UpdateMode, WorkerId};
+use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
 
 /// Longest time between two checks whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -54,21 +56,19 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Workers of a run, and their supervisor.
 #[derive(Debug)]
 pub(super) struct Workers {
-    server: ParameterServer,
-    /// Connection to the shards for gradients, commits and aborts.
-    client: Arc<dyn ShardClient>,
+    hosts: Hosts,
+    /// Number of nodes that the first step waits for.
+    expected: usize,
     plans: PlanCache,
-    spec: StepSpec,
     mode: UpdateMode,
     coordinator: Coordinator,
-    devices: Devices,
-    slots: BTreeMap<WorkerId, DeviceSlot>,
-    handles: BTreeMap<WorkerId, WorkerHandle>,
     script: Script,
     /// Faults of the script for the next step.
     faults: BTreeMap<WorkerId, ScriptAction>,
     /// Training step, from 0 over the whole run, with which the current round begins.
     first: u64,
+    /// Learning rate of the current round.
+    rate: f64,
     /// Async: time of each worker's last known progress.
     since: BTreeMap<WorkerId, Duration>,
     step_timeout: Duration,
@@ -77,9 +77,7 @@ pub(super) struct Workers {
     /// True if sizes of slices are in proportion to speeds.
     by_speed: bool,
     speeds: Speeds,
-    sender: Sender<Message>,
     inbox: Receiver<Message>,
-    runtime: Runtime,
     started: Instant,
     reported: Option<Status>,
 }
@@ -97,6 +95,8 @@ pub(super) struct Start {
     pub script: Script,
     /// Number of training steps made before.
     pub updates: u64,
+    /// The cluster to lead; `None` for workers of this process.
+    pub lead: Option<Lead>,
 }
 
 /// Outcome of a step or round.
@@ -106,6 +106,8 @@ pub(super) enum Stepped {
     Committed { loss: f64, plans: Vec<StoragePlan> },
     /// The observer asked to stop; no gradients were applied.
     Interrupted,
+    /// Shards are lost: all go back to the last cut.
+    WentBack,
     /// No plans are left.
     Nothing,
 }
@@ -119,6 +121,7 @@ impl Workers {
             spec,
             mut script,
             updates,
+            lead,
         } = start;
         let mode = config.update_mode();
         let first = match mode {
@@ -136,56 +139,50 @@ impl Workers {
             max_workers: config.max_workers.max(config.workers),
             step_timeout,
             pause_timeout: config.step_timeout(),
+            // Nodes join while steps go on.
+            await_joiners: lead.is_none(),
             ..CoordinatorConfig::default()
         };
         let coordinator = Coordinator::new(settings, Step(first), server.generation())
             .map_err(|error| TrainError::Workers(error.to_string()))?;
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let choice = match (config.device, server.home()) {
-            // The server opened no GPU, so workers do not try either.
-            (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
-            (choice, _) => choice,
-        };
-        // Listing adapters is slow, because it loads drivers: only where one may be used.
-        let adapters = match choice {
-            DeviceChoice::Cpu => Vec::new(),
-            _ => device::list(),
-        };
-        let devices = Devices::new(&adapters, cores, choice);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_time()
-            .build()
-            .map_err(|error| TrainError::Workers(format!("no async runtime: {error}")))?;
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
         server.set_steps(updates);
+        let plans = PlanCache::new(source);
+        let expected = lead.as_ref().map_or(0, |lead| lead.expected);
+        let hosts = match lead {
+            Some(lead) => nodes::hosts(config, lead, server, updates, &sender)?,
+            None => Hosts::Threads(Box::new(threads(
+                config,
+                server,
+                spec,
+                plans.clone(),
+                sender.clone(),
+            )?)),
+        };
         let mut workers = Workers {
-            client: Arc::new(server.clone()),
-            plans: PlanCache::new(source),
-            server,
-            spec,
+            hosts,
+            expected,
+            plans,
             mode,
             coordinator,
-            devices: devices.map_err(crate::kernel::KernelError::from)?,
-            slots: BTreeMap::new(),
-            handles: BTreeMap::new(),
             script,
             faults: BTreeMap::new(),
             first: updates,
+            rate: config.lr,
             since: BTreeMap::new(),
             step_timeout: config.step_timeout(),
             lanes: config.gradient_partitions,
             by_speed: config.balance_by_speed,
             speeds: Speeds::default(),
-            sender,
             inbox,
-            runtime,
             started: Instant::now(),
             reported: None,
         };
-        for _ in 0..config.workers {
-            workers.join(&mut Watched::new(&mut NoObserver));
+        if let Hosts::Threads(_) = workers.hosts {
+            for _ in 0..config.workers {
+                workers.join(&mut Watched::new(&mut NoObserver));
+            }
         }
         Ok(workers)
     }
@@ -203,21 +200,25 @@ impl Workers {
         let mut round = match self.mode {
             UpdateMode::Sync { .. } => Round::shared(loader, &cache)?,
             UpdateMode::Async { .. } => {
-                Round::dealt(loader, &cache, ROUND * self.handles.len().max(1))?
+                Round::dealt(loader, &cache, ROUND * self.hosts.count().max(1))?
             }
         };
         if round.is_empty() {
             return Ok(Stepped::Nothing);
         }
         self.first = updates;
-        self.server.set_rate(rate);
+        self.rate = rate;
+        self.hosts.set_rate(rate);
+        if self.expected > 0 && !self.gather(&mut round, observer)? {
+            return Ok(Stepped::Interrupted);
+        }
         // Messages that have already arrived precede the step.
         while let Ok(message) = self.inbox.try_recv() {
             self.on_message(message, &mut round)?;
         }
         let most = match self.mode {
             UpdateMode::Sync { .. } => 1,
-            UpdateMode::Async { .. } => (ROUND * self.handles.len()) as u64,
+            UpdateMode::Async { .. } => (ROUND * self.hosts.count()) as u64,
         };
         self.run_script(updates + 1, updates + 1 + most, observer);
         let now = self.now();
@@ -225,12 +226,19 @@ impl Workers {
         let _ = self.coordinator.advance(now);
         loop {
             while let Some(action) = self.coordinator.next_action() {
-                if self.execute(action, &mut round, observer)? {
-                    self.report_status(observer);
-                    return Ok(Stepped::Committed {
-                        loss: round.loss(),
-                        plans: round.into_plans(),
-                    });
+                match self.execute(action, &mut round, observer)? {
+                    Executed::GoesOn => {}
+                    Executed::Committed => {
+                        self.report_status(observer);
+                        return Ok(Stepped::Committed {
+                            loss: round.loss(),
+                            plans: round.into_plans(),
+                        });
+                    }
+                    Executed::WentBack => {
+                        self.report_status(observer);
+                        return Ok(Stepped::WentBack);
+                    }
                 }
             }
             self.report_status(observer);
@@ -240,10 +248,7 @@ impl Workers {
                 // progress.
                 let finishes = self.asynchronous() && self.coordinator.phase() == Phase::Running;
                 if !finishes {
-                    let now = self.now();
-                    let _ = self.coordinator.stop(now, StopReason::Interrupted);
-                    self.runtime.block_on(self.client.abort())?;
-                    self.handles.clear();
+                    self.hosts.discard(self.coordinator.generation())?;
                     return Ok(Stepped::Interrupted);
                 }
                 round.shorten();
@@ -273,13 +278,22 @@ impl Workers {
         matches!(self.mode, UpdateMode::Async { .. })
     }
 
-    /// Carries out an action of the coordinator; returns true if the action ended the step.
+    /// Ends all workers.
+    pub fn end(&mut self, reason: StopReason) {
+        let now = self.now();
+        let sentence = reason.to_string();
+        // Refused only if the run is over already.
+        let _ = self.coordinator.stop(now, reason);
+        self.hosts.dismiss_all(&sentence);
+    }
+
+    /// Carries out an action of the coordinator.
     fn execute(
         &mut self,
         action: Action,
         round: &mut Round,
         observer: &mut Watched<'_>,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<Executed, TrainError> {
         match action {
             Action::Reconfigured {
                 generation,
@@ -291,8 +305,12 @@ impl Workers {
                         .collect(),
                     UpdateMode::Async { .. } => workers.clone(),
                 };
-                self.server.configure(self.mode, generation, &lanes);
-                self.slots = self.devices.assign(&workers, &self.slots);
+                let configured = self
+                    .hosts
+                    .configure(self.mode, generation, &workers, &lanes);
+                if let Err(lost) = configured {
+                    return self.go_back(&lost, observer);
+                }
             }
             Action::Start {
                 generation,
@@ -302,14 +320,18 @@ impl Workers {
             } => self.start(generation, step, &workers, round)?,
             Action::Commit { generation, .. } => {
                 if !self.asynchronous() {
-                    let commit = self.client.commit(generation, Step(self.first));
-                    self.runtime.block_on(commit)?;
+                    let (step, rate) = (Step(self.first), self.rate);
+                    self.hosts.commit(generation, step, rate)?;
                 }
-                return Ok(true);
+                return Ok(Executed::Committed);
             }
-            Action::Discard { step, reason, .. } => {
+            Action::Discard {
+                generation,
+                step,
+                reason,
+            } => {
                 tracing::info!(step = step.0, ?reason, "step discarded");
-                self.runtime.block_on(self.client.abort())?;
+                self.hosts.discard(generation)?;
                 if self.coordinator.stopped().is_none() {
                     let now = self.now();
                     // The coordinator changes workers only between steps; after a discarded step it may do so
@@ -319,9 +341,7 @@ impl Workers {
             }
             Action::Dismiss { worker, cause } => {
                 tracing::info!(%worker, %cause, "dismissed");
-                self.handles.remove(&worker);
-                self.slots.remove(&worker);
-                self.server.release(worker);
+                self.hosts.dismiss(worker, &cause);
             }
             Action::Paused { active, min } => observer.note(&format!(
                 "paused: {active} of at least {min} workers; waiting {:?} for more",
@@ -329,11 +349,11 @@ impl Workers {
             )),
             Action::Resumed { active } => observer.note(&format!("resumed with {active} workers")),
             Action::Stop { reason } => {
-                self.handles.clear();
+                self.hosts.dismiss_all(&reason.to_string());
                 return Err(TrainError::Workers(reason.to_string()));
             }
         }
-        Ok(false)
+        Ok(Executed::GoesOn)
     }
 
     /// Applies the script's events for the steps `first..end`.
@@ -350,7 +370,7 @@ impl Workers {
                         }
                     }
                     fault => match fault.worker() {
-                        Some(worker) if self.handles.contains_key(&worker) => {
+                        Some(worker) if self.hosts.takes_faults(worker) => {
                             self.faults.insert(worker, fault);
                         }
                         _ => observer.note(&format!(
@@ -364,31 +384,14 @@ impl Workers {
 
     fn join(&mut self, observer: &mut Watched<'_>) {
         let now = self.now();
-        let worker = match self.coordinator.join(now, MemberInfo::default()) {
-            Ok(worker) => worker,
-            Err(error) => {
-                observer.note(&format!("a worker could not join: {error}"));
-                return;
-            }
-        };
-        let mut present: Vec<WorkerId> = self.handles.keys().copied().collect();
-        present.push(worker);
-        self.slots = self.devices.assign(&present, &self.slots);
-        let Some(&slot) = self.slots.get(&worker) else {
+        let Hosts::Threads(threads) = &mut self.hosts else {
+            observer.note("nodes join by themselves, not by a script");
             return;
         };
-        tracing::info!(%worker, %slot, "joins");
-        let context = WorkerContext {
-            server: self.server.clone(),
-            client: Arc::clone(&self.client),
-            plans: self.plans.clone(),
-            spec: self.spec,
-            slot,
-            to: self.sender.clone(),
-            runtime: self.runtime.handle().clone(),
-        };
-        self.handles
-            .insert(worker, WorkerHandle::spawn(worker, context));
+        match self.coordinator.join(now, MemberInfo::default()) {
+            Ok(worker) => threads.spawn(worker),
+            Err(error) => observer.note(&format!("a worker could not join: {error}")),
+        }
     }
 
     /// Reports changes of the status to the observer.
@@ -409,4 +412,51 @@ impl Workers {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// Outcome of an action.
+enum Executed {
+    /// The step goes on.
+    GoesOn,
+    /// The step is committed.
+    Committed,
+    /// All shards go back to the last cut.
+    WentBack,
+}
+
+/// Opens the devices of this process for workers.
+fn threads(
+    config: &Config,
+    server: ParameterServer,
+    spec: StepSpec,
+    plans: PlanCache,
+) -> Result<Threads, TrainError> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let choice = match (config.device, server.home()) {
+        // The server opened no GPU, so workers do not try either.
+        (DeviceChoice::Auto, Some(DeviceChoice::Cpu)) => DeviceChoice::Cpu,
+        (choice, _) => choice,
+    };
+    // Listing adapters is slow, because it loads drivers: only where one may be used.
+    let adapters = match choice {
+        DeviceChoice::Cpu => Vec::new(),
+        _ => device::list(),
+    };
+    let devices = Devices::new(&adapters, cores, choice);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .map_err(|error| TrainError::Workers(format!("no async runtime: {error}")))?;
+    Ok(Threads {
+        client: Arc::new(server.clone()),
+        server,
+        spec,
+        plans,
+        devices: devices.map_err(crate::kernel::KernelError::from)?,
+        slots: BTreeMap::new(),
+        handles: BTreeMap::new(),
+        sender,
+        runtime,
+    })
 }

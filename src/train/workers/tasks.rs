@@ -1,10 +1,10 @@
 //! Tasks for workers: slices of a step's plan, or plans of a round.
 
 use super::Workers;
+use super::hosts::Order;
 use super::plans::Part;
 use super::rounds::Round;
 use super::slices;
-use super::worker::Task;
 use crate::coordinator::Vote;
 use crate::ids::{Generation, Step};
 use crate::sampler::PlanError;
@@ -19,7 +19,7 @@ impl Workers {
         round: &mut Round,
     ) -> Result<(), PlanError> {
         round.start(|worker, number| {
-            self.server.last_push(worker) == Some(Step(self.first + u64::from(number)))
+            self.hosts.last_push(worker) == Some(Step(self.first + u64::from(number)))
         });
         if self.asynchronous() {
             for &worker in workers {
@@ -77,23 +77,19 @@ impl Workers {
         step: Step,
         parts: Vec<Part>,
     ) {
-        let fault = self.faults.remove(&worker);
-        let slot = self.slots.get(&worker).copied();
-        if let (Some(handle), Some(slot)) = (self.handles.get(&worker), slot) {
-            self.since.insert(worker, self.started.elapsed());
-            handle.send(Task {
-                generation,
-                step,
-                first: self.first,
-                parts,
-                slot,
-                apply: match self.mode {
-                    UpdateMode::Sync { .. } => Apply::OnCommit,
-                    UpdateMode::Async { .. } => Apply::Now,
-                },
-                fault,
-            });
-        }
+        let order = Order {
+            generation,
+            step,
+            first: self.first,
+            parts,
+            apply: match self.mode {
+                UpdateMode::Sync { .. } => Apply::OnCommit,
+                UpdateMode::Async { .. } => Apply::Now,
+            },
+            fault: self.faults.remove(&worker),
+        };
+        self.since.insert(worker, self.started.elapsed());
+        self.hosts.send(worker, order);
     }
 
     fn idle(&mut self, worker: WorkerId, generation: Generation, step: Step) {

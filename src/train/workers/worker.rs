@@ -11,7 +11,9 @@ use tokio::runtime::Handle;
 
 use super::failures::{lost, lost_kernel, panic_message, superseded};
 use super::plans::{Part, PlanCache};
-use super::{DeviceSlot, ScriptAction};
+use super::ScriptAction;
+use super::devices::DeviceSlot;
+use crate::cluster::leader::NodeEvent;
 use crate::coordinator::{Failure, Vote};
 use crate::device::DeviceChoice;
 use crate::executor::Executor;
@@ -50,6 +52,8 @@ pub(super) enum Message {
     Done(WorkerId, Done),
     /// The worker is lost.
     Lost(WorkerId, Failure),
+    /// Event of a node's session.
+    Node(NodeEvent),
 }
 
 /// Number of each part, with its loss times its number of queries.
