@@ -513,13 +513,28 @@ async fn a_server_that_stops_answering_counts_as_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_no_frames_counts_as_lost() {
-    let [worker, owner] = stream::pair(["worker", "owner"]);
+    let [worker, mut owner] = stream::pair(["worker", "owner"]);
     let client = RemoteShards::new(worker, options(PackedType::F32));
-    let error = client.push(push(vec![part(ShardId::entities(0), None, 1 << 20)]));
-    // The widths of rows are asked for first.
-    let error = error.await.unwrap_err();
+    let layout = Shards::default().layout().await.unwrap();
+    let answering = async {
+        let request = owner.receiver.receive(DEADLINE).await.unwrap().unwrap();
+        let answer = Frame {
+            header: Header {
+                request: request.header.request,
+                last: true,
+                ..Header::new(Kind::Control)
+            },
+            payload: serde_json::to_vec(&layout).unwrap().into(),
+        };
+        owner.sender.send(answer, DEADLINE).await.unwrap();
+    };
+    tokio::join!(answering, client.layout()).1.unwrap();
+    let started = tokio::time::Instant::now();
+    // More frames than wait in a stream.
+    let pushed = client.push(push(vec![part(ShardId::entities(0), None, 1 << 20)]));
+    let error = pushed.await.unwrap_err();
     assert_eq!(error.to_string(), "owner is lost: no answer within 5s");
-    drop(owner);
+    assert_eq!(started.elapsed(), DEADLINE);
 }
 
 #[tokio::test]
