@@ -68,6 +68,8 @@ fn a_stream_that_is_dropped_ends_in_order_for_the_other_side() {
                 a.sender.send(last, LIMIT).await.unwrap();
             }
             drop(a);
+            // The end is on this side before its first frame is read.
+            tokio::time::sleep(Duration::from_millis(if reversed { 0 } else { 1 })).await;
             for request in 0..4 {
                 let next = b.receiver.receive(LIMIT).await.unwrap().unwrap();
                 assert_eq!(next.header.request, request);

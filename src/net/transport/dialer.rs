@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
@@ -99,7 +99,7 @@ impl Dialer {
             .map_err(|e| self.unreachable(address, &e))?;
 
         let (sender, frames) = mpsc::channel(WAITING);
-        let (told, fault) = oneshot::channel();
+        let (told, fault) = mpsc::channel(1);
         let mut request = Request::new(Body::new(Outgoing::new(frames, fault)));
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
@@ -123,7 +123,13 @@ impl Dialer {
         let response = response.map_err(|e| self.unreachable(address, &e))?;
         self.check(address, &response)?;
         let body = response.into_body();
-        let incoming = Frames::new(address.to_owned(), body, told, self.counters.clone());
+        let incoming = Frames::of_response(
+            address.to_owned(),
+            body,
+            told,
+            self.counters.clone(),
+            self.runtime.clone(),
+        );
         Ok(FrameStream::new(
             address.to_owned(),
             sender,

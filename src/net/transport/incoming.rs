@@ -3,11 +3,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -129,32 +131,76 @@ fn message_length(head: &[u8; PREFIX + HEADER]) -> Result<usize, FrameError> {
     }
 }
 
+/// Time that the other process has to end its direction of a stream that this process has ended.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Frames of a body.
 pub(super) struct Frames {
     peer: String,
     body: Body,
     reader: Reader,
-    /// Way to the stream's other direction, which tells the other process about a frame that is not valid.
-    fault: Option<oneshot::Sender<String>>,
+    /// Way to the stream's other direction, which tells the other process about a frame that is not valid. Closed
+    /// when that direction has ended.
+    fault: mpsc::Sender<String>,
     counters: Arc<Counters>,
+    /// Runtime of a client's body, which must outlive the frames that are on their way to the server.
+    lingers: Option<Handle>,
     end: Option<Result<(), NetError>>,
 }
 
 impl Frames {
-    pub fn new(
+    /// Frames of a client's request, at a server.
+    pub fn of_request(
         peer: String,
         body: Body,
-        fault: oneshot::Sender<String>,
+        fault: mpsc::Sender<String>,
         counters: Arc<Counters>,
     ) -> Frames {
         Frames {
             peer,
             body,
             reader: Reader::default(),
-            fault: Some(fault),
+            fault,
             counters,
+            lingers: None,
             end: None,
         }
+    }
+
+    /// Frames of a server's response, at a client with its connection on `runtime`.
+    pub fn of_response(
+        peer: String,
+        body: Body,
+        fault: mpsc::Sender<String>,
+        counters: Arc<Counters>,
+        runtime: Handle,
+    ) -> Frames {
+        let mut frames = Frames::of_request(peer, body, fault, counters);
+        frames.lingers = Some(runtime);
+        frames
+    }
+
+    /// Reads no more frames. A client that dropped the body of a response would cancel the call, and cancelling
+    /// discards what waits to be sent: the body is read to its end instead.
+    fn close(&mut self) {
+        let mut body = std::mem::take(&mut self.body);
+        let Some(runtime) = &self.lingers else { return };
+        let fault = self.fault.clone();
+        runtime.spawn(async move {
+            let mut ended = std::pin::pin!(async {
+                fault.closed().await;
+                tokio::time::sleep(LINGER).await;
+            });
+            std::future::poll_fn(|context| {
+                while let Poll::Ready(part) = Pin::new(&mut body).poll_frame(context) {
+                    if !part.is_some_and(|part| part.is_ok_and(|part| part.is_data())) {
+                        return Poll::Ready(());
+                    }
+                }
+                ended.as_mut().poll(context)
+            })
+            .await;
+        });
     }
 
     fn lost(&self, reason: impl Into<String>) -> NetError {
@@ -167,11 +213,11 @@ impl Frames {
     /// Ends the stream because of a frame.
     fn refuse(&mut self, source: FrameError) -> NetError {
         count(&self.counters.frames);
-        if let Some(fault) = self.fault.take() {
-            // The other direction may have ended already.
-            let _ = fault.send(format!("a frame is not valid: {source}"));
-        }
-        self.body = Body::empty();
+        // The other direction may have ended already.
+        let _ = self
+            .fault
+            .try_send(format!("a frame is not valid: {source}"));
+        self.close();
         NetError::Frame {
             peer: self.peer.clone(),
             source,
@@ -222,6 +268,14 @@ impl Incoming for Frames {
                 None => Err(self.lost("the stream was cut")),
             };
             self.end = Some(end);
+        }
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        if self.end.is_none() {
+            self.close();
         }
     }
 }

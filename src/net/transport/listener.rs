@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic::transport::Server;
@@ -184,9 +184,9 @@ impl Node {
         let peer = connection.and_then(TcpConnectInfo::remote_addr);
         let peer = peer.map_or("a process".to_owned(), |peer| peer.to_string());
         let (sender, frames) = mpsc::channel(WAITING);
-        let (told, fault) = oneshot::channel();
+        let (told, fault) = mpsc::channel(1);
         let body = request.into_body();
-        let incoming = Frames::new(peer.clone(), body, told, self.counters.clone());
+        let incoming = Frames::of_request(peer.clone(), body, told, self.counters.clone());
         let stream = FrameStream::new(peer, sender, Box::new(incoming));
         self.accept.accept(channel, stream);
         let mut response = Response::new(Body::new(Outgoing::new(frames, fault)));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame as Part};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::PREFIX;
@@ -23,12 +23,12 @@ pub(super) struct Outgoing {
     /// Payload whose header is sent.
     payload: Option<Bytes>,
     /// Sentence about a frame of the other process that is not valid, by which this body ends.
-    fault: Option<oneshot::Receiver<String>>,
+    fault: Option<mpsc::Receiver<String>>,
     ended: bool,
 }
 
 impl Outgoing {
-    pub fn new(frames: mpsc::Receiver<Frame>, fault: oneshot::Receiver<String>) -> Outgoing {
+    pub fn new(frames: mpsc::Receiver<Frame>, fault: mpsc::Receiver<String>) -> Outgoing {
         Outgoing {
             frames,
             payload: None,
@@ -81,12 +81,12 @@ impl Body for Outgoing {
             return Poll::Ready(Some(Ok(Part::data(payload))));
         }
         if let Some(fault) = &mut self.fault {
-            match Pin::new(fault).poll(context) {
-                Poll::Ready(Ok(sentence)) => {
+            match fault.poll_recv(context) {
+                Poll::Ready(Some(sentence)) => {
                     let status = Status::new(Code::InvalidArgument, sentence);
                     return Poll::Ready(Some(Ok(self.end(status))));
                 }
-                Poll::Ready(Err(_)) => self.fault = None,
+                Poll::Ready(None) => self.fault = None,
                 Poll::Pending => {}
             }
         }
