@@ -2,8 +2,10 @@
 #![cfg(feature = "net")]
 
 mod faults;
+#[cfg(unix)]
 mod helper;
 mod security;
+#[cfg(unix)]
 mod silence;
 mod streams;
 
