@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::off_runtime::{INLINE_VALUES, off_runtime};
 use super::{
-    Contribution, Generation, LayoutVersion, PackedRows, ParameterServer, ServerError, ShardGradients, ShardId,
-    ShardRecord, Step, StepGradients, TableName, WorkerId,
+    Contribution, Generation, LayoutVersion, PackedRows, ParameterServer, ServerError,
+    ShardGradients, ShardId, ShardRecord, Step, StepGradients, TableName, WorkerId,
 };
 use crate::kernel::GradientRows;
 

@@ -40,9 +40,9 @@ pub use client::{
 };
 pub use error::ServerError;
 pub use held::HeldShards;
+pub use mode::{StalenessPolicy, UpdateMode};
 pub(crate) use off_runtime::off_runtime;
 pub use packed_rows::{PackedRows, PackedType};
-pub use mode::{StalenessPolicy, UpdateMode};
 pub use push::{Gradients, Push, Pushed};
 pub use push_step::{Contribution, ShardGradients, StepGradients};
 pub use reshard::ReshardReport;

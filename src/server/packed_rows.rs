@@ -216,7 +216,9 @@ mod tests {
 
     #[test]
     fn values_round_as_half_does() {
-        let ties = [0, 0x1000, 0x2000, 0x3000, 0x8000, 0x1_8000, 0x7F_F000, 0x7F_FFFF];
+        let ties = [
+            0, 0x1000, 0x2000, 0x3000, 0x8000, 0x1_8000, 0x7F_F000, 0x7F_FFFF,
+        ];
         let heads = (0..1 << 9).map(|head: u32| head << 23);
         let all: Vec<f32> = heads
             .flat_map(|head| ties.map(|mantissa| f32::from_bits(head | mantissa)))

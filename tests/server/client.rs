@@ -1,4 +1,4 @@
-//! The way of workers to shards: requests as a network would carry them.
+//! The way of workers to shards: calls within the process, and the same calls over a stream.
 
 use shardloom::executor::Executor;
 use shardloom::ids::{Generation, Step};
@@ -6,12 +6,11 @@ use shardloom::kernel::Backend;
 use shardloom::optim::OptimizerKind;
 use shardloom::sampler::Objective;
 use shardloom::server::{
-    Apply, Caller, ParameterServer, PullRequest, PushRequest, PushedRows, ServerError, ShardClient,
-    TableName,
+    Apply, Caller, ParameterServer, PullRequest, PushRequest, PushedRows, ServerError, TableName,
 };
 
 use crate::votes::{SPEC, plan, share};
-use crate::{SYNC, server_on, values};
+use crate::{SYNC, Way, server_on, values};
 
 /// A step's gradients of worker 0, which lie on the shards' device.
 fn request(server: &ParameterServer, step: u64) -> PushRequest {
@@ -38,28 +37,40 @@ fn carried(request: &PushRequest) -> PushRequest {
 
 #[tokio::test]
 async fn what_a_message_carries_learns_what_is_handed_over() {
-    let servers = [(); 2].map(|()| server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1));
-    let before = values(&servers[0]);
-    for (server, carry) in servers.iter().zip([false, true]) {
-        let client: &dyn ShardClient = server;
-        for step in 0..3 {
-            let mut request = request(server, step);
-            if carry {
-                assert!(serde_json::to_string(&request).is_err(), "device rows stay");
-                request = carried(&request);
+    let mut learned = Vec::new();
+    for way in Way::ALL {
+        for carry in [false, true] {
+            let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
+            let (before, client) = (values(&server), way.client(&server));
+            for step in 0..3 {
+                let mut request = request(&server, step);
+                if carry {
+                    assert!(serde_json::to_string(&request).is_err(), "device rows stay");
+                    request = carried(&request);
+                }
+                client.push(request).await.unwrap();
+                client.commit(Generation(1), Step(step)).await.unwrap();
             }
-            client.push(request).await.unwrap();
-            client.commit(Generation(1), Step(step)).await.unwrap();
+            assert!(values(&server) != before);
+            learned.push(values(&server));
         }
     }
-    assert!(values(&servers[0]) != before);
-    assert!(values(&servers[0]) == values(&servers[1]));
+    assert!(learned.iter().all(|values| *values == learned[0]));
 }
 
 #[tokio::test]
 async fn callers_of_another_generation_or_layout_are_refused() {
+    let mut sentences = Vec::new();
+    for way in Way::ALL {
+        sentences.push(refusals(way).await);
+    }
+    assert_eq!(sentences[0], sentences[1]);
+}
+
+/// Sentences of refusals, after a pull that succeeds.
+async fn refusals(way: Way) -> Vec<String> {
     let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
-    let client: &dyn ShardClient = &server;
+    let client = way.client(&server);
     let layout = client.layout().await.unwrap();
     let rows: usize = layout.entities.sizes.last().unwrap().rows;
     assert_eq!((rows, layout.relations.iter().sum::<usize>()), (20, 3));
@@ -82,33 +93,37 @@ async fn callers_of_another_generation_or_layout_are_refused() {
         generation: Generation(0),
         ..caller
     };
-    let error = client.pull(pull(zombie)).await.unwrap_err();
-    assert!(matches!(error, ServerError::Generation { .. }), "{error}");
+    let pulled = client.pull(pull(zombie)).await.unwrap_err();
+    assert!(matches!(pulled, ServerError::Generation { .. }), "{pulled}");
     let mut late = request(&server, 0);
     server.reshard(3).unwrap();
-    let error = client.push(late.clone()).await.unwrap_err();
-    assert!(matches!(error, ServerError::LayoutChanged), "{error}");
+    let moved = client.push(late.clone()).await.unwrap_err();
+    assert!(matches!(moved, ServerError::LayoutChanged), "{moved}");
     late.caller = zombie;
-    let error = client.push(late).await.unwrap_err();
-    assert!(matches!(error, ServerError::Generation { .. }), "{error}");
+    let pushed = client.push(late).await.unwrap_err();
+    assert!(matches!(pushed, ServerError::Generation { .. }), "{pushed}");
     let nothing = client.commit(Generation(1), Step(0)).await.unwrap_err();
     assert!(
         matches!(nothing, ServerError::Incomplete { .. }),
         "{nothing}"
     );
+    let refused = [pulled, moved, pushed, nothing];
+    refused.iter().map(ServerError::to_string).collect()
 }
 
 #[tokio::test]
 async fn what_is_aborted_is_not_applied() {
-    let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
-    let client: &dyn ShardClient = &server;
-    let before = values(&server);
-    client.push(request(&server, 0)).await.unwrap();
-    client.abort().await.unwrap();
-    let nothing = client.commit(Generation(1), Step(0)).await.unwrap_err();
-    assert!(
-        matches!(nothing, ServerError::Incomplete { .. }),
-        "{nothing}"
-    );
-    assert!(values(&server) == before);
+    for way in Way::ALL {
+        let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
+        let client = way.client(&server);
+        let before = values(&server);
+        client.push(request(&server, 0)).await.unwrap();
+        client.abort().await.unwrap();
+        let nothing = client.commit(Generation(1), Step(0)).await.unwrap_err();
+        assert!(
+            matches!(nothing, ServerError::Incomplete { .. }),
+            "{nothing}"
+        );
+        assert!(values(&server) == before);
+    }
 }

@@ -12,15 +12,19 @@ mod spread;
 mod synced;
 mod votes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shardloom::device::testing;
 use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::model::Model;
+use shardloom::net::rows::{NoFence, RemoteOptions, RemoteShards, ServeOptions, serve};
+use shardloom::net::stream;
 use shardloom::optim::OptimizerKind;
 use shardloom::server::{
-    Initializer, ParameterServer, Push, Shape, ShardId, Spread, Storage, UpdateMode, WorkerId,
+    Initializer, PackedType, ParameterServer, Push, Shape, ShardClient, ShardId, Spread, Storage,
+    UpdateMode, WorkerId,
 };
 
 const SHAPE: Shape = Shape {
@@ -65,6 +69,42 @@ fn server_on(
 
 fn server(mode: UpdateMode, n: u32) -> ParameterServer {
     server_on(Backend::cpu(), OptimizerKind::Sgd, mode, n)
+}
+
+/// Way of a worker to the shards.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Calls within the process.
+    Local,
+    /// Frames of a stream.
+    Remote,
+}
+
+impl Way {
+    const ALL: [Way; 2] = [Way::Local, Way::Remote];
+
+    /// A client of a server's shards.
+    fn client(self, server: &ParameterServer) -> Arc<dyn ShardClient> {
+        let shards = Arc::new(server.clone());
+        match self {
+            Way::Local => shards,
+            Way::Remote => {
+                let [worker, owner] = stream::pair(["worker", "owner"]);
+                tokio::spawn(serve(
+                    owner,
+                    shards,
+                    Arc::new(NoFence),
+                    ServeOptions::default(),
+                ));
+                let options = RemoteOptions {
+                    epoch: 1,
+                    value_type: PackedType::F32,
+                    deadline: 2 * TIMEOUT,
+                };
+                Arc::new(RemoteShards::new(worker, options))
+            }
+        }
+    }
 }
 
 fn values(server: &ParameterServer) -> Vec<f32> {

@@ -9,10 +9,11 @@ use shardloom::model::Model;
 use shardloom::optim::{OptimizerKind, OptimizerStep, Regularizer};
 use shardloom::sampler::{Objective, Plan, QueryRule, Sampler};
 use shardloom::server::{
-    Contribution, ParameterServer, ServerError, StepGradients, StoragePlan, WorkerId,
+    Apply, Contribution, ParameterServer, PushRequest, ServerError, ShardClient, StepGradients,
+    StoragePlan, WorkerId,
 };
 
-use crate::{SYNC, backends, server_on, values, workers};
+use crate::{SYNC, Way, backends, server_on, values, workers};
 
 pub const SPEC: StepSpec = StepSpec {
     model: Model::DistMult,
@@ -66,9 +67,23 @@ pub fn stage(
     server.stage(share, executor.gradients_by_shard(plan)?)
 }
 
-#[test]
-fn the_same_gradients_from_two_workers_are_those_of_one() {
-    for backend in backends() {
+/// Stages a step's gradients through a client.
+async fn push(
+    client: &dyn ShardClient,
+    executor: &mut Executor,
+    share: Contribution,
+    plan: &StoragePlan,
+) -> Result<(), ServerError> {
+    executor.gradients(&SPEC, plan)?;
+    let gradients = executor.gradients_by_shard(plan)?;
+    let request = PushRequest::on_device(share, Apply::OnCommit, gradients);
+    client.push(request).await
+}
+
+#[tokio::test]
+async fn the_same_gradients_from_two_workers_are_those_of_one() {
+    let ways = |backend: Backend| Way::ALL.map(|way| (backend.another().unwrap(), way));
+    for (backend, way) in backends().into_iter().flat_map(ways) {
         for objective in [Objective::Negatives, Objective::OneVsAll] {
             let plan = plan(objective);
             let another = || backend.another().unwrap();
@@ -81,18 +96,26 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             assert!(values(&alone) != start);
 
             let server = server_on(another(), OptimizerKind::Adagrad, SYNC, 2);
+            let client = &*way.client(&server);
+            let commit = || client.commit(Generation(1), Step(0));
             let plan = server.translate(plan);
             let mut executor = Executor::new(&server).unwrap();
-            stage(&server, &mut executor, share(1, 0, 3.0), &plan).unwrap();
+            push(client, &mut executor, share(1, 0, 3.0), &plan)
+                .await
+                .unwrap();
             assert!(values(&server) == start, "staged is not applied");
-            let error = server.commit(Generation(1), Step(0)).unwrap_err();
+            let error = commit().await.unwrap_err();
             assert!(
                 matches!(&error, ServerError::Incomplete { missing, .. } if missing == &[WorkerId(0)])
             );
-            stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
+            push(client, &mut executor, share(0, 0, 1.0), &plan)
+                .await
+                .unwrap();
             // A repeated one is not counted again.
-            stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
-            server.commit(Generation(1), Step(0)).unwrap();
+            push(client, &mut executor, share(0, 0, 1.0), &plan)
+                .await
+                .unwrap();
+            commit().await.unwrap();
             for (found, wanted) in values(&server).iter().zip(&values(&alone)) {
                 assert!(
                     (found - wanted).abs() <= 1e-5 * wanted.abs().max(1.0),
@@ -101,12 +124,12 @@ fn the_same_gradients_from_two_workers_are_those_of_one() {
             }
             assert_eq!(server.shard_steps(), [1; 5]);
             assert!(matches!(
-                server.commit(Generation(1), Step(0)),
+                commit().await,
                 Err(ServerError::Incomplete { .. })
             ));
-            let late = stage(&server, &mut executor, share(0, 0, 1.0), &plan);
+            let late = push(client, &mut executor, share(0, 0, 1.0), &plan).await;
             late.unwrap();
-            let stranger = stage(&server, &mut executor, share(9, 1, 1.0), &plan);
+            let stranger = push(client, &mut executor, share(9, 1, 1.0), &plan).await;
             assert!(matches!(stranger, Err(ServerError::UnknownWorker { .. })));
         }
     }
@@ -152,9 +175,21 @@ fn a_discarded_step_changes_nothing_and_can_be_made_again() {
     }
 }
 
-#[test]
-fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
+#[tokio::test]
+async fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
+    let mut sentences = Vec::new();
+    for way in Way::ALL {
+        sentences.push(misfits(way).await);
+    }
+    assert_eq!(sentences[0], sentences[1]);
+}
+
+/// Sentences of the refusals of gradients that do not fit.
+async fn misfits(way: Way) -> Vec<String> {
     let server = server_on(Backend::cpu(), OptimizerKind::Adagrad, SYNC, 1);
+    let client = &*way.client(&server);
+    let commit = || client.commit(Generation(1), Step(0));
+    let mut sentences = Vec::new();
     let plan = server.translate(plan(Objective::Negatives));
     let mut executor = Executor::new(&server).unwrap();
     executor.gradients(&SPEC, &plan).unwrap();
@@ -176,19 +211,26 @@ fn gradients_that_do_not_fit_the_shards_are_refused_and_leave_nothing() {
     for (change, message) in changes {
         let mut gradients = executor.gradients_by_shard(&plan).unwrap();
         change(&mut gradients);
-        let error = server.stage(share(0, 0, 1.0), gradients).unwrap_err();
+        let request = PushRequest::on_device(share(0, 0, 1.0), Apply::OnCommit, gradients);
+        let error = client.push(request).await.unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
-        let nothing = server.commit(Generation(1), Step(0)).unwrap_err();
+        sentences.push(error.to_string());
+        let nothing = commit().await.unwrap_err();
         assert!(
             matches!(nothing, ServerError::Incomplete { .. }),
             "{nothing}"
         );
     }
     let gradients = executor.gradients_by_shard(&plan).unwrap();
-    let error = server.stage(share(0, 0, f32::NAN), gradients).unwrap_err();
+    let request = PushRequest::on_device(share(0, 0, f32::NAN), Apply::OnCommit, gradients);
+    let error = client.push(request).await.unwrap_err();
+    sentences.push(error.to_string());
     assert!(matches!(error, ServerError::Samples { .. }), "{error}");
     assert!(values(&server) == start);
-    stage(&server, &mut executor, share(0, 0, 1.0), &plan).unwrap();
-    server.commit(Generation(1), Step(0)).unwrap();
+    push(client, &mut executor, share(0, 0, 1.0), &plan)
+        .await
+        .unwrap();
+    commit().await.unwrap();
     assert!(values(&server) != start);
+    sentences
 }

@@ -1,0 +1,25 @@
+//! The right of an owner of shards to serve.
+
+use std::fmt;
+
+use crate::server::ServerError;
+
+/// Decides whether a request may be served.
+pub trait Fence: fmt::Debug + Send + Sync {
+    /// Checks the leadership epoch of a request.
+    ///
+    /// # Errors
+    /// [`ServerError::OldEpoch`], [`ServerError::NewEpoch`]; [`ServerError::Unled`] if the server has not heard
+    /// from its leader in time.
+    fn check(&self, epoch: u32) -> Result<(), ServerError>;
+}
+
+/// Fence of a process that has no leader: serves every epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFence;
+
+impl Fence for NoFence {
+    fn check(&self, _epoch: u32) -> Result<(), ServerError> {
+        Ok(())
+    }
+}
