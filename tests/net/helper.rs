@@ -53,13 +53,28 @@ impl Process {
         marked.next().expect("the other process says a line")
     }
 
-    /// Sends a signal.
-    pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: the process is a child that is not waited for yet.
+    /// Stops the process, and waits until all of its threads stand still.
+    pub fn stop(&self) {
+        let id = self.signal(libc::SIGSTOP);
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
         assert_eq!(
-            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) },
-            0
+            unsafe { libc::waitpid(id, &mut status, libc::WUNTRACED) },
+            id
         );
+        assert!(libc::WIFSTOPPED(status));
+    }
+
+    /// Kills the process.
+    pub fn kill(&self) {
+        self.signal(libc::SIGKILL);
+    }
+
+    fn signal(&self, signal: libc::c_int) -> libc::pid_t {
+        let id = self.child.id() as libc::pid_t;
+        // SAFETY: the process is a child that is not waited for yet.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+        id
     }
 }
 

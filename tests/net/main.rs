@@ -4,6 +4,7 @@
 mod faults;
 #[cfg(unix)]
 mod helper;
+mod raw;
 mod security;
 #[cfg(unix)]
 mod silence;

@@ -77,7 +77,7 @@ fn a_process_that_is_stopped_is_noticed_within_2500_ms() {
                     while sender.send(large.clone(), LIMIT).await.is_ok() {}
                 });
             }
-            process.signal(libc::SIGSTOP);
+            process.stop();
             let noticed = runtime.spawn(noticed(stream, Instant::now()));
             streams.push((process, noticed, listening, busy));
         }
@@ -100,7 +100,7 @@ fn a_process_that_is_killed_is_noticed_within_50_ms() {
         let tries: Vec<Duration> = (0..3)
             .map(|_| {
                 let (process, stream) = stream_to_process(&runtime, listening);
-                process.signal(libc::SIGKILL);
+                process.kill();
                 let (receiver, sender) = runtime.block_on(noticed(stream, Instant::now()));
                 receiver.max(sender)
             })
@@ -130,7 +130,7 @@ fn an_idle_stream_stays_open() {
 fn a_stream_to_a_stopped_process_is_given_up_in_time() {
     let runtime = network();
     let (process, address) = Process::listening();
-    process.signal(libc::SIGSTOP);
+    process.stop();
     let limit = Duration::from_millis(500);
     let start = Instant::now();
     let dialer = dialer(&Security::default(), runtime.handle());
