@@ -1,6 +1,8 @@
 //! Identifiers that travel in messages: workers, generations, steps, shards and layouts.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -131,5 +133,84 @@ impl LayoutVersion {
 impl fmt::Display for LayoutVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layout {}", self.0)
+    }
+}
+
+/// One life of a process. A process that is started again has another incarnation. Written as 32 hexadecimal
+/// digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Incarnation(pub u128);
+
+impl Incarnation {
+    /// Draws a random incarnation from the system's random numbers.
+    pub fn random() -> Incarnation {
+        // Keys of a `RandomState` come from the system. The time tells apart processes that were copied.
+        let time = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |time| time.as_nanos() as u64);
+        let half = |salt: u64| RandomState::new().hash_one((salt, time, std::process::id()));
+        Incarnation(u128::from(half(0)) << 64 | u128::from(half(1)))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incarnation({self})")
+    }
+}
+
+impl FromStr for Incarnation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Incarnation, String> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let parsed = is_hex
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten();
+        parsed
+            .map(Incarnation)
+            .ok_or_else(|| format!("{text:?} is not an incarnation of 32 hexadecimal digits"))
+    }
+}
+
+impl TryFrom<String> for Incarnation {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Incarnation, String> {
+        text.parse()
+    }
+}
+
+impl From<Incarnation> for String {
+    fn from(incarnation: Incarnation) -> String {
+        incarnation.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incarnations_differ_and_survive_json() {
+        let [a, b] = [(); 2].map(|()| Incarnation::random());
+        assert_ne!(a, b);
+        for incarnation in [a, Incarnation(0), Incarnation(u128::MAX)] {
+            let json = serde_json::to_string(&incarnation).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Incarnation>(&json).unwrap(),
+                incarnation
+            );
+        }
+        for wrong in ["", "+0000000000000000000000000000000", "12"] {
+            assert!(wrong.parse::<Incarnation>().is_err(), "{wrong}");
+        }
     }
 }

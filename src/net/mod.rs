@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod frame;
+pub mod registry;
 pub mod stream;
 
 pub use error::NetError;
