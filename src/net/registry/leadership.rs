@@ -25,10 +25,12 @@ pub enum NotLeading {
         step: Step,
     },
     /// Holders have not acknowledged the step.
-    #[error("{missing} of {holders} holders of shards have not acknowledged {step}")]
+    #[error("{missing} of {holders} holders of shards have not {} {step}", phase.name())]
     Unacknowledged {
         /// The step.
         step: Step,
+        /// Phase of the step that is not acknowledged.
+        phase: Phase,
         /// Number of holders that have not.
         missing: usize,
         /// Number of holders.
@@ -36,19 +38,44 @@ pub enum NotLeading {
     },
 }
 
+/// Part of a step that a holder acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// All gradients of the step have arrived and wait.
+    Staged,
+    /// The step is applied.
+    Applied,
+}
+
+impl Phase {
+    /// Participle in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Staged => "staged",
+            Phase::Applied => "applied",
+        }
+    }
+}
+
 /// A process's time as the leader of one epoch.
 ///
-/// A step is committed when every holder of shards has acknowledged it under this epoch. A holder acknowledges
-/// only the highest epoch that it has seen, so two leaders that share a holder never both commit a step. Leaders
-/// without a common holder are told apart by the registry: a leader looks there before it saves anything for
-/// good, and calls [`Leadership::saw`].
+/// A step is applied only after every holder of shards has staged it, and is committed only after every holder
+/// has applied it, all under this epoch. A holder acknowledges only the highest epoch that it has seen.
+/// A new leader first has every holder acknowledge its epoch and say which step it has applied last; if holders
+/// differ, the others have staged the later step, and the leader has them apply it. Else the leader discards what
+/// is staged. So leaders that share a holder never commit different steps of one number.
+///
+/// Leaders without a common holder are told apart by the registry: a leader looks there before it saves anything
+/// for good, and calls [`Leadership::saw`].
 #[derive(Clone, Debug)]
 pub struct Leadership {
     epoch: u32,
     newer: Option<u32>,
     holders: BTreeSet<Incarnation>,
     running: Option<Step>,
-    acknowledged: BTreeSet<Incarnation>,
+    staged: BTreeSet<Incarnation>,
+    applied: BTreeSet<Incarnation>,
 }
 
 impl Leadership {
@@ -59,7 +86,8 @@ impl Leadership {
             newer: None,
             holders: holders.into_iter().collect(),
             running: None,
-            acknowledged: BTreeSet::new(),
+            staged: BTreeSet::new(),
+            applied: BTreeSet::new(),
         }
     }
 
@@ -106,12 +134,14 @@ impl Leadership {
     pub fn begin(&mut self, step: Step) -> Result<(), NotLeading> {
         self.leads()?;
         self.running = Some(step);
-        self.acknowledged.clear();
+        self.staged.clear();
+        self.applied.clear();
         Ok(())
     }
 
-    /// Takes note of a holder's acknowledgement of a step under `epoch`. One of an earlier epoch, of another step
-    /// or of a process that holds no shards counts for nothing.
+    /// Takes note of a holder's acknowledgement of a step under `epoch`. An acknowledgement of an earlier epoch,
+    /// of another step or of a process that holds no shards counts for nothing. Who has applied a step has staged
+    /// it.
     ///
     /// # Errors
     /// [`NotLeading::Deposed`].
@@ -120,34 +150,56 @@ impl Leadership {
         holder: Incarnation,
         epoch: u32,
         step: Step,
+        phase: Phase,
     ) -> Result<(), NotLeading> {
         self.saw(epoch)?;
         if epoch == self.epoch && self.running == Some(step) && self.holders.contains(&holder) {
-            self.acknowledged.insert(holder);
+            self.staged.insert(holder);
+            if phase == Phase::Applied {
+                self.applied.insert(holder);
+            }
         }
         Ok(())
     }
 
-    /// Ends a step that every holder has acknowledged: the step is committed.
+    /// Checks that every holder has staged a step, so that the leader may have them apply it.
+    ///
+    /// # Errors
+    /// [`NotLeading`].
+    pub fn may_apply(&self, step: Step) -> Result<(), NotLeading> {
+        self.check(step, Phase::Staged)
+    }
+
+    /// Ends a step that every holder has applied: the step is committed.
     ///
     /// # Errors
     /// [`NotLeading`]; nothing changes then.
     pub fn commit(&mut self, step: Step) -> Result<(), NotLeading> {
+        self.check(step, Phase::Applied)?;
+        self.running = None;
+        Ok(())
+    }
+
+    fn check(&self, step: Step, phase: Phase) -> Result<(), NotLeading> {
         self.leads()?;
         if self.running != Some(step) {
             return Err(NotLeading::NotRunning { step });
         }
+        let acknowledged = match phase {
+            Phase::Staged => &self.staged,
+            Phase::Applied => &self.applied,
+        };
         let holders = self.holders.len();
-        let missing = holders - self.acknowledged.len();
+        let missing = holders - acknowledged.len();
         // Without holders there are no shards, and nothing that could be committed.
-        if missing > 0 || holders == 0 {
-            return Err(NotLeading::Unacknowledged {
+        match missing > 0 || holders == 0 {
+            false => Ok(()),
+            true => Err(NotLeading::Unacknowledged {
                 step,
+                phase,
                 missing,
                 holders,
-            });
+            }),
         }
-        self.running = None;
-        Ok(())
     }
 }

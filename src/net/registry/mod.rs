@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use error::RegistryError;
 pub use fence::{Fence, FenceError};
-pub use leadership::{Leadership, NotLeading};
+pub use leadership::{Leadership, NotLeading, Phase};
 pub use memory::MemoryRegistry;
 pub use record::{Candidate, Claim, LeaderRecord, RELEASE, Token};
 pub use standby::{Decision, Standby, StandbyConfig};

@@ -55,17 +55,26 @@ fn a_leader_stops_at_the_first_newer_epoch() {
     let step = Step(4);
     assert_eq!(leader.commit(step), Err(NotLeading::NotRunning { step }));
     leader.begin(step).unwrap();
-    leader.acknowledge(a, 7, step).unwrap();
-    leader.acknowledge(a, 7, step).unwrap();
-    leader.acknowledge(stranger, 7, step).unwrap();
-    leader.acknowledge(b, 6, step).unwrap();
-    leader.acknowledge(b, 7, Step(3)).unwrap();
+    let (staged, applied) = (Phase::Staged, Phase::Applied);
+    leader.acknowledge(a, 7, step, staged).unwrap();
+    leader.acknowledge(a, 7, step, staged).unwrap();
+    leader.acknowledge(stranger, 7, step, staged).unwrap();
+    leader.acknowledge(b, 6, step, staged).unwrap();
+    leader.acknowledge(b, 7, Step(3), applied).unwrap();
+    let missing = leader.may_apply(step).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "1 of 2 holders of shards have not staged step 4"
+    );
+    leader.acknowledge(b, 7, step, staged).unwrap();
+    leader.may_apply(step).unwrap();
+    leader.acknowledge(a, 7, step, applied).unwrap();
     let missing = leader.commit(step).unwrap_err();
     assert_eq!(
         missing.to_string(),
-        "1 of 2 holders of shards have not acknowledged step 4"
+        "1 of 2 holders of shards have not applied step 4"
     );
-    leader.acknowledge(b, 7, step).unwrap();
+    leader.acknowledge(b, 7, step, applied).unwrap();
     let mut other = leader.clone();
     leader.commit(step).unwrap();
     assert_eq!(leader.commit(step), Err(NotLeading::NotRunning { step }));

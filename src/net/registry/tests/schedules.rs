@@ -1,7 +1,8 @@
 //! Leaders, standbys and holders under random delays, losses, repetitions and crashes.
 //!
-//! A holder keeps a log of steps. A leader hands every holder an entry for the next step and commits when all have
-//! acknowledged it; a new leader first asks every holder for the end of its log and hands on the longest end.
+//! A holder keeps a log of applied steps and one staged step. A leader has all holders stage an entry, then apply
+//! what is staged, then goes on. A new leader first asks every holder for the end of its log, and has the others
+//! apply the longest end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use crate::rng::{self, Purpose, Stream};
 
 const NODES: usize = 3;
 const HOLDERS: usize = 3;
-const EVENTS: usize = 400;
+const EVENTS: usize = 600;
 
 /// Entry of a log: the leader that first made the step.
 type Entry = u32;
@@ -33,16 +34,22 @@ enum Message {
         step: u64,
         entry: Entry,
     },
-    Write {
+    Stage {
         epoch: u32,
         holder: usize,
         step: u64,
         entry: Entry,
     },
-    Written {
+    Apply {
         epoch: u32,
         holder: usize,
         step: u64,
+    },
+    Done {
+        epoch: u32,
+        holder: usize,
+        step: u64,
+        phase: Phase,
     },
     Refused {
         by: u32,
@@ -56,7 +63,8 @@ struct Leader {
     ends: BTreeMap<usize, (u64, Entry)>,
     step: u64,
     entry: Entry,
-    running: bool,
+    /// Phase that holders have to acknowledge next; `None` while the leader asks.
+    phase: Option<Phase>,
 }
 
 enum Role {
@@ -66,8 +74,9 @@ enum Role {
 
 struct Holder {
     fence: Fence,
-    /// Entry of each step, from step 1.
+    /// Entry of each applied step, from step 1.
     log: Vec<Entry>,
+    staged: Option<(u64, Entry)>,
 }
 
 #[derive(Default)]
@@ -101,6 +110,7 @@ impl World {
         let holder = |_| Holder {
             fence: Fence::new(ms(3000)),
             log: Vec::new(),
+            staged: None,
         };
         World {
             random: rng::stream(seed, Purpose::BackOff, [0, 0]),
@@ -117,10 +127,10 @@ impl World {
 
     fn run(mut self) -> Outcome {
         for _ in 0..EVENTS {
-            match self.random.random_range(0..20) {
-                0..2 => self.now += ms(self.random.random_range(0..1500)),
-                2..12 => self.deliver(),
-                12..19 => {
+            match self.random.random_range(0..100) {
+                0..6 => self.now += ms(self.random.random_range(0..1500)),
+                6..82 => self.deliver(),
+                82..98 => {
                     let node = self.random.random_range(0..NODES);
                     self.turn(node);
                 }
@@ -154,20 +164,26 @@ impl World {
                     ends: BTreeMap::new(),
                     step: 0,
                     entry: 0,
-                    running: false,
+                    phase: None,
                 }));
             }
             Role::Leader(leader) => {
                 let epoch = leader.leadership.epoch();
                 for holder in 0..HOLDERS {
-                    self.messages.push(match leader.running {
-                        true => Message::Write {
+                    let (step, entry) = (leader.step, leader.entry);
+                    self.messages.push(match leader.phase {
+                        None => Message::Ask { epoch, holder },
+                        Some(Phase::Staged) => Message::Stage {
                             epoch,
                             holder,
-                            step: leader.step,
-                            entry: leader.entry,
+                            step,
+                            entry,
                         },
-                        false => Message::Ask { epoch, holder },
+                        Some(Phase::Applied) => Message::Apply {
+                            epoch,
+                            holder,
+                            step,
+                        },
                     });
                 }
                 let beats = (0..NODES).map(|node| Message::Beat { epoch, node });
@@ -192,10 +208,15 @@ impl World {
         if self.messages.is_empty() {
             return;
         }
-        let at = self.random.random_range(0..self.messages.len());
+        // Mostly one of the latest: the others come much later.
+        let first = match self.random.random_range(0..8) {
+            0 => 0,
+            _ => self.messages.len().saturating_sub(16),
+        };
+        let at = self.random.random_range(first..self.messages.len());
         let message = match self.random.random_range(0..10) {
             0 => self.messages[at].clone(),
-            _ => self.messages.swap_remove(at),
+            _ => self.messages.remove(at),
         };
         if self.random.random_range(0..20) == 0 {
             return;
@@ -203,9 +224,9 @@ impl World {
         match message {
             Message::Beat { epoch, node } => self.beat(epoch, node),
             Message::Ask { epoch, holder } => {
-                if let Some(holder_) = self.open(holder, epoch) {
-                    let step = holder_.log.len() as u64;
-                    let entry = holder_.log.last().copied().unwrap_or(0);
+                if let Some(kept) = self.open(holder, epoch) {
+                    let step = kept.log.len() as u64;
+                    let entry = kept.log.last().copied().unwrap_or(0);
                     let end = Message::End {
                         epoch,
                         holder,
@@ -215,23 +236,45 @@ impl World {
                     self.messages.push(end);
                 }
             }
-            Message::Write {
+            Message::Stage {
                 epoch,
                 holder,
                 step,
                 entry,
             } => {
-                if let Some(holder_) = self.open(holder, epoch) {
-                    let end = holder_.log.len() as u64;
-                    if step == end + 1 {
-                        holder_.log.push(entry);
-                    } else if step != end || holder_.log.last() != Some(&entry) {
-                        return;
-                    }
-                    self.messages.push(Message::Written {
+                if let Some(kept) = self.open(holder, epoch)
+                    && step == kept.log.len() as u64 + 1
+                {
+                    kept.staged = Some((step, entry));
+                    let phase = Phase::Staged;
+                    self.messages.push(Message::Done {
                         epoch,
                         holder,
                         step,
+                        phase,
+                    });
+                }
+            }
+            Message::Apply {
+                epoch,
+                holder,
+                step,
+            } => {
+                if let Some(kept) = self.open(holder, epoch) {
+                    let end = kept.log.len() as u64;
+                    match kept.staged {
+                        Some((staged, entry)) if staged == step && step == end + 1 => {
+                            kept.log.push(entry);
+                        }
+                        _ if step == end => {}
+                        _ => return,
+                    }
+                    let phase = Phase::Applied;
+                    self.messages.push(Message::Done {
+                        epoch,
+                        holder,
+                        step,
+                        phase,
                     });
                 }
             }
@@ -242,32 +285,37 @@ impl World {
                 entry,
             } => {
                 self.with_leader(epoch, |leader| {
-                    if leader.running {
+                    if leader.phase.is_some() {
                         return;
                     }
                     leader.ends.insert(holder, (step, entry));
-                    if leader.ends.len() == HOLDERS {
-                        let ends = leader.ends.values();
-                        let &(step, entry) = ends.max_by_key(|end| end.0).unwrap();
-                        match step {
-                            0 => leader.start(1, epoch),
-                            _ => leader.start(step, entry),
-                        }
+                    if leader.ends.len() < HOLDERS {
+                        return;
+                    }
+                    let mut ends = leader.ends.values();
+                    let &(last, entry) = ends.clone().max_by_key(|end| end.0).unwrap();
+                    match ends.all(|&(step, _)| step == last) {
+                        true => leader.start(last + 1, epoch, Phase::Staged),
+                        false => leader.start(last, entry, Phase::Applied),
                     }
                 });
             }
-            Message::Written {
+            Message::Done {
                 epoch,
                 holder,
                 step,
+                phase,
             } => {
                 let mut commit = None;
                 self.with_leader(epoch, |leader| {
-                    let holder = incarnation(holder);
-                    let _ = leader.leadership.acknowledge(holder, epoch, Step(step));
-                    if leader.leadership.commit(Step(step)).is_ok() {
-                        commit = Some((step, leader.entry));
-                        leader.start(step + 1, epoch);
+                    let (holder, step) = (incarnation(holder), Step(step));
+                    let _ = leader.leadership.acknowledge(holder, epoch, step, phase);
+                    if leader.leadership.may_apply(step).is_ok() {
+                        leader.phase = Some(Phase::Applied);
+                    }
+                    if leader.leadership.commit(step).is_ok() {
+                        commit = Some((step.0, leader.entry));
+                        leader.start(step.0 + 1, epoch, Phase::Staged);
                     }
                 });
                 if let Some((step, entry)) = commit {
@@ -338,8 +386,10 @@ impl World {
 }
 
 impl Leader {
-    fn start(&mut self, step: u64, entry: Entry) {
-        self.running = self.leadership.begin(Step(step)).is_ok();
+    fn start(&mut self, step: u64, entry: Entry, phase: Phase) {
+        if self.leadership.begin(Step(step)).is_ok() {
+            self.phase = Some(phase);
+        }
         (self.step, self.entry) = (step, entry);
     }
 }
@@ -348,7 +398,7 @@ impl Leader {
 fn no_step_is_committed_twice_or_lost_whatever_the_schedule() {
     let mut all = Outcome::default();
     let mut takeovers = 0;
-    for seed in 0..4000 {
+    for seed in 0..10_000 {
         let outcome = World::new(seed, true).run();
         assert_eq!(outcome.violation, None, "seed {seed}");
         all.commits += outcome.commits;
@@ -356,8 +406,8 @@ fn no_step_is_committed_twice_or_lost_whatever_the_schedule() {
         takeovers += outcome.leaders.len().saturating_sub(1);
     }
     // The schedules do what they are for.
-    assert!(all.commits > 4000, "{} commits", all.commits);
-    assert!(takeovers > 4000, "{takeovers} changes of leader");
+    assert!(all.commits > 10_000, "{} commits", all.commits);
+    assert!(takeovers > 10_000, "{takeovers} changes of leader");
     assert!(
         all.deposed > 1000,
         "{} leaders met a newer epoch",
@@ -367,6 +417,6 @@ fn no_step_is_committed_twice_or_lost_whatever_the_schedule() {
 
 #[test]
 fn without_fences_a_schedule_commits_a_step_twice() {
-    let broken = (0..4000).find(|&seed| World::new(seed, false).run().violation.is_some());
+    let broken = (0..10_000).find(|&seed| World::new(seed, false).run().violation.is_some());
     assert!(broken.is_some(), "the schedules find nothing");
 }
