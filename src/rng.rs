@@ -27,6 +27,8 @@ pub enum Purpose {
     Search = 7,
     /// A triple of a generated graph; indices: split, triple.
     Graph = 8,
+    /// Waits of a standby before it tries to lead; indices: epoch of leadership, attempt.
+    BackOff = 9,
 }
 
 /// Makes the random stream of a seed, a purpose and indices.

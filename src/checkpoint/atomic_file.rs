@@ -45,6 +45,15 @@ impl AtomicFile {
         self.file.get_ref().as_file().sync_all()
     }
 
+    /// Syncs the file and gives it its path, unless a file is there: then fails with
+    /// [`io::ErrorKind::AlreadyExists`]. Of several processes, exactly one succeeds.
+    pub(crate) fn commit_new(mut self) -> io::Result<()> {
+        self.sync()?;
+        let file = self.file.into_inner().map_err(|e| e.into_error())?;
+        file.persist_noclobber(&self.path).map_err(|e| e.error)?;
+        sync_folder(folder(&self.path))
+    }
+
     /// Syncs the file and renames it to its path. Replaces an older file.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         self.sync()?;

@@ -26,6 +26,19 @@ pub(crate) fn header<'a>(
     dtype: Dtype,
     tensors: impl IntoIterator<Item = (&'a str, usize, usize)>,
 ) -> Result<Vec<u8>, serde_json::Error> {
+    let tensors = tensors.into_iter();
+    header_of(
+        metadata,
+        tensors.map(|(name, rows, width)| (name, dtype, [rows, width])),
+    )
+}
+
+/// Returns the header of a file with matrices of several types, each as name, type, rows and width.
+/// The values follow in the same order.
+pub(crate) fn header_of<'a>(
+    metadata: &BTreeMap<String, String>,
+    tensors: impl IntoIterator<Item = (&'a str, Dtype, [usize; 2])>,
+) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct Header<'a> {
         #[serde(rename = "__metadata__", skip_serializing_if = "BTreeMap::is_empty")]
@@ -34,12 +47,12 @@ pub(crate) fn header<'a>(
         tensors: BTreeMap<&'a str, TensorInfo>,
     }
     let mut end = 0;
-    let tensors = tensors.into_iter().map(|(name, rows, width)| {
+    let tensors = tensors.into_iter().map(|(name, dtype, shape)| {
         let start = end;
-        end += rows * width * dtype.bitsize() / 8;
+        end += shape[0] * shape[1] * dtype.bitsize() / 8;
         let info = TensorInfo {
             dtype,
-            shape: vec![rows, width],
+            shape: shape.to_vec(),
             data_offsets: (start, end),
         };
         (name, info)

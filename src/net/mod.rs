@@ -8,6 +8,7 @@ pub mod dial;
 pub mod error;
 pub mod frame;
 pub mod rows;
+pub mod registry;
 pub mod stream;
 #[cfg(feature = "net")]
 pub mod transport;
