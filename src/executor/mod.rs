@@ -5,6 +5,7 @@
 //! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers uses a
 //! shorter path with bit-identical results: [`Executor::step`] computes and updates in one call.
 
+pub mod part;
 mod rank;
 mod replica;
 mod step;
