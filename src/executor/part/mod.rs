@@ -20,6 +20,8 @@
 
 mod rank;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
