@@ -6,6 +6,7 @@
 //! shorter path with bit-identical results: [`Executor::step`] computes and updates in one call.
 
 mod pulled;
+pub mod part;
 mod rank;
 mod replica;
 mod step;

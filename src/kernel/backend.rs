@@ -3,13 +3,15 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::engine::{GradientEngine, PushEngine, RankEngine, StepEngine, TableEngine};
+use super::engine::{GradientEngine, PartEngine, PushEngine, RankEngine, StepEngine, TableEngine};
 use super::push::reuse;
 use super::{
-    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
-    StepSpec, TableName, TableSpec, check, cpu, gpu,
+    Column, GradientRows, KernelError, LaneGradients, LaneRows, PartRanking, PartTile, Places,
+    Push, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, TableName, TableSpec, check,
+    cpu, gpu,
 };
 use crate::device::{self, Device, DeviceChoice, GpuOptions};
+use crate::loss::Statistic;
 use crate::model::Model;
 use crate::optim::OptimizerStep;
 use crate::sampler::Plan;
@@ -191,6 +193,30 @@ forward! { RankEngine, [&mut]
     score_pairs(
         model: Model, queries: &[RankQuery], entities: &Table, relations: &Table
     ) -> Vec<f32>, [entities, relations];
+}
+
+forward! { PartEngine, [&mut]
+    lane_queries(spec: &StepSpec, lane: &Plan, rows: LaneRows<'_>) -> Vec<f32>, [];
+    score_part(spec: &StepSpec, tile: &PartTile<'_>, part: &Table) -> (), [part];
+    part_statistics(
+        spec: &StepSpec, tile: &PartTile<'_>, part: &Table, before: &[Vec<Statistic>]
+    ) -> Vec<Statistic>, [part];
+    part_gradients(
+        spec: &StepSpec, tile: &PartTile<'_>, part: &Table, statistics: &[Vec<Statistic>],
+        d_queries: &mut [f32]
+    ) -> f64, [part];
+    lane_gradients(spec: &StepSpec, lane: &Plan, d_queries: &[f32]) -> f64, [];
+    query_vectors(
+        model: Model, queries: &[RankQuery], entities: &Table, relations: &Table
+    ) -> Vec<f32>, [entities, relations];
+    target_scores(
+        model: Model, vectors: &[f32], targets: &[Option<u32>], part: &Table
+    ) -> Vec<f32>, [part];
+    rank_part(model: Model, ranking: &PartRanking<'_>, part: &Table) -> Vec<RankCounts>, [part];
+}
+
+forward! { PartEngine, [&]
+    read_lane_gradients(lane: &Plan) -> LaneGradients, [];
 }
 
 /// Tables and their rows. A call returns [`KernelError::Row`] for a row that the table does not

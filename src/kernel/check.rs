@@ -1,6 +1,7 @@
 //! Checks that both engines make before they touch anything.
 
-use super::{KernelError, RankBatch, RankQuery, StepSpec, TableSpec};
+use super::{KernelError, LaneRows, PartTile, RankBatch, RankQuery, StepSpec, TableSpec};
+use crate::loss::Statistic;
 use crate::model::Model;
 use crate::sampler::{Candidates, Pair, Plan};
 
@@ -44,11 +45,21 @@ fn relation_prediction(
     plan: &Plan,
     relations: &TableSpec,
 ) -> Result<(), KernelError> {
-    let weight = spec.relation_weight;
     let answers = match &plan.candidates {
         Candidates::All { positives, .. } => positives.len(),
         Candidates::Sampled { .. } => 0,
     };
+    prediction(spec, plan, answers, relations.layout.rows())
+}
+
+/// [`relation_prediction`] for a plan with `answers` right answers and a table of `relations` rows.
+fn prediction(
+    spec: &StepSpec,
+    plan: &Plan,
+    answers: usize,
+    relations: usize,
+) -> Result<(), KernelError> {
+    let weight = spec.relation_weight;
     let ends = |pair: &Pair| {
         let (query, answer) = (pair.query as usize, pair.answer as usize);
         query < plan.queries.len() && answer < plan.entities.len()
@@ -63,7 +74,7 @@ fn relation_prediction(
             "a pair names a query or an answer beyond the plan's"
         }
         // Ids ascend, so these are all.
-        true if !plan.queries.is_empty() && plan.relations.len() != relations.layout.rows() => {
+        true if !plan.queries.is_empty() && plan.relations.len() != relations => {
             "the plan does not have all relations"
         }
         true => return Ok(()),
@@ -71,15 +82,89 @@ fn relation_prediction(
     Err(KernelError::RelationPrediction { why })
 }
 
-/// Checks that queries name rows that the tables have.
+/// Checks that model, plan and rows of a lane belong together. Returns the width of entities.
+pub(super) fn lane(spec: &StepSpec, lane: &Plan, rows: LaneRows<'_>) -> Result<usize, KernelError> {
+    let Candidates::All { positives, .. } = &lane.candidates else {
+        let why = "a step on parts of the entity table, with sampled candidates";
+        return Err(KernelError::Unsupported {
+            engine: "CPU",
+            what: why,
+        });
+    };
+    let (entities, relations) = (lane.entities.len(), lane.relations.len());
+    let width = rows.entities.len() / entities.max(1);
+    let relation_width = rows.relations.len() / relations.max(1);
+    KernelError::check_shape(
+        "entities of the lane",
+        entities * width,
+        rows.entities.len(),
+    )?;
+    let values = relations * relation_width;
+    KernelError::check_shape("relations of the lane", values, rows.relations.len())?;
+    if lane.queries.is_empty() {
+        return Ok(width);
+    }
+    let whole = width.next_multiple_of(spec.model.values_per_lane());
+    KernelError::check_shape("width of entities", whole.max(1), width)?;
+    let core = spec.model.core_rows(width);
+    KernelError::check_shape("core rows of the plan", core, lane.core_rows)?;
+    if core == 0 {
+        let expected = spec.model.relation_width(width);
+        KernelError::check_shape("width of relations", expected, relation_width)?;
+    }
+    prediction(spec, lane, positives.len(), relations)?;
+    Ok(width)
+}
+
+/// Checks that a tile of queries and a part of the entity table belong together.
+pub(super) fn part(
+    spec: &StepSpec,
+    tile: &PartTile<'_>,
+    table: &TableSpec,
+) -> Result<(), KernelError> {
+    let (plan, width) = (tile.plan, table.width);
+    let whole = width.next_multiple_of(spec.model.values_per_lane());
+    KernelError::check_shape("width of entities", whole, width)?;
+    KernelError::check_shape("rows of the part", plan.rows.len(), table.layout.rows())?;
+    let end = tile.queries.end.min(plan.queries());
+    KernelError::check_shape("end of the tile", end, tile.queries.end)?;
+    let values = tile.queries.len() * width;
+    KernelError::check_shape("query vectors", values, tile.vectors.len())
+}
+
+/// Checks that there are statistics of so many rounds, one for each query of a tile.
+pub(super) fn statistics(
+    tile: &PartTile<'_>,
+    statistics: &[Vec<Statistic>],
+    rounds: usize,
+) -> Result<(), KernelError> {
+    KernelError::check_shape("rounds of statistics", rounds, statistics.len())?;
+    let n = tile.queries.len();
+    let each = statistics.iter();
+    each.map(|round| KernelError::check_shape("statistics of queries", n, round.len()))
+        .collect()
+}
+
+/// Checks that queries name rows that the tables have, targets included.
 pub(super) fn queries(
     model: Model,
     queries: &[RankQuery],
     entities: &TableSpec,
     relations: &TableSpec,
 ) -> Result<(), KernelError> {
+    known_rows(model, queries, entities, relations)?;
+    rows(entities, queries.iter().map(|q| q.target))
+}
+
+/// Checks that queries name rows that the tables have, targets aside.
+pub(super) fn known_rows(
+    model: Model,
+    queries: &[RankQuery],
+    entities: &TableSpec,
+    relations: &TableSpec,
+) -> Result<(), KernelError> {
     widths(model, entities, relations)?;
-    rows(entities, queries.iter().flat_map(|q| [q.entity, q.target]))?;
+    rows(entities, queries.iter().map(|q| q.entity))?;
     let end = relations.layout.rows() - model.core_rows(entities.width);
     below(end, relations, queries.iter().map(|q| q.relation))
 }

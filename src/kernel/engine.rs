@@ -1,23 +1,24 @@
 //! Calls to an engine. The CPU's engine and a GPU's implement them; [`Backend`](super::Backend)
 //! chooses between the two, and has methods of the same names.
 //!
-//! The calls are in five traits, so that an engine can have the code of each in a file of its own.
+//! The calls are in six traits, so that an engine can have the code of each in a file of its own.
 //! [`Engine`] has them all.
 
 use std::ops::Range;
 
 use super::{
-    Column, GradientRows, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout,
-    StepSpec, TableName, TableSpec,
+    Column, GradientRows, KernelError, LaneGradients, LaneRows, PartRanking, PartTile, Places,
+    Push, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec, TableName, TableSpec,
 };
+use crate::loss::Statistic;
 use crate::model::Model;
 use crate::optim::OptimizerStep;
 use crate::sampler::Plan;
 
 /// All calls to an engine.
-pub trait Engine: StepEngine + GradientEngine + PushEngine + RankEngine {}
+pub trait Engine: StepEngine + GradientEngine + PushEngine + RankEngine + PartEngine {}
 
-impl<E: StepEngine + GradientEngine + PushEngine + RankEngine> Engine for E {}
+impl<E: StepEngine + GradientEngine + PushEngine + RankEngine + PartEngine> Engine for E {}
 
 /// Tables in the memory of an engine's device.
 ///
@@ -337,4 +338,125 @@ pub trait RankEngine: TableEngine {
         entities: &Self::Table,
         relations: &Self::Table,
     ) -> Result<Vec<f32>, KernelError>;
+}
+
+/// Steps and rankings against all entities whose entity table is cut into parts.
+///
+/// Each rank has a lane of a step's queries and a part of the entity table. A step makes these calls on every rank:
+/// [`lane_queries`](PartEngine::lane_queries); for each tile of the step's queries, in order,
+/// [`score_part`](PartEngine::score_part), [`part_statistics`](PartEngine::part_statistics) once for each round of the
+/// loss, and [`part_gradients`](PartEngine::part_gradients); at last
+/// [`lane_gradients`](PartEngine::lane_gradients). Rows of the part must not change meanwhile. The gradients of the part
+/// then are where [`GradientEngine::keep_gradients`] and [`GradientEngine::read_gradients`] find those of a step
+/// against all entities.
+///
+/// A GPU's engine returns [`KernelError::Unsupported`].
+pub trait PartEngine: TableEngine {
+    /// Computes the vectors of a lane's queries, queries × width, from copies of the rows that the lane reads.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if rows, model and plan do not belong together.
+    fn lane_queries(
+        &mut self,
+        spec: &StepSpec,
+        lane: &Plan,
+        rows: LaneRows<'_>,
+    ) -> Result<Vec<f32>, KernelError>;
+
+    /// Scores a tile of queries against the rows of a part. Tiles come in order, from the first query of the step to
+    /// the last.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if tile and part do not belong together.
+    fn score_part(
+        &mut self,
+        spec: &StepSpec,
+        tile: &PartTile<'_>,
+        part: &Self::Table,
+    ) -> Result<(), KernelError>;
+
+    /// Returns the part's statistics of the tile that was scored last, one for each query; `before` holds those of
+    /// earlier rounds, of all parts.
+    ///
+    /// # Errors
+    /// As [`score_part`](PartEngine::score_part).
+    fn part_statistics(
+        &mut self,
+        spec: &StepSpec,
+        tile: &PartTile<'_>,
+        part: &Self::Table,
+        before: &[Vec<Statistic>],
+    ) -> Result<Vec<Statistic>, KernelError>;
+
+    /// Overwrites `d_queries` with the part's share of ∂loss/∂query of the tile that was scored last, and adds to the
+    /// gradients of the part's rows. `statistics` are those of all parts, one list for each round. Returns the part's
+    /// share of the loss.
+    ///
+    /// # Errors
+    /// As [`score_part`](PartEngine::score_part).
+    fn part_gradients(
+        &mut self,
+        spec: &StepSpec,
+        tile: &PartTile<'_>,
+        part: &Self::Table,
+        statistics: &[Vec<Statistic>],
+        d_queries: &mut [f32],
+    ) -> Result<f64, KernelError>;
+
+    /// Computes the gradients of the rows that [`lane_queries`](PartEngine::lane_queries) was given, without what these
+    /// rows have as candidates. `d_queries` is the sum of all parts' shares of ∂loss/∂query. Returns the loss of
+    /// predicted relations.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if there are not as many gradients as queries.
+    fn lane_gradients(
+        &mut self,
+        spec: &StepSpec,
+        lane: &Plan,
+        d_queries: &[f32],
+    ) -> Result<f64, KernelError>;
+
+    /// Copies the gradients that [`lane_gradients`](PartEngine::lane_gradients) computed last, for the same plan.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn read_lane_gradients(&self, lane: &Plan) -> Result<LaneGradients, KernelError>;
+
+    /// Computes the vectors of queries, queries × width, without dropout. Their rows are rows of these tables; targets
+    /// are not read.
+    ///
+    /// # Errors
+    /// As [`RankEngine::rank`].
+    fn query_vectors(
+        &mut self,
+        model: Model,
+        queries: &[RankQuery],
+        entities: &Self::Table,
+        relations: &Self::Table,
+    ) -> Result<Vec<f32>, KernelError>;
+
+    /// Scores queries against their targets, with the bits of [`rank_part`](PartEngine::rank_part); 0 for a query whose
+    /// target is not in the part. Targets are rows of the part.
+    ///
+    /// # Errors
+    /// As [`RankEngine::rank`].
+    fn target_scores(
+        &mut self,
+        model: Model,
+        vectors: &[f32],
+        targets: &[Option<u32>],
+        part: &Self::Table,
+    ) -> Result<Vec<f32>, KernelError>;
+
+    /// Counts, for every query, the rows of the part with a better score than its target, and those with the same
+    /// score. The counts of all parts add up to those of [`RankEngine::rank`].
+    ///
+    /// # Errors
+    /// As [`RankEngine::rank`].
+    fn rank_part(
+        &mut self,
+        model: Model,
+        ranking: &PartRanking<'_>,
+        part: &Self::Table,
+    ) -> Result<Vec<RankCounts>, KernelError>;
 }

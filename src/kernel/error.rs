@@ -40,6 +40,14 @@ pub enum KernelError {
         /// The missing part.
         why: &'static str,
     },
+    /// A call that the engine does not have.
+    #[error("the {engine} engine does not have {what}")]
+    Unsupported {
+        /// The engine: `"CPU"` or `"GPU"`.
+        engine: &'static str,
+        /// The call.
+        what: &'static str,
+    },
     /// Gradient rows of one device given to the engine of another.
     #[error("gradient rows of another device were given to the {engine} engine")]
     ForeignRows {

@@ -46,6 +46,7 @@ pub mod gpu;
 mod layout;
 pub mod measure;
 mod merge;
+mod part;
 mod push;
 
 pub use backend::{Backend, Table};
@@ -54,6 +55,7 @@ pub use error::KernelError;
 pub use layout::{Places, ShardLayout, TableSpec};
 #[cfg(feature = "gpu")]
 use merge::Merger;
+pub use part::{LaneGradients, LaneRows, PartRanking, PartTile, part_tile};
 pub use push::{GradientRows, Push};
 
 pub use crate::ids::TableName;

@@ -4,13 +4,14 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use super::engine::{GradientEngine, PushEngine, RankEngine, StepEngine, TableEngine};
+use super::engine::{GradientEngine, PartEngine, PushEngine, RankEngine, StepEngine, TableEngine};
 use super::measure::{StageTime, Timed};
 use super::{
-    Column, KernelError, Places, Push, RankBatch, RankCounts, RankQuery, ShardLayout, StepSpec,
-    TableName, TableSpec,
+    Column, KernelError, LaneGradients, LaneRows, PartRanking, PartTile, Places, Push, RankBatch,
+    RankCounts, RankQuery, ShardLayout, StepSpec, TableName, TableSpec,
 };
 use crate::device::{DeviceError, Gpu};
+use crate::loss::Statistic;
 use crate::model::Model;
 use crate::optim::OptimizerStep;
 use crate::sampler::Plan;
@@ -126,6 +127,27 @@ absent_calls! {
         rank(Model, &RankBatch, &Table, &Table) -> Result<Vec<RankCounts>>;
         scores(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
         score_pairs(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
+    }
+}
+
+absent_calls! {
+    PartEngine {}
+    shared {
+        read_lane_gradients(&Plan) -> Result<LaneGradients>;
+    }
+    exclusive {
+        lane_queries(&StepSpec, &Plan, LaneRows<'_>) -> Result<Vec<f32>>;
+        score_part(&StepSpec, &PartTile<'_>, &Table) -> Result<()>;
+        part_statistics(
+            &StepSpec, &PartTile<'_>, &Table, &[Vec<Statistic>]
+        ) -> Result<Vec<Statistic>>;
+        part_gradients(
+            &StepSpec, &PartTile<'_>, &Table, &[Vec<Statistic>], &mut [f32]
+        ) -> Result<f64>;
+        lane_gradients(&StepSpec, &Plan, &[f32]) -> Result<f64>;
+        query_vectors(Model, &[RankQuery], &Table, &Table) -> Result<Vec<f32>>;
+        target_scores(Model, &[f32], &[Option<u32>], &Table) -> Result<Vec<f32>>;
+        rank_part(Model, &PartRanking<'_>, &Table) -> Result<Vec<RankCounts>>;
     }
 }
 

@@ -6,8 +6,11 @@
 
 mod bce;
 mod margin;
+mod part;
 mod self_adversarial;
 mod softmax;
+
+pub use part::{PartRow, Statistic};
 
 use crate::model::Real;
 

@@ -6,6 +6,7 @@
 mod batches;
 mod negatives;
 mod order;
+mod part;
 mod plan;
 mod rename;
 mod slice;
@@ -15,6 +16,7 @@ mod weights;
 pub use batches::{Sampler, Scratch};
 pub use negatives::Negatives;
 pub use order::EpochOrder;
+pub use part::{PartPlan, PartRows};
 pub use plan::{Candidates, Pair, Place, Plan, Query, Rows, RowsBuilder};
 pub use source::{PlanError, PlanId, PlanSource, Planner};
 

@@ -30,6 +30,22 @@ impl Plan {
     /// # Panics
     /// If `queries` does not lie within the plan, or cuts through a chunk of queries that share negatives.
     pub fn slice(&self, queries: Range<usize>) -> Plan {
+        let scale = self.queries.len() as f64 / queries.len().max(1) as f64;
+        self.cut(queries, scale)
+    }
+
+    /// Returns the part of a step with these queries, as [`Plan::slice`] does, but with the weights and
+    /// penalties of the whole: for disjoint lanes that hold all queries, every row's gradient is the sum of the
+    /// lanes' gradients.
+    ///
+    /// # Panics
+    /// As [`Plan::slice`].
+    pub fn lane(&self, queries: Range<usize>) -> Plan {
+        self.cut(queries, 1.0)
+    }
+
+    /// Returns the part of a step with these queries, with weights and penalties times `scale`.
+    fn cut(&self, queries: Range<usize>, scale: f64) -> Plan {
         let (all, n) = (self.queries.len(), queries.len());
         assert!(
             queries.start <= queries.end && queries.end <= all,
@@ -65,7 +81,6 @@ impl Plan {
                 .for_each(|&row| entities.keep(row));
         }
 
-        let scale = all as f64 / n.max(1) as f64;
         let pairs = self.pairs_of(&queries);
         let places = |word| place(word, &queries, &slots, &pairs);
         let entity_rows = entities.rows(scale, places);

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shardloom::net::transport::{self, Accept, Dialer, Listener, Security, Settings};
+use shardloom::net::Accept;
+use shardloom::net::transport::{self, Dialer, Listener, Security, Settings};
 use shardloom::net::{Channel, Frame, FrameStream, Header, Kind, NetError};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;

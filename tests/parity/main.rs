@@ -9,6 +9,7 @@ mod dropout;
 mod halves;
 mod nan;
 mod oracle;
+mod parts;
 mod pushes;
 mod ranks;
 mod relations;

@@ -49,7 +49,12 @@ fn count(scores: &[f32], target: u32, known: &[u32]) -> RankCounts {
     counts
 }
 
-fn draw_ranking(rng: &mut Stream, queries: usize, entities: usize, relations: usize) -> RankBatch {
+pub fn draw_ranking(
+    rng: &mut Stream,
+    queries: usize,
+    entities: usize,
+    relations: usize,
+) -> RankBatch {
     let mut batch = RankBatch {
         offsets: vec![0],
         ..RankBatch::default()

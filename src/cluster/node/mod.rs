@@ -6,8 +6,8 @@ mod router;
 mod session;
 mod shards;
 
-use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use router::{RouteError, Router, StepPush};
 pub use session::{NodeEnding, NodeError};
@@ -19,18 +19,10 @@ use super::messages::{ColumnRequest, Opening, receive};
 use crate::coordinator::MemberInfo;
 use crate::ids::Incarnation;
 use crate::kernel::{Backend, StepSpec};
+use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
-use crate::server::{ServerError, Shape, ShardClient, Storage};
-
-/// Serves the rows of shards on streams, and reaches the rows of others over streams.
-pub trait RowLinks: fmt::Debug + Send + Sync {
-    /// Serves shards on a stream until the stream ends. Called on the network's runtime.
-    fn serve(&self, stream: FrameStream, shards: NodeShards);
-
-    /// Reaches the shards at the other end of a stream. `epoch` is the epoch of leadership.
-    fn connect(&self, stream: FrameStream, epoch: u32) -> Arc<dyn ShardClient>;
-}
+use crate::server::{PackedType, ServerError, Shape, Storage};
 
 /// Arguments of a node.
 #[derive(Clone, Debug)]
@@ -53,8 +45,10 @@ pub struct NodeOptions {
     pub run: String,
     /// Opens streams to other nodes.
     pub dial: Arc<dyn Dial>,
-    /// Streams of rows.
-    pub links: Arc<dyn RowLinks>,
+    /// Type in which rows and gradients travel between nodes.
+    pub value_type: PackedType,
+    /// Longest time of a request for rows.
+    pub deadline: Duration,
 }
 
 /// A process that holds shards and computes parts of steps.
@@ -86,7 +80,6 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
-            links: Arc::clone(&self.options.links),
             leader,
         }
     }
@@ -96,14 +89,21 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
-    links: Arc<dyn RowLinks>,
     leader: Option<Leader>,
 }
 
 impl Accept for NodeAccept {
     fn accept(&self, channel: Channel, stream: FrameStream) {
         match channel {
-            Channel::Rows => self.links.serve(stream, self.shards.clone()),
+            Channel::Rows => {
+                let (shards, fence) = (self.shards.clone(), self.shards.clone());
+                let served = serve(stream, Arc::new(shards), Arc::new(fence), ServeOptions::default());
+                tokio::spawn(async move {
+                    if let Err(error) = served.await {
+                        tracing::debug!(%error, "stream of rows ended");
+                    }
+                });
+            }
             Channel::Session => {
                 tokio::spawn(self.clone().session(stream));
             }

@@ -15,6 +15,7 @@ use crate::cluster::messages::{
 use crate::coordinator::Failure;
 use crate::ids::WorkerId;
 use crate::kernel::KernelError;
+use crate::net::rows::{RemoteOptions, RemoteShards};
 use crate::net::{Channel, FrameReceiver, FrameStream, NetError};
 use crate::server::{ServerError, ShardClient, ShardError};
 
@@ -200,8 +201,13 @@ impl Node {
                 worker: Some(node.worker),
                 error,
             })?;
-            let client = self.options.links.connect(stream, configuration.epoch);
-            clients.insert(node.worker, client);
+            let options = RemoteOptions {
+                epoch: configuration.epoch,
+                value_type: self.options.value_type,
+                deadline: self.options.deadline,
+            };
+            let client = RemoteShards::new(stream, options);
+            clients.insert(node.worker, Arc::new(client));
         }
         let router = Router::new(map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {

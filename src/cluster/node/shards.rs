@@ -1,5 +1,6 @@
 //! The shards of a node, as other nodes and the leader reach them.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cluster::messages::{ColumnRequest, Configuration, SILENCE};
 use crate::ids::{Generation, Step, TableName, WorkerId};
 use crate::kernel::Column;
+use crate::net::rows::Fence;
 use crate::server::{
     Answer, Caller, HeldShards, Layout, PullRequest, Pulled, PushRequest, ServerError, ShardClient,
 };
@@ -263,12 +265,26 @@ impl HeldColumn {
 
 /// Checks that the leader was heard lately.
 fn check_heard(state: &State) -> Result<(), ServerError> {
-    let silent = state.heard.map(|heard| heard.elapsed());
-    match silent {
-        Some(silent) if silent <= SILENCE => Ok(()),
-        silent => Err(ServerError::Unled {
-            after: silent.unwrap_or_default(),
-        }),
+    // Before the first configuration, requests wait for it.
+    let Some(heard) = state.heard else {
+        return Ok(());
+    };
+    match heard.elapsed() {
+        after if after <= SILENCE => Ok(()),
+        after => Err(ServerError::Unled { after }),
+    }
+}
+
+impl Fence for NodeShards {
+    fn check(&self, epoch: u32) -> Result<(), ServerError> {
+        let state = self.state();
+        let (found, expected) = (epoch, state.epoch);
+        match found.cmp(&expected) {
+            Ordering::Less => Err(ServerError::OldEpoch { found, expected }),
+            // The node has not heard of the new leader yet: the request waits for its generation.
+            Ordering::Greater => Ok(()),
+            Ordering::Equal => check_heard(&state),
+        }
     }
 }
 

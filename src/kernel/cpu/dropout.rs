@@ -77,9 +77,14 @@ impl Mask {
 
 impl Dropout {
     pub fn new(spec: &StepSpec, plan: &Plan) -> Dropout {
+        Dropout::seeded(spec, plan.dropout_seed, plan.first_query)
+    }
+
+    /// The masks of a step with this seed, for queries from number `first` of the whole step on.
+    pub fn seeded(spec: &StepSpec, seed: u32, first: u32) -> Dropout {
         Dropout {
-            seed: plan.dropout_seed,
-            first: plan.first_query,
+            seed,
+            first,
             entity: Mask::new(spec.entity_dropout),
             relation: Mask::new(spec.relation_dropout),
             candidate: Mask::new(spec.candidate_dropout),
@@ -145,6 +150,15 @@ impl Dropout {
     /// Multiplies a row of the entity table, or its gradient, by its mask as a candidate.
     pub fn drop_candidate(&self, row: u32, values: &mut [f32]) {
         self.candidate.drop(self.seed ^ CANDIDATE, row, values);
+    }
+
+    /// Multiplies successive rows of a table from `first` on, or their gradients, by their masks as candidates.
+    /// `names` holds the row that names each row's mask; none if each row names its own.
+    pub fn drop_rows(&self, first: usize, names: Option<&[u32]>, width: usize, rows: &mut [f32]) {
+        match names {
+            Some(names) => self.drop_candidates(names[first..].iter().copied(), width, rows),
+            None => self.drop_candidates(first as u32.., width, rows),
+        }
     }
 
     /// Multiplies rows of the entity table, or their gradients, by their masks as candidates: row

@@ -8,7 +8,7 @@
 //! | `matmul` | matrix products: general ones, tiles of registers, a matrix unit |
 //! | `simd` | vectors of values, reductions, dispatch to the best instruction set |
 //! | `table` | tables in main memory, their rows, prefetches |
-//! | `engine.rs`, `gradients.rs`, `push.rs` | the calls from outside |
+//! | `engine.rs`, `gradients.rs`, `part.rs`, `push.rs` | the calls from outside |
 //! | `dropout.rs` | masks, shared by stages |
 //! | `parallel.rs` | threads of the engine |
 //!
@@ -39,6 +39,7 @@ mod engine;
 mod gradients;
 mod matmul;
 mod parallel;
+mod part;
 mod push;
 mod rank;
 mod simd;
@@ -49,6 +50,7 @@ mod table;
 mod tests;
 
 pub use engine::Engine;
+pub use part::part_tile;
 pub use stages::updates::square_sum::{copy_square_sum, square_sum};
 pub(super) use table::prefetch::{L1, prefetch};
 pub use table::{AlignedVec, Table};
@@ -107,19 +109,7 @@ impl Route {
     fn choose(spec: &StepSpec, plan: &Plan, entities: &TableSpec, output: Output) -> Route {
         let similarity = spec.model.similarity();
         if matches!(plan.candidates, Candidates::All { .. }) {
-            let softmax = entities.width >= ROWS
-                && similarity == Similarity::Dot
-                && spec.loss.kind == LossKind::Softmax
-                && spec.loss.smoothing == 0.0;
-            let unit = match spec.matmul_precision {
-                MatmulPrecision::Bf16x3 => MatrixUnit::get(),
-                MatmulPrecision::F32 => None,
-            };
-            return match (softmax, unit) {
-                (false, _) => Route::All,
-                (true, None) => Route::AllSoftmax(Tiles::Simd),
-                (true, Some(unit)) => Route::AllSoftmax(Tiles::Amx(unit)),
-            };
+            return Route::of_all(spec, entities);
         }
         let fused_update = output == Output::Update
             && entities.dtype == Dtype::F32
@@ -133,6 +123,23 @@ impl Route {
         match by_query {
             true => Route::SampledByQuery { fused_update },
             false => Route::SampledByRow { fused_update },
+        }
+    }
+
+    /// The route of a step whose candidates are all rows of a table.
+    fn of_all(spec: &StepSpec, entities: &TableSpec) -> Route {
+        let softmax = entities.width >= ROWS
+            && spec.model.similarity() == Similarity::Dot
+            && spec.loss.kind == LossKind::Softmax
+            && spec.loss.smoothing == 0.0;
+        let unit = match spec.matmul_precision {
+            MatmulPrecision::Bf16x3 => MatrixUnit::get(),
+            MatmulPrecision::F32 => None,
+        };
+        match (softmax, unit) {
+            (false, _) => Route::All,
+            (true, None) => Route::AllSoftmax(Tiles::Simd),
+            (true, Some(unit)) => Route::AllSoftmax(Tiles::Amx(unit)),
         }
     }
 

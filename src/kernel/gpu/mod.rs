@@ -8,6 +8,7 @@ mod bench;
 mod bind_groups;
 mod gradients;
 mod params;
+mod part;
 mod push;
 mod rank;
 mod recorder;

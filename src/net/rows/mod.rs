@@ -62,7 +62,7 @@ fn packed_type(wire: WireType) -> Option<PackedType> {
 impl From<NetError> for ServerError {
     fn from(error: NetError) -> ServerError {
         match error {
-            NetError::Lost { peer, reason } => ServerError::Lost { peer, reason },
+            NetError::Lost { peer, reason } | NetError::Unreachable { peer, reason } => ServerError::Lost { peer, reason },
             NetError::Deadline { peer, after } => ServerError::Lost {
                 peer,
                 reason: format!("no answer within {after:?}"),

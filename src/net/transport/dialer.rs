@@ -20,6 +20,7 @@ use super::refusals::{Counters, count};
 use super::{Refusals, Security, Settings, VERSION_KEY, cause, path};
 use crate::net::frame::PROTOCOL;
 use crate::net::stream::WAITING;
+use crate::net::dial::{Dial, Opening};
 use crate::net::{Channel, FrameError, FrameStream, NetError};
 
 /// Opens streams to other processes, each on a connection of its own. Clones share their counts.
@@ -256,4 +257,10 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
         next = error.source();
     }
     None
+}
+
+impl Dial for Dialer {
+    fn open<'a>(&'a self, address: &'a str, channel: Channel, limit: Duration) -> Opening<'a> {
+        Box::pin(Dialer::open(self, address, channel, limit))
+    }
 }

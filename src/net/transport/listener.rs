@@ -22,13 +22,7 @@ use super::refusals::{Counters, count};
 use super::{Refusals, Security, Settings, Token, VERSION_KEY, cause, channel};
 use crate::net::frame::PROTOCOL;
 use crate::net::stream::WAITING;
-use crate::net::{Channel, FrameStream, NetError};
-
-/// Receiver of the streams that other processes open.
-pub trait Accept: Send + Sync {
-    /// Takes a stream. The call is made on the network's runtime and must not wait: work is spawned.
-    fn accept(&self, channel: Channel, stream: FrameStream);
-}
+use crate::net::{Accept, FrameStream, NetError};
 
 /// Socket at which other processes open streams. Dropping it stops listening; streams that are open go on.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ mod security;
 mod settings;
 
 pub use dialer::Dialer;
-pub use listener::{Accept, Listener};
+pub use listener::Listener;
 pub use refusals::Refusals;
 pub use security::{Security, TOKEN_VARIABLE, Tls, Token};
 pub use settings::{KeepAlive, Settings};

@@ -430,6 +430,7 @@ fn threads(
     server: ParameterServer,
     spec: StepSpec,
     plans: PlanCache,
+    sender: Sender<Message>,
 ) -> Result<Threads, TrainError> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let choice = match (config.device, server.home()) {

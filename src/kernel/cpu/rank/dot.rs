@@ -7,57 +7,58 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
+use crate::kernel::RankCounts;
 use crate::kernel::cpu::matmul::microkernel::{
     MOST_COLUMNS, Rows, Tiled, pack_panels, panel, score_rows, tiled, whole_tiles,
 };
 use crate::kernel::cpu::table::AlignedVec;
 use crate::kernel::cpu::table::{RowBlock, TableReadGuard};
-use crate::kernel::{RankBatch, RankCounts};
 
 /// Entities of a block: packed, they stay in the second-level cache.
 const BLOCK_ROWS: usize = 256;
 /// Queries of a tile.
 pub const TILE: usize = 512;
 
-/// Counts of a tile of queries, of which `first` is the first of the batch. `queries` are their
-/// vectors.
-pub fn rank_dot(
-    batch: &RankBatch,
-    first: usize,
+/// Overwrites `thresholds` with the score of each query against its target. `targets` are queries × width, as
+/// `queries` are.
+pub fn target_scores(queries: &[f32], targets: &[f32], width: usize, thresholds: &mut [f32]) {
+    let columns = panel();
+    let mut panels = AlignedVec::default();
+    pack_panels(queries, width, &mut panels);
+    thresholds
+        .par_chunks_mut(columns)
+        .zip(panels.par_chunks(columns * width))
+        .zip(targets.par_chunks(columns * width))
+        .for_each(|((thresholds, queries), rows)| {
+            let mut scores = AlignedVec::zeros(whole_tiles(thresholds.len()) * columns);
+            tiled(Scores {
+                rows,
+                width,
+                queries,
+                scores: &mut scores,
+            });
+            for (q, threshold) in thresholds.iter_mut().enumerate() {
+                *threshold = scores[q * columns + q];
+            }
+        });
+}
+
+/// Adds to `counts` the rows of a table with a better score than each query's threshold, and those with the same
+/// score. `queries` are the vectors of the queries, `left_out` returns the rows that do not count for a query.
+pub fn rank_dot<'a, I: Iterator<Item = u32> + 'a>(
     queries: &[f32],
+    thresholds: &[f32],
+    left_out: impl Fn(usize) -> I,
     entities: &TableReadGuard<'_>,
     counts: &mut [RankCounts],
 ) {
     let (width, n, columns) = (entities.spec.width, counts.len(), panel());
     let mut panels = AlignedVec::default();
     pack_panels(queries, width, &mut panels);
-    let targets: Vec<u32> = batch.queries[first..first + n]
-        .iter()
-        .map(|q| q.target)
-        .collect();
-    let mut thresholds = vec![0.0; n.next_multiple_of(columns)];
-    thresholds
-        .par_chunks_mut(columns)
-        .zip(panels.par_chunks(columns * width))
-        .zip(targets.par_chunks(columns))
-        .for_each(|((thresholds, queries), targets)| {
-            let mut rows = vec![0.0; targets.len() * width];
-            for (row, &target) in rows.chunks_exact_mut(width).zip(targets) {
-                entities.copy_row(target, row);
-            }
-            let mut scores = AlignedVec::zeros(whole_tiles(targets.len()) * columns);
-            tiled(Scores {
-                rows: &rows,
-                width,
-                queries,
-                scores: &mut scores,
-            });
-            for (q, threshold) in thresholds.iter_mut().enumerate().take(targets.len()) {
-                *threshold = scores[q * columns + q];
-            }
-        });
+    let mut padded = vec![0.0; n.next_multiple_of(columns)];
+    padded[..n].copy_from_slice(thresholds);
     let blocks = entities.row_blocks(BLOCK_ROWS);
-    let left_out = left_out(batch, first, n, &blocks, entities);
+    let left_out = left_out_by_block(left_out, n, &blocks, entities);
     let found: Vec<Vec<RankCounts>> = blocks
         .par_iter()
         .zip(&left_out)
@@ -73,7 +74,7 @@ pub fn rank_dot(
                 rows: entities.rows(block.shard, block.rows.clone(), wide),
                 width,
                 queries: &panels,
-                thresholds: &thresholds,
+                thresholds: &padded,
                 left_out,
             })
         })
@@ -94,18 +95,16 @@ struct LeftOut {
     query: u32,
 }
 
-/// For every block the targets and known answers among its rows, by query.
-fn left_out(
-    batch: &RankBatch,
-    first: usize,
+/// For every block the rows that do not count, by query.
+fn left_out_by_block<'a, I: Iterator<Item = u32> + 'a>(
+    rows_of: impl Fn(usize) -> I,
     n: usize,
     blocks: &[RowBlock],
     entities: &TableReadGuard<'_>,
 ) -> Vec<Vec<LeftOut>> {
     let mut left_out = vec![Vec::new(); blocks.len()];
     for q in 0..n {
-        let query = &batch.queries[first + q];
-        for &row in batch.known_of(first + q).iter().chain([&query.target]) {
+        for row in rows_of(q) {
             let (shard, place) = entities.spec.layout.locate(row);
             let at =
                 blocks.partition_point(|block| (block.shard, block.rows.end) <= (shard, place));

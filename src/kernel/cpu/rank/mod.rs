@@ -8,11 +8,12 @@
 //! | [`RankEngine::score_pairs`] | all | one candidate a query |
 
 mod dot;
+pub mod part;
 mod queries;
 
 use rayon::prelude::*;
 
-use self::dot::rank_dot;
+use self::dot::{rank_dot, target_scores};
 use self::queries::{rank_block, rank_queries};
 use crate::kernel::cpu::stages::scores::rank_count::rank_count;
 use crate::kernel::cpu::stages::scores::score::score;
@@ -126,12 +127,23 @@ impl Workspace {
     fn rank_dots(&mut self, embeddings: Embeddings<'_>, batch: &RankBatch) -> Vec<RankCounts> {
         let entities = embeddings.entities;
         let mut counts = vec![RankCounts::default(); batch.queries.len()];
+        let mut thresholds = Vec::new();
         let tiles = batch.queries.chunks(dot::TILE);
         for (t, (asked, counts)) in tiles.zip(counts.chunks_mut(dot::TILE)).enumerate() {
             let values = asked.len() * entities.spec.width;
             let queries = self.queries.resize_for_overwrite(values);
             rank_queries(embeddings, asked, queries);
-            rank_dot(batch, t * dot::TILE, queries, entities, counts);
+            let targets = self.entities.resize_for_overwrite(values);
+            let rows = targets.par_chunks_mut(entities.spec.width).zip(asked);
+            rows.with_min_len(PAIRS)
+                .for_each(|(row, query)| entities.copy_row(query.target, row));
+            thresholds.resize(asked.len(), 0.0);
+            target_scores(queries, targets, entities.spec.width, &mut thresholds);
+            let left_out = |q: usize| {
+                let known = batch.known_of(t * dot::TILE + q).iter();
+                known.chain([&asked[q].target]).copied()
+            };
+            rank_dot(queries, &thresholds, left_out, entities, counts);
         }
         counts
     }
@@ -161,7 +173,10 @@ impl Workspace {
                     for (i, (query, count)) in asked.iter().zip(counts).enumerate() {
                         let known = batch.known_of(t * tile + b * task + i);
                         let scores = &scores[i * rows..][..rows];
-                        *count = rank_count(scores, query.target, known);
+                        // Read from the same row, so ties are exact whatever the arithmetic rounds to.
+                        let threshold = scores[query.target as usize];
+                        let left_out = known.iter().chain([&query.target]).copied();
+                        *count = rank_count(scores, threshold, left_out);
                     }
                 });
         }

@@ -29,10 +29,19 @@ impl Core {
         core_rows: usize,
         matrices: &mut AlignedVec,
     ) {
-        let (width, own) = (table.spec.width, ids.len() - core_rows);
-        let rows = self.rows.resize_for_overwrite(ids.len() * width);
-        pull(table, ids, rows);
-        let (relations, core) = rows.split_at(own * width);
+        let width = table.spec.width;
+        pull(
+            table,
+            ids,
+            self.rows.resize_for_overwrite(ids.len() * width),
+        );
+        self.multiply(width, core_rows, matrices);
+    }
+
+    /// Makes the matrices of the relations in [`Core::rows`].
+    pub fn multiply(&self, width: usize, core_rows: usize, matrices: &mut AlignedVec) {
+        let own = self.rows.len() / width - core_rows;
+        let (relations, core) = self.rows.split_at(own * width);
         core_matrix(
             relations,
             core,

@@ -4,6 +4,7 @@ mod context;
 pub mod core_matrix;
 mod entity_gradients;
 pub mod fused_update;
+pub mod part;
 mod predict_relations;
 mod sampled_by_query;
 mod sampled_by_row;
@@ -15,7 +16,9 @@ use self::context::{PlanRows, QueryBlock, StepContext};
 use self::core_matrix::core_matrix_backward;
 use self::entity_gradients::{BufferSink, CandidatePart, GradientSource};
 use self::sampled_by_query::CandidateGradients;
-use self::softmax_all::{AmxTiles, SimdTiles, TileGradients, TileKernel, tile_queries};
+use self::softmax_all::{
+    AmxTiles, Labels, SimdTiles, TileGradients, TileKernel, TileQueries, tile_queries,
+};
 use crate::kernel::StepSpec;
 use crate::kernel::cpu::dropout::Dropout;
 use crate::kernel::cpu::simd::simd;
@@ -116,22 +119,34 @@ impl Workspace {
         entity_width: usize,
         relations: &TableReadGuard<'_>,
     ) {
+        let (ids, width) = (&plan.relations.ids, relations.spec.width);
+        let matrices = &mut self.relations;
+        match plan.core_rows {
+            0 => pull(
+                relations,
+                ids,
+                matrices.resize_for_overwrite(ids.len() * width),
+            ),
+            core => self.core.matrices(relations, ids, core, matrices),
+        }
+        self.reserve(model, plan, entity_width, width);
+    }
+
+    /// Reserves memory for the contributions of queries, and sets the widths of rows.
+    pub fn reserve(
+        &mut self,
+        model: Model,
+        plan: &Plan,
+        entity_width: usize,
+        relation_row_width: usize,
+    ) {
         let relation_width = model.relation_width(entity_width);
         let contribution_width = model.contribution_width(entity_width);
         self.entity_width = entity_width;
         self.relation_width = relation_width;
         self.contribution_width = contribution_width;
-        self.relation_row_width = relations.spec.width;
-        let (ids, matrices) = (&plan.relations.ids, &mut self.relations);
-        match plan.core_rows {
-            0 => pull(
-                relations,
-                ids,
-                matrices.resize_for_overwrite(ids.len() * relation_width),
-            ),
-            core => self.core.matrices(relations, ids, core, matrices),
-        }
-        let n = plan.queries.len();
+        self.relation_row_width = relation_row_width;
+        let (n, relations) = (plan.queries.len(), plan.relations.len());
         self.count = n;
         self.queries.resize_for_overwrite(n * entity_width);
         self.d_queries.resize_for_overwrite(n * entity_width);
@@ -140,11 +155,11 @@ impl Workspace {
             .resize_for_overwrite(n * contribution_width);
         self.losses.resize_for_overwrite(n);
         self.relation_gradients
-            .resize_for_overwrite(ids.len() * relations.spec.width);
+            .resize_for_overwrite(relations * relation_row_width);
         if plan.core_rows > 0 {
             self.core
                 .gradients
-                .resize_for_overwrite((ids.len() - plan.core_rows) * relation_width);
+                .resize_for_overwrite((relations - plan.core_rows) * relation_width);
         }
     }
 
@@ -155,7 +170,7 @@ impl Workspace {
         };
         let masked = step.dropout.drops_candidates().then(|| {
             let old = self.masked.take();
-            candidate_dropout(&step.dropout, table, old)
+            candidate_dropout(&step.dropout, table, None, old)
         });
         let masked_view = masked.as_ref().map(Table::read);
         let table = masked_view.as_ref().unwrap_or(table);
@@ -173,7 +188,7 @@ impl Workspace {
         }
         if masked.is_some() {
             let (layout, gradients) = (&table.spec.layout, &mut self.shard_gradients);
-            candidate_dropout_backward(&step.dropout, layout, step.entity_width, gradients);
+            candidate_dropout_backward(&step.dropout, layout, None, step.entity_width, gradients);
         }
         drop(masked_view);
         self.masked = masked;
@@ -187,6 +202,9 @@ impl Workspace {
         plan: &Plan,
         table: &TableReadGuard<'_>,
     ) {
+        let Some(labels) = Labels::of_plan(plan) else {
+            return;
+        };
         // Lent, while the others are written.
         let entities = std::mem::take(&mut self.entities);
         let pulled = PlanRows::pulled(&entities, step.entity_width);
@@ -203,8 +221,12 @@ impl Workspace {
                 entities: &mut self.shard_gradients,
                 overwrite: first == 0,
             };
-            let queries = &self.queries[first * width..end * width];
-            (self.softmax_all).tile(kernel, plan, first, queries, table, out);
+            let queries = TileQueries {
+                labels,
+                first,
+                vectors: &self.queries[first * width..end * width],
+            };
+            self.softmax_all.tile(kernel, queries, table, out);
         }
         self.blocks(step, |block, relations| {
             step.backward(plan, pulled, relations, block);

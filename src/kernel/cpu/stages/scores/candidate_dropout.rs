@@ -10,10 +10,12 @@ use crate::kernel::cpu::table::{Table, TableReadGuard};
 use crate::kernel::{Dtype, TableSpec};
 use crate::optim::OptimizerKind;
 
-/// A copy of all rows with their masks as candidates, in the memory of the last one if it fits.
+/// A copy of all rows with their masks as candidates, in the memory of the last one if it fits. `names` holds the
+/// row that names each row's mask; none if each row names its own.
 pub fn candidate_dropout(
     dropout: &Dropout,
     table: &TableReadGuard<'_>,
+    names: Option<&[u32]>,
     old: Option<Table>,
 ) -> Table {
     let spec = TableSpec {
@@ -35,7 +37,7 @@ pub fn candidate_dropout(
             let (at, mut wide) = (b * BLOCK, Vec::new());
             let rows = at..at + out.len() / spec.width;
             out.copy_from_slice(table.rows(s, rows, &mut wide));
-            dropout.drop_candidates((first + at) as u32.., spec.width, out);
+            dropout.drop_rows(first + at, names, spec.width, out);
         });
     }
     masked

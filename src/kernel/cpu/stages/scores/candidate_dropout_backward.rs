@@ -16,10 +16,12 @@ pub fn pulled_candidate_dropout_backward(dropout: &Dropout, ids: &[u32], gradien
     });
 }
 
-/// Masks the gradients of all rows, one slice a shard.
+/// Masks the gradients of all rows, one slice a shard. `names` holds the row that names each row's mask; none if
+/// each row names its own.
 pub fn candidate_dropout_backward(
     dropout: &Dropout,
     layout: &ShardLayout,
+    names: Option<&[u32]>,
     width: usize,
     gradients: &mut [AlignedVec],
 ) {
@@ -27,7 +29,7 @@ pub fn candidate_dropout_backward(
         let first = layout.range(s).start;
         let blocks = gradient.par_chunks_mut(BLOCK * width).enumerate();
         blocks.for_each(|(b, rows)| {
-            dropout.drop_candidates((first + b * BLOCK) as u32.., width, rows);
+            dropout.drop_rows(first + b * BLOCK, names, width, rows);
         });
     }
 }

@@ -4,16 +4,17 @@
 use crate::kernel::RankCounts;
 use crate::kernel::cpu::simd::{LANES, simd};
 
-/// Counts of one query, from its scores against every entity. The target's own score is read from
-/// the same row, so ties are exact whatever the arithmetic rounds to.
-pub fn rank_count(scores: &[f32], target: u32, known: &[u32]) -> RankCounts {
-    let threshold = scores[target as usize];
+/// Counts of one query, from its scores and its target's score; the rows `left_out` do not count.
+pub fn rank_count(
+    scores: &[f32],
+    threshold: f32,
+    left_out: impl Iterator<Item = u32>,
+) -> RankCounts {
     let mut counts = simd(
         #[inline(always)]
         || count(scores, threshold),
     );
-    // The target counted itself, and every known answer counted where it stands.
-    for &other in known.iter().chain([&target]) {
+    for other in left_out {
         let own = count(&scores[other as usize..=other as usize], threshold);
         counts.better -= own.better;
         counts.equal -= own.equal;
@@ -50,8 +51,10 @@ mod tests {
     #[test]
     fn counts_by_hand() {
         let scores = [3.0, 1.0, 2.0, 2.0, 5.0, f32::NAN, 2.0];
-        let counts = |target, known: &[u32]| {
-            let RankCounts { better, equal } = rank_count(&scores, target, known);
+        let counts = |target: u32, known: &[u32]| {
+            let left_out = known.iter().chain([&target]).copied();
+            let RankCounts { better, equal } =
+                rank_count(&scores, scores[target as usize], left_out);
             (better, equal)
         };
         assert_eq!(counts(2, &[]), (3, 2));

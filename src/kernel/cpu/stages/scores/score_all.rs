@@ -40,6 +40,32 @@ pub fn score_all(model: Model, queries: &[f32], table: &TableReadGuard<'_>, scor
     }
 }
 
+/// The score of a query against a row, with the bits that [`score_all`] gives models which do not score by a dot
+/// product.
+pub fn score_row(model: Model, query: &[f32], row: &[f32]) -> f32 {
+    model.visit(OneRow { query, row })
+}
+
+struct OneRow<'a> {
+    query: &'a [f32],
+    row: &'a [f32],
+}
+
+impl Visitor for OneRow<'_> {
+    type Output = f32;
+
+    fn visit<O: Operator>(self) -> f32 {
+        let mut panel = vec![[0.0; CANDIDATES]; self.row.len()];
+        simd(
+            #[inline(always)]
+            || {
+                transpose(self.row, &mut panel);
+                score_panel::<O>(self.query, &panel)[0][0]
+            },
+        )
+    }
+}
+
 struct Pairwise<'a> {
     queries: &'a [f32],
     table: &'a TableReadGuard<'a>,

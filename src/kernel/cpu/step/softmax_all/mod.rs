@@ -27,8 +27,9 @@ use self::scratch::{Pool, Scratch};
 pub use self::simd_tiles::SimdTiles;
 use crate::kernel::cpu::simd::{simd, sum2};
 use crate::kernel::cpu::table::{AlignedVec, RowBlock, TableReadGuard};
+use crate::loss::Statistic;
 use crate::model::exp;
-use crate::sampler::{Candidates, Plan};
+use crate::sampler::{Candidates, PartPlan, Plan};
 
 /// Entities of a block: with a tile's scores of it in the second-level cache.
 const BLOCK_ROWS: usize = 512;
@@ -159,12 +160,81 @@ pub struct BlockSums {
 pub struct TileGradients<'a> {
     /// ∂loss/∂query: overwritten.
     pub d_queries: &'a mut [f32],
-    /// Losses of the queries: overwritten.
+    /// Losses of the queries, from which right answers are subtracted.
     pub losses: &'a mut [f32],
     /// ∂loss/∂row of every entity, one slice a shard.
     pub entities: &'a mut [AlignedVec],
     /// Whether `entities` is overwritten.
     pub overwrite: bool,
+}
+
+/// Right answers and weights of the queries of a step.
+#[derive(Clone, Copy)]
+pub struct Labels<'a> {
+    weights: &'a [f32],
+    /// Query `q` has the right answers `answers[offsets[q]..offsets[q + 1]]`, rows of the table.
+    offsets: &'a [u32],
+    answers: &'a [u32],
+    /// Number of right answers of each query, in the table or not; none if all are in the table.
+    all_answers: Option<&'a [u32]>,
+}
+
+impl<'a> Labels<'a> {
+    /// Labels of a plan whose candidates are all entities.
+    pub fn of_plan(plan: &'a Plan) -> Option<Labels<'a>> {
+        let Candidates::All { offsets, positives } = &plan.candidates else {
+            return None;
+        };
+        Some(Labels {
+            weights: &plan.weights,
+            offsets,
+            answers: positives,
+            all_answers: None,
+        })
+    }
+
+    /// Labels of a part of the entity table.
+    pub fn of_part(plan: &'a PartPlan) -> Labels<'a> {
+        Labels {
+            weights: &plan.weights,
+            offsets: &plan.offsets,
+            answers: &plan.answers,
+            all_answers: Some(&plan.all_answers),
+        }
+    }
+
+    /// Right answers of a query that are rows of the table.
+    fn answers(&self, query: usize) -> &'a [u32] {
+        &self.answers[self.offsets[query] as usize..self.offsets[query + 1] as usize]
+    }
+
+    /// Weight of one right answer of a query.
+    fn label(&self, query: usize) -> f32 {
+        let count = match self.all_answers {
+            Some(counts) => counts[query] as usize,
+            None => self.answers(query).len(),
+        };
+        self.weights[query] / count.max(1) as f32
+    }
+}
+
+/// Queries of a tile.
+#[derive(Clone, Copy)]
+pub struct TileQueries<'a> {
+    /// Labels of the step.
+    pub labels: Labels<'a>,
+    /// Number in the step of the tile's first query.
+    pub first: usize,
+    /// Vectors of the tile's queries, row-major.
+    pub vectors: &'a [f32],
+}
+
+/// Largest score of a query against all rows of a table, and the sum of its exponentials, which are relative to
+/// the largest score.
+#[derive(Clone, Copy, Debug)]
+struct Total {
+    largest: f32,
+    sum: f64,
 }
 
 /// Buffers of a tile.
@@ -179,6 +249,8 @@ pub struct SoftmaxAll {
     /// Scores, then exponentials: block after block.
     scores: AlignedVec,
     sums: Vec<BlockSums>,
+    /// One for each query of the tile.
+    totals: Vec<Total>,
     /// Parts of the gradients of queries.
     parts: Vec<AlignedVec>,
 }
@@ -193,9 +265,11 @@ impl SoftmaxAll {
             weighted,
             scores,
             sums,
+            totals,
             parts,
         } = self;
         pool.poison();
+        totals.clear();
         references.fill(f32::NAN);
         for buffer in [queries, weighted, scores].into_iter().chain(parts) {
             buffer.fill(f32::NAN);
@@ -206,53 +280,114 @@ impl SoftmaxAll {
         }
     }
 
-    /// Losses and gradients of a tile of queries, of which `first` is the first in the plan.
+    /// Losses and gradients of a tile of queries.
     pub fn tile<K: TileKernel>(
         &mut self,
         kernel: K,
-        plan: &Plan,
-        first: usize,
-        queries: &[f32],
+        queries: TileQueries<'_>,
         table: &TableReadGuard<'_>,
+        out: TileGradients<'_>,
+    ) {
+        self.score_tile(kernel, queries, table);
+        let mut scales = Vec::with_capacity(out.losses.len());
+        let weights = &queries.labels.weights[queries.first..];
+        for ((total, &weight), loss) in self.totals.iter().zip(weights).zip(&mut *out.losses) {
+            scales.push(weight / total.sum as f32);
+            *loss = weight * (total.largest + total.sum.ln() as f32);
+        }
+        self.gradients(kernel, queries, table, &scales, out);
+    }
+
+    /// Exponentials of a tile of queries, and their totals.
+    pub fn score_tile<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        queries: TileQueries<'_>,
+        table: &TableReadGuard<'_>,
+    ) {
+        let blocks = table.row_blocks(BLOCK_ROWS);
+        let width = table.spec.width;
+        self.pool.grow();
+        if kernel.takes_references() {
+            self.choose_references(kernel, queries, table);
+        }
+        let n = queries.vectors.len() / width;
+        kernel.pack_queries(queries.vectors, width, &mut self.queries);
+        self.score(kernel, &blocks, table, n);
+        self.add_up(n);
+    }
+
+    /// Totals of the tile that was scored, one for each query.
+    pub fn statistics(&self) -> impl Iterator<Item = Statistic> + '_ {
+        self.totals.iter().map(|total| Statistic {
+            largest: total.largest,
+            sum: total.sum as f32,
+        })
+    }
+
+    /// Gradients of the tile that was scored, where the table is a part and `all` are the statistics of all
+    /// parts; subtracts right answers from the losses.
+    pub fn part_gradients<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        queries: TileQueries<'_>,
+        table: &TableReadGuard<'_>,
+        all: &[Statistic],
+        out: TileGradients<'_>,
+    ) {
+        let weights = &queries.labels.weights[queries.first..];
+        let scales: Vec<f32> = (self.totals.iter().zip(all).zip(weights))
+            .map(|((own, all), weight)| exp(own.largest - all.largest) * (weight / all.sum))
+            .collect();
+        self.gradients(kernel, queries, table, &scales, out);
+    }
+
+    /// Gradients of the tile that was scored, given the factor between each query's exponentials, relative to
+    /// its largest score in the table, and weighted probabilities.
+    fn gradients<K: TileKernel>(
+        &mut self,
+        kernel: K,
+        queries: TileQueries<'_>,
+        table: &TableReadGuard<'_>,
+        scales: &[f32],
         mut out: TileGradients<'_>,
     ) {
         let blocks = table.row_blocks(BLOCK_ROWS);
         let (n, width) = (out.losses.len(), table.spec.width);
-        self.pool.grow();
-        if kernel.takes_references() {
-            self.choose_references(kernel, plan, first, queries, table);
+        for block in &mut self.sums {
+            for (factor, scale) in block.sum.iter_mut().zip(scales) {
+                *factor *= scale;
+            }
+            // Queries that only fill a panel up.
+            block.sum[n..].fill(0.0);
         }
-        kernel.pack_queries(queries, width, &mut self.queries);
-        self.score(kernel, &blocks, table, n);
-        self.normalise(plan, first, out.losses);
         if let Some(block) = self.sums.first() {
-            kernel.pack_weighted(queries, width, &block.sum[..n], &mut self.weighted);
+            kernel.pack_weighted(queries.vectors, width, &block.sum[..n], &mut self.weighted);
         }
-        self.grad_candidates(kernel, &blocks, queries, table, &mut out);
+        self.grad_candidates(kernel, &blocks, queries.vectors, table, &mut out);
         self.grad_queries(kernel, &blocks, table, out.d_queries);
-        right_answers(plan, first, queries, table, &mut out);
+        right_answers(queries, table, &mut out);
     }
 
     /// The score of each query's first right answer.
     fn choose_references<K: TileKernel>(
         &mut self,
         kernel: K,
-        plan: &Plan,
-        first: usize,
-        queries: &[f32],
+        queries: TileQueries<'_>,
         table: &TableReadGuard<'_>,
     ) {
-        let Candidates::All { offsets, positives } = &plan.candidates else {
-            return;
-        };
         let width = table.spec.width;
-        let n = queries.len() / width;
+        let TileQueries {
+            labels,
+            first,
+            vectors,
+        } = queries;
+        let n = vectors.len() / width;
         self.references.clear();
         (self.references).resize(n.next_multiple_of(kernel.panel_columns()), 0.0);
         let mut wide = Vec::new();
-        for (q, query) in queries.chunks_exact(width).enumerate() {
-            let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
-            self.references[q] = match positives[right].first() {
+        for (q, query) in vectors.chunks_exact(width).enumerate() {
+            self.references[q] = match labels.answers(first + q).first() {
                 Some(&row) => dot(query, table.row(row, &mut wide)),
                 // Every block takes its largest score.
                 None => f32::MIN,
@@ -297,26 +432,20 @@ impl SoftmaxAll {
         });
     }
 
-    /// Losses, right answers aside, and factors.
-    fn normalise(&mut self, plan: &Plan, first: usize, losses: &mut [f32]) {
-        for (q, loss) in losses.iter_mut().enumerate() {
-            let weight = plan.weights[first + q];
-            let largest = |top: f32, block: &BlockSums| top.max(block.reference[q]);
-            let top = self.sums.iter().fold(f32::MIN, largest);
-            let mut total = 0.0;
+    /// Totals of the queries; leaves in every block the factors between its exponentials and those that are
+    /// relative to the totals' largest scores.
+    fn add_up(&mut self, n: usize) {
+        self.totals.clear();
+        for q in 0..n {
+            let top = |top: f32, block: &BlockSums| top.max(block.reference[q]);
+            let largest = self.sums.iter().fold(f32::MIN, top);
+            let mut sum = 0.0;
             for block in &mut self.sums {
-                let scale = exp(block.reference[q] - top);
-                total += f64::from(block.sum[q]) * f64::from(scale);
+                let scale = exp(block.reference[q] - largest);
+                sum += f64::from(block.sum[q]) * f64::from(scale);
                 block.sum[q] = scale;
             }
-            let scale = weight / total as f32;
-            self.sums.iter_mut().for_each(|block| block.sum[q] *= scale);
-            *loss = weight * (top + total.ln() as f32);
-        }
-        let n = losses.len();
-        // Queries that only fill a panel up.
-        for block in &mut self.sums {
-            block.sum[n..].fill(0.0);
+            self.totals.push(Total { largest, sum });
         }
     }
 
@@ -404,25 +533,24 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Subtracts the right answers' labels from the softmax's gradients and losses.
 fn right_answers(
-    plan: &Plan,
-    first: usize,
-    queries: &[f32],
+    queries: TileQueries<'_>,
     table: &TableReadGuard<'_>,
     out: &mut TileGradients<'_>,
 ) {
-    let Candidates::All { offsets, positives } = &plan.candidates else {
-        return;
-    };
+    let TileQueries {
+        labels,
+        first,
+        vectors,
+    } = queries;
     let width = table.spec.width;
     let mut wide = Vec::new();
     simd(
         #[inline(always)]
         || {
-            let queries = (queries.chunks_exact(width)).zip(out.d_queries.chunks_exact_mut(width));
+            let queries = (vectors.chunks_exact(width)).zip(out.d_queries.chunks_exact_mut(width));
             for (q, ((query, d_query), loss)) in queries.zip(out.losses.iter_mut()).enumerate() {
-                let right = offsets[first + q] as usize..offsets[first + q + 1] as usize;
-                let label = plan.weights[first + q] / right.len().max(1) as f32;
-                for &row in &positives[right] {
+                let label = labels.label(first + q);
+                for &row in labels.answers(first + q) {
                     let (shard, place) = table.spec.layout.locate(row);
                     let gradient = &mut out.entities[shard][place * width..][..width];
                     let row = table.row(row, &mut wide);

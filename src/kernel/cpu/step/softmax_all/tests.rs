@@ -101,8 +101,12 @@ impl Case {
                 entities: &mut entities,
                 overwrite: first == 0,
             };
-            let queries = &self.queries[first * width..end * width];
-            softmax.tile(kernel, &self.plan, first, queries, &table.read(), out);
+            let queries = TileQueries {
+                labels: Labels::of_plan(&self.plan).unwrap(),
+                first,
+                vectors: &self.queries[first * width..end * width],
+            };
+            softmax.tile(kernel, queries, &table.read(), out);
             softmax.poison();
         }
         Found {
