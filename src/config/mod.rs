@@ -24,7 +24,7 @@ use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
 use crate::sampler::{Objective, Sides};
-use crate::server::{ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
+use crate::server::{PackedType, ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 use crate::value_type::ValueType;
 
 /// Distribution of initial values.
@@ -240,6 +240,9 @@ config! {
     gradient_partitions: usize = 0,
     /// Several processes: processes that hold each shard. With 2 or more, the loss of a process loses no step.
     replicas: usize = 1,
+    /// Several processes: type in which rows and gradients travel between them: f32, f16 or bf16, which halve the
+    /// bytes and round.
+    wire_type: PackedType = PackedType::F32,
     /// Several processes: seconds between two cuts, which are copies of all shards of one step that the run goes
     /// back to when shards are lost. Each end of an epoch is a cut, too.
     cut_seconds: f64 = 30.0,

@@ -53,6 +53,8 @@ impl Config {
                 (1u32 << 24) as f64,
             ),
             range("epochs", f64::from(self.epochs), 1.0, most),
+            range("replicas", self.replicas as f64, 1.0, 64.0),
+            range("cut_seconds", self.cut_seconds, 0.0, f64::MAX),
             range("negatives", self.negatives as f64, 1.0, 1e6),
             range(
                 "head_negatives",

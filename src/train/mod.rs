@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod fixtures;
+mod node;
 mod observer;
 mod open;
 mod plan_loader;
@@ -10,6 +11,7 @@ mod setup;
 mod state;
 mod workers;
 
+pub use node::{NodePlace, node, run_digest};
 pub use observer::{EpochRecord, NoObserver, Observer, TrainEvent};
 pub use open::open_executor;
 pub use setup::{

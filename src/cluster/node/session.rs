@@ -87,7 +87,13 @@ impl Node {
             run: options.run.clone(),
         });
         send(&stream.sender, &hello, SILENCE).await.map_err(lost)?;
-        let answer = receive(&mut stream.receiver, SILENCE).await.map_err(lost)?;
+        // The leader may be ranking: it answers afterwards, and beats meanwhile.
+        let answer = loop {
+            match receive(&mut stream.receiver, SILENCE).await.map_err(lost)? {
+                Some(ToNode::Beat) => {}
+                answer => break answer,
+            }
+        };
         let me = match answer {
             Some(ToNode::Welcome { worker, epoch }) => {
                 tracing::info!(%worker, epoch, "joined");

@@ -1,0 +1,75 @@
+//! A node of a cluster, from a configuration and a dataset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Prepared, shape, step_spec};
+use crate::cluster::node::{Node, NodeOptions};
+use crate::config::Config;
+use crate::coordinator::MemberInfo;
+use crate::dataset::Dataset;
+use crate::device::DeviceChoice;
+use crate::kernel::Backend;
+use crate::net::Dial;
+
+/// Place of a node: its address and its means.
+#[derive(Clone, Debug)]
+pub struct NodePlace {
+    /// Address at which other nodes reach the node.
+    pub address: String,
+    /// Opens streams to other nodes.
+    pub dial: Arc<dyn Dial>,
+    /// Description of the node for people.
+    pub info: MemberInfo,
+    /// Number of threads that compute; `None` stands for all cores, or a GPU.
+    pub threads: Option<usize>,
+}
+
+/// Makes a node that computes on `engine`.
+pub fn node(
+    config: &Config,
+    dataset: &Dataset,
+    prepared: &Prepared,
+    engine: Backend,
+    place: NodePlace,
+) -> Node {
+    let options = NodeOptions {
+        shape: shape(config, dataset),
+        storage: config.storage(),
+        spec: step_spec(config),
+        source: prepared.sampler.clone(),
+        threads: place.threads,
+        address: place.address,
+        info: place.info,
+        run: run_digest(config, dataset),
+        dial: place.dial,
+        value_type: config.wire_type,
+        // The shards answer before: each of their waits has the time of a step as its limit.
+        deadline: config.step_timeout().saturating_add(Duration::from_secs(5)),
+    };
+    Node::new(engine, options)
+}
+
+/// Digest of all that nodes of a run must have in common: the graph, and the configuration without what belongs to one
+/// process. In hexadecimal digits.
+pub fn run_digest(config: &Config, dataset: &Dataset) -> String {
+    let own = Config::default();
+    let common = Config {
+        device: DeviceChoice::Auto,
+        shard_devices: own.shard_devices,
+        workers: own.workers,
+        min_workers: own.min_workers,
+        max_workers: own.max_workers,
+        replicas: own.replicas,
+        cut_seconds: own.cut_seconds,
+        epochs: own.epochs,
+        dataset: String::new(),
+        init_from: None,
+        output: None,
+        ..config.clone()
+    };
+    let text = format!("{common:?}\n{:?}", dataset.digest());
+    format!("{:032x}", xxh3_128(text.as_bytes()))
+}
