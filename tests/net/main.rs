@@ -8,6 +8,8 @@ mod raw;
 mod security;
 #[cfg(unix)]
 mod silence;
+#[cfg(unix)]
+mod speed;
 mod streams;
 
 use std::sync::Arc;
@@ -73,10 +75,15 @@ fn dialer(security: &Security, runtime: &Handle) -> Dialer {
 
 /// The two ends of a stream of rows without protection: of the dialer, and of the listener.
 async fn connected(runtime: &Handle) -> (FrameStream, FrameStream) {
+    connected_between(runtime, runtime).await
+}
+
+/// The two ends of a stream between two networks of this process.
+async fn connected_between(dialing: &Handle, listening: &Handle) -> (FrameStream, FrameStream) {
     let open = Security::default();
-    let (listener, mut accepted) = listen(&open, runtime).unwrap();
+    let (listener, mut accepted) = listen(&open, listening).unwrap();
     let address = listener.local_address().to_string();
-    let opened = dialer(&open, runtime)
+    let opened = dialer(&open, dialing)
         .open(&address, Channel::Rows, LIMIT)
         .await;
     let (_, stream) = accepted.next().await;
