@@ -62,7 +62,9 @@ fn packed_type(wire: WireType) -> Option<PackedType> {
 impl From<NetError> for ServerError {
     fn from(error: NetError) -> ServerError {
         match error {
-            NetError::Lost { peer, reason } | NetError::Unreachable { peer, reason } => ServerError::Lost { peer, reason },
+            NetError::Lost { peer, reason }
+            | NetError::Unreachable { peer, reason }
+            | NetError::Refused { peer, reason } => ServerError::Lost { peer, reason },
             NetError::Deadline { peer, after } => ServerError::Lost {
                 peer,
                 reason: format!("no answer within {after:?}"),
@@ -71,7 +73,6 @@ impl From<NetError> for ServerError {
                 peer,
                 reason: format!("it sent a frame that is not valid: {source}"),
             },
-            NetError::Refused { peer, reason } => ServerError::Lost { peer, reason },
             NetError::Options(message) => ServerError::Remote { message },
         }
     }
