@@ -55,13 +55,17 @@ mod call;
 mod element;
 mod error;
 pub mod local;
-mod rows;
+pub(crate) mod reduction;
+pub(crate) mod rendezvous;
+pub(crate) mod rows;
+pub(crate) mod terms;
 mod typed;
 
 use std::ops::Range;
 use std::pin::Pin;
 
 pub use buffer::{Buffer, Buffers};
+pub(crate) use buffer::by_element;
 pub use call::{Call, Operation, Reduce, Term, Wire};
 pub use element::{Element, ElementType};
 pub use error::CollectiveError;
