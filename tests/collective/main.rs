@@ -4,4 +4,5 @@
 mod conformance;
 mod delayed;
 mod local;
+mod processes;
 mod rows;
