@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use shardloom::collective::Collective;
 use shardloom::ids::Generation;
 use shardloom::kernel::Backend;
 use shardloom::net::collective::{Member, Membership, Peer};

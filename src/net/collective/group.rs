@@ -231,8 +231,12 @@ impl Group {
         if let Some(mut calls) = self.calls() {
             let seat = calls.withdraw(rank, ticket);
             drop(calls);
-            if seat.is_some() {
-                self.hosted(rank).take(ticket);
+            match seat {
+                Some(_) => drop(self.hosted(rank).take(ticket)),
+                // If it has just been decided, the decision is on its way.
+                None => {
+                    self.hosted(rank).withdraw(ticket);
+                }
             }
         } else if self.hosted(rank).withdraw(ticket) {
             self.notify(self.link_of[0], &Notice::Withdrawn { rank, ticket });
