@@ -7,12 +7,20 @@ use super::FrameError;
 /// A failure of a stream, or of a call over a stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetError {
-    /// The other process is gone, or cannot be reached.
+    /// The other process is gone.
     #[error("{peer} is lost: {reason}")]
     Lost {
         /// Name or address of the other process.
         peer: String,
         /// Failure of the connection.
+        reason: String,
+    },
+    /// No process of this program answers at the address.
+    #[error("{peer} cannot be reached: {reason}")]
+    Unreachable {
+        /// Address of the other process.
+        peer: String,
+        /// Failure of the connection, and advice.
         reason: String,
     },
     /// The other process did not answer in time.
@@ -47,6 +55,9 @@ pub enum NetError {
 impl NetError {
     /// Returns whether the other process counts as lost.
     pub fn is_lost(&self) -> bool {
-        matches!(self, NetError::Lost { .. } | NetError::Deadline { .. })
+        matches!(
+            self,
+            NetError::Lost { .. } | NetError::Unreachable { .. } | NetError::Deadline { .. }
+        )
     }
 }

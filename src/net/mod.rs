@@ -1,13 +1,15 @@
 //! Messages between the processes of a run: frames, and streams of frames.
 //!
 //! A [`Frame`] is a fixed header and a payload. A [`FrameStream`] carries frames both ways between two
-//! processes, or within one ([`stream::pair`]); everything above streams works over either. What a frame means
-//! depends on the [`Channel`] of its stream.
+//! processes, or within one ([`stream::pair`]); everything above streams works over either. The meaning of a
+//! frame depends on the [`Channel`] of its stream. `transport` makes streams between processes.
 
 pub mod collective;
 pub mod error;
 pub mod frame;
 pub mod stream;
+#[cfg(feature = "net")]
+pub mod transport;
 
 pub use error::NetError;
 pub use frame::{Channel, Frame, FrameError, Header, Kind, WireType};
