@@ -64,8 +64,8 @@ mod typed;
 use std::ops::Range;
 use std::pin::Pin;
 
-pub use buffer::{Buffer, Buffers};
 pub(crate) use buffer::by_element;
+pub use buffer::{Buffer, Buffers};
 pub use call::{Call, Operation, Reduce, Term, Wire};
 pub use element::{Element, ElementType};
 pub use error::CollectiveError;

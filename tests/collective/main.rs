@@ -6,3 +6,5 @@ mod delayed;
 mod local;
 mod processes;
 mod rows;
+#[cfg(feature = "net")]
+mod speed;

@@ -112,7 +112,9 @@ impl Local {
         let lost = CollectiveError::Lost {
             sequence: call.sequence,
         };
-        let payload = self.attend(call, arrival, outcome, Box::new(complete)).await?;
+        let payload = self
+            .attend(call, arrival, outcome, Box::new(complete))
+            .await?;
         payload.downcast().map(|result| *result).map_err(|_| lost)
     }
 

@@ -65,9 +65,7 @@ impl Named {
             Operation::AllReduce
             | Operation::AllReduceRows
             | Operation::ReduceScatter
-            | Operation::Broadcast => {
-                self.length.saturating_mul(self.element.size()) <= SMALL
-            }
+            | Operation::Broadcast => self.length.saturating_mul(self.element.size()) <= SMALL,
         }
     }
 
@@ -318,8 +316,5 @@ fn reduced<T: Element>(
         return Ok(segments.collect());
     }
     T::round_to_wire(&mut sum, call.wire);
-    Ok(vec![
-        (Outcome::Done, encode(&sum, call.wire));
-        seats.len()
-    ])
+    Ok(vec![(Outcome::Done, encode(&sum, call.wire)); seats.len()])
 }

@@ -111,10 +111,7 @@ impl Exchange {
     }
 
     /// Receives the next values. Fails if a rank that is `needed` cannot send them any more.
-    async fn receive(
-        &mut self,
-        needed: impl Fn(usize) -> bool,
-    ) -> Result<Piece, CollectiveError> {
+    async fn receive(&mut self, needed: impl Fn(usize) -> bool) -> Result<Piece, CollectiveError> {
         loop {
             let frame = tokio::select! {
                 biased;
@@ -125,7 +122,13 @@ impl Exchange {
                 }
                 () = &mut self.deadline => return Err(self.silent(needed)),
             };
-            let Header { shard, request, last, wire_type, .. } = frame.header;
+            let Header {
+                shard,
+                request,
+                last,
+                wire_type,
+                ..
+            } = frame.header;
             let from = shard as usize;
             if wire_type != self.wire_type {
                 return Err(self.fault(from, &format!("sent values of type {wire_type:?}")));

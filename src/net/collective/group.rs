@@ -72,7 +72,10 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         if let Some(group) = self.group.upgrade() {
             let mut inboxes = group.inboxes();
-            if inboxes.get(&self.key).is_some_and(|open| open.same_channel(&self.sender)) {
+            if inboxes
+                .get(&self.key)
+                .is_some_and(|open| open.same_channel(&self.sender))
+            {
                 inboxes.remove(&self.key);
             }
         }

@@ -89,7 +89,10 @@ impl Hosted {
 
     /// Returns whether the call has not been decided.
     pub(super) fn waits(&self, ticket: u64) -> bool {
-        self.lock().entries.iter().any(|entry| entry.ticket == ticket)
+        self.lock()
+            .entries
+            .iter()
+            .any(|entry| entry.ticket == ticket)
     }
 
     /// Marks a call as withdrawn. Returns false if it has been decided.

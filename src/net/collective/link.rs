@@ -153,9 +153,10 @@ pub(super) async fn read(mut receiver: FrameReceiver, group: Weak<Group>, link: 
         };
         let Some(group) = group.upgrade() else { return };
         let taken = match frame {
-            Ok(frame) => group.take(link, frame).await.map_err(|fault| {
-                format!("{} sent {fault}", receiver.peer())
-            }),
+            Ok(frame) => group
+                .take(link, frame)
+                .await
+                .map_err(|fault| format!("{} sent {fault}", receiver.peer())),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = taken {

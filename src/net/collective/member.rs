@@ -55,7 +55,11 @@ enum Then<R> {
     /// The call is small: makes the result of the values that came.
     Now(Box<dyn FnOnce(Bytes) -> R + Send>),
     /// Exchanges values. The exchange goes on if the rank's future is dropped.
-    Exchange(Box<dyn FnOnce(Exchange, Vec<f64>) -> BoxFuture<'static, Result<R, CollectiveError>> + Send>),
+    Exchange(
+        Box<
+            dyn FnOnce(Exchange, Vec<f64>) -> BoxFuture<'static, Result<R, CollectiveError>> + Send,
+        >,
+    ),
 }
 
 impl<R> Then<R> {

@@ -25,6 +25,7 @@ mod decider;
 mod exchange;
 mod group;
 mod hosted;
+mod joins;
 mod link;
 mod member;
 mod message;
@@ -39,6 +40,7 @@ use self::link::{Link, Sink};
 use crate::ids::Generation;
 use crate::net::{FrameStream, NetError};
 
+pub use joins::{Join, Joins, ask};
 pub use member::Member;
 
 /// Most ranks of a group: decisions about all fit into a frame.
@@ -117,7 +119,10 @@ impl Membership {
             runtime.spawn(link::write(sink, queues, weak, index));
         }
         group.keep(readers);
-        let members = self.ranks.iter().map(|&rank| Member::new(rank, group.clone()));
+        let members = self
+            .ranks
+            .iter()
+            .map(|&rank| Member::new(rank, group.clone()));
         Ok(members.collect())
     }
 }
