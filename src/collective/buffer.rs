@@ -119,3 +119,16 @@ elements! {
     u32, U32;
     u64, U64;
 }
+
+/// Calls a generic method with the typed values of a buffer, and makes a buffer of its result.
+macro_rules! by_element {
+    ($kind:ident, $buffer:expr, |$values:ident| $call:expr) => {
+        match $buffer {
+            $kind::F32($values) => Box::pin(async move { $call.await.map(Into::into) }),
+            $kind::F64($values) => Box::pin(async move { $call.await.map(Into::into) }),
+            $kind::U32($values) => Box::pin(async move { $call.await.map(Into::into) }),
+            $kind::U64($values) => Box::pin(async move { $call.await.map(Into::into) }),
+        }
+    };
+}
+pub(crate) use by_element;

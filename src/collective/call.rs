@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::ElementType;
 use crate::ids::Generation;
 
@@ -52,7 +54,7 @@ impl Call {
 /// even, and arithmetic is done in f32. The results of an all-reduce would travel once more and are
 /// rounded again; those of a reduce-scatter stay where they are made and are not rounded. So an
 /// all-reduce equals a reduce-scatter followed by an all-gather.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wire {
     /// The element type itself.
     #[default]
@@ -87,18 +89,38 @@ pub enum Reduce {
 }
 
 impl Reduce {
+    const NAMES: [&'static str; 3] = ["sum", "mean", "weighted mean"];
+
     /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
-            Reduce::Sum => "sum",
-            Reduce::Mean => "mean",
-            Reduce::WeightedMean(_) => "weighted mean",
+            Reduce::Sum => Reduce::NAMES[0],
+            Reduce::Mean => Reduce::NAMES[1],
+            Reduce::WeightedMean(_) => Reduce::NAMES[2],
+        }
+    }
+
+    /// This rank's own weight; 1 where the reduction has no weights.
+    pub(crate) fn weight(self) -> f64 {
+        match self {
+            Reduce::WeightedMean(weight) => weight,
+            Reduce::Sum | Reduce::Mean => 1.0,
         }
     }
 }
 
+/// A name of a reduction. (An alias, or serde would want to borrow the text.)
+type ReduceName = &'static str;
+
+fn reduce_name<'de, D: Deserializer<'de>>(from: D) -> Result<ReduceName, D::Error> {
+    let found = String::deserialize(from)?;
+    let mut names = Reduce::NAMES.into_iter();
+    let name = names.find(|name| **name == found);
+    name.ok_or_else(|| serde::de::Error::custom(format!("no reduction has the name {found}")))
+}
+
 /// An operation of a [`Collective`](super::Collective).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// Every rank receives the reduced values.
     AllReduce,
@@ -131,7 +153,7 @@ impl fmt::Display for Operation {
 }
 
 /// An aspect of a call that all its ranks have to agree on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Term {
     /// The generation.
     Generation(Generation),
@@ -142,7 +164,7 @@ pub enum Term {
     /// The element type.
     Element(ElementType),
     /// The reduction, by [`Reduce::name`]. Weights may differ.
-    Reduce(&'static str),
+    Reduce(#[serde(deserialize_with = "reduce_name")] ReduceName),
     /// The rank whose values are broadcast.
     Root(usize),
     /// The wire format.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::Wire;
 use super::buffer::packed::Packed;
 
@@ -14,7 +16,7 @@ pub trait Element:
 }
 
 /// The element type of values, as a value: ranks compare it and wires carry it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ElementType {
     /// `f32`
     F32,

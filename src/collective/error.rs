@@ -1,11 +1,13 @@
 //! Errors of calls.
 
+use serde::{Deserialize, Serialize};
+
 use super::{ElementType, Term};
 use crate::ids::Generation;
 
 /// The reason why a call failed. Ranks are numbers in the group; calls are named by their sequence
 /// numbers.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum CollectiveError {
     /// Ranks disagree about a call. The call fails with the same error on every rank.
     #[error("call {sequence}: rank {rank} came with {found}, {} {expected}", against(.other))]
@@ -24,7 +26,7 @@ pub enum CollectiveError {
     },
     /// A deadline passed before every rank had come. The call fails with the same error on every
     /// rank that had come.
-    #[error("call {sequence} timed out: {} missing", ranks(.missing))]
+    #[error("call {sequence} timed out: {} missing", names(.missing))]
     Timeout {
         /// The call that failed.
         sequence: u64,
@@ -32,7 +34,7 @@ pub enum CollectiveError {
         missing: Vec<usize>,
     },
     /// The rank came after the call had timed out.
-    #[error("call {sequence} has timed out for want of {}; the next is {next}", ranks(.missing))]
+    #[error("call {sequence} has timed out for want of {}; the next is {next}", names(.missing))]
     Late {
         /// The call that this rank came with.
         sequence: u64,
@@ -85,6 +87,7 @@ pub enum CollectiveError {
         /// The rank.
         rank: usize,
         /// The weight of this rank.
+        #[serde(with = "bits")]
         weight: f64,
     },
     /// The sum of all weights is not positive, or not finite, in the element type.
@@ -93,6 +96,7 @@ pub enum CollectiveError {
         /// The call that failed.
         sequence: u64,
         /// The sum of the weights.
+        #[serde(with = "bits")]
         sum: f64,
     },
     /// The element type does not have this reduction or wire format.
@@ -151,12 +155,37 @@ pub enum CollectiveError {
         /// The element type of the given values.
         expected: ElementType,
     },
+    /// A process is lost, or did not send the values of its ranks in time. The group makes no more
+    /// calls: those that wait fail with this error too. A call that had been decided may have
+    /// succeeded on other ranks.
+    #[error("call {sequence} lost {}: {reason}", names(.ranks))]
+    RanksLost {
+        /// The call that failed.
+        sequence: u64,
+        /// The ranks of the process, ascending.
+        ranks: Vec<usize>,
+        /// The failure, with the name or address of the process.
+        reason: String,
+    },
     /// The rank that computed the result panicked.
     #[error("call {sequence}: the result was lost")]
     Lost {
         /// The call that failed.
         sequence: u64,
     },
+}
+
+/// Numbers as their bits: JSON has neither infinities nor NaN.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
 }
 
 /// "where rank 3 had come with", or "where the group has".
@@ -167,7 +196,7 @@ fn against(other: &Option<usize>) -> String {
 }
 
 /// "rank 3", or "ranks 1, 2, 3".
-fn ranks(ranks: &[usize]) -> String {
+fn names(ranks: &[usize]) -> String {
     let list: Vec<_> = ranks.iter().map(usize::to_string).collect();
     let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
     format!("{noun} {}", list.join(", "))

@@ -55,12 +55,16 @@ mod call;
 mod element;
 mod error;
 pub mod local;
-mod rows;
+pub(crate) mod reduction;
+pub(crate) mod rendezvous;
+pub(crate) mod rows;
+pub(crate) mod terms;
 mod typed;
 
 use std::ops::Range;
 use std::pin::Pin;
 
+pub(crate) use buffer::by_element;
 pub use buffer::{Buffer, Buffers};
 pub use call::{Call, Operation, Reduce, Term, Wire};
 pub use element::{Element, ElementType};

@@ -6,10 +6,10 @@ use super::{Call, CollectiveError};
 use crate::kernel::{GradientRows, KernelError, gpu};
 
 /// The device memory that rows were downloaded from; none if they were on the host already.
-pub(super) type DeviceMemory = Option<gpu::GradientRows>;
+pub(crate) type DeviceMemory = Option<gpu::GradientRows>;
 
 /// Brings rows to the host.
-pub(super) fn download(rows: GradientRows) -> Result<(Vec<f32>, DeviceMemory), KernelError> {
+pub(crate) fn download(rows: GradientRows) -> Result<(Vec<f32>, DeviceMemory), KernelError> {
     match rows {
         GradientRows::Cpu(values) => Ok((Arc::unwrap_or_clone(values).into(), None)),
         GradientRows::Gpu(rows) => {
@@ -21,7 +21,7 @@ pub(super) fn download(rows: GradientRows) -> Result<(Vec<f32>, DeviceMemory), K
 }
 
 /// Brings values to the device that [`download`] took the rows from.
-pub(super) fn upload(values: Vec<f32>, device: DeviceMemory) -> Result<GradientRows, KernelError> {
+pub(crate) fn upload(values: Vec<f32>, device: DeviceMemory) -> Result<GradientRows, KernelError> {
     match device {
         None => Ok(values.into()),
         Some(rows) => Ok(GradientRows::Gpu(rows.replaced(&values)?)),
@@ -29,7 +29,7 @@ pub(super) fn upload(values: Vec<f32>, device: DeviceMemory) -> Result<GradientR
 }
 
 /// The error of a call for a device's error.
-pub(super) fn failed(call: Call, rank: usize, error: &KernelError) -> CollectiveError {
+pub(crate) fn failed(call: Call, rank: usize, error: &KernelError) -> CollectiveError {
     CollectiveError::Rows {
         sequence: call.sequence,
         rank,

@@ -5,6 +5,7 @@
 //! frame depends on the [`Channel`] of its stream. `transport` makes streams between processes.
 
 pub mod dial;
+pub mod collective;
 pub mod error;
 pub mod frame;
 pub mod rows;

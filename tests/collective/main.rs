@@ -4,4 +4,7 @@
 mod conformance;
 mod delayed;
 mod local;
+mod processes;
 mod rows;
+#[cfg(feature = "net")]
+mod speed;

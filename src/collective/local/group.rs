@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Local;
-use super::rendezvous::Rendezvous;
+use super::{Local, Waiting};
 use crate::collective::CollectiveError;
+use crate::collective::rendezvous::Rendezvous;
 use crate::ids::Generation;
 
 /// A group of ranks in one generation. A supervisor of ranks holds it, to end the generation and to
@@ -13,7 +13,7 @@ use crate::ids::Generation;
 pub struct Group {
     generation: Generation,
     world: usize,
-    calls: Arc<Mutex<Rendezvous>>,
+    calls: Arc<Mutex<Rendezvous<Waiting>>>,
 }
 
 impl Group {
@@ -73,7 +73,7 @@ impl Group {
         Ok(Group::new(generation, world))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Rendezvous> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Rendezvous<Waiting>> {
         // Nothing panics under this lock, so it is never poisoned.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

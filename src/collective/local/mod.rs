@@ -12,22 +12,25 @@
 //! `Handle::block_on` with the handle of a multi-thread runtime.
 
 mod group;
-mod reduction;
-mod rendezvous;
 mod rows;
 
+use std::any::Any;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
+use super::element::arithmetic::Arithmetic;
+use super::reduction::{Reduction, reduce};
+use super::rendezvous::{Arrival, Participant};
 use super::rows::failed;
+use super::terms::{Terms, rounded};
 use super::{
-    BoxFuture, Buffer, Buffers, Call, Collective, CollectiveError, Element, ElementType, Operation,
-    Reduce, Term, Wire, segment,
+    BoxFuture, Buffer, Buffers, Call, Collective, CollectiveError, Element, Operation, Reduce,
+    by_element, segment,
 };
 use crate::ids::Generation;
 use crate::kernel::{Backend, GradientRows};
 pub use group::Group;
-use reduction::{Reduction, reduce};
-use rendezvous::{Arrival, Participant, Payload};
 use rows::reduce_rows;
 
 /// The members of a new group of generation 0, by rank.
@@ -40,6 +43,29 @@ pub fn group(world: usize) -> Vec<Local> {
 pub struct Local {
     rank: usize,
     group: Group,
+}
+
+/// The values that a rank brings or receives. Their type follows from the operation and the element
+/// type.
+type Payload = Box<dyn Any + Send>;
+
+/// The outcome of a call for one rank, sent once.
+type Outcome = Result<Payload, CollectiveError>;
+
+/// A rank that has come to the open call.
+#[derive(Debug)]
+struct Waiting {
+    /// The values that the rank brought.
+    payload: Payload,
+    /// The channel that the rank waits on.
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Participant for Waiting {
+    fn fail(self, error: &CollectiveError) {
+        // Sending fails if the rank dropped its future: it needs no reply.
+        let _ = self.reply.send(Err(error.clone()));
+    }
 }
 
 /// Withdraws a rank from the open call when the rank's future is dropped.
@@ -61,20 +87,18 @@ impl Local {
         &self.group
     }
 
-    /// Meets the other ranks: all agree on `operation` and `terms`, each brings a `payload`, and
-    /// the last to come turns all payloads, by rank, into what each rank receives.
+    /// Meets the other ranks: all agree on `terms`, each brings a `payload`, and the last to come
+    /// turns all payloads, by rank, into what each rank receives.
     async fn meet<P: Send + 'static, R: Send + 'static>(
         &self,
         call: Call,
-        operation: Operation,
-        terms: impl IntoIterator<Item = Term> + Send,
-        fault: Option<CollectiveError>,
+        terms: Terms,
         payload: P,
         complete: impl FnOnce(Vec<P>) -> Result<Vec<R>, CollectiveError> + Send,
     ) -> Result<R, CollectiveError> {
-        let identity = [Term::Sequence(call.sequence), Term::Operation(operation)];
-        let terms = identity.into_iter().chain(terms).collect();
-        let arrival = self.arrive(call, terms, fault, Box::new(payload))?;
+        let (reply, outcome) = oneshot::channel();
+        let payload = Box::new(payload);
+        let arrival = self.arrive(call, terms, Waiting { payload, reply })?;
         let typed = |payload: Payload| {
             *payload
                 .downcast()
@@ -88,19 +112,20 @@ impl Local {
         let lost = CollectiveError::Lost {
             sequence: call.sequence,
         };
-        let payload = self.attend(call, arrival, Box::new(complete)).await?;
+        let payload = self
+            .attend(call, arrival, outcome, Box::new(complete))
+            .await?;
         payload.downcast().map(|result| *result).map_err(|_| lost)
     }
 
     fn arrive(
         &self,
         call: Call,
-        terms: Vec<Term>,
-        fault: Option<CollectiveError>,
-        payload: Payload,
-    ) -> Result<Arrival, CollectiveError> {
+        terms: Terms,
+        waiting: Waiting,
+    ) -> Result<Arrival<Waiting>, CollectiveError> {
         let mut calls = self.group.lock();
-        calls.arrive(self.rank, call, terms, fault, payload)
+        calls.arrive(self.rank, call, terms.list, terms.fault, waiting)
     }
 
     /// Waits for the outcome; the last rank to come makes it. Not generic, so that it is compiled
@@ -108,10 +133,11 @@ impl Local {
     async fn attend(
         &self,
         call: Call,
-        arrival: Arrival,
+        arrival: Arrival<Waiting>,
+        mut outcome: oneshot::Receiver<Outcome>,
         complete: Complete<'_>,
     ) -> Result<Payload, CollectiveError> {
-        let (ticket, mut outcome) = (arrival.ticket, arrival.outcome);
+        let ticket = arrival.ticket;
         let _withdraw = Withdraw {
             member: self,
             ticket,
@@ -133,41 +159,6 @@ impl Local {
         outcome.map_err(lost)?
     }
 
-    /// The fault of a call whose wire format is not for its element type.
-    fn wire_fault<T: Element>(&self, call: Call) -> Option<CollectiveError> {
-        let element = T::TYPE;
-        let fits = call.wire == Wire::Exact || element == ElementType::F32;
-        (!fits).then_some(CollectiveError::Unsupported {
-            sequence: call.sequence,
-            rank: self.rank,
-            term: Term::Wire(call.wire),
-            element,
-        })
-    }
-
-    /// The fault of a reduction that is not for the element type, or of its weight.
-    fn reduce_fault<T: Element>(&self, call: Call, reduce: Reduce) -> Option<CollectiveError> {
-        let (sequence, rank, element) = (call.sequence, self.rank, T::TYPE);
-        match reduce {
-            Reduce::Mean | Reduce::WeightedMean(_) if !element.is_float() => {
-                Some(CollectiveError::Unsupported {
-                    sequence,
-                    rank,
-                    term: Term::Reduce(reduce.name()),
-                    element,
-                })
-            }
-            Reduce::WeightedMean(weight) if !T::of(weight).to_f64().is_finite() || weight < 0.0 => {
-                Some(CollectiveError::Weight {
-                    sequence,
-                    rank,
-                    weight,
-                })
-            }
-            _ => self.wire_fault::<T>(call),
-        }
-    }
-
     /// Reduces values. `to_all` says whether the values of every rank become the reduced ones, or
     /// those of the first rank alone; `results` makes of them what each rank receives.
     async fn reduce<T: Element, R: Send + 'static>(
@@ -179,9 +170,8 @@ impl Local {
         to_all: bool,
         results: impl FnOnce(Vec<Vec<T>>) -> Vec<R> + Send,
     ) -> Result<R, CollectiveError> {
-        let terms = reduce_terms::<T>(call, kind, values.len());
-        let fault = self.reduce_fault::<T>(call, kind);
-        let weight = weight::<T>(kind);
+        let terms = Terms::reduction::<T>(call, self.rank, operation, kind, values.len());
+        let weight = T::of(kind.weight());
         let values = rounded(values, call.wire);
         let complete = move |payloads: Vec<(Vec<T>, T)>| {
             let (mut ranks, weights): (Vec<_>, Vec<_>) = payloads.into_iter().unzip();
@@ -189,8 +179,7 @@ impl Local {
             reduce(&mut ranks, &reduction);
             Ok(results(ranks))
         };
-        self.meet(call, operation, terms, fault, (values, weight), complete)
-            .await
+        self.meet(call, terms, (values, weight), complete).await
     }
 
     async fn all_reduce<T: Element>(
@@ -225,14 +214,13 @@ impl Local {
         call: Call,
         values: Vec<T>,
     ) -> Result<Vec<Vec<T>>, CollectiveError> {
-        let terms = [Term::Element(T::TYPE), Term::Wire(call.wire)];
-        let fault = self.wire_fault::<T>(call);
+        let terms = Terms::all_gather::<T>(call, self.rank);
         let values = rounded(values, call.wire);
         let complete = |ranks: Vec<_>| {
             let world = ranks.len();
             Ok(for_all(ranks, world))
         };
-        self.meet(call, Operation::AllGather, terms, fault, values, complete)
+        self.meet(call, terms, values, complete)
             .await
             .map(Arc::unwrap_or_clone)
     }
@@ -242,15 +230,7 @@ impl Local {
         call: Call,
         parts: Vec<Vec<T>>,
     ) -> Result<Vec<Vec<T>>, CollectiveError> {
-        let terms = [Term::Element(T::TYPE), Term::Wire(call.wire)];
-        let (found, world) = (parts.len(), self.group.world());
-        let fault = (found != world).then_some(CollectiveError::Parts {
-            sequence: call.sequence,
-            rank: self.rank,
-            found,
-            world,
-        });
-        let fault = fault.or_else(|| self.wire_fault::<T>(call));
+        let terms = Terms::all_to_all::<T>(call, self.rank, parts.len(), self.group.world());
         let parts: Vec<_> = parts.into_iter().map(|p| rounded(p, call.wire)).collect();
         let transpose = |senders: Vec<Vec<Vec<T>>>| {
             let mut receivers = Vec::from_iter(senders.iter().map(|_| Vec::new()));
@@ -261,8 +241,7 @@ impl Local {
             }
             Ok(receivers)
         };
-        self.meet(call, Operation::AllToAll, terms, fault, parts, transpose)
-            .await
+        self.meet(call, terms, parts, transpose).await
     }
 
     async fn broadcast<T: Element>(
@@ -271,20 +250,8 @@ impl Local {
         root: usize,
         mut values: Vec<T>,
     ) -> Result<Vec<T>, CollectiveError> {
-        let terms = [
-            Term::Element(T::TYPE),
-            Term::Root(root),
-            Term::Wire(call.wire),
-            Term::Length(values.len()),
-        ];
         let world = self.group.world();
-        let fault = (root >= world).then_some(CollectiveError::Root {
-            sequence: call.sequence,
-            rank: self.rank,
-            root,
-            world,
-        });
-        let fault = fault.or_else(|| self.wire_fault::<T>(call));
+        let terms = Terms::broadcast::<T>(call, self.rank, root, values.len(), world);
         // Only the root's values move; the other ranks keep their buffers and copy into them.
         let payload = (self.rank == root).then(|| rounded(std::mem::take(&mut values), call.wire));
         let complete = |payloads: Vec<Option<Vec<T>>>| {
@@ -292,27 +259,13 @@ impl Local {
             let root = payloads.into_iter().flatten().next();
             Ok(for_all(root.unwrap_or_default(), world))
         };
-        let shared = self
-            .meet(call, Operation::Broadcast, terms, fault, payload, complete)
-            .await?;
+        let shared = self.meet(call, terms, payload, complete).await?;
         if self.rank == root {
             return Ok(Arc::unwrap_or_clone(shared));
         }
         values.copy_from_slice(&shared);
         Ok(values)
     }
-}
-
-/// Calls a generic method with the typed values of a buffer, and makes a buffer of its result.
-macro_rules! by_element {
-    ($kind:ident, $buffer:expr, |$values:ident| $call:expr) => {
-        match $buffer {
-            $kind::F32($values) => Box::pin(async move { $call.await.map(Into::into) }),
-            $kind::F64($values) => Box::pin(async move { $call.await.map(Into::into) }),
-            $kind::U32($values) => Box::pin(async move { $call.await.map(Into::into) }),
-            $kind::U64($values) => Box::pin(async move { $call.await.map(Into::into) }),
-        }
-    };
 }
 
 impl Collective for Local {
@@ -347,13 +300,13 @@ impl Collective for Local {
     ) -> BoxFuture<'a, Result<GradientRows, CollectiveError>> {
         Box::pin(async move {
             let failed = |error| failed(call, self.rank, &error);
-            let terms = reduce_terms::<f32>(call, reduce, rows.len());
-            let fault = engine.check_rows(&rows).err().map(failed);
-            let fault = fault.or_else(|| self.reduce_fault::<f32>(call, reduce));
+            let operation = Operation::AllReduceRows;
+            let terms = Terms::reduction::<f32>(call, self.rank, operation, reduce, rows.len());
+            let terms = terms.or_fault(engine.check_rows(&rows).err().map(failed));
             let rows = match rows {
                 GradientRows::Cpu(values) => {
                     let mut values = Arc::unwrap_or_clone(values);
-                    round(&mut values, call.wire);
+                    f32::round_to_wire(&mut values, call.wire);
                     values.into()
                 }
                 rows => rows,
@@ -363,10 +316,8 @@ impl Collective for Local {
                 let reduction = Reduction::new(call, reduce, weights, true)?;
                 reduce_rows(engine, ranks, &reduction).map_err(failed)
             };
-            let payload = (rows, weight::<f32>(reduce));
-            let operation = Operation::AllReduceRows;
-            self.meet(call, operation, terms, fault, payload, complete)
-                .await
+            let payload = (rows, f32::of(reduce.weight()));
+            self.meet(call, terms, payload, complete).await
         })
     }
 
@@ -406,41 +357,12 @@ impl Collective for Local {
     }
 
     fn barrier(&self, call: Call) -> BoxFuture<'_, Result<(), CollectiveError>> {
-        Box::pin(self.meet(call, Operation::Barrier, [], None, (), Ok))
+        Box::pin(self.meet(call, Terms::barrier(call), (), Ok))
     }
 
     fn abort(&self, next: Generation) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.group.abort(next) })
     }
-}
-
-/// The terms of a reduction of `len` values.
-fn reduce_terms<T: Element>(call: Call, kind: Reduce, len: usize) -> [Term; 4] {
-    [
-        Term::Element(T::TYPE),
-        Term::Reduce(kind.name()),
-        Term::Wire(call.wire),
-        Term::Length(len),
-    ]
-}
-
-/// A rank's own weight; one where the reduction has no weights.
-fn weight<T: Element>(kind: Reduce) -> T {
-    match kind {
-        Reduce::WeightedMean(weight) => T::of(weight),
-        Reduce::Sum | Reduce::Mean => T::of(1.0),
-    }
-}
-
-/// Rounds values to the wire format.
-fn round<T: Element>(values: &mut [T], wire: Wire) {
-    T::round_to_wire(values, wire);
-}
-
-/// Values rounded to the wire format.
-fn rounded<T: Element>(mut values: Vec<T>, wire: Wire) -> Vec<T> {
-    round(&mut values, wire);
-    values
 }
 
 /// A result that `world` ranks share.
@@ -454,7 +376,7 @@ type Complete<'a> =
     Box<dyn FnOnce(Vec<Payload>) -> Result<Vec<Payload>, CollectiveError> + Send + 'a>;
 
 /// Completes a call and replies to all ranks.
-fn reply_all(participants: Vec<Participant>, complete: Complete<'_>) {
+fn reply_all(participants: Vec<Waiting>, complete: Complete<'_>) {
     let (payloads, replies): (Vec<_>, Vec<_>) = participants
         .into_iter()
         .map(|p| (p.payload, p.reply))

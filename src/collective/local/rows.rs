@@ -1,9 +1,9 @@
 //! Reductions of gradient rows: on the device where all of them lie on one, else on the host.
 
-use super::reduction::{Reduction, reduce};
-use super::rounded;
 use crate::collective::Wire;
+use crate::collective::reduction::{Reduction, reduce};
 use crate::collective::rows::{download, upload};
+use crate::collective::terms::rounded;
 use crate::kernel::{Backend, GradientRows, KernelError};
 
 /// Reduces the rows of all ranks. Every rank receives rows on the device where its own were. `engine`

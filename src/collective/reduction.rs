@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::collective::element::arithmetic::Arithmetic;
-use crate::collective::{Call, CollectiveError, Element, Reduce, Wire};
+use super::element::arithmetic::Arithmetic;
+use super::{Call, CollectiveError, Element, Reduce, Wire};
 
 /// Number of values that are summed over all ranks before the next ones. A block of every rank fits
 /// into a core's cache, so the sums are still there when they are copied to the ranks.
@@ -17,7 +17,7 @@ const STRIDE: usize = 64 * BLOCK;
 
 /// The arithmetic of one call.
 #[derive(Clone, Debug)]
-pub(super) struct Reduction<T> {
+pub(crate) struct Reduction<T> {
     /// Factor of each rank's values, by rank; none for a reduction without weights.
     pub weights: Option<Vec<T>>,
     /// Divisor of the sum; none for a plain sum.
@@ -33,7 +33,7 @@ impl<T: Element> Reduction<T> {
     ///
     /// # Errors
     /// [`CollectiveError::Weights`] if a mean has no positive, finite sum of weights.
-    pub(super) fn new(
+    pub(crate) fn new(
         call: Call,
         kind: Reduce,
         weights: Vec<T>,
@@ -70,7 +70,7 @@ static THREADS: LazyLock<Option<ThreadPool>> =
 
 /// Replaces the first rank's values by the reduced ones, and those of the other ranks too if the
 /// reduction is `to_all`. The buffers of all ranks have one length.
-pub(super) fn reduce<T: Element>(ranks: &mut [Vec<T>], reduction: &Reduction<T>) {
+pub(crate) fn reduce<T: Element>(ranks: &mut [Vec<T>], reduction: &Reduction<T>) {
     let len = ranks.first().map_or(0, Vec::len);
     let mut chunks: Vec<_> = ranks.iter_mut().map(|r| r.chunks_mut(STRIDE)).collect();
     let strides = (0..len.div_ceil(STRIDE))

@@ -3,82 +3,76 @@
 //!
 //! The state machine knows neither time nor values. Every change is one method under one lock.
 
-use std::any::Any;
 use std::collections::VecDeque;
 
-use tokio::sync::oneshot;
-
-use crate::collective::{Call, CollectiveError, Term};
+use super::{Call, CollectiveError, Term};
 use crate::ids::Generation;
 
 /// Number of failed calls whose errors are kept for late ranks.
 const REMEMBERED: usize = 64;
 
-/// The values that a rank brings or receives. Their type follows from the operation and the element
-/// type.
-pub(super) type Payload = Box<dyn Any + Send>;
-
-/// The outcome of a call for one rank, sent once.
-pub(super) type Outcome = Result<Payload, CollectiveError>;
-
-/// A rank that has come to the open call.
-#[derive(Debug)]
-pub(super) struct Participant {
-    ticket: u64,
-    /// The values that the rank brought.
-    pub payload: Payload,
-    /// The channel that the rank waits on.
-    pub reply: oneshot::Sender<Outcome>,
+/// A rank that has come to the open call, as a backend knows it: its values, and the way to reach it.
+pub(crate) trait Participant {
+    /// Tells the rank that the call has failed. Runs under the lock of the calls.
+    fn fail(self, error: &CollectiveError);
 }
 
 /// A rank's place in the open call.
-pub(super) struct Arrival {
+pub(crate) struct Arrival<P> {
     /// Number of this arrival, for [`Rendezvous::expire`] and [`Rendezvous::withdraw`].
     pub ticket: u64,
-    /// The channel that the outcome comes by.
-    pub outcome: oneshot::Receiver<Outcome>,
     /// All participants in rank order, if this rank was the last to come: the call has happened,
-    /// and this rank must reply to all.
-    pub complete: Option<Vec<Participant>>,
+    /// and the caller must reply to all.
+    pub complete: Option<Vec<P>>,
+}
+
+/// A participant and the number of its arrival.
+#[derive(Debug)]
+struct Seat<P> {
+    ticket: u64,
+    participant: P,
 }
 
 /// The call that some ranks have come to, and others have not.
 #[derive(Debug)]
-struct Open {
+struct Open<P> {
     sequence: u64,
     terms: Vec<Term>,
-    /// By rank; none for a rank that has not come.
-    participants: Vec<Option<Participant>>,
+    /// Ranks that have come, by rank; none for a missing rank.
+    seats: Vec<Option<Seat<P>>>,
 }
 
-impl Open {
+impl<P> Open<P> {
     fn missing(&self) -> Vec<usize> {
-        let empty = |&rank: &usize| self.participants[rank].is_none();
-        (0..self.participants.len()).filter(empty).collect()
+        let empty = |&rank: &usize| self.seats[rank].is_none();
+        (0..self.seats.len()).filter(empty).collect()
     }
 }
 
 /// The calls of one generation.
 #[derive(Debug)]
-pub(super) struct Rendezvous {
+pub(crate) struct Rendezvous<P> {
     generation: Generation,
     world: usize,
     /// The generation that follows, once this one has ended.
     ended: Option<Generation>,
+    /// Ranks whose process is lost, and the reason. The group makes no more calls.
+    lost: Option<(Vec<usize>, String)>,
     /// All sequence numbers up to this one are used up.
     closed: Option<u64>,
-    open: Option<Open>,
+    open: Option<Open<P>>,
     /// Sequence numbers and errors of the latest failed calls. Their numbers are used up too.
     failures: VecDeque<(u64, CollectiveError)>,
     tickets: u64,
 }
 
-impl Rendezvous {
-    pub(super) fn new(generation: Generation, world: usize) -> Rendezvous {
+impl<P: Participant> Rendezvous<P> {
+    pub(crate) fn new(generation: Generation, world: usize) -> Rendezvous<P> {
         Rendezvous {
             generation,
             world,
             ended: None,
+            lost: None,
             closed: None,
             open: None,
             failures: VecDeque::new(),
@@ -87,16 +81,19 @@ impl Rendezvous {
     }
 
     /// A rank comes to a call on the given terms. A `fault` of the rank's own fails the call.
-    pub(super) fn arrive(
+    pub(crate) fn arrive(
         &mut self,
         rank: usize,
         call: Call,
         terms: Vec<Term>,
         fault: Option<CollectiveError>,
-        payload: Payload,
-    ) -> Result<Arrival, CollectiveError> {
+        participant: P,
+    ) -> Result<Arrival<P>, CollectiveError> {
         if let Some(next) = self.ended {
             return Err(self.over(next));
+        }
+        if let Some((ranks, reason)) = &self.lost {
+            return Err(lost(call.sequence, ranks, reason));
         }
         self.refuse_repeats(rank, call.sequence)?;
         if let Some(error) = self.disagreement(rank, call, &terms).or(fault) {
@@ -106,47 +103,55 @@ impl Rendezvous {
         let open = self.open.get_or_insert_with(|| Open {
             sequence: call.sequence,
             terms,
-            participants: Vec::from_iter((0..self.world).map(|_| None)),
+            seats: Vec::from_iter((0..self.world).map(|_| None)),
         });
         self.tickets += 1;
-        let (reply, outcome) = oneshot::channel();
-        open.participants[rank] = Some(Participant {
+        open.seats[rank] = Some(Seat {
             ticket: self.tickets,
-            payload,
-            reply,
+            participant,
         });
-        let last = open.participants.iter().all(Option::is_some);
+        let last = open.seats.iter().all(Option::is_some);
         let complete = self.open.take_if(|_| last).map(|open| {
             self.closed = Some(open.sequence);
-            open.participants.into_iter().flatten().collect()
+            let seats = open.seats.into_iter().flatten();
+            seats.map(|seat| seat.participant).collect()
         });
         Ok(Arrival {
             ticket: self.tickets,
-            outcome,
             complete,
         })
     }
 
     /// A rank's deadline has passed. Nothing changes if its call has been decided.
-    pub(super) fn expire(&mut self, rank: usize, ticket: u64) {
+    pub(crate) fn expire(&mut self, rank: usize, ticket: u64) {
         if let Some(open) = self.waiting(rank, ticket) {
             let (sequence, missing) = (open.sequence, open.missing());
             self.fail(sequence, &CollectiveError::Timeout { sequence, missing });
         }
     }
 
-    /// A rank no longer waits. Nothing changes if its call has been decided.
-    pub(super) fn withdraw(&mut self, rank: usize, ticket: u64) {
-        if let Some(open) = self.waiting(rank, ticket) {
-            open.participants[rank] = None;
-            if open.participants.iter().all(Option::is_none) {
-                self.open = None;
-            }
+    /// A rank no longer waits. Returns its participant; none, and nothing changes, if its call has
+    /// been decided.
+    pub(crate) fn withdraw(&mut self, rank: usize, ticket: u64) -> Option<P> {
+        let open = self.waiting(rank, ticket)?;
+        let seat = open.seats[rank].take();
+        if open.seats.iter().all(Option::is_none) {
+            self.open = None;
+        }
+        seat.map(|seat| seat.participant)
+    }
+
+    /// The process of `ranks` is lost. Waiting ranks and later calls fail. The first loss counts.
+    pub(crate) fn lose(&mut self, ranks: &[usize], reason: &str) {
+        let first = || (ranks.to_vec(), reason.to_owned());
+        let (ranks, reason) = self.lost.get_or_insert_with(first).clone();
+        if let Some(sequence) = self.open.as_ref().map(|open| open.sequence) {
+            self.reply_all(&lost(sequence, &ranks, &reason));
         }
     }
 
     /// The generation ends. Waiting ranks fail.
-    pub(super) fn end(&mut self, next: Generation) {
+    pub(crate) fn end(&mut self, next: Generation) {
         let next = self.ended.map_or(next, |known| known.max(next));
         self.ended = Some(next);
         let error = self.over(next);
@@ -161,16 +166,16 @@ impl Rendezvous {
     }
 
     /// The open call, if the rank waits for it with this ticket.
-    fn waiting(&mut self, rank: usize, ticket: u64) -> Option<&mut Open> {
+    fn waiting(&mut self, rank: usize, ticket: u64) -> Option<&mut Open<P>> {
         let open = self.open.as_mut()?;
-        let participant = open.participants[rank].as_ref()?;
-        (participant.ticket == ticket).then_some(open)
+        let seat = open.seats[rank].as_ref()?;
+        (seat.ticket == ticket).then_some(open)
     }
 
     /// Refuses a second call of a waiting rank, and calls that have been decided.
     fn refuse_repeats(&self, rank: usize, sequence: u64) -> Result<(), CollectiveError> {
         if let Some(open) = &self.open
-            && open.participants[rank].is_some()
+            && open.seats[rank].is_some()
         {
             return Err(CollectiveError::Busy {
                 rank,
@@ -218,7 +223,7 @@ impl Rendezvous {
             let open = self.open.as_ref()?;
             let mut pairs = open.terms.iter().zip(terms);
             let (&expected, &found) = pairs.find(|(a, b)| a != b)?;
-            let other = open.participants.iter().position(Option::is_some);
+            let other = open.seats.iter().position(Option::is_some);
             (expected, found, other)
         };
         Some(CollectiveError::Mismatch {
@@ -246,11 +251,18 @@ impl Rendezvous {
     }
 
     fn reply_all(&mut self, error: &CollectiveError) {
-        let waiting = self.open.take().map(|open| open.participants);
-        for participant in waiting.into_iter().flatten().flatten() {
-            // Sending fails if the rank dropped its future: it needs no reply.
-            let _ = participant.reply.send(Err(error.clone()));
+        let waiting = self.open.take().map(|open| open.seats);
+        for seat in waiting.into_iter().flatten().flatten() {
+            seat.participant.fail(error);
         }
+    }
+}
+
+fn lost(sequence: u64, ranks: &[usize], reason: &str) -> CollectiveError {
+    CollectiveError::RanksLost {
+        sequence,
+        ranks: ranks.to_vec(),
+        reason: reason.to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::oneshot::{self, Receiver, Sender};
 
 use super::*;
 use crate::collective::Operation;
@@ -36,6 +36,18 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+type Outcome = Result<usize, CollectiveError>;
+
+/// A rank, and the channel that it waits on.
+#[derive(Debug)]
+struct Reply(usize, Sender<Outcome>);
+
+impl Participant for Reply {
+    fn fail(self, error: &CollectiveError) {
+        let _ = self.1.send(Err(error.clone()));
+    }
+}
+
 /// A rank that waits.
 struct Waiting {
     sequence: u64,
@@ -54,13 +66,14 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn arrive(&mut self, calls: &mut Rendezvous, rank: usize, ahead: u64, length: usize) {
+    fn arrive(&mut self, calls: &mut Rendezvous<Reply>, rank: usize, ahead: u64, length: usize) {
         let sequence = self.last[rank] + ahead;
         let call = Call::new(Generation(1), sequence, Duration::ZERO);
         let operation = Term::Operation(Operation::AllReduce);
         let terms = vec![Term::Sequence(sequence), operation, Term::Length(length)];
         let waits = self.waiting[rank].is_some();
-        match calls.arrive(rank, call, terms, None, Box::new(rank)) {
+        let (reply, outcome) = oneshot::channel();
+        match calls.arrive(rank, call, terms, None, Reply(rank, reply)) {
             Err(CollectiveError::Busy { .. }) => assert!(waits),
             Err(CollectiveError::Ended { .. }) => assert!(calls.ended.is_some()),
             Err(error) => {
@@ -71,18 +84,17 @@ impl Ranks {
             Ok(arrival) => {
                 assert!(!waits);
                 self.last[rank] = sequence;
-                let (ticket, outcome) = (arrival.ticket, arrival.outcome);
+                let ticket = arrival.ticket;
                 self.waiting[rank] = Some(Waiting {
                     sequence,
                     ticket,
                     outcome,
                 });
                 let complete = arrival.complete.into_iter().flatten();
-                for (rank, participant) in complete.enumerate() {
-                    assert_eq!(participant.payload.downcast_ref(), Some(&rank));
+                for (rank, Reply(brought, reply)) in complete.enumerate() {
+                    assert_eq!(brought, rank);
                     // A rank that dropped its future has withdrawn and is no participant.
-                    let reply = participant.reply.send(Ok(participant.payload));
-                    reply.expect("the rank waits");
+                    reply.send(Ok(rank)).expect("the rank waits");
                 }
             }
         }
@@ -124,16 +136,17 @@ proptest! {
                 (Event::Arrive(ahead, length), _) => ranks.arrive(&mut calls, rank, ahead, length),
                 (Event::Expire, Some(ticket)) => calls.expire(rank, ticket),
                 (Event::Withdraw, Some(ticket)) => {
-                    calls.withdraw(rank, ticket);
+                    let Reply(withdrawn, _) = calls.withdraw(rank, ticket).unwrap();
+                    prop_assert_eq!(withdrawn, rank);
                     ranks.waiting[rank] = None;
                 }
                 (Event::Expire | Event::Withdraw, None) => {}
                 (Event::End, _) => calls.end(Generation(2)),
             }
             // What becomes of a decided call's future touches no other call.
-            let missing = |calls: &Rendezvous| calls.open.as_ref().map(Open::missing);
+            let missing = |calls: &Rendezvous<Reply>| calls.open.as_ref().map(Open::missing);
             let before = missing(&calls);
-            calls.withdraw(rank, ranks.spent[rank]);
+            prop_assert!(calls.withdraw(rank, ranks.spent[rank]).is_none());
             calls.expire(rank, ranks.spent[rank]);
             prop_assert_eq!(missing(&calls), before);
             ranks.listen();
