@@ -4,6 +4,7 @@
 //! processes, or within one ([`stream::pair`]); everything above streams works over either. What a frame means
 //! depends on the [`Channel`] of its stream.
 
+pub mod cut;
 pub mod error;
 pub mod frame;
 pub mod registry;
