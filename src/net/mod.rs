@@ -6,6 +6,7 @@
 
 pub mod dial;
 pub mod collective;
+pub mod cut;
 pub mod error;
 pub mod frame;
 pub mod rows;
