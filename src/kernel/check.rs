@@ -1,6 +1,8 @@
 //! Checks that both engines make before they touch anything.
 
-use super::{KernelError, LaneRows, PartTile, RankBatch, RankQuery, StepSpec, TableSpec};
+use super::{
+    KernelError, LaneRows, PartRanking, PartTile, RankBatch, RankQuery, StepSpec, TableSpec,
+};
 use crate::loss::Statistic;
 use crate::model::Model;
 use crate::sampler::{Candidates, Pair, Plan};
@@ -83,12 +85,16 @@ fn prediction(
 }
 
 /// Checks that model, plan and rows of a lane belong together. Returns the width of entities.
-pub(super) fn lane(spec: &StepSpec, lane: &Plan, rows: LaneRows<'_>) -> Result<usize, KernelError> {
+pub(super) fn lane(
+    engine: &'static str,
+    spec: &StepSpec,
+    lane: &Plan,
+    rows: LaneRows<'_>,
+) -> Result<usize, KernelError> {
     let Candidates::All { positives, .. } = &lane.candidates else {
-        let why = "a step on parts of the entity table, with sampled candidates";
         return Err(KernelError::Unsupported {
-            engine: "CPU",
-            what: why,
+            engine,
+            what: "steps on parts of the entity table with sampled candidates",
         });
     };
     let (entities, relations) = (lane.entities.len(), lane.relations.len());
@@ -132,7 +138,18 @@ pub(super) fn part(
     KernelError::check_shape("query vectors", values, tile.vectors.len())
 }
 
-/// Checks that there are statistics of so many rounds, one for each query of a tile.
+/// Checks that queries to rank and a part of the entity table belong together.
+pub(super) fn part_ranking(
+    ranking: &PartRanking<'_>,
+    table: &TableSpec,
+) -> Result<(), KernelError> {
+    let n = ranking.thresholds.len();
+    KernelError::check_shape("query vectors", n * table.width, ranking.vectors.len())?;
+    KernelError::check_shape("offsets of rows left out", n + 1, ranking.offsets.len())?;
+    rows(table, ranking.left_out.iter().copied())
+}
+
+/// Checks that there are statistics of `rounds` rounds, one for each query of a tile.
 pub(super) fn statistics(
     tile: &PartTile<'_>,
     statistics: &[Vec<Statistic>],

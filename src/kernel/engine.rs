@@ -349,13 +349,12 @@ pub trait RankEngine: TableEngine {
 /// [`lane_gradients`](PartEngine::lane_gradients). Rows of the part must not change meanwhile. The gradients of the part
 /// then are where [`GradientEngine::keep_gradients`] and [`GradientEngine::read_gradients`] find those of a step
 /// against all entities.
-///
-/// A GPU's engine returns [`KernelError::Unsupported`].
 pub trait PartEngine: TableEngine {
     /// Computes the vectors of a lane's queries, queries × width, from copies of the rows that the lane reads.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if rows, model and plan do not belong together.
+    /// [`KernelError::Unsupported`] if candidates are sampled; [`KernelError::Shape`] if rows, model and plan do not
+    /// belong together; if the device is lost or full.
     fn lane_queries(
         &mut self,
         spec: &StepSpec,
@@ -367,7 +366,7 @@ pub trait PartEngine: TableEngine {
     /// the last.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if tile and part do not belong together.
+    /// [`KernelError::Shape`] if tile and part do not belong together; if the device is lost or full.
     fn score_part(
         &mut self,
         spec: &StepSpec,
@@ -408,7 +407,7 @@ pub trait PartEngine: TableEngine {
     /// predicted relations.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if there are not as many gradients as queries.
+    /// [`KernelError::Shape`] if there are not as many gradients as queries; if the device is lost or full.
     fn lane_gradients(
         &mut self,
         spec: &StepSpec,

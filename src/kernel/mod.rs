@@ -13,6 +13,7 @@
 //! | `score` | queries × their sampled candidates |
 //! | `score_all` | a tile of queries × a shard's rows |
 //! | `loss` | scores → loss and ∂loss/∂score, in place |
+//! | `part_statistic`, `part_loss` | the same where entities are cut into parts, which exchange statistics of scores |
 //! | `grad_query`, `grad_query_all` | ∂loss/∂query from ∂loss/∂score |
 //! | `grad_candidates_all` | ∂loss/∂row of a whole shard from a tile of ∂loss/∂score |
 //! | `query_backward` | ∂loss/∂query → contributions to entity and relation rows |

@@ -25,7 +25,7 @@ impl PartEngine for Engine {
         lane: &Plan,
         rows: LaneRows<'_>,
     ) -> Result<Vec<f32>, KernelError> {
-        let width = check::lane(spec, lane, rows)?;
+        let width = check::lane("CPU", spec, lane, rows)?;
         let work = &mut self.work;
         parallel::in_pool(|| work.lane_queries(spec, lane, rows, width));
         Ok(work.queries[..lane.queries.len() * width].to_vec())
@@ -140,10 +140,7 @@ impl PartEngine for Engine {
         ranking: &PartRanking<'_>,
         part: &Table,
     ) -> Result<Vec<RankCounts>, KernelError> {
-        let n = ranking.thresholds.len();
-        KernelError::check_shape("query vectors", n * part.spec.width, ranking.vectors.len())?;
-        KernelError::check_shape("offsets of rows left out", n + 1, ranking.offsets.len())?;
-        check::rows(&part.spec, ranking.left_out.iter().copied())?;
+        check::part_ranking(ranking, &part.spec)?;
         Ok(count_part(&mut self.work, model, ranking, part))
     }
 }

@@ -52,6 +52,8 @@ pub struct Engine {
     words: Words,
     /// Parameters of the plan that the last call of [`StepEngine::gradients`] uploaded.
     uploaded: Uploaded,
+    /// The lane and the part of a step whose entity table is cut.
+    part: part::PartStep,
     /// Losses since the host last read them.
     step_losses: Buffer,
     /// Number of losses in `step_losses`.
@@ -73,6 +75,7 @@ impl Engine {
             work: Workspace::new(&gpu)?,
             words: Words::default(),
             uploaded: Uploaded::default(),
+            part: part::PartStep::default(),
             step_losses: gpu.storage("step losses", (LOSSES * size_of::<f32>()) as u64)?,
             steps: 0,
             loss: 0.0,

@@ -3,7 +3,7 @@
 use super::params::Params;
 use super::stages::queries::query;
 use super::stages::rows::{make_widened_room, pull};
-use super::stages::scores::{rank_count, score_all, target_scores};
+use super::stages::scores::{rank_count, rank_tile, score_all, target_scores};
 use super::step::core_matrix::{Core, core_matrix};
 use super::step::tile;
 use super::step::upload::Widths;
@@ -36,15 +36,16 @@ impl RankEngine for Engine {
                 out.extend_from_slice(batch.known_of(b * block + q));
                 out.push(queries[q].target);
             };
-            let params = self.query_vectors(model, queries, entities, relations, true, skip)?;
+            let params = self.record_queries(model, queries, entities, relations, true, skip)?;
             let params = Params {
                 at_counts: (b * block) as u32,
                 ..params
             };
             let similarity = model.similarity();
             let recorder = unlocked(&mut self.recorder);
-            target_scores(recorder, &params, similarity, entities, &self.work)?;
-            rank_count(recorder, &params, similarity, entities, &self.work)?;
+            let tile = rank_tile(recorder, similarity, &params, entities);
+            target_scores(recorder, &params, similarity, tile, &self.work)?;
+            rank_count(recorder, &params, similarity, entities, tile, &self.work)?;
         }
         self.flush()?;
         let counts = self
@@ -60,6 +61,7 @@ impl RankEngine for Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
+        check::queries(model, queries, &entities.spec, &relations.spec)?;
         let rows = entities.spec.layout.rows();
         let tile = tile(&self.gpu, rows).min(self.block(model, entities));
         make_widened_room(&mut self.work, &self.gpu, entities)?;
@@ -67,7 +69,7 @@ impl RankEngine for Engine {
         let found = scores.chunks_mut(tile * rows);
         for (queries, found) in queries.chunks(tile).zip(found) {
             let params =
-                self.query_vectors(model, queries, entities, relations, false, |_, _| ())?;
+                self.record_queries(model, queries, entities, relations, false, |_, _| ())?;
             let params = Params {
                 candidates: rows as u32,
                 ..params
@@ -88,13 +90,16 @@ impl RankEngine for Engine {
         entities: &Table,
         relations: &Table,
     ) -> Result<Vec<f32>, KernelError> {
+        check::queries(model, queries, &entities.spec, &relations.spec)?;
         let mut scores = vec![0.0; queries.len()];
         let block = self.block(model, entities);
         for (queries, found) in queries.chunks(block).zip(scores.chunks_mut(block)) {
             let params =
-                self.query_vectors(model, queries, entities, relations, true, |_, _| ())?;
+                self.record_queries(model, queries, entities, relations, true, |_, _| ())?;
             let recorder = unlocked(&mut self.recorder);
-            target_scores(recorder, &params, model.similarity(), entities, &self.work)?;
+            let similarity = model.similarity();
+            let tile = rank_tile(recorder, similarity, &params, entities);
+            target_scores(recorder, &params, similarity, tile, &self.work)?;
             self.flush()?;
             self.gpu
                 .read_into(self.work.thresholds.buffer(), 0, found)?;
@@ -105,7 +110,7 @@ impl RankEngine for Engine {
 
 impl Engine {
     /// Queries of a block: each may have a relation of its own, and that may be a whole matrix.
-    fn block(&self, model: Model, entities: &Table) -> usize {
+    pub(super) fn block(&self, model: Model, entities: &Table) -> usize {
         let width = model.relation_width(entities.spec.width);
         let most = self.most_rows(width).min(MOST_VALUES / width.max(1));
         most.clamp(1, MOST_QUERIES)
@@ -113,7 +118,7 @@ impl Engine {
 
     /// Records the stages that make query vectors and, if `targets`, gather the targets' rows.
     /// `skip` lists the candidates that a query must not count.
-    fn query_vectors(
+    pub(super) fn record_queries(
         &mut self,
         model: Model,
         queries: &[RankQuery],
@@ -122,7 +127,7 @@ impl Engine {
         targets: bool,
         skip: impl Fn(usize, &mut Vec<u32>),
     ) -> Result<Params, KernelError> {
-        check::queries(model, queries, &entities.spec, &relations.spec)?;
+        check::known_rows(model, queries, &entities.spec, &relations.spec)?;
         let (gpu, n) = (&self.gpu, queries.len());
         let width = entities.spec.width;
         // Each relation once, then the core if there is one.

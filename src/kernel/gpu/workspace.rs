@@ -94,6 +94,8 @@ workspace! {
     pair_losses,
     /// Slopes of right answers, see `loss`.
     slopes,
+    /// Statistics of rows of scores where entities are cut into parts, see `part_statistic`.
+    statistics,
     /// Partial sums, see `grad_query_all`.
     slices,
     /// Gradients of unique rows.

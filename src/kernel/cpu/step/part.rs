@@ -11,7 +11,8 @@ use crate::kernel::cpu::stages::gradients::grad_candidates_all::grad_candidates_
 use crate::kernel::cpu::stages::gradients::grad_query_all::grad_query_all;
 use crate::kernel::cpu::stages::scores::candidate_dropout::candidate_dropout;
 use crate::kernel::cpu::stages::scores::candidate_dropout_backward::candidate_dropout_backward;
-use crate::kernel::cpu::stages::scores::loss::{part_loss, part_statistic};
+use crate::kernel::cpu::stages::scores::part_loss::part_loss;
+use crate::kernel::cpu::stages::scores::part_statistic::part_statistic;
 use crate::kernel::cpu::stages::scores::score_all::score_all;
 use crate::kernel::cpu::table::{AlignedVec, Table, TableReadGuard};
 use crate::kernel::cpu::{Route, Tiles};

@@ -32,6 +32,10 @@ pub(super) enum Stage {
     /// With the number of invocations of a workgroup.
     Loss(LossKind, Similarity, u32),
     LossSum,
+    /// With the number of invocations of a workgroup.
+    PartStatistic(LossKind, u32),
+    /// With the number of invocations of a workgroup.
+    PartLoss(LossKind, Similarity, u32),
     GradQuery(Similarity, Values),
     /// With the number of invocations that share a cell.
     GradRows(Similarity, Values, u32),
@@ -88,6 +92,8 @@ impl Stage {
             Stage::RankCount(..) => "scores/rank_count",
             Stage::Loss(..) => "scores/loss",
             Stage::LossSum => "scores/loss_sum",
+            Stage::PartStatistic(..) => "scores/part_statistic",
+            Stage::PartLoss(..) => "scores/part_loss",
             Stage::GradQuery(..) => "gradients/grad_query",
             Stage::GradQueryAll(..) => "gradients/grad_query_all",
             Stage::GradQuerySum(_) => "gradients/grad_query_sum",
@@ -136,7 +142,14 @@ impl Stage {
             }
             Stage::Loss(kind, similarity, group) => variant
                 .similarity(similarity, Values::Scalar)
-                .loss(kind)
+                .loss("loss", kind)
+                .count("GROUP", group),
+            Stage::PartStatistic(kind, group) => {
+                variant.loss("statistic", kind).count("GROUP", group)
+            }
+            Stage::PartLoss(kind, similarity, group) => variant
+                .similarity(similarity, Values::Scalar)
+                .loss("part_loss", kind)
                 .count("GROUP", group),
             Stage::GradQuery(similarity, values) => variant.similarity(similarity, values),
             Stage::GradQueryAll(similarity, tile) | Stage::GradCandidatesAll(similarity, tile) => {

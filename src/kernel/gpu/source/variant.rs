@@ -115,9 +115,10 @@ impl Variant {
             .choose("similarity", similarity.name())
     }
 
-    pub fn loss(self, kind: LossKind) -> Variant {
+    /// The file of a loss in `folder`.
+    pub fn loss(self, folder: &'static str, kind: LossKind) -> Variant {
         self.choose(
-            "loss",
+            folder,
             match kind {
                 LossKind::Softmax => "softmax",
                 LossKind::Bce => "bce",

@@ -36,21 +36,30 @@ pub(super) struct Step<'a> {
     pub relations: &'a Table,
 }
 
-impl Step<'_> {
+/// The queries of a training step, and the rows that they read as inputs.
+pub(super) struct StepQueries<'a> {
+    pub spec: &'a StepSpec,
+    pub plan: &'a Plan,
+    /// Values of an entity row, and of a relation row.
+    pub width: usize,
+    pub relation_width: usize,
+}
+
+impl StepQueries<'_> {
     /// The core that the plan has pulled, if the model has one.
     fn core(&self) -> Option<Core> {
         let (plan, rows) = (self.plan, self.plan.core_rows);
         (rows > 0).then(|| Core {
             relations: plan.relations.len() - rows,
             rows,
-            width: self.relations.spec.width,
+            width: self.relation_width,
         })
     }
 
-    /// Makes room for what the stages write.
+    /// Makes room for what the stages of queries and of the rows they read write.
     pub fn make_room(&self, work: &mut Workspace, gpu: &Gpu) -> Result<(), DeviceError> {
         let (plan, n) = (self.plan, self.plan.queries.len());
-        let (width, relation_width) = (self.entities.spec.width, self.relations.spec.width);
+        let (width, relation_width) = (self.width, self.relation_width);
         let (unique, relations) = (plan.entities.len(), plan.relations.len());
         work.entities.room(gpu, unique * width)?;
         work.entity_gradients.room(gpu, unique * width)?;
@@ -68,6 +77,100 @@ impl Step<'_> {
         } else {
             work.d_relations.room(gpu, n * relation_width)?;
         }
+        match plan.predicts_relations {
+            true => relations::make_room(work, gpu, plan, relation_width),
+            false => Ok(()),
+        }
+    }
+
+    /// The parameters of the relations' rows, without those of the core.
+    fn relation_rows(&self, uploaded: &Uploaded) -> Params {
+        Params {
+            items: (self.plan.relations.len() - self.plan.core_rows) as u32,
+            ..uploaded.relations.params(&uploaded.params)
+        }
+    }
+
+    /// Records the stages from pulled rows to query vectors.
+    pub fn record_forward(
+        &self,
+        recorder: &mut Recorder,
+        uploaded: &Uploaded,
+        work: &Workspace,
+    ) -> Result<(), DeviceError> {
+        if let Some(core) = self.core() {
+            core_matrix(recorder, core, work)?;
+        }
+        query(recorder, &uploaded.params, self.spec.model, work)
+    }
+
+    /// Records the stages from ∂loss/∂query to the gradients of unique rows.
+    pub fn record_backward(
+        &self,
+        recorder: &mut Recorder,
+        gpu: &Gpu,
+        uploaded: &Uploaded,
+        work: &Workspace,
+    ) -> Result<(), DeviceError> {
+        let (plan, params, model) = (self.plan, &uploaded.params, self.spec.model);
+        let (entity_rows, relation_rows) = (
+            uploaded.entities.params(params),
+            self.relation_rows(uploaded),
+        );
+        let words = work.plan.buffer();
+        let [entities, relations] = [&work.entities, &work.relations].map(|s| s.buffer());
+        query_backward(recorder, params, model, work)?;
+        grad_relations(recorder, &relation_rows, model, &plan.relations, work)?;
+        if let Some(core) = self.core() {
+            core_matrix_backward(recorder, gpu, core, work)?;
+        }
+        if plan.predicts_relations {
+            relations::record(recorder, gpu, uploaded, model, work)?;
+        }
+        grad_entities(recorder, &entity_rows, model, &plan.entities, work)?;
+
+        let regularizer = &self.spec.regularizer;
+        let penalty = Penalty {
+            kind: regularizer.kind,
+            lanes: model.entity_lanes(),
+            strength: regularizer.entity,
+            width: params.width,
+        };
+        let gradients = work.entity_gradients.buffer();
+        regularize(recorder, &entity_rows, penalty, words, entities, gradients)?;
+        let penalty = Penalty {
+            lanes: model.relation_lanes(),
+            strength: regularizer.relation,
+            width: self.relation_width as u32,
+            ..penalty
+        };
+        let gradients = work.relation_gradients.buffer();
+        regularize(
+            recorder,
+            &relation_rows,
+            penalty,
+            words,
+            relations,
+            gradients,
+        )
+    }
+}
+
+impl Step<'_> {
+    fn queries(&self) -> StepQueries<'_> {
+        StepQueries {
+            spec: self.spec,
+            plan: self.plan,
+            width: self.entities.spec.width,
+            relation_width: self.relations.spec.width,
+        }
+    }
+
+    /// Makes room for what the stages write.
+    pub fn make_room(&self, work: &mut Workspace, gpu: &Gpu) -> Result<(), DeviceError> {
+        let (plan, n) = (self.plan, self.plan.queries.len());
+        let (width, unique) = (self.entities.spec.width, plan.entities.len());
+        self.queries().make_room(work, gpu)?;
         work.losses.room(gpu, n)?;
         match &plan.candidates {
             Candidates::Sampled { negatives, .. } => {
@@ -93,10 +196,7 @@ impl Step<'_> {
                         work.masked_room(gpu, s, values)?;
                     }
                 }
-                match plan.predicts_relations {
-                    true => relations::make_room(work, gpu, plan, relation_width),
-                    false => Ok(()),
-                }
+                Ok(())
             }
         }
     }
@@ -111,10 +211,7 @@ impl Step<'_> {
     ) -> Result<(), DeviceError> {
         let (plan, params, model) = (self.plan, &uploaded.params, self.spec.model);
         let entity_rows = uploaded.entities.params(params);
-        let relation_rows = Params {
-            items: (plan.relations.len() - plan.core_rows) as u32,
-            ..uploaded.relations.params(params)
-        };
+        let relation_rows = self.queries().relation_rows(uploaded);
         let words = work.plan.buffer();
         let [entities, relations] = [&work.entities, &work.relations].map(|s| s.buffer());
 
@@ -134,10 +231,7 @@ impl Step<'_> {
             words,
             relations,
         )?;
-        if let Some(core) = self.core() {
-            core_matrix(recorder, core, work)?;
-        }
-        query(recorder, params, model, work)?;
+        self.queries().record_forward(recorder, uploaded, work)?;
         let masks = params.candidate_threshold > 0;
         match plan.candidates {
             Candidates::Sampled { .. } => {
@@ -156,47 +250,14 @@ impl Step<'_> {
                 grad_query(recorder, params, model.similarity(), work)?;
             }
             Candidates::All { .. } if masks => {
-                mask_shards(recorder, params, self.entities, work)?;
+                mask_shards(recorder, params, self.entities, None, work)?;
                 self.record_tiles(recorder, gpu, params, work)?;
-                mask_shard_gradients(recorder, params, self.entities, work)?;
+                mask_shard_gradients(recorder, params, self.entities, None, work)?;
             }
             Candidates::All { .. } => self.record_tiles(recorder, gpu, params, work)?,
         }
-        query_backward(recorder, params, model, work)?;
-        grad_relations(recorder, &relation_rows, model, &plan.relations, work)?;
-        if let Some(core) = self.core() {
-            core_matrix_backward(recorder, gpu, core, work)?;
-        }
-        if plan.predicts_relations {
-            relations::record(recorder, gpu, uploaded, model, work)?;
-        }
-        grad_entities(recorder, &entity_rows, model, &plan.entities, work)?;
-
-        let regularizer = &self.spec.regularizer;
-        let penalty = Penalty {
-            kind: regularizer.kind,
-            lanes: model.entity_lanes(),
-            strength: regularizer.entity,
-            width: params.width,
-        };
-        let gradients = work.entity_gradients.buffer();
-        regularize(recorder, &entity_rows, penalty, words, entities, gradients)?;
-        let penalty = Penalty {
-            lanes: model.relation_lanes(),
-            strength: regularizer.relation,
-            width: self.relations.spec.width as u32,
-            ..penalty
-        };
-        let gradients = work.relation_gradients.buffer();
-        regularize(
-            recorder,
-            &relation_rows,
-            penalty,
-            words,
-            relations,
-            gradients,
-        )?;
-
+        self.queries()
+            .record_backward(recorder, gpu, uploaded, work)?;
         if let Candidates::All { .. } = plan.candidates {
             scatter(
                 recorder,

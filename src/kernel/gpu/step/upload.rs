@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use crate::kernel::gpu::params::{NONE, Params};
 use crate::kernel::{RankQuery, StepSpec};
-use crate::sampler::{Candidates, Pair, Plan, Query, Rows};
+use crate::sampler::{Candidates, Pair, PartPlan, Plan, Query, Rows};
 
 /// The parts of a training step's plan. They are put together only in the memory that is uploaded.
 #[derive(Debug, Default)]
@@ -48,6 +48,15 @@ pub struct Uploaded {
     pub relations: RowsAt,
     /// Parameters of the stages that score pair queries against all relations.
     pub pairs: Params,
+}
+
+/// An uploaded plan of a part of the entity table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UploadedPart {
+    /// Parameters of all stages.
+    pub params: Params,
+    /// Place of the rows that name the masks of candidates, if these have dropout.
+    pub names: Option<u32>,
 }
 
 impl RowsAt {
@@ -101,7 +110,6 @@ impl<'a> Parts<'a> {
         entities: usize,
     ) -> (Uploaded, Parts<'a>) {
         let mut parts = Parts::default();
-        let threshold = |p: f32| (f64::from(p) * 4_294_967_296.0) as u32;
         let mut params = Params {
             width: widths.entity as u32,
             relation_width: widths.relation as u32,
@@ -159,6 +167,36 @@ impl<'a> Parts<'a> {
         (uploaded, parts)
     }
 
+    /// Lays out a step on a part of the entity table, as `part_loss.wgsl` reads it.
+    pub fn part(spec: &StepSpec, plan: &'a PartPlan, width: usize) -> (UploadedPart, Parts<'a>) {
+        let mut parts = Parts::default();
+        let firsts = plan.first_answers.iter();
+        let firsts: Vec<u32> = firsts.map(|first| first.unwrap_or(NONE)).collect();
+        let params = Params {
+            width: width as u32,
+            queries: plan.queries() as u32,
+            candidates: plan.rows.len() as u32,
+            negatives: plan.entities as u32,
+            item_first: plan.lane.start as u32,
+            items: plan.lane.len() as u32,
+            at_weights: parts.add(words(&plan.weights)),
+            at_offsets: parts.add(&plan.offsets),
+            at_positives: parts.add(&plan.answers),
+            at_lists: parts.add(&plan.all_answers),
+            at_slots: parts.add(firsts),
+            dropout_seed: plan.dropout_seed,
+            candidate_threshold: threshold(spec.candidate_dropout),
+            candidate_scale: 1.0 / (1.0 - spec.candidate_dropout),
+            margin: spec.loss.margin,
+            temperature: spec.loss.temperature,
+            smoothing: spec.loss.smoothing,
+            ..Params::default()
+        };
+        let masked = spec.candidate_dropout > 0.0;
+        let names = masked.then(|| parts.add(plan.rows.rows()));
+        (UploadedPart { params, names }, parts)
+    }
+
     /// Lays out the prediction of relations, all of which the plan has. Each pair is a query.
     fn pairs(&mut self, spec: &StepSpec, plan: &Plan, params: &Params) -> Params {
         let of = |pair: &Pair| plan.queries[pair.query as usize];
@@ -191,6 +229,11 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Hashes below the threshold drop a value.
+fn threshold(probability: f32) -> u32 {
+    (f64::from(probability) * 4_294_967_296.0) as u32
+}
+
 fn words<T: Pod>(values: &[T]) -> &[u32] {
     bytemuck::cast_slice(values)
 }
@@ -205,6 +248,24 @@ impl Words {
         let at = self.0.len() as u32;
         self.0.extend_from_slice(part);
         at
+    }
+
+    /// Replaces the words by a list for each query, ascending: the candidates that the query must skip.
+    pub fn skips<'a>(&mut self, n: usize, skipped: impl Fn(usize) -> &'a [u32]) -> Params {
+        self.0.clear();
+        self.add(&vec![0; n + 1]);
+        for q in 0..n {
+            let from = self.add(skipped(q)) as usize;
+            self.0[from..].sort_unstable();
+            self.0[q + 1] = (self.0.len() - (n + 1)) as u32;
+        }
+        Params {
+            queries: n as u32,
+            count: n as u32,
+            at_offsets: 0,
+            at_positives: n as u32 + 1,
+            ..Params::default()
+        }
     }
 
     /// Lays out a block of rankings: one entity and one target row a query; the rows `relations`,

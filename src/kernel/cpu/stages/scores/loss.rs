@@ -1,7 +1,7 @@
 //! `loss`: a row of scores → its loss and ∂loss/∂score, in place.
 
 use crate::kernel::cpu::simd::simd;
-use crate::loss::{Loss, PartRow, Statistic};
+use crate::loss::Loss;
 use crate::model::Similarity;
 
 /// Replaces the scores of one query by the coefficients that the gradient stages take
@@ -33,47 +33,5 @@ pub fn loss(
             }
             value
         },
-    )
-}
-
-/// [`loss`] where the scores are those of a part of the entities; returns the part's share of the loss.
-#[inline(never)]
-pub fn part_loss(
-    loss: &Loss,
-    similarity: Similarity,
-    scores: &mut [f32],
-    row: &PartRow<'_>,
-    statistics: &[Statistic],
-    slopes: &mut Vec<f32>,
-) -> f32 {
-    simd(
-        #[inline(always)]
-        || {
-            if similarity == Similarity::NegativeL2 {
-                slopes.clear();
-                slopes.extend(scores.iter().map(|&s| similarity.slope(s)));
-            }
-            let value = loss.part_row(scores, row, statistics);
-            if similarity == Similarity::NegativeL2 {
-                for (s, slope) in scores.iter_mut().zip(slopes.iter()) {
-                    *s *= slope;
-                }
-            }
-            value
-        },
-    )
-}
-
-/// Statistic of the scores of one query in a part of the entities.
-#[inline(never)]
-pub fn part_statistic(
-    loss: &Loss,
-    scores: &mut [f32],
-    row: &PartRow<'_>,
-    before: &[Statistic],
-) -> Statistic {
-    simd(
-        #[inline(always)]
-        || loss.part_statistic(scores, row, before),
     )
 }

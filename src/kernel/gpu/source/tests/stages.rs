@@ -115,6 +115,10 @@ pub fn stages() -> Vec<Stage> {
             LossKind::SelfAdversarial,
         ] {
             stages.extend((groups.iter()).map(|&group| Stage::Loss(kind, similarity, group)));
+            stages.extend((groups.iter()).map(|&group| Stage::PartLoss(kind, similarity, group)));
+            if similarity == Similarity::Dot && kind != LossKind::Bce {
+                stages.extend((groups.iter()).map(|&group| Stage::PartStatistic(kind, group)));
+            }
         }
     }
     stages

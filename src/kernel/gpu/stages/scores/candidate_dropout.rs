@@ -9,16 +9,18 @@ use crate::kernel::gpu::shape::Values;
 use crate::kernel::gpu::source::{GROUP, Stage};
 use crate::kernel::gpu::workspace::Workspace;
 
-/// Writes the masked rows of a table, shard by shard, to `work.masked`.
+/// Writes the masked rows of a table, shard by shard, to `work.masked`. `names` is the place in the plan of the rows
+/// that name the rows' masks; none if each row names its own.
 pub fn mask_shards(
     recorder: &mut Recorder,
     params: &Params,
     table: &Table,
+    names: Option<u32>,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     for (s, (shard, masked)) in table.shards.iter().zip(&work.masked).enumerate() {
         let buffers = [work.plan.buffer(), &shard.values, masked.buffer()];
-        let params = rows_of_shard(params, table, s);
+        let params = rows_of_shard(params, table, names, s);
         candidate_dropout(recorder, &params, shard.dtype, &buffers)?;
     }
     Ok(())
@@ -52,10 +54,15 @@ fn candidate_dropout(
 }
 
 /// The parameters for all rows of a shard.
-pub(super) fn rows_of_shard(params: &Params, table: &Table, shard: usize) -> Params {
+pub(super) fn rows_of_shard(
+    params: &Params,
+    table: &Table,
+    names: Option<u32>,
+    shard: usize,
+) -> Params {
     let range = table.spec.layout.range(shard);
     Params {
-        at_ids: NONE,
+        at_ids: names.map_or(NONE, |names| names + range.start as u32),
         base: range.start as u32,
         items: range.len() as u32,
         ..*params

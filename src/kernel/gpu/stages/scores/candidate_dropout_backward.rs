@@ -8,16 +8,18 @@ use crate::kernel::gpu::recorder::{Recorder, workgroups};
 use crate::kernel::gpu::source::{GROUP, Stage};
 use crate::kernel::gpu::workspace::Workspace;
 
-/// Masks the gradients of whole shards.
+/// Masks the gradients of whole shards. `names` is the place in the plan of the rows that name the rows' masks; none
+/// if each row names its own.
 pub fn mask_shard_gradients(
     recorder: &mut Recorder,
     params: &Params,
     table: &Table,
+    names: Option<u32>,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     let gradients = work.shard_gradients.iter().take(table.shards.len());
     for (s, gradients) in gradients.enumerate() {
-        let params = rows_of_shard(params, table, s);
+        let params = rows_of_shard(params, table, names, s);
         let buffers = [work.plan.buffer(), gradients.buffer()];
         candidate_dropout_backward(recorder, &params, &buffers)?;
     }

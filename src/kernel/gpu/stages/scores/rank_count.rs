@@ -5,7 +5,7 @@ use crate::device::{Buffer, DeviceError};
 use crate::kernel::gpu::Table;
 use crate::kernel::gpu::params::Params;
 use crate::kernel::gpu::recorder::{Recorder, workgroups};
-use crate::kernel::gpu::shape::Tile;
+use crate::kernel::gpu::shape::{Cells, Tile};
 use crate::kernel::gpu::source::Stage;
 use crate::kernel::gpu::stages::rows::widen;
 use crate::kernel::gpu::workspace::Workspace;
@@ -21,16 +21,16 @@ pub fn target_scores(
     recorder: &mut Recorder,
     params: &Params,
     similarity: Similarity,
-    table: &Table,
+    tile: Tile,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     let params = Params {
+        cells: Cells::of_values(similarity, params.width),
         base: 0,
         rows: params.count,
         extra: 0,
-        ..shard_params(params, similarity, table, 0)
+        ..*params
     };
-    let tile = tile(recorder, similarity, &params, table);
     recorder.dispatch(
         Stage::RankCount(similarity, tile),
         &params,
@@ -45,13 +45,13 @@ pub fn rank_count(
     params: &Params,
     similarity: Similarity,
     table: &Table,
+    tile: Tile,
     work: &Workspace,
 ) -> Result<(), DeviceError> {
     for s in 0..table.shards.len() {
         let values = widen(recorder, table, s, work)?;
         let params = shard_params(params, similarity, table, s);
         let row_work = u64::from(params.count) * u64::from(params.width);
-        let tile = tile(recorder, similarity, &params, table);
         let most_tiles = MOST_WORK / (row_work.max(1) * u64::from(tile.size()));
         let most_rows = most_tiles.clamp(1, 1 << 20) as u32 * tile.size();
         for first in (0..params.rows).step_by(most_rows as usize) {
@@ -77,8 +77,13 @@ pub fn rank_count(
     Ok(())
 }
 
-/// Targets and candidates must be scored by one pipeline, so that equal rows get equal scores.
-fn tile(recorder: &Recorder, similarity: Similarity, params: &Params, table: &Table) -> Tile {
+/// The tile of a ranking. Targets and candidates must be scored by one pipeline, so that equal rows get equal scores.
+pub fn rank_tile(
+    recorder: &Recorder,
+    similarity: Similarity,
+    params: &Params,
+    table: &Table,
+) -> Tile {
     let rows = table.spec.layout.most_rows() as u32;
     Tile::of_scores(recorder.busy, similarity, params.count, rows)
 }
