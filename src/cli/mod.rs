@@ -17,6 +17,8 @@ mod reading;
 mod recipes;
 mod search;
 mod train;
+#[cfg(feature = "net")]
+mod worker;
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -43,6 +45,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::TrainArgs>),
+    #[cfg(feature = "net")]
+    Worker(worker::WorkerArgs),
     Search(search::SearchArgs),
     Eval(Box<eval::EvalArgs>),
     Predict(Box<predict::PredictArgs>),
@@ -74,6 +78,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| advised(error).exit());
     let result = match cli.command {
         Command::Train(args) => train::run(*args),
+        #[cfg(feature = "net")]
+        Command::Worker(args) => worker::run(args),
         Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),

@@ -9,6 +9,8 @@ use shardloom::dataset::{
 };
 use shardloom::device::DeviceChoice;
 use shardloom::predict::{Question, answer};
+#[cfg(feature = "net")]
+use shardloom::run::processes::{LeadOptions, Leading};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
@@ -126,6 +128,29 @@ pub struct TrainArgs {
     /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
     #[arg(long, value_name = "EPOCH", requires = "resume")]
     checkpoint: Option<u32>,
+    /// Processes that train together on this machine: starts so many, this one included. Each holds
+    /// some of the shards.
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "NUMBER")]
+    processes: Option<usize>,
+    /// Address at which other processes join this run (see `shardloom worker`), such as 127.0.0.1:0;
+    /// beyond this machine, --tls is needed.
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Processes that hold each shard: with 2, no step is lost when a process dies.
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "NUMBER")]
+    replicas: Option<i64>,
+    /// Directory with cert.pem, key.pem and ca.pem, for processes on other machines.
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// Threads of this process that compute on a CPU, with --listen or --processes [default: a share
+    /// of the cores].
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
     /// Any key of the configuration, as in --set lambda=0.05; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -141,6 +166,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
     let script = args.script()?;
+    let together = args.together();
     match &args.resume {
         Some(path) => {
             let mut run = Run::open(path)?;
@@ -189,15 +215,17 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
             trainer.state = state;
-            train(run, &dataset, trainer, progress, device)
+            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            train(run, &dataset, trainer, progress, device, leading)
         }
         // The parser accepts it together with arguments that --resume conflicts with.
         None if args.checkpoint.is_some() => {
             Err("--checkpoint names where to continue a run: it needs --resume".into())
         }
         None => {
-            let config = args.config(&progress)?;
+            let mut config = args.config(&progress)?;
             let dataset = load_graph(&config)?;
+            together.suit(&mut config, &dataset);
             announce(&dataset, &progress);
             check_held_out(&config, &dataset)?;
             let warm = config.init_from.as_deref();
@@ -225,8 +253,56 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 progress.clear();
                 progress.say(&format!("valid MRR {mrr:.4} at the start"));
             }
-            train(run, &dataset, trainer, progress, device)
+            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            train(run, &dataset, trainer, progress, device, leading)
         }
+    }
+}
+
+/// Options for training with other processes.
+#[derive(Debug, Default)]
+struct Together {
+    #[cfg(feature = "net")]
+    options: Option<LeadOptions>,
+}
+
+/// A process that leads others, until it is dropped.
+#[cfg(not(feature = "net"))]
+type Leading = std::convert::Infallible;
+
+/// Fewest shards of a run of several processes, so that they can be shared out.
+#[cfg(feature = "net")]
+const SHARDS: usize = 16;
+
+impl Together {
+    /// Gives a new run as many shards as several processes need.
+    fn suit(&self, config: &mut Config, dataset: &Dataset) {
+        #[cfg(feature = "net")]
+        if let Some(options) = &self.options {
+            let wanted = SHARDS.max(4 * options.processes);
+            config.shards = config.shards.max(wanted.min(dataset.entities.len()));
+        }
+        #[cfg(not(feature = "net"))]
+        let _ = (config, dataset);
+    }
+
+    /// Starts to lead other processes, if that was asked for.
+    fn start(
+        &self,
+        run: &Run,
+        dataset: &Dataset,
+        trainer: &mut Trainer,
+        progress: &Progress,
+    ) -> Result<Option<Leading>, Box<dyn std::error::Error>> {
+        #[cfg(feature = "net")]
+        if let Some(options) = &self.options {
+            let leading = Leading::start(run, dataset, trainer, options)?;
+            progress.say(&leading.invitation(&run.path));
+            return Ok(Some(leading));
+        }
+        #[cfg(not(feature = "net"))]
+        let _ = (run, dataset, trainer, progress);
+        Ok(None)
     }
 }
 
@@ -273,6 +349,23 @@ fn gone(error: &DatasetError) -> bool {
 }
 
 impl TrainArgs {
+    /// Options for training with other processes.
+    fn together(&self) -> Together {
+        #[cfg(feature = "net")]
+        if self.listen.is_some() || self.processes.is_some() {
+            let options = LeadOptions {
+                listen: self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned()),
+                processes: self.processes.unwrap_or(1),
+                tls: self.tls.clone(),
+                threads: self.threads,
+            };
+            return Together {
+                options: Some(options),
+            };
+        }
+        Together::default()
+    }
+
     /// The configuration: file, then recipe, then flags.
     fn config(&self, progress: &Progress) -> Result<Config, Box<dyn std::error::Error>> {
         let mut layers = Layers::new();
@@ -356,6 +449,8 @@ impl TrainArgs {
                 self.output.as_ref().map(|p| p.display().to_string().into()),
             ),
         ];
+        #[cfg(feature = "net")]
+        let flags = flags.into_iter().chain([("replicas", self.replicas.map(Into::into))]);
         for (key, value) in flags {
             if let Some(value) = value {
                 layers.set(&format!("--{}", key.replace('_', "-")), key, value)?;
@@ -376,6 +471,7 @@ fn train(
     mut trainer: Trainer,
     mut progress: Progress,
     device: String,
+    leading: Option<Leading>,
 ) -> CommandResult {
     let mut recorder = Recorder::new(&run, &trainer.state, &mut progress)?;
     let interrupted = || {
@@ -383,6 +479,8 @@ fn train(
         Box::new(Interrupted { resume })
     };
     let ending = trainer.train(&mut recorder);
+    // Ranking and the report are this process's own.
+    drop(leading);
     if let Err(error @ TrainError::Diverged { .. }) = ending {
         return Err(format!("{error}; {}", after_divergence(&run)?).into());
     }

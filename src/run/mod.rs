@@ -18,6 +18,8 @@ mod conclude;
 mod facts;
 mod lock;
 mod memory;
+#[cfg(feature = "net")]
+pub mod processes;
 mod recorder;
 mod result;
 #[cfg(feature = "report")]
@@ -183,6 +185,18 @@ const CONFIG: &str = "config.toml";
 const ENTITIES: &str = "entities.txt";
 const RELATIONS: &str = "relations.txt";
 const CHECKPOINTS: &str = "checkpoints";
+
+/// The files of a run that a node of a cluster needs.
+pub const NODE_FILES: [&str; 8] = [
+    CONFIG,
+    ENTITIES,
+    RELATIONS,
+    facts::GRAPH,
+    facts::TRAIN,
+    facts::WEIGHTS,
+    facts::HELD_OUT[0].1,
+    facts::HELD_OUT[1].1,
+];
 
 impl Run {
     /// Makes the directory of a new run, locks it and writes configuration, vocabulary and facts, so

@@ -115,6 +115,7 @@ impl Cluster {
             expected,
             dial: Arc::new(self.network.clone()),
             runtime: self.runtime.handle().clone(),
+            leads: Arc::new(|| Ok(())),
         });
         trainer
     }

@@ -4,6 +4,8 @@ mod cut;
 mod nodes;
 
 use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +16,12 @@ use tokio::time::interval;
 pub use cut::Cut;
 pub use nodes::{CutError, LostShards, Nodes, NodesOptions};
 
-use super::columns::{refuse_column, send_column};
+use super::columns::{LIMIT, refuse_column, send_column};
 use super::messages::{
     BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
-use crate::net::{Dial, FrameSender, FrameStream, NetError};
+use crate::net::frame::MOST_PAYLOAD;
+use crate::net::{Dial, Frame, FrameSender, FrameStream, Header, Kind, NetError};
 
 /// Messages to a node that wait for the network, at most. A node that takes none is lost.
 const WAITING: usize = 256;
@@ -71,6 +74,8 @@ struct Inner {
     events: Mutex<Listener>,
     sessions: AtomicU64,
     cut: Mutex<Option<Arc<Cut>>>,
+    /// Files for nodes that have none: names and places.
+    files: Mutex<Vec<(String, PathBuf)>>,
 }
 
 /// Receiver of events.
@@ -82,8 +87,20 @@ enum Listener {
     Listening(OnEvent),
 }
 
+/// Check of leadership.
+pub type Leads = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lead")
+            .field("leader", &self.leader)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A process that leads, for the trainer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lead {
     /// The leader.
     pub leader: Leader,
@@ -95,6 +112,8 @@ pub struct Lead {
     pub dial: Arc<dyn Dial>,
     /// Runtime of the network.
     pub runtime: Handle,
+    /// Checks that this process still leads; a sentence if it does not.
+    pub leads: Leads,
 }
 
 impl fmt::Debug for Leader {
@@ -115,8 +134,17 @@ impl Leader {
                 events: Mutex::new(Listener::Waiting(Vec::new())),
                 sessions: AtomicU64::new(0),
                 cut: Mutex::default(),
+                files: Mutex::default(),
             }),
         }
+    }
+
+    /// Sends the files of a run to nodes that do not have them.
+    #[must_use]
+    pub fn with_files(self, files: Vec<(String, PathBuf)>) -> Leader {
+        let slot = self.inner.files.lock();
+        *slot.unwrap_or_else(PoisonError::into_inner) = files;
+        self
     }
 
     /// Epoch of leadership.
@@ -184,9 +212,20 @@ impl Leader {
 
     /// Serves the session that a process opens.
     pub(super) async fn open(&self, opening: Opening, stream: FrameStream) {
-        let Opening::Hello(hello) = opening else {
-            refuse_column(&stream.sender, "there is no such request").await;
-            return;
+        let hello = match opening {
+            Opening::Hello(hello) => hello,
+            Opening::Files => {
+                let files = self.inner.files.lock();
+                let files = files.unwrap_or_else(PoisonError::into_inner).clone();
+                if let Err(error) = send_files(&stream.sender, files).await {
+                    tracing::warn!(%error, "files not sent");
+                }
+                return;
+            }
+            Opening::Columns(_) => {
+                refuse_column(&stream.sender, "there is no such request").await;
+                return;
+            }
         };
         if let Err(reason) = self.check(&hello) {
             tracing::warn!(address = %hello.address, %reason, "refused");
@@ -255,4 +294,36 @@ impl Leader {
         }
         Ok(())
     }
+}
+
+/// Sends files: a control frame with each name, then data.
+async fn send_files(sender: &FrameSender, files: Vec<(String, PathBuf)>) -> Result<(), NetError> {
+    for (name, path) in files {
+        let read = |error: std::io::Error| {
+            NetError::Options(format!("cannot read {}: {error}", path.display()))
+        };
+        if !path.exists() {
+            continue;
+        }
+        let frame = Frame {
+            payload: name.into_bytes().into(),
+            ..Frame::empty(Header::new(Kind::Control))
+        };
+        sender.send(frame, LIMIT).await?;
+        let mut file = tokio::task::block_in_place(|| std::fs::File::open(&path)).map_err(read)?;
+        loop {
+            let mut part = vec![0; MOST_PAYLOAD];
+            let count = tokio::task::block_in_place(|| file.read(&mut part)).map_err(read)?;
+            if count == 0 {
+                break;
+            }
+            part.truncate(count);
+            let frame = Frame {
+                payload: part.into(),
+                ..Frame::empty(Header::new(Kind::Data))
+            };
+            sender.send(frame, LIMIT).await?;
+        }
+    }
+    Ok(())
 }

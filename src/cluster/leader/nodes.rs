@@ -1,12 +1,13 @@
 //! The nodes of a run as the leader sees them: their sessions, and who holds which shards.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Cut, Leader, NodeHandle, SessionId};
+use super::{Cut, Leader, Leads, NodeHandle, SessionId};
 use crate::cluster::columns::fetch_column;
 use crate::cluster::messages::{
     ColumnName, ColumnRequest, Configuration, Hello, Node, Source, Task, ToNode,
@@ -18,7 +19,6 @@ use crate::net::{Dial, NetError};
 use crate::server::{ParameterServer, RowMap, ServerError};
 
 /// Arguments of [`Nodes::new`].
-#[derive(Debug)]
 pub struct NodesOptions {
     /// The leader.
     pub leader: Leader,
@@ -36,6 +36,18 @@ pub struct NodesOptions {
     pub dial: Arc<dyn Dial>,
     /// Runtime of the network.
     pub runtime: Handle,
+    /// Checks that this process still leads.
+    pub leads: Leads,
+}
+
+impl fmt::Debug for NodesOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodesOptions")
+            .field("leader", &self.leader)
+            .field("address", &self.address)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Shards whose last committed step nobody holds any more.
@@ -105,6 +117,14 @@ impl Nodes {
     /// Number of nodes that have joined and are not gone.
     pub fn count(&self) -> usize {
         self.joined.len()
+    }
+
+    /// Checks that this process still leads.
+    ///
+    /// # Errors
+    /// A sentence if another does.
+    pub fn leads(&self) -> Result<(), String> {
+        (self.options.leads)()
     }
 
     /// Number of steps committed.

@@ -73,6 +73,17 @@ impl Hosts {
         }
     }
 
+    /// Checks that this process still leads its nodes.
+    ///
+    /// # Errors
+    /// A sentence if another does.
+    pub fn leads(&self) -> Result<(), String> {
+        match self {
+            Hosts::Threads(_) => Ok(()),
+            Hosts::Nodes(nodes) => nodes.leads(),
+        }
+    }
+
     /// Tells the holders of the shards, and the workers, of a new generation. `lanes` are the workers as the shards
     /// know them.
     ///

@@ -305,6 +305,8 @@ impl Workers {
                         .collect(),
                     UpdateMode::Async { .. } => workers.clone(),
                 };
+                // A process that was stopped for a while may not lead any more.
+                self.hosts.leads().map_err(TrainError::Workers)?;
                 let configured = self
                     .hosts
                     .configure(self.mode, generation, &workers, &lanes);

@@ -35,6 +35,7 @@ pub(super) fn hosts(
     }
     let leader = lead.leader.clone();
     let nodes = Nodes::new(NodesOptions {
+        leads: lead.leads,
         leader: lead.leader,
         server,
         address: lead.address,
@@ -227,6 +228,7 @@ impl Workers {
         let Hosts::Nodes(nodes) = &mut self.hosts else {
             return Ok(true);
         };
+        nodes.leads().map_err(TrainError::Workers)?;
         match nodes.cut() {
             Ok(()) => Ok(true),
             Err(CutError { lost, error }) if lost.0.is_empty() => {

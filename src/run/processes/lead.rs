@@ -1,0 +1,234 @@
+//! Leading a run of several processes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::children::Children;
+use super::{LateAccept, ProcessError};
+use crate::cluster::leader::{Lead, Leader};
+use crate::coordinator::MemberInfo;
+use crate::dataset::Dataset;
+use crate::ids::Incarnation;
+use crate::kernel::Backend;
+use crate::net::registry::{Candidate, Claim, Registry, StoreRegistry};
+use crate::net::stream::pair;
+use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
+use crate::net::{Accept, Channel};
+use crate::run::{NODE_FILES, Run};
+use crate::train::{NodePlace, Trainer, node, run_digest};
+
+/// Options of [`Leading::start`].
+#[derive(Clone, Debug)]
+pub struct LeadOptions {
+    /// Address to listen at, such as `127.0.0.1:0`.
+    pub listen: String,
+    /// Processes to start with, this one included.
+    pub processes: usize,
+    /// Directory with certificates.
+    pub tls: Option<PathBuf>,
+    /// Threads of this process that compute; `None` stands for a share of the cores.
+    pub threads: Option<usize>,
+}
+
+/// A process that leads a run. Dropping it ends the processes that it has started.
+#[derive(Debug)]
+pub struct Leading {
+    address: String,
+    record: PathBuf,
+    children: Children,
+    _listener: Listener,
+    runtime: Option<Runtime>,
+}
+
+impl Leading {
+    /// Becomes the leader of a run: listens, takes the next epoch, starts this process's own node and the other
+    /// processes, and tells the trainer.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if the address or the certificates cannot be used, another process leads the run, or a
+    /// process cannot be started.
+    pub fn start(
+        run: &Run,
+        dataset: &Dataset,
+        trainer: &mut Trainer,
+        options: &LeadOptions,
+    ) -> Result<Leading, ProcessError> {
+        let network = runtime().map_err(|error| {
+            ProcessError::Other(format!("no threads for the network: {error}"))
+        })?;
+        let token = match Token::from_environment()? {
+            Some(token) => token,
+            None => Token::random()?,
+        };
+        let security = Security {
+            token: Some(token.clone()),
+            tls: options.tls.as_deref().map(Tls::read).transpose()?,
+        };
+        let settings = Settings::default();
+        let late = LateAccept::new();
+        let accept: Arc<dyn Accept> = late.clone();
+        let handle = network.handle().clone();
+        let listener = Listener::bind(&options.listen, &security, &settings, accept, &handle)?;
+        let address = listener.local_address();
+        if address.ip().is_unspecified() {
+            return Err(ProcessError::Other(format!(
+                "{} is every address of this machine, and others would not know which to use: name one",
+                options.listen
+            )));
+        }
+        let address = address.to_string();
+        let registry = StoreRegistry::open(&run.path, run_name(&run.path))?;
+        let owner = Incarnation::random();
+        let epoch = network.block_on(async {
+            let last = registry.current().await?.map_or(0, |record| record.epoch);
+            let candidate = Candidate {
+                owner,
+                address: address.clone(),
+                token: Some(crate::net::registry::Token::new(token.to_string())),
+            };
+            match registry.acquire(last, candidate).await? {
+                Claim::Won(record) => Ok(record.epoch),
+                Claim::Lost(record) => Err(ProcessError::Other(format!(
+                    "{} leads this run since a moment ago: join it with shardloom worker {}",
+                    record.address,
+                    run.path.display()
+                ))),
+            }
+        })?;
+        let dialer = Arc::new(Dialer::new(security, settings, handle.clone()));
+        let digest = run_digest(&run.config, dataset);
+        let leader = Leader::new(epoch, digest).with_files(
+            NODE_FILES
+                .iter()
+                .map(|&name| (name.to_owned(), run.path.join(name)))
+                .collect(),
+        );
+        let processes = options.processes.max(1);
+        let threads = options.threads.unwrap_or_else(|| share_of_cores(processes));
+        let engine = own_engine(trainer)?;
+        let own = node(
+            &run.config,
+            dataset,
+            trainer.prepared(),
+            engine,
+            NodePlace {
+                address: address.clone(),
+                dial: dialer.clone(),
+                info: info(),
+                threads: Some(threads),
+            },
+        );
+        let accept = own.accept(Some(leader.clone()));
+        late.set(accept.clone());
+        let [ours, theirs] = pair(["this process", "the leader"]);
+        {
+            let _inside = handle.enter();
+            accept.accept(Channel::Session, theirs);
+        }
+        handle.spawn(async move {
+            if let Err(error) = own.join(ours).await {
+                tracing::error!(%error, "the leader's own node has ended");
+            }
+        });
+        let record = run.path.join("leaders").join(format!("{epoch:08}.json"));
+        let arguments = child_arguments(&run.config.device.to_string(), threads, options);
+        let children = Children::start(processes - 1, &run.path, &arguments)?;
+        trainer.lead = Some(Lead {
+            leader,
+            address: address.clone(),
+            expected: processes,
+            dial: dialer,
+            runtime: handle,
+            leads: Arc::new(move || still_leads(&registry, epoch)),
+        });
+        Ok(Leading {
+            address,
+            record,
+            children,
+            _listener: listener,
+            runtime: Some(network),
+        })
+    }
+
+    /// Sentence for people who want to add processes.
+    pub fn invitation(&self, run: &Path) -> String {
+        format!(
+            "listening at {}: add processes with `shardloom worker {}`, or from elsewhere with `shardloom worker \
+             --join {}` and the token of {} in SHARDLOOM_TOKEN",
+            self.address,
+            run.display(),
+            self.address,
+            self.record.display()
+        )
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        // The processes hear that the run is over before the network ends.
+        self.children = Children::default();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+/// Checks that no other process leads by now.
+fn still_leads(registry: &StoreRegistry, epoch: u32) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    match runtime.block_on(registry.current()) {
+        Ok(Some(record)) if record.epoch > epoch => Err(format!(
+            "the process at {} leads this run now (epoch {}, and this one had {epoch}): this one stops and has changed \
+             nothing since",
+            record.address, record.epoch
+        )),
+        Ok(_) => Ok(()),
+        // A registry that is away for a while changes no leader.
+        Err(error) => {
+            tracing::warn!(%error, "leadership not checked");
+            Ok(())
+        }
+    }
+}
+
+/// Name of a run in the records of its leaders: the last part of its directory.
+pub(super) fn run_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "run".to_owned())
+}
+
+/// Threads for one of several processes on this machine.
+pub(super) fn share_of_cores(processes: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / processes.max(1)).max(1)
+}
+
+/// Another engine on the device of the trainer.
+fn own_engine(trainer: &mut Trainer) -> Result<Backend, ProcessError> {
+    Ok(trainer.executor.engine().another()?)
+}
+
+/// Description of this process.
+pub(super) fn info() -> MemberInfo {
+    MemberInfo::default()
+}
+
+fn child_arguments(device: &str, threads: usize, options: &LeadOptions) -> Vec<String> {
+    let mut arguments = vec![
+        "--device".to_owned(),
+        device.to_owned(),
+        "--threads".to_owned(),
+        threads.to_string(),
+        "--quiet".to_owned(),
+    ];
+    if let Some(tls) = &options.tls {
+        arguments.extend(["--tls".to_owned(), tls.display().to_string()]);
+    }
+    arguments
+}

@@ -1,0 +1,228 @@
+//! A process that joins a run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::files::fetch_run;
+use super::lead::{info, run_name};
+use super::{LateAccept, ProcessError};
+use crate::cluster::node::{Node, NodeEnding, NodeError};
+use crate::device::DeviceChoice;
+use crate::kernel::Backend;
+use crate::net::registry::{LeaderRecord, Registry, StoreRegistry};
+use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
+use crate::net::{Accept, Channel, NetError};
+use crate::run::Run;
+use crate::train::{NodePlace, node, prepare};
+
+/// Longest wait for another leader when the leader is lost.
+const NEW_LEADER: Duration = Duration::from_secs(15);
+/// Longest wait for a stream to the leader.
+const DIAL: Duration = Duration::from_secs(3);
+
+/// The run to join.
+#[derive(Clone, Debug)]
+pub enum WorkerPlace {
+    /// The directory of the run, which has its leader's address and token.
+    Directory(PathBuf),
+    /// Address of the leader, which sends what a node needs.
+    Leader(String),
+}
+
+/// Options of [`work`].
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The run to join.
+    pub place: WorkerPlace,
+    /// Address to listen at; others reach this process there.
+    pub listen: String,
+    /// Device that computes and holds shards; `None` stands for that of the run's configuration.
+    pub device: Option<DeviceChoice>,
+    /// Number of threads that compute; `None` stands for all cores.
+    pub threads: Option<usize>,
+    /// Directory with certificates.
+    pub tls: Option<PathBuf>,
+}
+
+/// Joins a run and works until the run is over. `say` receives sentences for the user. Returns the leader's last
+/// sentence.
+///
+/// # Errors
+/// [`ProcessError`] with a sentence: nobody leads the run, the leader refuses, or the leader is lost and nobody takes
+/// over.
+pub fn work(options: &WorkerOptions, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
+    let network = runtime()
+        .map_err(|error| ProcessError::Other(format!("no threads for the network: {error}")))?;
+    let worked = Worker::open(options, &network, say).and_then(|worker| worker.run(say));
+    network.shutdown_timeout(Duration::from_secs(1));
+    worked
+}
+
+struct Worker<'a> {
+    network: &'a Runtime,
+    node: Node,
+    dialer: Arc<Dialer>,
+    registry: Option<StoreRegistry>,
+    leader: LeaderPlace,
+    path: PathBuf,
+    _listener: Listener,
+    /// Files that the leader sent, removed at the end.
+    _files: Option<tempfile::TempDir>,
+}
+
+#[derive(Clone, Debug)]
+struct LeaderPlace {
+    address: String,
+    epoch: u32,
+}
+
+impl Worker<'_> {
+    fn open<'a>(
+        options: &WorkerOptions,
+        network: &'a Runtime,
+        say: &dyn Fn(&str),
+    ) -> Result<Worker<'a>, ProcessError> {
+        let tls = options.tls.as_deref().map(Tls::read).transpose()?;
+        let (path, leader, token, registry, files) = match &options.place {
+            WorkerPlace::Directory(path) => {
+                let registry = StoreRegistry::open(path, run_name(path))?;
+                let record = network.block_on(registry.current())?;
+                let record = record.ok_or_else(|| nobody_leads(path))?;
+                let token = token_of(&record)?;
+                let leader = LeaderPlace {
+                    address: record.address,
+                    epoch: record.epoch,
+                };
+                (path.clone(), leader, token, Some(registry), None)
+            }
+            WorkerPlace::Leader(address) => {
+                let token = Token::from_environment()?;
+                let leader = LeaderPlace {
+                    address: address.clone(),
+                    epoch: 0,
+                };
+                let security = Security {
+                    token: token.clone(),
+                    tls: tls.clone(),
+                };
+                let dialer = Dialer::new(security, Settings::default(), network.handle().clone());
+                let files = network.block_on(fetch_run(&dialer, address))?;
+                (files.path().to_owned(), leader, token, None, Some(files))
+            }
+        };
+        let mut run = Run::open(&path)?;
+        let security = Security { token, tls };
+        let dialer = Dialer::new(security.clone(), Settings::default(), network.handle().clone());
+        let dialer = Arc::new(dialer);
+        let dataset = run.dataset()?;
+        let prepared = prepare(&run.config, &dataset);
+        if let Some(device) = options.device {
+            run.config.device = device;
+        }
+        let (engine, note) = Backend::open(run.config.device)?;
+        if let Some(note) = note {
+            say(&note);
+        }
+        let late = LateAccept::new();
+        let accept: Arc<dyn Accept> = late.clone();
+        let settings = Settings::default();
+        let listener =
+            Listener::bind(&options.listen, &security, &settings, accept, network.handle())?;
+        let place = NodePlace {
+            address: listener.local_address().to_string(),
+            dial: dialer.clone(),
+            info: info(),
+            threads: options.threads,
+        };
+        let node = node(&run.config, &dataset, &prepared, engine, place);
+        late.set(node.accept(None));
+        Ok(Worker {
+            network,
+            node,
+            dialer,
+            registry,
+            leader,
+            path,
+            _listener: listener,
+            _files: files,
+        })
+    }
+
+    fn run(mut self, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
+        loop {
+            let address = self.leader.address.clone();
+            let ended = self.network.block_on(async {
+                let stream = self.dialer.open(&address, Channel::Session, DIAL).await;
+                let stream = stream.map_err(NodeError::LeaderLost)?;
+                say(&format!("joins the run at {address}"));
+                self.node.join(stream).await
+            });
+            match ended {
+                Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
+                Err(NodeError::LeaderLost(error @ (NetError::Refused { .. } | NetError::Frame { .. }))) => {
+                    return Err(error.into());
+                }
+                Err(NodeError::LeaderLost(error)) => {
+                    say(&format!("{error}"));
+                    self.leader = self.next_leader(&error)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for the leader to be back, or for another one.
+    fn next_leader(&self, error: &NetError) -> Result<LeaderPlace, ProcessError> {
+        let deadline = std::time::Instant::now() + NEW_LEADER;
+        let gone = || {
+            ProcessError::Other(format!(
+                "{error}, and nobody has taken over within {NEW_LEADER:?}: go on with shardloom train --resume {} \
+                 --listen 127.0.0.1:0, then start this again",
+                self.path.display()
+            ))
+        };
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Err(gone());
+            }
+            let alive = self.network.block_on(async {
+                let address = &self.leader.address;
+                let open = self.dialer.open(address, Channel::Session, Duration::from_millis(500));
+                open.await.is_ok()
+            });
+            if alive {
+                return Ok(self.leader.clone());
+            }
+            let wait = left.min(Duration::from_millis(500));
+            match &self.registry {
+                Some(registry) => {
+                    let watched = registry.watch(self.leader.epoch, wait);
+                    if let Some(record) = self.network.block_on(watched)? {
+                        return Ok(LeaderPlace {
+                            address: record.address,
+                            epoch: record.epoch,
+                        });
+                    }
+                }
+                None => std::thread::sleep(wait),
+            }
+        }
+    }
+}
+
+fn nobody_leads(path: &Path) -> ProcessError {
+    ProcessError::Other(format!(
+        "nobody leads the run in {}: start it with shardloom train --resume {} --listen 127.0.0.1:0",
+        path.display(),
+        path.display()
+    ))
+}
+
+fn token_of(record: &LeaderRecord) -> Result<Option<Token>, ProcessError> {
+    let token = record.token.as_ref().map(|token| token.text().parse());
+    Ok(token.transpose()?)
+}
