@@ -152,11 +152,13 @@ impl Worker<'_> {
     }
 
     fn run(mut self, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
+        let mut joined = false;
         loop {
             let address = self.leader.address.clone();
             let ended = self.network.block_on(async {
                 let stream = self.dialer.open(&address, Channel::Session, DIAL).await;
                 let stream = stream.map_err(NodeError::LeaderLost)?;
+                joined = true;
                 say(&format!("joins the run at {address}"));
                 self.node.join(stream).await
             });
@@ -164,6 +166,12 @@ impl Worker<'_> {
                 Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
                 Err(NodeError::LeaderLost(error @ (NetError::Refused { .. } | NetError::Frame { .. }))) => {
                     return Err(error.into());
+                }
+                Err(NodeError::LeaderLost(error)) if !joined => {
+                    return Err(match &self.registry {
+                        Some(_) => nobody_leads(&self.path),
+                        None => error.into(),
+                    });
                 }
                 Err(NodeError::LeaderLost(error)) => {
                     say(&format!("{error}"));

@@ -1,0 +1,194 @@
+//! Runs of several real processes: they join, are killed, are stopped, and come back.
+
+mod faults;
+mod refusals;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use shardloom::kernel::{Backend, Column, TableName};
+use shardloom::run::Run;
+use tempfile::TempDir;
+
+/// Longest wait of a test for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Arguments of a run that takes some seconds, with parts of a step that do not depend on the processes.
+const TRAIN: [&str; 21] = [
+    "train",
+    "--dataset",
+    "genealogy",
+    "--device",
+    "cpu",
+    "--model",
+    "distmult",
+    "--objective",
+    "negatives",
+    "--negatives",
+    "16",
+    "--dim",
+    "32",
+    "--batch-size",
+    "256",
+    "--shards",
+    "16",
+    "--set",
+    "gradient_partitions=4",
+    "--set",
+    "validate_every=0",
+];
+
+/// A process of the program under test, killed at the end of the test.
+struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardloom"));
+        command
+            .args(arguments)
+            .env_remove("SHARDLOOM_TOKEN")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let (stderr, seen) = (child.stderr.take().unwrap(), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                seen.lock().unwrap().push(line);
+            }
+        });
+        Process { child, lines }
+    }
+
+    /// All that the process has said.
+    fn said(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end.
+    fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // What was said last is on its way.
+                std::thread::sleep(Duration::from_millis(50));
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn succeed(&mut self) {
+        let status = self.end();
+        assert!(status.success(), "{status}: {}", self.said());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is true.
+fn until(what: &str, mut is: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    start.elapsed()
+}
+
+/// A directory for runs.
+struct Place {
+    home: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place {
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Starts a leader of a new run.
+    fn lead(&self, name: &str, more: &[&str]) -> Process {
+        let path = self.path(name).display().to_string();
+        let mut arguments = TRAIN.to_vec();
+        arguments.extend(["--listen", "127.0.0.1:0", "--threads", "1", "--output", &path]);
+        arguments.extend(more);
+        Process::start(&arguments, &[])
+    }
+
+    /// Starts a worker of a run, as soon as somebody leads it.
+    fn work(&self, name: &str) -> Process {
+        let path = self.path(name);
+        until("somebody leads", || path.join("leaders/00000001.json").exists());
+        let path = path.display().to_string();
+        Process::start(&["worker", &path, "--threads", "1"], &[])
+    }
+
+    /// Number of epochs that a run has done.
+    fn epochs(&self, name: &str) -> usize {
+        let metrics = fs::read_to_string(self.path(name).join("metrics.jsonl"));
+        metrics.map_or(0, |text| text.lines().count())
+    }
+
+    fn reach(&self, name: &str, epochs: usize) -> Duration {
+        until("an epoch", || self.epochs(name) >= epochs)
+    }
+
+    /// The tables of a run's last checkpoint, bit by bit.
+    fn tables(&self, name: &str) -> Vec<Vec<u32>> {
+        tables(&self.path(name))
+    }
+
+    /// The tables that one process alone makes.
+    fn alone(&self, more: &[&str]) -> Vec<Vec<u32>> {
+        let path = self.path("alone").display().to_string();
+        let mut arguments = TRAIN.to_vec();
+        arguments.extend(["--workers", "2", "--output", &path]);
+        arguments.extend(more);
+        Process::start(&arguments, &[]).succeed();
+        self.tables("alone")
+    }
+}
+
+fn tables(path: &Path) -> Vec<Vec<u32>> {
+    let run = Run::open(path).unwrap();
+    let (executor, _) = run.load(Backend::cpu(), None).unwrap();
+    let columns = TableName::ALL.into_iter().flat_map(|table| {
+        [Column::Values, Column::First, Column::Second].map(|column| (table, column))
+    });
+    let read = |(table, column)| -> Vec<u32> {
+        let values = executor.server().read(table, column).unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    columns.map(read).collect()
+}
