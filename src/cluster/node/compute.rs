@@ -52,8 +52,8 @@ impl Computed {
 
 /// Reason why a part was not computed.
 enum Unfinished {
-    /// The part is not wanted any more: the nodes have changed, or a part of it is lost.
-    Superseded,
+    /// The part is not wanted any more: the nodes have changed.
+    Superseded(String),
     /// Another node cannot be reached.
     Unreachable(WorkerId, String),
     /// The node cannot go on.
@@ -156,7 +156,10 @@ impl Computer {
                     queries: task.parts.iter().map(|part| part.queries.len()).sum(),
                     seconds: start.elapsed().as_secs_f64(),
                 }),
-                Err(Unfinished::Superseded) => continue,
+                Err(Unfinished::Superseded(reason)) => {
+                    tracing::debug!(generation = %task.generation, step = %task.step, reason, "not wanted any more");
+                    continue;
+                }
                 Err(Unfinished::Unreachable(worker, reason)) => {
                     ToLeader::Unreachable { worker, reason }
                 }
@@ -177,7 +180,7 @@ impl Computer {
         let router = match &self.router {
             Some((generation, router)) if *generation == task.generation => router.clone(),
             // The configuration of the generation failed, and another follows.
-            _ => return Err(Unfinished::Superseded),
+            _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
         let mut losses = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
@@ -300,7 +303,7 @@ fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
         | ServerError::PastStep { .. }
         | ServerError::NotReached { .. }
         | ServerError::Unled { .. }
-        | ServerError::Stopped => Unfinished::Superseded,
+        | ServerError::Stopped => Unfinished::Superseded(error.to_string()),
         error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
         ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {
             message: error.to_string(),

@@ -16,6 +16,9 @@ use crate::server::{
     Answer, Caller, HeldShards, Layout, PullRequest, Pulled, PushRequest, ServerError, ShardClient,
 };
 
+/// Longest wait of a request for a node's first configuration.
+const FIRST: Duration = Duration::from_secs(60);
+
 /// Shards of a node: those of the generation, and those of the last committed step.
 ///
 /// Requests of a later generation or step wait until the node is there; earlier ones are refused. Clones share the
@@ -137,6 +140,22 @@ impl NodeShards {
         }
     }
 
+    /// Waits for the first configuration.
+    async fn configured(&self) -> Result<HeldShards, ServerError> {
+        let deadline = Instant::now() + FIRST;
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(current) = &self.state().current {
+                return Ok(current.held.clone());
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return Err(ServerError::Stopped);
+            }
+        }
+    }
+
     /// Waits until the node has reached a generation and a step, and returns the shards.
     async fn at(&self, caller: Caller) -> Result<HeldShards, ServerError> {
         let Caller {
@@ -154,7 +173,7 @@ impl NodeShards {
             let limit = {
                 let state = self.state();
                 let current = state.current.as_ref();
-                let limit = current.map_or(SILENCE, |current| current.timeout);
+                let limit = current.map_or(FIRST, |current| current.timeout);
                 if let Some(current) = current {
                     check_heard(&state)?;
                     if generation < current.generation {
@@ -291,9 +310,8 @@ impl Fence for NodeShards {
 impl ShardClient for NodeShards {
     fn layout(&self) -> Answer<'_, Layout> {
         Box::pin(async {
-            let current = self.state().current.clone();
-            let current = current.ok_or(ServerError::Stopped)?;
-            current.held.layout().await
+            let held = self.configured().await?;
+            held.layout().await
         })
     }
 
