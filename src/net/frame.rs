@@ -73,7 +73,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    /// All kinds.
+    pub const ALL: [Kind; 10] = [
         Kind::Control,
         Kind::Data,
         Kind::Pull,
@@ -113,7 +114,8 @@ pub enum WireType {
 }
 
 impl WireType {
-    const ALL: [WireType; 7] = [
+    /// All types.
+    pub const ALL: [WireType; 7] = [
         WireType::Bytes,
         WireType::F32,
         WireType::F16,
