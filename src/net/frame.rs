@@ -75,7 +75,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    /// All kinds.
+    pub const ALL: [Kind; 11] = [
         Kind::Control,
         Kind::Data,
         Kind::Pull,
@@ -116,7 +117,8 @@ pub enum WireType {
 }
 
 impl WireType {
-    const ALL: [WireType; 7] = [
+    /// All types.
+    pub const ALL: [WireType; 7] = [
         WireType::Bytes,
         WireType::F32,
         WireType::F16,

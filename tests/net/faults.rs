@@ -135,7 +135,7 @@ fn frames_are_read_however_they_are_cut() {
             frame(2, Bytes::new()),
             frame(3, payload),
         ];
-        let all: BytesMut = frames.iter().flat_map(|frame| message(frame)).collect();
+        let all: BytesMut = frames.iter().flat_map(message).collect();
         for size in [1, 3, 5, 64, 69, 70, 500, 10_000] {
             let parts = all.chunks(size).map(Bytes::copy_from_slice);
             let body = Parts::new(parts, End::Status(Code::Ok));

@@ -4,6 +4,7 @@
 mod faults;
 #[cfg(unix)]
 mod helper;
+mod proto;
 mod raw;
 mod security;
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -145,6 +146,30 @@ fn both_ends_prove_that_they_belong_to_the_run() {
         assert!(matches!(error, NetError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains(word), "{error}");
     }
+}
+
+/// The commands in the documentation of [`Tls`].
+#[test]
+fn openssl_makes_certificates() {
+    let directory = tempfile::tempdir().unwrap();
+    let new = "openssl req -x509 -days 365 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
+    let commands = format!(
+        "{new} -subj /CN=authority -keyout ca.key -out ca.pem && {new} -subj /CN=node -CA ca.pem -CAkey ca.key \
+         -keyout key.pem -out cert.pem -addext subjectAltName=DNS:shardloom \
+         -addext basicConstraints=critical,CA:FALSE"
+    );
+    let mut shell = Command::new("sh");
+    let shell = shell
+        .current_dir(&directory)
+        .args(["-c", &commands])
+        .output();
+    if !shell.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: no OpenSSL 3 here");
+        return;
+    }
+    let tls = Some(Tls::read(directory.path()).unwrap());
+    let security = Security { token: None, tls };
+    assert_eq!(open(&security, &security).1.unwrap(), "secret");
 }
 
 /// A client without a certificate, or with one of another authority, is refused by the server, too.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use shardloom::net::frame::MOST_PAYLOAD;
-use shardloom::net::{Frame, FrameStream};
+use shardloom::net::{Frame, FrameSender, FrameStream};
 
 use crate::{LIMIT, connected_between, frame, network};
 
@@ -86,9 +86,9 @@ fn part() -> Bytes {
     vec![7; MOST_PAYLOAD].into()
 }
 
-async fn send(stream: &FrameStream, request: u32, payload: &Bytes) {
+async fn send(sender: &FrameSender, request: u32, payload: &Bytes) {
     let frame = frame(request, payload.clone());
-    stream.sender.send(frame, LIMIT).await.unwrap();
+    sender.send(frame, LIMIT).await.unwrap();
 }
 
 async fn receive(stream: &mut FrameStream) -> Frame {
@@ -103,27 +103,27 @@ async fn answer_frames(mut stream: FrameStream) {
         match number {
             PULL => {
                 for _ in 0..PARTS {
-                    send(&stream, number, &values).await;
+                    send(&stream.sender, number, &values).await;
                 }
             }
             PUSH => {
                 for _ in 0..PARTS {
                     receive(&mut stream).await;
                 }
-                send(&stream, number, &nothing).await;
+                send(&stream.sender, number, &nothing).await;
             }
-            _ => send(&stream, number, &nothing).await,
+            _ => send(&stream.sender, number, &nothing).await,
         }
     }
 }
 
 async fn call(stream: &mut FrameStream, request: u32, values: &Bytes) {
-    send(stream, request, &Bytes::new()).await;
+    send(&stream.sender, request, &Bytes::new()).await;
     let received = match request {
         PULL => PARTS,
         PUSH => {
             for _ in 0..PARTS {
-                send(stream, request, values).await;
+                send(&stream.sender, request, values).await;
             }
             1
         }

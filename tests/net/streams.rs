@@ -120,15 +120,14 @@ fn a_receiver_that_takes_no_frames_holds_the_sender_up() {
     });
 }
 
-/// Without TCP_NODELAY on the accepted socket, or with small frames, a message waits for acknowledgements of the
-/// operating system, 40 ms each.
+/// Without TCP_NODELAY on the accepted socket, a message waits for an acknowledgement of the operating system, 40 ms.
 #[test]
-fn a_message_of_2_mib_takes_far_less_than_40_ms() {
+fn a_message_takes_far_less_than_40_ms() {
     let runtime = network();
     runtime.block_on(async {
         let (mut near, mut far) = connected(runtime.handle()).await;
-        let part = payload(MOST_PAYLOAD);
-        let mut times = Vec::new();
+        let part = payload(MOST_PAYLOAD / 32);
+        let mut times = [vec![], vec![]];
         for _ in 0..100 {
             for back in [false, true] {
                 let (from, to) = match back {
@@ -149,13 +148,16 @@ fn a_message_of_2_mib_takes_far_less_than_40_ms() {
                     }
                 };
                 tokio::join!(send, receive);
-                times.push(start.elapsed());
+                times[usize::from(back)].push(start.elapsed());
             }
         }
-        times.sort();
-        // The machine may do other work: 90 of 100 must be fast.
-        let slow = times[times.len() * 9 / 10];
-        assert!(slow < Duration::from_millis(30), "{times:?}");
+        // The machine may do other work: the median, not the slowest.
+        let medians = times.map(|mut times| {
+            times.sort();
+            times[times.len() / 2]
+        });
+        let limit = Duration::from_millis(20);
+        assert!(medians.iter().all(|&median| median < limit), "{medians:?}");
     });
 }
 

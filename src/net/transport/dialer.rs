@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
@@ -63,23 +64,22 @@ impl Dialer {
     ) -> Result<FrameStream, NetError> {
         let dialer = self.clone();
         let to = address.to_owned();
-        // Connections live on the runtime on which they are made.
-        let mut task = self
-            .runtime
-            .spawn(async move { dialer.connect(&to, channel).await });
-        match timeout(limit, &mut task).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(_)) => Err(NetError::Lost {
+        // Connections live on the runtime on which they are made. A call that is dropped ends its task.
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(
+            async move { dialer.connect(&to, channel).await },
+            &self.runtime,
+        );
+        match timeout(limit, tasks.join_next()).await {
+            Ok(Some(Ok(stream))) => stream,
+            Ok(_) => Err(NetError::Lost {
                 peer: address.to_owned(),
                 reason: "the network of this process has stopped".to_owned(),
             }),
-            Err(_) => {
-                task.abort();
-                Err(NetError::Deadline {
-                    peer: address.to_owned(),
-                    after: limit,
-                })
-            }
+            Err(_) => Err(NetError::Deadline {
+                peer: address.to_owned(),
+                after: limit,
+            }),
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
 use tokio::runtime::Handle;
@@ -14,122 +13,9 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::refusals::{Counters, count};
-use super::{PREFIX, cause};
-use crate::net::frame::{HEADER, MOST_PAYLOAD, RawHeader};
+use super::{FrameReader, cause};
 use crate::net::stream::Incoming;
 use crate::net::{Frame, FrameError, NetError};
-
-/// Reader of frames. Everything that a header says is checked before memory for its payload is taken.
-#[derive(Default)]
-struct Reader {
-    /// Bytes that are received and not read.
-    chunk: Bytes,
-    /// First bytes of a message: gRPC's prefix and the header.
-    head: Head,
-    /// Message whose header is read.
-    begun: Option<Begun>,
-}
-
-struct Head {
-    bytes: [u8; PREFIX + HEADER],
-    filled: usize,
-}
-
-impl Default for Head {
-    fn default() -> Head {
-        Head {
-            bytes: [0; PREFIX + HEADER],
-            filled: 0,
-        }
-    }
-}
-
-struct Begun {
-    header: RawHeader,
-    /// First bytes of a payload that comes in several parts.
-    payload: BytesMut,
-}
-
-impl Reader {
-    /// Reads a frame out of the chunk; `None`, with the chunk used up, if the frame has more bytes.
-    fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        if self.begun.is_none() {
-            let head = &mut self.head;
-            let taken = (head.bytes.len() - head.filled).min(self.chunk.len());
-            self.chunk
-                .copy_to_slice(&mut head.bytes[head.filled..head.filled + taken]);
-            head.filled += taken;
-            if head.filled < PREFIX {
-                return Ok(None);
-            }
-            let length = message_length(&head.bytes)?;
-            let Some((_, header)) = head.bytes.split_last_chunk::<HEADER>() else {
-                return Ok(None);
-            };
-            if head.filled < head.bytes.len() {
-                return Ok(None);
-            }
-            let header = RawHeader::read(header)?;
-            let expected = HEADER + header.length;
-            if length != expected {
-                return Err(FrameError::Length {
-                    found: length,
-                    expected,
-                });
-            }
-            head.filled = 0;
-            self.begun = Some(Begun {
-                header,
-                payload: BytesMut::new(),
-            });
-        }
-        let Some(mut begun) = self.begun.take() else {
-            return Ok(None);
-        };
-        let missing = begun.header.length - begun.payload.len();
-        let payload = if begun.payload.is_empty() && self.chunk.len() >= missing {
-            self.chunk.split_to(missing)
-        } else {
-            begun.payload.reserve(missing);
-            let part = self.chunk.split_to(missing.min(self.chunk.len()));
-            begun.payload.extend_from_slice(&part);
-            if begun.payload.len() < begun.header.length {
-                self.begun = Some(begun);
-                return Ok(None);
-            }
-            begun.payload.freeze()
-        };
-        begun.header.join(payload).map(Some)
-    }
-
-    /// Returns whether the reader is between two frames.
-    fn is_between(&self) -> bool {
-        self.begun.is_none() && self.head.filled == 0
-    }
-}
-
-/// Bytes of a gRPC message by its prefix.
-fn message_length(head: &[u8; PREFIX + HEADER]) -> Result<usize, FrameError> {
-    let [compressed, a, b, c, d, ..] = *head;
-    if compressed != 0 {
-        return Err(FrameError::Field {
-            field: "flag of compression",
-            found: u32::from(compressed),
-        });
-    }
-    let found = u32::from_be_bytes([a, b, c, d]) as usize;
-    match found.checked_sub(HEADER) {
-        None => Err(FrameError::Length {
-            found,
-            expected: HEADER,
-        }),
-        Some(payload) if payload > MOST_PAYLOAD => Err(FrameError::Long {
-            found: payload,
-            most: MOST_PAYLOAD,
-        }),
-        Some(_) => Ok(found),
-    }
-}
 
 /// Time that the other process has to end its direction of a stream that this process has ended.
 const LINGER: Duration = Duration::from_secs(5);
@@ -138,7 +24,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(super) struct Frames {
     peer: String,
     body: Body,
-    reader: Reader,
+    reader: FrameReader,
     /// Way to the stream's other direction, which tells the other process about a frame that is not valid. Closed
     /// when that direction has ended.
     fault: mpsc::Sender<String>,
@@ -159,7 +45,7 @@ impl Frames {
         Frames {
             peer,
             body,
-            reader: Reader::default(),
+            reader: FrameReader::default(),
             fault,
             counters,
             lingers: None,
@@ -247,7 +133,7 @@ impl Incoming for Frames {
             if let Some(end) = &self.end {
                 return Poll::Ready(end.clone().err().map(Err));
             }
-            match self.reader.next() {
+            match self.reader.read() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) => {}
                 Err(source) => {
@@ -258,7 +144,7 @@ impl Incoming for Frames {
             let end = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(part)) => match part.into_data() {
                     Ok(chunk) => {
-                        self.reader.chunk = chunk;
+                        self.reader.take(chunk);
                         continue;
                     }
                     Err(part) => self.ended(&part.into_trailers().unwrap_or_default()),

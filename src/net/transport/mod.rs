@@ -13,12 +13,14 @@ mod dialer;
 mod incoming;
 mod listener;
 mod outgoing;
+mod reader;
 mod refusals;
 mod security;
 mod settings;
 
 pub use dialer::Dialer;
 pub use listener::Listener;
+pub use reader::FrameReader;
 pub use refusals::Refusals;
 pub use security::{Security, TOKEN_VARIABLE, Tls, Token};
 pub use settings::{KeepAlive, Settings};

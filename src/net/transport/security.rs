@@ -92,6 +92,16 @@ impl fmt::Debug for Token {
 /// Certificates of a node, by which both ends of a connection prove that they belong to the run.
 ///
 /// The certificate must bear the DNS name `shardloom`, whatever the node's address: a directory serves all nodes.
+/// OpenSSL 3 makes one so:
+///
+/// ```console
+/// $ new="openssl req -x509 -days 365 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+/// $ $new -subj /CN=authority -keyout ca.key -out ca.pem
+/// $ $new -subj /CN=node -CA ca.pem -CAkey ca.key -keyout key.pem -out cert.pem \
+///     -addext subjectAltName=DNS:shardloom -addext basicConstraints=critical,CA:FALSE
+/// ```
+///
+/// The nodes need `ca.pem`, and not `ca.key`.
 #[derive(Clone)]
 pub struct Tls {
     identity: Identity,

@@ -19,7 +19,7 @@ pub struct Settings {
     pub loopback: KeepAlive,
     /// Keep-alive of connections between machines.
     pub elsewhere: KeepAlive,
-    /// Most bytes of an HTTP/2 frame: above those of a payload, so that a payload is one frame.
+    /// Most bytes of an HTTP/2 frame, from 2¹⁴ to 2²⁴ - 1: above those of a payload, so that a payload is one frame.
     pub frame_size: u32,
     /// Bytes on their way that the receiver of a stream has not taken yet.
     pub stream_window: u32,
