@@ -1,5 +1,7 @@
 //! Requests over a stream: what arrives, what is refused, and that every call ends.
 
+mod codec;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::message::Pull;
+use super::push::{write_places, write_push};
 use super::*;
 use crate::ids::{Generation, LayoutVersion, ShardId, Step, TableName, WorkerId};
 use crate::net::stream::{self, FrameStream};
@@ -641,7 +644,7 @@ async fn counts_that_lie_are_refused_with_both_values() {
     let pulled = Pull::write(CALLER, TableName::Entities, PackedType::F32, &[1, 2]);
     let head = |places, values| {
         let parts = vec![part(ShardId::entities(0), places, values)];
-        message::write_push(&push(parts), PackedType::F32).unwrap()
+        write_push(&push(parts), PackedType::F32).unwrap()
     };
     let announced = |at: usize, count: u64| {
         let mut frame = head(Some(vec![1]), 3);
@@ -657,7 +660,7 @@ async fn counts_that_lie_are_refused_with_both_values() {
         }
     };
     let places = |rows, places: &[u32], last| {
-        let mut frame = message::write_places(CALLER, ShardId::entities(0), places);
+        let mut frame = write_places(CALLER, ShardId::entities(0), places);
         frame.header.rows = rows;
         frame.header.last = last;
         frame
@@ -737,7 +740,7 @@ async fn counts_that_lie_are_refused_with_both_values() {
 #[tokio::test]
 async fn frames_without_a_request_end_the_stream() {
     let (stream, _, server) = raw();
-    let frame = message::write_places(CALLER, ShardId::entities(0), &[1]);
+    let frame = write_places(CALLER, ShardId::entities(0), &[1]);
     stream.sender.send(frame, DEADLINE).await.unwrap();
     let error = server.await.unwrap().unwrap_err().to_string();
     assert_eq!(
