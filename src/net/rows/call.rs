@@ -253,7 +253,7 @@ pub(super) struct Call<'a> {
     answered: oneshot::Receiver<Result<Expected, ServerError>>,
     /// The last frame has been sent.
     sent: bool,
-    /// Nothing is left to be withdrawn.
+    /// True when a withdrawal has no effect any more.
     ended: bool,
 }
 
