@@ -1,4 +1,4 @@
-//! The measurements of `cargo bench --bench training` and `--bench scale`, at tiny sizes.
+//! The measurements of `cargo bench --bench training`, `--bench scale` and `--bench rows`, at tiny sizes.
 
 // The programs around the measurements use the rest.
 #[allow(dead_code)]
@@ -6,6 +6,9 @@
 mod common;
 #[path = "../benches/scale/growth.rs"]
 mod growth;
+#[cfg(feature = "net")]
+#[path = "../benches/rows/measure.rs"]
+mod rows;
 #[path = "../benches/training/suite/mod.rs"]
 mod suite;
 
@@ -164,5 +167,34 @@ fn wrong_sizes_are_refused_before_a_graph_is_made() {
             matches!(huge.downcast_ref(), Some(BenchError::Memory { .. })),
             "{huge:?}"
         );
+    }
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn rows_and_copies_are_measured_in_turn() {
+    let options = rows::Options {
+        rows: 64,
+        dim: 4,
+        batch: 8,
+        clients: vec![1, 2],
+        rounds: 1,
+        time: std::time::Duration::from_millis(1),
+        ..rows::Options::default()
+    };
+    let results = rows::run(&options).unwrap();
+    let works: Vec<_> = (results.iter())
+        .map(|result| (result.work, result.clients, result.rows))
+        .collect();
+    let of = |clients, rows| [("pull", clients, rows), ("push", clients, rows)];
+    assert_eq!(works, [of(1, 8), of(2, 8), of(1, 1)].concat());
+    for result in &results {
+        assert!(
+            result.median_s > 0.0 && result.gb_per_second > 0.0,
+            "{result:?}"
+        );
+        // Of one round, the medians are its own figures.
+        let share = result.gb_per_second / result.copy_gb_per_second;
+        assert_eq!(result.share_of_copy, share, "{result:?}");
     }
 }

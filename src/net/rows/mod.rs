@@ -20,9 +20,12 @@
 //! Counts are checked before memory is taken for them, and memory is taken for values that have come only.
 
 mod buffers;
+mod call;
 mod client;
 mod fence;
+mod gradients;
 mod message;
+mod push;
 mod serve;
 
 pub use client::{RemoteOptions, RemoteShards};

@@ -11,10 +11,8 @@ use serde::Serialize;
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
 use super::buffers::Buffers;
-use super::message::{
-    self, Pull, PushReader, Request, Sizes, caller, index, is_head, malformed, pushed_layout,
-    set_shape,
-};
+use super::message::{Pull, Request, caller, index, malformed, set_shape};
+use super::push::{PushReader, Sizes, is_head, pushed_layout};
 use super::{CHUNK, Fence, IN_FLIGHT};
 use crate::ids::LayoutVersion;
 use crate::net::frame::MOST_PAYLOAD;
@@ -108,6 +106,9 @@ enum Partial {
     Refused,
 }
 
+/// Most pushes of a stream whose last frames have not come, refused ones included.
+const UNFINISHED: usize = 64;
+
 /// Work of a request that has come whole.
 enum Work {
     Request(Request),
@@ -166,7 +167,8 @@ impl Server {
         let pushes = self.partial.values();
         let pushes = pushes.filter(|partial| matches!(partial, Partial::Push(_)));
         // A worker may know of an answer before the end of its task is noticed here.
-        if pushes.count() + self.running.len() >= 2 * IN_FLIGHT {
+        if pushes.count() + self.running.len() >= 2 * IN_FLIGHT || self.partial.len() >= UNFINISHED
+        {
             return Err(self.broken(format!("more than {IN_FLIGHT} requests at once")));
         }
         let number = header.request;
@@ -213,6 +215,7 @@ impl Server {
                 }
                 Work::Push(push.finish()?)
             }
+            _ if !header.last => return Err(malformed("a call is one frame")),
             _ => {
                 let request = serde_json::from_slice(&frame.payload);
                 Work::Request(request.map_err(|error| malformed(error.to_string()))?)
@@ -311,17 +314,17 @@ impl Answers {
     /// Does the work of a request, and sends the answer.
     async fn answer(&self, header: &Header, work: Work) -> Result<(), NetError> {
         let shards = &*self.shards;
-        let caller = caller(header, LayoutVersion(0));
         let done = match work {
             Work::Pull(pull, widths) => return self.pull(header, &pull, widths).await,
             Work::Request(Request::Layout) => match shards.layout().await {
                 Ok(layout) => return self.layout(header, &layout).await,
                 Err(error) => Err(error),
             },
-            Work::Request(Request::Begin(layout)) => {
-                shards.begin(message::caller(header, layout)).await
+            Work::Request(Request::Begin(layout)) => shards.begin(caller(header, layout)).await,
+            Work::Request(Request::Commit) => {
+                let caller = caller(header, LayoutVersion(0));
+                shards.commit(caller.generation, caller.step).await
             }
-            Work::Request(Request::Commit) => shards.commit(caller.generation, caller.step).await,
             Work::Request(Request::Abort) => shards.abort().await,
             Work::Push(push) => shards.push(push).await,
         };
