@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod speed;
+mod tables;
 mod together;
 
 use std::path::Path;
