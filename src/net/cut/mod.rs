@@ -60,6 +60,7 @@ mod prune;
 mod reader;
 mod shard_file;
 mod tables;
+mod transfer;
 mod writer;
 
 use std::fs;
