@@ -291,6 +291,20 @@ mod store {
         assert!(error.starts_with("cannot "), "{error}");
     }
 
+    /// The object store panics at such a path when a record exists already.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_path_that_is_not_utf8_is_a_sentence() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory
+            .path()
+            .join(std::ffi::OsStr::from_bytes(b"run-\xff"));
+        fs::create_dir(&run).unwrap();
+        let error = StoreRegistry::open(&run, "umls-0").unwrap_err().to_string();
+        assert!(error.ends_with(": its path is not UTF-8"), "{error}");
+    }
+
     #[cfg(unix)]
     #[tokio::test]
     async fn files_with_tokens_are_private() {

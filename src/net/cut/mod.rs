@@ -59,6 +59,8 @@ mod manifest;
 mod prune;
 mod reader;
 mod shard_file;
+mod tables;
+mod transfer;
 mod writer;
 
 use std::fs;
@@ -70,6 +72,7 @@ pub use manifest::CutManifest;
 pub use prune::Pruned;
 pub use reader::ShardReader;
 pub use shard_file::{Attempt, BLOCK, ColumnShape, Digest, ShardFile, ShardShape};
+pub use tables::{TableError, load_shard, save_shard, shape_of};
 pub use writer::ShardWriter;
 
 use crate::checkpoint::atomic_file::{AtomicFile, sync_folder};

@@ -31,6 +31,8 @@ pub struct ShardReader {
     /// Bytes of values that were handed out.
     values: u64,
     halves: Vec<f16>,
+    /// Whether the last frame was made.
+    sent: bool,
 }
 
 impl ShardReader {
@@ -67,6 +69,7 @@ impl ShardReader {
             blocks: 0,
             values: 0,
             halves: Vec::new(),
+            sent: false,
         };
         let bytes = bytemuck::cast_slice_mut(&mut reader.digests);
         let sought = reader.file.seek(SeekFrom::Start(end));
@@ -100,7 +103,7 @@ impl ShardReader {
     /// # Errors
     /// [`CutError::Damaged`] and [`CutError::Io`].
     pub fn chunk(&mut self, most: usize) -> Result<Option<&[u8]>, CutError> {
-        if self.values == self.shape.bytes() {
+        if self.is_at_end() {
             return Ok(None);
         }
         self.next_block()?;
@@ -149,6 +152,19 @@ impl ShardReader {
     pub fn verify(mut self) -> Result<(), CutError> {
         while self.chunk(BLOCK)?.is_some() {}
         Ok(())
+    }
+
+    /// Whether all values have been handed out.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.values == self.shape.bytes()
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    pub(super) fn set_sent(&mut self, sent: bool) {
+        self.sent = sent;
     }
 
     fn fill(&mut self, mut out: &mut [u8]) -> Result<(), CutError> {

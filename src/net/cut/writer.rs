@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::shard_file::{self, Attempt, BLOCK, Digest, ShardFile, ShardShape, value_bytes};
 use super::{CutError, Cuts};
 use crate::checkpoint::atomic_file::AtomicFile;
-use crate::ids::{Incarnation, ShardId, Step};
+use crate::ids::{Incarnation, Step};
 use crate::value_type::ValueType;
 
 /// Values that are narrowed at once.
@@ -122,9 +122,9 @@ impl ShardWriter {
         Ok(writer)
     }
 
-    /// Shard of the file.
-    pub fn shard(&self) -> ShardId {
-        self.shape.shard
+    /// Shape of the shard.
+    pub fn shape(&self) -> &ShardShape {
+        &self.shape
     }
 
     /// Appends bytes of the columns, as [`ShardReader::chunk`](super::ShardReader::chunk) yields them. Parts may end

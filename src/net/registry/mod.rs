@@ -1,4 +1,4 @@
-//! Who leads a run: records of epochs of leadership, each created once.
+//! Registry of leaders: records of epochs of leadership, each created once.
 //!
 //! A [`Registry`] keeps one [`LeaderRecord`] for each leadership epoch. The record of an epoch is created only if
 //! none exists, so that of many candidates exactly one wins; epochs rise by one and records are never removed.

@@ -1,4 +1,4 @@
-//! When a node that does not lead may try to.
+//! Decision of a node that does not lead: to wait, or to try to lead.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Default for StandbyConfig {
 /// Advice to a standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing is to be done before this time.
+    /// Ask again at this time; until then the standby has no reason to try.
     Wait(Duration),
     /// Acquire the epoch after this one now.
     Acquire {

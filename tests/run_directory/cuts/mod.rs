@@ -3,18 +3,20 @@
 mod damage;
 mod disk;
 mod speed;
+mod tables;
 mod together;
 
 use std::path::Path;
 
 use half::f16;
 use proptest::prelude::*;
-use shardloom::ids::{Generation, Incarnation, ShardId, Step};
+use shardloom::ids::{Generation, Incarnation, ShardId, Step, TableName};
 use shardloom::kernel::Column;
 use shardloom::net::cut::{
     Attempt, BLOCK, Check, ColumnShape, CutError, CutManifest, Cuts, Latest, ShardFile,
     ShardReader, ShardShape, ShardWriter,
 };
+use shardloom::net::{Frame, Header, Kind};
 use shardloom::server::{Layout, LayoutVersion, ShardAssignment, ShardingStrategy};
 use shardloom::value_type::ValueType;
 
@@ -62,21 +64,21 @@ pub fn shape(shard: ShardId, rows: usize) -> ShardShape {
 pub const SHARDS: [(ShardId, usize); 3] = [
     (
         ShardId {
-            table: shardloom::ids::TableName::Entities,
+            table: TableName::Entities,
             shard: 0,
         },
         5,
     ),
     (
         ShardId {
-            table: shardloom::ids::TableName::Entities,
+            table: TableName::Entities,
             shard: 1,
         },
         4,
     ),
     (
         ShardId {
-            table: shardloom::ids::TableName::Relations,
+            table: TableName::Relations,
             shard: 0,
         },
         2,
@@ -229,6 +231,56 @@ fn a_file_can_be_copied_in_chunks_and_compared_without_being_written() {
     let mut digest = ShardWriter::digest_only(RUN, Step(5), shape).unwrap();
     digest.values(&other).unwrap();
     assert_ne!(digest.finish(Incarnation(1)).unwrap().digest, file.digest);
+}
+
+#[test]
+fn a_file_can_be_sent_as_frames() {
+    let run = tempfile::tempdir().unwrap();
+    let cuts = cuts(run.path());
+    let header = Header {
+        request: 8,
+        epoch: 2,
+        step: 5,
+        ..Header::new(Kind::Control)
+    };
+    for rows in [0, 1, BLOCK / 16, 3 * BLOCK / 16 + 77] {
+        let shard = ShardId::relations(3);
+        let shape = shape(shard, rows);
+        let file = write_shard(&cuts, &attempt(5, 1), shape.clone(), 1).unwrap();
+        let mut reader = cuts
+            .reader(&manifest(&attempt(5, 1), vec![file.clone()]), shard)
+            .unwrap();
+        let mut writer = cuts.writer(&attempt(5, 2), shape.clone()).unwrap();
+        let mut ended = false;
+        while let Some(frame) = reader.frame(&header).unwrap() {
+            assert!(!ended, "a frame after the last");
+            let mut bytes = bytes::BytesMut::new();
+            frame.write(&mut bytes);
+            let received = Frame::read(bytes.freeze()).unwrap();
+            assert_eq!(
+                (received.header.kind, received.header.request),
+                (Kind::Data, 8)
+            );
+            ended = writer.frame(&received).unwrap();
+        }
+        assert!(ended);
+        assert_eq!(writer.finish(Incarnation(1)).unwrap().digest, file.digest);
+
+        let mut other = cuts
+            .writer(
+                &attempt(5, 2),
+                super::cuts::shape(ShardId::entities(3), rows),
+            )
+            .unwrap();
+        let foreign = Frame::empty(Header {
+            shard: 3,
+            table: TableName::Relations,
+            ..Header::new(Kind::Data)
+        });
+        let error = other.frame(&foreign).unwrap_err().to_string();
+        let expected = "a frame for shard 3 of entities is of Data of shard 3 of relations, not of data of shard 3 of entities";
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]
