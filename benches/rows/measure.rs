@@ -12,7 +12,8 @@ use shardloom::ids::{Generation, Step};
 use shardloom::kernel::{Backend, GradientRows};
 use shardloom::model::Model;
 use shardloom::net::rows::{NoFence, RemoteOptions, RemoteShards, ServeOptions, serve};
-use shardloom::net::transport::{Accept, Dialer, Listener, Security, Settings, runtime};
+use shardloom::net::Accept;
+use shardloom::net::transport::{Dialer, Listener, Security, Settings, runtime};
 use shardloom::net::{Channel, FrameStream};
 use shardloom::optim::OptimizerKind;
 use shardloom::server::{

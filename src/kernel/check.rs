@@ -157,9 +157,8 @@ pub(super) fn statistics(
 ) -> Result<(), KernelError> {
     KernelError::check_shape("rounds of statistics", rounds, statistics.len())?;
     let n = tile.queries.len();
-    let each = statistics.iter();
-    each.map(|round| KernelError::check_shape("statistics of queries", n, round.len()))
-        .collect()
+    let mut rounds = statistics.iter();
+    rounds.try_for_each(|round| KernelError::check_shape("statistics of queries", n, round.len()))
 }
 
 /// Checks that queries name rows that the tables have, targets included.

@@ -16,7 +16,7 @@ pub enum KernelError {
         /// Number of values that came.
         found: usize,
     },
-    /// A row that the table has not.
+    /// A row that the table does not have.
     #[error("row {row} of {table} does not exist: it has {rows}")]
     Row {
         /// The table.

@@ -51,12 +51,13 @@ mod part;
 mod push;
 
 pub use backend::{Backend, Table};
+pub use cpu::part_tile;
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use layout::{Places, ShardLayout, TableSpec};
 #[cfg(feature = "gpu")]
 use merge::Merger;
-pub use part::{LaneGradients, LaneRows, PartRanking, PartTile, part_tile};
+pub use part::{LaneGradients, LaneRows, PartRanking, PartTile};
 pub use push::{GradientRows, Push};
 
 pub use crate::ids::TableName;

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::cpu;
 use crate::sampler::PartPlan;
 
 /// Copies of the rows that a lane of queries reads.
@@ -53,10 +52,4 @@ impl PartRanking<'_> {
     pub fn left_out_of(&self, q: usize) -> &[u32] {
         &self.left_out[self.offsets[q] as usize..self.offsets[q + 1] as usize]
     }
-}
-
-/// Number of queries that all parts score before they exchange statistics, in a step of `queries` queries.
-/// `rows` is the number of rows of the largest part, so that all ranks find the same number.
-pub fn part_tile(rows: usize, width: usize, queries: usize) -> usize {
-    cpu::part_tile(rows, width, queries).max(1)
 }

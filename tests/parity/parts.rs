@@ -705,7 +705,9 @@ fn lanes_that_do_not_fit_are_refused() {
     let rows = Arc::new(PartRows::new((0..40).collect()));
     let part = PartPlan::new(&plan, rows, 40, 0..n).unwrap();
     let whole = 0..n;
-    for lanes in [&[][..], &[0..n - 1], &[1..n], &[0..n, n..n]] {
+    let (short, late) = (0..n - 1, 1..n);
+    let one = std::slice::from_ref;
+    for lanes in [&[][..], one(&short), one(&late), &[0..n, n..n]] {
         let step = PartStep {
             spec: &case.spec,
             plan: &part,

@@ -17,13 +17,13 @@ pub struct PartRanking<'a> {
     pub batch: &'a RankBatch,
     /// Queries of each rank's lane.
     pub lanes: &'a [Range<usize>],
-    /// The lane's queries, in rows of `entities` and `relations`; targets are not read.
+    /// Queries of the rank's lane, in rows of `entities` and `relations`; targets are not read.
     pub lane: &'a [RankQuery],
     /// Copies of entity rows that the lane reads, on the engine's device.
     pub entities: &'a Table,
     /// Copies of relation rows that the lane reads, and of the whole core, on the engine's device.
     pub relations: &'a Table,
-    /// This rank's part of the entity table, on the engine's device.
+    /// Part of the entity table that the rank holds, on the engine's device.
     pub part: &'a Table,
     /// Rows of the part.
     pub rows: &'a PartRows,

@@ -17,11 +17,11 @@ pub struct PartStep<'a> {
     pub plan: &'a PartPlan,
     /// Queries of each rank's lane.
     pub lanes: &'a [Range<usize>],
-    /// This rank's lane of the plan; see [`Plan::lane`].
+    /// Plan of the rank's lane; see [`Plan::lane`].
     pub lane: &'a Plan,
     /// Rows that the lane reads.
     pub lane_rows: LaneRows<'a>,
-    /// This rank's part of the entity table, on the engine's device.
+    /// Part of the entity table that the rank holds, on the engine's device.
     pub part: &'a Table,
     /// Number of rows of the largest part.
     pub largest_part: usize,
@@ -34,7 +34,7 @@ pub struct PartStep<'a> {
 /// it; the gradient of a relation is the sum of its lanes'.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
-    /// This rank's share of the step's loss; the loss is the sum over ranks.
+    /// Share of the rank in the step's loss; the loss is the sum over ranks.
     pub loss: f64,
     /// Gradients of the rows that the lane reads.
     pub lane: LaneGradients,

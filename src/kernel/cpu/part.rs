@@ -13,9 +13,11 @@ use crate::loss::Statistic;
 use crate::model::Model;
 use crate::sampler::Plan;
 
-/// Queries of a tile of `queries`, where the largest part has `rows` rows.
+/// Number of queries that all parts of an entity table score before they exchange statistics, in a step of `queries`
+/// queries of `width` values. `rows` is the number of rows of the largest part, so that all ranks find the same number,
+/// whatever engine they have.
 pub fn part_tile(rows: usize, width: usize, queries: usize) -> usize {
-    tile_queries::<SimdTiles>(rows, width, queries)
+    tile_queries::<SimdTiles>(rows, width, queries).max(1)
 }
 
 impl PartEngine for Engine {

@@ -1,7 +1,6 @@
 //! Steps and rankings whose entity table is cut into parts.
 
 use super::params::Params;
-use super::recorder::Recorder;
 use super::shape::Tile;
 use super::stages::gradients::{SLICE, grad_candidates_all, grad_query_all};
 use super::stages::rows::{make_widened_room, pull};
@@ -11,7 +10,9 @@ use super::stages::scores::{
 };
 use super::step::upload::{Parts, UploadedPart, Widths};
 use super::step::{StepQueries, most_slices};
+use super::workspace::Workspace;
 use super::{Engine, Table, unlocked};
+use crate::device::Gpu;
 use crate::kernel::engine::PartEngine;
 use crate::kernel::{
     KernelError, LaneGradients, LaneRows, PartRanking, PartTile, RankCounts, RankQuery, StepSpec,
@@ -293,8 +294,8 @@ impl PartEngine for Engine {
 
 /// Writes the vectors of queries that are ranked, and makes room for their thresholds.
 fn write_queries(
-    work: &mut super::workspace::Workspace,
-    gpu: &crate::device::Gpu,
+    work: &mut Workspace,
+    gpu: &Gpu,
     vectors: &[f32],
     count: usize,
 ) -> Result<(), KernelError> {
@@ -369,7 +370,7 @@ impl Engine {
                 work.masked_room(gpu, s, layout.range(s).len() * width)?;
             }
         }
-        let recorder: &mut Recorder = unlocked(&mut self.recorder);
+        let recorder = unlocked(&mut self.recorder);
         if uploaded.names.is_some() {
             mask_shards(recorder, &uploaded.params, part, uploaded.names, &self.work)?;
         }
