@@ -97,8 +97,12 @@ impl Member {
                 (Ok(Decision::Exchange { group, weights }), Then::Exchange(exchange)) => {
                     let runtime = group.runtime.clone();
                     runtime.spawn(async move {
-                        let it = Exchange::new::<T>(group, call, rank, inbox);
-                        let _ = reply.send(exchange(it, weights).await);
+                        let it = Exchange::new::<T>(group.clone(), call, rank, inbox);
+                        let result = exchange(it, weights).await;
+                        if let Err(error) = &result {
+                            group.fail_exchange(rank, error).await;
+                        }
+                        let _ = reply.send(result);
                     });
                     return;
                 }
