@@ -88,7 +88,7 @@ impl Link {
 pub(super) enum Sink {
     /// Another process.
     Stream(FrameSender),
-    /// This process: values of one of its ranks for another.
+    /// Ranks of this process, for values of one for another.
     Here(Weak<Group>),
 }
 

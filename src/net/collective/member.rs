@@ -41,7 +41,7 @@ impl Drop for Withdraw<'_> {
     }
 }
 
-/// What a rank brings to a call.
+/// Terms and values that a rank brings to a call.
 struct Brought {
     terms: Terms,
     /// Weight of a weighted mean; 1 otherwise.
