@@ -186,8 +186,10 @@ async fn a_link_that_breaks_among_values_fails_all_at_once() {
     }
 }
 
-/// A change of every frame of a kind.
-async fn refused(kind: Kind, change: fn(&mut Frame), reason: &str) {
+type Change = fn(&mut Frame);
+
+/// Changes every frame of a kind, and checks that the group ends for the reason.
+async fn refused(kind: Kind, change: Change, reason: &str) {
     let rule = move |way: [usize; 2], mut frame: Frame| {
         if way[0] == 1 && frame.header.kind == kind {
             change(&mut frame);
@@ -214,7 +216,7 @@ async fn frames_that_are_not_valid_end_the_group() {
         let wrong = "process 1 sent a frame of generation 12 to generation 3";
         refused(kind, |frame| frame.header.generation = 12, wrong).await;
     }
-    let cases: [(Kind, fn(&mut Frame), &str); 8] = [
+    let cases: [(Kind, Change, &str); 8] = [
         (
             Kind::Values,
             |f| f.header.rows += 1,
