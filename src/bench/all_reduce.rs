@@ -20,6 +20,8 @@ pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchE
     let mut buffers = vec![vec![0.0f32; values]; world];
     let mut sequence = 0;
     let repeat = move |times| {
+        // All of the group: its connections end with their runtime.
+        let group = &group;
         runtime.block_on(async {
             let tasks: Vec<_> = (group.members.iter().cloned().zip(buffers.drain(..)))
                 .map(|(member, mut values)| {
