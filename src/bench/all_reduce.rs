@@ -1,11 +1,11 @@
-//! All-reduces of the workers of one process.
+//! All-reduces of workers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::collectives::Group;
 use super::push::runtime;
 use super::{Bench, BenchError, Op, Prepared, Work};
-use crate::collective::{Call, Collective, CollectiveError, CollectiveExt, Reduce, local};
+use crate::collective::{Call, CollectiveError, CollectiveExt, Reduce};
 use crate::ids::Generation;
 use crate::kernel::Dtype;
 
@@ -15,15 +15,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Prepares sums over `world` ranks.
 pub(super) fn all_reduce(bench: &Bench, world: usize) -> Result<Prepared, BenchError> {
     let (runtime, values) = (runtime()?, bench.options.reduce_values);
-    let members: Vec<Arc<dyn Collective>> = (local::group(world).into_iter())
-        .map(|member| -> Arc<dyn Collective> { Arc::new(member) })
-        .collect();
+    let group = Group::new(bench.options.collective, world)?;
     // Sums of zeros stay finite after any number of repetitions.
     let mut buffers = vec![vec![0.0f32; values]; world];
     let mut sequence = 0;
     let repeat = move |times| {
+        // All of the group: its connections end with their runtime.
+        let group = &group;
         runtime.block_on(async {
-            let tasks: Vec<_> = (members.iter().cloned().zip(buffers.drain(..)))
+            let tasks: Vec<_> = (group.members.iter().cloned().zip(buffers.drain(..)))
                 .map(|(member, mut values)| {
                     tokio::spawn(async move {
                         for i in 0..times as u64 {

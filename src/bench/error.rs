@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use crate::collective::CollectiveError;
 use crate::device::DeviceError;
 use crate::kernel::KernelError;
+use crate::net::NetError;
 use crate::server::ServerError;
 
 /// The reason why something cannot be measured.
@@ -82,4 +83,7 @@ pub enum BenchError {
     /// An all-reduce failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
+    /// Workers cannot be connected.
+    #[error(transparent)]
+    Net(#[from] NetError),
 }

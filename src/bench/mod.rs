@@ -34,6 +34,7 @@
 //! ([`TimedBy::Device`]). Everything else is timed by the host's clock, with all work of the host.
 
 mod all_reduce;
+mod collectives;
 mod copy;
 mod draw;
 mod error;
@@ -44,6 +45,7 @@ mod sample;
 mod target;
 mod update;
 
+pub use collectives::CollectiveBackend;
 pub use draw::{Distribution, draw};
 pub use error::BenchError;
 pub use options::{Op, Options};

@@ -1,6 +1,6 @@
 //! The measured operations and their sizes, and checks of them.
 
-use super::{BenchError, Distribution, Limits};
+use super::{BenchError, CollectiveBackend, Distribution, Limits};
 use crate::device::{AdapterKind, Device, available_memory};
 use crate::kernel::{Dtype, ShardLayout};
 use crate::optim::OptimizerKind;
@@ -102,6 +102,8 @@ pub struct Options {
     pub distribution: Distribution,
     /// Number of values of each rank in an all-reduce.
     pub reduce_values: usize,
+    /// Backend of all-reduces.
+    pub collective: CollectiveBackend,
     /// Size of a copy in bytes.
     pub copy_bytes: usize,
     /// Shortest duration of an operation's samples together, in seconds.
@@ -125,6 +127,7 @@ impl Default for Options {
             shards: 8,
             distribution: Distribution::Uniform,
             reduce_values: 20_000_000,
+            collective: CollectiveBackend::Local,
             copy_bytes: 512 << 20,
             seconds: 0.5,
             repeat: 7,

@@ -164,3 +164,18 @@ fn what_cannot_be_measured_is_refused() {
         refused(&|o| o.copy_bytes = usize::MAX / 4, "main memory are free");
     }
 }
+
+/// Sums over connections of the network.
+#[cfg(feature = "net")]
+#[test]
+fn workers_reduce_over_connections() {
+    let options = Options {
+        ops: vec![Op::AllReduce],
+        collective: super::CollectiveBackend::Grpc,
+        reduce_values: 40_000,
+        ..tiny()
+    };
+    let results = measured(Device::Cpu, &options);
+    assert_eq!(results[0].op, Op::AllReduce);
+    assert_eq!((results[0].workers, results[0].rows), (3, 40_000));
+}

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use shardloom::bench::{
-    Bench, Distribution, Measurement, Op, Options, Output, TimedBy, devices, format_seconds,
+    Bench, CollectiveBackend, Distribution, Measurement, Op, Options, Output, TimedBy, devices,
+    format_seconds,
 };
 use shardloom::kernel::Dtype;
 use shardloom::optim::OptimizerKind;
@@ -83,6 +84,9 @@ pub struct BenchArgs {
     /// Values that each worker brings to an all-reduce.
     #[arg(long, value_name = "VALUES", default_value_t = Options::default().reduce_values)]
     reduce_values: usize,
+    /// Way of an all-reduce's values: memory, or connections as between processes.
+    #[arg(long, value_enum, default_value_t = CollectiveBackend::Local)]
+    collective: CollectiveBackend,
     /// Size of the copied buffer; it should not fit into caches.
     #[arg(long, value_name = "MIB", default_value_t = Options::default().copy_bytes >> 20)]
     copy_mib: usize,
@@ -165,6 +169,7 @@ impl BenchArgs {
             shards: self.shards,
             distribution: self.distribution,
             reduce_values: self.reduce_values,
+            collective: self.collective,
             copy_bytes: self.copy_mib.saturating_mul(1 << 20),
             seconds: self.seconds,
             repeat: self.repeat,

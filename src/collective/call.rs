@@ -100,7 +100,7 @@ impl Reduce {
         }
     }
 
-    /// This rank's own weight; 1 where the reduction has no weights.
+    /// Weight of this rank; 1 where the reduction has no weights.
     pub(crate) fn weight(self) -> f64 {
         match self {
             Reduce::WeightedMean(weight) => weight,

@@ -167,7 +167,7 @@ pub enum CollectiveError {
         /// The failure, with the name or address of the process.
         reason: String,
     },
-    /// The rank that computed the result panicked.
+    /// The rank that computed the result panicked, or sent a result that is not valid.
     #[error("call {sequence}: the result was lost")]
     Lost {
         /// The call that failed.

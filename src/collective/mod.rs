@@ -3,7 +3,8 @@
 //!
 //! A [`Collective`] is one rank's end of a group of `world` ranks. The trait is object-safe: code
 //! that holds an `Arc<dyn Collective>` takes any backend, chosen at run time. [`CollectiveExt`] has
-//! the same operations on typed vectors. [`local`] is the backend for ranks of one process.
+//! the same operations on typed vectors. [`local`] is the backend for ranks of one process, and
+//! [`net::collective`](crate::net::collective) the one for ranks of several.
 //!
 //! Every rank makes the same calls in the same order. A [`Call`] names the call and its deadline.
 //! These rules hold for every backend:

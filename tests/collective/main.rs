@@ -3,7 +3,10 @@
 
 mod conformance;
 mod delayed;
+mod equal;
+mod joins;
 mod local;
+mod losses;
 mod processes;
 mod rows;
 #[cfg(feature = "net")]

@@ -5,18 +5,27 @@ use std::sync::Arc;
 use shardloom::ids::Generation;
 use shardloom::kernel::Backend;
 use shardloom::net::collective::{Member, Membership, Peer};
-use shardloom::net::stream;
+use shardloom::net::{FrameStream, stream};
 
 use crate::conformance::{self, Rank};
 
-/// Members of a group by rank, of which each process hosts `each`.
-pub fn members(generation: Generation, world: usize, each: usize) -> Vec<Member> {
+/// Generation of the groups of these tests.
+pub const GENERATION: Generation = Generation(3);
+
+/// Members of a group by rank, of which each process hosts `each`. `streams` makes the two ends of a stream
+/// between two processes.
+pub fn connected(
+    generation: Generation,
+    world: usize,
+    each: usize,
+    streams: impl Fn(usize, usize) -> [FrameStream; 2],
+) -> Vec<Member> {
     let ranks: Vec<usize> = (0..world).collect();
     let processes: Vec<&[usize]> = ranks.chunks(each).collect();
     let mut peers: Vec<Vec<Peer>> = processes.iter().map(|_| Vec::new()).collect();
     for a in 0..processes.len() {
         for b in 0..a {
-            let [one, two] = stream::pair([&format!("process {a}"), &format!("process {b}")]);
+            let [one, two] = streams(a, b);
             for (from, to, stream) in [(a, b, one), (b, a, two)] {
                 let ranks = processes[to].to_vec();
                 peers[from].push(Peer { ranks, stream });
@@ -35,9 +44,16 @@ pub fn members(generation: Generation, world: usize, each: usize) -> Vec<Member>
     members.collect()
 }
 
+/// Members of a group whose streams lie in this process.
+pub fn members(generation: Generation, world: usize, each: usize) -> Vec<Member> {
+    connected(generation, world, each, |a, b| {
+        stream::pair([&format!("process {a}"), &format!("process {b}")])
+    })
+}
+
 /// A backend that is known at run time only.
 fn hosted(world: usize, each: usize) -> Vec<Rank> {
-    let members = members(Generation(3), world, each);
+    let members = members(GENERATION, world, each);
     members.into_iter().map(|c| Arc::new(c) as Rank).collect()
 }
 

@@ -15,10 +15,11 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::group::{ANSWER, Group, Inbox, Over};
 use super::link::Job;
+use super::message::{self, Notice};
 use super::values::{Shared, Source, append, decode, most_values, wire_type};
 use crate::collective::reduction::{Reduction, reduce};
 use crate::collective::{Call, CollectiveError, Element, segment};
-use crate::net::{Header, Kind, WireType};
+use crate::net::{Frame, Header, Kind, WireType};
 
 /// Values of a rank as they come.
 struct Piece {
@@ -122,6 +123,10 @@ impl Exchange {
                 }
                 () = &mut self.deadline => return Err(self.silent(needed)),
             };
+            if frame.header.kind == Kind::Control {
+                self.check_failed(&frame, &needed)?;
+                continue;
+            }
             let Header {
                 shard,
                 request,
@@ -162,6 +167,27 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Fails if a needed rank will send no more values.
+    fn check_failed(
+        &self,
+        frame: &Frame,
+        needed: impl Fn(usize) -> bool,
+    ) -> Result<(), CollectiveError> {
+        match message::read::<Notice>(frame) {
+            Ok((
+                Notice::Failed {
+                    rank, lost, reason, ..
+                },
+                _,
+            )) if needed(rank) => Err(CollectiveError::RanksLost {
+                sequence: self.call.sequence,
+                ranks: lost,
+                reason,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Fails for a rank that breaks the rules.

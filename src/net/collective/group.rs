@@ -325,6 +325,39 @@ impl Group {
         greatest
     }
 
+    /// A rank of this process cannot finish the exchange of a call. Ranks that wait for its values fail too.
+    pub(super) async fn fail_exchange(&self, rank: usize, error: &CollectiveError) {
+        let CollectiveError::RanksLost {
+            sequence,
+            ranks,
+            reason,
+        } = error.clone()
+        else {
+            return;
+        };
+        let notice = Notice::Failed {
+            rank,
+            sequence,
+            lost: ranks,
+            reason,
+        };
+        for link in 1..self.links.len() {
+            self.notify(link, &notice);
+        }
+        let frame = message::frame(Kind::Control, self.generation, &notice, &[]);
+        self.deliver_all(sequence, frame).await;
+    }
+
+    /// Hands a notice to the ranks of this process that exchange the values of a call.
+    async fn deliver_all(&self, sequence: u64, frame: Frame) {
+        for &rank in self.hosted.keys() {
+            let inbox = self.inboxes().get(&(rank, sequence)).cloned();
+            if let Some(inbox) = inbox {
+                let _ = inbox.send(frame.clone()).await;
+            }
+        }
+    }
+
     /// Hands values to the rank that waits for them. Values for a call that has failed here are dropped.
     pub(super) async fn deliver(&self, frame: Frame) {
         let key = (frame.header.worker as usize, frame.header.step);
@@ -387,7 +420,13 @@ impl Group {
                 }
                 self.resolve(rank, ticket, outcome, values);
             }
-            Kind::Control => self.heed(link, message::read::<Notice>(&frame)?.0)?,
+            Kind::Control => match message::read::<Notice>(&frame)?.0 {
+                Notice::Failed { rank, sequence, .. } => {
+                    self.check_from(link, rank)?;
+                    self.deliver_all(sequence, frame).await;
+                }
+                notice => self.heed(link, notice)?,
+            },
             _ => return unexpected(),
         }
         Ok(())
@@ -428,7 +467,9 @@ impl Group {
                 drop(calls);
                 self.end(next);
             }
-            Notice::Ended { .. } => return Err("a notice that is for the decider".to_owned()),
+            Notice::Ended { .. } | Notice::Failed { .. } => {
+                return Err("a notice that is not for the decider".to_owned());
+            }
         }
         Ok(())
     }

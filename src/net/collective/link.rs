@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::group::Group;
+use super::group::{Group, Over};
 use super::values::{Source, most_values};
 use crate::net::{Frame, FrameReceiver, FrameSender, Header, NetError};
 
@@ -88,7 +88,7 @@ impl Link {
 pub(super) enum Sink {
     /// Another process.
     Stream(FrameSender),
-    /// This process: values of one of its ranks for another.
+    /// Ranks of this process, for values of one for another.
     Here(Weak<Group>),
 }
 
@@ -106,10 +106,22 @@ impl Sink {
     }
 }
 
-/// Sends what a link's queues hold, messages first, until the group is dropped or the link broken.
-pub(super) async fn write(sink: Sink, mut queues: Queues, group: Weak<Group>, link: usize) {
+/// Sends what a link's queues hold, messages first, until the group is dropped or the process lost. Then the other
+/// process sees that the stream has ended.
+pub(super) async fn write(
+    sink: Sink,
+    mut queues: Queues,
+    mut over: watch::Receiver<Over>,
+    group: Weak<Group>,
+    link: usize,
+) {
     let mut job: Option<Job> = None;
+    // False once the group is dropped: what its queues hold is still sent.
+    let mut lives = true;
     loop {
+        if over.borrow_and_update().lost[link].is_some() {
+            return;
+        }
         let frame = if let Some(current) = job.take() {
             match queues.messages.try_recv() {
                 Ok(message) => {
@@ -125,6 +137,10 @@ pub(super) async fn write(sink: Sink, mut queues: Queues, group: Weak<Group>, li
         } else {
             tokio::select! {
                 biased;
+                changed = over.changed(), if lives => {
+                    lives = changed.is_ok();
+                    continue;
+                }
                 Some(message) = queues.messages.recv() => message,
                 Some(next) = queues.values.recv() => {
                     job = Some(next);

@@ -12,13 +12,13 @@ use super::exchange::{Exchange, all_gather, all_reduce, all_to_all, broadcast, r
 use super::group::{ANSWER, Group};
 use super::hosted::{Decision, Refused, Resolve};
 use super::message::Coming;
-use super::values::{append, decode, encode};
+use super::values::{append, decode, encode, has_values};
 use crate::collective::reduction::Reduction;
 use crate::collective::rows::{download, failed, upload};
 use crate::collective::terms::{Terms, rounded};
 use crate::collective::{
     BoxFuture, Buffer, Buffers, Call, Collective, CollectiveError, Element, Operation, Reduce,
-    Wire, by_element,
+    Wire, by_element, segment,
 };
 use crate::ids::Generation;
 use crate::kernel::{Backend, GradientRows};
@@ -41,7 +41,7 @@ impl Drop for Withdraw<'_> {
     }
 }
 
-/// What a rank brings to a call.
+/// Terms and values that a rank brings to a call.
 struct Brought {
     terms: Terms,
     /// Weight of a weighted mean; 1 otherwise.
@@ -50,20 +50,19 @@ struct Brought {
     values: Bytes,
 }
 
+/// Result of an exchange, to come.
+type Exchanged<R> = BoxFuture<'static, Result<R, CollectiveError>>;
+
 /// Continuation of a call that has happened.
 enum Then<R> {
-    /// The call is small: makes the result of the values that came.
-    Now(Box<dyn FnOnce(Bytes) -> R + Send>),
+    /// The call is small: makes the result of the values that came; none if their number is wrong.
+    Now(Box<dyn FnOnce(Bytes) -> Option<R> + Send>),
     /// Exchanges values. The exchange goes on if the rank's future is dropped.
-    Exchange(
-        Box<
-            dyn FnOnce(Exchange, Vec<f64>) -> BoxFuture<'static, Result<R, CollectiveError>> + Send,
-        >,
-    ),
+    Exchange(Box<dyn FnOnce(Exchange, Vec<f64>) -> Exchanged<R> + Send>),
 }
 
 impl<R> Then<R> {
-    fn now(result: impl FnOnce(Bytes) -> R + Send + 'static) -> Then<R> {
+    fn now(result: impl FnOnce(Bytes) -> Option<R> + Send + 'static) -> Then<R> {
         Then::Now(Box::new(result))
     }
 
@@ -93,12 +92,18 @@ impl Member {
         let resolve = move |decision: Result<Decision, CollectiveError>| {
             let result = match (decision, then) {
                 (Err(error), _) => Err(error),
-                (Ok(Decision::Done(values)), Then::Now(result)) => Ok(result(values)),
+                (Ok(Decision::Done(values)), Then::Now(result)) => {
+                    result(values).ok_or(CollectiveError::Lost { sequence })
+                }
                 (Ok(Decision::Exchange { group, weights }), Then::Exchange(exchange)) => {
                     let runtime = group.runtime.clone();
                     runtime.spawn(async move {
-                        let it = Exchange::new::<T>(group, call, rank, inbox);
-                        let _ = reply.send(exchange(it, weights).await);
+                        let it = Exchange::new::<T>(group.clone(), call, rank, inbox);
+                        let result = exchange(it, weights).await;
+                        if let Err(error) = &result {
+                            group.fail_exchange(rank, error).await;
+                        }
+                        let _ = reply.send(result);
                     });
                     return;
                 }
@@ -197,8 +202,10 @@ impl Member {
         if Named::new(&brought.terms.list).is_small() {
             let brought = brought.with(encode(&values, call.wire));
             let then = Then::now(move |sums| {
-                decode(&sums, call.wire, &mut values);
-                values
+                has_values::<T>(&sums, call.wire, values.len()).then(|| {
+                    decode(&sums, call.wire, &mut values);
+                    values
+                })
             });
             return self.meet::<T, _>(call, brought, then).await;
         }
@@ -221,10 +228,13 @@ impl Member {
         let values = rounded(values, call.wire);
         if Named::new(&brought.terms.list).is_small() {
             let brought = brought.with(encode(&values, call.wire));
-            let then = Then::now(|sums| {
-                let mut segment = Vec::new();
-                append(&sums, Wire::Exact, &mut segment);
-                segment
+            let own = segment(values.len(), self.group.world, self.rank).len();
+            let then = Then::now(move |sums| {
+                has_values::<T>(&sums, Wire::Exact, own).then(|| {
+                    let mut segment = Vec::new();
+                    append(&sums, Wire::Exact, &mut segment);
+                    segment
+                })
             });
             return self.meet::<T, _>(call, brought, then).await;
         }
@@ -275,8 +285,10 @@ impl Member {
             let root_values = if rank == root { &*values } else { &[] };
             let brought = brought.with(encode(root_values, call.wire));
             let then = Then::now(move |root_values| {
-                decode(&root_values, call.wire, &mut values);
-                values
+                has_values::<T>(&root_values, call.wire, values.len()).then(|| {
+                    decode(&root_values, call.wire, &mut values);
+                    values
+                })
             });
             return self.meet::<T, _>(call, brought, then).await;
         }
@@ -398,7 +410,8 @@ impl Collective for Member {
     fn barrier(&self, call: Call) -> BoxFuture<'_, Result<(), CollectiveError>> {
         Box::pin(async move {
             let brought = Brought::new(Terms::barrier(call), 1.0);
-            self.meet::<u32, _>(call, brought, Then::now(drop)).await
+            self.meet::<u32, _>(call, brought, Then::now(|_| Some(())))
+                .await
         })
     }
 

@@ -64,6 +64,13 @@ pub(super) enum Notice {
     Ended { next: Generation },
     /// To the decider: a process cannot be reached.
     Lost { ranks: Vec<usize>, reason: String },
+    /// To all: a rank will send no more values of a call that has happened, because of `lost` ranks.
+    Failed {
+        rank: usize,
+        sequence: u64,
+        lost: Vec<usize>,
+        reason: String,
+    },
 }
 
 /// Makes the frame of a message, followed by `values`.

@@ -116,7 +116,7 @@ impl Membership {
                     Sink::Stream(sender)
                 }
             };
-            runtime.spawn(link::write(sink, queues, weak, index));
+            runtime.spawn(link::write(sink, queues, group.over(), weak, index));
         }
         group.keep(readers);
         let members = self

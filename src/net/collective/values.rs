@@ -77,6 +77,11 @@ pub(super) fn decode<T: Element>(payload: &[u8], wire: Wire, into: &mut [T]) {
     }
 }
 
+/// Returns whether a payload has `len` values.
+pub(super) fn has_values<T: Element>(payload: &[u8], wire: Wire, len: usize) -> bool {
+    payload.len() == len * wire_type(T::TYPE, wire).size()
+}
+
 /// Reads values that have travelled, behind those of `into`.
 pub(super) fn append<T: Element>(payload: &[u8], wire: Wire, into: &mut Vec<T>) {
     let start = into.len();
