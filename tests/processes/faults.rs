@@ -7,8 +7,8 @@ use super::{Place, Process, until};
 #[test]
 fn processes_started_by_the_leader_train_together_and_end_with_it() {
     let place = Place::new();
-    let expected = place.alone(&["--epochs", "4"]);
-    let mut leader = place.lead("run", &["--epochs", "4", "--processes", "3"]);
+    let expected = place.alone(&["--epochs", "20"]);
+    let mut leader = place.lead("run", &["--epochs", "20", "--processes", "3"]);
     leader.succeed();
     assert!(place.tables("run") == expected);
 
@@ -30,7 +30,7 @@ fn processes_started_by_the_leader_train_together_and_end_with_it() {
 /// Kills a holder of shards in the middle of a run, and starts another.
 fn holder_killed(replicas: &str) -> String {
     let place = Place::new();
-    let more = ["--epochs", "60", "--set", "cut_seconds=1"];
+    let more = ["--epochs", "200", "--set", "cut_seconds=0.5"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", replicas]].concat());
     let mut first = place.work("run");
@@ -38,7 +38,7 @@ fn holder_killed(replicas: &str) -> String {
     until("both have joined", || {
         first.said().contains("joins") && second.said().contains("joins")
     });
-    place.reach("run", place.epochs("run") + 5);
+    place.reach("run", place.epochs("run") + 10);
     first.kill();
     let after = place.reach("run", place.epochs("run") + 1);
     assert!(after < Duration::from_secs(6), "{after:?}");
@@ -65,11 +65,11 @@ fn with_a_backup_a_killed_holder_costs_no_step() {
 #[test]
 fn a_stopped_process_is_noticed_and_joins_anew() {
     let place = Place::new();
-    let more = ["--epochs", "200"];
+    let more = ["--epochs", "300"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
-    place.reach("run", 5);
+    place.reach("run", 10);
     worker.signal(libc::SIGSTOP);
     let noticed = place.reach("run", place.epochs("run") + 3);
     assert!(noticed < Duration::from_secs(5), "{noticed:?}");
@@ -85,11 +85,11 @@ fn a_stopped_process_is_noticed_and_joins_anew() {
 #[test]
 fn a_killed_leader_is_followed_by_a_restart() {
     let place = Place::new();
-    let more = ["--epochs", "60", "--set", "checkpoint_every=1"];
+    let more = ["--epochs", "200", "--set", "checkpoint_every=1"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &more);
     let mut worker = place.work("run");
-    place.reach("run", 8);
+    place.reach("run", 20);
     leader.kill();
     let path = place.path("run").display().to_string();
     let resume = ["train", "--resume", &path, "--listen", "127.0.0.1:0", "--threads", "1"];
@@ -104,11 +104,11 @@ fn a_killed_leader_is_followed_by_a_restart() {
 #[test]
 fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
     let place = Place::new();
-    let more = ["--epochs", "60", "--set", "min_workers=2"];
-    let expected = place.alone(&["--epochs", "60"]);
+    let more = ["--epochs", "200", "--set", "min_workers=2"];
+    let expected = place.alone(&["--epochs", "200"]);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
-    place.reach("run", 5);
+    place.reach("run", 10);
     worker.kill();
     until("it pauses", || leader.said().contains("paused: 1 of at least 2"));
     let at = place.epochs("run");

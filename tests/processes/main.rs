@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Arguments of a run that takes some seconds, with parts of a step that do not depend on the processes.
 const TRAIN: [&str; 21] = [
     "train",
-    "--dataset",
-    "genealogy",
+    "--split",
+    "1,0,0",
     "--device",
     "cpu",
     "--model",
@@ -31,9 +31,9 @@ const TRAIN: [&str; 21] = [
     "--negatives",
     "16",
     "--dim",
-    "32",
+    "16",
     "--batch-size",
-    "256",
+    "250",
     "--shards",
     "16",
     "--set",
@@ -49,7 +49,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+    fn start<A: AsRef<std::ffi::OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardloom"));
         command
             .args(arguments)
@@ -128,9 +128,24 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place {
+        let place = Place {
             home: tempfile::tempdir().unwrap(),
-        }
+        };
+        let fact = |i: usize| {
+            let (head, relation) = (i * 7 % 200, i % 5);
+            format!("e{head}\tr{relation}\te{}\n", (head * 3 + relation * 11 + i / 200) % 200)
+        };
+        let facts: String = (0..2000).map(fact).collect();
+        fs::write(place.path("facts.tsv"), facts).unwrap();
+        place
+    }
+
+    /// Arguments of a run in a directory.
+    fn arguments(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let facts = self.path("facts.tsv").display().to_string();
+        let path = self.path(name).display().to_string();
+        let place = ["--dataset", &facts, "--output", &path];
+        TRAIN.iter().chain(&place).chain(more).map(|&a| a.to_owned()).collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -139,10 +154,8 @@ impl Place {
 
     /// Starts a leader of a new run.
     fn lead(&self, name: &str, more: &[&str]) -> Process {
-        let path = self.path(name).display().to_string();
-        let mut arguments = TRAIN.to_vec();
-        arguments.extend(["--listen", "127.0.0.1:0", "--threads", "1", "--output", &path]);
-        arguments.extend(more);
+        let mut arguments = self.arguments(name, &["--listen", "127.0.0.1:0", "--threads", "1"]);
+        arguments.extend(more.iter().map(|&a| a.to_owned()));
         Process::start(&arguments, &[])
     }
 
@@ -171,10 +184,8 @@ impl Place {
 
     /// The tables that one process alone makes.
     fn alone(&self, more: &[&str]) -> Vec<Vec<u32>> {
-        let path = self.path("alone").display().to_string();
-        let mut arguments = TRAIN.to_vec();
-        arguments.extend(["--workers", "2", "--output", &path]);
-        arguments.extend(more);
+        let mut arguments = self.arguments("alone", &["--workers", "2"]);
+        arguments.extend(more.iter().map(|&a| a.to_owned()));
         Process::start(&arguments, &[]).succeed();
         self.tables("alone")
     }
