@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shardloom::collective::{Call, CollectiveExt, Reduce};
 use shardloom::ids::Generation;
 use shardloom::kernel::Backend;
 use shardloom::net::collective::{Member, Membership, Peer};
@@ -109,4 +110,31 @@ async fn conforms_with_gradient_rows() {
         return;
     };
     conformance::rows(two, |_| gpu.another().unwrap(), true).await;
+}
+
+/// Values of many frames fill every queue on their way, whichever rank comes last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn large_buffers_do_not_deadlock() {
+    const LEN: usize = 3 << 20;
+    for make in [one, two] {
+        let ranks = make(3);
+        let tasks: Vec<_> = ranks
+            .into_iter()
+            .map(|c| {
+                tokio::spawn(async move {
+                    let mut values = vec![1.0f32; LEN];
+                    for sequence in 0..8 {
+                        let long = std::time::Duration::from_secs(60);
+                        let call = Call::new(GENERATION, sequence, long);
+                        values.fill(1.0);
+                        values = c.all_reduce(call, values, Reduce::Sum).await.unwrap();
+                        assert!(values.len() == LEN && values.iter().all(|&x| x == 3.0));
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
 }

@@ -198,11 +198,17 @@ impl Group {
         let Some(seats) = seats else { return };
         match outcomes(&seats) {
             Ok(outcomes) => {
+                // Other processes hear first: their decisions must not queue behind values, which the ranks
+                // there take in only once they have heard.
+                let mut here = Vec::new();
                 for (seat, (outcome, values)) in seats.iter().zip(outcomes) {
                     match &seat.reply {
-                        Reply::Here(_) => self.resolve(seat.rank, seat.ticket, outcome, values),
+                        Reply::Here(_) => here.push((seat, outcome, values)),
                         Reply::There(_) => seat.send(outcome, &values),
                     }
+                }
+                for (seat, outcome, values) in here {
+                    self.resolve(seat.rank, seat.ticket, outcome, values);
                 }
             }
             Err(error) => {
