@@ -67,8 +67,8 @@ mod grpc {
 
     use super::BenchError;
     use crate::ids::Generation;
-    use crate::net::collective::{Join, Joins, Member, Membership, Peer, ask};
     use crate::net::Accept;
+    use crate::net::collective::{Join, Joins, Member, Membership, Peer, ask};
     use crate::net::transport::{Dialer, Listener, Security, Settings};
     use crate::net::{Channel, FrameStream, NetError};
 

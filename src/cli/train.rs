@@ -354,7 +354,10 @@ impl TrainArgs {
         #[cfg(feature = "net")]
         if self.listen.is_some() || self.processes.is_some() {
             let options = LeadOptions {
-                listen: self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned()),
+                listen: self
+                    .listen
+                    .clone()
+                    .unwrap_or_else(|| "127.0.0.1:0".to_owned()),
                 processes: self.processes.unwrap_or(1),
                 tls: self.tls.clone(),
                 threads: self.threads,
@@ -450,7 +453,9 @@ impl TrainArgs {
             ),
         ];
         #[cfg(feature = "net")]
-        let flags = flags.into_iter().chain([("replicas", self.replicas.map(Into::into))]);
+        let flags = flags
+            .into_iter()
+            .chain([("replicas", self.replicas.map(Into::into))]);
         for (key, value) in flags {
             if let Some(value) = value {
                 layers.set(&format!("--{}", key.replace('_', "-")), key, value)?;

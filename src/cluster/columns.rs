@@ -98,7 +98,9 @@ async fn receive_column(
         };
         let header = frame.header;
         if header.kind == Kind::Refused {
-            return Err(refused(String::from_utf8_lossy(&frame.payload).into_owned()));
+            return Err(refused(
+                String::from_utf8_lossy(&frame.payload).into_owned(),
+            ));
         }
         let found = (header.rows as usize, header.width as usize);
         if header.kind != Kind::Data || found != (rows, width) || frame.payload.len() % 4 != 0 {

@@ -313,11 +313,15 @@ pub async fn receive<M: DeserializeOwned>(
         };
         if frame.header.kind != Kind::Control {
             let kind = frame.header.kind;
-            return Err(refused(format!("a frame of {kind:?} where a message belongs")));
+            return Err(refused(format!(
+                "a frame of {kind:?} where a message belongs"
+            )));
         }
         text.extend_from_slice(&frame.payload);
         if text.len() > MOST_BYTES {
-            return Err(refused(format!("a message of more than {MOST_BYTES} bytes")));
+            return Err(refused(format!(
+                "a message of more than {MOST_BYTES} bytes"
+            )));
         }
         if frame.header.last {
             let read = serde_json::from_slice(&text);

@@ -36,7 +36,9 @@ pub fn place(
             let earlier = before.get(shard).unwrap_or(&none);
             // Any earlier holder will do: a former backup has the same rows as the first holder.
             let stay = (earlier.iter()).find(|&holder| {
-                let room = load.get(holder).is_some_and(|&l| l == 0 || l + size <= share);
+                let room = load
+                    .get(holder)
+                    .is_some_and(|&l| l == 0 || l + size <= share);
                 room && !taken.contains(holder)
             });
             match stay {
@@ -56,7 +58,11 @@ pub fn place(
                 holders[shard].push(holder);
             }
         }
-        debug_assert!(holders.iter().all(|h| nodes.is_empty() || h.len() == replica + 1));
+        debug_assert!(
+            holders
+                .iter()
+                .all(|h| nodes.is_empty() || h.len() == replica + 1)
+        );
     }
     holders
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::ballot::{Ballot, Verdict};
 use super::membership::Membership;
 use super::{
-    Action, Cause, CoordinatorConfig, CoordinatorError, Discarded, Failure, InvalidConfig, Member, MemberInfo,
-    State, StopReason, Vote,
+    Action, Cause, CoordinatorConfig, CoordinatorError, Discarded, Failure, InvalidConfig, Member,
+    MemberInfo, State, StopReason, Vote,
 };
 use crate::ids::{Generation, Step, WorkerId};
 

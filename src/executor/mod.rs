@@ -5,8 +5,8 @@
 //! [`ShardClient`](crate::server::ShardClient) hands them to the shards. A process without other workers uses a
 //! shorter path with bit-identical results: [`Executor::step`] computes and updates in one call.
 
-mod pulled;
 pub mod part;
+mod pulled;
 mod rank;
 mod replica;
 mod step;

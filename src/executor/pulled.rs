@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::{LayoutVersion, ShardId, TableName};
-use crate::kernel::{
-    Backend, Column, Dtype, KernelError, ShardLayout, StepSpec, Table, TableSpec,
-};
+use crate::kernel::{Backend, Column, Dtype, KernelError, ShardLayout, StepSpec, Table, TableSpec};
 use crate::optim::OptimizerKind;
 use crate::sampler::{Candidates, Plan};
 use crate::server::{PushedPart, PushedRows, RowMap};
@@ -50,7 +48,12 @@ impl PulledPlan {
 }
 
 /// Allocates copies of rows of a table, without optimizer states.
-fn room(engine: &Backend, name: TableName, width: usize, layout: ShardLayout) -> Result<Table, KernelError> {
+fn room(
+    engine: &Backend,
+    name: TableName,
+    width: usize,
+    layout: ShardLayout,
+) -> Result<Table, KernelError> {
     let spec = TableSpec {
         name: name.name(),
         width,
@@ -75,7 +78,12 @@ impl PulledRows {
         let width = map.width(TableName::Relations);
         let none = ShardLayout::from_sizes(&[0]);
         Ok(PulledRows {
-            entities: room(&engine, TableName::Entities, map.width(TableName::Entities), none)?,
+            entities: room(
+                &engine,
+                TableName::Entities,
+                map.width(TableName::Entities),
+                none,
+            )?,
             relations: room(&engine, TableName::Relations, width, layout)?,
             map: Arc::clone(map),
             spec,
@@ -165,7 +173,8 @@ impl PulledRows {
             Candidates::Sampled { .. } if plan.compact => {
                 let rows = 0..plan.entities.len();
                 let entities = &self.entities;
-                self.engine.write_part(entities, Column::Values, rows, values)
+                self.engine
+                    .write_part(entities, Column::Values, rows, values)
             }
             Candidates::Sampled { .. } => {
                 let rows = &plan.entities;

@@ -4,13 +4,13 @@
 //! processes, or within one ([`stream::pair`]); everything above streams works over either. The meaning of a
 //! frame depends on the [`Channel`] of its stream. `transport` makes streams between processes.
 
-pub mod dial;
 pub mod collective;
 pub mod cut;
+pub mod dial;
 pub mod error;
 pub mod frame;
-pub mod rows;
 pub mod registry;
+pub mod rows;
 pub mod stream;
 #[cfg(feature = "net")]
 pub mod transport;

@@ -23,7 +23,10 @@ fn any_number_of_nodes_makes_the_tables_of_one_process() {
             let mut trainer = cluster.trainer(nodes);
             let ending = trainer.train(&mut NoObserver).unwrap();
             assert_eq!(ending, Ending::Finished);
-            assert!(tables(trainer.server()) == expected, "{nodes} nodes, {text}");
+            assert!(
+                tables(trainer.server()) == expected,
+                "{nodes} nodes, {text}"
+            );
             for session in sessions {
                 let ended = cluster.runtime.block_on(session).unwrap();
                 assert!(format!("{ended:?}").contains("finished"), "{ended:?}");
@@ -61,7 +64,10 @@ fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
             .unwrap();
         assert_eq!(ending, Ending::Finished);
         assert!(tables(trainer.server()) == expected, "{replicas} replicas");
-        let back = notes.iter().filter(|note| note.contains("are made again")).count();
+        let back = notes
+            .iter()
+            .filter(|note| note.contains("are made again"))
+            .count();
         match replicas {
             1 => assert_eq!(back, 2, "{notes:?}"),
             _ => assert_eq!(back, 0, "{notes:?}"),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use shardloom::collective::{Call, Collective, CollectiveExt, Reduce, Wire};
 use shardloom::ids::Generation;
-use shardloom::net::collective::{Join, Joins, Member, Membership, Peer, ask};
 use shardloom::net::Accept;
+use shardloom::net::collective::{Join, Joins, Member, Membership, Peer, ask};
 use shardloom::net::transport::{self, Dialer, Listener, Security, Settings};
 use shardloom::net::{Channel, FrameStream};
 use tokio::runtime::Runtime;

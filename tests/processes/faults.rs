@@ -92,12 +92,24 @@ fn a_killed_leader_is_followed_by_a_restart() {
     place.reach("run", 20);
     leader.kill();
     let path = place.path("run").display().to_string();
-    let resume = ["train", "--resume", &path, "--listen", "127.0.0.1:0", "--threads", "1"];
+    let resume = [
+        "train",
+        "--resume",
+        &path,
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "1",
+    ];
     let mut leader = Process::start(&resume, &[]);
     leader.succeed();
     // The worker has found the new leader by the run's directory.
     worker.succeed();
-    assert!(worker.said().matches("joins the run").count() == 2, "{}", worker.said());
+    assert!(
+        worker.said().matches("joins the run").count() == 2,
+        "{}",
+        worker.said()
+    );
     assert!(place.tables("run") == expected);
 }
 
@@ -110,13 +122,19 @@ fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
     let mut worker = place.work("run");
     place.reach("run", 10);
     worker.kill();
-    until("it pauses", || leader.said().contains("paused: 1 of at least 2"));
+    until("it pauses", || {
+        leader.said().contains("paused: 1 of at least 2")
+    });
     let at = place.epochs("run");
     std::thread::sleep(Duration::from_millis(500));
     assert!(place.epochs("run") <= at + 1);
     let mut worker = place.work("run");
     leader.succeed();
-    assert!(leader.said().contains("resumed with 2 workers"), "{}", leader.said());
+    assert!(
+        leader.said().contains("resumed with 2 workers"),
+        "{}",
+        leader.said()
+    );
     worker.succeed();
     assert!(place.tables("run") == expected);
 }

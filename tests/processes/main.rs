@@ -133,7 +133,10 @@ impl Place {
         };
         let fact = |i: usize| {
             let (head, relation) = (i * 7 % 200, i % 5);
-            format!("e{head}\tr{relation}\te{}\n", (head * 3 + relation * 11 + i / 200) % 200)
+            format!(
+                "e{head}\tr{relation}\te{}\n",
+                (head * 3 + relation * 11 + i / 200) % 200
+            )
         };
         let facts: String = (0..2000).map(fact).collect();
         fs::write(place.path("facts.tsv"), facts).unwrap();
@@ -145,7 +148,12 @@ impl Place {
         let facts = self.path("facts.tsv").display().to_string();
         let path = self.path(name).display().to_string();
         let place = ["--dataset", &facts, "--output", &path];
-        TRAIN.iter().chain(&place).chain(more).map(|&a| a.to_owned()).collect()
+        TRAIN
+            .iter()
+            .chain(&place)
+            .chain(more)
+            .map(|&a| a.to_owned())
+            .collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -162,7 +170,9 @@ impl Place {
     /// Starts a worker of a run, as soon as somebody leads it.
     fn work(&self, name: &str) -> Process {
         let path = self.path(name);
-        until("somebody leads", || path.join("leaders/00000001.json").exists());
+        until("somebody leads", || {
+            path.join("leaders/00000001.json").exists()
+        });
         let path = path.display().to_string();
         Process::start(&["worker", &path, "--threads", "1"], &[])
     }

@@ -25,11 +25,33 @@ fn wrong_places_are_refused() {
     assert!(said.contains("127.0.0.1:1"), "{said}");
     let said = refused(&["worker", "--join", "nonsense"], &[]);
     assert!(said.contains("host and port"), "{said}");
-    let said = refused(&["train", "--listen", "0.0.0.0:0", "--device", "cpu", "--output", &format!("{home}/a")], &[]);
+    let said = refused(
+        &[
+            "train",
+            "--listen",
+            "0.0.0.0:0",
+            "--device",
+            "cpu",
+            "--output",
+            &format!("{home}/a"),
+        ],
+        &[],
+    );
     assert!(said.contains("--tls"), "{said}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let said = refused(&["train", "--listen", &address, "--device", "cpu", "--output", &format!("{home}/b")], &[]);
+    let said = refused(
+        &[
+            "train",
+            "--listen",
+            &address,
+            "--device",
+            "cpu",
+            "--output",
+            &format!("{home}/b"),
+        ],
+        &[],
+    );
     assert!(said.contains(&address) && said.contains("in use"), "{said}");
 }
 
@@ -38,7 +60,9 @@ fn a_run_goes_on_without_those_it_refuses() {
     let place = Place::new();
     let mut leader = place.lead("run", &["--epochs", "400"]);
     let path = place.path("run");
-    until("somebody leads", || path.join("leaders/00000001.json").exists());
+    until("somebody leads", || {
+        path.join("leaders/00000001.json").exists()
+    });
     let record = std::fs::read_to_string(path.join("leaders/00000001.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&record).unwrap();
     let (address, token) = (
@@ -48,11 +72,22 @@ fn a_run_goes_on_without_those_it_refuses() {
     let said = refused(&["worker", "--join", address], &[]);
     assert!(said.contains("token"), "{said}");
     let wrong = "00112233445566778899aabbccddeeff";
-    let said = refused(&["worker", "--join", address], &[("SHARDLOOM_TOKEN", wrong)]);
+    let said = refused(
+        &["worker", "--join", address],
+        &[("SHARDLOOM_TOKEN", wrong)],
+    );
     assert!(said.contains("token"), "{said}");
     // Without the run's directory, the leader sends what a node needs.
     let mut worker = Process::start(
-        &["worker", "--join", address, "--threads", "1", "--device", "cpu"],
+        &[
+            "worker",
+            "--join",
+            address,
+            "--threads",
+            "1",
+            "--device",
+            "cpu",
+        ],
         &[("SHARDLOOM_TOKEN", token)],
     );
     until("it joins", || worker.said().contains("joins the run"));

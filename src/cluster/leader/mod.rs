@@ -192,7 +192,9 @@ impl Leader {
         request: &ColumnRequest,
     ) -> Result<(), NetError> {
         let cut = self.cut().filter(|cut| cut.steps() == request.steps);
-        let column = cut.as_ref().and_then(|cut| cut.column(request.shard, request.column));
+        let column = cut
+            .as_ref()
+            .and_then(|cut| cut.column(request.shard, request.column));
         let Some((rows, values)) = column else {
             let steps = self.cut().map(|cut| cut.steps());
             let reason = format!(

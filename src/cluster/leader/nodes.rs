@@ -93,14 +93,16 @@ impl Nodes {
     /// # Errors
     /// If a device of the server is lost.
     pub fn new(options: NodesOptions) -> Result<Nodes, ServerError> {
-        let layout = options.runtime.block_on(crate::server::ShardClient::layout(
-            &options.server,
-        ))?;
+        let layout = options
+            .runtime
+            .block_on(crate::server::ShardClient::layout(&options.server))?;
         let map = Arc::new(RowMap::new(&layout)?);
         let cut = Cut::of(&options.server, options.steps, Arc::clone(&map))?;
         options.leader.set_cut(Arc::new(cut));
         let spec = |shard: ShardId| options.server.spec(shard.table).row_bytes();
-        let bytes = map.shards().map(|shard| (map.range(shard).len() * spec(shard)) as u64);
+        let bytes = map
+            .shards()
+            .map(|shard| (map.range(shard).len() * spec(shard)) as u64);
         let bytes: Vec<u64> = bytes.collect();
         Ok(Nodes {
             valid: vec![Vec::new(); bytes.len()],

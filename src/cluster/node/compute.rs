@@ -194,11 +194,7 @@ impl Computer {
     }
 
     /// Part of the plan of a step.
-    fn plan(
-        &mut self,
-        part: &LanePart,
-        planner: &mut dyn Planner,
-    ) -> Result<Plan, Unfinished> {
+    fn plan(&mut self, part: &LanePart, planner: &mut dyn Planner) -> Result<Plan, Unfinished> {
         let plan = match &self.plan {
             Some((id, plan)) if *id == part.plan => Arc::clone(plan),
             _ => {
@@ -209,10 +205,7 @@ impl Computer {
         };
         let (queries, found) = (part.queries.clone(), plan.queries.len());
         if queries.start > queries.end || queries.end > found {
-            return Err(failed(PlanError::NoQueries {
-                queries,
-                found,
-            }));
+            return Err(failed(PlanError::NoQueries { queries, found }));
         }
         Ok(plan.slice(queries))
     }

@@ -94,7 +94,10 @@ impl Node {
         };
         let mut failed = None;
         for (worker, address) in nodes {
-            match self.fetch_from(&address, held, shard, generation, configuration).await {
+            match self
+                .fetch_from(&address, held, shard, generation, configuration)
+                .await
+            {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     tracing::warn!(%shard, %address, %error, "shard not fetched");

@@ -97,7 +97,12 @@ impl Accept for NodeAccept {
         match channel {
             Channel::Rows => {
                 let (shards, fence) = (self.shards.clone(), self.shards.clone());
-                let served = serve(stream, Arc::new(shards), Arc::new(fence), ServeOptions::default());
+                let served = serve(
+                    stream,
+                    Arc::new(shards),
+                    Arc::new(fence),
+                    ServeOptions::default(),
+                );
                 tokio::spawn(async move {
                     if let Err(error) = served.await {
                         tracing::debug!(%error, "stream of rows ended");
@@ -129,7 +134,9 @@ impl NodeAccept {
                 leader.open(opening, stream).await;
                 Ok(())
             }
-            (Ok(Some(_)), None) => refuse(&stream.sender, "this process does not lead the run").await,
+            (Ok(Some(_)), None) => {
+                refuse(&stream.sender, "this process does not lead the run").await
+            }
             (Ok(None), _) => Ok(()),
             (Err(error), _) => Err(error),
         };

@@ -109,7 +109,10 @@ impl Router {
         if asked.len() == 1
             && let Some((&worker, _)) = asked.first_key_value()
         {
-            let pulled = self.client(worker)?.pull_into(caller, table, rows, out).await;
+            let pulled = self
+                .client(worker)?
+                .pull_into(caller, table, rows, out)
+                .await;
             return pulled.map_err(|error| RouteError { worker, error });
         }
         out.clear();

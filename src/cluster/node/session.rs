@@ -136,7 +136,9 @@ impl Node {
             };
             match message {
                 ToNode::Configure(configuration) => {
-                    let done = self.configure(me, *configuration, &mut clients, &tasks).await;
+                    let done = self
+                        .configure(me, *configuration, &mut clients, &tasks)
+                        .await;
                     match done {
                         Ok(()) => {}
                         Err(NodeError::Unreachable { worker, error }) => {
@@ -195,7 +197,12 @@ impl Node {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
         self.shards.configure(&configuration, held);
-        clients.retain(|worker, _| configuration.nodes.iter().any(|node| node.worker == *worker));
+        clients.retain(|worker, _| {
+            configuration
+                .nodes
+                .iter()
+                .any(|node| node.worker == *worker)
+        });
         clients.insert(me, Arc::new(self.shards.clone()));
         for node in &configuration.nodes {
             if clients.contains_key(&node.worker) {

@@ -19,9 +19,9 @@ use super::incoming::Frames;
 use super::outgoing::Outgoing;
 use super::refusals::{Counters, count};
 use super::{Refusals, Security, Settings, VERSION_KEY, cause, path};
+use crate::net::dial::{Dial, Opening};
 use crate::net::frame::PROTOCOL;
 use crate::net::stream::WAITING;
-use crate::net::dial::{Dial, Opening};
 use crate::net::{Channel, FrameError, FrameStream, NetError};
 
 /// Opens streams to other processes, each on a connection of its own. Clones share their counts.

@@ -67,12 +67,12 @@ fn ends_with_parent(command: &mut Command) {
     command.process_group(0);
     // SAFETY: between fork and exec only `prctl` is called, which is safe after a signal.
     unsafe {
-        command.pre_exec(|| {
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),
-            }
-        });
+            },
+        );
     }
 }
 

@@ -56,9 +56,8 @@ impl Leading {
         trainer: &mut Trainer,
         options: &LeadOptions,
     ) -> Result<Leading, ProcessError> {
-        let network = runtime().map_err(|error| {
-            ProcessError::Other(format!("no threads for the network: {error}"))
-        })?;
+        let network = runtime()
+            .map_err(|error| ProcessError::Other(format!("no threads for the network: {error}")))?;
         let token = match Token::from_environment()? {
             Some(token) => token,
             None => Token::random()?,
@@ -199,7 +198,9 @@ fn still_leads(registry: &StoreRegistry, epoch: u32) -> Result<(), String> {
 
 /// Name of a run in the records of its leaders: the last part of its directory.
 pub(super) fn run_name(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "run".to_owned())
 }
 

@@ -115,7 +115,11 @@ impl Worker<'_> {
         };
         let mut run = Run::open(&path)?;
         let security = Security { token, tls };
-        let dialer = Dialer::new(security.clone(), Settings::default(), network.handle().clone());
+        let dialer = Dialer::new(
+            security.clone(),
+            Settings::default(),
+            network.handle().clone(),
+        );
         let dialer = Arc::new(dialer);
         let dataset = run.dataset()?;
         let prepared = prepare(&run.config, &dataset);
@@ -129,8 +133,13 @@ impl Worker<'_> {
         let late = LateAccept::new();
         let accept: Arc<dyn Accept> = late.clone();
         let settings = Settings::default();
-        let listener =
-            Listener::bind(&options.listen, &security, &settings, accept, network.handle())?;
+        let listener = Listener::bind(
+            &options.listen,
+            &security,
+            &settings,
+            accept,
+            network.handle(),
+        )?;
         let place = NodePlace {
             address: listener.local_address().to_string(),
             dial: dialer.clone(),
@@ -164,7 +173,9 @@ impl Worker<'_> {
             });
             match ended {
                 Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
-                Err(NodeError::LeaderLost(error @ (NetError::Refused { .. } | NetError::Frame { .. }))) => {
+                Err(NodeError::LeaderLost(
+                    error @ (NetError::Refused { .. } | NetError::Frame { .. }),
+                )) => {
                     return Err(error.into());
                 }
                 Err(NodeError::LeaderLost(error)) if !joined => {
@@ -199,7 +210,9 @@ impl Worker<'_> {
             }
             let alive = self.network.block_on(async {
                 let address = &self.leader.address;
-                let open = self.dialer.open(address, Channel::Session, Duration::from_millis(500));
+                let open = self
+                    .dialer
+                    .open(address, Channel::Session, Duration::from_millis(500));
                 open.await.is_ok()
             });
             if alive {

@@ -80,9 +80,7 @@ impl RowMap {
     pub fn index(&self, shard: ShardId) -> usize {
         match shard.table {
             TableName::Entities => shard.shard,
-            TableName::Relations => {
-                self.shard_layout(TableName::Entities).shards() + shard.shard
-            }
+            TableName::Relations => self.shard_layout(TableName::Entities).shards() + shard.shard,
         }
     }
 

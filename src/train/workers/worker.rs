@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
-use super::failures::{lost, lost_kernel, panic_message, superseded};
-use super::plans::{Part, PlanCache};
 use super::ScriptAction;
 use super::devices::DeviceSlot;
+use super::failures::{lost, lost_kernel, panic_message, superseded};
+use super::plans::{Part, PlanCache};
 use crate::cluster::leader::NodeEvent;
 use crate::coordinator::{Failure, Vote};
 use crate::device::DeviceChoice;
