@@ -134,7 +134,7 @@ pub struct Configuration {
     pub nodes: Vec<Node>,
     /// Holders of every shard, entity shards first. The first one answers pulls.
     pub holders: Vec<Vec<WorkerId>>,
-    /// Where every shard is now.
+    /// Present place of every shard.
     pub sources: Vec<Source>,
 }
 

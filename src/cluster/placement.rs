@@ -1,4 +1,4 @@
-//! Which nodes hold which shards: a pure function of the nodes and of who held the shards before.
+//! Holders of shards: a pure function of the nodes and of the holders before.
 
 use std::collections::BTreeMap;
 

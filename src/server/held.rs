@@ -1,4 +1,4 @@
-//! Some shards of a model, held by one process of several.
+//! Shards of a model that one process of several holds.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::kernel::{Backend, Column, KernelError};
 
-/// Some shards of a model. Callers name rows and shards as in the whole model.
+/// Shards of a model that this process holds. Callers name rows and shards as in the whole model.
 ///
 /// A clone is cheap and shares the shards. Updates are sync: a push waits for [`ShardClient::commit`].
 #[derive(Clone, Debug)]

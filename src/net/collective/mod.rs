@@ -1,4 +1,4 @@
-//! The backend of [`Collective`] for ranks of several processes, over [streams of frames](FrameStream).
+//! The backend of [`Collective`](crate::collective::Collective) for ranks of several processes, over [streams of frames](FrameStream).
 //!
 //! A process hosts one rank or several. Ranks are parts of the work, whose number is fixed: results do not depend
 //! on the number of processes. There is one stream for each pair of processes.
@@ -14,7 +14,7 @@
 //! The [rules of the module](crate::collective) hold, with two additions for what several processes bring:
 //!
 //! - **A lost process ends the group.** If a process is gone, does not answer in time or breaks the rules, waiting
-//!   calls and later ones fail with [`RanksLost`](CollectiveError::RanksLost). A call that had been decided may
+//!   calls and later ones fail with [`RanksLost`](crate::collective::CollectiveError::RanksLost). A call that had been decided may
 //!   succeed on the ranks that have all they need, and fail on the others.
 //! - **A dropped future leaves no trace once the decider has heard of it.** Until then its terms count.
 //!

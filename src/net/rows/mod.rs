@@ -12,7 +12,7 @@
 //! | pull | `Pull`: layout, type of values, row numbers | `Rows`, one frame for each [`CHUNK`] values |
 //! | push | `Push`: a head, then for each part its places and gradients | `Ack` |
 //!
-//! A request that fails is answered by `Refused` with the [`ServerError`](crate::server::ServerError) in JSON. Every
+//! A request that fails is answered by `Refused` with the [`ServerError`] in JSON. Every
 //! request has one answer, which ends with a frame that is `last`, and at most [`IN_FLIGHT`] requests of a stream
 //! wait for theirs. `Cancel` withdraws a request; a request that has not been answered is then refused with
 //! [`Stopped`](crate::server::ServerError::Stopped).

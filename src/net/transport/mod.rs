@@ -1,6 +1,6 @@
 //! Streams of frames between processes, over gRPC.
 //!
-//! A [`Listener`] hands every stream that another process opens to an [`Accept`]; a [`Dialer`] opens streams.
+//! A [`Listener`] hands every stream that another process opens to an [`Accept`](super::Accept); a [`Dialer`] opens streams.
 //! Each stream is one bidirectional gRPC call on a connection of its own, with one method for each [`Channel`].
 //! `proto/shardloom.proto` describes both for other programs.
 //!

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use tokio::runtime::Runtime;
 
 use super::devices::{DeviceSlot, Devices};
+use super::fault_script::ScriptAction;
 use super::plans::{Part, PlanCache};
 use super::worker::{Message, Task, WorkerContext, WorkerHandle};
 use crate::cluster::leader::{LostShards, Nodes};
@@ -14,7 +15,7 @@ use crate::cluster::messages::{self, LanePart};
 use crate::coordinator::Cause;
 use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
-use crate::server::{ParameterServer, ServerError, ShardClient, UpdateMode, WorkerId};
+use crate::server::{Apply, ParameterServer, ServerError, ShardClient, UpdateMode, WorkerId};
 
 /// Processes of the workers.
 #[derive(Debug)]
@@ -222,8 +223,8 @@ pub(super) struct Order {
     /// Training step, from 0 over the whole run.
     pub first: u64,
     pub parts: Vec<Part>,
-    pub apply: crate::server::Apply,
-    pub fault: Option<super::ScriptAction>,
+    pub apply: Apply,
+    pub fault: Option<ScriptAction>,
 }
 
 impl Order {

@@ -10,6 +10,7 @@ mod devices;
 mod failures;
 mod fault_script;
 mod hosts;
+mod lost;
 mod messages;
 mod nodes;
 mod plans;

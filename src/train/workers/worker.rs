@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 
-use super::ScriptAction;
 use super::devices::DeviceSlot;
-use super::failures::{lost, lost_kernel, panic_message, superseded};
+use super::fault_script::ScriptAction;
+use super::lost::{lost, lost_kernel, panic_message, superseded};
 use super::plans::{Part, PlanCache};
 use crate::cluster::leader::NodeEvent;
 use crate::coordinator::{Failure, Vote};
