@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
+use shardloom::config::{Config, ConfigError, Layers, RECIPES, UpdateKind, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
 };
 use shardloom::device::DeviceChoice;
 use shardloom::predict::{Question, answer};
 #[cfg(feature = "net")]
-use shardloom::run::processes::{LeadOptions, Leading};
+use shardloom::run::processes::{LeadOptions, Leading, Listening};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
@@ -166,7 +166,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
     let script = args.script()?;
-    let together = args.together();
+    let together = args.together()?;
     match &args.resume {
         Some(path) => {
             let mut run = Run::open(path)?;
@@ -225,7 +225,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
         None => {
             let mut config = args.config(&progress)?;
             let dataset = load_graph(&config)?;
-            together.suit(&mut config, &dataset);
+            together.suit(&mut config, &dataset)?;
             announce(&dataset, &progress);
             check_held_out(&config, &dataset)?;
             let warm = config.init_from.as_deref();
@@ -259,44 +259,52 @@ pub fn run(args: TrainArgs) -> CommandResult {
     }
 }
 
-/// Options for training with other processes.
+/// Training with other processes, if that was asked for.
 #[derive(Debug, Default)]
 struct Together {
     #[cfg(feature = "net")]
-    options: Option<LeadOptions>,
+    listening: Option<Listening>,
+    /// Least number of shards, so that they can be shared out.
+    shards: usize,
 }
 
 /// A process that leads others, until it is dropped.
 #[cfg(not(feature = "net"))]
 type Leading = std::convert::Infallible;
 
-/// Fewest shards of a run of several processes, so that they can be shared out.
+/// Fewest shards of a run of several processes.
 #[cfg(feature = "net")]
 const SHARDS: usize = 16;
 
 impl Together {
     /// Gives a new run as many shards as several processes need.
-    fn suit(&self, config: &mut Config, dataset: &Dataset) {
-        #[cfg(feature = "net")]
-        if let Some(options) = &self.options {
-            let wanted = SHARDS.max(4 * options.processes);
-            config.shards = config.shards.max(wanted.min(dataset.entities.len()));
+    ///
+    /// # Errors
+    /// If the processes cannot train by the configuration.
+    fn suit(&self, config: &mut Config, dataset: &Dataset) -> CommandResult {
+        if self.shards == 0 {
+            return Ok(());
         }
-        #[cfg(not(feature = "net"))]
-        let _ = (config, dataset);
+        if config.update_mode == UpdateKind::Async {
+            let reason = "update_mode = async is for the workers of one process: several processes train with sync";
+            return Err(reason.into());
+        }
+        let wanted = self.shards.min(dataset.entities.len());
+        config.shards = config.shards.max(wanted);
+        Ok(())
     }
 
-    /// Starts to lead other processes, if that was asked for.
+    /// Starts to lead other processes.
     fn start(
-        &self,
+        self,
         run: &Run,
         dataset: &Dataset,
         trainer: &mut Trainer,
         progress: &Progress,
     ) -> Result<Option<Leading>, Box<dyn std::error::Error>> {
         #[cfg(feature = "net")]
-        if let Some(options) = &self.options {
-            let leading = Leading::start(run, dataset, trainer, options)?;
+        if let Some(listening) = self.listening {
+            let leading = Leading::start(listening, run, dataset, trainer)?;
             progress.say(&leading.invitation(&run.path));
             return Ok(Some(leading));
         }
@@ -349,24 +357,34 @@ fn gone(error: &DatasetError) -> bool {
 }
 
 impl TrainArgs {
-    /// Options for training with other processes.
-    fn together(&self) -> Together {
-        #[cfg(feature = "net")]
-        if self.listen.is_some() || self.processes.is_some() {
-            let options = LeadOptions {
-                listen: self
-                    .listen
-                    .clone()
-                    .unwrap_or_else(|| "127.0.0.1:0".to_owned()),
-                processes: self.processes.unwrap_or(1),
-                tls: self.tls.clone(),
-                threads: self.threads,
-            };
-            return Together {
-                options: Some(options),
-            };
+    /// Listens for other processes, if that was asked for.
+    #[cfg(feature = "net")]
+    fn together(&self) -> Result<Together, Box<dyn std::error::Error>> {
+        if self.listen.is_none() && self.processes.is_none() {
+            return Ok(Together::default());
         }
-        Together::default()
+        let processes = self.processes.unwrap_or(1);
+        if processes == 0 {
+            return Err("--processes 0: this process counts, so at least 1".into());
+        }
+        let listening = Listening::open(LeadOptions {
+            listen: self
+                .listen
+                .clone()
+                .unwrap_or_else(|| "127.0.0.1:0".to_owned()),
+            processes,
+            tls: self.tls.clone(),
+            threads: self.threads,
+        })?;
+        Ok(Together {
+            listening: Some(listening),
+            shards: SHARDS.max(4 * processes),
+        })
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn together(&self) -> Result<Together, Box<dyn std::error::Error>> {
+        Ok(Together::default())
     }
 
     /// The configuration: file, then recipe, then flags.

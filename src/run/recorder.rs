@@ -92,7 +92,14 @@ impl Observer for Recorder<'_> {
                     self.run.save(server, state).map_err(failed)?;
                 }
             }
-            TrainEvent::Cut { server, state } | TrainEvent::Interrupted { server, state } => {
+            TrainEvent::Cut { server, state } => {
+                // Training goes on: the checkpoint before stays, and the next cut is saved again.
+                if let Err(error) = self.run.save(server, state) {
+                    let note = format!("the cut of step {} is not saved: {error}", state.updates);
+                    let _ = self.inner.on(TrainEvent::Note(&note))?;
+                }
+            }
+            TrainEvent::Interrupted { server, state } => {
                 self.run.save(server, state).map_err(failed)?;
             }
             _ => {}

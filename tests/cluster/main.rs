@@ -1,5 +1,8 @@
 //! Several nodes that train one model, in one process: streams go through memory.
 
+// As in the library: futures hold shards, and these wgpu's types.
+#![recursion_limit = "256"]
+
 mod together;
 
 use std::sync::Arc;

@@ -38,6 +38,10 @@ fn wrong_places_are_refused() {
         &[],
     );
     assert!(said.contains("--tls"), "{said}");
+    assert!(
+        !place.path("a").exists(),
+        "a run was made before its leader could listen"
+    );
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = refused(
@@ -53,6 +57,11 @@ fn wrong_places_are_refused() {
         &[],
     );
     assert!(said.contains(&address) && said.contains("in use"), "{said}");
+    let said = refused(
+        &["train", "--processes", "2", "--update-mode", "async"],
+        &[],
+    );
+    assert!(said.contains("several processes train with sync"), "{said}");
 }
 
 #[test]

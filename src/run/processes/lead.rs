@@ -20,7 +20,7 @@ use crate::net::{Accept, Channel};
 use crate::run::{NODE_FILES, Run};
 use crate::train::{NodePlace, Trainer, node, run_digest};
 
-/// Options of [`Leading::start`].
+/// Options of a process that leads.
 #[derive(Clone, Debug)]
 pub struct LeadOptions {
     /// Address to listen at, such as `127.0.0.1:0`.
@@ -33,29 +33,25 @@ pub struct LeadOptions {
     pub threads: Option<usize>,
 }
 
-/// A process that leads a run. Dropping it ends the processes that it has started.
+/// A process that listens, before it leads: an address or certificates that cannot be used are found before there is a
+/// run.
 #[derive(Debug)]
-pub struct Leading {
+pub struct Listening {
+    options: LeadOptions,
     address: String,
-    record: PathBuf,
-    children: Children,
-    _listener: Listener,
-    runtime: Option<Runtime>,
+    token: Token,
+    late: Arc<LateAccept>,
+    dialer: Arc<Dialer>,
+    listener: Listener,
+    network: Runtime,
 }
 
-impl Leading {
-    /// Becomes the leader of a run: listens, takes the next epoch, starts this process's own node and the other
-    /// processes, and tells the trainer.
+impl Listening {
+    /// Listens at an address.
     ///
     /// # Errors
-    /// [`ProcessError`] if the address or the certificates cannot be used, another process leads the run, or a
-    /// process cannot be started.
-    pub fn start(
-        run: &Run,
-        dataset: &Dataset,
-        trainer: &mut Trainer,
-        options: &LeadOptions,
-    ) -> Result<Leading, ProcessError> {
+    /// [`ProcessError`] if the address or the certificates cannot be used.
+    pub fn open(options: LeadOptions) -> Result<Listening, ProcessError> {
         let network = runtime()
             .map_err(|error| ProcessError::Other(format!("no threads for the network: {error}")))?;
         let token = match Token::from_environment()? {
@@ -78,7 +74,50 @@ impl Leading {
                 options.listen
             )));
         }
-        let address = address.to_string();
+        Ok(Listening {
+            options,
+            address: address.to_string(),
+            token,
+            late,
+            dialer: Arc::new(Dialer::new(security, settings, handle)),
+            listener,
+            network,
+        })
+    }
+}
+
+/// A process that leads a run. Dropping it ends the processes that it has started.
+#[derive(Debug)]
+pub struct Leading {
+    address: String,
+    record: PathBuf,
+    children: Children,
+    _listener: Listener,
+    runtime: Option<Runtime>,
+}
+
+impl Leading {
+    /// Becomes the leader of a run: takes the next epoch, starts this process's own node and the other processes, and
+    /// tells the trainer.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if another process leads the run, or a process cannot be started.
+    pub fn start(
+        listening: Listening,
+        run: &Run,
+        dataset: &Dataset,
+        trainer: &mut Trainer,
+    ) -> Result<Leading, ProcessError> {
+        let Listening {
+            options,
+            address,
+            token,
+            late,
+            dialer,
+            listener,
+            network,
+        } = listening;
+        let handle = network.handle().clone();
         let registry = StoreRegistry::open(&run.path, run_name(&run.path))?;
         let owner = Incarnation::random();
         let epoch = network.block_on(async {
@@ -97,7 +136,6 @@ impl Leading {
                 ))),
             }
         })?;
-        let dialer = Arc::new(Dialer::new(security, settings, handle.clone()));
         let digest = run_digest(&run.config, dataset);
         let leader = Leader::new(epoch, digest).with_files(
             NODE_FILES
@@ -133,7 +171,7 @@ impl Leading {
             }
         });
         let record = run.path.join("leaders").join(format!("{epoch:08}.json"));
-        let arguments = child_arguments(&run.config.device.to_string(), threads, options);
+        let arguments = child_arguments(&run.config.device.to_string(), threads, &options);
         let children = Children::start(processes - 1, &run.path, &arguments)?;
         trainer.lead = Some(Lead {
             leader,

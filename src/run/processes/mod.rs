@@ -7,7 +7,7 @@ mod worker;
 
 use std::sync::{Arc, OnceLock};
 
-pub use lead::{LeadOptions, Leading};
+pub use lead::{LeadOptions, Leading, Listening};
 pub use worker::{WorkerOptions, WorkerPlace, work};
 
 use super::RunError;
