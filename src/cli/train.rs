@@ -375,6 +375,7 @@ impl TrainArgs {
             processes,
             tls: self.tls.clone(),
             threads: self.threads,
+            resumed: self.resume.clone(),
         })?;
         Ok(Together {
             listening: Some(listening),

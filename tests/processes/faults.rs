@@ -116,7 +116,14 @@ fn a_killed_leader_is_followed_by_a_restart() {
 #[test]
 fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
     let place = Place::new();
-    let more = ["--epochs", "200", "--set", "min_workers=2"];
+    let more = [
+        "--epochs",
+        "200",
+        "--set",
+        "min_workers=2",
+        "--set",
+        "workers=2",
+    ];
     let expected = place.alone(&["--epochs", "200"]);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");

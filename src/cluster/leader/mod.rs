@@ -6,7 +6,7 @@ mod nodes;
 use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -73,6 +73,8 @@ struct Inner {
     run: String,
     events: Mutex<Listener>,
     sessions: AtomicU64,
+    /// Number of sessions that are open.
+    open: AtomicUsize,
     cut: Mutex<Option<Arc<Cut>>>,
     /// Files for nodes that have none: names and places.
     files: Mutex<Vec<(String, PathBuf)>>,
@@ -133,6 +135,7 @@ impl Leader {
                 run,
                 events: Mutex::new(Listener::Waiting(Vec::new())),
                 sessions: AtomicU64::new(0),
+                open: AtomicUsize::new(0),
                 cut: Mutex::default(),
                 files: Mutex::default(),
             }),
@@ -150,6 +153,11 @@ impl Leader {
     /// Epoch of leadership.
     pub fn epoch(&self) -> u32 {
         self.inner.epoch
+    }
+
+    /// Number of sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.inner.open.load(Ordering::Relaxed)
     }
 
     /// The last cut.
@@ -236,6 +244,7 @@ impl Leader {
             return;
         }
         let session = SessionId(self.inner.sessions.fetch_add(1, Ordering::Relaxed));
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
         let (out, mut outbox) = mpsc::channel::<ToNode>(WAITING);
         let handle = NodeHandle { out };
         self.tell(NodeEvent::Joins {
@@ -271,10 +280,15 @@ impl Leader {
                 }
             }
         };
-        let reason = tokio::select! {
-            reason = writer => reason,
-            reason = reader => reason,
+        let (reason, let_go) = tokio::select! {
+            reason = writer => (reason, true),
+            reason = reader => (reason, false),
         };
+        if let_go {
+            // The last words arrive before the stream ends: the node ends it when it has read them.
+            while let Ok(Some(_)) = receiver.receive(SILENCE).await {}
+        }
+        self.inner.open.fetch_sub(1, Ordering::Relaxed);
         self.tell(NodeEvent::Gone(session, reason));
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -31,6 +31,8 @@ pub struct LeadOptions {
     pub tls: Option<PathBuf>,
     /// Threads of this process that compute; `None` stands for a share of the cores.
     pub threads: Option<usize>,
+    /// Directory of a run that goes on; its processes keep their token.
+    pub resumed: Option<PathBuf>,
 }
 
 /// A process that listens, before it leads: an address or certificates that cannot be used are found before there is a
@@ -54,7 +56,8 @@ impl Listening {
     pub fn open(options: LeadOptions) -> Result<Listening, ProcessError> {
         let network = runtime()
             .map_err(|error| ProcessError::Other(format!("no threads for the network: {error}")))?;
-        let token = match Token::from_environment()? {
+        let known = || last_token(&network, options.resumed.as_deref());
+        let token = match Token::from_environment()?.or_else(known) {
             Some(token) => token,
             None => Token::random()?,
         };
@@ -92,9 +95,13 @@ pub struct Leading {
     address: String,
     record: PathBuf,
     children: Children,
+    leader: Leader,
     _listener: Listener,
     runtime: Option<Runtime>,
 }
+
+/// Longest wait for the last words to the other processes.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Leading {
     /// Becomes the leader of a run: takes the next epoch, starts this process's own node and the other processes, and
@@ -173,10 +180,11 @@ impl Leading {
         let record = run.path.join("leaders").join(format!("{epoch:08}.json"));
         let arguments = child_arguments(&run.config.device.to_string(), threads, &options);
         let children = Children::start(processes - 1, &run.path, &arguments)?;
+        let last = leader.clone();
         trainer.lead = Some(Lead {
             leader,
             address: address.clone(),
-            expected: processes,
+            expected: processes.max(run.config.workers),
             dial: dialer,
             runtime: handle,
             leads: Arc::new(move || still_leads(&registry, epoch)),
@@ -185,6 +193,7 @@ impl Leading {
             address,
             record,
             children,
+            leader: last,
             _listener: listener,
             runtime: Some(network),
         })
@@ -206,11 +215,24 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         // The processes hear that the run is over before the network ends.
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.leader.sessions() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.children = Children::default();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
+}
+
+/// Token of the last leader of a run, so that processes that had joined that one can join this one.
+fn last_token(network: &Runtime, run: Option<&Path>) -> Option<Token> {
+    let run = run?;
+    let registry = StoreRegistry::open(run, run_name(run)).ok()?;
+    // A record that cannot be read is found when this process takes the next epoch.
+    let record = network.block_on(registry.current()).ok()??;
+    record.token?.text().parse().ok()
 }
 
 /// Checks that no other process leads by now.
