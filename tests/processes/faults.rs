@@ -7,8 +7,11 @@ use super::{Place, Process, until};
 #[test]
 fn processes_started_by_the_leader_train_together_and_end_with_it() {
     let place = Place::new();
-    let expected = place.alone(&["--epochs", "20"]);
-    let mut leader = place.lead("run", &["--epochs", "20", "--processes", "3"]);
+    let expected = place.alone(&["--epochs", "20", "--batch-size", "250"]);
+    let mut leader = place.lead(
+        "run",
+        &["--epochs", "20", "--batch-size", "250", "--processes", "3"],
+    );
     leader.succeed();
     assert!(place.tables("run") == expected);
 
@@ -30,7 +33,7 @@ fn processes_started_by_the_leader_train_together_and_end_with_it() {
 /// Kills a holder of shards in the middle of a run, and starts another.
 fn holder_killed(replicas: &str) -> String {
     let place = Place::new();
-    let more = ["--epochs", "200", "--set", "cut_seconds=0.5"];
+    let more = ["--epochs", "40", "--batch-size", "50"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", replicas]].concat());
     let mut first = place.work("run");
@@ -38,7 +41,9 @@ fn holder_killed(replicas: &str) -> String {
     until("both have joined", || {
         first.said().contains("joins") && second.said().contains("joins")
     });
-    place.reach("run", place.epochs("run") + 10);
+    place.reach("run", place.epochs("run") + 5);
+    // In the middle of an epoch of 40 steps, not at the cut at its end.
+    std::thread::sleep(Duration::from_millis(100));
     first.kill();
     let after = place.reach("run", place.epochs("run") + 1);
     assert!(after < Duration::from_secs(6), "{after:?}");
@@ -65,7 +70,7 @@ fn with_a_backup_a_killed_holder_costs_no_step() {
 #[test]
 fn a_stopped_process_is_noticed_and_joins_anew() {
     let place = Place::new();
-    let more = ["--epochs", "300"];
+    let more = ["--epochs", "200", "--batch-size", "250"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
@@ -85,7 +90,14 @@ fn a_stopped_process_is_noticed_and_joins_anew() {
 #[test]
 fn a_killed_leader_is_followed_by_a_restart() {
     let place = Place::new();
-    let more = ["--epochs", "200", "--set", "checkpoint_every=1"];
+    let more = [
+        "--epochs",
+        "150",
+        "--batch-size",
+        "250",
+        "--set",
+        "checkpoint_every=1",
+    ];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &more);
     let mut worker = place.work("run");
@@ -118,13 +130,15 @@ fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
     let place = Place::new();
     let more = [
         "--epochs",
-        "200",
+        "150",
+        "--batch-size",
+        "250",
         "--set",
         "min_workers=2",
         "--set",
         "workers=2",
     ];
-    let expected = place.alone(&["--epochs", "200"]);
+    let expected = place.alone(&["--epochs", "150", "--batch-size", "250"]);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
     place.reach("run", 10);

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of a run that takes some seconds, with parts of a step that do not depend on the processes.
-const TRAIN: [&str; 21] = [
+const TRAIN: [&str; 19] = [
     "train",
     "--split",
     "1,0,0",
@@ -32,8 +32,6 @@ const TRAIN: [&str; 21] = [
     "16",
     "--dim",
     "16",
-    "--batch-size",
-    "250",
     "--shards",
     "16",
     "--set",
