@@ -33,7 +33,7 @@ fn processes_started_by_the_leader_train_together_and_end_with_it() {
 /// Kills a holder of shards in the middle of a run, and starts another.
 fn holder_killed(replicas: &str) -> String {
     let place = Place::new();
-    let more = ["--epochs", "40", "--batch-size", "50"];
+    let more = ["--epochs", "28", "--batch-size", "50"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", replicas]].concat());
     let mut first = place.work("run");
@@ -70,7 +70,7 @@ fn with_a_backup_a_killed_holder_costs_no_step() {
 #[test]
 fn a_stopped_process_is_noticed_and_joins_anew() {
     let place = Place::new();
-    let more = ["--epochs", "200", "--batch-size", "250"];
+    let more = ["--epochs", "150", "--batch-size", "250"];
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
@@ -92,7 +92,7 @@ fn a_killed_leader_is_followed_by_a_restart() {
     let place = Place::new();
     let more = [
         "--epochs",
-        "150",
+        "110",
         "--batch-size",
         "250",
         "--set",
@@ -130,7 +130,7 @@ fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
     let place = Place::new();
     let more = [
         "--epochs",
-        "150",
+        "110",
         "--batch-size",
         "250",
         "--set",
@@ -138,7 +138,7 @@ fn below_the_fewest_workers_a_run_pauses_and_goes_on() {
         "--set",
         "workers=2",
     ];
-    let expected = place.alone(&["--epochs", "150", "--batch-size", "250"]);
+    let expected = place.alone(&["--epochs", "110", "--batch-size", "250"]);
     let mut leader = place.lead("run", &[&more[..], &["--replicas", "2"]].concat());
     let mut worker = place.work("run");
     place.reach("run", 10);

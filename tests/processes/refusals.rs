@@ -67,7 +67,7 @@ fn wrong_places_are_refused() {
 #[test]
 fn a_run_goes_on_without_those_it_refuses() {
     let place = Place::new();
-    let mut leader = place.lead("run", &["--epochs", "400"]);
+    let mut leader = place.lead("run", &["--epochs", "250"]);
     let path = place.path("run");
     until("somebody leads", || {
         path.join("leaders/00000001.json").exists()
