@@ -16,6 +16,7 @@ mod ranked;
 mod reading;
 mod recipes;
 mod search;
+mod together;
 mod train;
 #[cfg(feature = "net")]
 mod worker;

@@ -3,14 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use shardloom::config::{Config, ConfigError, Layers, RECIPES, UpdateKind, find_recipe};
+use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
 };
 use shardloom::device::DeviceChoice;
 use shardloom::predict::{Question, answer};
-#[cfg(feature = "net")]
-use shardloom::run::processes::{LeadOptions, Leading, Listening};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
@@ -23,6 +21,7 @@ use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 use super::reading::ReadArgs;
+use super::together::{Leading, TogetherArgs};
 
 /// Train embeddings of a knowledge graph
 ///
@@ -128,35 +127,14 @@ pub struct TrainArgs {
     /// With --resume: the epoch of the checkpoint to continue from, instead of the latest.
     #[arg(long, value_name = "EPOCH", requires = "resume")]
     checkpoint: Option<u32>,
-    /// Processes that train together on this machine: starts so many, this one included. Each holds
-    /// some of the shards.
-    #[cfg(feature = "net")]
-    #[arg(long, value_name = "NUMBER")]
-    processes: Option<usize>,
-    /// Address at which other processes join this run (see `shardloom worker`), such as 127.0.0.1:0;
-    /// beyond this machine, --tls is needed.
-    #[cfg(feature = "net")]
-    #[arg(long, value_name = "HOST:PORT")]
-    listen: Option<String>,
-    /// Processes that hold each shard: with 2, no step is lost when a process dies.
-    #[cfg(feature = "net")]
-    #[arg(long, value_name = "NUMBER")]
-    replicas: Option<i64>,
-    /// Directory with cert.pem, key.pem and ca.pem, for processes on other machines.
-    #[cfg(feature = "net")]
-    #[arg(long, value_name = "DIR")]
-    tls: Option<PathBuf>,
-    /// Threads of this process that compute on a CPU, with --listen or --processes [default: a share
-    /// of the cores].
-    #[cfg(feature = "net")]
-    #[arg(long, value_name = "NUMBER")]
-    threads: Option<usize>,
     /// Any key of the configuration, as in --set lambda=0.05; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    together: TogetherArgs,
     #[command(flatten)]
     reading: ReadArgs,
 }
@@ -166,7 +144,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
     let script = args.script()?;
-    let together = args.together()?;
+    let together = args.together.listen(args.resume.as_deref())?;
     match &args.resume {
         Some(path) => {
             let mut run = Run::open(path)?;
@@ -259,61 +237,6 @@ pub fn run(args: TrainArgs) -> CommandResult {
     }
 }
 
-/// Training with other processes, if that was asked for.
-#[derive(Debug, Default)]
-struct Together {
-    #[cfg(feature = "net")]
-    listening: Option<Listening>,
-    /// Least number of shards, so that they can be shared out.
-    shards: usize,
-}
-
-/// A process that leads others, until it is dropped.
-#[cfg(not(feature = "net"))]
-type Leading = std::convert::Infallible;
-
-/// Fewest shards of a run of several processes.
-#[cfg(feature = "net")]
-const SHARDS: usize = 16;
-
-impl Together {
-    /// Gives a new run as many shards as several processes need.
-    ///
-    /// # Errors
-    /// If the processes cannot train by the configuration.
-    fn suit(&self, config: &mut Config, dataset: &Dataset) -> CommandResult {
-        if self.shards == 0 {
-            return Ok(());
-        }
-        if config.update_mode == UpdateKind::Async {
-            let reason = "update_mode = async is for the workers of one process: several processes train with sync";
-            return Err(reason.into());
-        }
-        let wanted = self.shards.min(dataset.entities.len());
-        config.shards = config.shards.max(wanted);
-        Ok(())
-    }
-
-    /// Starts to lead other processes.
-    fn start(
-        self,
-        run: &Run,
-        dataset: &Dataset,
-        trainer: &mut Trainer,
-        progress: &Progress,
-    ) -> Result<Option<Leading>, Box<dyn std::error::Error>> {
-        #[cfg(feature = "net")]
-        if let Some(listening) = self.listening {
-            let leading = Leading::start(listening, run, dataset, trainer)?;
-            progress.say(&leading.invitation(&run.path));
-            return Ok(Some(leading));
-        }
-        #[cfg(not(feature = "net"))]
-        let _ = (run, dataset, trainer, progress);
-        Ok(None)
-    }
-}
-
 /// Makes sure that a run that goes on does so with the graph that it was trained on. `dataset` is
 /// what it kept of it; `moved` says where the graph is now, if it is not where it was.
 fn check_graph(
@@ -357,37 +280,6 @@ fn gone(error: &DatasetError) -> bool {
 }
 
 impl TrainArgs {
-    /// Listens for other processes, if that was asked for.
-    #[cfg(feature = "net")]
-    fn together(&self) -> Result<Together, Box<dyn std::error::Error>> {
-        if self.listen.is_none() && self.processes.is_none() {
-            return Ok(Together::default());
-        }
-        let processes = self.processes.unwrap_or(1);
-        if processes == 0 {
-            return Err("--processes 0: this process counts, so at least 1".into());
-        }
-        let listening = Listening::open(LeadOptions {
-            listen: self
-                .listen
-                .clone()
-                .unwrap_or_else(|| "127.0.0.1:0".to_owned()),
-            processes,
-            tls: self.tls.clone(),
-            threads: self.threads,
-            resumed: self.resume.clone(),
-        })?;
-        Ok(Together {
-            listening: Some(listening),
-            shards: SHARDS.max(4 * processes),
-        })
-    }
-
-    #[cfg(not(feature = "net"))]
-    fn together(&self) -> Result<Together, Box<dyn std::error::Error>> {
-        Ok(Together::default())
-    }
-
     /// The configuration: file, then recipe, then flags.
     fn config(&self, progress: &Progress) -> Result<Config, Box<dyn std::error::Error>> {
         let mut layers = Layers::new();
@@ -474,7 +366,7 @@ impl TrainArgs {
         #[cfg(feature = "net")]
         let flags = flags
             .into_iter()
-            .chain([("replicas", self.replicas.map(Into::into))]);
+            .chain([("replicas", self.together.replicas.map(Into::into))]);
         for (key, value) in flags {
             if let Some(value) = value {
                 layers.set(&format!("--{}", key.replace('_', "-")), key, value)?;

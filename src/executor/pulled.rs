@@ -40,11 +40,6 @@ impl PulledPlan {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
-
-    /// The plan, for changes of anything but its rows.
-    pub fn plan_mut(&mut self) -> &mut Plan {
-        &mut self.plan
-    }
 }
 
 /// Allocates copies of rows of a table, without optimizer states.
