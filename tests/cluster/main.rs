@@ -3,6 +3,7 @@
 // As in the library: futures hold shards, and these wgpu's types.
 #![recursion_limit = "256"]
 
+mod bytes;
 mod together;
 
 use std::sync::Arc;
@@ -54,6 +55,8 @@ struct Cluster {
     dataset: Dataset,
     prepared: Prepared,
     network: LocalNetwork,
+    /// Opens streams in the network.
+    dial: Arc<dyn Dial>,
     runtime: Runtime,
     leader: Leader,
     nodes: AtomicUsize,
@@ -63,6 +66,12 @@ type Session = JoinHandle<Result<NodeEnding, NodeError>>;
 
 impl Cluster {
     fn new(config: Config) -> Arc<Cluster> {
+        let network = LocalNetwork::default();
+        Cluster::dialing(config, network.clone(), Arc::new(network))
+    }
+
+    /// Nodes that open streams by `dial`.
+    fn dialing(config: Config, network: LocalNetwork, dial: Arc<dyn Dial>) -> Arc<Cluster> {
         let dataset = family();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -74,7 +83,8 @@ impl Cluster {
             leader: Leader::new(1, run_digest(&config, &dataset)),
             config,
             dataset,
-            network: LocalNetwork::default(),
+            network,
+            dial,
             runtime,
             nodes: AtomicUsize::new(0),
         })
@@ -89,7 +99,7 @@ impl Cluster {
         };
         let place = NodePlace {
             address: address.clone(),
-            dial: Arc::new(self.network.clone()),
+            dial: Arc::clone(&self.dial),
             info: MemberInfo::default(),
             threads: Some(1),
         };
@@ -101,10 +111,10 @@ impl Cluster {
             place,
         );
         self.network.listen(&address, Arc::new(node.accept(leader)));
-        let network = self.network.clone();
+        let dial = Arc::clone(&self.dial);
         self.runtime.spawn(async move {
             let limit = std::time::Duration::from_secs(2);
-            let stream = network.open(LEADER, Channel::Session, limit).await;
+            let stream = dial.open(LEADER, Channel::Session, limit).await;
             node.join(stream.map_err(NodeError::LeaderLost)?).await
         })
     }
@@ -116,7 +126,7 @@ impl Cluster {
             leader: self.leader.clone(),
             address: LEADER.to_owned(),
             expected,
-            dial: Arc::new(self.network.clone()),
+            dial: Arc::clone(&self.dial),
             runtime: self.runtime.handle().clone(),
             leads: Arc::new(|| Ok(())),
         });
