@@ -35,7 +35,7 @@ use crate::sampler::{PlanError, PlanSource};
 use crate::server::{ParameterServer, ServerError};
 
 use self::observer::Watched;
-use self::plan_loader::{PlanLoader, loader_threads};
+use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
 use self::workers::{Stepped, Workers};
 
 /// A failure of training.
@@ -429,7 +429,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Runs the steps of an epoch that are left, while other threads make their plans.
+    /// Runs the steps of an epoch that are left, while other threads or processes make their plans.
     fn steps(
         &mut self,
         epoch: u32,
@@ -449,11 +449,18 @@ impl Trainer {
         let cut_due = self.cut_at + self.config.cut_interval();
         let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let threads = loader_threads(&server);
-            let plans = PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads);
+            let load = || {
+                let threads = loader_threads(&server);
+                PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads)
+            };
             if let Some(workers) = workers {
-                return steps_of_workers(workers, &plans, lr, steps, cut_due, state, observer);
+                let loader = match workers.has_nodes() {
+                    true => StepLoader::sizes(&**sampler, epoch, first..steps),
+                    false => StepLoader::Plans(load()),
+                };
+                return steps_of_workers(workers, &loader, lr, steps, cut_due, state, observer);
             }
+            let plans = load();
             while let Some(plan) = plans.next()? {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
                 executor.step(&spec, &plan, optimizer)?;
@@ -494,7 +501,7 @@ enum StepsEnd {
 /// Runs plans on several workers, a step or (async) a round at a time.
 fn steps_of_workers(
     workers: &mut Workers,
-    plans: &PlanLoader,
+    loader: &StepLoader<'_>,
     lr: f64,
     steps: u32,
     cut_due: Instant,
@@ -502,18 +509,18 @@ fn steps_of_workers(
     observer: &mut Watched<'_>,
 ) -> Result<StepsEnd, TrainError> {
     loop {
-        let plans = match workers.run(state.updates, plans, lr, observer)? {
+        let made = match workers.run(state.updates, loader, lr, observer)? {
             Stepped::Nothing => return Ok(StepsEnd::Finished),
             Stepped::Interrupted => return Ok(StepsEnd::Interrupted),
             Stepped::WentBack => return Ok(StepsEnd::WentBack),
-            Stepped::Committed { loss, plans } => {
+            Stepped::Committed { loss, steps } => {
                 state.loss += loss;
-                plans
+                steps
             }
         };
-        state.updates += plans.len() as u64;
-        state.step = plans.last().map_or(state.step, |plan| plan.step + 1);
-        state.epoch_facts += plans.iter().map(|plan| plan.facts as u64).sum::<u64>();
+        state.updates += made.len() as u64;
+        state.step = made.last().map_or(state.step, |size| size.id.step + 1);
+        state.epoch_facts += made.iter().map(|size| size.facts as u64).sum::<u64>();
         observer.tell(TrainEvent::StepDone {
             step: state.step,
             facts: state.epoch_facts,

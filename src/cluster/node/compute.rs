@@ -1,5 +1,6 @@
 //! The thread of a node that computes parts of steps.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -10,13 +11,15 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::ahead::{all, missing, of_others, untouched};
+use super::router::{Answered, Requests, Wanted};
 use super::{Node, NodeError, RouteError, Router, StepPush};
 use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
-use crate::executor::PulledRows;
-use crate::ids::{Generation, LayoutVersion, Step, TableName, WorkerId};
+use crate::executor::{PulledPlan, PulledRows};
+use crate::ids::{Generation, LayoutVersion, Step, WorkerId};
 use crate::kernel::{Backend, StepSpec};
-use crate::sampler::{Plan, PlanError, PlanId, PlanSource, Planner};
+use crate::sampler::{PartialPlan, PlanError, PlanId, PlanSource, Planner};
 use crate::server::{Caller, ServerError};
 
 /// Work for the thread.
@@ -83,7 +86,7 @@ pub(super) fn compute(
             rows: None,
             router: None,
             plan: None,
-            values: Vec::new(),
+            next: None,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
@@ -125,9 +128,39 @@ struct Computer {
     runtime: Handle,
     rows: Option<PulledRows>,
     router: Option<(Generation, Router)>,
-    /// Last plan made: lanes of one node share the plan of their step.
-    plan: Option<(PlanId, Arc<Plan>)>,
-    values: Vec<f32>,
+    /// Last plan made, with its queries: lanes of one node share the plan of their step.
+    plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
+    /// Lane that comes next, as far as it could be prepared.
+    next: Option<Prepared>,
+}
+
+/// Lane of a step, before it is computed.
+#[derive(Debug)]
+struct Prepared {
+    part: LanePart,
+    /// Layout by which the plan was prepared.
+    layout: LayoutVersion,
+    plan: PulledPlan,
+    /// Rows that were requested ahead.
+    early: Option<Early>,
+}
+
+/// Rows that were requested before the lane's turn.
+#[derive(Debug)]
+struct Early {
+    generation: Generation,
+    /// Step of the shards for which the values are valid.
+    step: u64,
+    wanted: Vec<Wanted>,
+    requests: Requests<Answered>,
+}
+
+/// Lane that is expected after another.
+#[derive(Debug)]
+struct Expected {
+    part: LanePart,
+    /// Step of the shards, from 0.
+    step: u64,
 }
 
 impl Computer {
@@ -182,62 +215,167 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
+        self.rows(&router)?;
         let mut losses = Vec::with_capacity(task.parts.len());
-        for part in &task.parts {
-            let plan = self.plan(part, planner)?;
-            match self.part(task, part, &router, plan)? {
-                (Vote::Ready, loss) => losses.push((part.lane, loss * part.queries.len() as f64)),
-                (vote, _) => return Ok((vote, losses)),
+        let (mut pushes, mut vote) = (Vec::new(), Vote::Ready);
+        for (number, part) in task.parts.iter().enumerate() {
+            let layout = router.layout();
+            let matches = |next: &Prepared| next.part == *part && next.layout == layout;
+            let lane = match self.next.take().filter(matches) {
+                Some(lane) => lane,
+                None => self.prepare(part, span(&task.parts), planner)?,
+            };
+            let expected = match task.parts.get(number + 1) {
+                Some(part) => Some(Expected {
+                    part: part.clone(),
+                    step: task.first,
+                }),
+                None => self.expected(task),
+            };
+            let (voted, loss) = self.lane(task, lane, expected, &router, planner, &mut pushes)?;
+            vote = voted;
+            if vote != Vote::Ready {
+                break;
             }
+            losses.push((part.lane, loss * part.queries.len() as f64));
         }
-        Ok((Vote::Ready, losses))
+        // Also after a vote against the step: a push that comes late would be staged for the step's repetition.
+        for mut push in pushes {
+            let ended = async { while push.next().await?.is_some() {} Ok(()) };
+            self.runtime.block_on(ended).map_err(unfinished)?;
+        }
+        Ok((vote, losses))
     }
 
-    /// Part of the plan of a step.
-    fn plan(&mut self, part: &LanePart, planner: &mut dyn Planner) -> Result<Plan, Unfinished> {
-        let plan = match &self.plan {
-            Some((id, plan)) if *id == part.plan => Arc::clone(plan),
-            _ => {
-                let plan = Arc::new(planner.plan(part.plan).map_err(failed)?);
-                self.plan = Some((part.plan, Arc::clone(&plan)));
-                plan
-            }
+    /// First lane of the step after a task's, if it has the same queries.
+    fn expected(&self, task: &Task) -> Option<Expected> {
+        let part = task.parts.first()?;
+        let next = PlanId {
+            step: part.plan.step + 1,
+            ..part.plan
         };
+        if next.step >= self.source.steps() {
+            return None;
+        }
+        let size = |id| self.source.size(id).ok();
+        let same = size(next)?.queries == size(part.plan)?.queries;
+        same.then(|| Expected {
+            part: LanePart {
+                plan: next,
+                ..part.clone()
+            },
+            step: task.first + 1,
+        })
+    }
+
+    /// Plan of a step for some of its queries.
+    fn plan(
+        &mut self,
+        id: PlanId,
+        queries: Range<usize>,
+        planner: &mut dyn Planner,
+    ) -> Result<Arc<PartialPlan>, Unfinished> {
+        if let Some((made, within, plan)) = &self.plan
+            && *made == id
+            && within.start <= queries.start
+            && queries.end <= within.end
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = planner.plan_within(id, queries.clone()).map_err(failed)?;
+        let plan = Arc::new(plan);
+        self.plan = Some((id, queries, Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    /// Prepares a lane for the copies of rows. `span` has the queries of all lanes of the step that this node computes.
+    fn prepare(
+        &mut self,
+        part: &LanePart,
+        span: Range<usize>,
+        planner: &mut dyn Planner,
+    ) -> Result<Prepared, Unfinished> {
+        let plan = &self.plan(part.plan, span, planner)?.plan;
         let (queries, found) = (part.queries.clone(), plan.queries.len());
         if queries.start > queries.end || queries.end > found {
             return Err(failed(PlanError::NoQueries { queries, found }));
         }
-        Ok(plan.slice(queries))
+        let rows = self.rows.as_mut();
+        let rows = rows.ok_or_else(|| failed("there are no copies of rows"))?;
+        Ok(Prepared {
+            part: part.clone(),
+            layout: rows.layout(),
+            plan: rows.prepare(plan.slice(queries)),
+            early: None,
+        })
     }
 
-    /// Computes one lane: pulls its rows, computes its gradients, and stages them at the holders.
-    fn part(
+    /// Computes one lane: pulls its rows, computes its gradients, and sends them to the holders. Meanwhile, prepares the
+    /// lane that is expected next, and requests such of its rows as do not change before its turn.
+    fn lane(
         &mut self,
         task: &Task,
-        part: &LanePart,
+        lane: Prepared,
+        expected: Option<Expected>,
         router: &Router,
-        plan: Plan,
+        planner: &mut dyn Planner,
+        pushes: &mut Vec<Requests<()>>,
     ) -> Result<(Vote, f64), Unfinished> {
         let caller = Caller {
             // To the shards, each lane of a step is a worker of its own.
-            worker: WorkerId(part.lane),
+            worker: WorkerId(lane.part.lane),
             generation: task.generation,
             step: Step(task.first),
             layout: router.layout(),
         };
-        let samples = plan.queries.len() as f32;
-        let values = std::mem::take(&mut self.values);
         let runtime = self.runtime.clone();
-        let rows = self.rows(router.layout(), router)?;
-        let prepared = rows.prepare(plan);
-        let mut values = values;
-        for table in TableName::ALL {
-            let needed = rows.needed(&prepared, table);
-            let pulled = router.pull(caller, table, &needed, &mut values);
-            runtime.block_on(pulled).map_err(unfinished)?;
-            rows.fill(&prepared, table, &values).map_err(lost)?;
+        let (plan, samples) = (lane.plan, lane.part.queries.len() as f32);
+        let shards = plan.shards();
+        let mut wanted = all(shards);
+        if let Some(early) = lane.early
+            && (early.generation, early.step) == (task.generation, task.first)
+        {
+            let missing = missing(shards, &early.wanted);
+            if self.fill(&plan, router, early.requests).is_ok() {
+                wanted = missing;
+            }
         }
-        let (loss, squares) = rows.gradients(&prepared).map_err(lost)?;
+        let pulls = router.pulls(shards, wanted);
+        let (requests, own) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
+        for pull in own {
+            let answered = runtime.block_on(router.pull(caller, pull));
+            self.fill_answer(&plan, router, answered.map_err(unfinished)?)?;
+        }
+        // While other nodes answer.
+        let current = self.plan(lane.part.plan, span(&task.parts), planner)?;
+        let next = match expected {
+            Some(expected) => {
+                let prepared = self.prepare(&expected.part, span(&task.parts), planner)?;
+                Some((expected, prepared))
+            }
+            None => None,
+        };
+        self.fill(&plan, router, requests)?;
+        if let Some((Expected { step, .. }, mut next)) = next {
+            let shards = next.plan.shards();
+            let wanted = match step == task.first {
+                true => of_others(router, all(shards)),
+                false => of_others(router, untouched(shards, &current, router.map())),
+            };
+            let pulls = router.pulls(shards, wanted.clone());
+            if !pulls.is_empty() {
+                let (requests, _) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
+                next.early = Some(Early {
+                    generation: task.generation,
+                    step,
+                    wanted,
+                    requests,
+                });
+            }
+            self.next = Some(next);
+        }
+        let rows = self.copies()?;
+        let (loss, squares) = rows.gradients(&plan).map_err(lost)?;
         if !(squares.is_finite() && loss.is_finite()) {
             let what = format!("loss {loss}, sum of squared gradients {squares}");
             return Ok((Vote::NotFinite { what }, loss));
@@ -246,32 +384,73 @@ impl Computer {
             caller,
             samples,
             squares,
-            parts: rows.parts(&prepared).map_err(lost)?,
+            parts: rows.parts(&plan).map_err(lost)?,
         };
-        runtime.block_on(router.push(push)).map_err(unfinished)?;
-        self.values = values;
+        pushes.push(router.push(&runtime, push).map_err(unfinished)?);
         Ok((Vote::Ready, loss))
     }
 
-    /// Copies of rows for a layout.
-    fn rows(
+    /// Copies the answers to requests as they come.
+    fn fill(
         &mut self,
-        layout: LayoutVersion,
+        plan: &PulledPlan,
         router: &Router,
-    ) -> Result<&mut PulledRows, Unfinished> {
-        let rows = match self.rows.take() {
-            Some(rows) if rows.layout() == layout => rows,
-            old => {
-                let engine = match old {
-                    Some(old) => Some(old.into_engine()),
-                    None => self.engine.take(),
-                };
-                let engine = engine.ok_or_else(|| failed("there is no engine"))?;
-                PulledRows::new(engine, router.map(), self.spec).map_err(lost)?
-            }
-        };
-        Ok(self.rows.insert(rows))
+        mut requests: Requests<Answered>,
+    ) -> Result<(), Unfinished> {
+        let runtime = self.runtime.clone();
+        while let Some(answered) = runtime.block_on(requests.next()).map_err(unfinished)? {
+            self.fill_answer(plan, router, answered)?;
+        }
+        Ok(())
     }
+
+    fn fill_answer(
+        &mut self,
+        plan: &PulledPlan,
+        router: &Router,
+        answered: Answered,
+    ) -> Result<(), Unfinished> {
+        let rows = self.copies()?;
+        let mut values = &answered.values[..];
+        for Wanted { shard, positions } in &answered.wanted {
+            let wanted = &plan.shards()[*shard];
+            let width = router.map().width(wanted.shard.table);
+            let count = positions.as_ref().map_or(wanted.rows.len(), Vec::len);
+            let (now, later) = values.split_at((count * width).min(values.len()));
+            rows.fill(plan, *shard, positions.as_deref(), now)
+                .map_err(lost)?;
+            values = later;
+        }
+        router.give_back(answered.values);
+        Ok(())
+    }
+
+    fn copies(&mut self) -> Result<&mut PulledRows, Unfinished> {
+        let rows = self.rows.as_mut();
+        rows.ok_or_else(|| failed("there are no copies of rows"))
+    }
+
+    /// Makes room for copies of rows by the router's layout, if it is not there.
+    fn rows(&mut self, router: &Router) -> Result<(), Unfinished> {
+        let engine = match self.rows.take() {
+            Some(rows) if rows.layout() == router.layout() => {
+                self.rows = Some(rows);
+                return Ok(());
+            }
+            Some(old) => Some(old.into_engine()),
+            None => self.engine.take(),
+        };
+        let engine = engine.ok_or_else(|| failed("there is no engine"))?;
+        self.rows = Some(PulledRows::new(engine, router.map(), self.spec).map_err(lost)?);
+        Ok(())
+    }
+}
+
+/// Queries of all parts.
+fn span(parts: &[LanePart]) -> Range<usize> {
+    let starts = parts.iter().map(|part| part.queries.start);
+    let ends = parts.iter().map(|part| part.queries.end);
+    starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
 }
 
 fn failed(error: impl ToString) -> Unfinished {

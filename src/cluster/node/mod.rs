@@ -1,5 +1,6 @@
 //! A node: a process that holds shards and computes parts of steps.
 
+mod ahead;
 mod compute;
 mod fetch;
 mod router;
@@ -9,7 +10,7 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use router::{RouteError, Router, StepPush};
+pub use router::{Answered, Pull, Requests, RouteError, Router, StepPush, Wanted};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
 

@@ -222,7 +222,7 @@ impl Node {
             let client = RemoteShards::new(stream, options);
             clients.insert(node.worker, Arc::new(client));
         }
-        let router = Router::new(map, configuration.holders, clients.clone());
+        let router = Router::new(me, map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
             generation: configuration.generation,
             router,

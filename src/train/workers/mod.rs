@@ -34,7 +34,7 @@ use self::rounds::Round;
 use self::speeds::Speeds;
 use self::worker::Message;
 use super::observer::Watched;
-use super::plan_loader::PlanLoader;
+use super::plan_loader::StepLoader;
 use super::{NoObserver, TrainError, TrainEvent};
 use crate::cluster::leader::Lead;
 use crate::config::Config;
@@ -44,8 +44,8 @@ use crate::coordinator::{
 use crate::device::{self, DeviceChoice};
 use crate::ids::Step;
 use crate::kernel::StepSpec;
-use crate::sampler::PlanSource;
-use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
+use crate::sampler::{PlanSource, StepSize};
+use crate::server::{ParameterServer, UpdateMode, WorkerId};
 
 /// Longest time between two checks whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -103,8 +103,8 @@ pub(super) struct Start {
 /// Outcome of a step or round.
 #[derive(Clone, Debug)]
 pub(super) enum Stepped {
-    /// Plans that were applied, and their loss.
-    Committed { loss: f64, plans: Vec<StoragePlan> },
+    /// Steps that were applied, and their loss.
+    Committed { loss: f64, steps: Vec<StepSize> },
     /// The observer asked to stop; no gradients were applied.
     Interrupted,
     /// Shards are lost: all go back to the last cut.
@@ -193,7 +193,7 @@ impl Workers {
     pub fn run(
         &mut self,
         updates: u64,
-        loader: &PlanLoader,
+        loader: &StepLoader<'_>,
         rate: f64,
         observer: &mut Watched<'_>,
     ) -> Result<Stepped, TrainError> {
@@ -233,7 +233,7 @@ impl Workers {
                         self.report_status(observer);
                         return Ok(Stepped::Committed {
                             loss: round.loss(),
-                            plans: round.into_plans(),
+                            steps: round.into_steps(),
                         });
                     }
                     Executed::WentBack => {
