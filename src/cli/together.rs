@@ -4,6 +4,7 @@ use std::path::Path;
 #[cfg(feature = "net")]
 use std::path::PathBuf;
 
+use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, UpdateKind};
 use shardloom::dataset::Dataset;
 use shardloom::run::Run;
@@ -119,16 +120,17 @@ impl Together {
         run: &Run,
         dataset: &Dataset,
         trainer: &mut Trainer,
+        first: FirstRows,
         progress: &Progress,
     ) -> Result<Option<Leading>, Box<dyn std::error::Error>> {
         #[cfg(feature = "net")]
         if let Some(listening) = self.listening {
-            let leading = Leading::start(listening, run, dataset, trainer)?;
+            let leading = Leading::start(listening, run, dataset, trainer, first)?;
             progress.say(&leading.invitation(&run.path));
             return Ok(Some(leading));
         }
         #[cfg(not(feature = "net"))]
-        let _ = (run, dataset, trainer, progress);
+        let _ = (run, dataset, trainer, first, progress);
         Ok(None)
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
@@ -12,7 +13,7 @@ use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
-    shape,
+    run_digest, shape,
 };
 
 use super::CommandResult;
@@ -164,7 +165,19 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.shard_devices =
                     parsed.map_err(|why| format!("--shard-devices: {why}"))?;
             }
-            let (executor, mut state) = run.resume(backend, args.checkpoint)?;
+            let (executor, mut state, first) = match args.checkpoint {
+                Some(_) => {
+                    let (executor, state) = run.resume(backend, args.checkpoint)?;
+                    (executor, state, FirstRows::Server)
+                }
+                None => {
+                    let digest = run_digest(&run.config, &dataset);
+                    let resumed = run.resume_newest(backend, &digest)?;
+                    resumed.notes.iter().for_each(|note| progress.say(note));
+                    let first = resumed.cut.map_or(FirstRows::Server, FirstRows::Cut);
+                    (resumed.executor, resumed.state, first)
+                }
+            };
             // Other devices are for this time only.
             run.config.shard_devices = named;
             if args.epochs.is_some() {
@@ -183,9 +196,13 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.device = device;
             }
             progress.say(&format!(
-                "resuming {} after epoch {}",
+                "resuming {} after epoch {}{}",
                 shown(path),
-                state.epoch
+                state.epoch,
+                match &first {
+                    FirstRows::Cut(cut) => format!(", from the cut of {}", cut.manifest.step),
+                    _ => String::new(),
+                }
             ));
             if let Some(placement) = placement(executor.server()) {
                 progress.say(&placement);
@@ -193,7 +210,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
             trainer.state = state;
-            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            let leading = together.start(&run, &dataset, &mut trainer, first, &progress)?;
             train(run, &dataset, trainer, progress, device, leading)
         }
         // The parser accepts it together with arguments that --resume conflicts with.
@@ -231,7 +248,11 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 progress.clear();
                 progress.say(&format!("valid MRR {mrr:.4} at the start"));
             }
-            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            let first = match warm {
+                Some(_) => FirstRows::Server,
+                None => FirstRows::Initial,
+            };
+            let leading = together.start(&run, &dataset, &mut trainer, first, &progress)?;
             train(run, &dataset, trainer, progress, device, leading)
         }
     }

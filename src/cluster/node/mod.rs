@@ -3,9 +3,11 @@
 mod compute;
 mod fetch;
 mod router;
+mod save;
 mod session;
 mod shards;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ pub use router::{RouteError, Router, StepPush};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
 
+use self::save::Saver;
 use super::columns::{refuse_column, send_column};
 use super::leader::Leader;
 use super::messages::{ColumnRequest, Opening, receive};
@@ -22,7 +25,7 @@ use crate::kernel::{Backend, StepSpec};
 use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
-use crate::server::{PackedType, ServerError, Shape, Storage};
+use crate::server::{Initializer, PackedType, ServerError, Shape, Storage};
 
 /// Arguments of a node.
 #[derive(Clone, Debug)]
@@ -31,6 +34,10 @@ pub struct NodeOptions {
     pub shape: Shape,
     /// Optimizer and type of the stored values.
     pub storage: Storage,
+    /// Rows at the start of the run.
+    pub init: Initializer,
+    /// Directory of the run; `None` if this process cannot reach the directory.
+    pub directory: Option<PathBuf>,
     /// Arithmetic of a step.
     pub spec: StepSpec,
     /// Source of the plans.
@@ -80,6 +87,10 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
+            saver: Saver {
+                directory: self.options.directory.clone(),
+                holder: self.incarnation,
+            },
             leader,
         }
     }
@@ -89,6 +100,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
+    saver: Saver,
     leader: Option<Leader>,
 }
 
@@ -130,6 +142,9 @@ impl NodeAccept {
                 (None, None) => refuse(&stream.sender, "this process does not lead the run").await,
                 (Some(_), _) => send_held(&stream.sender, &self.shards, &request).await,
             },
+            (Ok(Some(Opening::Save(request))), _) => {
+                self.saver.save(&stream.sender, &self.shards, request).await
+            }
             (Ok(Some(opening)), Some(leader)) => {
                 leader.open(opening, stream).await;
                 Ok(())

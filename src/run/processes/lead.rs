@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::children::Children;
 use super::{LateAccept, ProcessError};
-use crate::cluster::leader::{Lead, Leader};
+use crate::cluster::leader::{FirstRows, Lead, Leader};
 use crate::coordinator::MemberInfo;
 use crate::dataset::Dataset;
 use crate::ids::Incarnation;
@@ -18,7 +18,7 @@ use crate::net::stream::pair;
 use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
 use crate::net::{Accept, Channel};
 use crate::run::{NODE_FILES, Run};
-use crate::train::{NodePlace, Trainer, node, run_digest};
+use crate::train::{NodePlace, Trainer, dataset_digest, node, run_digest};
 
 /// Options of a process that leads.
 #[derive(Clone, Debug)]
@@ -114,6 +114,7 @@ impl Leading {
         run: &Run,
         dataset: &Dataset,
         trainer: &mut Trainer,
+        first: FirstRows,
     ) -> Result<Leading, ProcessError> {
         let Listening {
             options,
@@ -162,6 +163,7 @@ impl Leading {
                 address: address.clone(),
                 dial: dialer.clone(),
                 info: info(),
+                directory: Some(run.path.clone()),
                 threads: Some(threads),
             },
         );
@@ -188,6 +190,9 @@ impl Leading {
             dial: dialer,
             runtime: handle,
             leads: Arc::new(move || still_leads(&registry, epoch)),
+            cuts: run.cuts(),
+            dataset: dataset_digest(dataset),
+            first,
         });
         Ok(Leading {
             address,

@@ -141,6 +141,7 @@ impl Worker<'_> {
             network.handle(),
         )?;
         let place = NodePlace {
+            directory: registry.is_some().then(|| path.clone()),
             address: listener.local_address().to_string(),
             dial: dialer.clone(),
             info: info(),
