@@ -145,9 +145,13 @@ pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
     let script = args.script()?;
-    let together = args.together.listen(args.resume.as_deref())?;
-    match &args.resume {
-        Some(path) => {
+    let mut together = args.together.listen(args.resume.as_deref())?;
+    let resumed = match (args.together.standby(), &args.resume) {
+        (Some(path), _) => match together.stand_by(path, &progress)? {
+            Some(taken) => Some((taken.run, taken.dataset)),
+            None => return Ok(()),
+        },
+        (None, Some(path)) => {
             let mut run = Run::open(path)?;
             run.lock()?;
             if let Some(epochs) = args.epochs {
@@ -157,6 +161,12 @@ pub fn run(args: TrainArgs) -> CommandResult {
             run.config.validate()?;
             let dataset = run.dataset()?;
             check_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
+            Some((run, dataset))
+        }
+        (None, None) => None,
+    };
+    match resumed {
+        Some((mut run, dataset)) => {
             let backend = open_backend(args.device.unwrap_or(run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
@@ -174,8 +184,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
                     let digest = run_digest(&run.config, &dataset);
                     let resumed = run.resume_newest(backend, &digest)?;
                     resumed.notes.iter().for_each(|note| progress.say(note));
-                    let first = resumed.cut.map_or(FirstRows::Server, FirstRows::Cut);
-                    (resumed.executor, resumed.state, first)
+                    (resumed.executor, resumed.state, resumed.first)
                 }
             };
             // Other devices are for this time only.
@@ -197,7 +206,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             progress.say(&format!(
                 "resuming {} after epoch {}{}",
-                shown(path),
+                shown(&run.path),
                 state.epoch,
                 match &first {
                     FirstRows::Cut(cut) => format!(", from the cut of {}", cut.manifest.step),
@@ -425,8 +434,13 @@ fn train(
         progress.clear();
         return Err(interrupted());
     }
+    trainer.warnings = recorder.warnings().to_vec();
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
     progress.clear();
+    // The last checkpoint has the same tables.
+    if let Err(error) = run.cuts().remove_all() {
+        progress.say(&format!("warning: {error}"));
+    }
     let Some(result) = result else {
         return Err(interrupted());
     };

@@ -1,11 +1,15 @@
 //! Cuts of several processes, for a run that goes on.
 
 use super::{Run, RunError, all_columns, checkpoint};
+use crate::cluster::leader::FirstRows;
 use crate::executor::Executor;
 use crate::kernel::Backend;
 use crate::net::cut::{Check, Cuts, SavedCut};
 use crate::server::Initializer;
-use crate::train::{TrainState, open_executor};
+use crate::train::{TrainState, initializer, open_executor};
+
+/// Folder of the records of leaders.
+const LEADERS: &str = "leaders";
 
 /// A run that goes on.
 #[derive(Debug)]
@@ -14,8 +18,8 @@ pub struct Resumed {
     pub executor: Executor,
     /// Progress of the run.
     pub state: TrainState,
-    /// The cut whose tables these are; `None` if a checkpoint was read.
-    pub cut: Option<SavedCut>,
+    /// Origin of the tables, for several processes.
+    pub first: FirstRows,
     /// Sentences about cuts that cannot be used.
     pub notes: Vec<String>,
 }
@@ -38,24 +42,23 @@ impl Run {
         let cut = self.newest_cut(digest, &mut notes)?;
         let checkpoints = checkpoint::list(&self.path)?;
         let Some((cut, mut state)) = cut else {
-            let (executor, state) = self.resume(backend, None)?;
-            return Ok(Resumed {
-                executor,
-                state,
-                cut: None,
-                notes,
-            });
+            // A leader that was lost before its first cut leaves nothing.
+            let unsaved = checkpoints.is_empty() && self.path.join(LEADERS).is_dir();
+            if unsaved && self.config.init_from.is_none() {
+                let (shape, init) = (self.shape(), initializer(&self.config));
+                return Ok(Resumed {
+                    executor: open_executor(&self.config, backend, shape, &init)?,
+                    state: TrainState::default(),
+                    first: FirstRows::Initial,
+                    notes,
+                });
+            }
+            return self.resume_checkpoint(backend, notes);
         };
         if !checkpoints.is_empty() {
             let saved = checkpoint::read_latest::<TrainState>(&self.path)?.state;
             if saved.updates > state.updates {
-                let (executor, state) = self.resume(backend, None)?;
-                return Ok(Resumed {
-                    executor,
-                    state,
-                    cut: None,
-                    notes,
-                });
+                return self.resume_checkpoint(backend, notes);
             }
             // The checkpoint at the end of an epoch has its validation, too.
             if saved.updates == state.updates {
@@ -75,7 +78,17 @@ impl Run {
         Ok(Resumed {
             executor,
             state,
-            cut: Some(cut),
+            first: FirstRows::Cut(cut),
+            notes,
+        })
+    }
+
+    fn resume_checkpoint(&self, backend: Backend, notes: Vec<String>) -> Result<Resumed, RunError> {
+        let (executor, state) = self.resume(backend, None)?;
+        Ok(Resumed {
+            executor,
+            state,
+            first: FirstRows::Server,
             notes,
         })
     }

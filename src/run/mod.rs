@@ -254,6 +254,16 @@ impl Run {
         Ok(())
     }
 
+    /// Locks the directory as [`Run::lock`] does, even if another process holds the lock: for a process that has won
+    /// the next epoch of leadership.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take_over(&mut self) -> Result<(), LockError> {
+        self.lock = Some(Lock::take_over(&self.path)?);
+        Ok(())
+    }
+
     /// Writes the configuration as it is now.
     ///
     /// # Errors
@@ -540,7 +550,7 @@ fn vacate(path: &Path) -> Result<(), RunError> {
     let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
     let others = || names.iter().filter(|name| *name != lock::LOCK);
     let is_run = others().any(|name| name == CONFIG);
-    let resumable = is_run && !checkpoint::list(path)?.is_empty();
+    let resumable = is_run && (!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir());
     let known = [
         CONFIG,
         ENTITIES,

@@ -92,6 +92,8 @@ pub struct Trainer {
     pub script: Script,
     /// The cluster to lead; `None` for a run of this process alone.
     pub lead: Option<Lead>,
+    /// Sentences for the result about what failed while training went on.
+    pub warnings: Vec<String>,
     valid: Vec<Triple>,
     workers: Option<Workers>,
     /// Progress at the last cut.
@@ -146,6 +148,7 @@ impl Trainer {
             state: TrainState::default(),
             script: Script::default(),
             lead: None,
+            warnings: Vec::new(),
             valid,
             workers: None,
             at_cut: TrainState::default(),

@@ -188,6 +188,11 @@ impl Leader {
         self.inner.ended.send_replace(Some(reason.to_owned()));
     }
 
+    /// Returns whether the run is over.
+    pub fn is_ended(&self) -> bool {
+        self.inner.ended.borrow().is_some()
+    }
+
     /// Number of sessions that are open.
     pub fn sessions(&self) -> usize {
         self.inner.open.load(Ordering::Relaxed)

@@ -104,6 +104,20 @@ pub struct NodeAccept {
     leader: Option<Leader>,
 }
 
+impl NodeAccept {
+    /// Takes the streams that others open to a leader that has no node yet.
+    pub fn leading(leader: Leader) -> NodeAccept {
+        NodeAccept {
+            shards: NodeShards::default(),
+            saver: Saver {
+                directory: None,
+                holder: Incarnation::random(),
+            },
+            leader: Some(leader),
+        }
+    }
+}
+
 impl Accept for NodeAccept {
     fn accept(&self, channel: Channel, stream: FrameStream) {
         match channel {

@@ -236,7 +236,7 @@ impl Worker<'_> {
     }
 }
 
-fn nobody_leads(path: &Path) -> ProcessError {
+pub(super) fn nobody_leads(path: &Path) -> ProcessError {
     ProcessError::Other(format!(
         "nobody leads the run in {}: start it with shardloom train --resume {} --listen 127.0.0.1:0",
         path.display(),

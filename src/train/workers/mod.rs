@@ -263,6 +263,8 @@ impl Workers {
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
+                    // A process that was stopped for a while may have no nodes any more, and another leads.
+                    self.hosts.leads().map_err(TrainError::Workers)?;
                     let now = self.now();
                     self.coordinator.tick(now);
                 }
