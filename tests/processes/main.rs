@@ -1,6 +1,9 @@
 //! Runs of several real processes: they join, are killed, are stopped, and come back.
 
+#[cfg(target_os = "linux")]
+mod disk;
 mod faults;
+mod leaders;
 mod refusals;
 
 use std::fs;
@@ -49,8 +52,13 @@ struct Process {
 impl Process {
     fn start<A: AsRef<std::ffi::OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardloom"));
+        command.args(arguments);
+        Process::spawn(command, environment)
+    }
+
+    /// Starts a process by a command.
+    fn spawn(mut command: Command, environment: &[(&str, &str)]) -> Process {
         command
-            .args(arguments)
             .env_remove("SHARDLOOM_TOKEN")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

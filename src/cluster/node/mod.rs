@@ -4,9 +4,11 @@ mod ahead;
 mod compute;
 mod fetch;
 mod router;
+mod save;
 mod session;
 mod shards;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ pub use router::{Answered, Pull, Requests, RouteError, Router, StepPush, Wanted}
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
 
+use self::save::Saver;
 use super::columns::{refuse_column, send_column};
 use super::leader::Leader;
 use super::messages::{ColumnRequest, Opening, receive};
@@ -23,7 +26,7 @@ use crate::kernel::{Backend, StepSpec};
 use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
-use crate::server::{PackedType, ServerError, Shape, Storage};
+use crate::server::{Initializer, PackedType, ServerError, Shape, Storage};
 
 /// Arguments of a node.
 #[derive(Clone, Debug)]
@@ -32,6 +35,10 @@ pub struct NodeOptions {
     pub shape: Shape,
     /// Optimizer and type of the stored values.
     pub storage: Storage,
+    /// Rows at the start of the run.
+    pub init: Initializer,
+    /// Directory of the run; `None` if this process cannot reach the directory.
+    pub directory: Option<PathBuf>,
     /// Arithmetic of a step.
     pub spec: StepSpec,
     /// Source of the plans.
@@ -81,6 +88,10 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
+            saver: Saver {
+                directory: self.options.directory.clone(),
+                holder: self.incarnation,
+            },
             leader,
         }
     }
@@ -90,7 +101,22 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
+    saver: Saver,
     leader: Option<Leader>,
+}
+
+impl NodeAccept {
+    /// Takes the streams that others open to a leader that has no node yet.
+    pub fn leading(leader: Leader) -> NodeAccept {
+        NodeAccept {
+            shards: NodeShards::default(),
+            saver: Saver {
+                directory: None,
+                holder: Incarnation::random(),
+            },
+            leader: Some(leader),
+        }
+    }
 }
 
 impl Accept for NodeAccept {
@@ -131,6 +157,9 @@ impl NodeAccept {
                 (None, None) => refuse(&stream.sender, "this process does not lead the run").await,
                 (Some(_), _) => send_held(&stream.sender, &self.shards, &request).await,
             },
+            (Ok(Some(Opening::Save(request))), _) => {
+                self.saver.save(&stream.sender, &self.shards, request).await
+            }
             (Ok(Some(opening)), Some(leader)) => {
                 leader.open(opening, stream).await;
                 Ok(())

@@ -84,6 +84,7 @@ impl Node {
             incarnation: self.incarnation,
             address: options.address.clone(),
             info: options.info.clone(),
+            directory: options.directory.is_some(),
             run: options.run.clone(),
         });
         send(&stream.sender, &hello, SILENCE).await.map_err(lost)?;
