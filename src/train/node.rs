@@ -13,6 +13,7 @@ use crate::dataset::Dataset;
 use crate::device::DeviceChoice;
 use crate::kernel::Backend;
 use crate::net::Dial;
+use crate::sampler::Objective;
 
 /// Place of a node: its address and its means.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub fn node(
         storage: config.storage(),
         spec: step_spec(config),
         source: prepared.sampler.clone(),
+        against_all: config.objective != Objective::Negatives,
         threads: place.threads,
         address: place.address,
         info: place.info,

@@ -10,6 +10,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::against_all::{AgainstAll, Setup};
 use super::{Node, NodeError, RouteError, Router, StepPush};
 use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
@@ -28,6 +29,8 @@ pub(super) enum Work {
         generation: Generation,
         /// Connections to them.
         router: Router,
+        /// Arguments of steps against all entities; `None` where candidates are sampled.
+        against_all: Option<Box<Setup>>,
     },
     /// Compute a part of a step.
     Start(Task),
@@ -51,7 +54,8 @@ impl Computed {
 }
 
 /// Reason why a part was not computed.
-enum Unfinished {
+#[derive(Debug)]
+pub(super) enum Unfinished {
     /// The part is not wanted any more: the nodes have changed.
     Superseded(String),
     /// Another node cannot be reached.
@@ -84,6 +88,7 @@ pub(super) fn compute(
             router: None,
             plan: None,
             values: Vec::new(),
+            against_all: None,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
@@ -128,6 +133,8 @@ struct Computer {
     /// Last plan made: lanes of one node share the plan of their step.
     plan: Option<(PlanId, Arc<Plan>)>,
     values: Vec<f32>,
+    /// Steps against all entities, which take the place of pulled rows.
+    against_all: Option<AgainstAll>,
 }
 
 impl Computer {
@@ -136,7 +143,17 @@ impl Computer {
         let mut planner = source.planner();
         while let Ok(work) = work.recv() {
             let task = match work {
-                Work::Configure { generation, router } => {
+                Work::Configure {
+                    generation,
+                    router,
+                    against_all,
+                } => {
+                    if let Some(setup) = against_all
+                        && let Err(failure) = self.prepare(generation, *setup, &router)
+                    {
+                        computed.send(ToLeader::Failed(failure));
+                        return;
+                    }
                     self.router = Some((generation, router));
                     continue;
                 }
@@ -182,6 +199,14 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
+        if self.against_all.is_some() {
+            let plan = self.whole_plan(task.plan, planner)?;
+            let engine = self.engine.as_ref();
+            let engine = engine.ok_or_else(|| failed("there is no engine"))?;
+            let all = self.against_all.as_mut();
+            let all = all.ok_or_else(|| failed("there are no shards"))?;
+            return all.task(task, &plan, engine, &self.runtime);
+        }
         let mut losses = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
             let plan = self.plan(part, planner)?;
@@ -193,16 +218,51 @@ impl Computer {
         Ok((Vote::Ready, losses))
     }
 
+    /// Prepares for the steps against all entities of a generation.
+    fn prepare(
+        &mut self,
+        generation: Generation,
+        setup: Setup,
+        router: &Router,
+    ) -> Result<(), Failure> {
+        let before = self.against_all.take();
+        let engine = self.engine.as_ref();
+        let prepared = engine
+            .ok_or_else(|| failed("there is no engine"))
+            .and_then(|engine| {
+                AgainstAll::new(generation, setup, router.clone(), self.spec, engine, before)
+            });
+        match prepared {
+            Ok(all) => {
+                self.against_all = Some(all);
+                Ok(())
+            }
+            Err(Unfinished::Failed(failure)) => Err(failure),
+            Err(Unfinished::Superseded(message) | Unfinished::Unreachable(_, message)) => {
+                Err(Failure::Other { message })
+            }
+        }
+    }
+
+    /// Plan of a step.
+    fn whole_plan(
+        &mut self,
+        id: PlanId,
+        planner: &mut dyn Planner,
+    ) -> Result<Arc<Plan>, Unfinished> {
+        if let Some((last, plan)) = &self.plan
+            && *last == id
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(planner.plan(id).map_err(failed)?);
+        self.plan = Some((id, Arc::clone(&plan)));
+        Ok(plan)
+    }
+
     /// Part of the plan of a step.
     fn plan(&mut self, part: &LanePart, planner: &mut dyn Planner) -> Result<Plan, Unfinished> {
-        let plan = match &self.plan {
-            Some((id, plan)) if *id == part.plan => Arc::clone(plan),
-            _ => {
-                let plan = Arc::new(planner.plan(part.plan).map_err(failed)?);
-                self.plan = Some((part.plan, Arc::clone(&plan)));
-                plan
-            }
-        };
+        let plan = self.whole_plan(part.plan, planner)?;
         let (queries, found) = (part.queries.clone(), plan.queries.len());
         if queries.start > queries.end || queries.end > found {
             return Err(failed(PlanError::NoQueries { queries, found }));
@@ -274,19 +334,19 @@ impl Computer {
     }
 }
 
-fn failed(error: impl ToString) -> Unfinished {
+pub(super) fn failed(error: impl ToString) -> Unfinished {
     Unfinished::Failed(Failure::Other {
         message: error.to_string(),
     })
 }
 
-fn lost(error: crate::kernel::KernelError) -> Unfinished {
+pub(super) fn lost(error: crate::kernel::KernelError) -> Unfinished {
     Unfinished::Failed(Failure::DeviceLost {
         message: error.to_string(),
     })
 }
 
-fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
+pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
     match error {
         ServerError::Generation { .. }
         | ServerError::UnknownWorker { .. }

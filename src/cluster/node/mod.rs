@@ -1,7 +1,9 @@
 //! A node: a process that holds shards and computes parts of steps.
 
+mod against_all;
 mod compute;
 mod fetch;
+mod group;
 mod router;
 mod session;
 mod shards;
@@ -19,6 +21,7 @@ use super::messages::{ColumnRequest, Opening, receive};
 use crate::coordinator::MemberInfo;
 use crate::ids::Incarnation;
 use crate::kernel::{Backend, StepSpec};
+use crate::net::collective::Joins;
 use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
@@ -35,6 +38,8 @@ pub struct NodeOptions {
     pub spec: StepSpec,
     /// Source of the plans.
     pub source: Arc<dyn PlanSource>,
+    /// True if the candidates of every plan are all entities: then queries travel, and not the entities' rows.
+    pub against_all: bool,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
     pub threads: Option<usize>,
     /// Address at which other nodes reach this one.
@@ -57,6 +62,8 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
+    /// Streams of other nodes to groups; `None` where steps need no group.
+    joins: Option<Arc<Joins>>,
     incarnation: Incarnation,
 }
 
@@ -64,6 +71,7 @@ impl Node {
     /// Makes a node that computes on `engine` and keeps its shards there.
     pub fn new(engine: Backend, options: NodeOptions) -> Node {
         Node {
+            joins: options.against_all.then(Arc::default),
             options,
             engine,
             shards: NodeShards::default(),
@@ -80,6 +88,8 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
+            joins: self.joins.clone(),
+            limit: self.options.deadline,
             leader,
         }
     }
@@ -89,6 +99,9 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
+    joins: Option<Arc<Joins>>,
+    /// Longest wait of a stream for its group.
+    limit: Duration,
     leader: Option<Leader>,
 }
 
@@ -112,8 +125,18 @@ impl Accept for NodeAccept {
             Channel::Session => {
                 tokio::spawn(self.clone().session(stream));
             }
-            // Dropped: nobody here takes part in collective communication.
-            Channel::Collective => {}
+            Channel::Collective => {
+                // Without joins, the stream is dropped: no step needs a group.
+                let Some(joins) = self.joins.clone() else {
+                    return;
+                };
+                let limit = self.limit;
+                tokio::spawn(async move {
+                    if let Err(error) = joins.accept(stream, limit).await {
+                        tracing::debug!(%error, "stream to a group refused");
+                    }
+                });
+            }
         }
     }
 }

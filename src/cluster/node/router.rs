@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::ids::{LayoutVersion, TableName, WorkerId};
+use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
 use crate::server::{
     Apply, Caller, PullRequest, PushRequest, PushedPart, PushedRows, RowMap, ServerError,
     ShardClient,
@@ -64,6 +64,20 @@ impl Router {
     /// Places of all rows.
     pub fn map(&self) -> &Arc<RowMap> {
         &self.map
+    }
+
+    /// Holders of a shard; the first answers pulls.
+    pub fn holders(&self, shard: ShardId) -> &[WorkerId] {
+        &self.holders[self.map.index(shard)]
+    }
+
+    /// Waits until the shards of a node have made the steps before a caller's.
+    ///
+    /// # Errors
+    /// See [`ShardClient::begin`].
+    pub async fn begin(&self, worker: WorkerId, caller: Caller) -> Result<(), RouteError> {
+        let begun = self.client(worker)?.begin(caller).await;
+        begun.map_err(|error| RouteError { worker, error })
     }
 
     fn client(&self, worker: WorkerId) -> Result<Arc<dyn ShardClient>, RouteError> {
@@ -155,6 +169,52 @@ impl Router {
         let pulled = self.client(worker)?.pull(request).await;
         let pulled = pulled.map_err(|error| RouteError { worker, error })?;
         Ok(pulled.values)
+    }
+
+    /// Stages gradients of one shard at all of its holders, all at once. Holders expect such a push from the caller
+    /// for this shard alone.
+    ///
+    /// # Errors
+    /// As [`Router::push`].
+    pub async fn push_shard(
+        &self,
+        caller: Caller,
+        squares: f64,
+        part: PushedPart,
+    ) -> Result<(), RouteError> {
+        let mut requests = JoinSet::new();
+        for &worker in self.holders(part.shard) {
+            let client = self.client(worker)?;
+            let held = self.map.shards().zip(&*self.holders);
+            let held = held.filter(|(_, holders)| holders.contains(&worker));
+            // A push has a part for every shard that the holder has.
+            let parts = held.map(|(shard, _)| match shard == part.shard {
+                true => copy(&part),
+                false => PushedPart {
+                    shard,
+                    places: Some(Vec::new()),
+                    gradients: PushedRows::Values(Vec::new()),
+                },
+            });
+            let request = PushRequest {
+                caller,
+                apply: Apply::OnCommit,
+                samples: 1.0,
+                squares,
+                parts: parts.collect(),
+            };
+            requests.spawn(async move {
+                let pushed = client.push(request).await;
+                pushed.map_err(|error| RouteError { worker, error })
+            });
+        }
+        while let Some(joined) = requests.join_next().await {
+            joined.map_err(|error| RouteError {
+                worker: caller.worker,
+                error: panicked(&error),
+            })??;
+        }
+        Ok(())
     }
 
     /// Stages the gradients of a step at all holders, all at once.
