@@ -191,6 +191,8 @@ pub struct Task {
     pub step: Step,
     /// Step of the shards, from 0.
     pub first: u64,
+    /// Step of the plan.
+    pub plan: PlanId,
     /// Parts of the step.
     pub parts: Vec<LanePart>,
 }

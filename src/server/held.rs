@@ -8,7 +8,7 @@ use super::{
     Pulled, PushRequest, RowMap, ServerError, Shape, ShardClient, ShardId, Step, Storage,
     TableName, UpdateMode, WorkerId,
 };
-use crate::kernel::{Backend, Column, KernelError};
+use crate::kernel::{Backend, Column, KernelError, ShardLayout, Table};
 
 /// Shards of a model that this process holds. Callers name rows and shards as in the whole model.
 ///
@@ -154,6 +154,22 @@ impl HeldShards {
             self.write_column(shard, Column::Values, first..first + rows.len(), &values)?;
         }
         Ok(())
+    }
+
+    /// A held shard as a table of its own, in the memory of the shard: the table changes with the shard.
+    ///
+    /// # Errors
+    /// [`ServerError::NotHeld`]; [`ServerError::Kernel`] if the device is lost.
+    pub fn shard_table(&self, shard: ShardId) -> Result<Table, ServerError> {
+        let number = self.local(shard)?.shard;
+        let tables = self.server.tables();
+        let table = tables.table(shard.table);
+        let range = table.spec().layout.range(number);
+        let layout = ShardLayout::from_sizes(&[range.len()]);
+        let rows: Vec<u32> = (range.start as u32..range.end as u32).collect();
+        Ok(table
+            .device(number)
+            .rearrange(table.whole()?, &layout, &rows)?)
     }
 
     fn number(&self, shard: ShardId) -> Option<usize> {

@@ -14,6 +14,7 @@ use crate::dataset::Dataset;
 use crate::device::DeviceChoice;
 use crate::kernel::Backend;
 use crate::net::Dial;
+use crate::sampler::Objective;
 
 /// Place of a node: its address and its means.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ pub fn node(
         directory: place.directory,
         spec: step_spec(config),
         source: prepared.sampler.clone(),
+        against_all: config.objective != Objective::Negatives,
         threads: place.threads,
         address: place.address,
         info: place.info,

@@ -3,6 +3,7 @@
 // As in the library: futures hold shards, and these wgpu's types.
 #![recursion_limit = "256"]
 
+mod against_all;
 mod bytes;
 mod cuts;
 mod together;

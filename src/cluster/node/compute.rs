@@ -11,6 +11,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::against_all::{AgainstAll, Setup};
 use super::ahead::{all, missing, of_others, untouched};
 use super::router::{Answered, Requests, Wanted};
 use super::{Node, NodeError, RouteError, Router, StepPush};
@@ -31,6 +32,8 @@ pub(super) enum Work {
         generation: Generation,
         /// Connections to them.
         router: Router,
+        /// Arguments of steps against all entities; `None` where candidates are sampled.
+        against_all: Option<Box<Setup>>,
     },
     /// Compute a part of a step.
     Start(Task),
@@ -54,7 +57,8 @@ impl Computed {
 }
 
 /// Reason why a part was not computed.
-enum Unfinished {
+#[derive(Debug)]
+pub(super) enum Unfinished {
     /// The part is not wanted any more: the nodes have changed.
     Superseded(String),
     /// Another node cannot be reached.
@@ -87,6 +91,7 @@ pub(super) fn compute(
             router: None,
             plan: None,
             next: None,
+            against_all: None,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
@@ -132,6 +137,8 @@ struct Computer {
     plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
     /// Lane that comes next, as far as it could be prepared.
     next: Option<Prepared>,
+    /// Steps against all entities, which take the place of pulled rows.
+    against_all: Option<AgainstAll>,
 }
 
 /// Lane of a step, before it is computed.
@@ -169,7 +176,17 @@ impl Computer {
         let mut planner = source.planner();
         while let Ok(work) = work.recv() {
             let task = match work {
-                Work::Configure { generation, router } => {
+                Work::Configure {
+                    generation,
+                    router,
+                    against_all,
+                } => {
+                    if let Some(setup) = against_all
+                        && let Err(failure) = self.prepare_against_all(generation, *setup, &router)
+                    {
+                        computed.send(ToLeader::Failed(failure));
+                        return;
+                    }
                     self.router = Some((generation, router));
                     continue;
                 }
@@ -215,6 +232,14 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
+        if self.against_all.is_some() {
+            let plan = self.plan(task.plan, 0..usize::MAX, planner)?;
+            let engine = self.engine.as_ref();
+            let engine = engine.ok_or_else(|| failed("there is no engine"))?;
+            let all = self.against_all.as_mut();
+            let all = all.ok_or_else(|| failed("there are no shards"))?;
+            return all.task(task, &plan, engine, &self.runtime);
+        }
         self.rows(&router)?;
         let mut losses = Vec::with_capacity(task.parts.len());
         let (mut pushes, mut vote) = (Vec::new(), Vote::Ready);
@@ -245,6 +270,32 @@ impl Computer {
             self.runtime.block_on(ended).map_err(unfinished)?;
         }
         Ok((vote, losses))
+    }
+
+    /// Prepares for the steps against all entities of a generation.
+    fn prepare_against_all(
+        &mut self,
+        generation: Generation,
+        setup: Setup,
+        router: &Router,
+    ) -> Result<(), Failure> {
+        let before = self.against_all.take();
+        let engine = self.engine.as_ref();
+        let prepared = engine
+            .ok_or_else(|| failed("there is no engine"))
+            .and_then(|engine| {
+                AgainstAll::new(generation, setup, router.clone(), self.spec, engine, before)
+            });
+        match prepared {
+            Ok(all) => {
+                self.against_all = Some(all);
+                Ok(())
+            }
+            Err(Unfinished::Failed(failure)) => Err(failure),
+            Err(Unfinished::Superseded(message) | Unfinished::Unreachable(_, message)) => {
+                Err(Failure::Other { message })
+            }
+        }
     }
 
     /// First lane of the step after a task's, if it has the same queries.
@@ -453,19 +504,19 @@ fn span(parts: &[LanePart]) -> Range<usize> {
     starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
 }
 
-fn failed(error: impl ToString) -> Unfinished {
+pub(super) fn failed(error: impl ToString) -> Unfinished {
     Unfinished::Failed(Failure::Other {
         message: error.to_string(),
     })
 }
 
-fn lost(error: crate::kernel::KernelError) -> Unfinished {
+pub(super) fn lost(error: crate::kernel::KernelError) -> Unfinished {
     Unfinished::Failed(Failure::DeviceLost {
         message: error.to_string(),
     })
 }
 
-fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
+pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
     match error {
         ServerError::Generation { .. }
         | ServerError::UnknownWorker { .. }

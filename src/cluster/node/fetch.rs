@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::against_all::shard_worker;
 use super::{Node, NodeError};
 use crate::cluster::columns::fetch_column;
 use crate::cluster::messages::{ColumnName, ColumnRequest, Configuration, Source};
-use crate::ids::{ShardId, WorkerId};
+use crate::ids::{ShardId, TableName, WorkerId};
 use crate::kernel::Column;
 use crate::net::NetError;
 use crate::net::cut::{CutManifest, Cuts, TableError, load_shard};
-use crate::server::{HeldShards, RowMap};
+use crate::server::{Combination, HeldShards, RowMap};
 
 /// Most values that are copied from one set of shards to the next at once.
 const BLOCK: usize = 1 << 20;
@@ -48,9 +49,15 @@ impl Node {
             Some(held) if held.shards().iter().copied().eq(ours.iter().copied()) => held,
             here => self.gather(&map, &ours, here, configuration).await?,
         };
-        let lanes: Vec<WorkerId> = (0..configuration.lanes).map(WorkerId).collect();
+        let mut workers: Vec<WorkerId> = (0..configuration.lanes).map(WorkerId).collect();
+        if self.options.against_all {
+            let entities = held.shards().iter();
+            let entities = entities.filter(|shard| shard.table == TableName::Entities);
+            workers.extend(entities.map(|id| shard_worker(configuration.lanes, id.shard)));
+            held.server().set_combination(Combination::Sum);
+        }
         let (mode, generation) = (configuration.mode(), configuration.generation);
-        held.configure(mode, generation, &lanes, configuration.steps);
+        held.configure(mode, generation, &workers, configuration.steps);
         Ok(held)
     }
 

@@ -1,8 +1,10 @@
 //! A node: a process that holds shards and computes parts of steps.
 
+mod against_all;
 mod ahead;
 mod compute;
 mod fetch;
+mod group;
 mod router;
 mod save;
 mod session;
@@ -23,6 +25,7 @@ use super::messages::{ColumnRequest, Opening, receive};
 use crate::coordinator::MemberInfo;
 use crate::ids::Incarnation;
 use crate::kernel::{Backend, StepSpec};
+use crate::net::collective::Joins;
 use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
@@ -43,6 +46,8 @@ pub struct NodeOptions {
     pub spec: StepSpec,
     /// Source of the plans.
     pub source: Arc<dyn PlanSource>,
+    /// True if the candidates of every plan are all entities: then queries travel, and not the entities' rows.
+    pub against_all: bool,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
     pub threads: Option<usize>,
     /// Address at which other nodes reach this one.
@@ -65,6 +70,8 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
+    /// Streams of other nodes to groups; `None` where steps need no group.
+    joins: Option<Arc<Joins>>,
     incarnation: Incarnation,
 }
 
@@ -72,6 +79,7 @@ impl Node {
     /// Makes a node that computes on `engine` and keeps its shards there.
     pub fn new(engine: Backend, options: NodeOptions) -> Node {
         Node {
+            joins: options.against_all.then(Arc::default),
             options,
             engine,
             shards: NodeShards::default(),
@@ -92,6 +100,8 @@ impl Node {
                 directory: self.options.directory.clone(),
                 holder: self.incarnation,
             },
+            joins: self.joins.clone(),
+            limit: self.options.deadline,
             leader,
         }
     }
@@ -102,6 +112,9 @@ impl Node {
 pub struct NodeAccept {
     shards: NodeShards,
     saver: Saver,
+    joins: Option<Arc<Joins>>,
+    /// Longest wait of a stream for its group.
+    limit: Duration,
     leader: Option<Leader>,
 }
 
@@ -114,6 +127,8 @@ impl NodeAccept {
                 directory: None,
                 holder: Incarnation::random(),
             },
+            joins: None,
+            limit: Duration::ZERO,
             leader: Some(leader),
         }
     }
@@ -139,8 +154,18 @@ impl Accept for NodeAccept {
             Channel::Session => {
                 tokio::spawn(self.clone().session(stream));
             }
-            // Dropped: nobody here takes part in collective communication.
-            Channel::Collective => {}
+            Channel::Collective => {
+                // Without joins, the stream is dropped: no step needs a group.
+                let Some(joins) = self.joins.clone() else {
+                    return;
+                };
+                let limit = self.limit;
+                tokio::spawn(async move {
+                    if let Err(error) = joins.accept(stream, limit).await {
+                        tracing::debug!(%error, "stream to a group refused");
+                    }
+                });
+            }
         }
     }
 }

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
+use super::against_all::Setup;
 use super::compute::{Computed, Work, compute};
+use super::group::Forming;
 use super::{Node, NodeShards, Router};
 use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::coordinator::Failure;
-use crate::ids::WorkerId;
+use crate::ids::{Generation, WorkerId};
 use crate::kernel::KernelError;
 use crate::net::rows::{RemoteOptions, RemoteShards};
 use crate::net::{Channel, FrameReceiver, FrameStream, NetError};
 use crate::server::{ServerError, ShardClient, ShardError};
 
 /// Longest wait for a stream to another node.
-const DIAL_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Messages that wait between the tasks of a session.
 const WAITING: usize = 64;
 
@@ -125,6 +127,7 @@ impl Node {
         compute(self, me, work, computed)?;
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
+        let (announced, _) = watch::channel(Generation::default());
         let ended = loop {
             let message = match inbox.recv().await {
                 Some(Ok(message)) => message,
@@ -137,8 +140,10 @@ impl Node {
             };
             match message {
                 ToNode::Configure(configuration) => {
+                    // Ends the step that runs, before shards are fetched.
+                    announced.send_replace(configuration.generation);
                     let done = self
-                        .configure(me, *configuration, &mut clients, &tasks)
+                        .configure(me, *configuration, &mut clients, &tasks, &announced)
                         .await;
                     match done {
                         Ok(()) => {}
@@ -194,10 +199,11 @@ impl Node {
         configuration: Configuration,
         clients: &mut BTreeMap<WorkerId, Arc<dyn ShardClient>>,
         tasks: &std::sync::mpsc::Sender<Work>,
+        announced: &watch::Sender<Generation>,
     ) -> Result<(), NodeError> {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
-        self.shards.configure(&configuration, held);
+        self.shards.configure(&configuration, held.clone());
         clients.retain(|worker, _| {
             configuration
                 .nodes
@@ -223,10 +229,17 @@ impl Node {
             let client = RemoteShards::new(stream, options);
             clients.insert(node.worker, Arc::new(client));
         }
+        let against_all = self.joins.as_ref().map(|joins| {
+            let (joins, dial) = (Arc::clone(joins), Arc::clone(&self.options.dial));
+            let forming = Forming::start(me, &configuration, joins, dial);
+            let announced = announced.subscribe();
+            Box::new(Setup::new(me, &configuration, held, forming, announced))
+        });
         let router = Router::new(me, map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
             generation: configuration.generation,
             router,
+            against_all,
         });
         Ok(())
     }
