@@ -259,7 +259,9 @@ impl Leader {
         let writer = async {
             let mut beats = interval(BEAT);
             loop {
+                // The order of the branches is fixed: simulations repeat.
                 let message = tokio::select! {
+                    biased;
                     message = outbox.recv() => message,
                     _ = beats.tick() => Some(ToNode::Beat),
                 };
@@ -281,6 +283,7 @@ impl Leader {
             }
         };
         let (reason, let_go) = tokio::select! {
+            biased;
             reason = writer => (reason, true),
             reason = reader => (reason, false),
         };

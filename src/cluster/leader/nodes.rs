@@ -93,10 +93,7 @@ impl Nodes {
     /// # Errors
     /// If a device of the server is lost.
     pub fn new(options: NodesOptions) -> Result<Nodes, ServerError> {
-        let layout = options
-            .runtime
-            .block_on(crate::server::ShardClient::layout(&options.server))?;
-        let map = Arc::new(RowMap::new(&layout)?);
+        let map = Arc::new(RowMap::new(&options.server.record())?);
         let cut = Cut::of(&options.server, options.steps, Arc::clone(&map))?;
         options.leader.set_cut(Arc::new(cut));
         let spec = |shard: ShardId| options.server.spec(shard.table).row_bytes();

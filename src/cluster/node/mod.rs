@@ -9,6 +9,7 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use compute::{Computing, Work};
 pub use router::{RouteError, Router, StepPush};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
@@ -58,6 +59,8 @@ pub struct Node {
     engine: Backend,
     shards: NodeShards,
     incarnation: Incarnation,
+    /// Takes the place of the thread that computes.
+    computing: Option<Arc<dyn Computing>>,
 }
 
 impl Node {
@@ -68,6 +71,16 @@ impl Node {
             engine,
             shards: NodeShards::default(),
             incarnation: Incarnation::random(),
+            computing: None,
+        }
+    }
+
+    /// Lets something else than the node's own thread compute: for simulations, in which time is not real.
+    #[must_use]
+    pub fn with_computing(self, computing: Arc<dyn Computing>) -> Node {
+        Node {
+            computing: Some(computing),
+            ..self
         }
     }
 

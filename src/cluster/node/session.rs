@@ -109,7 +109,9 @@ impl Node {
         let writer = tokio::spawn(async move {
             let mut beats = interval(BEAT);
             loop {
+                // The order of the branches is fixed: simulations repeat.
                 let message = tokio::select! {
+                    biased;
                     message = outbox.recv() => message,
                     _ = beats.tick() => Some(ToLeader::Beat),
                 };
@@ -119,9 +121,11 @@ impl Node {
                 }
             }
         });
-        let (tasks, work) = std::sync::mpsc::channel();
-        let computed = Computed::new(out.clone());
-        compute(self, me, work, computed)?;
+        let (tasks, work) = mpsc::unbounded_channel();
+        match &self.computing {
+            Some(computing) => computing.start(me, work, out.clone()),
+            None => compute(self, me, work, Computed::new(out.clone()))?,
+        }
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
         let ended = loop {
@@ -192,7 +196,7 @@ impl Node {
         me: WorkerId,
         configuration: Configuration,
         clients: &mut BTreeMap<WorkerId, Arc<dyn ShardClient>>,
-        tasks: &std::sync::mpsc::Sender<Work>,
+        tasks: &mpsc::UnboundedSender<Work>,
     ) -> Result<(), NodeError> {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
