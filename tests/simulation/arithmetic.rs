@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use shardloom::cluster::messages::{Done, Task, ToLeader};
 use shardloom::cluster::node::{Computing, RouteError, Router, Work};
-use shardloom::coordinator::Vote;
+use shardloom::coordinator::{Failure, Vote};
 use shardloom::ids::{Generation, Step, WorkerId};
 use shardloom::server::ServerError;
 use tokio::sync::mpsc;
@@ -116,10 +116,14 @@ async fn part(world: &World, me: WorkerId, task: &Task, router: &Router) -> Opti
                         | ServerError::Stopped
                 );
                 world.say(format!("{me} does not finish step {}: {error}", task.first));
-                if !expected {
+                if expected {
+                    return None;
+                }
+                if !world.mangles() {
                     world.violation(format!("{me} fails at step {}: {error}", task.first));
                 }
-                return None;
+                let message = error.to_string();
+                return Some(ToLeader::Failed(Failure::Other { message }));
             }
         }
     }

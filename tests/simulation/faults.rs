@@ -11,7 +11,7 @@ use super::process::{HOSTS, Processes, Role};
 use super::world::World;
 
 /// Milliseconds within which faults begin.
-const BEGIN: u64 = 5000;
+const BEGIN: u64 = 3500;
 /// Milliseconds that a fault takes, at most.
 const LONGEST: u64 = 6000;
 
@@ -70,7 +70,7 @@ async fn fault(world: Arc<World>, processes: Processes) {
         (
             random.random_range(0..HOSTS),
             random.random_range(1..HOSTS),
-            random.random_range(0..9),
+            random.random_range(0..10),
             random.random_range(20..LONGEST),
             random.random_range(5..300),
         )
@@ -119,6 +119,10 @@ async fn fault(world: Arc<World>, processes: Processes) {
             sleep(while_it_lasts).await;
             world.network.change(host, other, |link| link.down = false);
         }
+        9 => {
+            world.say(format!("fault: host {host} leaves"));
+            world.leave(host);
+        }
         6 => {
             world.say(format!("fault: streams between {host} and {other} are cut"));
             world.network.cut(|hosts| hosts.contains(&host) && hosts.contains(&other));
@@ -130,6 +134,7 @@ async fn fault(world: Arc<World>, processes: Processes) {
             heal(&world, host..host + 1, 0..HOSTS);
         }
         _ => {
+            world.mangle();
             world.say(format!("fault: frames of {host} are repeated and reordered"));
             between(&world, host..host + 1, 0..HOSTS, |link| link.mangled = 50);
             sleep(while_it_lasts).await;

@@ -85,12 +85,13 @@ pub async fn lead(process: &Process) {
         ..CoordinatorConfig::default()
     };
     let first = Step(saved.steps + 1);
+    let generation = leader.first_generation();
     let mut supervisor = Supervisor {
         world,
         epoch,
         leader,
         nodes: nodes.unwrap(),
-        coordinator: Coordinator::new(settings, first, Generation(0)).unwrap(),
+        coordinator: Coordinator::new(settings, first, generation).unwrap(),
         inbox,
         server,
         first: saved.steps,
@@ -222,7 +223,7 @@ impl Supervisor<'_> {
                     Action::Dismiss { worker, cause } => {
                         self.world.say(format!("epoch {} loses {worker}: {cause}", self.epoch));
                         self.world.count(|figures| figures.losses += 1);
-                        self.nodes.dismiss(worker, &cause.to_string());
+                        self.nodes.dismiss(worker, &cause);
                     }
                     Action::Paused { .. } | Action::Resumed { .. } => {}
                     Action::Stop { reason } => return Stepped::Ended(Ended::Stopped(reason)),
@@ -236,6 +237,10 @@ impl Supervisor<'_> {
                     let now = self.now();
                     self.coordinator.tick(now);
                 }
+            }
+            let now = self.now();
+            while let Some((worker, message)) = self.nodes.unreachable(now) {
+                let _ = self.coordinator.fail(now, worker, Failure::Unreachable { message });
             }
         }
     }
@@ -269,7 +274,7 @@ impl Supervisor<'_> {
             match action {
                 Action::Dismiss { worker, cause } => {
                     self.world.count(|figures| figures.losses += 1);
-                    self.nodes.dismiss(worker, &cause.to_string());
+                    self.nodes.dismiss(worker, &cause);
                 }
                 Action::Discard { generation, .. } => self.nodes.discard(generation),
                 _ => {}
@@ -334,7 +339,7 @@ impl Supervisor<'_> {
                 }),
             },
             NodeEvent::Gone(session, reason) => {
-                if let Some(worker) = self.nodes.worker(session) {
+                if let Some(worker) = self.nodes.gone(session) {
                     let message = format!("lost: {reason}");
                     self.fail(worker, message);
                 }
@@ -359,11 +364,7 @@ impl Supervisor<'_> {
                 worker: other,
                 reason,
             } => {
-                let (goes, message) = match self.nodes.is_own(other) {
-                    true => (worker, format!("cannot reach {other}: {reason}")),
-                    false => (other, format!("{worker} cannot reach it: {reason}")),
-                };
-                self.fail(goes, message);
+                self.nodes.report(now, worker, other, reason);
                 Ok(())
             }
             ToLeader::Done(done) => {

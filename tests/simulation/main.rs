@@ -77,6 +77,7 @@ fn runs_end_with_equal_tables_whatever_the_schedule() {
             all.add(&outcome);
         }
     };
+    let start = std::time::Instant::now();
     let all = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let mut all = Outcome::default();
@@ -88,7 +89,7 @@ fn runs_end_with_equal_tables_whatever_the_schedule() {
         }
         all
     });
-    println!("{count} schedules: {}", all.figures);
+    println!("{count} schedules in {:.1?}: {}", start.elapsed(), all.figures);
     if count >= DEFAULT {
         // The schedules do what they are for.
         let figures = all.figures;

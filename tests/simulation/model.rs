@@ -16,9 +16,9 @@ use shardloom::server::{
 };
 
 /// Steps of a run.
-pub const STEPS: u64 = 18;
+pub const STEPS: u64 = 60;
 /// Steps between two cuts.
-pub const CUT: u64 = 6;
+pub const CUT: u64 = 12;
 /// Parts of a step.
 pub const LANES: u32 = 3;
 /// Learning rate.

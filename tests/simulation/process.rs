@@ -160,7 +160,8 @@ impl Process {
     /// Works for whoever leads, again and again.
     async fn work(&self) {
         let (world, host) = (&self.world, self.host);
-        let node = self.node();
+        let node = Arc::new(self.node());
+        world.works(host, &node);
         let dial = world.network.dial(host);
         world.network.listen(host, &self.address, Arc::new(node.accept(None)));
         while !world.has_finished() {
@@ -171,6 +172,10 @@ impl Process {
                     Ok(stream) => {
                         world.joins(host, record.epoch, node.shards());
                         match node.join(stream).await {
+                            Ok(NodeEnding::LetGo(reason)) => {
+                                world.say(format!("host {host} is let go for now: {reason}"));
+                                sleep(Duration::from_secs(1)).await;
+                            }
                             Ok(NodeEnding::Stopped(reason)) => {
                                 world.say(format!("host {host} is let go: {reason}"));
                             }

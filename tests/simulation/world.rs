@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use shardloom::cluster::node::NodeShards;
+use shardloom::cluster::node::{Node, NodeShards};
 use shardloom::ids::{Generation, ShardId, Step};
 use shardloom::net::registry::MemoryRegistry;
 use shardloom::server::{HeldShards, ServerError};
@@ -108,8 +108,12 @@ struct Truth {
     leading: BTreeMap<Host, u32>,
     /// Shards of each host.
     shards: BTreeMap<Host, NodeShards>,
+    /// Nodes of workers.
+    nodes: BTreeMap<Host, Arc<Node>>,
     steps: u64,
     last: Instant,
+    /// Whether frames were repeated or reordered.
+    mangles: bool,
 }
 
 /// A run.
@@ -154,9 +158,11 @@ impl World {
                 generations: BTreeMap::new(),
                 led: BTreeMap::new(),
                 leading: BTreeMap::new(),
+                nodes: BTreeMap::new(),
                 shards: BTreeMap::new(),
                 steps: 0,
                 last: Instant::now(),
+                mangles: false,
             }),
         });
         let processes = Processes::start(&world);
@@ -196,6 +202,16 @@ impl World {
 
     pub fn count(&self, count: impl FnOnce(&mut Figures)) {
         count(&mut self.truth().outcome.figures);
+    }
+
+    /// Frames are repeated and reordered from now on.
+    pub fn mangle(&self) {
+        self.truth().mangles = true;
+    }
+
+    /// Whether frames were repeated or reordered: requests may then be refused for their form.
+    pub fn mangles(&self) -> bool {
+        self.truth().mangles
     }
 
     /// Whether the run has ended.
@@ -253,6 +269,19 @@ impl World {
         truth.generations.remove(&host);
         truth.shards.remove(&host);
         truth.leading.remove(&host);
+        truth.nodes.remove(&host);
+    }
+
+    /// A host has a node that works.
+    pub fn works(&self, host: Host, node: &Arc<Node>) {
+        self.truth().nodes.insert(host, Arc::clone(node));
+    }
+
+    /// Asks the node of a host to leave its run.
+    pub fn leave(&self, host: Host) {
+        if let Some(node) = self.truth().nodes.get(&host) {
+            node.leave();
+        }
     }
 
     /// A host leads an epoch, or no epoch any more.

@@ -2,6 +2,7 @@
 
 mod cut;
 mod nodes;
+mod reports;
 
 use std::fmt;
 use std::io::Read;
@@ -20,11 +21,15 @@ use super::columns::{LIMIT, refuse_column, send_column};
 use super::messages::{
     BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
+use crate::ids::Generation;
 use crate::net::frame::MOST_PAYLOAD;
 use crate::net::{Dial, Frame, FrameSender, FrameStream, Header, Kind, NetError};
 
 /// Messages to a node that wait for the network, at most. A node that takes none is lost.
 const WAITING: usize = 256;
+
+/// Distance between the first generations of two epochs.
+const GENERATIONS: u64 = 1_000_000_000;
 
 /// Number of a session: a process that joins again has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +158,12 @@ impl Leader {
     /// Epoch of leadership.
     pub fn epoch(&self) -> u32 {
         self.inner.epoch
+    }
+
+    /// Generation after which those of this leader are numbered. Generations of a later epoch are above all of an
+    /// earlier one: a request that still waits at a holder from the time of an earlier leader is refused.
+    pub fn first_generation(&self) -> Generation {
+        Generation(u64::from(self.inner.epoch.saturating_sub(1)) * GENERATIONS)
     }
 
     /// Number of sessions that are open.

@@ -9,6 +9,8 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 pub use compute::{Computing, Work};
 pub use router::{RouteError, Router, StepPush};
 pub use session::{NodeEnding, NodeError};
@@ -59,6 +61,8 @@ pub struct Node {
     engine: Backend,
     shards: NodeShards,
     incarnation: Incarnation,
+    /// Notified when the node is to leave the run.
+    leaves: Notify,
     /// Takes the place of the thread that computes.
     computing: Option<Arc<dyn Computing>>,
 }
@@ -71,6 +75,7 @@ impl Node {
             engine,
             shards: NodeShards::default(),
             incarnation: Incarnation::random(),
+            leaves: Notify::new(),
             computing: None,
         }
     }
@@ -82,6 +87,12 @@ impl Node {
             computing: Some(computing),
             ..self
         }
+    }
+
+    /// Leaves the run in order: after the step that runs, and after others have taken over the node's shards. The
+    /// session ends then.
+    pub fn leave(&self) {
+        self.leaves.notify_one();
     }
 
     /// The node's shards.

@@ -20,6 +20,10 @@ use crate::train::{NodePlace, node, prepare};
 
 /// Longest wait for another leader when the leader is lost.
 const NEW_LEADER: Duration = Duration::from_secs(15);
+/// First wait of a process that others could not reach, before it joins again; doubles each time.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// Longest wait before it joins again.
+const MOST_BACK_OFF: Duration = Duration::from_secs(60);
 /// Longest wait for a stream to the leader.
 const DIAL: Duration = Duration::from_secs(3);
 
@@ -162,7 +166,9 @@ impl Worker<'_> {
 
     fn run(mut self, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
         let mut joined = false;
+        let mut back_off = BACK_OFF / 2;
         loop {
+            let began = std::time::Instant::now();
             let address = self.leader.address.clone();
             let ended = self.network.block_on(async {
                 let stream = self.dialer.open(&address, Channel::Session, DIAL).await;
@@ -173,6 +179,14 @@ impl Worker<'_> {
             });
             match ended {
                 Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
+                Ok(NodeEnding::LetGo(reason)) => {
+                    say(&format!("the leader let this process go for now: {reason}"));
+                    back_off = match began.elapsed() > MOST_BACK_OFF {
+                        true => BACK_OFF,
+                        false => (back_off * 2).min(MOST_BACK_OFF),
+                    };
+                    std::thread::sleep(back_off);
+                }
                 Err(NodeError::LeaderLost(
                     error @ (NetError::Refused { .. } | NetError::Frame { .. }),
                 )) => {
