@@ -90,7 +90,9 @@ async fn fault(world: Arc<World>, processes: Processes) {
         2 => {
             let Some(host) = world.leader() else { return };
             let next = (host + 1 + (other % (HOSTS - 1))) % HOSTS;
-            world.say(format!("fault: leader {host} is killed, {next} leads after {millis} ms"));
+            world.say(format!(
+                "fault: leader {host} is killed, {next} leads after {millis} ms"
+            ));
             processes.kill(host);
             sleep(while_it_lasts.min(Duration::from_secs(3))).await;
             processes.run(next, Role::Leader);
@@ -100,7 +102,9 @@ async fn fault(world: Arc<World>, processes: Processes) {
         3 => {
             let Some(host) = world.leader() else { return };
             let next = (host + 1 + (other % (HOSTS - 1))) % HOSTS;
-            world.say(format!("fault: leader {host} is alone, {next} leads, for {millis} ms"));
+            world.say(format!(
+                "fault: leader {host} is alone, {next} leads, for {millis} ms"
+            ));
             between(&world, host..host + 1, 0..HOSTS, |link| link.down = true);
             sleep(while_it_lasts.min(Duration::from_secs(3))).await;
             processes.run(next, Role::Leader);
@@ -114,7 +118,9 @@ async fn fault(world: Arc<World>, processes: Processes) {
             heal(&world, host..host + 1, 0..HOSTS);
         }
         5 => {
-            world.say(format!("fault: no link between {host} and {other}, for {millis} ms"));
+            world.say(format!(
+                "fault: no link between {host} and {other}, for {millis} ms"
+            ));
             world.network.change(host, other, |link| link.down = true);
             sleep(while_it_lasts).await;
             world.network.change(host, other, |link| link.down = false);
@@ -125,17 +131,25 @@ async fn fault(world: Arc<World>, processes: Processes) {
         }
         6 => {
             world.say(format!("fault: streams between {host} and {other} are cut"));
-            world.network.cut(|hosts| hosts.contains(&host) && hosts.contains(&other));
+            world
+                .network
+                .cut(|hosts| hosts.contains(&host) && hosts.contains(&other));
         }
         7 => {
-            world.say(format!("fault: {delay} ms to and from {host}, for {millis} ms"));
-            between(&world, host..host + 1, 0..HOSTS, |link| link.delay = delay / 2..delay);
+            world.say(format!(
+                "fault: {delay} ms to and from {host}, for {millis} ms"
+            ));
+            between(&world, host..host + 1, 0..HOSTS, |link| {
+                link.delay = delay / 2..delay
+            });
             sleep(while_it_lasts).await;
             heal(&world, host..host + 1, 0..HOSTS);
         }
         _ => {
             world.mangle();
-            world.say(format!("fault: frames of {host} are repeated and reordered"));
+            world.say(format!(
+                "fault: frames of {host} are repeated and reordered"
+            ));
             between(&world, host..host + 1, 0..HOSTS, |link| link.mangled = 50);
             sleep(while_it_lasts).await;
             heal(&world, host..host + 1, 0..HOSTS);

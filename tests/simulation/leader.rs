@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use shardloom::cluster::leader::{Cut, Leader, LostShards, NodeEvent, Nodes, NodesOptions};
 use shardloom::cluster::messages::{LanePart, Task, ToLeader, ToNode};
-use shardloom::coordinator::{
-    Action, Coordinator, CoordinatorConfig, Failure, StopReason, Vote,
-};
+use shardloom::coordinator::{Action, Coordinator, CoordinatorConfig, Failure, StopReason, Vote};
 use shardloom::ids::{Generation, Step, WorkerId};
 use shardloom::kernel::Column;
 use shardloom::net::registry::{Candidate, Claim, Registry};
@@ -221,7 +219,8 @@ impl Supervisor<'_> {
                         }
                     }
                     Action::Dismiss { worker, cause } => {
-                        self.world.say(format!("epoch {} loses {worker}: {cause}", self.epoch));
+                        self.world
+                            .say(format!("epoch {} loses {worker}: {cause}", self.epoch));
                         self.world.count(|figures| figures.losses += 1);
                         self.nodes.dismiss(worker, &cause);
                     }
@@ -240,7 +239,9 @@ impl Supervisor<'_> {
             }
             let now = self.now();
             while let Some((worker, message)) = self.nodes.unreachable(now) {
-                let _ = self.coordinator.fail(now, worker, Failure::Unreachable { message });
+                let _ = self
+                    .coordinator
+                    .fail(now, worker, Failure::Unreachable { message });
             }
         }
     }
@@ -266,7 +267,10 @@ impl Supervisor<'_> {
 
     fn go_back(&mut self, lost: &LostShards) {
         let steps = self.nodes.go_back();
-        self.world.say(format!("{lost}: epoch {} goes back to step {steps}", self.epoch));
+        self.world.say(format!(
+            "{lost}: epoch {} goes back to step {steps}",
+            self.epoch
+        ));
         self.world.count(|figures| figures.returns += 1);
         let now = self.now();
         self.coordinator.go_back(now, Step(steps + 1)).unwrap();
@@ -302,8 +306,11 @@ impl Supervisor<'_> {
             for column in [Column::Values, Column::First] {
                 let mut values = Vec::new();
                 let rows = held.map().range(shard).len();
-                held.read_column(shard, column, 0..rows, &mut values).unwrap();
-                self.server.write_shard_column(shard, column, &values).unwrap();
+                held.read_column(shard, column, 0..rows, &mut values)
+                    .unwrap();
+                self.server
+                    .write_shard_column(shard, column, &values)
+                    .unwrap();
             }
         }
         self.server.set_steps(steps);
@@ -330,8 +337,10 @@ impl Supervisor<'_> {
                 handle,
             } => match self.coordinator.join(now, hello.info.clone()) {
                 Ok(worker) => {
-                    self.world
-                        .say(format!("epoch {} admits {} as {worker}", self.epoch, hello.address));
+                    self.world.say(format!(
+                        "epoch {} admits {} as {worker}",
+                        self.epoch, hello.address
+                    ));
                     self.nodes.welcome(worker, session, &hello, handle);
                 }
                 Err(error) => handle.send(ToNode::Refused {
@@ -371,13 +380,10 @@ impl Supervisor<'_> {
                 let current = (done.generation, done.step)
                     == (self.coordinator.generation(), self.coordinator.step());
                 match current {
-                    true => self.coordinator.vote(
-                        now,
-                        worker,
-                        done.generation,
-                        done.step,
-                        Vote::Ready,
-                    ),
+                    true => {
+                        self.coordinator
+                            .vote(now, worker, done.generation, done.step, Vote::Ready)
+                    }
                     false => Ok(()),
                 }
             }
@@ -389,6 +395,8 @@ impl Supervisor<'_> {
 
     fn fail(&mut self, worker: WorkerId, message: String) {
         let now = self.now();
-        let _ = self.coordinator.fail(now, worker, Failure::Other { message });
+        let _ = self
+            .coordinator
+            .fail(now, worker, Failure::Other { message });
     }
 }

@@ -89,7 +89,11 @@ fn runs_end_with_equal_tables_whatever_the_schedule() {
         }
         all
     });
-    println!("{count} schedules in {:.1?}: {}", start.elapsed(), all.figures);
+    println!(
+        "{count} schedules in {:.1?}: {}",
+        start.elapsed(),
+        all.figures
+    );
     if count >= DEFAULT {
         // The schedules do what they are for.
         let figures = all.figures;

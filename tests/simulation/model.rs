@@ -93,13 +93,14 @@ impl Model {
         let server = server();
         let map = Arc::new(RowMap::new(&server.layout().await.unwrap()).unwrap());
         let shards: Vec<ShardId> = map.shards().collect();
-        let held =
-            HeldShards::new(Backend::cpu(), shape(), storage(), &map, &shards).unwrap();
+        let held = HeldShards::new(Backend::cpu(), shape(), storage(), &map, &shards).unwrap();
         let first = Tables::of(&server);
         for &shard in &shards {
             for column in [Column::Values, Column::First] {
                 let mut values = Vec::new();
-                server.read_shard_column(shard, column, &mut values).unwrap();
+                server
+                    .read_shard_column(shard, column, &mut values)
+                    .unwrap();
                 held.write_column(shard, column, 0..map.range(shard).len(), &values)
                     .unwrap();
             }
@@ -125,7 +126,8 @@ impl Model {
                 for &shard in shards.iter().filter(|shard| shard.table == table) {
                     let mut values = Vec::new();
                     let rows = map.rows_of(shard);
-                    held.read_column(shard, column, 0..rows.len(), &mut values).unwrap();
+                    held.read_column(shard, column, 0..rows.len(), &mut values)
+                        .unwrap();
                     for (&row, values) in rows.iter().zip(values.chunks_exact(width)) {
                         all[row as usize * width..][..width].copy_from_slice(values);
                     }
@@ -151,7 +153,9 @@ impl Model {
         let width = shape().width(table);
         let pulled = rows.iter().zip(values.chunks_exact(width));
         values.len() == rows.len() * width
-            && pulled.into_iter().all(|(&row, values)| tables.row(table, row) == values)
+            && pulled
+                .into_iter()
+                .all(|(&row, values)| tables.row(table, row) == values)
     }
 }
 
@@ -196,7 +200,13 @@ pub async fn compute(
         let width = shape().width(table);
         for (&row, values) in rows.iter().zip(values.chunks_exact(width)) {
             let gradient = values.iter().zip(0..).map(|(value, column)| {
-                let hash = mixed([step.0, u64::from(lane), table as u64, u64::from(row), column]);
+                let hash = mixed([
+                    step.0,
+                    u64::from(lane),
+                    table as u64,
+                    u64::from(row),
+                    column,
+                ]);
                 (hash >> 40) as f32 / (1 << 23) as f32 - 1.0 + 0.25 * value
             });
             gradients.insert((table, row), gradient.collect());

@@ -83,7 +83,8 @@ impl Network {
     pub fn addresses(&self) -> Vec<(String, Host)> {
         let inner = self.inner();
         let all = inner.listeners.iter();
-        all.map(|(address, (host, _))| (address.clone(), *host)).collect()
+        all.map(|(address, (host, _))| (address.clone(), *host))
+            .collect()
     }
 
     /// A host dies: nobody listens there, and its streams end.
@@ -139,7 +140,12 @@ impl HostDial {
             peer: address.to_owned(),
             reason: "nothing listens there".to_owned(),
         };
-        let to = self.network.inner().listeners.get(address).map(|(host, _)| *host);
+        let to = self
+            .network
+            .inner()
+            .listeners
+            .get(address)
+            .map(|(host, _)| *host);
         let to = to.ok_or_else(unreachable)?;
         let (mut link, mut random) = {
             let mut inner = self.network.inner();
@@ -154,7 +160,10 @@ impl HostDial {
         let _ = link.wait_for(|link| !link.down).await;
         let accept = {
             let inner = self.network.inner();
-            let accept = inner.listeners.get(address).map(|(_, accept)| Arc::clone(accept));
+            let accept = inner
+                .listeners
+                .get(address)
+                .map(|(_, accept)| Arc::clone(accept));
             accept.ok_or_else(unreachable)?
         };
         let cut = watch::Sender::new(false);
@@ -163,7 +172,9 @@ impl HostDial {
         tokio::spawn(keep_alive(link, cut.clone()));
         let hosts = [self.host, to];
         let mut inner = self.network.inner();
-        inner.connections.retain(|connection| connection.cut.receiver_count() > 0);
+        inner
+            .connections
+            .retain(|connection| connection.cut.receiver_count() > 0);
         inner.connections.push(Connection { hosts, cut });
         drop(inner);
         accept.accept(channel, theirs);
@@ -193,7 +204,10 @@ async fn keep_alive(mut link: watch::Receiver<Condition>, cut: watch::Sender<boo
             () = cut.closed() => return,
             _ = link.wait_for(|link| link.down) => {}
         }
-        if timeout(KEEP_ALIVE, link.wait_for(|link| !link.down)).await.is_err() {
+        if timeout(KEEP_ALIVE, link.wait_for(|link| !link.down))
+            .await
+            .is_err()
+        {
             cut.send_replace(true);
             return;
         }

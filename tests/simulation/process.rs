@@ -98,12 +98,19 @@ impl Processes {
             process.run(role).await;
             finished.send_replace(true);
         });
-        self.running.lock().unwrap().insert(host, task.abort_handle());
+        self.running
+            .lock()
+            .unwrap()
+            .insert(host, task.abort_handle());
     }
 
     /// Waits for the end of the run.
     pub async fn finished(&self) {
-        let _ = self.finished.subscribe().wait_for(|finished| *finished).await;
+        let _ = self
+            .finished
+            .subscribe()
+            .wait_for(|finished| *finished)
+            .await;
     }
 
     /// Kills all.
@@ -163,7 +170,9 @@ impl Process {
         let node = Arc::new(self.node());
         world.works(host, &node);
         let dial = world.network.dial(host);
-        world.network.listen(host, &self.address, Arc::new(node.accept(None)));
+        world
+            .network
+            .listen(host, &self.address, Arc::new(node.accept(None)));
         while !world.has_finished() {
             let record = world.registry.current().await.unwrap();
             if let Some(record) = record {

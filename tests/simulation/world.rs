@@ -191,7 +191,10 @@ impl World {
     /// Records an event.
     pub fn say(&self, event: impl fmt::Display) {
         let at = self.started.elapsed().as_millis();
-        self.truth().outcome.course.push(format!("{at:6} ms: {event}"));
+        self.truth()
+            .outcome
+            .course
+            .push(format!("{at:6} ms: {event}"));
     }
 
     /// Records that something does not hold that must.
@@ -233,7 +236,10 @@ impl World {
             ));
         }
         if saved.tables != *self.model.after(saved.steps) {
-            self.violation(format!("the tables of step {} are not the model's", saved.steps));
+            self.violation(format!(
+                "the tables of step {} are not the model's",
+                saved.steps
+            ));
         }
         self.say(format!("epoch {} saves step {}", saved.epoch, saved.steps));
         self.truth().saved = saved;
@@ -304,7 +310,9 @@ impl World {
     pub fn leads(&self, epoch: u32, generation: Generation) {
         let before = self.truth().led.insert(epoch, generation);
         if before.is_some_and(|before| before >= generation) {
-            self.violation(format!("epoch {epoch} goes from {before:?} to {generation}"));
+            self.violation(format!(
+                "epoch {epoch} goes from {before:?} to {generation}"
+            ));
         }
     }
 
@@ -383,7 +391,9 @@ impl World {
                 ));
             }
             Ok(()) => {
-                self.say(format!("host {target} staged a write of epoch {epoch}, {generation}"));
+                self.say(format!(
+                    "host {target} staged a write of epoch {epoch}, {generation}"
+                ));
                 self.count(|figures| figures.staged += 1);
             }
         }

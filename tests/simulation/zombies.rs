@@ -52,7 +52,10 @@ impl Zombie {
     fn nonsense(&self, world: &World, target: Host, step: Step) -> PushRequest {
         let (lane, shard) = world.random(|random| {
             let shards = self.map.shards().count();
-            (random.random_range(0..LANES), random.random_range(0..shards))
+            (
+                random.random_range(0..LANES),
+                random.random_range(0..shards),
+            )
         });
         let held = world.held(target);
         let shard = held.map_or_else(

@@ -83,6 +83,8 @@ pub struct Nodes {
     /// Holders of the last committed step; nobody before the first, or after a return to the cut.
     valid: Vec<Vec<WorkerId>>,
     generation: Generation,
+    /// Generation of the last committed step.
+    committed: Generation,
     /// Number of steps committed.
     steps: u64,
 }
@@ -119,6 +121,7 @@ impl Nodes {
             departed: BTreeSet::new(),
             reports: Reports::default(),
             generation: Generation(0),
+            committed: Generation(0),
             options,
         })
     }
@@ -218,7 +221,11 @@ impl Nodes {
 
     /// A node that has to go because others cannot reach it, with a sentence.
     pub fn unreachable(&mut self, now: Duration) -> Option<(WorkerId, String)> {
-        let own = self.joined.keys().copied().find(|&worker| self.is_own(worker));
+        let own = self
+            .joined
+            .keys()
+            .copied()
+            .find(|&worker| self.is_own(worker));
         self.reports.due(now, own)
     }
 
@@ -331,6 +338,10 @@ impl Nodes {
             step,
             rate,
         });
+        if self.generation != self.committed {
+            self.committed = self.generation;
+            tracing::info!(%generation, %step, "first step of a generation committed");
+        }
         self.steps = step.0 + 1;
         self.valid.clone_from(&self.holders);
         self.release();

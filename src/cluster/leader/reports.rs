@@ -75,7 +75,11 @@ impl Reports {
         // The node that most cannot reach; of two that cannot reach each other, the one that is reported; then the
         // one that joined last.
         let goes = candidates.max_by_key(|&(worker, others)| {
-            (others.len(), named.get(worker).copied().unwrap_or(0), *worker)
+            (
+                others.len(),
+                named.get(worker).copied().unwrap_or(0),
+                *worker,
+            )
         });
         let (&goes, others) = goes?;
         let report = self.reports.iter().find(|r| r.by == goes || r.of == goes)?;

@@ -161,8 +161,7 @@ impl Node {
                 ToNode::Configure(configuration) => {
                     newest = Some(configuration.generation);
                     let done = {
-                        let configured =
-                            self.configure(me, *configuration, &mut clients, &tasks);
+                        let configured = self.configure(me, *configuration, &mut clients, &tasks);
                         unless_superseded(configured, &mut inbox, &mut waiting).await
                     };
                     match done {

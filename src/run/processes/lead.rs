@@ -9,8 +9,9 @@ use tokio::runtime::Runtime;
 use super::children::Children;
 use super::{LateAccept, ProcessError};
 use crate::cluster::leader::{Lead, Leader};
-use crate::coordinator::MemberInfo;
+use crate::coordinator::{MemberDevice, MemberInfo};
 use crate::dataset::Dataset;
+use crate::device::DeviceChoice;
 use crate::ids::Incarnation;
 use crate::kernel::Backend;
 use crate::net::registry::{Candidate, Claim, Registry, StoreRegistry};
@@ -161,7 +162,7 @@ impl Leading {
             NodePlace {
                 address: address.clone(),
                 dial: dialer.clone(),
-                info: info(),
+                info: info(&listener, run.config.device),
                 threads: Some(threads),
             },
         );
@@ -276,8 +277,15 @@ fn own_engine(trainer: &mut Trainer) -> Result<Backend, ProcessError> {
 }
 
 /// Description of this process.
-pub(super) fn info() -> MemberInfo {
-    MemberInfo::default()
+pub(super) fn info(listener: &Listener, device: DeviceChoice) -> MemberInfo {
+    let device = MemberDevice {
+        name: device.to_string(),
+        capacity: None,
+    };
+    MemberInfo {
+        address: Some(listener.local_address().to_string()),
+        devices: vec![device],
+    }
 }
 
 fn child_arguments(device: &str, threads: usize, options: &LeadOptions) -> Vec<String> {

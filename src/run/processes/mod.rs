@@ -8,7 +8,7 @@ mod worker;
 use std::sync::{Arc, OnceLock};
 
 pub use lead::{LeadOptions, Leading, Listening};
-pub use worker::{WorkerOptions, WorkerPlace, work};
+pub use worker::{Leave, WorkerOptions, WorkerPlace, work};
 
 use super::RunError;
 use crate::cluster::node::{NodeAccept, NodeError};
