@@ -63,7 +63,7 @@ fn a_killed_worker_costs_a_fifth_of_a_second() {
 
 #[test]
 fn a_killed_worker_costs_a_fifth_of_a_second_against_all_entities() {
-    let pause = shortest_pause(&["--objective", "1vsall"]);
+    let pause = shortest_pause(&["--set", "objective=1vsall"]);
     assert!(pause <= Duration::from_millis(200) + STEP, "{pause:?}");
 }
 

@@ -160,6 +160,7 @@ impl Node {
                 ToNode::Configure(configuration) if Some(configuration.generation) <= newest => {}
                 ToNode::Configure(configuration) => {
                     newest = Some(configuration.generation);
+                    self.shards.announce(configuration.generation);
                     let done = {
                         let configured = self.configure(me, *configuration, &mut clients, &tasks);
                         unless_superseded(configured, &mut inbox, &mut waiting).await
@@ -236,6 +237,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
+        let widths = configuration.layout.widths;
         self.shards.configure(&configuration, held);
         clients.retain(|worker, _| {
             configuration
@@ -260,7 +262,7 @@ impl Node {
                 deadline: self.options.deadline,
             };
             let client = RemoteShards::new(stream, options);
-            clients.insert(node.worker, Arc::new(client));
+            clients.insert(node.worker, Arc::new(client.with_widths(widths)));
         }
         let router = Router::new(map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
