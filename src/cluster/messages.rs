@@ -94,6 +94,8 @@ pub enum ToNode {
     Stop {
         /// Reason, for people.
         reason: String,
+        /// Whether the node may join again after a while.
+        again: bool,
     },
 }
 

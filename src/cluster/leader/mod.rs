@@ -2,6 +2,7 @@
 
 mod cut;
 mod nodes;
+mod reports;
 mod save;
 
 use std::fmt;
@@ -22,12 +23,16 @@ use super::columns::{LIMIT, refuse_column};
 use super::messages::{
     BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
+use crate::ids::Generation;
 use crate::net::cut::{Cuts, SavedCut};
 use crate::net::frame::MOST_PAYLOAD;
 use crate::net::{Dial, Frame, FrameSender, FrameStream, Header, Kind, NetError};
 
 /// Messages to a node that wait for the network, at most. A node that takes none is lost.
 const WAITING: usize = 256;
+
+/// Distance between the first generations of two epochs.
+const GENERATIONS: u64 = 1_000_000_000;
 
 /// Number of a session: a process that joins again has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,6 +198,12 @@ impl Leader {
         self.inner.ended.borrow().is_some()
     }
 
+    /// Generation after which those of this leader are numbered. Generations of a later epoch are above all of an
+    /// earlier one: a request that still waits at a holder from the time of an earlier leader is refused.
+    pub fn first_generation(&self) -> Generation {
+        Generation(u64::from(self.inner.epoch.saturating_sub(1)) * GENERATIONS)
+    }
+
     /// Number of sessions that are open.
     pub fn sessions(&self) -> usize {
         self.inner.open.load(Ordering::Relaxed)
@@ -289,7 +300,9 @@ impl Leader {
         let writer = async {
             let mut beats = interval(BEAT);
             loop {
+                // The order of the branches is fixed: simulations repeat.
                 let message = tokio::select! {
+                    biased;
                     message = outbox.recv() => message,
                     _ = beats.tick() => Some(ToNode::Beat),
                 };
@@ -311,6 +324,7 @@ impl Leader {
             }
         };
         let (reason, let_go) = tokio::select! {
+            biased;
             reason = writer => (reason, true),
             reason = reader => (reason, false),
         };
@@ -336,6 +350,7 @@ impl Leader {
                 biased;
                 Ok(reason) = ended.wait_for(Option::is_some) => ToNode::Stop {
                     reason: reason.clone().unwrap_or_default(),
+                    again: false,
                 },
                 _ = beats.tick() => ToNode::Beat,
             };

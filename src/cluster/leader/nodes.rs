@@ -1,15 +1,17 @@
 //! The nodes of a run as the leader sees them: their sessions, and who holds which shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::reports::{Report, Reports};
 use super::{Cut, Leader, Leads, NodeHandle, SessionId};
 use crate::cluster::messages::{Configuration, Hello, Node, Source, Task, ToNode};
 use crate::cluster::placement::place;
+use crate::coordinator::{Cause, Failure};
 use crate::ids::{Generation, Incarnation, LayoutVersion, ShardId, Step, WorkerId};
 use crate::kernel::TableSpec;
 use crate::net::cut::{Cuts, SavedCut, TableError};
@@ -90,11 +92,18 @@ pub struct Nodes {
     /// Bytes of every shard, with its states.
     bytes: Vec<u64>,
     pub(super) joined: BTreeMap<WorkerId, Joined>,
+    /// Nodes that leave, and whose shards others still need.
+    leaving: BTreeMap<WorkerId, Joined>,
+    /// Nodes that have left before others had their shards.
+    departed: BTreeSet<WorkerId>,
+    reports: Reports,
     /// Holders in this generation.
     holders: Vec<Vec<WorkerId>>,
     /// Holders of the last committed step; nobody before the first, or after a return to the cut.
     pub(super) valid: Vec<Vec<WorkerId>>,
     pub(super) generation: Generation,
+    /// Generation of the last committed step.
+    committed: Generation,
     /// Number of steps committed.
     steps: u64,
     /// This process, for files that it writes.
@@ -140,9 +149,13 @@ impl Nodes {
             bytes,
             map,
             joined: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            reports: Reports::default(),
             generation: Generation(0),
             incarnation: Incarnation::random(),
             last_failure: None,
+            committed: Generation(0),
             options,
         };
         let files = match first {
@@ -206,19 +219,85 @@ impl Nodes {
         self.joined.insert(worker, joined);
     }
 
-    /// Lets a node go.
-    pub fn dismiss(&mut self, worker: WorkerId, reason: &str) {
-        if let Some(joined) = self.joined.remove(&worker) {
-            let reason = reason.to_owned();
-            joined.handle.send(ToNode::Stop { reason });
+    /// Lets a node go. A node that leaves by itself stays until others have its shards, for the next generation.
+    pub fn dismiss(&mut self, worker: WorkerId, cause: &Cause) {
+        let Some(joined) = self.joined.remove(&worker) else {
+            return;
+        };
+        self.reports.forget(worker);
+        if *cause == Cause::Left && self.valid.iter().any(|valid| valid.contains(&worker)) {
+            self.leaving.insert(worker, joined);
+            return;
         }
+        joined.handle.send(ToNode::Stop {
+            reason: cause.to_string(),
+            again: matches!(cause, Cause::Failed(Failure::Unreachable { .. })),
+        });
+    }
+
+    /// Lets the nodes go that have left, once nobody needs their shards.
+    fn release(&mut self) {
+        let Nodes { leaving, valid, .. } = self;
+        leaving.retain(|worker, joined| {
+            let needed = valid.iter().any(|valid| valid.contains(worker));
+            if !needed {
+                joined.handle.send(ToNode::Stop {
+                    reason: Cause::Left.to_string(),
+                    again: false,
+                });
+            }
+            needed
+        });
+    }
+
+    /// A node, if it can still send its shards.
+    pub(super) fn present(&self, worker: WorkerId) -> Option<&Joined> {
+        self.joined.get(&worker).or(self.leaving.get(&worker))
+    }
+
+    /// Records that a node cannot reach another.
+    pub fn report(&mut self, now: Duration, by: WorkerId, of: WorkerId, reason: String) {
+        // The leader's own process stays, and shards of a node that has left are found nowhere else.
+        let by_goes = self.is_own(of) || self.departed.contains(&of);
+        if self.joined.contains_key(&by) && (by_goes || self.joined.contains_key(&of)) {
+            self.reports.add(now, Report { by, of, reason }, by_goes);
+        }
+    }
+
+    /// A node that has to go because others cannot reach it, with a sentence.
+    pub fn unreachable(&mut self, now: Duration) -> Option<(WorkerId, String)> {
+        let own = self
+            .joined
+            .keys()
+            .copied()
+            .find(|&worker| self.is_own(worker));
+        self.reports.due(now, own)
+    }
+
+    /// A session has ended. Returns the worker, if it has not been let go before.
+    pub fn gone(&mut self, session: SessionId) -> Option<WorkerId> {
+        let Nodes {
+            leaving, departed, ..
+        } = self;
+        leaving.retain(|&worker, joined| {
+            let stays = joined.session != session;
+            if !stays {
+                departed.insert(worker);
+            }
+            stays
+        });
+        self.worker(session)
     }
 
     /// Lets all nodes go.
     pub fn dismiss_all(&mut self, reason: &str) {
-        let workers: Vec<WorkerId> = self.joined.keys().copied().collect();
-        for worker in workers {
-            self.dismiss(worker, reason);
+        let joined = std::mem::take(&mut self.joined).into_values();
+        let leaving = std::mem::take(&mut self.leaving).into_values();
+        for joined in joined.chain(leaving) {
+            joined.handle.send(ToNode::Stop {
+                reason: reason.to_owned(),
+                again: false,
+            });
         }
         self.options.leader.end(reason);
     }
@@ -236,7 +315,7 @@ impl Nodes {
     ) -> Result<(), LostShards> {
         let at_cut = self.cut_steps() == Some(self.steps);
         let node = |worker: &WorkerId| {
-            let joined = self.joined.get(worker)?;
+            let joined = self.present(*worker)?;
             Some(Node {
                 worker: *worker,
                 address: joined.address.clone(),
@@ -255,6 +334,7 @@ impl Nodes {
         if !lost.is_empty() {
             return Err(LostShards(lost));
         }
+        let nodes = workers.iter().filter_map(node).collect();
         let before = match self.valid.iter().all(Vec::is_empty) {
             true => &self.holders,
             false => &self.valid,
@@ -271,7 +351,7 @@ impl Nodes {
             lanes,
             timeout: self.options.timeout.as_secs_f64(),
             layout: self.map.layout(),
-            nodes: workers.iter().filter_map(node).collect(),
+            nodes,
             holders: self.holders.clone(),
             sources,
         };
@@ -306,8 +386,13 @@ impl Nodes {
             step,
             rate,
         });
+        if self.generation != self.committed {
+            self.committed = self.generation;
+            tracing::info!(%generation, %step, "first step of a generation committed");
+        }
         self.steps = step.0 + 1;
         self.valid.clone_from(&self.holders);
+        self.release();
     }
 
     /// Tells all holders to discard the step that runs.
@@ -328,6 +413,7 @@ impl Nodes {
     /// Sends all shards back to the last cut, from the next generation on; returns its number of steps.
     pub fn go_back(&mut self) -> u64 {
         self.valid.fill(Vec::new());
+        self.release();
         self.steps = self.cut_steps().unwrap_or(self.steps);
         self.steps
     }

@@ -277,7 +277,7 @@ impl Nodes {
         share: Share,
         shared: &mut Shared,
     ) -> Result<(), ShareFailure> {
-        let Some(joined) = self.joined.get(&worker) else {
+        let Some(joined) = self.present(worker) else {
             return Err(self.lost(worker).into());
         };
         let Share { mut write, digest } = share;
@@ -358,7 +358,7 @@ impl Nodes {
         for shard in self.map.shards() {
             let mut copied = Err(None);
             for worker in &self.valid[self.map.index(shard)] {
-                let Some(joined) = self.joined.get(worker) else {
+                let Some(joined) = self.present(*worker) else {
                     continue;
                 };
                 let fetched = self.fetch(&joined.address, shard, |column, places, values| {

@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Arguments of [`AgainstAll::new`].
 #[derive(Debug)]
-pub(super) struct Setup {
+pub struct Setup {
     /// Worker of this node.
     pub me: WorkerId,
     /// Nodes of the generation, in the order of their ranks.
@@ -246,19 +246,17 @@ impl AgainstAll {
             requests.push(pushed.map_err(unfinished)?);
         }
         for mut request in requests {
-            let ended = async { while request.next().await?.is_some() {} Ok(()) };
+            let ended = async {
+                while request.next().await?.is_some() {}
+                Ok(())
+            };
             runtime.block_on(ended).map_err(unfinished)?;
         }
         Ok((Vote::Ready, losses))
     }
 
     /// The plan of a step in storage rows.
-    fn stored(
-        &mut self,
-        id: PlanId,
-        plan: &Arc<PartialPlan>,
-        map: &RowMap,
-    ) -> Arc<PartialPlan> {
+    fn stored(&mut self, id: PlanId, plan: &Arc<PartialPlan>, map: &RowMap) -> Arc<PartialPlan> {
         let entities = TableName::Entities;
         match &self.plan {
             _ if map.is_identity(entities) => Arc::clone(plan),
@@ -303,7 +301,11 @@ impl AgainstAll {
                 self.router.begin(self.setup.me, caller).await?;
                 match named.is_empty() {
                     true => Ok(()),
-                    false => self.router.pull_rows(caller, table, &named, values_out).await,
+                    false => {
+                        self.router
+                            .pull_rows(caller, table, &named, values_out)
+                            .await
+                    }
                 }
             };
             runtime.block_on(pulled).map_err(unfinished)?;

@@ -31,11 +31,7 @@ pub(super) fn of_others(router: &Router, wanted: Vec<Wanted>) -> Vec<Wanted> {
 }
 
 /// Entities that a step reads and the step before it does not touch; nothing if they are few.
-pub(super) fn untouched(
-    shards: &[ShardRows],
-    before: &PartialPlan,
-    map: &RowMap,
-) -> Vec<Wanted> {
+pub(super) fn untouched(shards: &[ShardRows], before: &PartialPlan, map: &RowMap) -> Vec<Wanted> {
     let (entities, plan) = (map.rows(TableName::Entities), &before.plan);
     let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
     if !sampled || 2 * plan.entities.len() > entities {

@@ -1,9 +1,9 @@
 //! The thread of a node that computes parts of steps.
 
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ use crate::kernel::{Backend, StepSpec};
 use crate::sampler::{PartialPlan, PlanError, PlanId, PlanSource, Planner};
 use crate::server::{Caller, ServerError};
 
-/// Work for the thread.
+/// Work of a session.
 #[derive(Debug)]
-pub(super) enum Work {
+pub enum Work {
     /// The holders of shards have changed.
     Configure {
         /// Generation of the holders.
@@ -37,6 +37,17 @@ pub(super) enum Work {
     },
     /// Compute a part of a step.
     Start(Task),
+}
+
+/// Computes the parts of steps of a node's sessions.
+pub trait Computing: fmt::Debug + Send + Sync {
+    /// Starts to compute for a worker, and returns at once. The work ends when `work` does; results go to `out`.
+    fn start(
+        &self,
+        worker: WorkerId,
+        work: mpsc::UnboundedReceiver<Work>,
+        out: mpsc::Sender<ToLeader>,
+    );
 }
 
 /// Results for the leader.
@@ -74,7 +85,7 @@ pub(super) enum Unfinished {
 pub(super) fn compute(
     node: &Node,
     worker: WorkerId,
-    work: Receiver<Work>,
+    mut work: mpsc::UnboundedReceiver<Work>,
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
@@ -96,7 +107,7 @@ pub(super) fn compute(
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
         match pool.transpose() {
-            Ok(pool) => computer.work(pool.as_ref(), &work, &computed),
+            Ok(pool) => computer.work(pool.as_ref(), &mut work, &computed),
             Err(error) => {
                 let message = format!("no threads: {error}");
                 computed.send(ToLeader::Failed(Failure::Other { message }));
@@ -171,10 +182,15 @@ struct Expected {
 }
 
 impl Computer {
-    fn work(&mut self, pool: Option<&ThreadPool>, work: &Receiver<Work>, computed: &Computed) {
+    fn work(
+        &mut self,
+        pool: Option<&ThreadPool>,
+        work: &mut mpsc::UnboundedReceiver<Work>,
+        computed: &Computed,
+    ) {
         let source = Arc::clone(&self.source);
         let mut planner = source.planner();
-        while let Ok(work) = work.recv() {
+        while let Some(work) = work.blocking_recv() {
             let task = match work {
                 Work::Configure {
                     generation,
@@ -266,7 +282,10 @@ impl Computer {
         }
         // Also after a vote against the step: a push that comes late would be staged for the step's repetition.
         for mut push in pushes {
-            let ended = async { while push.next().await?.is_some() {} Ok(()) };
+            let ended = async {
+                while push.next().await?.is_some() {}
+                Ok(())
+            };
             self.runtime.block_on(ended).map_err(unfinished)?;
         }
         Ok((vote, losses))

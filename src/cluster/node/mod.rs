@@ -14,6 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+pub use compute::{Computing, Work};
 pub use router::{Answered, Pull, Requests, RouteError, Router, StepPush, Wanted};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
@@ -73,6 +76,10 @@ pub struct Node {
     /// Streams of other nodes to groups; `None` where steps need no group.
     joins: Option<Arc<Joins>>,
     incarnation: Incarnation,
+    /// Notified when the node is to leave the run.
+    leaves: Notify,
+    /// Takes the place of the thread that computes.
+    computing: Option<Arc<dyn Computing>>,
 }
 
 impl Node {
@@ -84,7 +91,24 @@ impl Node {
             engine,
             shards: NodeShards::default(),
             incarnation: Incarnation::random(),
+            leaves: Notify::new(),
+            computing: None,
         }
+    }
+
+    /// Lets something else than the node's own thread compute: for simulations, in which time is not real.
+    #[must_use]
+    pub fn with_computing(self, computing: Arc<dyn Computing>) -> Node {
+        Node {
+            computing: Some(computing),
+            ..self
+        }
+    }
+
+    /// Leaves the run in order: after the step that runs, and after others have taken over the node's shards. The
+    /// session ends then.
+    pub fn leave(&self) {
+        self.leaves.notify_one();
     }
 
     /// The node's shards.

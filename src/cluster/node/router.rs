@@ -176,7 +176,10 @@ impl Router {
             }
             pull.wanted.push(wanted);
         }
-        groups.into_values().filter(|p| !p.rows.is_empty()).collect()
+        groups
+            .into_values()
+            .filter(|p| !p.rows.is_empty())
+            .collect()
     }
 
     /// Pulls rows of a table from their holders, all at once. Replaces the content of `out` by the values, in the order

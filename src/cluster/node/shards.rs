@@ -44,6 +44,10 @@ struct State {
     applying: bool,
     /// Last word of the leader. `None` before the first.
     heard: Option<Instant>,
+    /// Newest generation that the leader has announced.
+    announced: Generation,
+    /// Newest generation that had been announced when the node left a run, or lost its leader.
+    left: Generation,
 }
 
 /// Shards of the current generation.
@@ -68,12 +72,20 @@ impl NodeShards {
         self.state().heard = Some(Instant::now());
     }
 
-    /// Forgets the leader and all shards: nobody is served until the next configuration.
+    /// Records a generation that the node is about to take over.
+    pub fn announce(&self, generation: Generation) {
+        let mut state = self.state();
+        state.announced = state.announced.max(generation);
+    }
+
+    /// Forgets the leader and all shards: nobody is served until the next configuration, and requests of the generations
+    /// until now are refused, those that wait included.
     pub fn leave(&self) {
         let mut state = self.state();
         state.current = None;
         state.committed = None;
         state.heard = None;
+        state.left = state.announced;
         drop(state);
         self.inner.changed.notify_waiters();
     }
@@ -179,6 +191,14 @@ impl NodeShards {
                 let state = self.state();
                 let current = state.current.as_ref();
                 let limit = current.map_or(FIRST, |current| current.timeout);
+                // The node has left the generation, and others make a new one without it.
+                if generation <= state.left {
+                    return Err(ServerError::Generation {
+                        worker,
+                        found: generation,
+                        expected: state.left.next(),
+                    });
+                }
                 if let Some(current) = current {
                     check_heard(&state)?;
                     if generation < current.generation {

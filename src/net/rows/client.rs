@@ -66,6 +66,14 @@ impl RemoteShards {
         }
     }
 
+    /// Takes the widths of rows, entities first, as known: the shards are not asked for their layout.
+    #[must_use]
+    pub fn with_widths(self, widths: [usize; 2]) -> RemoteShards {
+        // Set once only.
+        let _ = self.connection.widths.set(widths);
+        self
+    }
+
     /// Name or address of the process of the shards.
     pub fn peer(&self) -> &str {
         self.connection.sender.peer()

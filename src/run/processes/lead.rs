@@ -10,8 +10,9 @@ use super::children::Children;
 use super::{LateAccept, ProcessError};
 use crate::cluster::leader::{FirstRows, Lead, Leader};
 use crate::cluster::node::{NodeAccept, NodeError};
-use crate::coordinator::MemberInfo;
+use crate::coordinator::{MemberDevice, MemberInfo};
 use crate::dataset::Dataset;
+use crate::device::DeviceChoice;
 use crate::ids::Incarnation;
 use crate::kernel::Backend;
 use crate::net::registry::{Candidate, Claim, Registry, RegistryError, StoreRegistry};
@@ -207,7 +208,7 @@ impl Leading {
             NodePlace {
                 address: address.clone(),
                 dial: dialer.clone(),
-                info: info(),
+                info: info(&listener, run.config.device),
                 directory: Some(run.path.clone()),
                 threads: Some(threads),
             },
@@ -340,8 +341,15 @@ fn own_engine(trainer: &mut Trainer) -> Result<Backend, ProcessError> {
 }
 
 /// Description of this process.
-pub(super) fn info() -> MemberInfo {
-    MemberInfo::default()
+pub(super) fn info(listener: &Listener, device: DeviceChoice) -> MemberInfo {
+    let device = MemberDevice {
+        name: device.to_string(),
+        capacity: None,
+    };
+    MemberInfo {
+        address: Some(listener.local_address().to_string()),
+        devices: vec![device],
+    }
 }
 
 fn child_arguments(device: &str, threads: usize, options: &LeadOptions) -> Vec<String> {

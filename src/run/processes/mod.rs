@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use lead::{LeadOptions, Leading, Listening};
 pub use standby::StandbyEnd;
-pub use worker::{WorkerOptions, WorkerPlace, work};
+pub use worker::{Leave, WorkerOptions, WorkerPlace, work};
 
 use super::RunError;
 use crate::cluster::node::{NodeAccept, NodeError};

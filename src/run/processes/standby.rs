@@ -147,7 +147,7 @@ impl LeaderWatch {
             return Ok(None);
         };
         match receive::<ToNode>(&mut stream.receiver, wait).await {
-            Ok(Some(ToNode::Stop { reason })) => return Ok(Some(reason)),
+            Ok(Some(ToNode::Stop { reason, .. })) => return Ok(Some(reason)),
             Ok(Some(_)) => {
                 self.was_heard = true;
                 let now = self.start.elapsed();

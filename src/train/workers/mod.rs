@@ -146,7 +146,11 @@ impl Workers {
             await_joiners: lead.is_none(),
             ..CoordinatorConfig::default()
         };
-        let coordinator = Coordinator::new(settings, Step(first), server.generation())
+        let generation = match &lead {
+            Some(lead) => lead.leader.first_generation(),
+            None => server.generation(),
+        };
+        let coordinator = Coordinator::new(settings, Step(first), generation)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
@@ -275,6 +279,7 @@ impl Workers {
                     ));
                 }
             }
+            self.check_reports();
             self.check_timeouts(&round);
         }
     }

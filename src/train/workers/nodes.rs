@@ -128,7 +128,7 @@ impl Workers {
                 }
             },
             NodeEvent::Gone(session, reason) => {
-                if let Some(worker) = nodes.worker(session) {
+                if let Some(worker) = nodes.gone(session) {
                     let message = format!("lost: {reason}");
                     self.fail(worker, Failure::Other { message });
                 }
@@ -162,16 +162,9 @@ impl Workers {
                 worker: other,
                 reason,
             } => {
-                let Hosts::Nodes(nodes) = &self.hosts else {
-                    return Ok(());
-                };
-                // A step needs every node to reach every other, so one of the two has to go. The leader's own process
-                // stays.
-                let (goes, message) = match nodes.is_own(other) {
-                    true => (worker, format!("cannot reach {other}: {reason}")),
-                    false => (other, format!("{worker} cannot reach it: {reason}")),
-                };
-                self.fail(goes, Failure::Other { message });
+                if let Hosts::Nodes(nodes) = &mut self.hosts {
+                    nodes.report(now, worker, other, reason);
+                }
                 Ok(())
             }
             ToLeader::Done(done) => {
@@ -199,6 +192,20 @@ impl Workers {
             tracing::debug!(%worker, %error, "not counted");
         }
         Ok(())
+    }
+
+    /// Takes nodes out of the run that others cannot reach.
+    pub(super) fn check_reports(&mut self) {
+        let now = self.now();
+        let Hosts::Nodes(nodes) = &mut self.hosts else {
+            return;
+        };
+        while let Some((worker, message)) = nodes.unreachable(now) {
+            let failure = Failure::Unreachable { message };
+            if let Err(error) = self.coordinator.fail(now, worker, failure) {
+                tracing::debug!(%worker, %error, "not counted");
+            }
+        }
     }
 
     /// Sends all shards back to the last cut, because some are lost.
