@@ -3,6 +3,8 @@
 // As in the library: futures hold shards, and these wgpu's types.
 #![recursion_limit = "256"]
 
+mod links;
+mod refusals;
 mod together;
 
 use std::sync::Arc;
