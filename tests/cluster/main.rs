@@ -6,6 +6,8 @@
 mod against_all;
 mod bytes;
 mod cuts;
+mod links;
+mod refusals;
 mod together;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -32,11 +32,15 @@ impl Computing for Arithmetic {
         out: mpsc::Sender<ToLeader>,
     ) {
         let (world, host) = (Arc::clone(&self.world), self.host);
-        let epoch = world.epoch_of(host);
+        let (epoch, session) = (world.epoch_of(host), world.session_of(host));
         tokio::spawn(async move {
             let mut router: Option<(Generation, Router)> = None;
             let mut last = Step(0);
             while let Some(work) = work.recv().await {
+                // What is left of a session that is over.
+                if world.session_of(host) != session {
+                    return;
+                }
                 let task = match work {
                     Work::Configure {
                         generation,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use shardloom::cluster::leader::{Cut, Leader, LostShards, NodeEvent, Nodes, NodesOptions};
 use shardloom::cluster::messages::{LanePart, Task, ToLeader, ToNode};
-use shardloom::coordinator::{Action, Coordinator, CoordinatorConfig, Failure, StopReason, Vote};
+use shardloom::coordinator::{
+    Action, Cause, Coordinator, CoordinatorConfig, Failure, StopReason, Vote,
+};
 use shardloom::ids::{Generation, Step, WorkerId};
 use shardloom::kernel::Column;
 use shardloom::net::registry::{Candidate, Claim, Registry};
@@ -221,6 +223,12 @@ impl Supervisor<'_> {
                     Action::Dismiss { worker, cause } => {
                         self.world
                             .say(format!("epoch {} loses {worker}: {cause}", self.epoch));
+                        // Nobody waits for more than pings: only frames that change places can stop a step.
+                        let stalled = matches!(cause, Cause::Failed(Failure::Stalled { .. }));
+                        if stalled && !self.world.mangles() {
+                            self.world
+                                .violation(format!("{worker} did not end its step"));
+                        }
                         self.world.count(|figures| figures.losses += 1);
                         self.nodes.dismiss(worker, &cause);
                     }

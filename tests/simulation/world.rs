@@ -100,6 +100,10 @@ struct Truth {
     saved: Saved,
     /// Epoch of the leader whose run each host has joined last.
     epochs: BTreeMap<Host, u32>,
+    /// Number of joins.
+    joins: u64,
+    /// The last join of each host.
+    sessions: BTreeMap<Host, u64>,
     /// Newest generation of each host.
     generations: BTreeMap<Host, (u32, Generation)>,
     /// Newest generation of each leader.
@@ -155,6 +159,8 @@ impl World {
                     tables,
                 },
                 epochs: BTreeMap::new(),
+                joins: 0,
+                sessions: BTreeMap::new(),
                 generations: BTreeMap::new(),
                 led: BTreeMap::new(),
                 leading: BTreeMap::new(),
@@ -249,9 +255,17 @@ impl World {
     pub fn joins(&self, host: Host, epoch: u32, shards: &NodeShards) {
         let mut truth = self.truth();
         truth.epochs.insert(host, epoch);
+        truth.joins += 1;
+        let session = truth.joins;
+        truth.sessions.insert(host, session);
         truth.shards.insert(host, shards.clone());
         drop(truth);
         self.say(format!("host {host} joins epoch {epoch}"));
+    }
+
+    /// The last join of a host.
+    pub fn session_of(&self, host: Host) -> Option<u64> {
+        self.truth().sessions.get(&host).copied()
     }
 
     pub fn epoch_of(&self, host: Host) -> u32 {

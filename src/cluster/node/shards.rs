@@ -48,6 +48,8 @@ struct State {
     announced: Generation,
     /// Newest generation that had been announced when the node left a run, or lost its leader.
     left: Generation,
+    /// Number of times that the node has left.
+    departures: u64,
 }
 
 /// Shards of the current generation.
@@ -86,6 +88,7 @@ impl NodeShards {
         state.committed = None;
         state.heard = None;
         state.left = state.announced;
+        state.departures += 1;
         drop(state);
         self.inner.changed.notify_waiters();
     }
@@ -160,12 +163,20 @@ impl NodeShards {
     /// Waits for the first configuration.
     async fn configured(&self) -> Result<HeldShards, ServerError> {
         let deadline = Instant::now() + FIRST;
+        let departures = self.state().departures;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(current) = &self.state().current {
-                return Ok(current.held.clone());
+            {
+                let state = self.state();
+                if let Some(current) = &state.current {
+                    return Ok(current.held.clone());
+                }
+                // Requests of the generations until then are not wanted any more.
+                if state.departures != departures {
+                    return Err(ServerError::Stopped);
+                }
             }
             if timeout_at(deadline, changed).await.is_err() {
                 return Err(ServerError::Stopped);
@@ -192,13 +203,7 @@ impl NodeShards {
                 let current = state.current.as_ref();
                 let limit = current.map_or(FIRST, |current| current.timeout);
                 // The node has left the generation, and others make a new one without it.
-                if generation <= state.left {
-                    return Err(ServerError::Generation {
-                        worker,
-                        found: generation,
-                        expected: state.left.next(),
-                    });
-                }
+                check_left(&state, worker, generation)?;
                 if let Some(current) = current {
                     check_heard(&state)?;
                     if generation < current.generation {
@@ -340,6 +345,18 @@ impl HeldColumn {
     }
 }
 
+/// Checks that a generation is not one that the node has left: others make a new one without it.
+fn check_left(state: &State, worker: WorkerId, generation: Generation) -> Result<(), ServerError> {
+    match generation <= state.left {
+        false => Ok(()),
+        true => Err(ServerError::Generation {
+            worker,
+            found: generation,
+            expected: state.left.next(),
+        }),
+    }
+}
+
 /// Checks that the leader was heard lately.
 fn check_heard(state: &State) -> Result<(), ServerError> {
     // Before the first configuration, requests wait for it.
@@ -362,6 +379,14 @@ impl Fence for NodeShards {
             Ordering::Greater => Ok(()),
             Ordering::Equal => check_heard(&state),
         }
+    }
+
+    fn check_generation(
+        &self,
+        worker: WorkerId,
+        generation: Generation,
+    ) -> Result<(), ServerError> {
+        check_left(&self.state(), worker, generation)
     }
 }
 
