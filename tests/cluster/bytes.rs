@@ -9,9 +9,7 @@ use shardloom::ids::WorkerId;
 use shardloom::kernel::TableName;
 use shardloom::net::dial::Opening;
 use shardloom::net::stream::pair;
-use shardloom::net::{
-    Channel, Dial, Frame, FrameReceiver, FrameSender, FrameStream, Kind, LocalNetwork,
-};
+use shardloom::net::{Channel, Dial, Frame, FrameReceiver, FrameSender, Kind, LocalNetwork};
 use shardloom::sampler::PlanSource;
 use shardloom::server::RowMap;
 use shardloom::train::{Ending, NoObserver};
@@ -20,17 +18,23 @@ use super::{Cluster, config};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// Frames of a stream, of both directions apart: from who opened it, and to them.
-#[derive(Default)]
+/// Frames of a stream: from the process that opened it, and to that process.
 struct Recorded {
+    channel: Channel,
     frames: [Mutex<Vec<Frame>>; 2],
+}
+
+impl Recorded {
+    fn keep(self: Arc<Recorded>, way: usize) -> impl Fn(Frame) {
+        move |frame| self.frames[way].lock().unwrap().push(frame)
+    }
 }
 
 /// A network in memory that keeps the frames of all streams.
 #[derive(Clone, Default)]
 struct Recorder {
     network: LocalNetwork,
-    streams: Arc<Mutex<Vec<(Channel, Arc<Recorded>)>>>,
+    streams: Arc<Mutex<Vec<Arc<Recorded>>>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -53,21 +57,14 @@ impl Dial for Recorder {
         Box::pin(async move {
             let theirs = self.network.open(address, channel, limit).await?;
             let [ours, between] = pair(["a process", address]);
-            let recorded = Arc::new(Recorded::default());
-            let streams = &self.streams;
-            streams
-                .lock()
-                .unwrap()
-                .push((channel, Arc::clone(&recorded)));
-            let ways: [(FrameStream, FrameStream); 1] = [(between, theirs)];
-            for (near, far) in ways {
-                let keep = |way: usize| {
-                    let recorded = Arc::clone(&recorded);
-                    move |frame| recorded.frames[way].lock().unwrap().push(frame)
-                };
-                tokio::spawn(carry(near.receiver, far.sender, keep(0)));
-                tokio::spawn(carry(far.receiver, near.sender, keep(1)));
-            }
+            let recorded = Arc::new(Recorded {
+                channel,
+                frames: Default::default(),
+            });
+            self.streams.lock().unwrap().push(Arc::clone(&recorded));
+            let keep = Arc::clone(&recorded).keep(0);
+            tokio::spawn(carry(between.receiver, theirs.sender, keep));
+            tokio::spawn(carry(theirs.receiver, between.sender, recorded.keep(1)));
             Ok(ours)
         })
     }
@@ -87,7 +84,7 @@ fn messages<M: serde::de::DeserializeOwned>(frames: &[Frame]) -> Vec<(Option<M>,
     all
 }
 
-/// What the sessions say of the steps.
+/// Steps as the sessions describe them.
 #[derive(Default)]
 struct Steps {
     configuration: Option<Configuration>,
@@ -100,8 +97,8 @@ struct Steps {
 impl Steps {
     fn read(recorder: &Recorder) -> Steps {
         let mut steps = Steps::default();
-        for (channel, recorded) in recorder.streams.lock().unwrap().iter() {
-            if *channel != Channel::Session {
+        for recorded in recorder.streams.lock().unwrap().iter() {
+            if recorded.channel != Channel::Session {
                 continue;
             }
             let mut worker = None;
@@ -179,8 +176,8 @@ fn steps_send_the_bytes_that_the_documentation_counts() {
         let steps = Steps::read(&recorder);
         assert!(steps.tasks.len() >= 3 * nodes, "{}", steps.tasks.len());
         let (mut sent, mut frames, mut rows) = (0, 0, 0);
-        for (channel, recorded) in recorder.streams.lock().unwrap().iter() {
-            if *channel == Channel::Rows {
+        for recorded in recorder.streams.lock().unwrap().iter() {
+            if recorded.channel == Channel::Rows {
                 for way in &recorded.frames {
                     let way = way.lock().unwrap();
                     frames += way.len();

@@ -246,3 +246,42 @@ fn announced_values_take_no_memory() {
     );
     assert!(peak < 64 << 10, "{peak}");
 }
+
+/// A layout may name any width: memory is taken for rows that have come, and a few more.
+#[test]
+fn announced_widths_take_no_memory() {
+    let mut answers = recorded()[1].clone();
+    let layout = String::from_utf8(answers[0].payload.to_vec()).unwrap();
+    let wide = layout.replace("[4,4]", "[4294967296,4]");
+    assert_ne!(wide, layout);
+    answers[0].payload = wide.into_bytes().into();
+    let rows = answers
+        .iter_mut()
+        .find(|frame| frame.header.kind == Kind::Rows);
+    rows.unwrap().header.last = false;
+    let ((done, lost), peak) = peak(|| {
+        runtime().block_on(async {
+            let [ours, theirs] = stream::pair(["worker", "owner"]);
+            let FrameStream {
+                sender,
+                mut receiver,
+            } = theirs;
+            let answering = async {
+                for frame in answers {
+                    receiver.receive(LIMIT).await.unwrap();
+                    if sender.send(frame, LIMIT).await.is_err() {
+                        break;
+                    }
+                }
+                drop((sender, receiver));
+            };
+            let working = async {
+                let client = RemoteShards::new(ours, options());
+                (work(&client).await, client.lost())
+            };
+            tokio::join!(answering, working).1
+        })
+    });
+    assert!(done.is_err() && lost.is_some(), "{done:?}");
+    assert!(peak < 8 << 20, "{peak}");
+}
