@@ -296,13 +296,8 @@ impl PulledRows {
                         TableName::Relations => &self.relations,
                     };
                     let engine = &mut self.engine;
-                    let rows = engine.keep_gradients(
-                        &plan.plan,
-                        shard.table,
-                        copies,
-                        shard.shard,
-                        old,
-                    )?;
+                    let rows =
+                        engine.keep_gradients(&plan.plan, shard.table, copies, shard.shard, old)?;
                     self.handed.push((number, rows.clone()));
                     PushedRows::OnDevice(rows)
                 }

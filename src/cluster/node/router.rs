@@ -162,7 +162,10 @@ impl Router {
             }
             pull.wanted.push(wanted);
         }
-        groups.into_values().filter(|p| !p.rows.is_empty()).collect()
+        groups
+            .into_values()
+            .filter(|p| !p.rows.is_empty())
+            .collect()
     }
 
     /// Sends the requests of pulls to other nodes, all at once, and returns this node's own pulls.

@@ -28,7 +28,10 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Starts a round of one plan that workers share.
-    pub fn shared(loader: &'a StepLoader<'a>, cache: &'a PlanCache) -> Result<Round<'a>, PlanError> {
+    pub fn shared(
+        loader: &'a StepLoader<'a>,
+        cache: &'a PlanCache,
+    ) -> Result<Round<'a>, PlanError> {
         Round::new(loader, cache, 1, true)
     }
 
@@ -136,8 +139,7 @@ impl<'a> Round<'a> {
             let Some(step) = self.steps.get(plan) else {
                 continue;
             };
-            self.losses
-                .insert(name, loss / step.queries.max(1) as f64);
+            self.losses.insert(name, loss / step.queries.max(1) as f64);
             if !self.sync {
                 self.done.insert(name);
                 if self.under_way.get(&worker) == Some(&name) {
