@@ -91,3 +91,130 @@ pub(super) fn missing(shards: &[ShardRows], wanted: &[Wanted]) -> Vec<Wanted> {
     }
     missing
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dataset::Triple;
+    use crate::executor::PulledRows;
+    use crate::ids::{LayoutVersion, ShardId};
+    use crate::kernel::{Backend, MatmulPrecision, StepSpec};
+    use crate::loss::{Loss, LossKind};
+    use crate::model::Model;
+    use crate::optim::{Regularizer, RegularizerKind};
+    use crate::sampler::{Negatives, Objective, PlanId, PlanSource, QueryRule, Sampler};
+    use crate::server::{Layout, ShardRecord, ShardingStrategy, TableSize};
+
+    const ENTITIES: u32 = 400;
+
+    fn map(strategy: ShardingStrategy) -> Arc<RowMap> {
+        let sizes = vec![TableSize {
+            rows: ENTITIES as usize,
+            shards: 4,
+        }];
+        let layout = Layout {
+            version: LayoutVersion(1),
+            entities: ShardRecord { strategy, sizes },
+            relations: vec![2],
+            widths: [4, 4],
+        };
+        Arc::new(RowMap::new(&layout).unwrap())
+    }
+
+    fn sampler(batch: usize) -> Sampler {
+        let facts = (0..ENTITIES).map(|i| Triple {
+            head: i,
+            relation: i % 2,
+            tail: i * 7 % ENTITIES,
+        });
+        let rule = QueryRule {
+            relations: 2,
+            reciprocal: false,
+        };
+        let mut sampler =
+            Sampler::new(facts.collect(), ENTITIES, rule, Objective::Negatives, batch);
+        sampler.negatives = Negatives {
+            count: 3,
+            chunk: 1,
+            filtered: false,
+        };
+        sampler
+    }
+
+    fn rows(map: &Arc<RowMap>) -> PulledRows {
+        let spec = StepSpec {
+            model: Model::DistMult,
+            loss: Loss::new(LossKind::Softmax),
+            regularizer: Regularizer {
+                kind: RegularizerKind::None,
+                entity: 0.0,
+                relation: 0.0,
+                weighted: false,
+            },
+            entity_dropout: 0.0,
+            relation_dropout: 0.0,
+            candidate_dropout: 0.0,
+            relation_weight: 0.0,
+            matmul_precision: MatmulPrecision::F32,
+        };
+        PulledRows::new(Backend::cpu(), map, spec).unwrap()
+    }
+
+    fn named(shards: &[ShardRows], wanted: &[Wanted]) -> Vec<(ShardId, u32)> {
+        let named = wanted.iter().flat_map(|Wanted { shard, positions }| {
+            let ShardRows { shard, rows, .. } = &shards[*shard];
+            let all = 0..rows.len() as u32;
+            let positions = positions.clone().unwrap_or_else(|| all.collect());
+            positions.into_iter().map(|at| (*shard, rows[at as usize]))
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn rows_are_requested_ahead_or_in_their_turn_and_those_ahead_do_not_change() {
+        for strategy in [ShardingStrategy::Range, ShardingStrategy::EntityHash] {
+            let (map, sampler) = (map(strategy), sampler(10));
+            let (mut copies, mut planner) = (rows(&map), sampler.planner());
+            let mut ahead = 0;
+            for step in 0..sampler.steps() - 1 {
+                let id = |step| PlanId { epoch: 1, step };
+                let before = planner.plan_within(id(step), 0..10).unwrap();
+                let touched = planner.plan(id(step)).unwrap().entities.ids;
+                let touched: BTreeSet<u32> = touched.into_iter().collect();
+                let plan = planner.plan(id(step + 1)).unwrap().slice(10..20);
+                let entities = plan.entities.ids.len();
+                let prepared = copies.prepare(plan);
+                let shards = prepared.shards();
+                let early = untouched(shards, &before, &map);
+                let named_early = named(shards, &early);
+                for (shard, row) in &named_early {
+                    assert_eq!(shard.table, TableName::Entities);
+                    assert!(!touched.contains(row), "step {step}: row {row} changes");
+                }
+                ahead += named_early.len();
+                let mut both = named(shards, &missing(shards, &early));
+                both.extend(named_early);
+                both.sort_unstable();
+                let mut whole = named(shards, &all(shards));
+                whole.sort_unstable();
+                assert_eq!(both, whole);
+                assert!(whole.len() > entities);
+            }
+            // A step touches about 100 of 400 rows, so that of 50 rows about 35 are free.
+            assert!(ahead > 25 * (sampler.steps() - 1) as usize, "{ahead}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_requested_ahead_where_steps_touch_most_rows() {
+        let (map, sampler) = (map(ShardingStrategy::Range), sampler(200));
+        let (mut copies, mut planner) = (rows(&map), sampler.planner());
+        let id = |step| PlanId { epoch: 1, step };
+        let before = planner.plan_within(id(0), 0..400).unwrap();
+        let prepared = copies.prepare(planner.plan(id(1)).unwrap());
+        assert_eq!(untouched(prepared.shards(), &before, &map), []);
+    }
+}

@@ -1,5 +1,6 @@
 //! The thread of a node that computes parts of steps.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +11,7 @@ use std::time::Instant;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::against_all::{AgainstAll, Setup};
 use super::ahead::{all, missing, of_others, untouched};
@@ -101,7 +103,7 @@ pub(super) fn compute(
             rows: None,
             router: None,
             plan: None,
-            next: None,
+            next: VecDeque::new(),
             against_all: None,
         };
         let threads = options.threads;
@@ -136,6 +138,10 @@ pub(super) fn compute(
     }
 }
 
+/// Most lanes that are prepared before their turn: one whose rows are requested while the lane before it is computed, and
+/// one that is prepared while other nodes finish the step.
+const AHEAD: usize = 2;
+
 struct Computer {
     /// The engine, until the copies of rows take it.
     engine: Option<Backend>,
@@ -146,8 +152,8 @@ struct Computer {
     router: Option<(Generation, Router)>,
     /// Last plan made, with its queries: lanes of one node share the plan of their step.
     plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
-    /// Lane that comes next, as far as it could be prepared.
-    next: Option<Prepared>,
+    /// Lanes that are expected next, in order.
+    next: VecDeque<Prepared>,
     /// Steps against all entities, which take the place of pulled rows.
     against_all: Option<AgainstAll>,
 }
@@ -159,6 +165,8 @@ struct Prepared {
     /// Layout by which the plan was prepared.
     layout: LayoutVersion,
     plan: PulledPlan,
+    /// Plan of the lane's step.
+    of: Arc<PartialPlan>,
     /// Rows that were requested ahead.
     early: Option<Early>,
 }
@@ -173,12 +181,24 @@ struct Early {
     requests: Requests<Answered>,
 }
 
-/// Lane that is expected after another.
-#[derive(Debug)]
-struct Expected {
-    part: LanePart,
+/// Place of a lane in the order in which a node computes them.
+#[derive(Clone, Debug)]
+struct Turn {
+    /// Number of the lane among those of the node.
+    number: usize,
+    plan: PlanId,
     /// Step of the shards, from 0.
     step: u64,
+}
+
+impl Turn {
+    /// The lane, if the node has the same lanes in all steps.
+    fn part(&self, parts: &[LanePart]) -> LanePart {
+        LanePart {
+            plan: self.plan,
+            ..parts[self.number].clone()
+        }
+    }
 }
 
 impl Computer {
@@ -190,8 +210,25 @@ impl Computer {
     ) {
         let source = Arc::clone(&self.source);
         let mut planner = source.planner();
-        while let Some(work) = work.blocking_recv() {
-            let task = match work {
+        let mut last = None;
+        loop {
+            let received = match (work.try_recv(), last.take()) {
+                (Ok(received), _) => received,
+                (Err(TryRecvError::Disconnected), _) => return,
+                (Err(TryRecvError::Empty), Some(task)) => {
+                    // While other nodes finish the step.
+                    match pool {
+                        Some(pool) => pool.install(|| self.prepare_ahead(&task, &mut *planner)),
+                        None => self.prepare_ahead(&task, &mut *planner),
+                    }
+                    continue;
+                }
+                (Err(TryRecvError::Empty), None) => match work.blocking_recv() {
+                    Some(received) => received,
+                    None => return,
+                },
+            };
+            let task = match received {
                 Work::Configure {
                     generation,
                     router,
@@ -235,6 +272,7 @@ impl Computer {
                 }
             };
             computed.send(message);
+            last = Some(task);
         }
     }
 
@@ -260,20 +298,21 @@ impl Computer {
         let mut losses = Vec::with_capacity(task.parts.len());
         let (mut pushes, mut vote) = (Vec::new(), Vote::Ready);
         for (number, part) in task.parts.iter().enumerate() {
+            let turn = Turn {
+                number,
+                plan: part.plan,
+                step: task.first,
+            };
             let layout = router.layout();
             let matches = |next: &Prepared| next.part == *part && next.layout == layout;
-            let lane = match self.next.take().filter(matches) {
+            let lane = match self.next.pop_front().filter(matches) {
                 Some(lane) => lane,
-                None => self.prepare(part, span(&task.parts), planner)?,
+                None => {
+                    self.next.clear();
+                    self.prepare(part, span(&task.parts), planner)?
+                }
             };
-            let expected = match task.parts.get(number + 1) {
-                Some(part) => Some(Expected {
-                    part: part.clone(),
-                    step: task.first,
-                }),
-                None => self.expected(task),
-            };
-            let (voted, loss) = self.lane(task, lane, expected, &router, planner, &mut pushes)?;
+            let (voted, loss) = self.lane(task, &turn, lane, &router, planner, &mut pushes)?;
             vote = voted;
             if vote != Vote::Ready {
                 break;
@@ -317,25 +356,64 @@ impl Computer {
         }
     }
 
-    /// First lane of the step after a task's, if it has the same queries.
-    fn expected(&self, task: &Task) -> Option<Expected> {
-        let part = task.parts.first()?;
-        let next = PlanId {
-            step: part.plan.step + 1,
-            ..part.plan
+    /// Turn after another, if the node has the same lanes in the step after it.
+    fn after(&self, turn: &Turn, parts: &[LanePart]) -> Option<Turn> {
+        if turn.number + 1 < parts.len() {
+            return Some(Turn {
+                number: turn.number + 1,
+                ..turn.clone()
+            });
+        }
+        let plan = PlanId {
+            step: turn.plan.step + 1,
+            ..turn.plan
         };
-        if next.step >= self.source.steps() {
+        if plan.step >= self.source.steps() {
             return None;
         }
-        let size = |id| self.source.size(id).ok();
-        let same = size(next)?.queries == size(part.plan)?.queries;
-        same.then(|| Expected {
-            part: LanePart {
-                plan: next,
-                ..part.clone()
-            },
-            step: task.first + 1,
+        let queries = |plan| self.source.size(plan).ok().map(|size| size.queries);
+        let same = queries(plan)? == queries(turn.plan)?;
+        same.then_some(Turn {
+            number: 0,
+            plan,
+            step: turn.step + 1,
         })
+    }
+
+    /// Prepares lanes of the steps after a task's. A failure is left to the lane's turn.
+    fn prepare_ahead(&mut self, task: &Task, planner: &mut dyn Planner) {
+        if self.against_all.is_some() {
+            let next = PlanId {
+                step: task.plan.step + 1,
+                ..task.plan
+            };
+            if next.step < self.source.steps() {
+                // An error is told when the step's turn comes.
+                let _ = self.plan(next, 0..usize::MAX, planner);
+            }
+            return;
+        }
+        let Some(last) = task.parts.last() else {
+            return;
+        };
+        let mut turn = Turn {
+            number: task.parts.len() - 1,
+            plan: last.plan,
+            step: task.first,
+        };
+        for ahead in 0..AHEAD {
+            let Some(next) = self.after(&turn, &task.parts) else {
+                return;
+            };
+            if ahead == self.next.len() {
+                let part = next.part(&task.parts);
+                match self.prepare(&part, span(&task.parts), planner) {
+                    Ok(lane) => self.next.push_back(lane),
+                    Err(_) => return,
+                }
+            }
+            turn = next;
+        }
     }
 
     /// Plan of a step for some of its queries.
@@ -365,17 +443,17 @@ impl Computer {
         span: Range<usize>,
         planner: &mut dyn Planner,
     ) -> Result<Prepared, Unfinished> {
-        let plan = &self.plan(part.plan, span, planner)?.plan;
-        let (queries, found) = (part.queries.clone(), plan.queries.len());
+        let of = self.plan(part.plan, span, planner)?;
+        let (queries, found) = (part.queries.clone(), of.plan.queries.len());
         if queries.start > queries.end || queries.end > found {
             return Err(failed(PlanError::NoQueries { queries, found }));
         }
-        let rows = self.rows.as_mut();
-        let rows = rows.ok_or_else(|| failed("there are no copies of rows"))?;
+        let rows = self.copies()?;
         Ok(Prepared {
             part: part.clone(),
             layout: rows.layout(),
-            plan: rows.prepare(plan.slice(queries)),
+            plan: rows.prepare(of.plan.slice(queries)),
+            of,
             early: None,
         })
     }
@@ -385,8 +463,8 @@ impl Computer {
     fn lane(
         &mut self,
         task: &Task,
+        turn: &Turn,
         lane: Prepared,
-        expected: Option<Expected>,
         router: &Router,
         planner: &mut dyn Planner,
         pushes: &mut Vec<Requests<()>>,
@@ -417,32 +495,32 @@ impl Computer {
             self.fill_answer(&plan, router, answered.map_err(unfinished)?)?;
         }
         // While other nodes answer.
-        let current = self.plan(lane.part.plan, span(&task.parts), planner)?;
-        let next = match expected {
-            Some(expected) => {
-                let prepared = self.prepare(&expected.part, span(&task.parts), planner)?;
-                Some((expected, prepared))
-            }
-            None => None,
-        };
+        let after = self.after(turn, &task.parts);
+        if let (Some(after), true) = (&after, self.next.is_empty()) {
+            let part = after.part(&task.parts);
+            // A failure is left to the lane's turn.
+            let next = self.prepare(&part, span(&task.parts), planner);
+            self.next.extend(next);
+        }
         self.fill(&plan, router, requests)?;
-        if let Some((Expected { step, .. }, mut next)) = next {
+        if let (Some(after), Some(next)) = (after, self.next.front_mut())
+            && next.part == after.part(&task.parts)
+        {
             let shards = next.plan.shards();
-            let wanted = match step == task.first {
+            let wanted = match after.step == task.first {
                 true => of_others(router, all(shards)),
-                false => of_others(router, untouched(shards, &current, router.map())),
+                false => of_others(router, untouched(shards, &lane.of, router.map())),
             };
             let pulls = router.pulls(shards, wanted.clone());
             if !pulls.is_empty() {
                 let (requests, _) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
                 next.early = Some(Early {
                     generation: task.generation,
-                    step,
+                    step: after.step,
                     wanted,
                     requests,
                 });
             }
-            self.next = Some(next);
         }
         let rows = self.copies()?;
         let (loss, squares) = rows.gradients(&plan).map_err(lost)?;

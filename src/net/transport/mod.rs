@@ -18,6 +18,7 @@ mod reader;
 mod refusals;
 mod security;
 mod settings;
+mod sockets;
 
 pub use dialer::Dialer;
 pub use listener::Listener;
