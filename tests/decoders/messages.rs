@@ -7,12 +7,19 @@ use shardloom::cluster::messages::*;
 use shardloom::coordinator::{Failure, MemberDevice, MemberInfo, Vote};
 use shardloom::ids::{Generation, Incarnation, ShardId, Step, WorkerId};
 use shardloom::net::NetError;
+use shardloom::net::cut::{Attempt, CutError, Digest, ShardFile};
 use shardloom::sampler::PlanId;
 use shardloom::server::{Layout, LayoutVersion, ShardAssignment, ShardingStrategy};
 
 use crate::memory::peak;
 use crate::mutations::{changed_frames, frame_changes};
 use crate::{LIMIT, incoming, runtime};
+
+const ATTEMPT: Attempt = Attempt {
+    step: Step(12_000),
+    epoch: 3,
+    generation: Generation(4),
+};
 
 fn openings() -> Vec<Opening> {
     let device = MemberDevice {
@@ -27,6 +34,7 @@ fn openings() -> Vec<Opening> {
             address: Some("127.0.0.1:4000".to_owned()),
             devices: vec![device],
         },
+        directory: true,
         run: "0123456789abcdef".to_owned(),
     };
     let request = ColumnRequest {
@@ -36,9 +44,17 @@ fn openings() -> Vec<Opening> {
         shard: ShardId::entities(5),
         column: ColumnName::First,
     };
+    let save = SaveRequest {
+        run: "umls-0".to_owned(),
+        attempt: ATTEMPT,
+        write: vec![ShardId::entities(5), ShardId::relations(0)],
+        digest: vec![ShardId::entities(6)],
+    };
     vec![
         Opening::Hello(hello),
         Opening::Columns(request),
+        Opening::Save(save),
+        Opening::Watch,
         Opening::Files,
     ]
 }
@@ -54,6 +70,8 @@ fn to_nodes() -> Vec<ToNode> {
         generation: Generation(4),
         steps: 12_000,
         leader: "10.0.0.1:7000".to_owned(),
+        run: "umls-0".to_owned(),
+        cut: Some(ATTEMPT),
         lanes: 4,
         timeout: 60.0,
         layout: Layout {
@@ -75,6 +93,7 @@ fn to_nodes() -> Vec<ToNode> {
         generation: Generation(4),
         step: Step(12_001),
         first: 12_000,
+        plan: PlanId { epoch: 2, step: 33 },
         parts: vec![part(0), part(1)],
     };
     vec![
@@ -92,6 +111,7 @@ fn to_nodes() -> Vec<ToNode> {
         ToNode::Beat,
         ToNode::Stop {
             reason: "finished".to_owned(),
+            again: false,
         },
     ]
 }
@@ -116,6 +136,24 @@ fn to_leaders() -> Vec<ToLeader> {
         unreachable,
         ToLeader::Leave,
     ]
+}
+
+fn save_answers() -> Vec<SaveAnswer> {
+    let file = ShardFile {
+        shard: ShardId::entities(5),
+        holder: Incarnation(1 << 100),
+        file: ATTEMPT.file_name(ShardId::entities(5)),
+        bytes: 1 << 30,
+        digest: Digest(7),
+    };
+    let full = CutError::Full {
+        path: file.file.clone(),
+        reason: "No space left on device".to_owned(),
+    };
+    let refused = SaveAnswer::Refused {
+        reason: "the step is over".to_owned(),
+    };
+    vec![SaveAnswer::Saved(file), SaveAnswer::Failed(full), refused]
 }
 
 /// Receives every message with changes: the memory is in proportion to the frames.
@@ -151,6 +189,7 @@ proptest! {
         check(&openings(), which, &changes)?;
         check(&to_nodes(), which, &changes)?;
         check(&to_leaders(), which, &changes)?;
+        check(&save_answers(), which, &changes)?;
     }
 }
 
