@@ -54,6 +54,7 @@ fn join(cluster: &Cluster, broken: &Broken, address: &str) -> Session {
         dial: links.clone(),
         info: MemberInfo::default(),
         threads: Some(1),
+        directory: None,
     };
     let node = node(
         &cluster.config,
