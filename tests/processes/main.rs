@@ -1,7 +1,10 @@
 //! Runs of several real processes: they join, are killed, are stopped, and come back.
 
 mod bounds;
+#[cfg(target_os = "linux")]
+mod disk;
 mod faults;
+mod leaders;
 mod lines;
 #[cfg(target_os = "linux")]
 mod partition;
@@ -59,6 +62,7 @@ impl Process {
         Process::spawn(command, environment)
     }
 
+    /// Starts a process by a command.
     fn spawn(mut command: Command, environment: &[(&str, &str)]) -> Process {
         command
             .env_remove("SHARDLOOM_TOKEN")

@@ -4,23 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
+use super::against_all::Setup;
 use super::compute::{Computed, Work, compute};
+use super::group::Forming;
 use super::{Node, NodeShards, Router};
 use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::coordinator::Failure;
-use crate::ids::WorkerId;
+use crate::ids::{Generation, WorkerId};
 use crate::kernel::KernelError;
 use crate::net::rows::{RemoteOptions, RemoteShards};
 use crate::net::{Channel, FrameReceiver, FrameStream, NetError};
 use crate::server::{ServerError, ShardClient, ShardError};
 
 /// Longest wait for a stream to another node.
-const DIAL_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// Messages that wait between the tasks of a session.
 const WAITING: usize = 64;
 
@@ -86,6 +88,7 @@ impl Node {
             incarnation: self.incarnation,
             address: options.address.clone(),
             info: options.info.clone(),
+            directory: options.directory.is_some(),
             run: options.run.clone(),
         });
         send(&stream.sender, &hello, SILENCE).await.map_err(lost)?;
@@ -130,6 +133,7 @@ impl Node {
         }
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
+        let (announced, _) = watch::channel(Generation::default());
         let mut waiting = VecDeque::new();
         let mut newest = None;
         let mut leaving = false;
@@ -161,8 +165,11 @@ impl Node {
                 ToNode::Configure(configuration) => {
                     newest = Some(configuration.generation);
                     self.shards.announce(configuration.generation);
+                    // Ends the step that runs, before shards are fetched.
+                    announced.send_replace(configuration.generation);
                     let done = {
-                        let configured = self.configure(me, *configuration, &mut clients, &tasks);
+                        let configured =
+                            self.configure(me, *configuration, &mut clients, &tasks, &announced);
                         unless_superseded(configured, &mut inbox, &mut waiting).await
                     };
                     match done {
@@ -234,11 +241,12 @@ impl Node {
         configuration: Configuration,
         clients: &mut BTreeMap<WorkerId, Arc<dyn ShardClient>>,
         tasks: &mpsc::UnboundedSender<Work>,
+        announced: &watch::Sender<Generation>,
     ) -> Result<(), NodeError> {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
         let widths = configuration.layout.widths;
-        self.shards.configure(&configuration, held);
+        self.shards.configure(&configuration, held.clone());
         clients.retain(|worker, _| {
             configuration
                 .nodes
@@ -264,10 +272,17 @@ impl Node {
             let client = RemoteShards::new(stream, options);
             clients.insert(node.worker, Arc::new(client.with_widths(widths)));
         }
-        let router = Router::new(map, configuration.holders, clients.clone());
+        let against_all = self.joins.as_ref().map(|joins| {
+            let (joins, dial) = (Arc::clone(joins), Arc::clone(&self.options.dial));
+            let forming = Forming::start(me, &configuration, joins, dial);
+            let announced = announced.subscribe();
+            Box::new(Setup::new(me, &configuration, held, forming, announced))
+        });
+        let router = Router::new(me, map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
             generation: configuration.generation,
             router,
+            against_all,
         });
         Ok(())
     }

@@ -40,6 +40,8 @@ struct State {
     /// Shards as of the last committed step.
     committed: Option<(HeldShards, u64)>,
     current: Option<Current>,
+    /// True while a step is applied.
+    applying: bool,
     /// Last word of the leader. `None` before the first.
     heard: Option<Instant>,
     /// Newest generation that the leader has announced.
@@ -134,8 +136,11 @@ impl NodeShards {
             return Ok(());
         }
         current.held.server().set_rate(rate);
-        current.held.commit(generation, step).await?;
+        self.state().applying = true;
+        let applied = current.held.commit(generation, step).await;
         let mut state = self.state();
+        state.applying = false;
+        applied?;
         if let Some(now) = &mut state.current
             && now.generation == generation
         {
@@ -244,27 +249,41 @@ impl NodeShards {
         request: &ColumnRequest,
         limit: Duration,
     ) -> Result<HeldColumn, ServerError> {
+        let (step, generation) = (Step(request.steps), request.generation);
+        let held = self.committed_at(step, generation, limit).await?;
+        let shard = request.shard;
+        if !held.holds(shard) {
+            return Err(ServerError::NotHeld { shard });
+        }
+        Ok(HeldColumn {
+            rows: held.map().range(shard).len(),
+            width: held.column_width(shard.table, request.column.into()),
+            held,
+            request: request.clone(),
+        })
+    }
+
+    /// Waits until the shards of a step are there, and returns them.
+    ///
+    /// # Errors
+    /// [`ServerError::NotReached`] if the step does not come in time; [`ServerError::PastStep`] if it is over.
+    pub async fn committed_at(
+        &self,
+        step: Step,
+        generation: Option<Generation>,
+        limit: Duration,
+    ) -> Result<HeldShards, ServerError> {
         let deadline = Instant::now() + limit;
-        let (worker, step) = (WorkerId(0), Step(request.steps));
+        let worker = WorkerId(0);
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some((held, steps)) = self.committed() {
-                if steps == request.steps {
-                    let shard = request.shard;
-                    if !held.holds(shard) {
-                        return Err(ServerError::NotHeld { shard });
-                    }
-                    let column = Column::from(request.column);
-                    return Ok(HeldColumn {
-                        rows: held.map().range(shard).len(),
-                        width: held.column_width(shard.table, column),
-                        held,
-                        request: request.clone(),
-                    });
+                if steps == step.0 {
+                    return Ok(held);
                 }
-                if steps > request.steps {
+                if steps > step.0 {
                     return Err(ServerError::PastStep {
                         worker,
                         step,
@@ -275,11 +294,30 @@ impl NodeShards {
             if timeout_at(deadline, changed).await.is_err() {
                 return Err(ServerError::NotReached {
                     worker,
-                    generation: request.generation.unwrap_or_default(),
+                    generation: generation.unwrap_or_default(),
                     step,
                     after: limit,
                 });
             }
+        }
+    }
+
+    /// Checks that the shards are those of a step, that no step has begun to be applied to them, and that the leader
+    /// of the epoch leads.
+    ///
+    /// # Errors
+    /// [`ServerError::OldEpoch`], [`ServerError::Unled`], [`ServerError::PastStep`].
+    pub fn check_unchanged(&self, epoch: u32, step: Step) -> Result<(), ServerError> {
+        Fence::check(self, epoch)?;
+        let state = self.state();
+        let steps = state.committed.as_ref().map(|(_, steps)| *steps);
+        match (steps, state.applying) {
+            (Some(steps), false) if steps == step.0 => Ok(()),
+            (steps, _) => Err(ServerError::PastStep {
+                worker: WorkerId(0),
+                step,
+                expected: Step(steps.unwrap_or(0)),
+            }),
         }
     }
 }

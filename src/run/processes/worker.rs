@@ -170,6 +170,7 @@ impl Worker<'_> {
             network.handle(),
         )?;
         let place = NodePlace {
+            directory: registry.is_some().then(|| path.clone()),
             address: listener.local_address().to_string(),
             dial: dialer.clone(),
             info: info(&listener, run.config.device),
@@ -288,7 +289,7 @@ impl Worker<'_> {
     }
 }
 
-fn nobody_leads(path: &Path) -> ProcessError {
+pub(super) fn nobody_leads(path: &Path) -> ProcessError {
     ProcessError::Other(format!(
         "nobody leads the run in {}: start it with shardloom train --resume {} --listen 127.0.0.1:0",
         path.display(),

@@ -7,7 +7,7 @@ use super::rounds::Round;
 use super::slices;
 use crate::coordinator::Vote;
 use crate::ids::{Generation, Step};
-use crate::sampler::PlanError;
+use crate::sampler::{PlanError, PlanId, StepSize};
 use crate::server::{Apply, UpdateMode, WorkerId};
 
 impl Workers {
@@ -24,15 +24,16 @@ impl Workers {
         if self.asynchronous() {
             for &worker in workers {
                 match round.next(worker)? {
-                    Some(part) => self.send_task(worker, generation, step, vec![part]),
+                    Some(part) => self.send_task(worker, generation, step, part.plan, vec![part]),
                     // More workers than plans: this worker has nothing to do and is ready.
                     None => self.idle(worker, generation, step),
                 }
             }
             return Ok(());
         }
-        let plan = round.plan();
-        let (queries, unit) = (plan.queries.len(), plan.unit());
+        let StepSize {
+            id, queries, unit, ..
+        } = round.size();
         let lanes = self.lanes(workers.len());
         let speeds = self.speeds.of(workers);
         // If each worker is one lane, its size follows its speed; a fixed number of lanes has equal sizes, and
@@ -54,10 +55,10 @@ impl Workers {
         for (&worker, lanes) in workers.iter().zip(lanes_of) {
             let parts = lanes.map(|lane| Part {
                 name: lane as u32,
-                plan: plan.id(),
+                plan: id,
                 queries: ranges[lane].clone(),
             });
-            self.send_task(worker, generation, step, parts.collect());
+            self.send_task(worker, generation, step, id, parts.collect());
         }
         Ok(())
     }
@@ -75,12 +76,14 @@ impl Workers {
         worker: WorkerId,
         generation: Generation,
         step: Step,
+        plan: PlanId,
         parts: Vec<Part>,
     ) {
         let order = Order {
             generation,
             step,
             first: self.first,
+            plan,
             parts,
             apply: match self.mode {
                 UpdateMode::Sync { .. } => Apply::OnCommit,
