@@ -150,7 +150,7 @@ impl Supervisor<'_> {
         self.gather().await;
         while self.first < STEPS {
             match self.step().await {
-                Stepped::Committed if self.first % CUT == 0 => {
+                Stepped::Committed if self.first.is_multiple_of(CUT) => {
                     if !self.leads().await {
                         return Ended::Deposed;
                     }

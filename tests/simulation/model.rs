@@ -172,8 +172,10 @@ fn mixed(parts: [u64; 5]) -> u64 {
 /// Rows of a table that a lane of a step needs.
 fn needed(step: Step, lane: u32, table: TableName) -> Vec<u32> {
     let rows = 0..shape().rows(table) as u32;
-    rows.filter(|&row| mixed([step.0, u64::from(lane), table as u64, u64::from(row), 7]) % 2 == 0)
-        .collect()
+    let is = |&row: &u32| {
+        mixed([step.0, u64::from(lane), table as u64, u64::from(row), 7]).is_multiple_of(2)
+    };
+    rows.filter(is).collect()
 }
 
 /// Computes a lane of a step: pulls its rows, and pushes gradients. `pulled` sees the rows.

@@ -147,7 +147,7 @@ impl World {
             network: Network::new(seed),
             registry: MemoryRegistry::new("run"),
             model,
-            replicas: 1 + (seed % 3 > 0) as usize,
+            replicas: 1 + usize::from(!seed.is_multiple_of(3)),
             unfenced,
             started: Instant::now(),
             truth: Mutex::new(Truth {
