@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::ahead::{all, missing, of_others, untouched};
 use super::router::{Answered, Requests, Wanted};
@@ -72,6 +72,7 @@ pub(super) fn compute(
     node: &Node,
     worker: WorkerId,
     work: Receiver<Work>,
+    current: watch::Receiver<Generation>,
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
@@ -84,6 +85,7 @@ pub(super) fn compute(
             spec: options.spec,
             source: options.source,
             runtime,
+            current,
             rows: None,
             router: None,
             plan: None,
@@ -131,6 +133,8 @@ struct Computer {
     spec: StepSpec,
     source: Arc<dyn PlanSource>,
     runtime: Handle,
+    /// Generation of the last configuration that the leader sent.
+    current: watch::Receiver<Generation>,
     rows: Option<PulledRows>,
     router: Option<(Generation, Router)>,
     /// Last plan made, with its queries: lanes of one node share the plan of their step.
@@ -279,11 +283,10 @@ impl Computer {
         }
         // Also after a vote against the step: a push that comes late would be staged for the step's repetition.
         for mut push in pushes {
-            let ended = async {
+            self.wait(task.generation, async {
                 while push.next().await?.is_some() {}
                 Ok(())
-            };
-            self.runtime.block_on(ended).map_err(unfinished)?;
+            })?;
         }
         Ok((vote, losses))
     }
@@ -405,15 +408,15 @@ impl Computer {
             && (early.generation, early.step) == (task.generation, task.first)
         {
             let missing = missing(shards, &early.wanted);
-            if self.fill(&plan, router, early.requests).is_ok() {
+            if (self.fill(task.generation, &plan, router, early.requests)).is_ok() {
                 wanted = missing;
             }
         }
         let pulls = router.pulls(shards, wanted);
         let (requests, own) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
         for pull in own {
-            let answered = runtime.block_on(router.pull(caller, pull));
-            self.fill_answer(&plan, router, answered.map_err(unfinished)?)?;
+            let answered = self.wait(task.generation, router.pull(caller, pull))?;
+            self.fill_answer(&plan, router, answered)?;
         }
         // While other nodes answer.
         let after = self.after(turn, &task.parts);
@@ -423,7 +426,7 @@ impl Computer {
             let next = self.prepare(&part, span(&task.parts), planner);
             self.next.extend(next);
         }
-        self.fill(&plan, router, requests)?;
+        self.fill(task.generation, &plan, router, requests)?;
         if let (Some(after), Some(next)) = (after, self.next.front_mut())
             && next.part == after.part(&task.parts)
         {
@@ -462,12 +465,12 @@ impl Computer {
     /// Copies the answers to requests as they come.
     fn fill(
         &mut self,
+        generation: Generation,
         plan: &PulledPlan,
         router: &Router,
         mut requests: Requests<Answered>,
     ) -> Result<(), Unfinished> {
-        let runtime = self.runtime.clone();
-        while let Some(answered) = runtime.block_on(requests.next()).map_err(unfinished)? {
+        while let Some(answered) = self.wait(generation, requests.next())? {
             self.fill_answer(plan, router, answered)?;
         }
         Ok(())
@@ -492,6 +495,24 @@ impl Computer {
         }
         router.give_back(answered.values);
         Ok(())
+    }
+
+    /// Waits for requests of a generation, as long as it is the last one: nodes that are gone may answer late or never.
+    fn wait<T>(
+        &self,
+        generation: Generation,
+        request: impl Future<Output = Result<T, RouteError>>,
+    ) -> Result<T, Unfinished> {
+        let mut current = self.current.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                done = request => done.map_err(unfinished),
+                _ = current.wait_for(|now| *now > generation) => {
+                    Err(Unfinished::Superseded("another generation has begun".to_owned()))
+                }
+            }
+        })
     }
 
     fn copies(&mut self) -> Result<&mut PulledRows, Unfinished> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
 use super::compute::{Computed, Work, compute};
@@ -13,7 +13,7 @@ use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::coordinator::Failure;
-use crate::ids::WorkerId;
+use crate::ids::{Generation, WorkerId};
 use crate::kernel::KernelError;
 use crate::net::rows::{RemoteOptions, RemoteShards};
 use crate::net::{Channel, FrameReceiver, FrameStream, NetError};
@@ -121,7 +121,8 @@ impl Node {
         });
         let (tasks, work) = std::sync::mpsc::channel();
         let computed = Computed::new(out.clone());
-        compute(self, me, work, computed)?;
+        let (generation, current) = watch::channel(Generation(0));
+        compute(self, me, work, current, computed)?;
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
         let ended = loop {
@@ -136,6 +137,8 @@ impl Node {
             };
             match message {
                 ToNode::Configure(configuration) => {
+                    // The thread waits for no more answers of an earlier one.
+                    generation.send_replace(configuration.generation);
                     let done = self
                         .configure(me, *configuration, &mut clients, &tasks)
                         .await;
