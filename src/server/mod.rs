@@ -40,7 +40,7 @@ pub use client::{
 };
 pub use error::ServerError;
 pub use held::HeldShards;
-pub use mode::{StalenessPolicy, UpdateMode};
+pub use mode::{Combination, StalenessPolicy, UpdateMode};
 pub(crate) use off_runtime::off_runtime;
 pub use packed_rows::{PackedRows, PackedType};
 pub use push::{Gradients, Push, Pushed};
@@ -169,6 +169,11 @@ impl ParameterServer {
             }
         }
         self.inner.changed.notify_waiters();
+    }
+
+    /// Sets how later sync steps combine what workers push.
+    pub fn set_combination(&self, combination: Combination) {
+        self.state().combination = combination;
     }
 
     /// Current generation of workers; see [`ParameterServer::configure`].

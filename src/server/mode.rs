@@ -24,6 +24,16 @@ pub enum UpdateMode {
     },
 }
 
+/// Combination of what the workers of a sync step pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Combination {
+    /// The average, weighted by samples: each worker pushes the gradients of its samples alone.
+    #[default]
+    Mean,
+    /// The sum: each worker pushes its share of the gradients of the whole step.
+    Sum,
+}
+
 /// Treatment of a push that is staler than the bound, or would make another one staler than the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,7 @@ use super::sync::barrier::{Arrived, Batch, Ticket};
 use super::sync::guards::ApplyGuard;
 use super::sync::state::{Outcome, ServerState, Staged};
 use super::table::tables::Tables;
-use super::{Gradients, ParameterServer, Push, Pushed, ServerError, WorkerId};
+use super::{Combination, Gradients, ParameterServer, Push, Pushed, ServerError, WorkerId};
 use crate::kernel::{self, Places};
 use crate::optim::OptimizerStep;
 
@@ -258,16 +258,16 @@ impl ParameterServer {
         }
     }
 
-    /// Averages the gradients of a batch and applies the optimizer.
+    /// Combines the gradients of a batch and applies the optimizer.
     pub(super) fn apply(
         &self,
         tables: &Tables,
         index: usize,
         batch: &Ready,
     ) -> Result<(), ServerError> {
-        let (id, rate) = {
+        let (id, rate, combination) = {
             let state = self.state();
-            (state.shards[index].id, state.rate)
+            (state.shards[index].id, state.rate, state.combination)
         };
         let start = Instant::now();
         let pushes = || batch.arrivals.iter().map(|(_, arrival)| &arrival.payload);
@@ -277,10 +277,15 @@ impl ParameterServer {
         if total > 0.0 {
             let pushes: Vec<kernel::Push<'_>> = pushes()
                 .filter(|push| push.samples > 0.0)
+                // An average counts the samples of those without gradients for the shard, a sum does not.
+                .filter(|push| combination == Combination::Mean || !push.gradients.is_empty())
                 .map(|push| kernel::Push {
                     places: push.places.as_deref().map_or(Places::All, Places::Listed),
                     gradients: &push.gradients,
-                    weight: push.samples / total,
+                    weight: match combination {
+                        Combination::Mean => push.samples / total,
+                        Combination::Sum => 1.0,
+                    },
                 })
                 .collect();
             tables.table(id.table).push(optimizer, id.shard, &pushes)?;

@@ -11,8 +11,8 @@ use super::table::devices::ShardDevices;
 use super::table::sharded_table::ShardedTable;
 use super::table::tables::Tables;
 use super::{
-    DeviceCapacity, Generation, Initializer, Inner, LayoutVersion, ParameterServer, PlacementError,
-    RowMap, ServerError, Shape, ShardAssignment, ShardError, ShardId, ShardManager,
+    Combination, DeviceCapacity, Generation, Initializer, Inner, LayoutVersion, ParameterServer,
+    PlacementError, RowMap, ServerError, Shape, ShardAssignment, ShardError, ShardId, ShardManager,
     ShardingStrategy, UpdateMode,
 };
 use crate::kernel::{Backend, Dtype, KernelError, ShardLayout, TableName, TableSpec};
@@ -215,6 +215,7 @@ impl ParameterServer {
             .map(|id| ShardState::new(id, tables.layout(id.table).range(id.shard).len(), 0));
         let state = ServerState {
             mode: UpdateMode::default(),
+            combination: Combination::default(),
             generation: Generation(0),
             workers: Arc::default(),
             shards: states.collect(),

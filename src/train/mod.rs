@@ -11,8 +11,8 @@ mod setup;
 mod state;
 mod workers;
 
-pub use node::{NodePlace, node, run_digest};
-pub use observer::{EpochRecord, NoObserver, Observer, TrainEvent};
+pub use node::{NodePlace, dataset_digest, node, run_digest};
+pub use observer::{EpochRecord, NoObserver, Observer, TablesAt, TrainEvent};
 pub use open::open_executor;
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
@@ -30,13 +30,14 @@ use crate::dataset::{Dataset, Triple};
 use crate::eval::{Evaluation, evaluate};
 use crate::executor::Executor;
 use crate::kernel::{Backend, KernelError};
+use crate::net::cut::SavedCut;
 use crate::optim::OptimizerStep;
 use crate::sampler::{PlanError, PlanSource};
 use crate::server::{ParameterServer, ServerError};
 
 use self::observer::Watched;
 use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
-use self::workers::{Stepped, Workers};
+use self::workers::{CutEnd, Stepped, Workers};
 
 /// A failure of training.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ pub struct Trainer {
     pub script: Script,
     /// The cluster to lead; `None` for a run of this process alone.
     pub lead: Option<Lead>,
+    /// Sentences for the result about what failed while training went on.
+    pub warnings: Vec<String>,
     valid: Vec<Triple>,
     workers: Option<Workers>,
     /// Progress at the last cut.
@@ -145,6 +148,7 @@ impl Trainer {
             state: TrainState::default(),
             script: Script::default(),
             lead: None,
+            warnings: Vec::new(),
             valid,
             workers: None,
             at_cut: TrainState::default(),
@@ -238,14 +242,14 @@ impl Trainer {
         let alone = workers == 1 && gradient_partitions == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() || self.lead.is_some() {
             let (server, spec) = (self.server().clone(), step_spec(&self.config));
-            let (script, updates) = (self.script.clone(), self.state.updates);
+            let script = self.script.clone();
             let source: Arc<dyn PlanSource> = self.prepared.sampler.clone();
             let start = workers::Start {
                 server,
                 source,
                 spec,
                 script,
-                updates,
+                state: self.state.clone(),
                 lead: self.lead.clone(),
             };
             self.at_cut = self.state.clone();
@@ -272,10 +276,10 @@ impl Trainer {
                 EpochEnd::Interrupted => return self.interrupted(observer),
                 EpochEnd::GoesOn => continue,
             };
-            let (server, state) = (self.executor.server(), &self.state);
+            let saved = self.saved();
             observer.tell(TrainEvent::EpochDone {
-                server,
-                state,
+                tables: self.tables(saved.as_ref()),
+                state: &self.state,
                 record: &record,
             });
             observer.check()?;
@@ -296,10 +300,27 @@ impl Trainer {
         observer.check()?;
         // Where shards are lost, training can go on from the cut before.
         self.cut(observer)?;
-        let (server, state) = (self.executor.server(), &self.state);
-        observer.tell(TrainEvent::Interrupted { server, state });
+        let saved = self.saved();
+        observer.tell(TrainEvent::Interrupted {
+            tables: self.tables(saved.as_ref()),
+            state: &self.state,
+        });
         observer.check()?;
         Ok(Ending::Interrupted)
+    }
+
+    /// The cut of the present step, in a run of several processes.
+    fn saved(&self) -> Option<SavedCut> {
+        self.workers.as_ref()?.saved()
+    }
+
+    /// Place of the tables.
+    fn tables<'a>(&'a self, saved: Option<&'a SavedCut>) -> TablesAt<'a> {
+        match (&self.workers, saved) {
+            (_, Some(saved)) => TablesAt::Cut(saved),
+            (Some(workers), None) if workers.has_nodes() => TablesAt::Holders,
+            _ => TablesAt::Server(self.executor.server()),
+        }
     }
 
     /// Ranks facts against the tables as they stand; `None` if the observer stopped it.
@@ -336,21 +357,62 @@ impl Trainer {
         )?)
     }
 
-    /// Makes a cut of the shards of other processes; false if some are lost, and the run is back at the cut before.
-    fn cut(&mut self, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+    /// Saves a cut of the shards of other processes. After [`CutEnd::WentBack`], the state is that of the cut before.
+    fn cut(&mut self, observer: &mut Watched<'_>) -> Result<CutEnd, TrainError> {
         let Some(workers) = &mut self.workers else {
-            return Ok(true);
+            return Ok(CutEnd::Made);
         };
         if !workers.has_nodes() {
-            return Ok(true);
+            return Ok(CutEnd::Made);
         }
-        let made = workers.cut(observer)?;
-        match made {
-            true => self.at_cut.clone_from(&self.state),
-            false => self.state.clone_from(&self.at_cut),
+        let made = workers.cut(&self.state, observer)?;
+        match &made {
+            CutEnd::Made => self.at_cut.clone_from(&self.state),
+            CutEnd::Failed(reason) => {
+                let (step, before) = (self.state.updates, self.at_cut.updates);
+                observer.warn(&format!(
+                    "step {step} is not saved: {reason}; training goes on, and the cut of step {before} stays"
+                ));
+            }
+            CutEnd::WentBack => self.state.clone_from(&self.at_cut),
         }
         self.cut_at = Instant::now();
         Ok(made)
+    }
+
+    /// Makes the tables of other processes usable at the end of an epoch: saves them if a cut or a checkpoint is due,
+    /// and copies them to this process if a validation is. Returns false if shards are lost, and the run is back at the cut
+    /// before.
+    fn collect(&mut self, epoch: u32, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+        let validates = self.validates(epoch);
+        let every = self.config.checkpoint_every;
+        let last = epoch >= self.config.epochs;
+        let due = last
+            || validates
+            || (every > 0 && epoch.is_multiple_of(every))
+            || self.cut_at.elapsed() >= self.config.cut_interval();
+        let Some(workers) = &self.workers else {
+            return Ok(true);
+        };
+        // A process that was stopped for a while may not lead any more.
+        workers.leads()?;
+        if due && let CutEnd::WentBack = self.cut(observer)? {
+            return Ok(false);
+        }
+        if let Some(workers) = &mut self.workers
+            && (last || validates)
+            && !workers.copy_to(self.executor.server(), observer)?
+        {
+            self.state.clone_from(&self.at_cut);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Returns whether an epoch ends with a validation.
+    fn validates(&self, epoch: u32) -> bool {
+        let every = self.config.validate_every;
+        every > 0 && epoch.is_multiple_of(every) && !self.valid.is_empty()
     }
 
     /// Runs the rest of an epoch.
@@ -385,7 +447,7 @@ impl Trainer {
             }
             StepsEnd::Interrupted | StepsEnd::WentBack => return Ok(EpochEnd::Interrupted),
         }
-        if !self.cut(observer)? {
+        if !self.collect(epoch, observer)? {
             return Ok(EpochEnd::GoesOn);
         }
         let mut record = EpochRecord {
@@ -397,8 +459,7 @@ impl Trainer {
             valid_mrr: None,
             best: false,
         };
-        let due = self.config.validate_every;
-        if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
+        if self.validates(epoch) {
             let valid = std::mem::take(&mut self.valid);
             let evaluation = self.evaluate_watched(&valid, observer);
             self.valid = valid;
@@ -415,15 +476,17 @@ impl Trainer {
                 .schedule()
                 .validated(&mut self.state.schedule, mrr);
         }
-        self.at_cut.clone_from(&self.state);
+        if self.at_cut.updates == self.state.updates {
+            self.at_cut.clone_from(&self.state);
+        }
         Ok(EpochEnd::Done(record))
     }
 
-    /// Makes a cut in the middle of an epoch, and lets the observer save it.
+    /// Makes a cut in the middle of an epoch.
     fn save_cut(&mut self, observer: &mut Watched<'_>) -> Result<(), TrainError> {
-        if self.cut(observer)? {
-            let (server, state) = (self.executor.server(), &self.state);
-            observer.tell(TrainEvent::Cut { server, state });
+        if let CutEnd::Made = self.cut(observer)? {
+            let state = &self.state;
+            observer.tell(TrainEvent::Cut { state });
             observer.check()?;
         }
         Ok(())

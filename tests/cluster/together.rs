@@ -12,7 +12,6 @@ const NEGATIVES: &str = "objective = \"negatives\"\nnegatives = 8\nmodel = \"dis
 fn any_number_of_nodes_makes_the_tables_of_one_process() {
     for text in [
         NEGATIVES,
-        "objective = \"1vsall\"\nregularizer = \"n3\"\nlambda = 0.01",
         "objective = \"negatives\"\nnegatives = 8\nmodel = \"transe-l1\"\nsharding = \"hash\"\noptimizer = \"adam\"",
         // Steps that touch few of the rows: nodes pull the rest of the next step's ahead.
         "objective = \"negatives\"\nnegatives = 1\nmodel = \"distmult\"\nbatch_size = 4\nepochs = 1",

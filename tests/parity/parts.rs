@@ -11,7 +11,9 @@ use rand::seq::SliceRandom;
 use shardloom::collective::{
     BoxFuture, Buffer, Buffers, Call, Collective, CollectiveError, Reduce, local,
 };
-use shardloom::executor::part::{self, PartError, PartRanking, PartStep, StepResult};
+use shardloom::executor::part::{
+    self, HeldPart, LaneResult, LaneStep, PartError, PartRanking, PartStep, RankedPart,
+};
 use shardloom::ids::Generation;
 use shardloom::kernel::{
     Backend, Column, Dtype, LaneRows, RankBatch, RankCounts, RankQuery, StepSpec, Table, TableName,
@@ -42,24 +44,59 @@ enum Hosting {
 
 /// The entity table, cut.
 struct Parts {
-    /// Rows of each rank's part.
+    /// Rows of each part.
     rows: Vec<Arc<PartRows>>,
     width: usize,
-    /// Values of each rank's part, and its shards.
+    /// Values of each part, and its number of shards.
     values: Vec<(Vec<f32>, usize)>,
     spec: TableSpec,
 }
 
+/// Lanes and parts of each rank.
+#[derive(Clone, Debug)]
+struct Ranks {
+    /// Lanes of each rank.
+    lanes: Vec<Range<usize>>,
+    /// Rank of each part.
+    parts: Vec<usize>,
+}
+
+impl Ranks {
+    /// Gives lanes and parts to `world` ranks; some may have none.
+    fn draw(rng: &mut Stream, world: usize, lanes: usize, parts: usize) -> Ranks {
+        let mut ends = vec![0, lanes];
+        ends.extend((1..world).map(|_| rng.random_range(0..=lanes)));
+        ends.sort_unstable();
+        Ranks {
+            lanes: ends.windows(2).map(|ends| ends[0]..ends[1]).collect(),
+            parts: (0..parts).map(|_| rng.random_range(0..world)).collect(),
+        }
+    }
+
+    /// As many ranks as lanes and as parts, with one of each.
+    fn one_of_each(world: usize) -> Ranks {
+        Ranks {
+            lanes: (0..world).map(|rank| rank..rank + 1).collect(),
+            parts: (0..world).collect(),
+        }
+    }
+
+    fn parts_of(&self, rank: usize) -> impl Iterator<Item = usize> {
+        let parts = self.parts.iter().enumerate();
+        parts.filter_map(move |(part, of)| (*of == rank).then_some(part))
+    }
+}
+
 impl Parts {
-    /// Gives every row to some rank, in any order.
-    fn cut(rng: &mut Stream, world: usize, spec: &TableSpec, values: &[f32]) -> Parts {
+    /// Gives every row to some part, in any order.
+    fn cut(rng: &mut Stream, parts: usize, spec: &TableSpec, values: &[f32]) -> Parts {
         let (rows, width) = (spec.layout.rows(), spec.width);
         let mut names: Vec<u32> = (0..rows as u32).collect();
         if rng.random_bool(0.5) {
             names.shuffle(rng);
         }
         let mut ends = vec![0, rows];
-        ends.extend((1..world).map(|_| rng.random_range(0..=rows)));
+        ends.extend((1..parts).map(|_| rng.random_range(0..=rows)));
         ends.sort_unstable();
         let rows: Vec<_> = (ends.windows(2))
             .map(|ends| Arc::new(PartRows::new(names[ends[0]..ends[1]].to_vec())))
@@ -81,9 +118,9 @@ impl Parts {
         self.rows.iter().map(|rows| rows.len()).max().unwrap()
     }
 
-    /// The table of a rank's part.
-    fn table(&self, engine: &Backend, rank: usize) -> Table {
-        let (values, shards) = &self.values[rank];
+    /// The table of a part.
+    fn table(&self, engine: &Backend, part: usize) -> Table {
+        let (values, shards) = &self.values[part];
         let spec = TableSpec {
             layout: layout(values.len() / self.width, *shards, usize::MAX),
             ..self.spec.clone()
@@ -95,11 +132,12 @@ impl Parts {
     }
 }
 
-/// What a rank has made: its results, and the gradients of its part.
-#[derive(Clone, Debug, PartialEq)]
+/// Results of a rank, or of all ranks in the order of lanes and parts.
+#[derive(Clone, Debug, Default)]
 struct Made {
-    result: StepResult,
-    dense: Vec<f32>,
+    lanes: Vec<LaneResult>,
+    /// Number, loss and gradients of each part.
+    parts: Vec<(usize, f64, Vec<f32>)>,
 }
 
 /// A step, cut.
@@ -140,58 +178,121 @@ fn rows_of(table: &[f32], width: usize, ids: &[u32]) -> Vec<f32> {
 }
 
 impl Cut<'_> {
-    async fn rank(&self, engine: &mut Backend, collective: Arc<dyn Collective>) -> Made {
+    async fn rank(
+        &self,
+        engine: &mut Backend,
+        ranks: &Ranks,
+        collective: Arc<dyn Collective>,
+    ) -> Made {
         let rank = collective.rank();
         // Nonsense in every buffer between the stages.
-        engine.poison().unwrap();
-        let table = self.parts.table(engine, rank);
-        let lane = self.plan.lane(self.lanes[rank].clone());
+        let engines = |count: usize| -> Vec<Backend> {
+            let another = |_| {
+                let mut engine = engine.another().unwrap();
+                engine.poison().unwrap();
+                engine
+            };
+            (0..count).map(another).collect()
+        };
         let all = self.entities.len() / self.parts.width;
-        let rows = self.parts.rows[rank].clone();
-        let plan = PartPlan::new(self.plan, rows, all, self.lanes[rank].clone()).unwrap();
-        let entities = rows_of(self.entities, self.parts.width, &lane.entities.ids);
-        let relations = rows_of(self.relations, self.relation_width, &lane.relations.ids);
+        let leads = part::lanes(self.plan.queries.len(), 1, ranks.parts.len());
+        let numbers: Vec<usize> = ranks.parts_of(rank).collect();
+        let tables: Vec<Table> = numbers
+            .iter()
+            .map(|&part| self.parts.table(engine, part))
+            .collect();
+        let plans: Vec<PartPlan> = numbers
+            .iter()
+            .map(|&part| {
+                let rows = self.parts.rows[part].clone();
+                PartPlan::new(self.plan, rows, all, leads[part].clone()).unwrap()
+            })
+            .collect();
+        let lanes = &self.lanes[ranks.lanes[rank].clone()];
+        let lane_plans: Vec<Plan> = lanes
+            .iter()
+            .map(|lane| self.plan.lane(lane.clone()))
+            .collect();
+        let rows: Vec<[Vec<f32>; 2]> = lane_plans
+            .iter()
+            .map(|lane| {
+                [
+                    rows_of(self.entities, self.parts.width, &lane.entities.ids),
+                    rows_of(self.relations, self.relation_width, &lane.relations.ids),
+                ]
+            })
+            .collect();
+        let (mut of_lanes, mut of_parts) = (engines(lanes.len()), engines(numbers.len()));
+        let mut lane_steps: Vec<LaneStep<'_>> = lane_plans
+            .iter()
+            .zip(&rows)
+            .zip(&mut of_lanes)
+            .map(|((plan, [entities, relations]), engine)| LaneStep {
+                plan,
+                rows: LaneRows {
+                    entities,
+                    relations,
+                },
+                engine,
+            })
+            .collect();
+        let mut held: Vec<HeldPart<'_>> = plans
+            .iter()
+            .zip(&tables)
+            .zip(&mut of_parts)
+            .map(|((plan, table), engine)| HeldPart {
+                plan,
+                table,
+                engine,
+            })
+            .collect();
         let step = PartStep {
             spec: self.spec,
-            plan: &plan,
-            lanes: &self.lanes,
-            lane: &lane,
-            lane_rows: LaneRows {
-                entities: &entities,
-                relations: &relations,
-            },
-            part: &table,
+            queries: self.plan.queries.len(),
+            first: lanes.first().map_or(0, |lane| lane.start),
+            width: self.parts.width,
+            ranks: &ranks.parts,
             largest_part: self.parts.largest(),
         };
         let call = Call::new(Generation(3), 7, TIMEOUT);
-        let result = step.run(engine, &*collective, call).await.unwrap();
-        let mut dense = Vec::new();
-        for shard in 0..table.spec().layout.shards() {
-            let name = TableName::Entities;
-            (engine.read_gradients(self.plan, name, &table, shard, &mut dense)).unwrap();
+        let made = step.run(&mut lane_steps, &mut held, &*collective, call);
+        let made = made.await.unwrap();
+        let parts = numbers.into_iter().zip(made.losses).zip(&tables);
+        let parts = parts.zip(&of_parts).map(|(((part, loss), table), engine)| {
+            let mut dense = Vec::new();
+            for shard in 0..table.spec().layout.shards() {
+                let name = TableName::Entities;
+                (engine.read_gradients(self.plan, name, table, shard, &mut dense)).unwrap();
+            }
+            (part, loss, dense)
+        });
+        Made {
+            lanes: made.lanes,
+            parts: parts.collect(),
         }
-        Made { result, dense }
     }
 
-    /// Runs all ranks, each on an engine of its own.
+    /// Runs all ranks.
     fn run(
         &self,
-        engines: &mut [Backend],
+        engine: &mut Backend,
+        ranks: &Ranks,
         hosting: Hosting,
         wrap: impl Fn(local::Local) -> Arc<dyn Collective>,
-    ) -> Vec<Made> {
-        let ranks = local::Group::new(Generation(3), self.lanes.len()).members();
-        let ranks: Vec<_> = ranks.into_iter().map(wrap).zip(engines).collect();
+    ) -> Made {
+        let members = local::Group::new(Generation(3), ranks.lanes.len()).members();
+        let mut engines: Vec<Backend> = members.iter().map(|_| engine.another().unwrap()).collect();
+        let members: Vec<_> = members.into_iter().map(wrap).zip(&mut engines).collect();
         let runtime = || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_time().build().unwrap()
         };
-        match hosting {
+        let made: Vec<Made> = match hosting {
             Hosting::Threads => std::thread::scope(|scope| {
-                let threads: Vec<_> = ranks
+                let threads: Vec<_> = members
                     .into_iter()
                     .map(|(rank, engine)| {
-                        scope.spawn(|| runtime().block_on(self.rank(engine, rank)))
+                        scope.spawn(|| runtime().block_on(self.rank(engine, ranks, rank)))
                     })
                     .collect();
                 threads.into_iter().map(|t| t.join().unwrap()).collect()
@@ -202,16 +303,24 @@ impl Cut<'_> {
                     .build()
                     .unwrap();
                 pool.install(|| {
-                    let ranks = ranks.into_iter();
-                    let ranks = ranks.map(|(rank, engine)| Box::pin(self.rank(engine, rank)));
-                    runtime().block_on(together(ranks.collect()))
+                    let members = members.into_iter();
+                    let members =
+                        members.map(|(rank, engine)| Box::pin(self.rank(engine, ranks, rank)));
+                    runtime().block_on(together(members.collect()))
                 })
             }
+        };
+        let mut all = Made::default();
+        for made in made {
+            all.lanes.extend(made.lanes);
+            all.parts.extend(made.parts);
         }
+        all.parts.sort_by_key(|(part, ..)| *part);
+        all
     }
 
     /// Adds up what the ranks have made: loss, gradients of entities and of relations.
-    fn sums(&self, made: &[Made]) -> (f64, [Vec<f64>; 2]) {
+    fn sums(&self, made: &Made) -> (f64, [Vec<f64>; 2]) {
         let mut sums = [self.entities, self.relations].map(|table| vec![0.0; table.len()]);
         let [entities, relations] = &mut sums;
         let add = |sums: &mut [f64], width: usize, ids: &[u32], rows: &[f32]| {
@@ -223,13 +332,18 @@ impl Cut<'_> {
                     .for_each(|(sum, &x)| *sum += f64::from(x));
             }
         };
-        for ((made, lane), rows) in made.iter().zip(&self.lanes).zip(&self.parts.rows) {
-            add(entities, self.parts.width, rows.rows(), &made.dense);
+        let mut loss = 0.0;
+        for ((_, own, dense), rows) in made.parts.iter().zip(&self.parts.rows) {
+            add(entities, self.parts.width, rows.rows(), dense);
+            loss += own;
+        }
+        for (own, lane) in made.lanes.iter().zip(&self.lanes) {
             let lane = self.plan.lane(lane.clone());
             if lane.queries.is_empty() {
                 continue;
             }
-            let own = &made.result.lane;
+            loss += own.loss;
+            let own = &own.gradients;
             add(
                 entities,
                 self.parts.width,
@@ -243,30 +357,29 @@ impl Cut<'_> {
                 &own.relations,
             );
         }
-        (made.iter().map(|made| made.result.loss).sum(), sums)
+        (loss, sums)
     }
 }
 
-fn bits(made: &[Made]) -> Vec<u64> {
-    let each = made.iter().flat_map(|made| {
-        let rows = [
-            &made.dense,
-            &made.result.lane.entities,
-            &made.result.lane.relations,
-        ];
-        let values = rows.into_iter().flatten().map(|x| u64::from(x.to_bits()));
-        values
-            .chain([made.result.loss.to_bits()])
-            .collect::<Vec<_>>()
-    });
-    each.collect()
+fn bits(made: &Made) -> Vec<u64> {
+    let bits = |rows: &[f32]| -> Vec<u64> { rows.iter().map(|x| u64::from(x.to_bits())).collect() };
+    let mut all = Vec::new();
+    for lane in &made.lanes {
+        all.extend(bits(&lane.gradients.entities));
+        all.extend(bits(&lane.gradients.relations));
+        all.push(lane.loss.to_bits());
+    }
+    for (_, loss, dense) in &made.parts {
+        all.extend(bits(dense));
+        all.push(loss.to_bits());
+    }
+    all
 }
 
 /// Compares a step on parts with the oracle and with the step on the whole table. Returns the worst number of
 /// roundings.
-fn check(engines: &mut [Backend], case: &Case, world: usize) -> f64 {
+fn check(engine: &mut Backend, case: &Case, world: usize) -> f64 {
     let rng = &mut stream(case.seed, Purpose::Init, [0, 21]);
-    let (engine, engines) = engines.split_first_mut().unwrap();
     let sampler = case.sampler();
     let entities = Pair::new(
         engine,
@@ -277,20 +390,24 @@ fn check(engines: &mut [Backend], case: &Case, world: usize) -> f64 {
     let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
     let values =
         [&entities, &relations].map(|pair| engine.read(&pair.device, Column::Values).unwrap());
+    let (lanes, parts) = (rng.random_range(1..=4), rng.random_range(1..=5));
     let cut = Cut {
         spec: &case.spec,
         plan: &plan,
-        lanes: part::lanes(plan.queries.len(), plan.unit(), world),
-        parts: Parts::cut(rng, world, entities.device.spec(), &values[0]),
+        lanes: part::lanes(plan.queries.len(), plan.unit(), lanes),
+        parts: Parts::cut(rng, parts, entities.device.spec(), &values[0]),
         entities: &values[0],
         relations: &values[1],
         relation_width: relations.device.spec().width,
     };
-    let made = cut.run(engines, Hosting::Threads, |rank| Arc::new(rank));
-    let again = cut.run(engines, Hosting::OneThread, |rank| Arc::new(rank));
+    let ranks = Ranks::draw(rng, world, lanes, parts);
+    let made = cut.run(engine, &ranks, Hosting::Threads, |rank| Arc::new(rank));
+    let (world, hosting) = (rng.random_range(1..=4), Hosting::OneThread);
+    let others = Ranks::draw(rng, world, lanes, parts);
+    let again = cut.run(engine, &others, hosting, |rank| Arc::new(rank));
     assert!(
         bits(&made) == bits(&again),
-        "other bits on one thread: {case:?}"
+        "other bits on ranks {others:?}: {ranks:?}, {case:?}"
     );
     let (loss, found) = cut.sums(&made);
 
@@ -372,31 +489,20 @@ fn draw(model: Model, objective: Objective, kind: LossKind, seed: u64) -> (Case,
     (case, rng.random_range(1..=4))
 }
 
-/// Five engines on the CPU and, where there is an adapter, five on the GPU: one for the whole table, four for ranks.
-fn groups() -> Vec<Vec<Backend>> {
-    let five = |engine: Backend| -> Vec<Backend> {
-        let others = (0..4)
-            .map(|_| engine.another().unwrap())
-            .collect::<Vec<_>>();
-        others.into_iter().chain([engine]).collect()
-    };
-    backends().into_iter().map(five).collect()
-}
-
 #[test]
 fn steps_on_parts_match_the_oracle() {
-    for engines in &mut groups() {
+    for engine in &mut backends() {
         let (mut worst, mut seed) = (0.0f64, 60_000);
         for &model in Model::ALL {
             for objective in OBJECTIVES {
                 for kind in LOSSES {
                     seed += 1;
                     let (case, world) = draw(model, objective, kind, seed);
-                    worst = worst.max(check(engines, &case, world));
+                    worst = worst.max(check(engine, &case, world));
                 }
             }
         }
-        println!("{}: at most {worst:.2} roundings", engines[0]);
+        println!("{engine}: at most {worst:.2} roundings");
     }
 }
 
@@ -411,9 +517,9 @@ fn softmax_tiles_on_parts_match_the_oracle() {
         let (mut case, _) = draw(model, Objective::KVsAll, LossKind::Softmax, seed);
         (case.entities, case.dim, case.batch) = (700, 8, 300);
         case.spec.loss.smoothing = 0.0;
-        for engines in &mut groups() {
+        for engine in &mut backends() {
             for world in [1, 3] {
-                check(engines, &case, world);
+                check(engine, &case, world);
             }
         }
     }
@@ -479,10 +585,10 @@ impl Collective for Counting {
         call: Call,
         parts: Buffers,
     ) -> BoxFuture<'_, Result<Buffers, CollectiveError>> {
-        let Buffers::F32(vectors) = &parts else {
-            panic!("steps send f32");
+        let Buffers::U32(sums) = &parts else {
+            panic!("steps on few parts send sums of 32 bits");
         };
-        let others = vectors
+        let others = sums
             .iter()
             .enumerate()
             .filter(|(rank, _)| *rank != self.rank());
@@ -529,9 +635,7 @@ fn steps_send_the_bytes_that_are_derived() {
             let rng = &mut stream(1, Purpose::Init, [0, 22]);
             let sampler = case.sampler();
             let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
-            let engines = &mut groups()[0];
-            let (engine, engines) = engines.split_first_mut().unwrap();
-            let engine = &*engine;
+            let engine = &mut Backend::cpu();
             let entities = Pair::new(engine, rng, &case.table("entities", 300, 8, 1));
             let relations = Pair::new(engine, rng, &case.relation_table(&sampler));
             let values = [&entities, &relations]
@@ -546,12 +650,13 @@ fn steps_send_the_bytes_that_are_derived() {
                 relation_width: 8,
             };
             let counted = Arc::new(AtomicU64::new(0));
-            cut.run(engines, Hosting::Threads, |inner| {
+            let ranks = Ranks::one_of_each(world);
+            cut.run(engine, &ranks, Hosting::Threads, |inner| {
                 let bytes = Arc::clone(&counted);
                 Arc::new(Counting { inner, bytes })
             });
             let (n, w) = (plan.queries.len() as u64, world as u64);
-            let derived = (w - 1) * n * (8 * 8 + 8 * w * rounds);
+            let derived = (w - 1) * n * (8 * 8 + 8 * w * rounds + 4 * w);
             assert_eq!(
                 counted.load(Ordering::Relaxed),
                 derived,
@@ -563,16 +668,18 @@ fn steps_send_the_bytes_that_are_derived() {
 
 /// Ranks of queries by a group whose ranks have parts of the table.
 fn ranks_on_parts(
-    engines: &mut [Backend],
+    engine: &Backend,
     model: Model,
     batch: &RankBatch,
     parts: &Parts,
+    ranks: &[usize],
     tables: [&[f32]; 2],
     relation_width: usize,
     world: usize,
 ) -> Vec<Vec<RankCounts>> {
     let lanes = &part::lanes(batch.queries.len(), 1, world);
-    let rank = |collective: local::Local, engine: &mut Backend| {
+    let rank = |collective: local::Local| {
+        let engine = &mut engine.another().unwrap();
         let rank = collective.rank();
         let lane = &batch.queries[lanes[rank].clone()];
         let small = |name, width: usize, ids: &[u32], values: &[f32]| {
@@ -600,6 +707,11 @@ fn ranks_on_parts(
             .zip(lane)
             .map(|(entity, query)| RankQuery { entity, ..*query })
             .collect();
+        let held = ranks.iter().enumerate().filter(|(_, of)| **of == rank);
+        let held: Vec<(Table, &PartRows)> = held
+            .map(|(part, _)| (parts.table(engine, part), &*parts.rows[part]))
+            .collect();
+        let held = held.iter().map(|(table, rows)| RankedPart { table, rows });
         let ranking = PartRanking {
             model,
             batch,
@@ -607,8 +719,7 @@ fn ranks_on_parts(
             lane: &lane,
             entities: &entities,
             relations: &relations,
-            part: &parts.table(engine, rank),
-            rows: &parts.rows[rank],
+            parts: &held.collect::<Vec<_>>(),
         };
         let call = Call::new(Generation(0), 0, TIMEOUT);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -620,9 +731,9 @@ fn ranks_on_parts(
         counts
     };
     std::thread::scope(|scope| {
-        let ranks = local::group(world).into_iter().zip(engines);
-        let threads: Vec<_> = ranks
-            .map(|(collective, engine)| scope.spawn(|| rank(collective, engine)))
+        let members = local::group(world).into_iter();
+        let threads: Vec<_> = members
+            .map(|collective| scope.spawn(|| rank(collective)))
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     })
@@ -632,7 +743,7 @@ fn ranks_on_parts(
 /// and rows of binary16.
 #[test]
 fn ranks_on_parts_are_those_of_the_whole_table() {
-    for engines in &mut groups() {
+    for engine in &mut backends() {
         let mut seed = 0;
         for &model in Model::ALL {
             for (entities, queries) in [(1, 1), (63, 65), (700, 129), (90, 2)] {
@@ -651,7 +762,6 @@ fn ranks_on_parts_are_those_of_the_whole_table() {
                         rows[17 * dim + 1] = f32::NAN;
                     }
                     let relations = values(rng, relation_rows * relation_width, -1.0, 1.0);
-                    let (engine, engines) = engines.split_first_mut().unwrap();
                     let table = |name, width: usize, values: &[f32], dtype| {
                         let spec = TableSpec {
                             name,
@@ -671,13 +781,17 @@ fn ranks_on_parts_are_those_of_the_whole_table() {
                     let batch = draw_ranking(rng, queries, entities, 4);
                     let wanted = (engine.rank(model, &batch, &whole, &relation_table)).unwrap();
                     let world = rng.random_range(1..=4);
-                    let parts = Parts::cut(rng, world, whole.spec(), &rows);
+                    let count = rng.random_range(1..=5);
+                    let parts = Parts::cut(rng, count, whole.spec(), &rows);
+                    let ranks: Vec<usize> =
+                        (0..count).map(|_| rng.random_range(0..world)).collect();
                     let tables = [&rows[..], &relations[..]];
                     for counts in ranks_on_parts(
-                        engines,
+                        engine,
                         model,
                         &batch,
                         &parts,
+                        &ranks,
                         tables,
                         relation_width,
                         world,
@@ -694,37 +808,62 @@ fn ranks_on_parts_are_those_of_the_whole_table() {
 }
 
 #[test]
-fn lanes_that_do_not_fit_are_refused() {
+fn lanes_and_parts_that_do_not_fit_are_refused() {
     let case = crate::case::plain(Model::DistMult, Objective::OneVsAll);
     let sampler = case.sampler();
     let plan = sampler.plan(&sampler.order(1), 0, &mut sampler.scratch());
     let n = plan.queries.len();
-    let engine = &mut Backend::cpu();
+    let engines = &mut [Backend::cpu(), Backend::cpu()];
     let rng = &mut stream(1, Purpose::Init, [0, 24]);
-    let table = Pair::new(engine, rng, &case.table("entities", 40, 12, 1)).device;
+    let table = Pair::new(&engines[0], rng, &case.table("entities", 40, 12, 1)).device;
     let rows = Arc::new(PartRows::new((0..40).collect()));
     let part = PartPlan::new(&plan, rows, 40, 0..n).unwrap();
-    let whole = 0..n;
-    let (short, late) = (0..n - 1, 1..n);
-    let one = std::slice::from_ref;
-    for lanes in [&[][..], one(&short), one(&late), &[0..n, n..n]] {
+    let run = |queries: usize, first: usize, held: usize, engines: &mut [Backend; 2]| {
         let step = PartStep {
             spec: &case.spec,
-            plan: &part,
-            lanes,
-            lane: &plan.lane(whole.clone()),
-            lane_rows: LaneRows {
-                entities: &[],
-                relations: &[],
-            },
-            part: &table,
+            queries,
+            first,
+            width: 12,
+            ranks: &[0],
             largest_part: 40,
         };
+        let lane = plan.lane(0..n);
+        let entities = vec![0.5; 12 * lane.entities.len()];
+        let relations = vec![0.5; 12 * lane.relations.len()];
+        let [of_lane, of_part] = engines;
+        let lanes = &mut [LaneStep {
+            plan: &lane,
+            rows: LaneRows {
+                entities: &entities,
+                relations: &relations,
+            },
+            engine: of_lane,
+        }];
+        let parts = &mut [HeldPart {
+            plan: &part,
+            table: &table,
+            engine: of_part,
+        }];
         let rank = local::group(1).remove(0);
         let call = Call::new(Generation(0), 0, TIMEOUT);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
-        let refused = runtime.block_on(step.run(engine, &rank, call));
-        assert!(matches!(refused, Err(PartError::Lanes { .. })), "{lanes:?}");
-    }
+        runtime.block_on(step.run(lanes, &mut parts[..held], &rank, call))
+    };
+    run(n, 0, 1, engines).unwrap();
+    let refused = run(n + 1, 0, 1, engines);
+    assert!(
+        matches!(refused, Err(PartError::Queries { .. })),
+        "{refused:?}"
+    );
+    let refused = run(n, 1, 1, engines);
+    assert!(
+        matches!(refused, Err(PartError::Queries { .. })),
+        "{refused:?}"
+    );
+    let refused = run(n, 0, 0, engines);
+    assert!(
+        matches!(refused, Err(PartError::Parts { .. })),
+        "{refused:?}"
+    );
 }

@@ -1,40 +1,54 @@
 //! The thread of a node that computes parts of steps.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
 use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
-use super::ahead::{all, missing, of_others, untouched};
-use super::router::{Answered, Requests, Wanted};
-use super::{Node, NodeError, RouteError, Router, StepPush};
-use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
+use super::against_all::{AgainstAll, Setup};
+use super::lanes::Prepared;
+use super::{Node, NodeError, RouteError, Router};
+use crate::cluster::messages::{Done, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
-use crate::executor::{PulledPlan, PulledRows};
-use crate::ids::{Generation, LayoutVersion, Step, WorkerId};
+use crate::executor::PulledRows;
+use crate::ids::{Generation, WorkerId};
 use crate::kernel::{Backend, StepSpec};
-use crate::sampler::{PartialPlan, PlanError, PlanId, PlanSource, Planner};
-use crate::server::{Caller, ServerError};
+use crate::sampler::{PartialPlan, PlanId, PlanSource, Planner};
+use crate::server::ServerError;
 
-/// Work for the thread.
+/// Work of a session.
 #[derive(Debug)]
-pub(super) enum Work {
+pub enum Work {
     /// The holders of shards have changed.
     Configure {
         /// Generation of the holders.
         generation: Generation,
         /// Connections to them.
         router: Router,
+        /// Arguments of steps against all entities; `None` where candidates are sampled.
+        against_all: Option<Box<Setup>>,
     },
     /// Compute a part of a step.
     Start(Task),
+}
+
+/// Computes the parts of steps of a node's sessions.
+pub trait Computing: fmt::Debug + Send + Sync {
+    /// Starts to compute for a worker, and returns at once. The work ends when `work` does; results go to `out`.
+    fn start(
+        &self,
+        worker: WorkerId,
+        work: mpsc::UnboundedReceiver<Work>,
+        out: mpsc::Sender<ToLeader>,
+    );
 }
 
 /// Results for the leader.
@@ -55,7 +69,8 @@ impl Computed {
 }
 
 /// Reason why a part was not computed.
-enum Unfinished {
+#[derive(Debug)]
+pub(super) enum Unfinished {
     /// The part is not wanted any more: the nodes have changed.
     Superseded(String),
     /// Another node cannot be reached.
@@ -71,8 +86,8 @@ enum Unfinished {
 pub(super) fn compute(
     node: &Node,
     worker: WorkerId,
-    work: Receiver<Work>,
-    current: watch::Receiver<Generation>,
+    mut work: mpsc::UnboundedReceiver<Work>,
+    announced: watch::Receiver<Generation>,
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
@@ -85,16 +100,17 @@ pub(super) fn compute(
             spec: options.spec,
             source: options.source,
             runtime,
-            current,
+            announced,
             rows: None,
             router: None,
             plan: None,
             next: VecDeque::new(),
+            against_all: None,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
         match pool.transpose() {
-            Ok(pool) => computer.work(pool.as_ref(), &work, &computed),
+            Ok(pool) => computer.work(pool.as_ref(), &mut work, &computed),
             Err(error) => {
                 let message = format!("no threads: {error}");
                 computed.send(ToLeader::Failed(Failure::Other { message }));
@@ -123,71 +139,32 @@ pub(super) fn compute(
     }
 }
 
-/// Most lanes that are prepared before their turn: one whose rows are requested while the lane before it is computed, and
-/// one that is prepared while other nodes finish the step.
-const AHEAD: usize = 2;
-
-struct Computer {
+/// State of the thread.
+pub(super) struct Computer {
     /// The engine, until the copies of rows take it.
-    engine: Option<Backend>,
-    spec: StepSpec,
-    source: Arc<dyn PlanSource>,
-    runtime: Handle,
-    /// Generation of the last configuration that the leader sent.
-    current: watch::Receiver<Generation>,
-    rows: Option<PulledRows>,
+    pub(super) engine: Option<Backend>,
+    pub(super) spec: StepSpec,
+    pub(super) source: Arc<dyn PlanSource>,
+    pub(super) runtime: Handle,
+    /// Latest generation that the leader has announced.
+    pub(super) announced: watch::Receiver<Generation>,
+    pub(super) rows: Option<PulledRows>,
     router: Option<(Generation, Router)>,
     /// Last plan made, with its queries: lanes of one node share the plan of their step.
     plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
     /// Lanes that are expected next, in order.
-    next: VecDeque<Prepared>,
-}
-
-/// Lane of a step, before it is computed.
-#[derive(Debug)]
-struct Prepared {
-    part: LanePart,
-    /// Layout by which the plan was prepared.
-    layout: LayoutVersion,
-    plan: PulledPlan,
-    /// Plan of the lane's step.
-    of: Arc<PartialPlan>,
-    /// Rows that were requested ahead.
-    early: Option<Early>,
-}
-
-/// Rows that were requested before the lane's turn.
-#[derive(Debug)]
-struct Early {
-    generation: Generation,
-    /// Step of the shards for which the values are valid.
-    step: u64,
-    wanted: Vec<Wanted>,
-    requests: Requests<Answered>,
-}
-
-/// Place of a lane in the order in which a node computes them.
-#[derive(Clone, Debug)]
-struct Turn {
-    /// Number of the lane among those of the node.
-    number: usize,
-    plan: PlanId,
-    /// Step of the shards, from 0.
-    step: u64,
-}
-
-impl Turn {
-    /// The lane, if the node has the same lanes in all steps.
-    fn part(&self, parts: &[LanePart]) -> LanePart {
-        LanePart {
-            plan: self.plan,
-            ..parts[self.number].clone()
-        }
-    }
+    pub(super) next: VecDeque<Prepared>,
+    /// Steps against all entities, which take the place of pulled rows.
+    against_all: Option<AgainstAll>,
 }
 
 impl Computer {
-    fn work(&mut self, pool: Option<&ThreadPool>, work: &Receiver<Work>, computed: &Computed) {
+    fn work(
+        &mut self,
+        pool: Option<&ThreadPool>,
+        work: &mut mpsc::UnboundedReceiver<Work>,
+        computed: &Computed,
+    ) {
         let source = Arc::clone(&self.source);
         let mut planner = source.planner();
         let mut last = None;
@@ -203,13 +180,23 @@ impl Computer {
                     }
                     continue;
                 }
-                (Err(TryRecvError::Empty), None) => match work.recv() {
-                    Ok(received) => received,
-                    Err(_) => return,
+                (Err(TryRecvError::Empty), None) => match work.blocking_recv() {
+                    Some(received) => received,
+                    None => return,
                 },
             };
             let task = match received {
-                Work::Configure { generation, router } => {
+                Work::Configure {
+                    generation,
+                    router,
+                    against_all,
+                } => {
+                    if let Some(setup) = against_all
+                        && let Err(failure) = self.prepare_against_all(generation, *setup, &router)
+                    {
+                        computed.send(ToLeader::Failed(failure));
+                        return;
+                    }
                     self.router = Some((generation, router));
                     continue;
                 }
@@ -256,92 +243,61 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
-        self.rows(&router)?;
-        let mut losses = Vec::with_capacity(task.parts.len());
-        let (mut pushes, mut vote) = (Vec::new(), Vote::Ready);
-        for (number, part) in task.parts.iter().enumerate() {
-            let turn = Turn {
-                number,
-                plan: part.plan,
-                step: task.first,
-            };
-            let layout = router.layout();
-            let matches = |next: &Prepared| next.part == *part && next.layout == layout;
-            let lane = match self.next.pop_front().filter(matches) {
-                Some(lane) => lane,
-                None => {
-                    self.next.clear();
-                    self.prepare(part, span(&task.parts), planner)?
-                }
-            };
-            let (voted, loss) = self.lane(task, &turn, lane, &router, planner, &mut pushes)?;
-            vote = voted;
-            if vote != Vote::Ready {
-                break;
-            }
-            losses.push((part.lane, loss * part.queries.len() as f64));
+        if self.against_all.is_some() {
+            let plan = self.plan(task.plan, 0..usize::MAX, planner)?;
+            let engine = self.engine.as_ref();
+            let engine = engine.ok_or_else(|| failed("there is no engine"))?;
+            let all = self.against_all.as_mut();
+            let all = all.ok_or_else(|| failed("there are no shards"))?;
+            return all.task(task, &plan, engine, &self.runtime);
         }
-        // Also after a vote against the step: a push that comes late would be staged for the step's repetition.
-        for mut push in pushes {
-            self.wait(task.generation, async {
-                while push.next().await?.is_some() {}
-                Ok(())
-            })?;
-        }
-        Ok((vote, losses))
+        self.lanes(task, &router, planner)
     }
 
-    /// Turn after another, if the node has the same lanes in the step after it.
-    fn after(&self, turn: &Turn, parts: &[LanePart]) -> Option<Turn> {
-        if turn.number + 1 < parts.len() {
-            return Some(Turn {
-                number: turn.number + 1,
-                ..turn.clone()
+    /// Prepares for the steps against all entities of a generation.
+    fn prepare_against_all(
+        &mut self,
+        generation: Generation,
+        setup: Setup,
+        router: &Router,
+    ) -> Result<(), Failure> {
+        let before = self.against_all.take();
+        let engine = self.engine.as_ref();
+        let prepared = engine
+            .ok_or_else(|| failed("there is no engine"))
+            .and_then(|engine| {
+                AgainstAll::new(generation, setup, router.clone(), self.spec, engine, before)
             });
+        match prepared {
+            Ok(all) => {
+                self.against_all = Some(all);
+                Ok(())
+            }
+            Err(Unfinished::Failed(failure)) => Err(failure),
+            Err(Unfinished::Superseded(message) | Unfinished::Unreachable(_, message)) => {
+                Err(Failure::Other { message })
+            }
         }
-        let plan = PlanId {
-            step: turn.plan.step + 1,
-            ..turn.plan
-        };
-        if plan.step >= self.source.steps() {
-            return None;
-        }
-        let queries = |plan| self.source.size(plan).ok().map(|size| size.queries);
-        let same = queries(plan)? == queries(turn.plan)?;
-        same.then_some(Turn {
-            number: 0,
-            plan,
-            step: turn.step + 1,
-        })
     }
 
     /// Prepares lanes of the steps after a task's. A failure is left to the lane's turn.
     fn prepare_ahead(&mut self, task: &Task, planner: &mut dyn Planner) {
-        let Some(last) = task.parts.last() else {
-            return;
-        };
-        let mut turn = Turn {
-            number: task.parts.len() - 1,
-            plan: last.plan,
-            step: task.first,
-        };
-        for ahead in 0..AHEAD {
-            let Some(next) = self.after(&turn, &task.parts) else {
-                return;
+        if self.against_all.is_some() {
+            let next = PlanId {
+                step: task.plan.step + 1,
+                ..task.plan
             };
-            if ahead == self.next.len() {
-                let part = next.part(&task.parts);
-                match self.prepare(&part, span(&task.parts), planner) {
-                    Ok(lane) => self.next.push_back(lane),
-                    Err(_) => return,
-                }
+            if next.step < self.source.steps() {
+                // An error is told when the step's turn comes.
+                let _ = self.plan(next, 0..usize::MAX, planner);
             }
-            turn = next;
+            return;
         }
+        self.prepare_lanes(task, planner);
     }
 
     /// Plan of a step for some of its queries.
-    fn plan(
+    pub(super) fn plan(
         &mut self,
         id: PlanId,
         queries: Range<usize>,
@@ -359,203 +315,21 @@ impl Computer {
         self.plan = Some((id, queries, Arc::clone(&plan)));
         Ok(plan)
     }
-
-    /// Prepares a lane for the copies of rows. `span` has the queries of all lanes of the step that this node computes.
-    fn prepare(
-        &mut self,
-        part: &LanePart,
-        span: Range<usize>,
-        planner: &mut dyn Planner,
-    ) -> Result<Prepared, Unfinished> {
-        let of = self.plan(part.plan, span, planner)?;
-        let (queries, found) = (part.queries.clone(), of.plan.queries.len());
-        if queries.start > queries.end || queries.end > found {
-            return Err(failed(PlanError::NoQueries { queries, found }));
-        }
-        let rows = self.copies()?;
-        Ok(Prepared {
-            part: part.clone(),
-            layout: rows.layout(),
-            plan: rows.prepare(of.plan.slice(queries)),
-            of,
-            early: None,
-        })
-    }
-
-    /// Computes one lane: pulls its rows, computes its gradients, and sends them to the holders. Meanwhile, prepares the
-    /// lane that is expected next, and requests such of its rows as do not change before its turn.
-    fn lane(
-        &mut self,
-        task: &Task,
-        turn: &Turn,
-        lane: Prepared,
-        router: &Router,
-        planner: &mut dyn Planner,
-        pushes: &mut Vec<Requests<()>>,
-    ) -> Result<(Vote, f64), Unfinished> {
-        let caller = Caller {
-            // To the shards, each lane of a step is a worker of its own.
-            worker: WorkerId(lane.part.lane),
-            generation: task.generation,
-            step: Step(task.first),
-            layout: router.layout(),
-        };
-        let runtime = self.runtime.clone();
-        let (plan, samples) = (lane.plan, lane.part.queries.len() as f32);
-        let shards = plan.shards();
-        let mut wanted = all(shards);
-        if let Some(early) = lane.early
-            && (early.generation, early.step) == (task.generation, task.first)
-        {
-            let missing = missing(shards, &early.wanted);
-            if (self.fill(task.generation, &plan, router, early.requests)).is_ok() {
-                wanted = missing;
-            }
-        }
-        let pulls = router.pulls(shards, wanted);
-        let (requests, own) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
-        for pull in own {
-            let answered = self.wait(task.generation, router.pull(caller, pull))?;
-            self.fill_answer(&plan, router, answered)?;
-        }
-        // While other nodes answer.
-        let after = self.after(turn, &task.parts);
-        if let (Some(after), true) = (&after, self.next.is_empty()) {
-            let part = after.part(&task.parts);
-            // A failure is left to the lane's turn.
-            let next = self.prepare(&part, span(&task.parts), planner);
-            self.next.extend(next);
-        }
-        self.fill(task.generation, &plan, router, requests)?;
-        if let (Some(after), Some(next)) = (after, self.next.front_mut())
-            && next.part == after.part(&task.parts)
-        {
-            let shards = next.plan.shards();
-            let wanted = match after.step == task.first {
-                true => of_others(router, all(shards)),
-                false => of_others(router, untouched(shards, &lane.of, router.map())),
-            };
-            let pulls = router.pulls(shards, wanted.clone());
-            if !pulls.is_empty() {
-                let (requests, _) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
-                next.early = Some(Early {
-                    generation: task.generation,
-                    step: after.step,
-                    wanted,
-                    requests,
-                });
-            }
-        }
-        let rows = self.copies()?;
-        let (loss, squares) = rows.gradients(&plan).map_err(lost)?;
-        if !(squares.is_finite() && loss.is_finite()) {
-            let what = format!("loss {loss}, sum of squared gradients {squares}");
-            return Ok((Vote::NotFinite { what }, loss));
-        }
-        let push = StepPush {
-            caller,
-            samples,
-            squares,
-            parts: rows.parts(&plan).map_err(lost)?,
-        };
-        pushes.push(router.push(&runtime, push).map_err(unfinished)?);
-        Ok((Vote::Ready, loss))
-    }
-
-    /// Copies the answers to requests as they come.
-    fn fill(
-        &mut self,
-        generation: Generation,
-        plan: &PulledPlan,
-        router: &Router,
-        mut requests: Requests<Answered>,
-    ) -> Result<(), Unfinished> {
-        while let Some(answered) = self.wait(generation, requests.next())? {
-            self.fill_answer(plan, router, answered)?;
-        }
-        Ok(())
-    }
-
-    fn fill_answer(
-        &mut self,
-        plan: &PulledPlan,
-        router: &Router,
-        answered: Answered,
-    ) -> Result<(), Unfinished> {
-        let rows = self.copies()?;
-        let mut values = &answered.values[..];
-        for Wanted { shard, positions } in &answered.wanted {
-            let wanted = &plan.shards()[*shard];
-            let width = router.map().width(wanted.shard.table);
-            let count = positions.as_ref().map_or(wanted.rows.len(), Vec::len);
-            let (now, later) = values.split_at((count * width).min(values.len()));
-            rows.fill(plan, *shard, positions.as_deref(), now)
-                .map_err(lost)?;
-            values = later;
-        }
-        router.give_back(answered.values);
-        Ok(())
-    }
-
-    /// Waits for requests of a generation, as long as it is the last one: nodes that are gone may answer late or never.
-    fn wait<T>(
-        &self,
-        generation: Generation,
-        request: impl Future<Output = Result<T, RouteError>>,
-    ) -> Result<T, Unfinished> {
-        let mut current = self.current.clone();
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                done = request => done.map_err(unfinished),
-                _ = current.wait_for(|now| *now > generation) => {
-                    Err(Unfinished::Superseded("another generation has begun".to_owned()))
-                }
-            }
-        })
-    }
-
-    fn copies(&mut self) -> Result<&mut PulledRows, Unfinished> {
-        let rows = self.rows.as_mut();
-        rows.ok_or_else(|| failed("there are no copies of rows"))
-    }
-
-    /// Makes room for copies of rows by the router's layout, if it is not there.
-    fn rows(&mut self, router: &Router) -> Result<(), Unfinished> {
-        let engine = match self.rows.take() {
-            Some(rows) if rows.layout() == router.layout() => {
-                self.rows = Some(rows);
-                return Ok(());
-            }
-            Some(old) => Some(old.into_engine()),
-            None => self.engine.take(),
-        };
-        let engine = engine.ok_or_else(|| failed("there is no engine"))?;
-        self.rows = Some(PulledRows::new(engine, router.map(), self.spec).map_err(lost)?);
-        Ok(())
-    }
 }
 
-/// Queries of all parts.
-fn span(parts: &[LanePart]) -> Range<usize> {
-    let starts = parts.iter().map(|part| part.queries.start);
-    let ends = parts.iter().map(|part| part.queries.end);
-    starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
-}
-
-fn failed(error: impl ToString) -> Unfinished {
+pub(super) fn failed(error: impl ToString) -> Unfinished {
     Unfinished::Failed(Failure::Other {
         message: error.to_string(),
     })
 }
 
-fn lost(error: crate::kernel::KernelError) -> Unfinished {
+pub(super) fn lost(error: crate::kernel::KernelError) -> Unfinished {
     Unfinished::Failed(Failure::DeviceLost {
         message: error.to_string(),
     })
 }
 
-fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
+pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
     match error {
         ServerError::Generation { .. }
         | ServerError::UnknownWorker { .. }

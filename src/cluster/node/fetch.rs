@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::against_all::shard_worker;
 use super::{Node, NodeError};
 use crate::cluster::columns::fetch_column;
 use crate::cluster::messages::{ColumnName, ColumnRequest, Configuration, Source};
-use crate::ids::{ShardId, WorkerId};
+use crate::ids::{ShardId, TableName, WorkerId};
 use crate::kernel::Column;
 use crate::net::NetError;
-use crate::server::{HeldShards, RowMap};
+use crate::net::cut::{CutManifest, Cuts, TableError, load_shard};
+use crate::server::{Combination, HeldShards, RowMap};
 
 /// Most values that are copied from one set of shards to the next at once.
 const BLOCK: usize = 1 << 20;
@@ -47,9 +49,15 @@ impl Node {
             Some(held) if held.shards().iter().copied().eq(ours.iter().copied()) => held,
             here => self.gather(&map, &ours, here, configuration).await?,
         };
-        let lanes: Vec<WorkerId> = (0..configuration.lanes).map(WorkerId).collect();
+        let mut workers: Vec<WorkerId> = (0..configuration.lanes).map(WorkerId).collect();
+        if self.options.against_all {
+            let entities = held.shards().iter();
+            let entities = entities.filter(|shard| shard.table == TableName::Entities);
+            workers.extend(entities.map(|id| shard_worker(configuration.lanes, id.shard)));
+            held.server().set_combination(Combination::Sum);
+        }
         let (mode, generation) = (configuration.mode(), configuration.generation);
-        held.configure(mode, generation, &lanes, configuration.steps);
+        held.configure(mode, generation, &workers, configuration.steps);
         Ok(held)
     }
 
@@ -64,13 +72,48 @@ impl Node {
         let options = &self.options;
         let engine = self.engine.another()?;
         let held = HeldShards::new(engine, options.shape, options.storage, map, &shards)?;
+        let files = tokio::task::block_in_place(|| self.files(configuration));
         for &shard in &shards {
+            let at_cut = configuration.sources[map.index(shard)] == Source::Cut;
+            if at_cut && configuration.cut.is_none() {
+                held.initialize(shard, &options.init)?;
+                continue;
+            }
+            if at_cut && let Some((cuts, cut)) = &files {
+                let loaded = tokio::task::block_in_place(|| load(cuts, cut, &held, shard));
+                match loaded {
+                    Ok(()) => continue,
+                    Err(TableError::Server(error)) => return Err(error.into()),
+                    // The leader may see what this process does not.
+                    Err(error) => tracing::warn!(%shard, %error, "shard not read"),
+                }
+            }
             match &here {
                 Some(old) if old.holds(shard) => copy(old, &held, shard)?,
                 _ => self.fetch_shard(&held, shard, configuration).await?,
             }
         }
         Ok(held)
+    }
+
+    /// The files of the last cut, if they are needed and this process can read them.
+    fn files(&self, configuration: &Configuration) -> Option<(Cuts, CutManifest)> {
+        let (attempt, directory) = (configuration.cut?, self.options.directory.as_ref()?);
+        if !configuration.sources.contains(&Source::Cut) {
+            return None;
+        }
+        let cuts = Cuts::new(directory, configuration.run.as_str());
+        match cuts.read(attempt.step) {
+            Ok(cut) if cut.attempt() == attempt => Some((cuts, cut)),
+            Ok(cut) => {
+                tracing::warn!(found = ?cut.attempt(), expected = ?attempt, "another cut");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the cut cannot be read here");
+                None
+            }
+        }
     }
 
     /// Fetches a shard from the first of its sources that has it.
@@ -140,6 +183,17 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Reads a shard from its file.
+fn load(
+    cuts: &Cuts,
+    cut: &CutManifest,
+    held: &HeldShards,
+    shard: ShardId,
+) -> Result<(), TableError> {
+    let mut reader = cuts.reader(cut, shard)?;
+    load_shard(held.server(), held.local(shard)?, &mut reader)
 }
 
 /// Copies a shard with its optimizer states.

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::executor::ShardRows;
-use crate::ids::{LayoutVersion, TableName, WorkerId};
+use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
 use crate::server::{
     Apply, Caller, PushRequest, PushedPart, PushedRows, RowMap, ServerError, ShardClient,
 };
@@ -130,6 +130,20 @@ impl Router {
         self.holders[shard].first() == Some(&self.own)
     }
 
+    /// Holders of a shard; the first answers pulls.
+    pub fn holders(&self, shard: ShardId) -> &[WorkerId] {
+        &self.holders[self.map.index(shard)]
+    }
+
+    /// Waits until the shards of a node have made the steps before a caller's.
+    ///
+    /// # Errors
+    /// See [`ShardClient::begin`].
+    pub async fn begin(&self, worker: WorkerId, caller: Caller) -> Result<(), RouteError> {
+        let begun = self.client(worker)?.begin(caller).await;
+        begun.map_err(|error| RouteError { worker, error })
+    }
+
     fn client(&self, worker: WorkerId) -> Result<Arc<dyn ShardClient>, RouteError> {
         let client = self.clients.get(&worker).map(Arc::clone);
         client.ok_or(RouteError {
@@ -166,6 +180,104 @@ impl Router {
             .into_values()
             .filter(|p| !p.rows.is_empty())
             .collect()
+    }
+
+    /// Pulls rows of a table from their holders, all at once. Replaces the content of `out` by the values, in the order
+    /// of `rows`.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn pull_rows(
+        &self,
+        caller: Caller,
+        table: TableName,
+        rows: &[u32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), RouteError> {
+        // For every holder: rows, and their positions in the request.
+        let mut asked: BTreeMap<WorkerId, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+        let first = match table {
+            TableName::Entities => 0,
+            TableName::Relations => self.map.shard_layout(TableName::Entities).shards(),
+        };
+        for (position, &row) in (0..).zip(rows) {
+            let located = self.map.locate(table, row);
+            let (shard, _) = located.map_err(|error| RouteError {
+                worker: caller.worker,
+                error,
+            })?;
+            let holder = self.holders[first + shard].first().copied();
+            let (rows, positions) = asked.entry(holder.unwrap_or(self.own)).or_default();
+            rows.push(row);
+            positions.push(position);
+        }
+        let width = self.map.width(table);
+        out.clear();
+        out.resize(rows.len() * width, 0.0);
+        let mut requests = JoinSet::new();
+        for (worker, (rows, positions)) in asked {
+            let router = self.clone();
+            let pull = Pull {
+                worker,
+                table,
+                wanted: Vec::new(),
+                rows,
+            };
+            requests.spawn(async move {
+                let answered = router.pull(caller, pull).await?;
+                Ok((positions, answered.values))
+            });
+        }
+        let mut requests = Requests(requests);
+        while let Some((positions, values)) = requests.next().await? {
+            for (&at, row) in positions.iter().zip(values.chunks_exact(width)) {
+                out[at as usize * width..][..width].copy_from_slice(row);
+            }
+            self.give_back(values);
+        }
+        Ok(())
+    }
+
+    /// Sends gradients of one shard to all of its holders, all at once. Holders expect such a push from the caller for
+    /// this shard alone.
+    ///
+    /// # Errors
+    /// As [`Router::push`].
+    pub fn push_shard(
+        &self,
+        runtime: &Handle,
+        caller: Caller,
+        squares: f64,
+        part: PushedPart,
+    ) -> Result<Requests<()>, RouteError> {
+        let mut requests = JoinSet::new();
+        for &worker in self.holders(part.shard) {
+            let client = self.client(worker)?;
+            let held = self.map.shards().zip(&*self.holders);
+            let held = held.filter(|(_, holders)| holders.contains(&worker));
+            // A push has a part for every shard that the holder has.
+            let parts = held.map(|(shard, _)| match shard == part.shard {
+                true => copy(&part),
+                false => PushedPart {
+                    shard,
+                    places: Some(Vec::new()),
+                    gradients: PushedRows::Values(Vec::new()),
+                },
+            });
+            let request = PushRequest {
+                caller,
+                apply: Apply::OnCommit,
+                samples: 1.0,
+                squares,
+                parts: parts.collect(),
+            };
+            let push = async move {
+                let pushed = client.push(request).await;
+                pushed.map_err(|error| RouteError { worker, error })
+            };
+            requests.spawn_on(push, runtime);
+        }
+        Ok(Requests(requests))
     }
 
     /// Sends the requests of pulls to other nodes, all at once, and returns this node's own pulls.

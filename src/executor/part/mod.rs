@@ -1,32 +1,39 @@
-//! Steps and rankings against all entities whose entity table is cut into parts, one for each rank of a group.
+//! Steps and rankings against all entities whose entity table is cut into parts, on the ranks of a group.
 //!
-//! Queries travel instead of rows. Rank *r* has lane *r*, a range of a step's queries, and part *r*, some rows of the
-//! entity table. [`PartStep::run`] and [`PartRanking::run`] make one rank's share; all ranks call them at once.
-//! Every sum over parts takes the ranks in order, so the bits depend on lanes and parts alone, whichever process hosts
-//! a rank.
+//! Queries travel instead of rows. A step's queries are cut into lanes, and the entity table into parts. Each rank has
+//! some lanes, which follow one another, and holds some parts. [`PartStep::run`] and [`PartRanking::run`] make one
+//! rank's share; all ranks call them at once.
+//!
+//! Results depend on lanes and parts alone, whatever the number of ranks and whichever rank has them: statistics are
+//! combined in the order of parts, and gradients of query vectors are added as integers (`sums`), whose sum is the
+//! same in any order.
 //!
 //! # Bytes
 //!
-//! For *n* queries of *d* values in a group of *w* ranks whose lanes have *n*ᵣ queries, rank *r* sends to the others:
+//! For *n* queries of *d* values in a group of *w* ranks, of *p* parts of which rank *r* holds *p*ᵣ, and *n*ᵣ queries in
+//! the lanes of rank *r*, rank *r* sends to the others:
 //!
 //! | call | bytes |
 //! |---|---|
 //! | all-gather of query vectors | 4·*d*·*n*ᵣ·(*w* − 1) |
-//! | all-gather of statistics, once a tile and round of the loss | 8·*n*·(*w* − 1) in all tiles of a round |
-//! | all-to-all of gradients of query vectors | 4·*d*·(*n* − *n*ᵣ) |
+//! | all-gathers of statistics, one a tile and round of the loss | 8·*n*·*p*ᵣ·(*w* − 1) in all tiles of a round |
+//! | all-gathers of largest gradients, one a tile | 4·*n*·(*w* − 1) in all tiles |
+//! | all-to-all of sums of gradients of query vectors | 4·*d*·(*n* − *n*ᵣ); twice as many with more than 32 parts |
 //!
-//! Over all ranks that is (*w* − 1)·*n*·(8·*d* + 8·*w*·rounds) bytes; the softmax has one round, bce none. A ranking has
-//! the first call, and two all-reduces of one and of two `u32` a query.
+//! Over all ranks that is (*w* − 1)·*n*·(8·*d* + 8·*p*·rounds + 4·*w*) bytes, with 12·*d* in place of 8·*d* for
+//! more than 32 parts; the softmax has one round, bce none. A ranking has the first call, and two all-reduces of one and of two
+//! `u32` a query.
 
 mod rank;
 mod step;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-pub use rank::PartRanking;
-pub use step::{PartStep, StepResult};
+pub use rank::{PartRanking, RankedPart};
+pub use step::{HeldPart, LaneResult, LaneStep, PartStep, StepResult};
 
 use crate::collective::{Call, Collective, CollectiveError, CollectiveExt};
 use crate::kernel::KernelError;
@@ -49,6 +56,32 @@ pub enum PartError {
         queries: usize,
         /// Number of ranks.
         world: usize,
+    },
+    /// The lanes of all ranks are not the queries of the step.
+    #[error(
+        "queries {found:?} of rank {rank} of {all}: expected those from {first} on of {expected}"
+    )]
+    Queries {
+        /// The rank.
+        rank: usize,
+        /// Queries of the rank, counted by the vectors of the ranks before.
+        found: Range<usize>,
+        /// First query of the rank's lanes.
+        first: usize,
+        /// Number of vectors of all ranks.
+        all: usize,
+        /// Number of queries of the step.
+        expected: usize,
+    },
+    /// A rank came with another number of parts than it holds.
+    #[error("rank {rank} came with {found} parts, and holds {expected}")]
+    Parts {
+        /// The rank.
+        rank: usize,
+        /// Number of parts that it came with.
+        found: usize,
+        /// Number of parts that it holds.
+        expected: usize,
     },
     /// A rank sent another number of values than its lane or tile has.
     #[error("rank {rank} sent {found} values, expected {expected}")]

@@ -8,6 +8,15 @@ use crate::kernel::{self, Backend, RankBatch, RankCounts, RankQuery, Table};
 use crate::model::Model;
 use crate::sampler::PartRows;
 
+/// A part of the entity table that a rank ranks against.
+#[derive(Clone, Copy, Debug)]
+pub struct RankedPart<'a> {
+    /// Rows of the part, on the engine's device.
+    pub table: &'a Table,
+    /// Numbers of these rows in the whole table.
+    pub rows: &'a PartRows,
+}
+
 /// A rank's share of a ranking against all entities.
 #[derive(Clone, Copy, Debug)]
 pub struct PartRanking<'a> {
@@ -23,10 +32,8 @@ pub struct PartRanking<'a> {
     pub entities: &'a Table,
     /// Copies of relation rows that the lane reads, and of the whole core, on the engine's device.
     pub relations: &'a Table,
-    /// Part of the entity table that the rank holds, on the engine's device.
-    pub part: &'a Table,
-    /// Rows of the part.
-    pub rows: &'a PartRows,
+    /// Parts of the entity table that the rank holds; every row is in one part of one rank.
+    pub parts: &'a [RankedPart<'a>],
 }
 
 impl PartRanking<'_> {
@@ -44,39 +51,53 @@ impl PartRanking<'_> {
         collective: &dyn Collective,
         call: Call,
     ) -> Result<(Vec<RankCounts>, Call), PartError> {
-        let (width, n) = (self.part.spec().width, self.batch.queries.len());
+        let (width, n) = (self.entities.spec().width, self.batch.queries.len());
         check_lanes(self.lanes, n, collective.world())?;
         let mut group = Group { collective, call };
         let (entities, relations) = (self.entities, self.relations);
         let own = engine.query_vectors(self.model, self.lane, entities, relations)?;
         let vectors = group.gather_vectors(self.lanes, width, own).await?;
 
-        let queries = self.batch.queries.iter();
-        let targets: Vec<Option<u32>> = queries
-            .map(|query| self.rows.position(query.target))
-            .collect();
-        let scores = engine.target_scores(self.model, &vectors, &targets, self.part)?;
+        let targets = |part: &RankedPart<'_>| -> Vec<Option<u32>> {
+            let queries = self.batch.queries.iter();
+            let target = queries.map(|query| part.rows.position(query.target));
+            target.collect()
+        };
         // The bits of a score, from the one part that holds the target.
-        let bits = |(score, target): (f32, &Option<u32>)| target.map_or(0, |_| score.to_bits());
-        let own = scores.into_iter().zip(&targets).map(bits).collect();
+        let mut own = vec![0; n];
+        for part in self.parts {
+            let targets = targets(part);
+            let scores = engine.target_scores(self.model, &vectors, &targets, part.table)?;
+            for ((own, score), target) in own.iter_mut().zip(scores).zip(targets) {
+                if target.is_some() {
+                    *own = score.to_bits();
+                }
+            }
+        }
         let thresholds = self.add_up(&mut group, own).await?;
         let thresholds: Vec<f32> = thresholds.into_iter().map(f32::from_bits).collect();
 
-        let (mut offsets, mut left_out) = (vec![0], Vec::new());
-        for (q, target) in targets.iter().enumerate() {
-            let known = self.batch.known_of(q).iter();
-            left_out.extend(known.filter_map(|&row| self.rows.position(row)));
-            left_out.extend(target);
-            offsets.push(left_out.len() as u32);
+        let mut own = vec![0; 2 * n];
+        for part in self.parts {
+            let (mut offsets, mut left_out) = (vec![0], Vec::new());
+            for (q, target) in targets(part).iter().enumerate() {
+                let known = self.batch.known_of(q).iter();
+                left_out.extend(known.filter_map(|&row| part.rows.position(row)));
+                left_out.extend(target);
+                offsets.push(left_out.len() as u32);
+            }
+            let ranking = kernel::PartRanking {
+                vectors: &vectors,
+                thresholds: &thresholds,
+                offsets: &offsets,
+                left_out: &left_out,
+            };
+            let counts = engine.rank_part(self.model, &ranking, part.table)?;
+            let counts: &[u32] = bytemuck::cast_slice(&counts);
+            for (own, count) in own.iter_mut().zip(counts) {
+                *own += count;
+            }
         }
-        let ranking = kernel::PartRanking {
-            vectors: &vectors,
-            thresholds: &thresholds,
-            offsets: &offsets,
-            left_out: &left_out,
-        };
-        let own = engine.rank_part(self.model, &ranking, self.part)?;
-        let own: Vec<u32> = bytemuck::cast_slice(&own).to_vec();
         let counts = self.add_up(&mut group, own).await?;
         Ok((bytemuck::cast_slice(&counts).to_vec(), group.call))
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{PartStep, lanes};
+use super::{HeldPart, LaneStep, PartStep, lanes};
 use crate::collective::{Call, Collective, local};
 use crate::dataset::Triple;
 use crate::ids::Generation;
@@ -145,7 +145,8 @@ fn steps_on_parts_are_fast() {
         let (spec, plan, entities, relations) = (&spec, &plan, &entities[..], &relations[..]);
         let workers = local::group(world).into_iter().map(|collective| {
             let rank = collective.rank();
-            let (mut engine, pool) = (Backend::cpu(), pool(threads));
+            let ([mut engine, mut of_part], pool) =
+                ([Backend::cpu(), Backend::cpu()], pool(threads));
             let held: Vec<u32> = (0..ENTITIES as u32)
                 .filter(|row| *row as usize % world == rank)
                 .collect();
@@ -173,18 +174,27 @@ fn steps_on_parts_are_fast() {
                 let held = PartPlan::new(plan, rows.clone(), ENTITIES, lanes[rank].clone());
                 let step = PartStep {
                     spec,
-                    plan: &held.unwrap(),
-                    lanes,
-                    lane: &lane,
-                    lane_rows: LaneRows {
+                    queries: QUERIES,
+                    first: lanes[rank].start,
+                    width: WIDTH,
+                    ranks: &(0..world).collect::<Vec<_>>(),
+                    largest_part: ENTITIES.div_ceil(world),
+                };
+                let lanes = &mut [LaneStep {
+                    plan: &lane,
+                    rows: LaneRows {
                         entities: &own,
                         relations: &own_relations,
                     },
-                    part: &part,
-                    largest_part: ENTITIES.div_ceil(world),
-                };
+                    engine: &mut engine,
+                }];
+                let held = &mut [HeldPart {
+                    plan: &held.unwrap(),
+                    table: &part,
+                    engine: &mut of_part,
+                }];
                 let made =
-                    pool.install(|| runtime.block_on(step.run(&mut engine, &collective, call)));
+                    pool.install(|| runtime.block_on(step.run(lanes, held, &collective, call)));
                 call = made.unwrap().next;
             }) as Box<dyn FnMut() + Send>
         });

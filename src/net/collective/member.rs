@@ -1,5 +1,6 @@
 //! A rank of a group, and its calls.
 
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -27,6 +28,15 @@ use crate::kernel::{Backend, GradientRows};
 pub struct Member {
     rank: usize,
     group: Arc<Group>,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("rank", &self.rank)
+            .field("generation", &self.group.generation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Withdraws a rank from its call when the rank's future is dropped.

@@ -12,7 +12,7 @@ use crate::server::stats::ShardStats;
 use crate::server::sync::barrier::{Barrier, Refused};
 use crate::server::sync::staleness::Staleness;
 use crate::server::table::tables::Tables;
-use crate::server::{Pushed, ServerError, ShardAssignment, UpdateMode};
+use crate::server::{Combination, Pushed, ServerError, ShardAssignment, UpdateMode};
 
 /// Answer to a waiting push.
 pub(in crate::server) type Outcome = Result<Pushed, ServerError>;
@@ -113,6 +113,8 @@ pub(in crate::server) struct Group {
 #[derive(Debug)]
 pub(in crate::server) struct ServerState {
     pub mode: UpdateMode,
+    /// Combination of the pushes of a sync step.
+    pub combination: Combination,
     pub generation: Generation,
     /// Workers of the generation, ascending.
     pub workers: Arc<[WorkerId]>,

@@ -15,6 +15,7 @@ use crate::cluster::messages::{self, LanePart};
 use crate::coordinator::Cause;
 use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
+use crate::sampler::PlanId;
 use crate::server::{Apply, ParameterServer, ServerError, ShardClient, UpdateMode, WorkerId};
 
 /// Processes of the workers.
@@ -172,7 +173,7 @@ impl Hosts {
                 threads.handles.remove(&worker);
                 threads.slots.remove(&worker);
             }
-            Hosts::Nodes(nodes) => nodes.dismiss(worker, &cause.to_string()),
+            Hosts::Nodes(nodes) => nodes.dismiss(worker, cause),
         }
         self.release(worker);
     }
@@ -222,6 +223,8 @@ pub(super) struct Order {
     pub step: Step,
     /// Training step, from 0 over the whole run.
     pub first: u64,
+    /// Step of the plan of which the worker has a part.
+    pub plan: PlanId,
     pub parts: Vec<Part>,
     pub apply: Apply,
     pub fault: Option<ScriptAction>,
@@ -250,6 +253,7 @@ impl Order {
             generation: self.generation,
             step: self.step,
             first: self.first,
+            plan: self.plan,
             parts: self.parts.into_iter().map(part).collect(),
         }
     }

@@ -45,7 +45,7 @@ impl Workers {
                         }
                         match round.next(worker)? {
                             Some(part) => {
-                                self.send_task(worker, generation, step, vec![part]);
+                                self.send_task(worker, generation, step, part.plan, vec![part]);
                                 Ok(())
                             }
                             None => {

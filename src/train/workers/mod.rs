@@ -21,6 +21,7 @@ mod tasks;
 mod worker;
 
 pub use fault_script::{Script, ScriptAction, ScriptError, ScriptEvent};
+pub(super) use nodes::CutEnd;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use self::speeds::Speeds;
 use self::worker::Message;
 use super::observer::Watched;
 use super::plan_loader::StepLoader;
-use super::{NoObserver, TrainError, TrainEvent};
+use super::{NoObserver, TrainError, TrainEvent, TrainState};
 use crate::cluster::leader::Lead;
 use crate::config::Config;
 use crate::coordinator::{
@@ -94,8 +95,8 @@ pub(super) struct Start {
     pub spec: StepSpec,
     /// Scripted joins, leaves and failures.
     pub script: Script,
-    /// Number of training steps made before.
-    pub updates: u64,
+    /// Progress of the run.
+    pub state: TrainState,
     /// The cluster to lead; `None` for workers of this process.
     pub lead: Option<Lead>,
 }
@@ -121,9 +122,10 @@ impl Workers {
             source,
             spec,
             mut script,
-            updates,
+            state,
             lead,
         } = start;
+        let updates = state.updates;
         let mode = config.update_mode();
         let first = match mode {
             UpdateMode::Sync { .. } => updates + 1,
@@ -144,7 +146,11 @@ impl Workers {
             await_joiners: lead.is_none(),
             ..CoordinatorConfig::default()
         };
-        let coordinator = Coordinator::new(settings, Step(first), server.generation())
+        let generation = match &lead {
+            Some(lead) => lead.leader.first_generation(),
+            None => server.generation(),
+        };
+        let coordinator = Coordinator::new(settings, Step(first), generation)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
@@ -152,7 +158,7 @@ impl Workers {
         let plans = PlanCache::new(source);
         let expected = lead.as_ref().map_or(0, |lead| lead.expected);
         let hosts = match lead {
-            Some(lead) => nodes::hosts(config, lead, server, updates, &sender)?,
+            Some(lead) => nodes::hosts(config, lead, &server, &state, &sender)?,
             None => Hosts::Threads(Box::new(threads(
                 config,
                 server,
@@ -261,6 +267,8 @@ impl Workers {
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
+                    // A process that was stopped for a while may have no nodes any more, and another leads.
+                    self.hosts.leads().map_err(TrainError::Workers)?;
                     let now = self.now();
                     self.coordinator.tick(now);
                 }
@@ -271,6 +279,7 @@ impl Workers {
                     ));
                 }
             }
+            self.check_reports();
             self.check_timeouts(&round);
         }
     }

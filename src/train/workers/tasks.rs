@@ -7,7 +7,7 @@ use super::rounds::Round;
 use super::slices;
 use crate::coordinator::Vote;
 use crate::ids::{Generation, Step};
-use crate::sampler::{PlanError, StepSize};
+use crate::sampler::{PlanError, PlanId, StepSize};
 use crate::server::{Apply, UpdateMode, WorkerId};
 
 impl Workers {
@@ -24,7 +24,7 @@ impl Workers {
         if self.asynchronous() {
             for &worker in workers {
                 match round.next(worker)? {
-                    Some(part) => self.send_task(worker, generation, step, vec![part]),
+                    Some(part) => self.send_task(worker, generation, step, part.plan, vec![part]),
                     // More workers than plans: this worker has nothing to do and is ready.
                     None => self.idle(worker, generation, step),
                 }
@@ -58,7 +58,7 @@ impl Workers {
                 plan: id,
                 queries: ranges[lane].clone(),
             });
-            self.send_task(worker, generation, step, parts.collect());
+            self.send_task(worker, generation, step, id, parts.collect());
         }
         Ok(())
     }
@@ -76,12 +76,14 @@ impl Workers {
         worker: WorkerId,
         generation: Generation,
         step: Step,
+        plan: PlanId,
         parts: Vec<Part>,
     ) {
         let order = Order {
             generation,
             step,
             first: self.first,
+            plan,
             parts,
             apply: match self.mode {
                 UpdateMode::Sync { .. } => Apply::OnCommit,

@@ -30,6 +30,7 @@ pub fn make_room(
     work.d_pairs.room(gpu, n * width)?;
     work.pair_losses.room(gpu, n)?;
     work.scores.room(gpu, tile * rows)?;
+    work.slopes.room(gpu, n)?;
     let slices = most_slices(gpu, tile, width).min(rows.div_ceil(SLICE as usize));
     work.slices.room(gpu, slices * tile * width)
 }

@@ -1,0 +1,117 @@
+//! Steps against all entities: queries travel, and the entities' rows stay with their holders.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use shardloom::config::Config;
+use shardloom::train::{Ending, TrainEvent, Trainer};
+
+use super::{Cluster, Session, config, family, tables};
+
+const ONE_VS_ALL: &str = "objective = \"1vsall\"\nregularizer = \"n3\"\nlambda = 0.01";
+
+/// Tables of a run, and the loss of each epoch.
+#[derive(Debug, PartialEq)]
+struct Made {
+    tables: Vec<Vec<u32>>,
+    losses: Vec<f64>,
+}
+
+/// Trains with an observer that is told of every step.
+fn train(mut trainer: Trainer, mut on_step: impl FnMut(usize)) -> (Made, Vec<String>) {
+    let (mut steps, mut losses, mut notes) = (0, Vec::new(), Vec::new());
+    let ending = trainer
+        .train(&mut |event: TrainEvent<'_>| {
+            match event {
+                TrainEvent::StepDone { .. } => {
+                    steps += 1;
+                    on_step(steps);
+                }
+                TrainEvent::EpochDone { record, .. } => losses.push(record.loss),
+                TrainEvent::Note(note) => notes.push(note.to_owned()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(ending, Ending::Finished);
+    let tables = tables(trainer.server());
+    (Made { tables, losses }, notes)
+}
+
+/// What some nodes make of a configuration.
+fn together(config: &Config, nodes: usize) -> Made {
+    let cluster = Cluster::new(config.clone());
+    let sessions: Vec<Session> = (0..nodes).map(|_| cluster.join()).collect();
+    let (made, _) = train(cluster.trainer(nodes), |_| ());
+    for session in sessions {
+        let ended = cluster.runtime.block_on(session).unwrap();
+        assert!(format!("{ended:?}").contains("finished"), "{ended:?}");
+    }
+    made
+}
+
+#[test]
+fn any_number_of_nodes_makes_the_same_tables() {
+    for text in [
+        ONE_VS_ALL,
+        "objective = \"kvsall\"\nloss = \"bce\"\nmodel = \"distmult\"\nsharding = \"hash\"\noptimizer = \"adam\"\n\
+         entity_dropout = 0.2\ncandidate_dropout = 0.2",
+    ] {
+        let config = config(text);
+        let one = together(&config, 1);
+        // Of five, one has no lane.
+        for nodes in [2, 5] {
+            assert!(together(&config, nodes) == one, "{nodes} nodes, {text}");
+        }
+        // The step of one process adds up in another order.
+        let mut trainer = Trainer::open(config.clone(), &family()).unwrap();
+        let mut losses = Vec::new();
+        trainer
+            .train(&mut |event: TrainEvent<'_>| {
+                if let TrainEvent::EpochDone { record, .. } = event {
+                    losses.push(record.loss);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        for (found, wanted) in one.losses.iter().zip(&losses) {
+            assert!(
+                (found / wanted - 1.0).abs() < 1e-5,
+                "{found}, not {wanted}: {text}"
+            );
+        }
+        assert_eq!(one.losses.len(), losses.len());
+    }
+}
+
+#[test]
+fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
+    for replicas in [1, 2] {
+        let config = config(&format!("{ONE_VS_ALL}\nepochs = 6\nreplicas = {replicas}"));
+        let expected = together(&config, 1);
+        let cluster = Cluster::new(config);
+        let own = cluster.join();
+        let mut others = vec![cluster.join(), cluster.join()];
+        let joining = Arc::clone(&cluster);
+        let (made, notes) = train(cluster.trainer(3), |step| {
+            if [5, 14].contains(&step) {
+                // The session breaks off, as if the process had died; its rows are not served any more.
+                others.remove(0).abort();
+                others.push(joining.join());
+            }
+        });
+        assert!(made.tables == expected.tables, "{replicas} replicas");
+        assert_eq!(made.losses, expected.losses);
+        let back = notes
+            .iter()
+            .filter(|note| note.contains("are made again"))
+            .count();
+        match replicas {
+            // A node that a busy machine holds up may be lost too.
+            1 => assert!(back >= 2, "{notes:?}"),
+            _ => assert_eq!(back, 0, "{notes:?}"),
+        }
+        drop(own);
+    }
+}
