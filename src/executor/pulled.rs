@@ -44,9 +44,9 @@ pub struct PulledPlan {
 /// Entities of which there are copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copied {
-    /// Those that the step touches alone.
+    /// Entities that the step touches, alone.
     Touched,
-    /// Those that the step touches, in a table with room for all: masks of dropped-out candidates follow the rows'
+    /// Entities that the step touches, in a table with room for all: masks of dropped-out candidates follow the rows'
     /// numbers in the whole table.
     TouchedOfAll,
     /// All.

@@ -26,9 +26,9 @@ pub(super) struct PlanLoader {
 /// The steps of an epoch, in order.
 #[derive(Debug)]
 pub(super) enum StepLoader<'a> {
-    /// With their plans, which workers of this process share.
+    /// Steps with plans, which workers of this process share.
     Plans(PlanLoader),
-    /// Their sizes alone: workers in other processes make the plans.
+    /// Sizes alone: workers in other processes make the plans.
     Sizes {
         source: &'a dyn PlanSource,
         epoch: u32,

@@ -414,7 +414,7 @@ impl AgainstAll {
 }
 
 /// Waits until the leader has announced a later generation, or the session has ended.
-fn over(
+pub(super) fn over(
     announced: &watch::Receiver<Generation>,
     generation: Generation,
 ) -> impl Future<Output = ()> + use<> {

@@ -10,20 +10,19 @@ use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
 
 use super::against_all::{AgainstAll, Setup};
-use super::ahead::{all, missing, of_others, untouched};
-use super::router::{Answered, Requests, Wanted};
-use super::{Node, NodeError, RouteError, Router, StepPush};
-use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
+use super::lanes::Prepared;
+use super::{Node, NodeError, RouteError, Router};
+use crate::cluster::messages::{Done, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
-use crate::executor::{PulledPlan, PulledRows};
-use crate::ids::{Generation, LayoutVersion, Step, WorkerId};
+use crate::executor::PulledRows;
+use crate::ids::{Generation, WorkerId};
 use crate::kernel::{Backend, StepSpec};
-use crate::sampler::{PartialPlan, PlanError, PlanId, PlanSource, Planner};
-use crate::server::{Caller, ServerError};
+use crate::sampler::{PartialPlan, PlanId, PlanSource, Planner};
+use crate::server::ServerError;
 
 /// Work of a session.
 #[derive(Debug)]
@@ -88,6 +87,7 @@ pub(super) fn compute(
     node: &Node,
     worker: WorkerId,
     mut work: mpsc::UnboundedReceiver<Work>,
+    announced: watch::Receiver<Generation>,
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
@@ -100,6 +100,7 @@ pub(super) fn compute(
             spec: options.spec,
             source: options.source,
             runtime,
+            announced,
             rows: None,
             router: None,
             plan: None,
@@ -138,67 +139,23 @@ pub(super) fn compute(
     }
 }
 
-/// Most lanes that are prepared before their turn: one whose rows are requested while the lane before it is computed, and
-/// one that is prepared while other nodes finish the step.
-const AHEAD: usize = 2;
-
-struct Computer {
+/// State of the thread.
+pub(super) struct Computer {
     /// The engine, until the copies of rows take it.
-    engine: Option<Backend>,
-    spec: StepSpec,
-    source: Arc<dyn PlanSource>,
-    runtime: Handle,
-    rows: Option<PulledRows>,
+    pub(super) engine: Option<Backend>,
+    pub(super) spec: StepSpec,
+    pub(super) source: Arc<dyn PlanSource>,
+    pub(super) runtime: Handle,
+    /// Latest generation that the leader has announced.
+    pub(super) announced: watch::Receiver<Generation>,
+    pub(super) rows: Option<PulledRows>,
     router: Option<(Generation, Router)>,
     /// Last plan made, with its queries: lanes of one node share the plan of their step.
     plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
     /// Lanes that are expected next, in order.
-    next: VecDeque<Prepared>,
+    pub(super) next: VecDeque<Prepared>,
     /// Steps against all entities, which take the place of pulled rows.
     against_all: Option<AgainstAll>,
-}
-
-/// Lane of a step, before it is computed.
-#[derive(Debug)]
-struct Prepared {
-    part: LanePart,
-    /// Layout by which the plan was prepared.
-    layout: LayoutVersion,
-    plan: PulledPlan,
-    /// Plan of the lane's step.
-    of: Arc<PartialPlan>,
-    /// Rows that were requested ahead.
-    early: Option<Early>,
-}
-
-/// Rows that were requested before the lane's turn.
-#[derive(Debug)]
-struct Early {
-    generation: Generation,
-    /// Step of the shards for which the values are valid.
-    step: u64,
-    wanted: Vec<Wanted>,
-    requests: Requests<Answered>,
-}
-
-/// Place of a lane in the order in which a node computes them.
-#[derive(Clone, Debug)]
-struct Turn {
-    /// Number of the lane among those of the node.
-    number: usize,
-    plan: PlanId,
-    /// Step of the shards, from 0.
-    step: u64,
-}
-
-impl Turn {
-    /// The lane, if the node has the same lanes in all steps.
-    fn part(&self, parts: &[LanePart]) -> LanePart {
-        LanePart {
-            plan: self.plan,
-            ..parts[self.number].clone()
-        }
-    }
 }
 
 impl Computer {
@@ -294,40 +251,7 @@ impl Computer {
             let all = all.ok_or_else(|| failed("there are no shards"))?;
             return all.task(task, &plan, engine, &self.runtime);
         }
-        self.rows(&router)?;
-        let mut losses = Vec::with_capacity(task.parts.len());
-        let (mut pushes, mut vote) = (Vec::new(), Vote::Ready);
-        for (number, part) in task.parts.iter().enumerate() {
-            let turn = Turn {
-                number,
-                plan: part.plan,
-                step: task.first,
-            };
-            let layout = router.layout();
-            let matches = |next: &Prepared| next.part == *part && next.layout == layout;
-            let lane = match self.next.pop_front().filter(matches) {
-                Some(lane) => lane,
-                None => {
-                    self.next.clear();
-                    self.prepare(part, span(&task.parts), planner)?
-                }
-            };
-            let (voted, loss) = self.lane(task, &turn, lane, &router, planner, &mut pushes)?;
-            vote = voted;
-            if vote != Vote::Ready {
-                break;
-            }
-            losses.push((part.lane, loss * part.queries.len() as f64));
-        }
-        // Also after a vote against the step: a push that comes late would be staged for the step's repetition.
-        for mut push in pushes {
-            let ended = async {
-                while push.next().await?.is_some() {}
-                Ok(())
-            };
-            self.runtime.block_on(ended).map_err(unfinished)?;
-        }
-        Ok((vote, losses))
+        self.lanes(task, &router, planner)
     }
 
     /// Prepares for the steps against all entities of a generation.
@@ -356,30 +280,6 @@ impl Computer {
         }
     }
 
-    /// Turn after another, if the node has the same lanes in the step after it.
-    fn after(&self, turn: &Turn, parts: &[LanePart]) -> Option<Turn> {
-        if turn.number + 1 < parts.len() {
-            return Some(Turn {
-                number: turn.number + 1,
-                ..turn.clone()
-            });
-        }
-        let plan = PlanId {
-            step: turn.plan.step + 1,
-            ..turn.plan
-        };
-        if plan.step >= self.source.steps() {
-            return None;
-        }
-        let queries = |plan| self.source.size(plan).ok().map(|size| size.queries);
-        let same = queries(plan)? == queries(turn.plan)?;
-        same.then_some(Turn {
-            number: 0,
-            plan,
-            step: turn.step + 1,
-        })
-    }
-
     /// Prepares lanes of the steps after a task's. A failure is left to the lane's turn.
     fn prepare_ahead(&mut self, task: &Task, planner: &mut dyn Planner) {
         if self.against_all.is_some() {
@@ -393,31 +293,11 @@ impl Computer {
             }
             return;
         }
-        let Some(last) = task.parts.last() else {
-            return;
-        };
-        let mut turn = Turn {
-            number: task.parts.len() - 1,
-            plan: last.plan,
-            step: task.first,
-        };
-        for ahead in 0..AHEAD {
-            let Some(next) = self.after(&turn, &task.parts) else {
-                return;
-            };
-            if ahead == self.next.len() {
-                let part = next.part(&task.parts);
-                match self.prepare(&part, span(&task.parts), planner) {
-                    Ok(lane) => self.next.push_back(lane),
-                    Err(_) => return,
-                }
-            }
-            turn = next;
-        }
+        self.prepare_lanes(task, planner);
     }
 
     /// Plan of a step for some of its queries.
-    fn plan(
+    pub(super) fn plan(
         &mut self,
         id: PlanId,
         queries: Range<usize>,
@@ -435,170 +315,6 @@ impl Computer {
         self.plan = Some((id, queries, Arc::clone(&plan)));
         Ok(plan)
     }
-
-    /// Prepares a lane for the copies of rows. `span` has the queries of all lanes of the step that this node computes.
-    fn prepare(
-        &mut self,
-        part: &LanePart,
-        span: Range<usize>,
-        planner: &mut dyn Planner,
-    ) -> Result<Prepared, Unfinished> {
-        let of = self.plan(part.plan, span, planner)?;
-        let (queries, found) = (part.queries.clone(), of.plan.queries.len());
-        if queries.start > queries.end || queries.end > found {
-            return Err(failed(PlanError::NoQueries { queries, found }));
-        }
-        let rows = self.copies()?;
-        Ok(Prepared {
-            part: part.clone(),
-            layout: rows.layout(),
-            plan: rows.prepare(of.plan.slice(queries)),
-            of,
-            early: None,
-        })
-    }
-
-    /// Computes one lane: pulls its rows, computes its gradients, and sends them to the holders. Meanwhile, prepares the
-    /// lane that is expected next, and requests such of its rows as do not change before its turn.
-    fn lane(
-        &mut self,
-        task: &Task,
-        turn: &Turn,
-        lane: Prepared,
-        router: &Router,
-        planner: &mut dyn Planner,
-        pushes: &mut Vec<Requests<()>>,
-    ) -> Result<(Vote, f64), Unfinished> {
-        let caller = Caller {
-            // To the shards, each lane of a step is a worker of its own.
-            worker: WorkerId(lane.part.lane),
-            generation: task.generation,
-            step: Step(task.first),
-            layout: router.layout(),
-        };
-        let runtime = self.runtime.clone();
-        let (plan, samples) = (lane.plan, lane.part.queries.len() as f32);
-        let shards = plan.shards();
-        let mut wanted = all(shards);
-        if let Some(early) = lane.early
-            && (early.generation, early.step) == (task.generation, task.first)
-        {
-            let missing = missing(shards, &early.wanted);
-            if self.fill(&plan, router, early.requests).is_ok() {
-                wanted = missing;
-            }
-        }
-        let pulls = router.pulls(shards, wanted);
-        let (requests, own) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
-        for pull in own {
-            let answered = runtime.block_on(router.pull(caller, pull));
-            self.fill_answer(&plan, router, answered.map_err(unfinished)?)?;
-        }
-        // While other nodes answer.
-        let after = self.after(turn, &task.parts);
-        if let (Some(after), true) = (&after, self.next.is_empty()) {
-            let part = after.part(&task.parts);
-            // A failure is left to the lane's turn.
-            let next = self.prepare(&part, span(&task.parts), planner);
-            self.next.extend(next);
-        }
-        self.fill(&plan, router, requests)?;
-        if let (Some(after), Some(next)) = (after, self.next.front_mut())
-            && next.part == after.part(&task.parts)
-        {
-            let shards = next.plan.shards();
-            let wanted = match after.step == task.first {
-                true => of_others(router, all(shards)),
-                false => of_others(router, untouched(shards, &lane.of, router.map())),
-            };
-            let pulls = router.pulls(shards, wanted.clone());
-            if !pulls.is_empty() {
-                let (requests, _) = router.send(&runtime, caller, pulls).map_err(unfinished)?;
-                next.early = Some(Early {
-                    generation: task.generation,
-                    step: after.step,
-                    wanted,
-                    requests,
-                });
-            }
-        }
-        let rows = self.copies()?;
-        let (loss, squares) = rows.gradients(&plan).map_err(lost)?;
-        if !(squares.is_finite() && loss.is_finite()) {
-            let what = format!("loss {loss}, sum of squared gradients {squares}");
-            return Ok((Vote::NotFinite { what }, loss));
-        }
-        let push = StepPush {
-            caller,
-            samples,
-            squares,
-            parts: rows.parts(&plan).map_err(lost)?,
-        };
-        pushes.push(router.push(&runtime, push).map_err(unfinished)?);
-        Ok((Vote::Ready, loss))
-    }
-
-    /// Copies the answers to requests as they come.
-    fn fill(
-        &mut self,
-        plan: &PulledPlan,
-        router: &Router,
-        mut requests: Requests<Answered>,
-    ) -> Result<(), Unfinished> {
-        let runtime = self.runtime.clone();
-        while let Some(answered) = runtime.block_on(requests.next()).map_err(unfinished)? {
-            self.fill_answer(plan, router, answered)?;
-        }
-        Ok(())
-    }
-
-    fn fill_answer(
-        &mut self,
-        plan: &PulledPlan,
-        router: &Router,
-        answered: Answered,
-    ) -> Result<(), Unfinished> {
-        let rows = self.copies()?;
-        let mut values = &answered.values[..];
-        for Wanted { shard, positions } in &answered.wanted {
-            let wanted = &plan.shards()[*shard];
-            let width = router.map().width(wanted.shard.table);
-            let count = positions.as_ref().map_or(wanted.rows.len(), Vec::len);
-            let (now, later) = values.split_at((count * width).min(values.len()));
-            rows.fill(plan, *shard, positions.as_deref(), now)
-                .map_err(lost)?;
-            values = later;
-        }
-        router.give_back(answered.values);
-        Ok(())
-    }
-
-    fn copies(&mut self) -> Result<&mut PulledRows, Unfinished> {
-        let rows = self.rows.as_mut();
-        rows.ok_or_else(|| failed("there are no copies of rows"))
-    }
-
-    /// Makes room for copies of rows by the router's layout, if it is not there.
-    fn rows(&mut self, router: &Router) -> Result<(), Unfinished> {
-        let engine = match self.rows.take() {
-            Some(rows) if rows.layout() == router.layout() => {
-                self.rows = Some(rows);
-                return Ok(());
-            }
-            Some(old) => Some(old.into_engine()),
-            None => self.engine.take(),
-        };
-        let engine = engine.ok_or_else(|| failed("there is no engine"))?;
-        self.rows = Some(PulledRows::new(engine, router.map(), self.spec).map_err(lost)?);
-        Ok(())
-    }
-}
-
-/// Queries of all parts.
-fn span(parts: &[LanePart]) -> Range<usize> {
-    let starts = parts.iter().map(|part| part.queries.start);
-    let ends = parts.iter().map(|part| part.queries.end);
-    starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
 }
 
 pub(super) fn failed(error: impl ToString) -> Unfinished {

@@ -5,6 +5,7 @@ mod ahead;
 mod compute;
 mod fetch;
 mod group;
+mod lanes;
 mod router;
 mod save;
 mod session;

@@ -24,7 +24,7 @@ pub struct RouteError {
 /// Connections to the holders of all shards, in one generation.
 #[derive(Clone, Debug)]
 pub struct Router {
-    /// This node.
+    /// The node itself.
     own: WorkerId,
     map: Arc<RowMap>,
     /// Holders of every shard; the first answers pulls.

@@ -127,13 +127,13 @@ impl Node {
             }
         });
         let (tasks, work) = mpsc::unbounded_channel();
+        let (announced, latest) = watch::channel(Generation::default());
         match &self.computing {
             Some(computing) => computing.start(me, work, out.clone()),
-            None => compute(self, me, work, Computed::new(out.clone()))?,
+            None => compute(self, me, work, latest, Computed::new(out.clone()))?,
         }
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
-        let (announced, _) = watch::channel(Generation::default());
         let mut waiting = VecDeque::new();
         let mut newest = None;
         let mut leaving = false;

@@ -114,6 +114,7 @@ impl Connection {
             number,
             deadline,
             answered,
+            begun: false,
             sent: false,
             ended: false,
         })
@@ -256,6 +257,8 @@ pub(super) struct Call<'a> {
     number: u32,
     deadline: Instant,
     answered: oneshot::Receiver<Result<Expected, ServerError>>,
+    /// The first frame has been sent.
+    begun: bool,
     /// The last frame has been sent.
     sent: bool,
     /// True when a withdrawal has no effect any more.
@@ -272,6 +275,7 @@ impl Call<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match connection.sender.send(frame, left).await {
             Ok(()) => {
+                self.begun = true;
                 self.sent = last;
                 Ok(())
             }
@@ -314,6 +318,11 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         let (connection, number) = (self.connection, self.number);
         if self.ended {
+            return;
+        }
+        if !self.begun {
+            // The server does not know the request, and will not answer.
+            connection.state().waiting.remove(&number);
             return;
         }
         let Ok(runtime) = Handle::try_current() else {
