@@ -1,5 +1,7 @@
 //! Cuts of several processes, for a run that goes on.
 
+use std::sync::Arc;
+
 use super::{Run, RunError, all_columns, checkpoint};
 use crate::cluster::leader::FirstRows;
 use crate::executor::Executor;
@@ -118,7 +120,10 @@ impl Run {
             return Ok(None);
         }
         match serde_json::from_value(manifest.state.clone()) {
-            Ok(state) => Ok(Some((SavedCut { cuts, manifest }, state))),
+            Ok(state) => {
+                let manifest = Arc::new(manifest);
+                Ok(Some((SavedCut { cuts, manifest }, state)))
+            }
             Err(error) => {
                 notes.push(format!("the cut of {step} is not used: {error}"));
                 Ok(None)

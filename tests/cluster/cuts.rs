@@ -52,7 +52,7 @@ fn a_later_leader_goes_on_from_the_newest_cut() {
         let (mut trainer, _sessions) = start(&cluster, 2);
         trainer.state = serde_json::from_value::<TrainState>(manifest.state.clone()).unwrap();
         if let Some(lead) = &mut trainer.lead {
-            let cuts = cluster.cuts();
+            let (cuts, manifest) = (cluster.cuts(), Arc::new(manifest));
             lead.first = FirstRows::Cut(SavedCut { cuts, manifest });
         }
         assert_eq!(trainer.train(&mut NoObserver).unwrap(), Ending::Finished);
@@ -141,6 +141,8 @@ fn a_cut_that_cannot_be_written_is_a_warning() {
     }
     let cut = cluster.cuts().latest(Check::Everything).unwrap().cut;
     assert_eq!(cut.unwrap().step.0, trainer.state.updates);
+    let left = fs::read_dir(&folder).unwrap().count();
+    assert_eq!(left, 2, "folders of failed cuts");
 }
 
 #[test]

@@ -97,6 +97,16 @@ impl Nodes {
             return Ok(());
         }
         let attempt = self.attempt();
+        let saved = self.try_cut(attempt, state);
+        if saved.is_err()
+            && let Err(error) = self.options.cuts.abandon(&attempt)
+        {
+            tracing::warn!(%error, "files of a failed cut stay");
+        }
+        saved
+    }
+
+    fn try_cut(&mut self, attempt: Attempt, state: &serde_json::Value) -> Result<(), CutFailure> {
         let mut files: BTreeMap<ShardId, (WorkerId, ShardFile)> = BTreeMap::new();
         let mut digests: Vec<(WorkerId, ShardFile)> = Vec::new();
         let mut gone = BTreeSet::new();
@@ -197,7 +207,7 @@ impl Nodes {
             state: state.clone(),
         })?;
         // The same rows may have been saved before.
-        let manifest = cuts.read(attempt.step)?;
+        let manifest = Arc::new(cuts.read(attempt.step)?);
         if let Err(error) = cuts.prune() {
             tracing::warn!(%error, "old cuts stay");
         }
