@@ -21,7 +21,7 @@ use super::nodes::LostShards;
 /// Reason why a cut was not made. The cut before stays.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CutFailure {
-    /// Nobody can hand over the last committed step of some shards.
+    /// The last committed step of some shards is lost.
     #[error("{lost}{}", .error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default())]
     Lost {
         /// The shards.
@@ -32,6 +32,9 @@ pub enum CutFailure {
     /// The files cannot be written.
     #[error(transparent)]
     Files(#[from] CutError),
+    /// The server of this process failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Two holders of a shard have different rows.
     #[error(
         "{shard} has digest {digest} at {worker} and {other_digest} at {other} after {step}: the same pushes must give the \
@@ -360,11 +363,12 @@ impl Nodes {
     }
 
     /// Copies the last committed step from the holders of all shards to a server of this process that has the same
-    /// layout, a part of a shard at a time.
+    /// layout, a part of a shard at a time. Makes room for the rows, if the server has none.
     ///
     /// # Errors
-    /// [`CutFailure::Lost`] if nobody has a shard.
+    /// [`CutFailure::Server`] if the device cannot hold the rows; [`CutFailure::Lost`] if nobody has a shard.
     pub fn copy_to(&self, server: &ParameterServer) -> Result<(), CutFailure> {
+        server.make_room()?;
         for shard in self.map.shards() {
             let mut copied = Err(None);
             for worker in &self.valid[self.map.index(shard)] {

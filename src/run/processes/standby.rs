@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Reason why a standby waits no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StandbyEnd {
-    /// This process leads in an epoch: [`Leading::start`](super::Leading::start) is next.
+    /// Leadership is won: [`Leading::start`](super::Leading::start) is next.
     Leads {
         /// The epoch.
         epoch: u32,
