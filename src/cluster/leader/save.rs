@@ -11,7 +11,8 @@ use crate::cluster::messages::{
 use crate::ids::{ShardId, Step, WorkerId};
 use crate::kernel::Column;
 use crate::net::cut::{
-    Attempt, CutError, CutManifest, Digest, SavedCut, ShardFile, TableError, save_shard, shape_by,
+    Attempt, CutError, CutManifest, Digest, SavedCut, ShardFile, TableError, load_shard,
+    save_shard, shape_by,
 };
 use crate::net::{Channel, NetError};
 use crate::server::{ParameterServer, ServerError};
@@ -362,14 +363,26 @@ impl Nodes {
         }
     }
 
-    /// Copies the last committed step from the holders of all shards to a server of this process that has the same
-    /// layout, a part of a shard at a time. Makes room for the rows, if the server has none.
+    /// Copies the last committed step to a server of this process that has the same layout, a part of a shard at a
+    /// time: from the last cut if the step is saved, else from the holders of all shards. Makes room for the rows, if
+    /// the server has none.
     ///
     /// # Errors
     /// [`CutFailure::Server`] if the device cannot hold the rows; [`CutFailure::Lost`] if nobody has a shard.
     pub fn copy_to(&self, server: &ParameterServer) -> Result<(), CutFailure> {
         server.make_room()?;
+        // Nobody holds the shards yet where training goes on from a cut.
+        let saved = self
+            .saved()
+            .filter(|cut| cut.manifest.step.0 == self.steps());
         for shard in self.map.shards() {
+            if let Some(SavedCut { cuts, manifest }) = &saved {
+                let loaded = cuts.reader(manifest, shard).map_err(TableError::from);
+                match loaded.and_then(|mut reader| load_shard(server, shard, &mut reader)) {
+                    Ok(()) => continue,
+                    Err(error) => tracing::warn!(%shard, %error, "shard not read"),
+                }
+            }
             let mut copied = Err(None);
             for worker in &self.valid[self.map.index(shard)] {
                 let Some(joined) = self.joined.get(worker) else {
