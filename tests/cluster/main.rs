@@ -113,7 +113,7 @@ impl Cluster {
             address: address.clone(),
             dial: Arc::new(self.network.clone()),
             info: MemberInfo::default(),
-            directory: (number % 2 == 0).then(|| self.directory.path().to_owned()),
+            directory: number.is_multiple_of(2).then(|| self.directory.path().to_owned()),
             threads: Some(1),
         };
         let node: Node = node(
