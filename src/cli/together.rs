@@ -175,6 +175,11 @@ impl Together {
         Ok(None)
     }
 
+    /// Returns whether this process leads others.
+    pub fn leads(&self) -> bool {
+        self.shards > 0
+    }
+
     /// Gives a new run as many shards as several processes need.
     ///
     /// # Errors

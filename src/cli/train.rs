@@ -13,7 +13,7 @@ use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
-    run_digest, shape,
+    open_executor_without_rows, run_digest, shape,
 };
 
 use super::CommandResult;
@@ -182,7 +182,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 }
                 None => {
                     let digest = run_digest(&run.config, &dataset);
-                    let resumed = run.resume_newest(backend, &digest)?;
+                    let resumed = run.resume_newest(backend, &digest, together.leads())?;
                     resumed.notes.iter().for_each(|note| progress.say(note));
                     (resumed.executor, resumed.state, resumed.first)
                 }
@@ -238,7 +238,10 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let backend = open_backend(config.device)?;
             let device = backend.to_string();
             let (shape, init) = (shape(&config, &dataset), initializer(&config));
-            let executor = open_executor(&config, backend, shape, &init)?;
+            let executor = match together.leads() && warm.is_none() {
+                true => open_executor_without_rows(&config, backend, shape)?,
+                false => open_executor(&config, backend, shape, &init)?,
+            };
             if let Some(warm) = &warm {
                 warm.apply(executor.server())?;
                 progress.say(&warm.to_string());

@@ -243,8 +243,9 @@ config! {
     /// Several processes: type in which rows and gradients travel between them: f32, f16 or bf16, which halve the
     /// bytes and round.
     wire_type: PackedType = PackedType::F32,
-    /// Several processes: seconds between two cuts, which are copies of all shards of one step that the run goes
-    /// back to when shards are lost. Each end of an epoch is a cut, too.
+    /// Several processes: seconds between two cuts, which are copies of all shards of one step in the run's
+    /// directory. The run goes back to the last one when shards or the leader are lost. Ends of epochs with a
+    /// validation or a checkpoint are cuts, too.
     cut_seconds: f64 = 30.0,
     /// Run directory; unset: `runs/<dataset>-<model>-<seed>`.
     output: Option<PathBuf> = None,

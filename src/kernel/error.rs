@@ -60,6 +60,12 @@ pub enum KernelError {
         /// The engine: `"CPU"` or `"GPU"`.
         engine: &'static str,
     },
+    /// A table whose rows are in other processes.
+    #[error("the rows of {table} are not in this process")]
+    NoRows {
+        /// Name of the table.
+        table: &'static str,
+    },
 }
 
 impl KernelError {

@@ -20,13 +20,11 @@ impl Run {
         device: String,
         observer: &mut dyn Observer,
     ) -> Result<Option<RunResult>, RunError> {
-        // The device still holds the last one.
-        let mut best_epoch = trainer.state.epoch;
-        if let Some(epoch) = self.best(&trainer.state)?
-            && epoch != best_epoch
-        {
-            self.restore(trainer.server(), epoch)?;
-            best_epoch = epoch;
+        // The device still holds the last one, unless other processes have held the rows.
+        let last = trainer.state.epoch;
+        let best_epoch = self.best(&trainer.state)?.unwrap_or(last);
+        if best_epoch != last || !trainer.server().has_rows() {
+            self.restore(trainer.server(), best_epoch)?;
         }
         let mut judged = [None, None];
         for (judged, facts) in judged.iter_mut().zip([&dataset.valid, &dataset.test]) {

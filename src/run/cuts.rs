@@ -1,12 +1,14 @@
 //! Cuts of several processes, for a run that goes on.
 
-use super::{Run, RunError, all_columns, checkpoint};
+use std::sync::Arc;
+
+use super::{Run, RunError, checkpoint, columns};
 use crate::cluster::leader::FirstRows;
 use crate::executor::Executor;
 use crate::kernel::Backend;
 use crate::net::cut::{Check, Cuts, SavedCut};
-use crate::server::Initializer;
-use crate::train::{TrainState, initializer, open_executor};
+use crate::server::{Initializer, ParameterServer, RowMap, ServerError};
+use crate::train::{TrainState, initializer, open_executor, open_executor_without_rows};
 
 /// Folder of the records of leaders.
 const LEADERS: &str = "leaders";
@@ -24,6 +26,20 @@ pub struct Resumed {
     pub notes: Vec<String>,
 }
 
+/// Returns whether a server has the same rows in the same shards as a cut.
+fn has_layout_of(server: &ParameterServer, cut: &SavedCut) -> Result<bool, ServerError> {
+    let map = RowMap::new(&cut.manifest.layout)?;
+    if !map.shards().eq(server.shards()) {
+        return Ok(false);
+    }
+    for shard in map.shards() {
+        if *map.rows_of(shard) != *server.rows_of(shard)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Run {
     /// Cuts of the run, whether there are any or not.
     pub fn cuts(&self) -> Cuts {
@@ -33,11 +49,17 @@ impl Run {
     }
 
     /// Loads what has made the most steps: the latest checkpoint, or the latest cut of several processes. `digest` is
-    /// the digest of configuration and graph that a cut must have.
+    /// the digest of configuration and graph that a cut must have. If this process `leads` others, rows of a cut are
+    /// not read if the process has the same shards: others will hold them.
     ///
     /// # Errors
     /// See [`Run::resume`].
-    pub fn resume_newest(&self, backend: Backend, digest: &str) -> Result<Resumed, RunError> {
+    pub fn resume_newest(
+        &self,
+        backend: Backend,
+        digest: &str,
+        leads: bool,
+    ) -> Result<Resumed, RunError> {
         let mut notes = Vec::new();
         let cut = self.newest_cut(digest, &mut notes)?;
         let checkpoints = checkpoint::list(&self.path)?;
@@ -47,7 +69,10 @@ impl Run {
             if unsaved && self.config.init_from.is_none() {
                 let (shape, init) = (self.shape(), initializer(&self.config));
                 return Ok(Resumed {
-                    executor: open_executor(&self.config, backend, shape, &init)?,
+                    executor: match leads {
+                        true => open_executor_without_rows(&self.config, backend, shape)?,
+                        false => open_executor(&self.config, backend, shape, &init)?,
+                    },
                     state: TrainState::default(),
                     first: FirstRows::Initial,
                     notes,
@@ -65,11 +90,17 @@ impl Run {
                 state = saved;
             }
         }
-        let executor = open_executor(&self.config, backend, self.shape(), &Initializer::ZERO)?;
-        let mut tables = cut.tables()?;
+        let executor = match leads {
+            true => open_executor_without_rows(&self.config, backend, self.shape())?,
+            false => open_executor(&self.config, backend, self.shape(), &Initializer::ZERO)?,
+        };
         let server = executor.server();
-        for (table, column) in all_columns() {
-            if column.width(&server.spec(table)) > 0 {
+        // Another device may need other shards.
+        let kept = leads && has_layout_of(server, &cut)?;
+        if !kept {
+            let mut tables = cut.tables()?;
+            server.make_room()?;
+            for (table, column) in columns(server) {
                 server.fill(table, column, |rows, out| {
                     Ok::<_, RunError>(tables.read(table, column, rows, out)?)
                 })?;
@@ -78,7 +109,10 @@ impl Run {
         Ok(Resumed {
             executor,
             state,
-            first: FirstRows::Cut(cut),
+            first: match kept {
+                true => FirstRows::Cut(cut),
+                false => FirstRows::Server,
+            },
             notes,
         })
     }
@@ -118,7 +152,10 @@ impl Run {
             return Ok(None);
         }
         match serde_json::from_value(manifest.state.clone()) {
-            Ok(state) => Ok(Some((SavedCut { cuts, manifest }, state))),
+            Ok(state) => {
+                let manifest = Arc::new(manifest);
+                Ok(Some((SavedCut { cuts, manifest }, state)))
+            }
             Err(error) => {
                 notes.push(format!("the cut of {step} is not used: {error}"));
                 Ok(None)

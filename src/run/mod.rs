@@ -483,6 +483,7 @@ fn fill(
     server: &ParameterServer,
     mut checkpoint: Checkpoint<TrainState>,
 ) -> Result<TrainState, RunError> {
+    server.make_room()?;
     for (table, column) in columns(server) {
         let name = column_name(table, column);
         let (rows, width) = checkpoint.shape(&name)?;

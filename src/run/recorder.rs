@@ -9,6 +9,9 @@ use crate::train::{EpochRecord, Observer, TablesAt, TrainError, TrainEvent, Trai
 
 pub(super) const FILE: &str = "metrics.jsonl";
 
+/// Warnings that are kept for the result, at most.
+const WARNINGS: usize = 50;
+
 /// Writes `metrics.jsonl` and checkpoints, and passes every event on to another observer.
 pub struct Recorder<'a> {
     run: &'a Run,
@@ -149,13 +152,13 @@ impl Observer for Recorder<'_> {
                     }
                 }
             }
-            TrainEvent::Interrupted { tables, state } => {
-                // A run that went back to its start has nothing to save.
-                if state.updates > 0 {
-                    self.save(tables, state).map_err(failed)?;
-                }
+            // A run that went back to its start has nothing to save.
+            TrainEvent::Interrupted { tables, state } if state.updates > 0 => {
+                self.save(tables, state).map_err(failed)?;
             }
-            TrainEvent::Warning(line) => self.warnings.push(line.to_owned()),
+            TrainEvent::Warning(line) if self.warnings.len() < WARNINGS => {
+                self.warnings.push(line.to_owned());
+            }
             _ => {}
         }
         match flow {

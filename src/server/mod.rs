@@ -28,6 +28,7 @@ mod push_async;
 mod push_step;
 mod push_sync;
 mod reshard;
+mod room;
 mod shard_map;
 mod stats;
 mod storage;

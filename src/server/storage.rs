@@ -68,7 +68,20 @@ impl ParameterServer {
         storage: Storage,
         init: &Initializer,
     ) -> Result<ParameterServer, ServerError> {
-        Self::on(ShardDevices::one(backend), shape, storage, init)
+        Self::on(ShardDevices::one(backend), shape, storage, Some(init))
+    }
+
+    /// Makes a server on one device that knows the layout of both tables, but has no rows: other processes hold
+    /// them. Reads and writes fail until [`ParameterServer::make_room`].
+    ///
+    /// # Errors
+    /// [`ServerError::Shards`] for 0 shards, or more shards than entities.
+    pub fn without_rows(
+        backend: Backend,
+        shape: Shape,
+        storage: Storage,
+    ) -> Result<ParameterServer, ServerError> {
+        Self::on(ShardDevices::one(backend), shape, storage, None)
     }
 
     /// Makes both tables, with each shard on the device that [`place`](super::place) chooses. Entities have at
@@ -95,14 +108,14 @@ impl ParameterServer {
             shards: storage.shards.max(least),
             ..storage
         };
-        Self::on(ShardDevices::new(devices), shape, storage, init)
+        Self::on(ShardDevices::new(devices), shape, storage, Some(init))
     }
 
     fn on(
         devices: ShardDevices,
         shape: Shape,
         storage: Storage,
-        init: &Initializer,
+        init: Option<&Initializer>,
     ) -> Result<ParameterServer, ServerError> {
         let Storage {
             optimizer,
@@ -133,21 +146,27 @@ impl ParameterServer {
         let of_entities = devices.place(TableName::Entities, &entities, &none)?;
         let kept = devices.kept(&entities, of_entities.iter().copied());
         let of_relations = devices.place(TableName::Relations, &relations, &kept)?;
-        let entities = ShardedTable::new(
-            &devices.engines,
-            entities,
-            &of_entities,
-            &mut |first, values| {
-                let rows = &assignment.rows_in_storage()[first..];
-                init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
-            },
-        )?;
-        // Random bits follow row numbers, so that they do not depend on the shards.
-        entities.name_rows(assignment.rows_in_storage())?;
-        let fill = &mut |first: usize, values: &mut [f32]| {
-            init.fill(&shape, TableName::Relations, first as u32.., values);
+        let (entities, relations) = match init {
+            Some(init) => {
+                let fill = &mut |first: usize, values: &mut [f32]| {
+                    let rows = &assignment.rows_in_storage()[first..];
+                    init.fill(&shape, TableName::Entities, rows.iter().copied(), values);
+                };
+                let entities = ShardedTable::new(&devices.engines, entities, &of_entities, fill)?;
+                // Random bits follow row numbers, so that they do not depend on the shards.
+                entities.name_rows(assignment.rows_in_storage())?;
+                let fill = &mut |first: usize, values: &mut [f32]| {
+                    init.fill(&shape, TableName::Relations, first as u32.., values);
+                };
+                let relations =
+                    ShardedTable::new(&devices.engines, relations, &of_relations, fill)?;
+                (entities, relations)
+            }
+            None => (
+                ShardedTable::without_rows(&devices.engines, entities, &of_entities),
+                ShardedTable::without_rows(&devices.engines, relations, &of_relations),
+            ),
         };
-        let relations = ShardedTable::new(&devices.engines, relations, &of_relations, fill)?;
         let tables = Tables {
             shape,
             entities,

@@ -13,7 +13,7 @@ mod workers;
 
 pub use node::{NodePlace, dataset_digest, node, run_digest};
 pub use observer::{EpochRecord, NoObserver, Observer, TablesAt, TrainEvent};
-pub use open::open_executor;
+pub use open::{open_executor, open_executor_without_rows};
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
 };

@@ -92,11 +92,11 @@ pub enum TrainEvent<'a> {
 /// Place of the tables at an event.
 #[derive(Clone, Copy, Debug)]
 pub enum TablesAt<'a> {
-    /// This process.
+    /// The server of this process.
     Server(&'a ParameterServer),
-    /// Several processes: the run's directory.
+    /// A cut in the run's directory, of several processes.
     Cut(&'a SavedCut),
-    /// Several processes: other processes, and no cut is of this step.
+    /// The holders of shards, of several processes; no cut is of this step.
     Holders,
 }
 

@@ -7,6 +7,33 @@ use crate::executor::Executor;
 use crate::kernel::Backend;
 use crate::server::{DeviceCapacity, Initializer, ParameterServer, Shape, measure_speed};
 
+/// Makes an executor for a process that leads others, which hold the rows. The tables have no rows where one device is
+/// named, and are zero on several.
+///
+/// # Errors
+/// As [`open_executor`].
+pub fn open_executor_without_rows(
+    config: &Config,
+    backend: Backend,
+    shape: Shape,
+) -> Result<Executor, TrainError> {
+    match is_one(config, &backend) {
+        true => {
+            let server = ParameterServer::without_rows(backend, shape, config.storage())?;
+            Ok(Executor::new(&server)?)
+        }
+        false => open_executor(config, backend, shape, &Initializer::ZERO),
+    }
+}
+
+/// Returns whether all shards are on the device of `backend`, without a limit of memory.
+fn is_one(config: &Config, backend: &Backend) -> bool {
+    let named = &config.shard_devices.0;
+    let here =
+        |device: &ShardDevice| device.memory_bytes.is_none() && device.device == backend.choice();
+    named.len() < 2 && named.iter().all(here)
+}
+
 /// Makes a model's tables on the devices that a configuration names, or else on the device of `backend`,
 /// and an executor that computes on `backend`.
 ///
@@ -20,9 +47,7 @@ pub fn open_executor(
 ) -> Result<Executor, TrainError> {
     let (named, storage) = (&config.shard_devices.0, config.storage());
     // One device that computes, without a limit of memory: the same as none named.
-    let here =
-        |device: &ShardDevice| device.memory_bytes.is_none() && device.device == backend.choice();
-    Ok(if named.len() < 2 && named.iter().all(here) {
+    Ok(if is_one(config, &backend) {
         let server = ParameterServer::new(backend, shape, storage, init)?;
         Executor::new(&server)?
     } else {

@@ -52,12 +52,43 @@ fn a_later_leader_goes_on_from_the_newest_cut() {
         let (mut trainer, _sessions) = start(&cluster, 2);
         trainer.state = serde_json::from_value::<TrainState>(manifest.state.clone()).unwrap();
         if let Some(lead) = &mut trainer.lead {
-            let cuts = cluster.cuts();
+            let (cuts, manifest) = (cluster.cuts(), Arc::new(manifest));
             lead.first = FirstRows::Cut(SavedCut { cuts, manifest });
         }
         assert_eq!(trainer.train(&mut NoObserver).unwrap(), Ending::Finished);
         assert!(tables(trainer.server()) == expected, "{text}");
     }
+}
+
+#[test]
+fn a_later_leader_goes_on_from_the_end_of_an_epoch() {
+    let config = config(&format!("{NEGATIVES}\nepochs = 2\nvalidate_every = 1"));
+    let expected = alone(&config);
+    let cluster = Cluster::new(config);
+    let (mut trainer, mut sessions) = start(&cluster, 2);
+    // All steps of the first epoch are saved, and its validation is not done.
+    let ending = trainer.train(&mut |event: TrainEvent<'_>| match event {
+        TrainEvent::Ranking { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert_eq!(ending.unwrap(), Ending::Interrupted);
+    assert_eq!((trainer.state.epoch, trainer.state.step > 0), (0, true));
+    sessions.clear();
+    let cluster = Arc::into_inner(cluster).unwrap();
+    let Cluster {
+        config, directory, ..
+    } = cluster;
+    let cluster = Cluster::led(config, 2, directory);
+    let manifest = cluster.cuts().latest(Check::Files).unwrap().cut.unwrap();
+    let (mut next, _sessions) = start(&cluster, 2);
+    next.state = serde_json::from_value::<TrainState>(manifest.state.clone()).unwrap();
+    assert_eq!(next.state.updates, trainer.state.updates);
+    if let Some(lead) = &mut next.lead {
+        let (cuts, manifest) = (cluster.cuts(), Arc::new(manifest));
+        lead.first = FirstRows::Cut(SavedCut { cuts, manifest });
+    }
+    assert_eq!(next.train(&mut NoObserver).unwrap(), Ending::Finished);
+    assert!(tables(next.server()) == expected);
 }
 
 #[test]
@@ -141,6 +172,8 @@ fn a_cut_that_cannot_be_written_is_a_warning() {
     }
     let cut = cluster.cuts().latest(Check::Everything).unwrap().cut;
     assert_eq!(cut.unwrap().step.0, trainer.state.updates);
+    let left = fs::read_dir(&folder).unwrap().count();
+    assert_eq!(left, 2, "folders of failed cuts");
 }
 
 #[test]

@@ -22,7 +22,10 @@ use shardloom::kernel::{Backend, Column, TableName};
 use shardloom::net::cut::Cuts;
 use shardloom::net::{Channel, Dial, LocalNetwork};
 use shardloom::server::ParameterServer;
-use shardloom::train::{NodePlace, Prepared, Trainer, dataset_digest, node, prepare, run_digest};
+use shardloom::train::{
+    NodePlace, Prepared, Trainer, dataset_digest, node, open_executor_without_rows, prepare,
+    run_digest, shape,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -134,7 +137,7 @@ impl Cluster {
             address: address.clone(),
             dial: Arc::clone(&self.dial),
             info: MemberInfo::default(),
-            directory: (number % 2 == 0).then(|| self.directory.path().to_owned()),
+            directory: number.is_multiple_of(2).then(|| self.directory.path().to_owned()),
             threads: Some(1),
         };
         let node: Node = node(
@@ -154,9 +157,11 @@ impl Cluster {
         })
     }
 
-    /// A trainer that leads.
+    /// A trainer that leads, and has no rows until training has ended.
     fn trainer(&self, expected: usize) -> Trainer {
-        let mut trainer = Trainer::open(self.config.clone(), &self.dataset).unwrap();
+        let shape = shape(&self.config, &self.dataset);
+        let executor = open_executor_without_rows(&self.config, Backend::cpu(), shape).unwrap();
+        let mut trainer = Trainer::new(self.config.clone(), &self.dataset, executor).unwrap();
         trainer.lead = Some(Lead {
             leader: self.leader.clone(),
             address: LEADER.to_owned(),

@@ -25,7 +25,11 @@ fn epochs(count: &'static str) -> Vec<&'static str> {
 
 /// Starts a process that stands by for the leader of a run.
 fn stand_by(place: &Place, name: &str) -> Process {
-    let path = place.path(name).display().to_string();
+    let path = place.path(name);
+    until("somebody leads", || {
+        path.join("leaders/00000001.json").exists()
+    });
+    let path = path.display().to_string();
     let standby = Process::start(&["train", "--standby", &path, "--threads", "1"], &[]);
     until("it stands by", || standby.said().contains("standing by"));
     // Its stream to the leader.
@@ -125,7 +129,7 @@ fn a_restarted_leader_goes_on_from_the_cut() {
 #[test]
 fn a_standby_ends_with_the_run() {
     let place = Place::new();
-    let mut leader = place.lead("run", &epochs("40"));
+    let mut leader = place.lead("run", &epochs("150"));
     let mut standby = stand_by(&place, "run");
     leader.succeed();
     standby.succeed();

@@ -106,7 +106,7 @@ pub struct Nodes {
     committed: Generation,
     /// Number of steps committed.
     steps: u64,
-    /// This process, for files that it writes.
+    /// Incarnation of the leader, in the records of files that the leader writes.
     pub(super) incarnation: Incarnation,
     /// Last failure of a holder in a cut.
     pub(super) last_failure: Option<NetError>,

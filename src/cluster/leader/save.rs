@@ -11,7 +11,8 @@ use crate::cluster::messages::{
 use crate::ids::{ShardId, Step, WorkerId};
 use crate::kernel::Column;
 use crate::net::cut::{
-    Attempt, CutError, CutManifest, Digest, SavedCut, ShardFile, TableError, save_shard, shape_by,
+    Attempt, CutError, CutManifest, Digest, SavedCut, ShardFile, TableError, load_shard,
+    save_shard, shape_by,
 };
 use crate::net::{Channel, NetError};
 use crate::server::{ParameterServer, ServerError};
@@ -21,7 +22,7 @@ use super::nodes::LostShards;
 /// Reason why a cut was not made. The cut before stays.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CutFailure {
-    /// Nobody can hand over the last committed step of some shards.
+    /// The last committed step of some shards is lost.
     #[error("{lost}{}", .error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default())]
     Lost {
         /// The shards.
@@ -32,6 +33,9 @@ pub enum CutFailure {
     /// The files cannot be written.
     #[error(transparent)]
     Files(#[from] CutError),
+    /// The server of this process failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Two holders of a shard have different rows.
     #[error(
         "{shard} has digest {digest} at {worker} and {other_digest} at {other} after {step}: the same pushes must give the \
@@ -97,6 +101,16 @@ impl Nodes {
             return Ok(());
         }
         let attempt = self.attempt();
+        let saved = self.try_cut(attempt, state);
+        if saved.is_err()
+            && let Err(error) = self.options.cuts.abandon(&attempt)
+        {
+            tracing::warn!(%error, "files of a failed cut stay");
+        }
+        saved
+    }
+
+    fn try_cut(&mut self, attempt: Attempt, state: &serde_json::Value) -> Result<(), CutFailure> {
         let mut files: BTreeMap<ShardId, (WorkerId, ShardFile)> = BTreeMap::new();
         let mut digests: Vec<(WorkerId, ShardFile)> = Vec::new();
         let mut gone = BTreeSet::new();
@@ -197,7 +211,7 @@ impl Nodes {
             state: state.clone(),
         })?;
         // The same rows may have been saved before.
-        let manifest = cuts.read(attempt.step)?;
+        let manifest = Arc::new(cuts.read(attempt.step)?);
         if let Err(error) = cuts.prune() {
             tracing::warn!(%error, "old cuts stay");
         }
@@ -349,13 +363,26 @@ impl Nodes {
         }
     }
 
-    /// Copies the last committed step from the holders of all shards to a server of this process that has the same
-    /// layout, a part of a shard at a time.
+    /// Copies the last committed step to a server of this process that has the same layout, a part of a shard at a
+    /// time: from the last cut if the step is saved, else from the holders of all shards. Makes room for the rows, if
+    /// the server has none.
     ///
     /// # Errors
-    /// [`CutFailure::Lost`] if nobody has a shard.
+    /// [`CutFailure::Server`] if the device cannot hold the rows; [`CutFailure::Lost`] if nobody has a shard.
     pub fn copy_to(&self, server: &ParameterServer) -> Result<(), CutFailure> {
+        server.make_room()?;
+        // Nobody holds the shards yet where training goes on from a cut.
+        let saved = self
+            .saved()
+            .filter(|cut| cut.manifest.step.0 == self.steps());
         for shard in self.map.shards() {
+            if let Some(SavedCut { cuts, manifest }) = &saved {
+                let loaded = cuts.reader(manifest, shard).map_err(TableError::from);
+                match loaded.and_then(|mut reader| load_shard(server, shard, &mut reader)) {
+                    Ok(()) => continue,
+                    Err(error) => tracing::warn!(%shard, %error, "shard not read"),
+                }
+            }
             let mut copied = Err(None);
             for worker in &self.valid[self.map.index(shard)] {
                 let Some(joined) = self.present(*worker) else {

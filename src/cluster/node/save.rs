@@ -16,7 +16,7 @@ use crate::server::HeldShards;
 pub(super) struct Saver {
     /// Directory of the run, if this process can reach it.
     pub directory: Option<PathBuf>,
-    /// This process, for the manifest.
+    /// Incarnation of the node, for the manifest.
     pub holder: Incarnation,
 }
 

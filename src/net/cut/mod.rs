@@ -67,6 +67,7 @@ mod writer;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use columns::CutTables;
 pub use error::{CutError, CutFault};
@@ -108,7 +109,7 @@ pub struct SavedCut {
     /// Cuts of the run.
     pub cuts: Cuts,
     /// The cut.
-    pub manifest: CutManifest,
+    pub manifest: Arc<CutManifest>,
 }
 
 impl SavedCut {

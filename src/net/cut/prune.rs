@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::manifest::MANIFEST;
-use super::{Check, CutError, CutFault, CutManifest, Cuts, names};
+use super::{Attempt, Check, CutError, CutFault, CutManifest, Cuts, names};
 use crate::checkpoint::atomic_file::{self, sync_folder};
 use crate::ids::Step;
 
@@ -73,6 +73,34 @@ impl Cuts {
         match fs::remove_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed.map_err(CutError::io("remove", &folder)),
+        }
+    }
+
+    /// Removes the files of an attempt that has failed. Files that a manifest may name stay. To be called by the
+    /// leader.
+    ///
+    /// # Errors
+    /// [`CutError::Io`].
+    pub fn abandon(&self, attempt: &Attempt) -> Result<(), CutError> {
+        match self.read(attempt.step) {
+            Ok(cut) if cut.attempt() != *attempt => {}
+            Err(CutError::Damaged {
+                fault: CutFault::Missing,
+                ..
+            }) => {}
+            _ => return Ok(()),
+        }
+        let folder = self.cut_folder(attempt.step);
+        let end = attempt.file_end();
+        let names = names(&folder).map_err(CutError::io("list", &folder))?;
+        for name in names.iter().filter(|name| name.ends_with(&end)) {
+            remove_file(&folder.join(name))?;
+        }
+        // Another attempt at the step may have left files there.
+        match fs::remove_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(CutError::io("remove", &folder)),
         }
     }

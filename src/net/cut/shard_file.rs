@@ -158,8 +158,13 @@ impl Attempt {
     /// Name of a shard's file.
     pub fn file_name(&self, shard: ShardId) -> String {
         let (table, shard) = (shard.table.name(), shard.shard);
+        format!("{table}-{shard}{}", self.file_end())
+    }
+
+    /// End of the names of all files of the attempt.
+    pub(super) fn file_end(&self) -> String {
         let (epoch, generation) = (self.epoch, self.generation.0);
-        format!("{table}-{shard}.epoch-{epoch}.generation-{generation}.safetensors")
+        format!(".epoch-{epoch}.generation-{generation}.safetensors")
     }
 }
 

@@ -15,6 +15,8 @@ use crate::net::{Channel, FrameStream, NetError};
 
 /// Longest wait for a stream to the leader.
 const DIAL: Duration = Duration::from_millis(500);
+/// Longest wait for the first word of a leader, without which nobody leads the run.
+const FIRST_WORD: Duration = Duration::from_secs(3);
 /// Time between two looks whether to stop, at most.
 const POLL: Duration = Duration::from_millis(200);
 /// Time before the next attempt to reach a leader.
@@ -23,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Reason why a standby waits no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StandbyEnd {
-    /// This process leads in an epoch: [`Leading::start`](super::Leading::start) is next.
+    /// Leadership is won: [`Leading::start`](super::Leading::start) is next.
     Leads {
         /// The epoch.
         epoch: u32,
@@ -72,7 +74,7 @@ impl Listening {
             record,
             stream: None,
             was_heard: false,
-            reason: format!("silent for {SILENCE:?}"),
+            reason: None,
         };
         loop {
             if stops() {
@@ -80,14 +82,21 @@ impl Listening {
             }
             let now = start.elapsed();
             match watch.standby.decide(now) {
-                Decision::Acquire { .. } if !watch.was_heard => return Err(nobody_leads(path)),
+                Decision::Acquire { .. } if !watch.was_heard => {
+                    if now > FIRST_WORD {
+                        return Err(nobody_leads(path));
+                    }
+                    watch.standby.failed(now);
+                }
                 Decision::Acquire { after } => {
                     match self.claim(&registry, path, after, digest).await {
                         Ok(Claim::Won(record)) => {
                             return Ok(StandbyEnd::Leads {
                                 epoch: record.epoch,
                                 before: watch.record.address,
-                                reason: watch.reason,
+                                reason: watch
+                                    .reason
+                                    .unwrap_or_else(|| format!("silent for {SILENCE:?}")),
                             });
                         }
                         Ok(Claim::Lost(record)) => watch.follow(record),
@@ -116,8 +125,8 @@ struct LeaderWatch {
     stream: Option<FrameStream>,
     /// True if any leader was heard.
     was_heard: bool,
-    /// Loss of the leader, if the leader is lost.
-    reason: String,
+    /// First sign of the leader's loss, since the leader's last word.
+    reason: Option<String>,
 }
 
 impl LeaderWatch {
@@ -126,12 +135,12 @@ impl LeaderWatch {
         self.standby.saw(self.start.elapsed(), record.epoch);
         self.record = record;
         self.stream = None;
-        self.reason = format!("silent for {SILENCE:?}");
+        self.reason = None;
     }
 
     fn lost(&mut self, reason: String) {
         self.standby.lost(self.start.elapsed(), self.record.epoch);
-        self.reason = reason;
+        self.reason.get_or_insert(reason);
         self.stream = None;
     }
 
@@ -150,6 +159,7 @@ impl LeaderWatch {
             Ok(Some(ToNode::Stop { reason, .. })) => return Ok(Some(reason)),
             Ok(Some(_)) => {
                 self.was_heard = true;
+                self.reason = None;
                 let now = self.start.elapsed();
                 self.standby.heard(now, self.record.epoch);
             }

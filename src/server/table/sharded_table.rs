@@ -23,7 +23,10 @@ pub(crate) struct ShardedTable {
 #[derive(Debug)]
 struct DeviceTable {
     device: usize,
-    table: Table,
+    /// The rows; `None` if they are not in this process.
+    rows: Option<Table>,
+    /// Layout of the rows.
+    layout: ShardLayout,
     /// Numbers of these shards in the whole table, ascending.
     shards: Vec<usize>,
 }
@@ -36,6 +39,15 @@ fn next_version() -> u64 {
 }
 
 impl DeviceTable {
+    /// The rows.
+    ///
+    /// # Errors
+    /// [`KernelError::NoRows`].
+    fn table(&self, spec: &TableSpec) -> Result<&Table, KernelError> {
+        let table = spec.name;
+        self.rows.as_ref().ok_or(KernelError::NoRows { table })
+    }
+
     /// Storage rows of the whole table that lie on this device, shard by shard.
     fn ranges(&self, layout: &ShardLayout) -> impl Iterator<Item = Range<usize>> {
         self.shards.iter().map(|&shard| layout.range(shard))
@@ -55,6 +67,25 @@ impl ShardedTable {
         placement: &[usize],
         fill: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<ShardedTable, KernelError> {
+        let mut table = ShardedTable::without_rows(devices, spec, placement);
+        for device_table in &mut table.by_device {
+            let device = &devices[device_table.device];
+            let made = create_device_table(device, &table.spec, &device_table.shards, fill)?;
+            device_table.rows = Some(made);
+        }
+        if table.alone().is_none() {
+            let rows: Vec<u32> = (0..table.spec.layout.rows() as u32).collect();
+            table.name_rows(&rows)?;
+        }
+        Ok(table)
+    }
+
+    /// Describes the shards of a table whose rows are not in this process. Rows cannot be read or written.
+    pub fn without_rows(
+        devices: &Arc<[Backend]>,
+        spec: TableSpec,
+        placement: &[usize],
+    ) -> ShardedTable {
         let mut homes = vec![(0, 0); placement.len()];
         let mut by_device = Vec::new();
         for device in 0..devices.len() {
@@ -68,25 +99,30 @@ impl ShardedTable {
             for (number, &shard) in shards.iter().enumerate() {
                 homes[shard] = (by_device.len(), number);
             }
-            let table = create_device_table(&devices[device], &spec, &shards, fill)?;
             by_device.push(DeviceTable {
                 device,
-                table,
+                rows: None,
+                layout: device_layout(&spec, &shards),
                 shards,
             });
         }
-        let table = ShardedTable {
+        ShardedTable {
             spec,
             devices: Arc::clone(devices),
             by_device,
             homes,
             version: AtomicU64::new(next_version()),
-        };
-        if table.alone().is_none() {
-            let rows: Vec<u32> = (0..table.spec.layout.rows() as u32).collect();
-            table.name_rows(&rows)?;
         }
-        Ok(table)
+    }
+
+    /// Engines of the devices that may hold shards.
+    pub fn devices(&self) -> &Arc<[Backend]> {
+        &self.devices
+    }
+
+    /// Returns whether the rows are in this process.
+    pub fn has_rows(&self) -> bool {
+        self.by_device.iter().all(|table| table.rows.is_some())
     }
 
     /// Description of the whole table.
@@ -106,7 +142,7 @@ impl ShardedTable {
     /// [`KernelError::ForeignTable`] if the table lies on several devices: no engine can use it then.
     pub fn whole(&self) -> Result<&Table, KernelError> {
         match self.alone() {
-            Some(device_table) => Ok(&device_table.table),
+            Some(device_table) => device_table.table(&self.spec),
             None => Err(KernelError::ForeignTable { engine: "server's" }),
         }
     }
@@ -137,7 +173,7 @@ impl ShardedTable {
     ) -> Result<(), KernelError> {
         if let Some(device_table) = self.alone() {
             return self.devices[device_table.device].read_part(
-                &device_table.table,
+                device_table.table(&self.spec)?,
                 column,
                 rows,
                 out,
@@ -149,10 +185,11 @@ impl ShardedTable {
         let mut values = Vec::new();
         for (shard, places, part) in self.spec.layout.parts(rows) {
             let (device_table, number) = self.home(shard);
-            let first = device_table.table.spec().layout.range(number).start;
+            let first = device_table.layout.range(number).start;
             let here = first + places.start..first + places.end;
             let device = &self.devices[device_table.device];
-            device.read_part(&device_table.table, column, here, &mut values)?;
+            let table = device_table.table(&self.spec)?;
+            device.read_part(table, column, here, &mut values)?;
             out[part.start * width..part.end * width].copy_from_slice(&values);
         }
         Ok(())
@@ -172,7 +209,7 @@ impl ShardedTable {
     ) -> Result<(), KernelError> {
         if let Some(device_table) = self.alone() {
             self.devices[device_table.device].write_part(
-                &device_table.table,
+                device_table.table(&self.spec)?,
                 column,
                 rows,
                 data,
@@ -183,11 +220,11 @@ impl ShardedTable {
             KernelError::check_shape(self.spec.name, rows.len() * width, data.len())?;
             for (shard, places, part) in self.spec.layout.parts(rows) {
                 let (device_table, number) = self.home(shard);
-                let first = device_table.table.spec().layout.range(number).start;
+                let first = device_table.layout.range(number).start;
                 let here = first + places.start..first + places.end;
                 let data = &data[part.start * width..part.end * width];
                 self.devices[device_table.device].write_part(
-                    &device_table.table,
+                    device_table.table(&self.spec)?,
                     column,
                     here,
                     data,
@@ -201,13 +238,15 @@ impl ShardedTable {
     /// Reads the values of a shard's rows, in its order, to `out`, whose content is replaced.
     pub fn read_shard(&self, shard: usize, out: &mut Vec<f32>) -> Result<(), KernelError> {
         let (device_table, number) = self.home(shard);
-        self.devices[device_table.device].read_shard(&device_table.table, number, out)
+        let table = device_table.table(&self.spec)?;
+        self.devices[device_table.device].read_shard(table, number, out)
     }
 
     /// Reads the values of storage rows, in the given order, to `out`, whose content is replaced.
     pub fn read_rows(&self, rows: &[u32], out: &mut Vec<f32>) -> Result<(), KernelError> {
         if let Some(device_table) = self.alone() {
-            return self.devices[device_table.device].read_rows(&device_table.table, rows, out);
+            let table = device_table.table(&self.spec)?;
+            return self.devices[device_table.device].read_rows(table, rows, out);
         }
         let (layout, width) = (&self.spec.layout, self.spec.width);
         self.check(rows.iter().copied())?;
@@ -215,7 +254,7 @@ impl ShardedTable {
         for (at, &row) in rows.iter().enumerate() {
             let (shard, place) = layout.locate(row);
             let (index, number) = self.homes[shard];
-            let here = &self.by_device[index].table.spec().layout;
+            let here = &self.by_device[index].layout;
             let (ats, rows) = &mut asked[index];
             ats.push(at);
             rows.push((here.range(number).start + place) as u32);
@@ -227,7 +266,8 @@ impl ShardedTable {
             if rows.is_empty() {
                 continue;
             }
-            self.devices[device_table.device].read_rows(&device_table.table, rows, &mut values)?;
+            let table = device_table.table(&self.spec)?;
+            self.devices[device_table.device].read_rows(table, rows, &mut values)?;
             for (&at, row) in ats.iter().zip(values.chunks_exact(width)) {
                 out[at * width..][..width].copy_from_slice(row);
             }
@@ -243,8 +283,8 @@ impl ShardedTable {
         pushes: &[Push<'_>],
     ) -> Result<(), KernelError> {
         let (device_table, number) = self.home(shard);
-        let pushed =
-            self.devices[device_table.device].push(step, &device_table.table, number, pushes);
+        let table = device_table.table(&self.spec)?;
+        let pushed = self.devices[device_table.device].push(step, table, number, pushes);
         self.changed();
         pushed
     }
@@ -259,7 +299,8 @@ impl ShardedTable {
     ) -> Result<(), KernelError> {
         let (device_table, number) = self.home(shard);
         let device = &self.devices[device_table.device];
-        let pushed = device.push_rows(step, &device_table.table, number, places, gradients);
+        let table = device_table.table(&self.spec)?;
+        let pushed = device.push_rows(step, table, number, places, gradients);
         self.changed();
         pushed
     }
@@ -270,7 +311,8 @@ impl ShardedTable {
         for device_table in &self.by_device {
             let ranges = device_table.ranges(&self.spec.layout);
             let here: Vec<u32> = ranges.flat_map(|range| &names[range]).copied().collect();
-            self.devices[device_table.device].name_rows(&device_table.table, &here)?;
+            let table = device_table.table(&self.spec)?;
+            self.devices[device_table.device].name_rows(table, &here)?;
         }
         Ok(())
     }
@@ -303,7 +345,12 @@ impl ShardedTable {
                 devices: Arc::clone(&self.devices),
                 by_device: vec![DeviceTable {
                     device: device_table.device,
-                    table: device.rearrange(&device_table.table, &spec.layout, from)?,
+                    rows: Some(device.rearrange(
+                        device_table.table(&self.spec)?,
+                        &spec.layout,
+                        from,
+                    )?),
+                    layout: spec.layout.clone(),
                     shards: (0..spec.layout.shards()).collect(),
                 }],
                 homes: (0..spec.layout.shards()).map(|shard| (0, shard)).collect(),
@@ -370,6 +417,12 @@ impl ShardedTable {
     }
 }
 
+/// Layout of one device's shards.
+fn device_layout(whole: &TableSpec, shards: &[usize]) -> ShardLayout {
+    let sizes = shards.iter().map(|&shard| whole.layout.range(shard).len());
+    ShardLayout::from_sizes(&sizes.collect::<Vec<_>>())
+}
+
 /// Makes the table of one device's shards.
 fn create_device_table(
     device: &Backend,
@@ -377,11 +430,8 @@ fn create_device_table(
     shards: &[usize],
     fill: &mut dyn FnMut(usize, &mut [f32]),
 ) -> Result<Table, KernelError> {
-    let sizes: Vec<usize> = (shards.iter())
-        .map(|&shard| whole.layout.range(shard).len())
-        .collect();
     let spec = TableSpec {
-        layout: ShardLayout::from_sizes(&sizes),
+        layout: device_layout(whole, shards),
         ..whole.clone()
     };
     let here = spec.layout.clone();

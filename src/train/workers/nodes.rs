@@ -39,6 +39,7 @@ pub(super) fn hosts(
     }
     let leader = lead.leader.clone();
     let layout = lead.runtime.block_on(ShardClient::layout(server))?;
+    let is_saved = matches!(lead.first, FirstRows::Server);
     let first = match lead.first {
         FirstRows::Initial => First::Initial,
         FirstRows::Server => First::Server(server.clone()),
@@ -61,6 +62,10 @@ pub(super) fn hosts(
         runtime: lead.runtime,
     })
     .map_err(|error| TrainError::Save(error.to_string()))?;
+    if is_saved && server.home().is_some() {
+        // The rows are in the first cut.
+        server.remove_rows();
+    }
     let sender = sender.clone();
     leader.listen(Box::new(move |event| {
         // The run may be over.
@@ -263,7 +268,9 @@ impl Workers {
                 CutError::Superseded { .. } => Err(TrainError::Workers(error.to_string())),
                 error => Ok(CutEnd::Failed(error.to_string())),
             },
-            Err(error @ CutFailure::Digests { .. }) => Err(TrainError::Workers(error.to_string())),
+            Err(error @ (CutFailure::Digests { .. } | CutFailure::Server(_))) => {
+                Err(TrainError::Workers(error.to_string()))
+            }
         }
     }
 

@@ -157,3 +157,30 @@ fn the_last_two_complete_cuts_stay() {
     assert_eq!(read_all(reader).unwrap(), values(20_000, 20));
     assert_eq!(names(&folder.join("00000200")), ["notes.txt"]);
 }
+
+#[test]
+fn files_of_a_failed_attempt_go_and_a_manifest_keeps_its_own() {
+    let run = tempfile::tempdir().unwrap();
+    let cuts = cuts(run.path());
+    let complete = save(&cuts, &attempt(100, 1)).unwrap();
+    cuts.abandon(&complete.attempt()).unwrap();
+    assert_eq!(latest(&cuts, Check::Everything), (Some(100), vec![]));
+    // Another attempt at the step of a complete cut, and one at a later step.
+    let begun = |step| {
+        let now = attempt(step, 2);
+        let (shard, rows) = SHARDS[0];
+        write_shard(&cuts, &now, shape(shard, rows), 1).unwrap();
+        cuts.abandon(&now).unwrap();
+    };
+    begun(100);
+    begun(200);
+    cuts.abandon(&attempt(300, 2)).unwrap();
+    assert_eq!(latest(&cuts, Check::Everything), (Some(100), vec![]));
+    let folder = run.path().join("cuts");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    let files = fs::read_dir(folder.join("00000100")).unwrap().count();
+    assert_eq!(files, SHARDS.len() + 1);
+    cuts.remove_all().unwrap();
+    assert!(!folder.exists());
+    cuts.remove_all().unwrap();
+}
