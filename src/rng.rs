@@ -29,6 +29,8 @@ pub enum Purpose {
     Graph = 8,
     /// Waits of a standby before it tries to lead; indices: epoch of leadership, attempt.
     BackOff = 9,
+    /// Neighbours of a batch; indices: epoch, index of the batch.
+    Neighbors = 10,
 }
 
 /// Makes the random stream of a seed, a purpose and indices.

@@ -8,6 +8,7 @@ mod dataset;
 mod devices;
 mod eval;
 mod export;
+mod graph;
 mod interrupt;
 mod outcome;
 mod predict;
@@ -55,6 +56,8 @@ enum Command {
     Export(export::ExportArgs),
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
+    #[command(subcommand)]
+    Graph(graph::GraphCommand),
     Devices(devices::DevicesArgs),
     Recipes(recipes::RecipesArgs),
     Bench(bench::BenchArgs),
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Neighbors(args) => predict::run_neighbors(args),
         Command::Export(args) => export::run(args),
         Command::Dataset(command) => dataset::run(command),
+        Command::Graph(command) => graph::run(command),
         Command::Devices(args) => devices::run(args),
         Command::Recipes(args) => recipes::run(args),
         Command::Bench(args) => bench::run(args),

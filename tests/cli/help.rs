@@ -20,6 +20,7 @@ fn help_says_what_dim_counts() {
         "neighbors",
         "export",
         "dataset",
+        "graph",
         "devices",
         "recipes",
         "bench",

@@ -8,6 +8,7 @@ mod errors;
 mod evaluation;
 mod export;
 mod found_files;
+mod graph;
 mod held_out;
 mod help;
 mod home;

@@ -1,0 +1,101 @@
+//! `shardloom graph build`: a graph file from a dataset.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use shardloom::dataset::{Dataset, LoadOptions, Triple, Vocabulary};
+use shardloom::graph::{Builder, Description, Names};
+
+use super::super::outcome::CommandResult;
+use super::super::reading::ReadArgs;
+
+/// Arguments of `graph build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// A known name, a directory, an archive, or a single file, as `shardloom dataset info` takes it.
+    dataset: String,
+    /// The graph file to write; an earlier one is replaced when the new one is complete.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// The facts to take. Held-out facts in the graph would show answers to whoever trains on it.
+    #[arg(long, value_enum, default_value_t = Facts::Train)]
+    facts: Facts,
+    /// Print the description as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
+}
+
+/// Facts of a graph file.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Facts {
+    /// Facts to train on; all facts of a single file.
+    Train,
+    /// Held-out facts too.
+    All,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the dataset cannot be read, or the file cannot be written.
+pub fn run(args: BuildArgs) -> CommandResult {
+    let start = Instant::now();
+    // A single file is taken whole.
+    let single = std::path::Path::new(&args.dataset).is_file();
+    let options = |split| LoadOptions {
+        split,
+        reading: args.reading.options(),
+        ..LoadOptions::default()
+    };
+    let loaded = Dataset::load(&args.dataset, &options(None));
+    let dataset = match loaded {
+        Err(_) if single => Dataset::load(&args.dataset, &options(Some([1.0, 0.0, 0.0])))?,
+        loaded => loaded?,
+    };
+    let mut facts: Vec<Triple> = dataset.train.to_vec();
+    let mut weights = dataset.weights.clone();
+    if let Facts::All = args.facts {
+        facts.extend(dataset.valid.iter().chain(&dataset.test));
+        if !weights.is_empty() {
+            weights.resize(facts.len(), 1.0);
+        }
+    }
+    let (entities, relations) = (&dataset.entities, &dataset.relations);
+    let (node, relation) = (|id| entities.name(id), |id| relations.name(id));
+    let mut builder = Builder::new(entities.len() as u32, relations.len() as u32)
+        .name(&dataset.name)
+        .names(names(entities, &node), names(relations, &relation));
+    if !weights.is_empty() {
+        builder = builder.weights(&weights);
+    }
+    let description = builder.write(&facts, &args.output)?;
+    let text = match args.json {
+        true => format!("{:#}\n", super::info::to_json(&description)),
+        false => said(&args, &description, start),
+    };
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+fn names<'a>(of: &Vocabulary, name: &'a (dyn Fn(u32) -> &'a str + Sync)) -> Names<'a> {
+    Names {
+        count: of.len(),
+        name,
+    }
+}
+
+fn said(args: &BuildArgs, description: &Description, start: Instant) -> String {
+    let bytes: u64 = description.sections().map(|(_, bytes)| bytes).sum();
+    format!(
+        "{}: {} nodes, {} relations, {} facts, {:.1} MiB, in {:.1} s\n",
+        args.output.display(),
+        description.nodes,
+        description.relations,
+        description.facts,
+        bytes as f64 / (1 << 20) as f64,
+        start.elapsed().as_secs_f64()
+    )
+}

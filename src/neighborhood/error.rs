@@ -1,0 +1,76 @@
+//! Errors of samplers.
+
+/// A batch that cannot be drawn.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// A seed that the graph does not have.
+    #[error("seed {at}: node {id}, and the graph has {nodes} nodes, numbered from 0")]
+    Seed {
+        /// Position among the seeds, from 0.
+        at: usize,
+        /// Its number.
+        id: u32,
+        /// Number of nodes.
+        nodes: u32,
+    },
+    /// A relation that the graph does not have.
+    #[error("anchor {at}: relation {id}, and the graph has {relations} relations, numbered from 0")]
+    Relation {
+        /// Position among the anchors, from 0.
+        at: usize,
+        /// Its number.
+        id: u32,
+        /// Number of relations.
+        relations: u32,
+    },
+    /// A setting that is out of range.
+    #[error("{name} {value}; it is above 0, and alpha is at most 1")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Numbers of seeds and of their times differ.
+    #[error("{times} times for {seeds} seeds")]
+    Times {
+        /// Number of times.
+        times: usize,
+        /// Number of seeds.
+        seeds: usize,
+    },
+    /// Fanouts that do not fit the graph or each other.
+    #[error("fanout of hop {hop}: {what}")]
+    Fanout {
+        /// The hop, from 0.
+        hop: usize,
+        /// Fault.
+        what: String,
+    },
+    /// A batch that could become too large.
+    #[error(
+        "{seeds} seeds with these fanouts can reach {facts} facts, and a batch may have {most}"
+    )]
+    TooLarge {
+        /// Number of seeds.
+        seeds: usize,
+        /// Facts that the batch could have.
+        facts: u64,
+        /// Largest number.
+        most: u64,
+    },
+    /// Draws by weights from a graph without.
+    #[error("the graph has no weights: build it with weights, or draw uniformly")]
+    NoWeights,
+    /// Draws by times from a graph without.
+    #[error("the graph has no times: build it with times, or draw without them")]
+    NoTimes,
+    /// Draws by times need a tree for each seed, and seeds with times.
+    #[error(
+        "draws by times need seeds with times, and a tree for each seed: a node that two seeds reach has two times"
+    )]
+    NeedsTrees,
+    /// The graph's file is damaged.
+    #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
+    Damaged(String),
+}

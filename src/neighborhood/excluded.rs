@@ -1,0 +1,105 @@
+//! Facts that are left out of a batch, by node and position in its row.
+
+use super::plan::{Direction, Exclude, SamplePlan, Seeds};
+use crate::dataset::Triple;
+use crate::graph::{Graph, Side};
+
+/// Positions in the rows of nodes, sorted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Excluded {
+    /// Node and position in its row. A row of both directions has the facts by tail after those by head.
+    positions: Vec<(u32, u32)>,
+}
+
+impl Excluded {
+    /// Finds what a plan leaves out.
+    pub fn find(&mut self, graph: &Graph, plan: &SamplePlan, seeds: &Seeds<'_>) {
+        self.positions.clear();
+        let Seeds::Facts(facts) = seeds else {
+            return;
+        };
+        if plan.exclude == Exclude::Nothing {
+            return;
+        }
+        for fact in *facts {
+            match plan.exclude {
+                Exclude::Nothing => {}
+                Exclude::Seeds => self.leave_out(graph, plan.direction, *fact),
+                Exclude::SeedsAndInverse => {
+                    self.leave_out(graph, plan.direction, *fact);
+                    let reversed = |relation| Triple {
+                        head: fact.tail,
+                        relation,
+                        tail: fact.head,
+                    };
+                    self.leave_out(graph, plan.direction, reversed(fact.relation));
+                    for &(one, other) in &plan.inverses {
+                        if one == fact.relation {
+                            self.leave_out(graph, plan.direction, reversed(other));
+                        }
+                        if other == fact.relation {
+                            self.leave_out(graph, plan.direction, reversed(one));
+                        }
+                    }
+                }
+                Exclude::Pairs => {
+                    self.between(graph, plan.direction, fact.head, fact.tail);
+                    self.between(graph, plan.direction, fact.tail, fact.head);
+                }
+            }
+        }
+        self.positions.sort_unstable();
+        self.positions.dedup();
+    }
+
+    /// Leaves out all copies of a fact, on both sides.
+    fn leave_out(&mut self, graph: &Graph, direction: Direction, fact: Triple) {
+        for &side in direction.sides() {
+            let (node, other) = match side {
+                Side::Out => (fact.head, fact.tail),
+                Side::In => (fact.tail, fact.head),
+            };
+            let rows = graph.rows(side);
+            let start = rows.places(node).start;
+            let before = before(graph, direction, side, node);
+            for place in rows.find(node, fact.relation, other) {
+                self.positions.push((node, (before + place - start) as u32));
+            }
+        }
+    }
+
+    /// Leaves out the facts between two nodes that stand in the row of the first.
+    fn between(&mut self, graph: &Graph, direction: Direction, node: u32, other: u32) {
+        for &side in direction.sides() {
+            let before = before(graph, direction, side, node);
+            let row = graph.row(side, node);
+            let positions = (0..)
+                .zip(row.neighbors)
+                .filter(|&(_, &neighbor)| neighbor == other);
+            self.positions
+                .extend(positions.map(|(at, _)| (node, (before + at) as u32)));
+        }
+    }
+
+    /// Returns true if nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// Positions of a node's row that are left out, ascending.
+    pub fn of(&self, node: u32) -> impl Iterator<Item = u32> + Clone {
+        let first = self.positions.partition_point(|&(other, _)| other < node);
+        let end = first + self.positions[first..].partition_point(|&(other, _)| other == node);
+        self.positions[first..end]
+            .iter()
+            .map(|&(_, position)| position)
+    }
+}
+
+/// Number of facts that stand in a node's row before those of a side.
+fn before(graph: &Graph, direction: Direction, side: Side, node: u32) -> usize {
+    match (direction, side) {
+        (Direction::Both, Side::In) => graph.degree(Side::Out, node),
+        _ => 0,
+    }
+}

@@ -1,0 +1,116 @@
+//! Checks of a batch before any work.
+
+use super::SampleError;
+use super::plan::{Expand, Fanout, Pick, SamplePlan, Seeds};
+use crate::graph::{Graph, Side};
+
+/// Most hops of a batch.
+const MOST_HOPS: usize = 16;
+
+/// Checks that a batch can be drawn, and has at most `most` facts.
+///
+/// # Errors
+/// See [`Sampler::sample`](super::Sampler::sample).
+pub(super) fn check(
+    graph: &Graph,
+    seeds: &Seeds<'_>,
+    plan: &SamplePlan,
+    most: u64,
+) -> Result<(), SampleError> {
+    let nodes = graph.nodes();
+    if let Some(at) = (0..seeds.len()).find(|&at| seeds.node(at) >= nodes) {
+        let id = seeds.node(at);
+        return Err(SampleError::Seed { at, id, nodes });
+    }
+    let timed = match seeds {
+        Seeds::Timed(of, times) if of.len() != times.len() => {
+            let (times, seeds) = (times.len(), of.len());
+            return Err(SampleError::Times { times, seeds });
+        }
+        Seeds::Timed(..) => true,
+        _ => false,
+    };
+    let rows = graph.rows(Side::Out);
+    match plan.pick {
+        Pick::Weighted | Pick::WeightedReplace if rows.weights.is_none() => {
+            return Err(SampleError::NoWeights);
+        }
+        Pick::Before { .. } if rows.times.is_none() => return Err(SampleError::NoTimes),
+        Pick::Before { .. } if !(timed && plan.expand == Expand::Tree) => {
+            return Err(SampleError::NeedsTrees);
+        }
+        _ => {}
+    }
+    if plan.fanouts.len() > MOST_HOPS {
+        let hops = plan.fanouts.len();
+        let what = format!("{hops} hops; at most {MOST_HOPS}");
+        return Err(SampleError::Fanout {
+            hop: MOST_HOPS,
+            what,
+        });
+    }
+    for (hop, fanout) in plan.fanouts.iter().enumerate() {
+        let Fanout::Relations(listed) = fanout else {
+            continue;
+        };
+        let fault = |what| Err(SampleError::Fanout { hop, what });
+        if let Some(two) = listed.windows(2).find(|two| two[0].0 >= two[1].0) {
+            return fault(format!("relation {} stands before {}", two[0].0, two[1].0));
+        }
+        match listed.last() {
+            Some(&(relation, _)) if relation >= graph.relations() => {
+                let relations = graph.relations();
+                return fault(format!(
+                    "relation {relation}, and the graph has {relations}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    let facts = reach(graph, seeds.len(), plan);
+    if facts > most {
+        let seeds = seeds.len();
+        return Err(SampleError::TooLarge { seeds, facts, most });
+    }
+    Ok(())
+}
+
+/// Facts that a batch has at most.
+fn reach(graph: &Graph, seeds: usize, plan: &SamplePlan) -> u64 {
+    let sides = plan.direction.sides().len() as u64;
+    let all = sides * u64::from(graph.facts());
+    let replaces = matches!(plan.pick, Pick::Replace | Pick::WeightedReplace);
+    let (mut frontier, mut met, mut facts) = (seeds as u64, seeds as u64, 0u64);
+    for fanout in &plan.fanouts {
+        // Facts of each row, at most.
+        let each = match fanout {
+            Fanout::All => all,
+            Fanout::Most(most) => u64::from(*most),
+            Fanout::EachRelation(most) => {
+                u64::from(*most).saturating_mul(sides * u64::from(graph.relations()))
+            }
+            Fanout::Relations(listed) => {
+                listed
+                    .iter()
+                    .fold(0u64, |sum, &(_, most)| sum.saturating_add(u64::from(most)))
+                    * sides
+            }
+        };
+        let mut drawn = frontier.saturating_mul(each);
+        if plan.expand != Expand::Tree && !replaces {
+            drawn = drawn.min(all);
+        } else if *fanout == Fanout::All && plan.expand != Expand::Tree {
+            drawn = all;
+        }
+        facts = facts.saturating_add(drawn);
+        met = met.saturating_add(drawn);
+        frontier = match plan.expand {
+            Expand::New | Expand::Tree => drawn,
+            Expand::All => met,
+        };
+        if plan.expand != Expand::Tree {
+            frontier = frontier.min(u64::from(graph.nodes()));
+        }
+    }
+    facts
+}
