@@ -42,7 +42,7 @@ class Client:
     def __init__(self, shard, first):
         self.shard, self.first = shard, first
     def work(self, kind, batch, seconds):
-        ids = (numpy.arange(batch) * max(ROWS // batch, 1) + self.first) % ROWS
+        ids = (numpy.array(range(batch)) * max(ROWS // batch, 1) + self.first) % ROWS
         gradients = numpy.full((batch, DIM), 0.5, numpy.float32)
         taken, begin = [], time.perf_counter()
         while time.perf_counter() - begin < seconds:
