@@ -199,6 +199,8 @@ fn bad_facts_are_named() {
         "0 weights for 1 facts"
     );
     for weight in [f32::NAN, f32::INFINITY, -1.0] {
-        assert!(refused(builder.weights(&[weight]), &[good]).starts_with("fact 0: weight"));
+        let weights = [weight];
+        let error = refused(builder.weights(&weights), &[good]);
+        assert!(error.starts_with("fact 0: weight"), "{error}");
     }
 }
