@@ -137,7 +137,9 @@ impl Cluster {
             address: address.clone(),
             dial: Arc::clone(&self.dial),
             info: MemberInfo::default(),
-            directory: number.is_multiple_of(2).then(|| self.directory.path().to_owned()),
+            directory: number
+                .is_multiple_of(2)
+                .then(|| self.directory.path().to_owned()),
             threads: Some(1),
         };
         let node: Node = node(
