@@ -25,6 +25,7 @@ fn another_release_and_another_run_are_refused_with_both_values() {
         incarnation: Incarnation(7),
         address: "elsewhere".to_owned(),
         info: MemberInfo::default(),
+        directory: false,
         run: run.to_owned(),
     };
     let cases = [

@@ -72,7 +72,10 @@ impl Node {
         let options = &self.options;
         let engine = self.engine.another()?;
         let held = HeldShards::new(engine, options.shape, options.storage, map, &shards)?;
-        let files = tokio::task::block_in_place(|| self.files(configuration));
+        let files = match configuration.cut {
+            Some(_) => tokio::task::block_in_place(|| self.files(configuration)),
+            None => None,
+        };
         for &shard in &shards {
             let at_cut = configuration.sources[map.index(shard)] == Source::Cut;
             if at_cut && configuration.cut.is_none() {

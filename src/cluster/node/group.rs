@@ -35,7 +35,7 @@ pub(super) struct NotFormed {
 
 /// A group that is being formed. Dropping it ends the attempt.
 #[derive(Debug)]
-pub(super) struct Forming {
+pub struct Forming {
     member: oneshot::Receiver<Result<Member, NotFormed>>,
     task: AbortHandle,
 }
