@@ -26,7 +26,7 @@ pub(super) fn number(epoch: u32, generation: Generation) -> Generation {
 
 /// A failure to form a group.
 #[derive(Debug)]
-pub(super) struct NotFormed {
+pub struct NotFormed {
     /// Node that did not come, if one is known.
     pub worker: Option<WorkerId>,
     /// Reason, for people.
