@@ -53,6 +53,7 @@ fn join(cluster: &Cluster, broken: &Broken, address: &str) -> Session {
         address: address.to_owned(),
         dial: links.clone(),
         info: MemberInfo::default(),
+        directory: None,
         threads: Some(1),
         directory: None,
     };

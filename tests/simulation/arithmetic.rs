@@ -45,6 +45,7 @@ impl Computing for Arithmetic {
                     Work::Configure {
                         generation,
                         router: next,
+                        ..
                     } => {
                         world.configured(host, epoch, generation);
                         let old = router.replace((generation, next));

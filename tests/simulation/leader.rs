@@ -1,21 +1,23 @@
 //! The leader's process: the coordinator and the nodes of the library, and between them what the trainer's
 //! supervisor does, on simulated time.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardloom::cluster::leader::{Cut, Leader, LostShards, NodeEvent, Nodes, NodesOptions};
+use shardloom::cluster::leader::{First, Leader, LostShards, NodeEvent, Nodes, NodesOptions};
 use shardloom::cluster::messages::{LanePart, Task, ToLeader, ToNode};
 use shardloom::coordinator::{
     Action, Cause, Coordinator, CoordinatorConfig, Failure, StopReason, Vote,
 };
-use shardloom::ids::{Generation, Step, WorkerId};
+use shardloom::ids::{Generation, Step, TableName, WorkerId};
 use shardloom::kernel::Column;
+use shardloom::net::cut::Cuts;
 use shardloom::net::registry::{Candidate, Claim, Registry};
 use shardloom::net::stream::pair;
 use shardloom::net::{Accept, Channel};
 use shardloom::sampler::PlanId;
-use shardloom::server::{ParameterServer, RowMap, ShardClient};
+use shardloom::server::{ParameterServer, ShardClient};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -46,10 +48,7 @@ pub async fn lead(process: &Process) {
     };
     world.say(format!("host {host} leads epoch {epoch}"));
     world.leading(host, Some(epoch));
-    let saved = world.saved();
     let server = server();
-    saved.tables.write_to(&server);
-    server.set_steps(saved.steps);
     let leader = Leader::new(epoch, "run".to_owned());
     let node = process.node();
     let accept = Arc::new(node.accept(Some(leader.clone())));
@@ -64,11 +63,17 @@ pub async fn lead(process: &Process) {
     });
     let nodes = Nodes::new(NodesOptions {
         leader: leader.clone(),
-        server: server.clone(),
+        layout: server.layout().await.unwrap(),
+        specs: TableName::ALL.map(|table| server.spec(table)),
+        // Cuts are files, which take real time: a new leader begins at the start.
+        first: First::Initial,
+        cuts: Cuts::new(Path::new("nowhere"), "run"),
+        dataset: String::new(),
+        state: serde_json::Value::Null,
         address: process.address.clone(),
         replicas: world.replicas,
         timeout: TIMEOUT,
-        steps: saved.steps,
+        steps: 0,
         dial: world.network.dial(host),
         runtime: Handle::current(),
         leads: Arc::new(|| Ok(())),
@@ -84,17 +89,15 @@ pub async fn lead(process: &Process) {
         await_joiners: false,
         ..CoordinatorConfig::default()
     };
-    let first = Step(saved.steps + 1);
     let generation = leader.first_generation();
     let mut supervisor = Supervisor {
         world,
         epoch,
-        leader,
         nodes: nodes.unwrap(),
-        coordinator: Coordinator::new(settings, first, generation).unwrap(),
+        coordinator: Coordinator::new(settings, Step(1), generation).unwrap(),
         inbox,
         server,
-        first: saved.steps,
+        first: 0,
         started: Instant::now(),
     };
     let ended = supervisor.lead().await;
@@ -125,7 +128,6 @@ enum Stepped {
 struct Supervisor<'a> {
     world: &'a World,
     epoch: u32,
-    leader: Leader,
     nodes: Nodes,
     coordinator: Coordinator,
     inbox: mpsc::UnboundedReceiver<NodeEvent>,
@@ -267,6 +269,7 @@ impl Supervisor<'_> {
                 generation,
                 step,
                 first: self.first,
+                plan: PlanId { epoch: 1, step: 0 },
                 parts: lanes.map(part).collect(),
             };
             self.nodes.start(worker, task);
@@ -295,7 +298,7 @@ impl Supervisor<'_> {
         self.first = steps;
     }
 
-    /// Saves the last committed step, or goes back if its shards are not found.
+    /// Checks the tables of the last committed step, or goes back if its shards are not found.
     async fn cut(&mut self) {
         let steps = self.nodes.steps();
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -325,10 +328,6 @@ impl Supervisor<'_> {
         if !self.leads().await {
             return;
         }
-        let layout = self.server.layout().await.unwrap();
-        let map = Arc::new(RowMap::new(&layout).unwrap());
-        let cut = Cut::of(&self.server, steps, map).unwrap();
-        self.leader.set_cut(Arc::new(cut));
         self.world.save(Saved {
             epoch: self.epoch,
             steps,

@@ -14,6 +14,7 @@ use shardloom::server::{
     Caller, HeldShards, Initializer, ParameterServer, PushedPart, PushedRows, RowMap, Shape,
     ShardClient, ShardId, Spread, Storage, UpdateMode,
 };
+use tokio::runtime::Handle;
 
 /// Steps of a run.
 pub const STEPS: u64 = 60;
@@ -46,10 +47,14 @@ pub fn storage() -> Storage {
     }
 }
 
+/// Rows at the start.
+pub fn init() -> Initializer {
+    Initializer::new(5, Spread::Uniform(-1.0, 1.0))
+}
+
 /// A server with the tables at the start.
 pub fn server() -> ParameterServer {
-    let init = Initializer::new(5, Spread::Uniform(-1.0, 1.0));
-    ParameterServer::new(Backend::cpu(), shape(), storage(), &init).unwrap()
+    ParameterServer::new(Backend::cpu(), shape(), storage(), &init()).unwrap()
 }
 
 /// All columns that the optimizer keeps.
@@ -68,12 +73,6 @@ impl Tables {
     pub fn of(server: &ParameterServer) -> Tables {
         let read = |(table, column)| server.read(table, column).unwrap();
         Tables(columns().map(read).into())
-    }
-
-    pub fn write_to(&self, server: &ParameterServer) {
-        for ((table, column), values) in columns().into_iter().zip(&self.0) {
-            server.write(table, column, values).unwrap();
-        }
     }
 
     fn row(&self, table: TableName, row: u32) -> &[f32] {
@@ -112,7 +111,12 @@ impl Model {
         let me = WorkerId(0);
         let client: Arc<dyn ShardClient> = Arc::new(held.clone());
         let holders = vec![vec![me]; shards.len()];
-        let router = Router::new(Arc::clone(&map), holders, BTreeMap::from([(me, client)]));
+        let router = Router::new(
+            me,
+            Arc::clone(&map),
+            holders,
+            BTreeMap::from([(me, client)]),
+        );
         let mut after = vec![first];
         for step in 0..STEPS {
             for lane in 0..LANES {
@@ -197,7 +201,7 @@ pub async fn compute(
     for table in TableName::ALL {
         let rows = needed(step, lane, table);
         let mut values = Vec::new();
-        router.pull(caller, table, &rows, &mut values).await?;
+        router.pull_rows(caller, table, &rows, &mut values).await?;
         pulled(table, &rows, &values);
         let width = shape().width(table);
         for (&row, values) in rows.iter().zip(values.chunks_exact(width)) {
@@ -235,5 +239,7 @@ pub async fn compute(
         squares,
         parts: parts.collect(),
     };
-    router.push(push).await
+    let mut requests = router.push(&Handle::current(), push)?;
+    while requests.next().await?.is_some() {}
+    Ok(())
 }

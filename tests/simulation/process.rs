@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::arithmetic::Arithmetic;
 use super::leader;
-use super::model::{TIMEOUT, shape, storage};
+use super::model::{TIMEOUT, init, shape, storage};
 use super::network::Host;
 use super::world::World;
 
@@ -143,6 +143,9 @@ impl Process {
         let options = NodeOptions {
             shape: shape(),
             storage: storage(),
+            init: init(),
+            directory: None,
+            against_all: false,
             spec: step_spec(),
             source: Arc::new(NoPlans),
             threads: None,

@@ -235,7 +235,8 @@ impl World {
     /// A leader saves the tables.
     pub fn save(&self, saved: Saved) {
         let before = self.saved();
-        if saved.epoch < before.epoch || saved.steps < before.steps {
+        // A new leader begins at the start.
+        if (saved.epoch, saved.steps) < (before.epoch, before.steps) {
             self.violation(format!(
                 "epoch {} saved step {} after epoch {} had saved step {}",
                 saved.epoch, saved.steps, before.epoch, before.steps

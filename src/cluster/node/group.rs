@@ -26,7 +26,7 @@ pub(super) fn number(epoch: u32, generation: Generation) -> Generation {
 
 /// A failure to form a group.
 #[derive(Debug)]
-pub(super) struct NotFormed {
+pub struct NotFormed {
     /// Node that did not come, if one is known.
     pub worker: Option<WorkerId>,
     /// Reason, for people.
@@ -35,7 +35,7 @@ pub(super) struct NotFormed {
 
 /// A group that is being formed. Dropping it ends the attempt.
 #[derive(Debug)]
-pub(super) struct Forming {
+pub struct Forming {
     member: oneshot::Receiver<Result<Member, NotFormed>>,
     task: AbortHandle,
 }
