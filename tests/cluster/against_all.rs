@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use shardloom::config::Config;
+use shardloom::executor::part::lanes;
+use shardloom::net::{Channel, Kind};
 use shardloom::train::{Ending, TrainEvent, Trainer};
 
 use super::{Cluster, Session, config, family, tables};
@@ -114,4 +116,45 @@ fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
         }
         drop(own);
     }
+}
+
+/// Bytes of query vectors, statistics and sums that `nodes` nodes send each other in a step of `queries` queries of
+/// `width` values with a softmax, of which `shards` entity shards are scored.
+fn derived(nodes: u64, shards: u64, queries: u64, width: u64) -> u64 {
+    (nodes - 1) * queries * (8 * width + 8 * shards + 4 * nodes)
+}
+
+#[test]
+fn steps_send_the_bytes_that_are_derived() {
+    let config = config(&format!(
+        "{ONE_VS_ALL}\nepochs = 1\nmodel = \"complex\"\ndim = 16"
+    ));
+    let (width, shards) = (16, 6);
+    for nodes in [2, 3] {
+        let cluster = Cluster::new(config.clone());
+        let sampler = &cluster.prepared.sampler;
+        let sessions: Vec<Session> = (0..nodes).map(|_| cluster.join()).collect();
+        let (mut collective, mut rows) = (0, 0);
+        let order = sampler.order(1);
+        for step in 0..sampler.steps() {
+            let plan = sampler.plan(&order, step, &mut sampler.scratch());
+            let n = plan.queries.len();
+            collective += derived(nodes as u64, shards, n as u64, width);
+            // As if no lane had a row of its own node: rows down, gradients up, with their numbers.
+            for lane in lanes(n, plan.unit(), 4) {
+                let lane = plan.lane(lane);
+                let read = (lane.entities.len() + lane.relations.len()) as u64;
+                rows += 2 * 4 * read * (width + 1);
+            }
+        }
+        train(cluster.trainer(nodes), |_| ());
+        let bytes = |channel, kind| cluster.dial.bytes(channel, kind);
+        assert_eq!(bytes(Channel::Collective, Kind::Values), collective);
+        let kinds = [Kind::Pull, Kind::Rows, Kind::Push];
+        let sent: u64 = kinds.map(|kind| bytes(Channel::Rows, kind)).iter().sum();
+        assert!(sent <= rows, "{sent} bytes, at most {rows}");
+        drop(sessions);
+    }
+    // FB15k-237, dim 200, 1000 queries, 16 shards; rows of the lanes come to some hundred kilobytes.
+    assert_eq!(derived(2, 16, 1000, 200), 1_736_000);
 }

@@ -4,11 +4,14 @@
 #![recursion_limit = "256"]
 
 mod against_all;
+mod counting;
+mod ranking;
 mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use self::counting::Counting;
 use shardloom::cluster::leader::{Lead, Leader};
 use shardloom::cluster::node::{Node, NodeEnding, NodeError};
 use shardloom::config::{Config, Layers};
@@ -55,6 +58,8 @@ struct Cluster {
     dataset: Dataset,
     prepared: Prepared,
     network: LocalNetwork,
+    /// Opens the streams of nodes, and counts what they carry.
+    dial: Arc<Counting>,
     runtime: Runtime,
     leader: Leader,
     nodes: AtomicUsize,
@@ -70,12 +75,14 @@ impl Cluster {
             .enable_all()
             .build()
             .unwrap();
+        let network = LocalNetwork::default();
         Arc::new(Cluster {
             prepared: prepare(&config, &dataset),
             leader: Leader::new(1, run_digest(&config, &dataset)),
             config,
             dataset,
-            network: LocalNetwork::default(),
+            dial: Arc::new(Counting::new(&network)),
+            network,
             runtime,
             nodes: AtomicUsize::new(0),
         })
@@ -90,7 +97,7 @@ impl Cluster {
         };
         let place = NodePlace {
             address: address.clone(),
-            dial: Arc::new(self.network.clone()),
+            dial: self.dial.clone(),
             info: MemberInfo::default(),
             threads: Some(1),
         };

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{Cut, Leader, Leads, NodeHandle, SessionId};
 use crate::cluster::columns::fetch_column;
 use crate::cluster::messages::{
-    ColumnName, ColumnRequest, Configuration, Hello, Node, Source, Task, ToNode,
+    ColumnName, ColumnRequest, Configuration, Hello, Node, RankTask, Source, Task, ToNode,
 };
 use crate::cluster::placement::place;
 use crate::ids::{Generation, ShardId, Step, WorkerId};
@@ -252,6 +252,11 @@ impl Nodes {
     /// Gives a node its part of a step.
     pub fn start(&self, worker: WorkerId, task: Task) {
         self.send(worker, ToNode::Start(task));
+    }
+
+    /// Asks the nodes of the generation to rank facts.
+    pub fn rank(&self, task: &RankTask) {
+        self.broadcast(&ToNode::Rank(task.clone()));
     }
 
     /// Tells all holders to apply a step, counted from 0.

@@ -10,9 +10,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::against_all::{AgainstAll, Setup};
-use super::{Node, NodeError, RouteError, Router, StepPush};
-use crate::cluster::messages::{Done, LanePart, Task, ToLeader};
+use super::against_all::{AgainstAll, Engines, Setup};
+use super::{Node, NodeError, RankSource, RouteError, Router, StepPush};
+use crate::cluster::messages::{Done, LanePart, RankTask, Ranked, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
 use crate::executor::PulledRows;
 use crate::ids::{Generation, LayoutVersion, Step, TableName, WorkerId};
@@ -29,11 +29,13 @@ pub(super) enum Work {
         generation: Generation,
         /// Connections to them.
         router: Router,
-        /// Arguments of steps against all entities; `None` where candidates are sampled.
-        against_all: Option<Box<Setup>>,
+        /// Arguments of steps and rankings against all entities.
+        setup: Box<Setup>,
     },
     /// Compute a part of a step.
     Start(Task),
+    /// Rank facts.
+    Rank(RankTask),
 }
 
 /// Results for the leader.
@@ -64,6 +66,18 @@ pub(super) enum Unfinished {
     Failed(Failure),
 }
 
+impl Unfinished {
+    /// The reason as a failure of the node.
+    fn into_failure(self) -> Failure {
+        match self {
+            Unfinished::Failed(failure) => failure,
+            Unfinished::Superseded(message) | Unfinished::Unreachable(_, message) => {
+                Failure::Other { message }
+            }
+        }
+    }
+}
+
 /// Starts the thread, which ends when the sender of `work` is dropped.
 ///
 /// # Errors
@@ -75,6 +89,7 @@ pub(super) fn compute(
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
+    let engines = Engines::new(node.engine.another()?);
     let options = node.options.clone();
     let runtime = Handle::current();
     let panicked = computed.clone();
@@ -88,7 +103,10 @@ pub(super) fn compute(
             router: None,
             plan: None,
             values: Vec::new(),
+            queries_travel: options.against_all,
+            ranking: options.ranking,
             against_all: None,
+            engines,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
@@ -133,8 +151,13 @@ struct Computer {
     /// Last plan made: lanes of one node share the plan of their step.
     plan: Option<(PlanId, Arc<Plan>)>,
     values: Vec<f32>,
-    /// Steps against all entities, which take the place of pulled rows.
+    /// True if steps are against all entities: queries travel, and no rows are pulled into copies.
+    queries_travel: bool,
+    /// Source of the facts to rank.
+    ranking: Option<Arc<dyn RankSource>>,
+    /// Steps and rankings against all entities, in the present generation.
     against_all: Option<AgainstAll>,
+    engines: Engines,
 }
 
 impl Computer {
@@ -146,15 +169,28 @@ impl Computer {
                 Work::Configure {
                     generation,
                     router,
-                    against_all,
+                    setup,
                 } => {
-                    if let Some(setup) = against_all
-                        && let Err(failure) = self.prepare(generation, *setup, &router)
-                    {
-                        computed.send(ToLeader::Failed(failure));
-                        return;
+                    // The streams of the group before end first.
+                    self.against_all = None;
+                    match AgainstAll::new(*setup, router.clone(), self.spec) {
+                        Ok(all) => self.against_all = Some(all),
+                        Err(unfinished) => {
+                            computed.send(ToLeader::Failed(unfinished.into_failure()));
+                            return;
+                        }
                     }
                     self.router = Some((generation, router));
+                    continue;
+                }
+                Work::Rank(task) => {
+                    let ranked = match pool {
+                        Some(pool) => pool.install(|| self.rank(&task)),
+                        None => self.rank(&task),
+                    };
+                    for message in ranked {
+                        computed.send(message);
+                    }
                     continue;
                 }
                 Work::Start(task) => task,
@@ -199,13 +235,11 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
-        if self.against_all.is_some() {
+        if self.queries_travel {
             let plan = self.whole_plan(task.plan, planner)?;
-            let engine = self.engine.as_ref();
-            let engine = engine.ok_or_else(|| failed("there is no engine"))?;
             let all = self.against_all.as_mut();
             let all = all.ok_or_else(|| failed("there are no shards"))?;
-            return all.task(task, &plan, engine, &self.runtime);
+            return all.task(task, &plan, &mut self.engines, &self.runtime);
         }
         let mut losses = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
@@ -218,29 +252,36 @@ impl Computer {
         Ok((Vote::Ready, losses))
     }
 
-    /// Prepares for the steps against all entities of a generation.
-    fn prepare(
-        &mut self,
-        generation: Generation,
-        setup: Setup,
-        router: &Router,
-    ) -> Result<(), Failure> {
-        let before = self.against_all.take();
-        let engine = self.engine.as_ref();
-        let prepared = engine
-            .ok_or_else(|| failed("there is no engine"))
-            .and_then(|engine| {
-                AgainstAll::new(generation, setup, router.clone(), self.spec, engine, before)
-            });
-        match prepared {
-            Ok(all) => {
-                self.against_all = Some(all);
-                Ok(())
+    /// Ranks facts together with the other nodes. Returns messages for the leader: nothing if another node tells the
+    /// leader the counts, or if this node is not of the generation.
+    fn rank(&mut self, task: &RankTask) -> Vec<ToLeader> {
+        let all = self.against_all.as_mut();
+        let Some(all) = all.filter(|all| all.setup.rank.generation() == task.generation) else {
+            return Vec::new();
+        };
+        let batch = self.ranking.as_ref();
+        let batch = batch.and_then(|source| source.batch(task.facts.clone()));
+        let ranked = batch
+            .ok_or_else(|| failed(format!("there are no facts {:?}", task.facts)))
+            .and_then(|batch| all.rank(task, &batch, self.engines.ranking(), &self.runtime));
+        let told = |counts| {
+            ToLeader::Ranked(Ranked {
+                generation: task.generation,
+                facts: task.facts.clone(),
+                counts,
+            })
+        };
+        match ranked {
+            Ok(counts) if all.setup.rank.leads() => vec![told(Some(counts))],
+            Ok(_) => Vec::new(),
+            Err(Unfinished::Superseded(reason)) => {
+                tracing::debug!(generation = %task.generation, reason, "not ranked");
+                vec![told(None)]
             }
-            Err(Unfinished::Failed(failure)) => Err(failure),
-            Err(Unfinished::Superseded(message) | Unfinished::Unreachable(_, message)) => {
-                Err(Failure::Other { message })
+            Err(Unfinished::Unreachable(worker, reason)) => {
+                vec![told(None), ToLeader::Unreachable { worker, reason }]
             }
+            Err(Unfinished::Failed(failure)) => vec![told(None), ToLeader::Failed(failure)],
         }
     }
 

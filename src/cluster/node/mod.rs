@@ -4,6 +4,7 @@ mod against_all;
 mod compute;
 mod fetch;
 mod group;
+mod ranking;
 mod router;
 mod session;
 mod shards;
@@ -11,6 +12,7 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use ranking::RankSource;
 pub use router::{RouteError, Router, StepPush};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
@@ -38,6 +40,8 @@ pub struct NodeOptions {
     pub spec: StepSpec,
     /// Source of the plans.
     pub source: Arc<dyn PlanSource>,
+    /// Source of the facts that the leader may ask to rank; `None` if there are none.
+    pub ranking: Option<Arc<dyn RankSource>>,
     /// True if the candidates of every plan are all entities: then queries travel, and not the entities' rows.
     pub against_all: bool,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
@@ -62,8 +66,8 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
-    /// Streams of other nodes to groups; `None` where steps need no group.
-    joins: Option<Arc<Joins>>,
+    /// Streams of other nodes to the groups of this one.
+    joins: Arc<Joins>,
     incarnation: Incarnation,
 }
 
@@ -71,7 +75,7 @@ impl Node {
     /// Makes a node that computes on `engine` and keeps its shards there.
     pub fn new(engine: Backend, options: NodeOptions) -> Node {
         Node {
-            joins: options.against_all.then(Arc::default),
+            joins: Arc::default(),
             options,
             engine,
             shards: NodeShards::default(),
@@ -88,7 +92,7 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
-            joins: self.joins.clone(),
+            joins: Arc::clone(&self.joins),
             limit: self.options.deadline,
             leader,
         }
@@ -99,7 +103,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
-    joins: Option<Arc<Joins>>,
+    joins: Arc<Joins>,
     /// Longest wait of a stream for its group.
     limit: Duration,
     leader: Option<Leader>,
@@ -126,11 +130,7 @@ impl Accept for NodeAccept {
                 tokio::spawn(self.clone().session(stream));
             }
             Channel::Collective => {
-                // Without joins, the stream is dropped: no step needs a group.
-                let Some(joins) = self.joins.clone() else {
-                    return;
-                };
-                let limit = self.limit;
+                let (joins, limit) = (Arc::clone(&self.joins), self.limit);
                 tokio::spawn(async move {
                     if let Err(error) = joins.accept(stream, limit).await {
                         tracing::debug!(%error, "stream to a group refused");

@@ -9,7 +9,7 @@ use tokio::time::interval;
 
 use super::against_all::Setup;
 use super::compute::{Computed, Work, compute};
-use super::group::Forming;
+use super::group::{Forming, Rank};
 use super::{Node, NodeShards, Router};
 use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
@@ -164,6 +164,9 @@ impl Node {
                     // A thread that is gone has said why.
                     let _ = tasks.send(Work::Start(task));
                 }
+                ToNode::Rank(task) => {
+                    let _ = tasks.send(Work::Rank(task));
+                }
                 ToNode::Commit {
                     generation,
                     step,
@@ -228,17 +231,19 @@ impl Node {
             let client = RemoteShards::new(stream, options);
             clients.insert(node.worker, Arc::new(client));
         }
-        let against_all = self.joins.as_ref().map(|joins| {
-            let (joins, dial) = (Arc::clone(joins), Arc::clone(&self.options.dial));
-            let forming = Forming::start(me, &configuration, joins, dial);
-            let announced = announced.subscribe();
-            Box::new(Setup::new(me, &configuration, held, forming, announced))
+        let (joins, dial) = (Arc::clone(&self.joins), Arc::clone(&self.options.dial));
+        let forming = Forming::start(me, &configuration, joins, dial);
+        let setup = Box::new(Setup {
+            me,
+            lanes: configuration.lanes,
+            held,
+            rank: Rank::new(me, &configuration, forming, announced.subscribe()),
         });
         let router = Router::new(map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
             generation: configuration.generation,
             router,
-            against_all,
+            setup,
         });
         Ok(())
     }

@@ -1,0 +1,58 @@
+//! Validation by the nodes.
+
+use std::ops::ControlFlow;
+
+use shardloom::net::{Channel, Kind};
+use shardloom::train::{NoObserver, TrainEvent, Trainer};
+
+use super::{Cluster, config, family, tables};
+
+/// MRR of every epoch.
+fn validated(trainer: &mut Trainer) -> Vec<f64> {
+    let mut found = Vec::new();
+    trainer
+        .train(&mut |event: TrainEvent<'_>| {
+            if let TrainEvent::EpochDone { record, .. } = event {
+                found.push(record.valid_mrr.unwrap());
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn nodes_rank_as_one_process_does() {
+    for text in [
+        "objective = \"negatives\"\nnegatives = 8\nmodel = \"distmult\"",
+        "objective = \"negatives\"\nnegatives = 8\nmodel = \"transe-l1\"\nsharding = \"hash\"",
+        "objective = \"negatives\"\nnegatives = 4\nmodel = \"tucker\"\nrelation_dim = 4",
+    ] {
+        let config = config(&format!("{text}\nepochs = 2\nvalidate_every = 1"));
+        let mut alone = Trainer::open(config.clone(), &family()).unwrap();
+        let expected = validated(&mut alone);
+        let cluster = Cluster::new(config);
+        let sessions = [cluster.join(), cluster.join(), cluster.join()];
+        let mut trainer = cluster.trainer(3);
+        assert_eq!(validated(&mut trainer), expected, "{text}");
+        assert!(tables(trainer.server()) == tables(alone.server()), "{text}");
+        // Steps on sampled candidates have no use for the group of the nodes.
+        assert!(cluster.dial.bytes(Channel::Collective, Kind::Values) > 0);
+        drop(sessions);
+    }
+}
+
+#[test]
+fn ranks_of_queries_that_travel_are_those_of_the_tables() {
+    let text = "objective = \"1vsall\"\nmodel = \"complex\"\nepochs = 1\nvalidate_every = 1";
+    let config = config(text);
+    let cluster = Cluster::new(config);
+    let sessions = [cluster.join(), cluster.join()];
+    let mut trainer = cluster.trainer(2);
+    let found = validated(&mut trainer);
+    // The leader has the tables of the last step.
+    let valid = family().valid;
+    let evaluation = trainer.evaluate(&valid, &mut NoObserver).unwrap().unwrap();
+    assert_eq!(found, [evaluation.both.mrr]);
+    drop(sessions);
+}
