@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use shardloom::config::Config;
+use shardloom::device::DeviceChoice;
 use shardloom::executor::part::lanes;
+use shardloom::kernel::Backend;
 use shardloom::net::{Channel, Kind};
 use shardloom::train::{Ending, TrainEvent, Trainer};
 
@@ -43,7 +45,12 @@ fn train(mut trainer: Trainer, mut on_step: impl FnMut(usize)) -> (Made, Vec<Str
 
 /// What some nodes make of a configuration.
 fn together(config: &Config, nodes: usize) -> Made {
-    let cluster = Cluster::new(config.clone());
+    together_on(Backend::cpu(), config, nodes)
+}
+
+/// What some nodes on the device of an engine make of a configuration.
+fn together_on(engine: Backend, config: &Config, nodes: usize) -> Made {
+    let cluster = Cluster::on(engine, config.clone());
     let sessions: Vec<Session> = (0..nodes).map(|_| cluster.join()).collect();
     let (made, _) = train(cluster.trainer(nodes), |_| ());
     for session in sessions {
@@ -84,6 +91,22 @@ fn any_number_of_nodes_makes_the_same_tables() {
             );
         }
         assert_eq!(one.losses.len(), losses.len());
+    }
+}
+
+/// On a GPU, where there is one.
+#[test]
+fn nodes_on_gpus_make_the_same_tables() {
+    let Ok((engine, _)) = Backend::open(DeviceChoice::Gpu) else {
+        println!("no GPU");
+        return;
+    };
+    let config = config(&format!("{ONE_VS_ALL}\nepochs = 1"));
+    let one = together_on(engine.another().unwrap(), &config, 1);
+    assert!(together_on(engine, &config, 3) == one);
+    let on_cpus = together(&config, 1);
+    for (found, wanted) in one.losses.iter().zip(&on_cpus.losses) {
+        assert!((found / wanted - 1.0).abs() < 1e-5, "{found}, not {wanted}");
     }
 }
 

@@ -62,6 +62,8 @@ struct Cluster {
     dial: Arc<Counting>,
     runtime: Runtime,
     leader: Leader,
+    /// Engine of which those of nodes are made.
+    engine: Backend,
     nodes: AtomicUsize,
 }
 
@@ -69,6 +71,11 @@ type Session = JoinHandle<Result<NodeEnding, NodeError>>;
 
 impl Cluster {
     fn new(config: Config) -> Arc<Cluster> {
+        Cluster::on(Backend::cpu(), config)
+    }
+
+    /// Nodes that compute on the device of an engine.
+    fn on(engine: Backend, config: Config) -> Arc<Cluster> {
         let dataset = family();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -84,6 +91,7 @@ impl Cluster {
             dial: Arc::new(Counting::new(&network)),
             network,
             runtime,
+            engine,
             nodes: AtomicUsize::new(0),
         })
     }
@@ -105,7 +113,7 @@ impl Cluster {
             &self.config,
             &self.dataset,
             &self.prepared,
-            Backend::cpu(),
+            self.engine.another().unwrap(),
             place,
         );
         self.network.listen(&address, Arc::new(node.accept(leader)));

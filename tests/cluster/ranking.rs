@@ -56,3 +56,35 @@ fn ranks_of_queries_that_travel_are_those_of_the_tables() {
     assert_eq!(found, [evaluation.both.mrr]);
     drop(sessions);
 }
+
+#[test]
+fn a_node_that_is_lost_before_a_ranking_changes_no_figure() {
+    let text = "objective = \"negatives\"\nnegatives = 8\nmodel = \"distmult\"\nepochs = 3\nvalidate_every = 1";
+    let config = config(&format!("{text}\nreplicas = 2"));
+    let mut alone = Trainer::open(config.clone(), &family()).unwrap();
+    let expected = validated(&mut alone);
+    let cluster = Cluster::new(config);
+    let own = cluster.join();
+    let lost = cluster.join();
+    let mut trainer = cluster.trainer(2);
+    let last = cluster.prepared.sampler.steps();
+    let (mut steps, mut found) = (0, Vec::new());
+    trainer
+        .train(&mut |event: TrainEvent<'_>| {
+            match event {
+                TrainEvent::StepDone { .. } => {
+                    steps += 1;
+                    if steps == last {
+                        lost.abort();
+                    }
+                }
+                TrainEvent::EpochDone { record, .. } => found.push(record.valid_mrr.unwrap()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(found, expected);
+    assert!(tables(trainer.server()) == tables(alone.server()));
+    drop(own);
+}

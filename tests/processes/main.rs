@@ -1,5 +1,6 @@
 //! Runs of several real processes: they join, are killed, are stopped, and come back.
 
+mod against_all;
 mod faults;
 mod refusals;
 
