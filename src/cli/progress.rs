@@ -175,6 +175,7 @@ impl Observer for Progress {
             TrainEvent::StepDone { step, facts } => self.step(step, facts),
             TrainEvent::Workers(status) => self.workers(status),
             TrainEvent::Note(line) => self.say(line),
+            TrainEvent::Warning(line) => self.say(&format!("warning: {line}")),
             TrainEvent::Ranking { done, total } => self.ranking(done, total),
             TrainEvent::EpochDone { record, .. } => self.epoch(record),
             _ => {}

@@ -4,17 +4,26 @@ use std::path::Path;
 #[cfg(feature = "net")]
 use std::path::PathBuf;
 
+use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, UpdateKind};
 use shardloom::dataset::Dataset;
 use shardloom::run::Run;
 #[cfg(feature = "net")]
 pub use shardloom::run::processes::Leading;
 #[cfg(feature = "net")]
-use shardloom::run::processes::{LeadOptions, Listening};
+use shardloom::run::processes::{LeadOptions, Listening, StandbyEnd};
 use shardloom::train::Trainer;
+#[cfg(feature = "net")]
+use shardloom::train::run_digest;
 
 use super::CommandResult;
+#[cfg(feature = "net")]
+use super::common::shown;
+#[cfg(feature = "net")]
+use super::interrupt::Interrupted;
 use super::progress::Progress;
+#[cfg(feature = "net")]
+use super::reading::ReadArgs;
 
 /// Flags for training with other processes.
 #[derive(Debug, clap::Args)]
@@ -29,6 +38,15 @@ pub struct TogetherArgs {
     #[cfg(feature = "net")]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Wait until the leader of the run in a directory is lost, then lead the run from its last cut.
+    /// Other processes join this one by the run's directory.
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "config", "dataset", "split", "split_seed", "recipe", "model", "dim", "epochs", "batch_size", "lr",
+        "negatives", "objective", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers",
+        "update_mode", "staleness", "staleness_policy", "resume", "replicas",
+    ], conflicts_with_all = ReadArgs::ALL)]
+    standby: Option<PathBuf>,
     /// Processes that hold each shard: with 2, no step is lost when a process dies.
     #[cfg(feature = "net")]
     #[arg(long, value_name = "NUMBER")]
@@ -48,7 +66,7 @@ impl TogetherArgs {
     /// Listens for other processes, if that was asked for. `resumed` is the directory of a run that goes on.
     #[cfg(feature = "net")]
     pub fn listen(&self, resumed: Option<&Path>) -> Result<Together, Box<dyn std::error::Error>> {
-        if self.listen.is_none() && self.processes.is_none() {
+        if self.listen.is_none() && self.processes.is_none() && self.standby.is_none() {
             return Ok(Together::default());
         }
         let processes = self.processes.unwrap_or(1);
@@ -63,7 +81,7 @@ impl TogetherArgs {
             processes,
             tls: self.tls.clone(),
             threads: self.threads,
-            resumed: resumed.map(Path::to_owned),
+            resumed: self.standby.as_deref().or(resumed).map(Path::to_owned),
         })?;
         Ok(Together {
             listening: Some(listening),
@@ -95,7 +113,68 @@ pub type Leading = std::convert::Infallible;
 #[cfg(feature = "net")]
 const SHARDS: usize = 16;
 
+/// A run whose leader is lost, for the process that leads it now.
+#[derive(Debug)]
+pub struct TakenOver {
+    pub run: Run,
+    pub dataset: Dataset,
+}
+
+impl TogetherArgs {
+    /// Directory of the run to stand by for.
+    pub fn standby(&self) -> Option<&Path> {
+        #[cfg(feature = "net")]
+        return self.standby.as_deref();
+        #[cfg(not(feature = "net"))]
+        None
+    }
+}
+
 impl Together {
+    /// Waits until the leader of a run is lost, and takes the next epoch of leadership; `None` if the run is over.
+    #[cfg(feature = "net")]
+    pub fn stand_by(
+        &mut self,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<Option<TakenOver>, Box<dyn std::error::Error>> {
+        let Some(listening) = &mut self.listening else {
+            return Ok(None);
+        };
+        let mut run = Run::open(path)?;
+        let dataset = run.dataset()?;
+        progress.say(&format!("standing by for the leader of {}", shown(path)));
+        let digest = run_digest(&run.config, &dataset);
+        match listening.stand_by(path, &digest, &|| progress.is_stopped())? {
+            StandbyEnd::Leads {
+                epoch,
+                before,
+                reason,
+            } => {
+                progress.say(&format!(
+                    "the leader at {before} is lost ({reason}): this process leads, in epoch {epoch}"
+                ));
+                run.take_over()?;
+                Ok(Some(TakenOver { run, dataset }))
+            }
+            StandbyEnd::Over(reason) => {
+                progress.say(&format!("the run is over: {reason}"));
+                Ok(None)
+            }
+            StandbyEnd::Stopped => Err(Box::new(Interrupted { resume: None })),
+        }
+    }
+
+    /// Without the network there is no leader to stand by for.
+    #[cfg(not(feature = "net"))]
+    pub fn stand_by(
+        &mut self,
+        _: &Path,
+        _: &Progress,
+    ) -> Result<Option<TakenOver>, Box<dyn std::error::Error>> {
+        Ok(None)
+    }
+
     /// Gives a new run as many shards as several processes need.
     ///
     /// # Errors
@@ -119,16 +198,17 @@ impl Together {
         run: &Run,
         dataset: &Dataset,
         trainer: &mut Trainer,
+        first: FirstRows,
         progress: &Progress,
     ) -> Result<Option<Leading>, Box<dyn std::error::Error>> {
         #[cfg(feature = "net")]
         if let Some(listening) = self.listening {
-            let leading = Leading::start(listening, run, dataset, trainer)?;
+            let leading = Leading::start(listening, run, dataset, trainer, first)?;
             progress.say(&leading.invitation(&run.path));
             return Ok(Some(leading));
         }
         #[cfg(not(feature = "net"))]
-        let _ = (run, dataset, trainer, progress);
+        let _ = (run, dataset, trainer, first, progress);
         Ok(None)
     }
 }

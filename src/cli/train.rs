@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
     Dataset, DatasetError, PublicError, SourceError, Split, is_known_name, parse_fractions,
@@ -12,7 +13,7 @@ use shardloom::predict::{Question, answer};
 use shardloom::run::{Recorder, Run, RunError, WarmStart, load_graph};
 use shardloom::train::{
     Ending, Script, ScriptEvent, TrainError, Trainer, check_held_out, initializer, open_executor,
-    shape,
+    run_digest, shape,
 };
 
 use super::CommandResult;
@@ -144,9 +145,13 @@ pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
     let script = args.script()?;
-    let together = args.together.listen(args.resume.as_deref())?;
-    match &args.resume {
-        Some(path) => {
+    let mut together = args.together.listen(args.resume.as_deref())?;
+    let resumed = match (args.together.standby(), &args.resume) {
+        (Some(path), _) => match together.stand_by(path, &progress)? {
+            Some(taken) => Some((taken.run, taken.dataset)),
+            None => return Ok(()),
+        },
+        (None, Some(path)) => {
             let mut run = Run::open(path)?;
             run.lock()?;
             if let Some(epochs) = args.epochs {
@@ -156,6 +161,12 @@ pub fn run(args: TrainArgs) -> CommandResult {
             run.config.validate()?;
             let dataset = run.dataset()?;
             check_graph(&mut run, &dataset, args.dataset.as_deref(), &progress)?;
+            Some((run, dataset))
+        }
+        (None, None) => None,
+    };
+    match resumed {
+        Some((mut run, dataset)) => {
             let backend = open_backend(args.device.unwrap_or(run.config.device))?;
             let device = backend.to_string();
             let named = run.config.shard_devices.clone();
@@ -164,7 +175,18 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.shard_devices =
                     parsed.map_err(|why| format!("--shard-devices: {why}"))?;
             }
-            let (executor, mut state) = run.resume(backend, args.checkpoint)?;
+            let (executor, mut state, first) = match args.checkpoint {
+                Some(_) => {
+                    let (executor, state) = run.resume(backend, args.checkpoint)?;
+                    (executor, state, FirstRows::Server)
+                }
+                None => {
+                    let digest = run_digest(&run.config, &dataset);
+                    let resumed = run.resume_newest(backend, &digest)?;
+                    resumed.notes.iter().for_each(|note| progress.say(note));
+                    (resumed.executor, resumed.state, resumed.first)
+                }
+            };
             // Other devices are for this time only.
             run.config.shard_devices = named;
             if args.epochs.is_some() {
@@ -183,9 +205,13 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 run.config.device = device;
             }
             progress.say(&format!(
-                "resuming {} after epoch {}",
-                shown(path),
-                state.epoch
+                "resuming {} after epoch {}{}",
+                shown(&run.path),
+                state.epoch,
+                match &first {
+                    FirstRows::Cut(cut) => format!(", from the cut of {}", cut.manifest.step),
+                    _ => String::new(),
+                }
             ));
             if let Some(placement) = placement(executor.server()) {
                 progress.say(&placement);
@@ -193,7 +219,7 @@ pub fn run(args: TrainArgs) -> CommandResult {
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
             trainer.state = state;
-            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            let leading = together.start(&run, &dataset, &mut trainer, first, &progress)?;
             train(run, &dataset, trainer, progress, device, leading)
         }
         // The parser accepts it together with arguments that --resume conflicts with.
@@ -231,7 +257,11 @@ pub fn run(args: TrainArgs) -> CommandResult {
                 progress.clear();
                 progress.say(&format!("valid MRR {mrr:.4} at the start"));
             }
-            let leading = together.start(&run, &dataset, &mut trainer, &progress)?;
+            let first = match warm {
+                Some(_) => FirstRows::Server,
+                None => FirstRows::Initial,
+            };
+            let leading = together.start(&run, &dataset, &mut trainer, first, &progress)?;
             train(run, &dataset, trainer, progress, device, leading)
         }
     }
@@ -404,8 +434,13 @@ fn train(
         progress.clear();
         return Err(interrupted());
     }
+    trainer.warnings = recorder.warnings().to_vec();
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
     progress.clear();
+    // The last checkpoint has the same tables.
+    if let Err(error) = run.cuts().remove_all() {
+        progress.say(&format!("warning: {error}"));
+    }
     let Some(result) = result else {
         return Err(interrupted());
     };

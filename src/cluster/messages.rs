@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::coordinator::{Failure, MemberInfo, Vote};
 use crate::ids::{Generation, Incarnation, ShardId, Step, WorkerId};
 use crate::kernel::Column;
+use crate::net::cut::{Attempt, CutError, ShardFile};
 use crate::net::frame::MOST_PAYLOAD;
 use crate::net::{Frame, FrameReceiver, FrameSender, Header, Kind, NetError};
 use crate::sampler::PlanId;
@@ -28,6 +29,10 @@ pub enum Opening {
     Hello(Hello),
     /// A process wants to read a shard's column.
     Columns(ColumnRequest),
+    /// The leader wants a holder to save shards of a cut.
+    Save(SaveRequest),
+    /// A standby wants to hear from the leader until its run is over.
+    Watch,
     /// A process wants the files that a node needs to join.
     Files,
 }
@@ -43,6 +48,8 @@ pub struct Hello {
     pub address: String,
     /// Description of the node for people.
     pub info: MemberInfo,
+    /// True if the node can read and write the run's directory.
+    pub directory: bool,
     /// Digest of the run's configuration and graph, as the node has them.
     pub run: String,
 }
@@ -89,6 +96,8 @@ pub enum ToNode {
     Stop {
         /// Reason, for people.
         reason: String,
+        /// Whether the node may join again after a while.
+        again: bool,
     },
 }
 
@@ -128,6 +137,10 @@ pub struct Configuration {
     pub steps: u64,
     /// Address of the leader, for shards of the cut.
     pub leader: String,
+    /// Name of the run in the files of its cuts.
+    pub run: String,
+    /// Files of the cut; `None` if the cut is the start of the run, and all rows are initial rows.
+    pub cut: Option<Attempt>,
     /// Number of parts of a step.
     pub lanes: u32,
     /// Longest time of a step, in seconds.
@@ -169,7 +182,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// The leader's cut, whose step is the configuration's.
+    /// The last cut, whose step is the configuration's.
     Cut,
     /// Nodes that have the last committed step of the shard, with their addresses.
     Holders(Vec<Node>),
@@ -247,7 +260,7 @@ pub struct ColumnRequest {
     /// Epoch of leadership.
     pub epoch: u32,
     /// Generation for which the shard is wanted: the holder answers with the step before it. `None` asks the
-    /// leader for its cut.
+    /// leader for the last cut.
     pub generation: Option<Generation>,
     /// Number of steps that the shard must have made.
     pub steps: u64,
@@ -255,6 +268,34 @@ pub struct ColumnRequest {
     pub shard: ShardId,
     /// The column.
     pub column: ColumnName,
+}
+
+/// Request to save shards of the last committed step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveRequest {
+    /// Name of the run in the files of its cuts.
+    pub run: String,
+    /// Step, epoch and generation of the cut.
+    pub attempt: Attempt,
+    /// Shards to write to files in the run's directory.
+    pub write: Vec<ShardId>,
+    /// Shards whose digests are wanted, without files.
+    pub digest: Vec<ShardId>,
+}
+
+/// Answer to a [`SaveRequest`]: one for every shard, in order, those to write first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveAnswer {
+    /// The shard is saved, or its digest is computed.
+    Saved(ShardFile),
+    /// The file cannot be written. No more answers follow.
+    Failed(CutError),
+    /// The holder does not have the shards of the step. No more answers follow.
+    Refused {
+        /// Reason, for people.
+        reason: String,
+    },
 }
 
 /// Column of a shard.

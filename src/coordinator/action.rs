@@ -153,6 +153,12 @@ pub enum Failure {
     /// The coordinator was made again from a saved state; the worker has to join anew.
     #[error("the coordinator restarted")]
     CoordinatorRestarted,
+    /// The worker and another could not reach each other. The worker may join anew.
+    #[error("{message}")]
+    Unreachable {
+        /// The workers, and the failure of their connection.
+        message: String,
+    },
     /// Any other failure.
     #[error("{message}")]
     Other {

@@ -11,7 +11,7 @@ mod rank;
 mod replica;
 mod step;
 
-pub use self::pulled::{PulledPlan, PulledRows};
+pub use self::pulled::{PulledPlan, PulledRows, ShardRows};
 use self::replica::Replica;
 use crate::device::DeviceChoice;
 use crate::kernel::{Backend, KernelError, StepSpec, Table};

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::ids::{LayoutVersion, ShardId, TableName};
-use crate::kernel::{Backend, Column, Dtype, KernelError, ShardLayout, StepSpec, Table, TableSpec};
+use crate::kernel::{
+    Backend, Column, Dtype, GradientRows, KernelError, ShardLayout, StepSpec, Table, TableSpec,
+};
 use crate::optim::OptimizerKind;
 use crate::sampler::{Candidates, Plan};
 use crate::server::{PushedPart, PushedRows, RowMap};
 
 /// An engine with copies of the rows that a step needs.
 ///
-/// For a step, copy the rows that [`needed`](PulledRows::needed) names by [`fill`](PulledRows::fill), then compute by
-/// [`gradients`](PulledRows::gradients), then take the gradients by [`parts`](PulledRows::parts).
+/// For a step, copy the rows that a prepared plan [needs](PulledPlan::shards) by [`fill`](PulledRows::fill), then
+/// compute by [`gradients`](PulledRows::gradients), then take the gradients by [`parts`](PulledRows::parts).
 #[derive(Debug)]
 pub struct PulledRows {
     engine: Backend,
@@ -21,7 +23,10 @@ pub struct PulledRows {
     entities: Table,
     /// Room for all rows of relations.
     relations: Table,
-    values: Vec<f32>,
+    /// Rows of each entity shard for which plans have room.
+    room: Vec<usize>,
+    /// Gradients handed out before, with the number of their shard, whose memory is used again.
+    handed: Vec<(usize, GradientRows)>,
 }
 
 /// A plan for copies of rows.
@@ -29,16 +34,45 @@ pub struct PulledRows {
 pub struct PulledPlan {
     /// The plan, by rows of the copies.
     plan: Plan,
-    /// Storage rows of the touched entities, ascending.
-    entities: Vec<u32>,
-    /// True if the copies have the touched entities alone.
-    compact: bool,
+    /// Rows of every shard of the model, entity shards first.
+    shards: Vec<ShardRows>,
+    /// Layout of the copies of entities.
+    layout: ShardLayout,
+    copied: Copied,
+}
+
+/// Entities of which there are copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    /// Those that the step touches alone.
+    Touched,
+    /// Those that the step touches, in a table with room for all: masks of dropped-out candidates follow the rows'
+    /// numbers in the whole table.
+    TouchedOfAll,
+    /// All.
+    All,
+}
+
+/// Rows of a shard that a step reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRows {
+    /// The shard.
+    pub shard: ShardId,
+    /// Row numbers, in the order of their places.
+    pub rows: Vec<u32>,
+    /// Places of the rows with gradients; `None` stands for all rows of the shard.
+    places: Option<Vec<u32>>,
 }
 
 impl PulledPlan {
     /// The plan, by rows of the copies.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Rows that the step reads: for every shard of the model, entity shards first.
+    pub fn shards(&self) -> &[ShardRows] {
+        &self.shards
     }
 }
 
@@ -69,21 +103,21 @@ impl PulledRows {
         map: &Arc<RowMap>,
         spec: StepSpec,
     ) -> Result<PulledRows, KernelError> {
-        let layout = map.shard_layout(TableName::Relations).clone();
-        let width = map.width(TableName::Relations);
+        let [entities, relations] = TableName::ALL;
         let none = ShardLayout::from_sizes(&[0]);
         Ok(PulledRows {
-            entities: room(
+            entities: room(&engine, entities, map.width(entities), none)?,
+            relations: room(
                 &engine,
-                TableName::Entities,
-                map.width(TableName::Entities),
-                none,
+                relations,
+                map.width(relations),
+                map.shard_layout(relations).clone(),
             )?,
-            relations: room(&engine, TableName::Relations, width, layout)?,
+            room: vec![0; map.shard_layout(entities).shards()],
             map: Arc::clone(map),
             spec,
             engine,
-            values: Vec::new(),
+            handed: Vec::new(),
         })
     }
 
@@ -97,83 +131,133 @@ impl PulledRows {
         self.engine
     }
 
-    /// Prepares a plan, whose entities are row numbers, for the copies.
-    pub fn prepare(&self, plan: Plan) -> PulledPlan {
+    /// Prepares a plan, whose entities are row numbers, for the copies. Later plans may be prepared before this one is
+    /// computed.
+    pub fn prepare(&mut self, plan: Plan) -> PulledPlan {
         let entities = TableName::Entities;
         let plan = match self.map.is_identity(entities) {
             true => plan,
             false => plan.renamed(|row| self.map.storage(entities, row)),
         };
-        // Masks of dropped-out candidates follow the rows' numbers in the whole table.
-        let sampled = matches!(plan.candidates, Candidates::Sampled { .. });
-        if sampled && self.spec.candidate_dropout == 0.0 {
-            let (plan, entities) = plan.compacted();
+        let copied = match plan.candidates {
+            Candidates::All { .. } => Copied::All,
+            Candidates::Sampled { .. } if self.spec.candidate_dropout == 0.0 => Copied::Touched,
+            Candidates::Sampled { .. } => Copied::TouchedOfAll,
+        };
+        let shards = self.map.shards().map(|shard| self.rows_of(&plan, shard));
+        let shards: Vec<ShardRows> = shards.collect();
+        if copied != Copied::Touched {
             return PulledPlan {
+                layout: self.map.shard_layout(entities).clone(),
                 plan,
-                entities,
-                compact: true,
+                shards,
+                copied,
             };
         }
+        for (room, found) in self.room.iter_mut().zip(&shards) {
+            let found_rows = found.rows.len();
+            if found_rows > *room {
+                // Some more, so that the copies are not allocated again for every step that is a little larger.
+                let all = self.map.range(found.shard).len();
+                *room = (found_rows + found_rows / 4).min(all);
+            }
+        }
+        let layout = ShardLayout::from_sizes(&self.room);
+        let numbers = (0..self.room.len()).flat_map(|shard| {
+            let first = layout.range(shard).start as u32;
+            first..first + shards[shard].rows.len() as u32
+        });
+        let (plan, _) = plan.renumbered(numbers.collect());
         PulledPlan {
-            entities: plan.entities.ids.clone(),
             plan,
-            compact: false,
+            shards,
+            layout,
+            copied,
         }
     }
 
-    /// Row numbers of a table that a step reads, in the order in which [`fill`](PulledRows::fill) takes their values.
-    pub fn needed(&self, plan: &PulledPlan, table: TableName) -> Vec<u32> {
-        match (table, &plan.plan.candidates) {
-            (TableName::Relations, _) => plan.plan.relations.ids.clone(),
-            (TableName::Entities, Candidates::Sampled { .. }) => {
-                let rows = plan.entities.iter();
-                rows.map(|&row| self.map.row(table, row)).collect()
-            }
+    /// Rows of a shard that a plan by storage rows reads.
+    fn rows_of(&self, plan: &Plan, shard: ShardId) -> ShardRows {
+        let (map, table) = (&self.map, shard.table);
+        if plan.queries.is_empty() {
+            return ShardRows {
+                shard,
+                rows: Vec::new(),
+                places: Some(Vec::new()),
+            };
+        }
+        let touched = match (table, &plan.candidates) {
             (TableName::Entities, Candidates::All { .. }) => {
-                let rows = 0..self.map.rows(table) as u32;
-                rows.map(|row| self.map.row(table, row)).collect()
+                return ShardRows {
+                    shard,
+                    rows: map.rows_of(shard).into_owned(),
+                    places: None,
+                };
             }
+            (TableName::Entities, Candidates::Sampled { .. }) => &plan.entities.ids,
+            (TableName::Relations, _) => &plan.relations.ids,
+        };
+        let layout = map.shard_layout(table);
+        let first = layout.range(shard.shard).start as u32;
+        let stored = &touched[layout.stretch(shard.shard, touched)];
+        ShardRows {
+            shard,
+            rows: match map.is_identity(table) {
+                true => stored.to_vec(),
+                false => stored.iter().map(|&row| map.row(table, row)).collect(),
+            },
+            places: Some(stored.iter().map(|row| row - first).collect()),
         }
     }
 
-    /// Copies the values of the rows that a step [needs](PulledRows::needed), row-major.
+    /// Allocates the copies of entities again, if a plan needs more room.
+    fn fit(&mut self, plan: &PulledPlan) -> Result<(), KernelError> {
+        if self.entities.spec().layout != plan.layout {
+            let width = self.map.width(TableName::Entities);
+            let layout = plan.layout.clone();
+            self.entities = room(&self.engine, TableName::Entities, width, layout)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the values of rows of the shard with number `shard` in [`PulledPlan::shards`], row-major: of all that the
+    /// step reads, or of those at these positions among them.
     ///
     /// # Errors
     /// [`KernelError::Shape`] for another number of values; if the device cannot hold the copies.
     pub fn fill(
         &mut self,
         plan: &PulledPlan,
-        table: TableName,
+        shard: usize,
+        positions: Option<&[u32]>,
         values: &[f32],
     ) -> Result<(), KernelError> {
-        if table == TableName::Relations {
-            let rows = &plan.plan.relations.ids;
-            return self.engine.write_rows(&self.relations, rows, values);
-        }
-        let layout = match plan.compact {
-            // Some more, so that the copies are not allocated again for every step that is a little larger.
-            true => {
-                let (rows, room) = (plan.entities.len(), self.entities.spec().layout.rows());
-                let rows = if rows <= room { room } else { rows + rows / 4 };
-                ShardLayout::from_sizes(&[rows])
-            }
-            false => self.map.shard_layout(table).clone(),
+        self.fit(plan)?;
+        let wanted = &plan.shards[shard];
+        let (table, number) = (wanted.shard.table, wanted.shard.shard);
+        let copies = match table {
+            TableName::Entities => &self.entities,
+            TableName::Relations => &self.relations,
         };
-        if self.entities.spec().layout != layout {
-            let width = self.map.width(table);
-            self.entities = room(&self.engine, table, width, layout)?;
-        }
-        match &plan.plan.candidates {
-            Candidates::All { .. } => self.engine.write(&self.entities, Column::Values, values),
-            Candidates::Sampled { .. } if plan.compact => {
-                let rows = 0..plan.entities.len();
-                let entities = &self.entities;
-                self.engine
-                    .write_part(entities, Column::Values, rows, values)
+        let first = copies.spec().layout.range(number).start;
+        let dense = table == TableName::Entities && plan.copied != Copied::TouchedOfAll;
+        match (positions, &wanted.places) {
+            (None, _) if dense => {
+                let rows = first..first + wanted.rows.len();
+                (self.engine).write_part(copies, Column::Values, rows, values)
             }
-            Candidates::Sampled { .. } => {
-                let rows = &plan.entities;
-                self.engine.write_rows(&self.entities, rows, values)
+            (positions, Some(places)) if !dense => {
+                let row = |at: usize| places[at] + first as u32;
+                let rows: Vec<u32> = match positions {
+                    None => (0..places.len()).map(row).collect(),
+                    Some(positions) => positions.iter().map(|&at| row(at as usize)).collect(),
+                };
+                self.engine.write_rows(copies, &rows, values)
+            }
+            (positions, _) => {
+                let positions = positions.unwrap_or_default().iter();
+                let rows: Vec<u32> = positions.map(|&at| first as u32 + at).collect();
+                self.engine.write_rows(copies, &rows, values)
             }
         }
     }
@@ -184,6 +268,7 @@ impl PulledRows {
     /// # Errors
     /// If the device is lost or full.
     pub fn gradients(&mut self, plan: &PulledPlan) -> Result<(f64, f64), KernelError> {
+        self.fit(plan)?;
         let (entities, relations) = (&self.entities, &self.relations);
         self.engine
             .gradients(&self.spec, &plan.plan, entities, relations)?;
@@ -193,65 +278,43 @@ impl PulledRows {
         Ok((self.engine.take_loss()?, squares))
     }
 
-    /// Cuts the gradients that [`gradients`](PulledRows::gradients) computed last by shard: a part for every shard of
-    /// the model, entity shards first.
+    /// Cuts the gradients that [`gradients`](PulledRows::gradients) computed last by shard, on the engine's device: a
+    /// part for every shard of the model, entity shards first.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn parts(&mut self, plan: &PulledPlan) -> Result<Vec<PushedPart>, KernelError> {
-        let map = Arc::clone(&self.map);
-        let none = plan.plan.queries.is_empty();
-        let mut read = None;
-        let parts = map.shards().map(|shard| {
-            if none {
-                return Ok(part(shard, Some(Vec::new()), Vec::new()));
-            }
-            let all = shard.table == TableName::Entities
-                && matches!(plan.plan.candidates, Candidates::All { .. });
-            if all {
-                let mut values = Vec::new();
-                let (engine, copy) = (&self.engine, &self.entities);
-                engine.read_gradients(&plan.plan, shard.table, copy, shard.shard, &mut values)?;
-                return Ok(part(shard, None, values));
-            }
-            if read != Some(shard.table) {
-                self.read_touched(plan, shard.table)?;
-                read = Some(shard.table);
-            }
-            let rows = match shard.table {
-                TableName::Entities => &plan.entities,
-                TableName::Relations => &plan.plan.relations.ids,
+        let mut parts = Vec::with_capacity(plan.shards.len());
+        for (number, wanted) in plan.shards.iter().enumerate() {
+            let shard = wanted.shard;
+            let gradients = match &wanted.places {
+                Some(places) if places.is_empty() => PushedRows::Values(Vec::new()),
+                _ => {
+                    let old = self.free(number);
+                    let copies = match shard.table {
+                        TableName::Entities => &self.entities,
+                        TableName::Relations => &self.relations,
+                    };
+                    let engine = &mut self.engine;
+                    let rows =
+                        engine.keep_gradients(&plan.plan, shard.table, copies, shard.shard, old)?;
+                    self.handed.push((number, rows.clone()));
+                    PushedRows::OnDevice(rows)
+                }
             };
-            let (layout, width) = (map.shard_layout(shard.table), map.width(shard.table));
-            let stretch = layout.stretch(shard.shard, rows);
-            let first = layout.range(shard.shard).start as u32;
-            let places = rows[stretch.clone()].iter().map(|row| row - first);
-            let values = self.values[stretch.start * width..stretch.end * width].to_vec();
-            Ok(part(shard, Some(places.collect()), values))
-        });
-        parts.collect()
-    }
-
-    /// Reads the gradients of all touched rows of a table.
-    fn read_touched(&mut self, plan: &PulledPlan, table: TableName) -> Result<(), KernelError> {
-        let copy = match table {
-            TableName::Entities => &self.entities,
-            TableName::Relations => &self.relations,
-        };
-        self.values.clear();
-        for shard in 0..copy.spec().layout.shards() {
-            let values = &mut self.values;
-            self.engine
-                .read_gradients(&plan.plan, table, copy, shard, values)?;
+            parts.push(PushedPart {
+                shard,
+                places: wanted.places.clone(),
+                gradients,
+            });
         }
-        Ok(())
+        Ok(parts)
     }
-}
 
-fn part(shard: ShardId, places: Option<Vec<u32>>, values: Vec<f32>) -> PushedPart {
-    PushedPart {
-        shard,
-        places,
-        gradients: PushedRows::Values(values),
+    /// Memory of gradients of a shard that nobody reads any more.
+    fn free(&mut self, shard: usize) -> Option<GradientRows> {
+        let free = |(of, rows): &(usize, GradientRows)| *of == shard && !rows.is_shared();
+        let at = self.handed.iter().position(free)?;
+        Some(self.handed.swap_remove(at).1)
     }
 }

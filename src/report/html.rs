@@ -18,6 +18,7 @@ pub fn render(report: &Report) -> String {
     let (title, subtitle) = (escape(title), escape(&report.subtitle));
     let parts = [
         facts(&report.facts),
+        section("Warnings", warnings(&report.warnings)),
         course(&report.epochs),
         metrics(&report.metrics),
         groups("By cardinality of the relation", "Class", &report.classes),
@@ -64,6 +65,14 @@ fn section(heading: &str, content: String) -> String {
 
 fn each<T>(items: impl IntoIterator<Item = T>, html: impl Fn(T) -> String) -> String {
     items.into_iter().map(html).collect()
+}
+
+fn warnings(warnings: &[String]) -> String {
+    if warnings.is_empty() {
+        return String::new();
+    }
+    let items = each(warnings, |line| format!("<li>{}</li>\n", escape(line)));
+    format!("<ul>\n{items}</ul>\n")
 }
 
 fn facts(facts: &[(String, String)]) -> String {

@@ -24,6 +24,8 @@ pub struct Report {
     pub subtitle: String,
     /// Headline figures: name and value.
     pub facts: Vec<(String, String)>,
+    /// Sentences about what failed while training went on.
+    pub warnings: Vec<String>,
     /// Configuration: key and value.
     pub config: Vec<(String, String)>,
     /// Measurements by epoch.

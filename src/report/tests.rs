@@ -82,6 +82,7 @@ fn sample() -> Report {
             ("Training time", "12 min 4 s"),
             ("Throughput", "81.2k triples/s"),
         ]),
+        warnings: vec!["step 40 is not saved: the disk is full".into()],
         config: pairs(&[
             ("model", "complex"),
             ("dim", "2000"),
@@ -181,6 +182,7 @@ fn everything_from_outside_is_escaped() {
     let mut report = sample();
     (report.title, report.subtitle) = (evil(), evil());
     report.facts.push((evil(), evil()));
+    report.warnings.push(evil());
     report.config.push((evil(), evil()));
     report.metrics[0].label = evil();
     report.relations[0].name = evil();

@@ -56,6 +56,7 @@ impl Run {
                 seconds: state.seconds,
                 triples_per_second: state.facts as f64 / state.seconds,
             },
+            warnings: trainer.warnings.clone(),
             peak_memory_bytes: peak_memory_bytes(),
         };
         self.write_result(&result)?;

@@ -33,7 +33,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -77,15 +77,36 @@ impl Lock {
                 file.flush()
             });
             written.map_err(failed)?;
-            return Ok(Lock { path, _file: file });
+            return Ok(Lock { path, file });
+        }
+    }
+    /// Locks a directory even if another process holds the lock: a leader whose epoch has ended, and which may be
+    /// stopped.
+    ///
+    /// # Errors
+    /// As [`Lock::take`], if a third process is faster.
+    pub fn take_over(directory: &Path) -> Result<Lock, LockError> {
+        match Lock::take(directory) {
+            Err(LockError::Held { .. }) => {
+                let path = directory.join(LOCK);
+                match std::fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(LockError::Io { path, source });
+                    }
+                    _ => {}
+                }
+                Lock::take(directory)
+            }
+            taken => taken,
         }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is held: others look whether the file that they locked is still there.
-        if cfg!(unix) {
+        // Removed while it is held: others look whether the file that they locked is still there. Another process
+        // may have taken over.
+        if cfg!(unix) && same(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -145,6 +166,19 @@ mod tests {
         drop(lock);
         assert!(cfg!(not(unix)) || !home.path().join(LOCK).exists());
         Lock::take(home.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_was_taken_over_stays_with_the_new_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let first = Lock::take(home.path()).unwrap();
+        let second = Lock::take_over(home.path()).unwrap();
+        drop(first);
+        assert!(home.path().join(LOCK).exists());
+        assert!(Lock::take(home.path()).is_err());
+        drop(second);
+        Lock::take_over(home.path()).unwrap();
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 mod compare;
 mod conclude;
+mod cuts;
 mod facts;
 mod lock;
 mod memory;
@@ -29,6 +30,7 @@ mod vectors;
 mod warm;
 
 pub use compare::Changes;
+pub use cuts::Resumed;
 pub use facts::{GraphRecord, HELD_OUT};
 pub use lock::{Lock, LockError};
 pub use memory::peak_memory_bytes;
@@ -41,6 +43,7 @@ pub use warm::{Overlap, WarmStart};
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::atomic_file::{self, AtomicFile};
@@ -49,6 +52,7 @@ use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
 use crate::executor::Executor;
 use crate::kernel::{Backend, Column, KernelError};
+use crate::net::cut::{CutError, SavedCut};
 use crate::sampler::QueryRule;
 use crate::server::{Initializer, ParameterServer, ServerError, Shape, TableName};
 use crate::train::{TrainError, TrainState, open_executor};
@@ -124,6 +128,9 @@ pub enum RunError {
     /// A checkpoint cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A cut of several processes cannot be read.
+    #[error(transparent)]
+    Cut(#[from] CutError),
     /// The dataset does not load, or is not the one that was trained on.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -244,6 +251,16 @@ impl Run {
         if self.lock.is_none() {
             self.lock = Some(Lock::take(&self.path)?);
         }
+        Ok(())
+    }
+
+    /// Locks the directory as [`Run::lock`] does, even if another process holds the lock: for a process that has won
+    /// the next epoch of leadership.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take_over(&mut self) -> Result<(), LockError> {
+        self.lock = Some(Lock::take_over(&self.path)?);
         Ok(())
     }
 
@@ -375,26 +392,69 @@ impl Run {
     /// # Errors
     /// If the disk refuses or the device is lost.
     pub fn save(&self, server: &ParameterServer, state: &TrainState) -> Result<(), RunError> {
-        let columns = columns(server);
-        let names: Vec<String> = (columns.iter())
-            .map(|&(table, column)| column_name(table, column))
-            .collect();
-        let shapes: Vec<TableShape> = (names.iter().zip(&columns))
-            .map(|(name, &(table, column))| TableShape {
-                name,
+        let columns: Vec<ColumnRows> = columns(server)
+            .into_iter()
+            .map(|(table, column)| ColumnRows {
+                table,
+                column,
                 rows: server.shape().rows(table),
                 width: column.width(&server.spec(table)),
             })
             .collect();
-        let number = state.checkpoint();
         let mut reader = None;
-        checkpoint::write(&self.path, number, state, &shapes, |i, rows, out| {
-            let (table, column) = columns[i];
+        self.save_columns(&columns, state, |column, rows, out| {
+            let of = (column.table, column.column);
             let reader = match &mut reader {
-                Some((of, reader)) if *of == i => reader,
-                other => &mut other.insert((i, server.column(table, column))).1,
+                Some((current, reader)) if *current == of => reader,
+                other => &mut other.insert((of, server.column(of.0, of.1))).1,
             };
-            Ok::<_, RunError>(reader.read(rows, out)?)
+            Ok(reader.read(rows, out)?)
+        })
+    }
+
+    /// Writes a checkpoint as [`Run::save`] does, from the files of a cut, a part at a time.
+    ///
+    /// # Errors
+    /// If the disk refuses or the cut is damaged.
+    pub fn save_cut(&self, cut: &SavedCut, state: &TrainState) -> Result<(), RunError> {
+        let mut tables = cut.tables()?;
+        let mut columns = Vec::new();
+        for (table, column) in all_columns() {
+            let width = tables.width(table, column)?;
+            if width > 0 {
+                let rows = tables.rows(table);
+                columns.push(ColumnRows {
+                    table,
+                    column,
+                    rows,
+                    width,
+                });
+            }
+        }
+        self.save_columns(&columns, state, |column, rows, out| {
+            Ok(tables.read(column.table, column.column, rows, out)?)
+        })
+    }
+
+    fn save_columns(
+        &self,
+        columns: &[ColumnRows],
+        state: &TrainState,
+        mut read: impl FnMut(&ColumnRows, Range<usize>, &mut Vec<f32>) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let names: Vec<String> = (columns.iter())
+            .map(|column| column_name(column.table, column.column))
+            .collect();
+        let shapes: Vec<TableShape> = (names.iter().zip(columns))
+            .map(|(name, column)| TableShape {
+                name,
+                rows: column.rows,
+                width: column.width,
+            })
+            .collect();
+        let number = state.checkpoint();
+        checkpoint::write(&self.path, number, state, &shapes, |i, rows, out| {
+            read(&columns[i], rows, out)
         })?;
         let kept = checkpoint::list(&self.path)?;
         let before = kept.iter().rev().find(|&&epoch| epoch < number).copied();
@@ -435,12 +495,27 @@ fn fill(
     Ok(checkpoint.state)
 }
 
+/// A column of a checkpoint.
+struct ColumnRows {
+    table: TableName,
+    column: Column,
+    /// Number of rows.
+    rows: usize,
+    /// Values in a row.
+    width: usize,
+}
+
+/// Every column that an optimizer may have, in the order of checkpoints.
+fn all_columns() -> impl Iterator<Item = (TableName, Column)> {
+    TableName::ALL.into_iter().flat_map(|table| {
+        [Column::Values, Column::First, Column::Second].map(|column| (table, column))
+    })
+}
+
 /// Every column that the optimizer has.
 fn columns(server: &ParameterServer) -> Vec<(TableName, Column)> {
-    let all = TableName::ALL.into_iter().flat_map(|table| {
-        [Column::Values, Column::First, Column::Second].map(|column| (table, column))
-    });
-    all.filter(|&(table, column)| column.width(&server.spec(table)) > 0)
+    all_columns()
+        .filter(|&(table, column)| column.width(&server.spec(table)) > 0)
         .collect()
 }
 
@@ -475,7 +550,7 @@ fn vacate(path: &Path) -> Result<(), RunError> {
     let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
     let others = || names.iter().filter(|name| *name != lock::LOCK);
     let is_run = others().any(|name| name == CONFIG);
-    let resumable = is_run && !checkpoint::list(path)?.is_empty();
+    let resumable = is_run && (!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir());
     let known = [
         CONFIG,
         ENTITIES,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::{Run, RunError};
-use crate::train::{EpochRecord, Observer, TrainError, TrainEvent, TrainState};
+use crate::train::{EpochRecord, Observer, TablesAt, TrainError, TrainEvent, TrainState};
 
 pub(super) const FILE: &str = "metrics.jsonl";
 
@@ -14,6 +14,7 @@ pub struct Recorder<'a> {
     run: &'a Run,
     inner: &'a mut dyn Observer,
     records: Vec<EpochRecord>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Recorder<'a> {
@@ -33,12 +34,55 @@ impl<'a> Recorder<'a> {
             run,
             inner,
             records,
+            warnings: Vec::new(),
         })
     }
 
+    /// Sentences about what failed while training went on.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Adds the line of an epoch. Lines of this epoch and later ones are dropped: the run was sent back.
     fn append(&mut self, record: &EpochRecord) -> Result<(), RunError> {
+        self.records.retain(|other| other.epoch < record.epoch);
         self.records.push(record.clone());
         self.run.write_records(&self.records)
+    }
+
+    /// Saves tables as a checkpoint.
+    fn save(&self, tables: TablesAt<'_>, state: &TrainState) -> Result<(), RunError> {
+        match tables {
+            TablesAt::Server(server) => self.run.save(server, state),
+            TablesAt::Cut(cut) => self.run.save_cut(cut, state),
+            TablesAt::Holders => {
+                let number = state.checkpoint();
+                let reason = format!(
+                    "the tables of step {} are not saved as a cut",
+                    state.updates
+                );
+                Err(self.run.damaged(
+                    super::CHECKPOINTS,
+                    format!("no checkpoint {number}: {reason}"),
+                ))
+            }
+        }
+    }
+
+    /// Handles a failure to write: the end of a run of one process, and a warning in a run of several, which writes
+    /// again at the next epoch.
+    fn failed(
+        &mut self,
+        error: RunError,
+        tables: TablesAt<'_>,
+    ) -> Result<ControlFlow<()>, TrainError> {
+        match tables {
+            TablesAt::Server(_) => Err(failed(error)),
+            TablesAt::Cut(_) | TablesAt::Holders => {
+                let line = format!("{error}; training goes on");
+                self.on(TrainEvent::Warning(&line))
+            }
+        }
     }
 }
 
@@ -77,33 +121,46 @@ fn failed(error: RunError) -> TrainError {
 
 impl Observer for Recorder<'_> {
     fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        let mut flow = ControlFlow::Continue(());
         match event {
             TrainEvent::EpochDone {
-                server,
+                tables,
                 state,
                 record,
             } => {
-                self.append(record).map_err(failed)?;
                 let config = &self.run.config;
                 let due = config.checkpoint_every > 0
                     && record.epoch.is_multiple_of(config.checkpoint_every);
                 let last = record.epoch == config.epochs || state.exhausted(config.patience);
-                if due || last || record.best {
-                    self.run.save(server, state).map_err(failed)?;
+                let appended = self.append(record);
+                let saved = match due || last || record.best {
+                    true => self.save(tables, state),
+                    false => Ok(()),
+                };
+                for done in [appended, saved] {
+                    match done {
+                        Ok(()) => {}
+                        Err(error) if last => return Err(failed(error)),
+                        Err(error) => {
+                            if self.failed(error, tables)?.is_break() {
+                                flow = ControlFlow::Break(());
+                            }
+                        }
+                    }
                 }
             }
-            TrainEvent::Cut { server, state } => {
-                // Training goes on: the checkpoint before stays, and the next cut is saved again.
-                if let Err(error) = self.run.save(server, state) {
-                    let note = format!("the cut of step {} is not saved: {error}", state.updates);
-                    let _ = self.inner.on(TrainEvent::Note(&note))?;
+            TrainEvent::Interrupted { tables, state } => {
+                // A run that went back to its start has nothing to save.
+                if state.updates > 0 {
+                    self.save(tables, state).map_err(failed)?;
                 }
             }
-            TrainEvent::Interrupted { server, state } => {
-                self.run.save(server, state).map_err(failed)?;
-            }
+            TrainEvent::Warning(line) => self.warnings.push(line.to_owned()),
             _ => {}
         }
-        self.inner.on(event)
+        match flow {
+            ControlFlow::Continue(()) => self.inner.on(event),
+            ControlFlow::Break(()) => self.inner.on(event).map(|_| flow),
+        }
     }
 }

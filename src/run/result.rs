@@ -37,6 +37,9 @@ pub struct RunResult {
     /// About the evaluation of the test facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<EvalResult>,
+    /// Sentences about what failed while training went on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Peak resident memory of the process.
     pub peak_memory_bytes: Option<u64>,
 }

@@ -65,6 +65,7 @@ pub fn write_report(
             stopped.unwrap_or_default()
         ),
         facts,
+        warnings: result.warnings.clone(),
         config: configuration(run)?,
         epochs: run.records()?.iter().map(point).collect(),
         metrics,

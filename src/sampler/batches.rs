@@ -1,5 +1,6 @@
 //! The sampler: makes the plan of every step from the training facts.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use rand::RngExt;
@@ -7,8 +8,11 @@ use rand::RngExt;
 use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
 use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
+use super::slice::unit;
 use super::source::LastOrder;
-use super::{DirectedRelation, Negatives, Objective, QueryRule, Sides};
+use super::{
+    DirectedRelation, Negatives, Objective, PartialPlan, PlanId, QueryRule, Sides, StepSize,
+};
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
 use crate::rng::{Purpose, key, stream};
 
@@ -143,6 +147,17 @@ impl Sampler {
 
     /// Makes the plan of a step, counted from 0, of an epoch.
     pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
+        self.plan_within(order, step, 0..usize::MAX, scratch).plan
+    }
+
+    /// Makes the plan of a step for slices of these queries alone.
+    pub(super) fn plan_within(
+        &self,
+        order: &EpochOrder,
+        step: u32,
+        queries: Range<usize>,
+        scratch: &mut Scratch,
+    ) -> PartialPlan {
         let batch = order.step(step, self.batch_size);
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
@@ -187,7 +202,7 @@ impl Sampler {
                 }
             }
         }
-        let drawn = match self.objective {
+        let mut drawn = match self.objective {
             Objective::Negatives => self.negatives.draw(
                 self.head_negatives,
                 &mut rng,
@@ -197,7 +212,8 @@ impl Sampler {
             ),
             _ => Drawn::default(),
         };
-        let slots = drawn.slots.iter().enumerate();
+        let listed = self.slots_of(&queries, &drawn);
+        let slots = (listed.start..).zip(&drawn.slots[listed.clone()]);
         for (s, &row) in slots.filter(|&(_, &row)| row != NONE) {
             entities.touch(row, Place::Slot(s as u32));
         }
@@ -209,10 +225,7 @@ impl Sampler {
             first_query: 0,
             facts: 0,
             fact_counts: self.fact_counts(&asked),
-            queries_per_fact: match (self.objective, self.sides) {
-                (Objective::Negatives | Objective::OneVsAll, Sides::Both) => 2,
-                _ => 1,
-            },
+            queries_per_fact: self.queries_per_fact(),
             entities: entities.finish(),
             relations: relations.finish(),
             core_rows: self.core_rows,
@@ -220,7 +233,7 @@ impl Sampler {
             pairs,
             queries: Vec::with_capacity(asked.len()),
             weights: self.weights(&asked, &targets, &relative),
-            candidates: self.candidates(&asked, &targets, &entities, drawn),
+            candidates: self.candidates(&asked, &targets, &entities, &mut drawn, listed.clone()),
         };
         for pair in &mut plan.pairs {
             pair.answer = entities.position(pair.answer);
@@ -238,7 +251,51 @@ impl Sampler {
         self.penalties(&mut plan, &entities, &relative);
         scratch.entities = entities;
         scratch.relations = relations;
-        plan
+        let mut others = drawn.slots;
+        others.drain(listed);
+        others.retain(|&row| row != NONE);
+        PartialPlan { plan, others }
+    }
+
+    /// Sizes of a step, counted from 0, of an epoch.
+    pub(super) fn step_size(&self, order: &EpochOrder, step: u32) -> StepSize {
+        let batch = order.step(step, self.batch_size);
+        let facts = match self.objective {
+            Objective::KVsAll => {
+                let asked: Vec<Asked> = batch.iter().map(|&i| self.distinct[i as usize]).collect();
+                let counts = self.fact_counts(&asked);
+                counts.iter().map(|&n| n as usize).sum()
+            }
+            _ => batch.len(),
+        };
+        let per_fact = self.queries_per_fact();
+        StepSize {
+            id: PlanId {
+                epoch: order.epoch,
+                step,
+            },
+            queries: batch.len() * per_fact,
+            unit: match self.objective {
+                Objective::Negatives => unit(self.negatives.chunk, per_fact),
+                _ => per_fact,
+            },
+            facts,
+        }
+    }
+
+    fn queries_per_fact(&self) -> usize {
+        match (self.objective, self.sides) {
+            (Objective::Negatives | Objective::OneVsAll, Sides::Both) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Slots of the negatives of all chunks that have some of these queries.
+    fn slots_of(&self, queries: &Range<usize>, drawn: &Drawn) -> Range<usize> {
+        let slots = drawn.slots.len();
+        let slot = |chunk: usize| chunk.saturating_mul(drawn.negatives).min(slots);
+        let first = slot(queries.start / self.negatives.chunk);
+        first..slot(queries.end.div_ceil(self.negatives.chunk)).max(first)
     }
 
     fn direction(&self, query: &Asked) -> DirectedRelation {
@@ -312,7 +369,8 @@ impl Sampler {
         asked: &[Asked],
         targets: &[u32],
         entities: &RowsBuilder,
-        drawn: Drawn,
+        drawn: &mut Drawn,
+        listed: Range<usize>,
     ) -> Candidates {
         match self.objective {
             Objective::Negatives => {
@@ -322,12 +380,16 @@ impl Sampler {
                     NONE => targets[s / negatives * chunk],
                     row => row,
                 };
-                let rows = drawn.slots.iter().enumerate().map(row);
+                let rows = (listed.start..).zip(&drawn.slots[listed.clone()]).map(row);
+                // Slots that are not listed have a position without a meaning.
+                let mut slots = vec![0; listed.start];
+                slots.extend(rows.map(|row| entities.position(row)));
+                slots.resize(drawn.slots.len(), 0);
                 Candidates::Sampled {
                     chunk,
                     negatives,
-                    slots: rows.map(|row| entities.position(row)).collect(),
-                    masks: drawn.masks,
+                    slots,
+                    masks: std::mem::take(&mut drawn.masks),
                 }
             }
             Objective::OneVsAll => Candidates::All {

@@ -18,7 +18,7 @@ pub use negatives::Negatives;
 pub use order::EpochOrder;
 pub use part::{PartPlan, PartRows};
 pub use plan::{Candidates, Pair, Place, Plan, Query, Rows, RowsBuilder};
-pub use source::{PlanError, PlanId, PlanSource, Planner};
+pub use source::{PartialPlan, PlanError, PlanId, PlanSource, Planner, StepSize};
 
 use serde::{Deserialize, Serialize};
 

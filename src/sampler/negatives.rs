@@ -83,30 +83,45 @@ impl Negatives {
         let words = negatives.div_ceil(32);
         let mut slots: Vec<u32> = Vec::with_capacity(chunks * negatives);
         let mut masks = vec![0u32; queries.len() * words];
+        let mut mask = |query: usize, slot: usize| {
+            masks[query * words + slot / 32] |= 1 << (slot % 32);
+        };
         for (c, sharing) in queries.chunks(self.chunk).enumerate() {
-            let alone = (self.filtered && sharing.len() == 1).then(|| sharing[0].answers(filter));
-            for _ in 0..most(sharing) {
-                let mut drawn = rng.random_range(0..entities);
-                if let Some(known) = alone {
+            let first = c * self.chunk;
+            if let [query] = sharing
+                && self.filtered
+            {
+                // What was drawn last is searched for already.
+                let (known, own) = (query.answers(filter), own(query));
+                for slot in 0..own {
+                    let mut drawn = rng.random_range(0..entities);
+                    let mut is_known = known.binary_search(&drawn).is_ok();
                     for _ in 0..REDRAWS {
-                        if known.binary_search(&drawn).is_err() {
+                        if !is_known {
                             break;
                         }
                         drawn = rng.random_range(0..entities);
+                        is_known = known.binary_search(&drawn).is_ok();
+                    }
+                    slots.push(drawn);
+                    if is_known {
+                        mask(first, slot);
                     }
                 }
-                slots.push(drawn);
+                slots.resize((c + 1) * negatives, NONE);
+                (own..negatives).for_each(|slot| mask(first, slot));
+                continue;
             }
+            slots.extend((0..most(sharing)).map(|_| rng.random_range(0..entities)));
             slots.resize((c + 1) * negatives, NONE);
             for (i, query) in sharing.iter().enumerate() {
                 let known = match self.filtered {
                     true => query.answers(filter),
                     false => &[],
                 };
-                let mask = &mut masks[(c * self.chunk + i) * words..][..words];
-                for (j, drawn) in slots[c * negatives..].iter().enumerate() {
-                    if j >= own(query) || known.binary_search(drawn).is_ok() {
-                        mask[j / 32] |= 1 << (j % 32);
+                for (slot, drawn) in slots[c * negatives..].iter().enumerate() {
+                    if slot >= own(query) || known.binary_search(drawn).is_ok() {
+                        mask(first + i, slot);
                     }
                 }
             }

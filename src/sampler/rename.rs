@@ -33,17 +33,18 @@ impl Plan {
 }
 
 impl Plan {
-    /// Gives the touched entity rows the numbers 0, 1, 2, … in their order, for a table of these rows alone.
-    /// Returns the plan and the former numbers of the rows.
+    /// Gives the touched entity rows these numbers, for a table with copies of rows. Returns the plan and the former
+    /// numbers of the rows.
     ///
     /// # Panics
-    /// If the candidates are all entities.
-    pub fn compacted(mut self) -> (Plan, Vec<u32>) {
+    /// If the candidates are all entities, or the numbers are not as many as the rows, or do not ascend.
+    pub fn renumbered(mut self, numbers: Vec<u32>) -> (Plan, Vec<u32>) {
         assert!(
             matches!(self.candidates, Candidates::Sampled { .. }),
             "a plan whose candidates are all entities touches all rows"
         );
-        let numbers = (0..self.entities.len() as u32).collect();
+        assert_eq!(numbers.len(), self.entities.len(), "a number for each row");
+        assert!(numbers.is_sorted_by(|a, b| a < b), "ascending numbers");
         let former = std::mem::replace(&mut self.entities.ids, numbers);
         (self, former)
     }

@@ -6,19 +6,36 @@
 
 use std::ops::Range;
 
-use super::{Candidates, Pair, Place, Plan, Query, Rows};
+use super::{Candidates, Pair, Place, Plan, PlanId, Query, Rows, StepSize};
+
+/// Least common multiple of a chunk that shares negatives, and of the queries of a fact, which are one or two.
+pub(super) fn unit(chunk: usize, queries_per_fact: usize) -> usize {
+    match chunk.is_multiple_of(queries_per_fact) {
+        true => chunk,
+        false => chunk * queries_per_fact,
+    }
+}
 
 impl Plan {
     /// Number of neighbouring queries, counted from the first, that slices must not separate, because they come
     /// from one fact or share negatives.
     pub fn unit(&self) -> usize {
         match self.candidates {
-            // Least common multiple, for one or two queries per fact.
-            Candidates::Sampled { chunk, .. } if chunk.is_multiple_of(self.queries_per_fact) => {
-                chunk
-            }
-            Candidates::Sampled { chunk, .. } => chunk * self.queries_per_fact,
+            Candidates::Sampled { chunk, .. } => unit(chunk, self.queries_per_fact),
             Candidates::All { .. } => self.queries_per_fact,
+        }
+    }
+
+    /// Sizes of the step.
+    pub fn size(&self) -> StepSize {
+        StepSize {
+            id: PlanId {
+                epoch: self.epoch,
+                step: self.step,
+            },
+            queries: self.queries.len(),
+            unit: self.unit(),
+            facts: self.facts,
         }
     }
 

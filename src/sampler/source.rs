@@ -1,6 +1,7 @@
 //! Sources of plans: the sampler of this process, or a graph store elsewhere.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,28 @@ pub struct PlanId {
     pub epoch: u32,
     /// Step of the epoch, from 0.
     pub step: u32,
+}
+
+/// Sizes of a step, which are known before its plan is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSize {
+    /// The step.
+    pub id: PlanId,
+    /// Number of queries.
+    pub queries: usize,
+    /// Number of neighbouring queries that stay together: see [`Plan::unit`].
+    pub unit: usize,
+    /// Number of training facts: see [`Plan::facts`].
+    pub facts: usize,
+}
+
+/// Plan of a step without the negatives of some queries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialPlan {
+    /// The plan. [`Plan::slice`] gives the same slices as of the whole plan, of queries whose negatives are there.
+    pub plan: Plan,
+    /// Entities that the step draws as negatives of other queries, in any order, some of them more than once.
+    pub others: Vec<u32>,
 }
 
 /// Reason for which a plan cannot be made.
@@ -35,7 +58,7 @@ pub enum PlanError {
     #[error("queries {queries:?} do not exist: the step has {found}")]
     NoQueries {
         /// Requested queries.
-        queries: std::ops::Range<usize>,
+        queries: Range<usize>,
         /// Number of queries of the step.
         found: usize,
     },
@@ -57,6 +80,14 @@ pub trait PlanSource: fmt::Debug + Send + Sync {
 
     /// Creates a planner for one thread, with its own working memory.
     fn planner(&self) -> Box<dyn Planner + '_>;
+
+    /// Sizes of a step.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    fn size(&self, id: PlanId) -> Result<StepSize, PlanError> {
+        self.planner().plan(id).map(|plan| plan.size())
+    }
 }
 
 /// Maker of plans on one thread.
@@ -66,6 +97,18 @@ pub trait Planner: Send {
     /// # Errors
     /// [`PlanError::NoStep`] beyond the end of the epoch; [`PlanError::Source`] if the source fails.
     fn plan(&mut self, id: PlanId) -> Result<Plan, PlanError>;
+
+    /// Makes the plan of a step for slices of these queries alone, which takes less time.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    fn plan_within(&mut self, id: PlanId, queries: Range<usize>) -> Result<PartialPlan, PlanError> {
+        let _ = queries;
+        Ok(PartialPlan {
+            plan: self.plan(id)?,
+            others: Vec::new(),
+        })
+    }
 }
 
 /// Last epoch order made, with its seed.
@@ -101,6 +144,22 @@ impl PlanSource for Sampler {
             order: None,
         })
     }
+
+    fn size(&self, id: PlanId) -> Result<StepSize, PlanError> {
+        self.check(id)?;
+        Ok(self.step_size(&self.last_order.of(self, id.epoch), id.step))
+    }
+}
+
+impl Sampler {
+    fn check(&self, id: PlanId) -> Result<(), PlanError> {
+        let PlanId { epoch, step } = id;
+        let steps = self.steps();
+        match step < steps {
+            true => Ok(()),
+            false => Err(PlanError::NoStep { epoch, step, steps }),
+        }
+    }
 }
 
 struct SamplerPlanner<'a> {
@@ -111,14 +170,15 @@ struct SamplerPlanner<'a> {
 
 impl Planner for SamplerPlanner<'_> {
     fn plan(&mut self, id: PlanId) -> Result<Plan, PlanError> {
-        let PlanId { epoch, step } = id;
-        let steps = self.sampler.steps();
-        if step >= steps {
-            return Err(PlanError::NoStep { epoch, step, steps });
-        }
-        let known = self.order.take().filter(|order| order.epoch == epoch);
-        let order = known.unwrap_or_else(|| self.sampler.last_order.of(self.sampler, epoch));
-        let plan = self.sampler.plan(&order, step, &mut self.scratch);
+        Ok(self.plan_within(id, 0..usize::MAX)?.plan)
+    }
+
+    fn plan_within(&mut self, id: PlanId, queries: Range<usize>) -> Result<PartialPlan, PlanError> {
+        self.sampler.check(id)?;
+        let known = self.order.take().filter(|order| order.epoch == id.epoch);
+        let order = known.unwrap_or_else(|| self.sampler.last_order.of(self.sampler, id.epoch));
+        let scratch = &mut self.scratch;
+        let plan = (self.sampler).plan_within(&order, id.step, queries, scratch);
         self.order = Some(order);
         Ok(plan)
     }

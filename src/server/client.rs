@@ -256,18 +256,7 @@ pub trait ShardClient: fmt::Debug + Send + Sync {
 
 impl ShardClient for ParameterServer {
     fn layout(&self) -> Answer<'_, Layout> {
-        Box::pin(async move {
-            let tables = self.tables();
-            let relations = tables.layout(TableName::Relations);
-            Ok(Layout {
-                version: tables.version(),
-                entities: tables.assignment.record().clone(),
-                relations: (0..relations.shards())
-                    .map(|shard| relations.range(shard).len())
-                    .collect(),
-                widths: TableName::ALL.map(|table| tables.width(table)),
-            })
-        })
+        Box::pin(async move { Ok(self.record()) })
     }
 
     fn begin(&self, caller: Caller) -> Answer<'_, ()> {
@@ -330,6 +319,9 @@ impl ShardClient for ParameterServer {
 
     fn commit(&self, generation: Generation, step: Step) -> Answer<'_, ()> {
         Box::pin(async move {
+            if self.is_small() {
+                return ParameterServer::commit(self, generation, step);
+            }
             let server = self.clone();
             let commit = move || ParameterServer::commit(&server, generation, step);
             off_runtime(commit)
@@ -347,6 +339,27 @@ impl ShardClient for ParameterServer {
 }
 
 impl ParameterServer {
+    /// Record of the layout.
+    pub(crate) fn record(&self) -> Layout {
+        let tables = self.tables();
+        let relations = tables.layout(TableName::Relations);
+        Layout {
+            version: tables.version(),
+            entities: tables.assignment.record().clone(),
+            relations: (0..relations.shards())
+                .map(|shard| relations.range(shard).len())
+                .collect(),
+            widths: TableName::ALL.map(|table| tables.width(table)),
+        }
+    }
+
+    /// Returns whether an update of all rows takes less time than waking another thread.
+    fn is_small(&self) -> bool {
+        let tables = self.tables();
+        let values = TableName::ALL.map(|t| tables.layout(t).rows() * tables.width(t));
+        !self.is_on_gpu() && values.iter().sum::<usize>() <= INLINE_VALUES
+    }
+
     /// Copies the parts of a request to the devices of their shards.
     async fn shard_gradients(
         &self,

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Answer, Caller, Generation, Layout, LayoutVersion, ParameterServer, PullRequest, Pulled,
-    PushRequest, RowMap, ServerError, Shape, ShardClient, ShardId, Step, Storage, TableName,
-    UpdateMode, WorkerId,
+    Answer, Caller, Generation, Initializer, Layout, LayoutVersion, ParameterServer, PullRequest,
+    Pulled, PushRequest, RowMap, ServerError, Shape, ShardClient, ShardId, Step, Storage,
+    TableName, UpdateMode, WorkerId,
 };
 use crate::kernel::{Backend, Column, KernelError, ShardLayout, Table};
 
@@ -21,7 +21,12 @@ pub struct HeldShards {
     /// Number of each shard of the model in the server; `None` for shards that others hold.
     numbers: Arc<[Option<usize>]>,
     server: ParameterServer,
+    /// Shape of the whole model.
+    shape: Shape,
 }
+
+/// Values that are initialized at once; at least one row.
+const INITIALIZED: usize = 1 << 18;
 
 impl HeldShards {
     /// Makes shards of a model, all zero, on a device. `shape` is that of the whole model.
@@ -56,6 +61,7 @@ impl HeldShards {
         }
         Ok(HeldShards {
             server: ParameterServer::of_shards(backend, shape, storage, map, &held)?,
+            shape,
             map: Arc::clone(map),
             held: held.into(),
             numbers: numbers.into(),
@@ -131,6 +137,25 @@ impl HeldShards {
         Ok(tables.table(shard.table).write_part(column, rows, values)?)
     }
 
+    /// Gives a shard its rows at the start of a run: values of `init`, and states of zero.
+    ///
+    /// # Errors
+    /// [`ServerError::NotHeld`]; [`ServerError::Kernel`] if the device is lost.
+    pub fn initialize(&self, shard: ShardId, init: &Initializer) -> Result<(), ServerError> {
+        let width = self.map.width(shard.table);
+        let each = (INITIALIZED / width.max(1)).max(1);
+        let rows = self.map.rows_of(shard);
+        let mut values = Vec::new();
+        for (number, rows) in rows.chunks(each).enumerate() {
+            values.clear();
+            values.resize(rows.len() * width, 0.0);
+            init.fill(&self.shape, shard.table, rows.iter().copied(), &mut values);
+            let first = number * each;
+            self.write_column(shard, Column::Values, first..first + rows.len(), &values)?;
+        }
+        Ok(())
+    }
+
     /// A held shard as a table of its own, in the memory of the shard: the table changes with the shard.
     ///
     /// # Errors
@@ -152,8 +177,11 @@ impl HeldShards {
         known.then(|| self.numbers[self.map.index(shard)]).flatten()
     }
 
-    /// A shard by its number in the server.
-    fn local(&self, shard: ShardId) -> Result<ShardId, ServerError> {
+    /// A shard by its number in [`HeldShards::server`].
+    ///
+    /// # Errors
+    /// [`ServerError::NotHeld`].
+    pub fn local(&self, shard: ShardId) -> Result<ShardId, ServerError> {
         let number = self.number(shard).ok_or(ServerError::NotHeld { shard })?;
         Ok(ShardId {
             shard: number,

@@ -1,7 +1,7 @@
 //! Pushes of a step's gradients to all shards: staged for a commit, or applied at once. All shards take their
 //! part, or the push is refused and none does.
 
-use super::off_runtime::off_runtime;
+use super::off_runtime::{INLINE_VALUES, off_runtime};
 use super::push_async::{Admitted, Limits, Pusher};
 use super::sync::guards::InFlightGuard;
 use super::sync::state::Staged;
@@ -159,6 +159,10 @@ impl ParameterServer {
                 admitted,
             })
             .collect();
+        let values: usize = shards.iter().map(|part| part.staged.gradients.len()).sum();
+        if values <= INLINE_VALUES && !self.is_on_gpu() {
+            return self.apply_admitted(&tables, shards);
+        }
         let server = self.clone();
         let applied = off_runtime(move || server.apply_admitted(&tables, shards)).await;
         applied.unwrap_or(Err(ServerError::Stopped))

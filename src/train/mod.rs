@@ -11,8 +11,8 @@ mod setup;
 mod state;
 mod workers;
 
-pub use node::{NodePlace, node, run_digest};
-pub use observer::{EpochRecord, NoObserver, Observer, TrainEvent};
+pub use node::{NodePlace, dataset_digest, node, run_digest};
+pub use observer::{EpochRecord, NoObserver, Observer, TablesAt, TrainEvent};
 pub use open::open_executor;
 pub use setup::{
     Prepared, breakdown, check_held_out, filter, initializer, prepare, rule, shape, step_spec,
@@ -30,13 +30,14 @@ use crate::dataset::{Dataset, Triple};
 use crate::eval::{Evaluation, Ranking, evaluate, evaluate_counts};
 use crate::executor::Executor;
 use crate::kernel::{Backend, KernelError};
+use crate::net::cut::SavedCut;
 use crate::optim::OptimizerStep;
 use crate::sampler::{PlanError, PlanSource};
 use crate::server::{ParameterServer, ServerError};
 
 use self::observer::Watched;
-use self::plan_loader::{PlanLoader, loader_threads};
-use self::workers::{Stepped, Workers};
+use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
+use self::workers::{CutEnd, Stepped, Workers};
 
 /// Facts that nodes rank at a time, at most: the work of about a step.
 const RANKED: usize = 512;
@@ -94,6 +95,8 @@ pub struct Trainer {
     pub script: Script,
     /// The cluster to lead; `None` for a run of this process alone.
     pub lead: Option<Lead>,
+    /// Sentences for the result about what failed while training went on.
+    pub warnings: Vec<String>,
     valid: Vec<Triple>,
     workers: Option<Workers>,
     /// Progress at the last cut.
@@ -148,6 +151,7 @@ impl Trainer {
             state: TrainState::default(),
             script: Script::default(),
             lead: None,
+            warnings: Vec::new(),
             valid,
             workers: None,
             at_cut: TrainState::default(),
@@ -241,14 +245,14 @@ impl Trainer {
         let alone = workers == 1 && gradient_partitions == 0 && update_mode == UpdateKind::Sync;
         if !alone || !self.script.events().is_empty() || self.lead.is_some() {
             let (server, spec) = (self.server().clone(), step_spec(&self.config));
-            let (script, updates) = (self.script.clone(), self.state.updates);
+            let script = self.script.clone();
             let source: Arc<dyn PlanSource> = self.prepared.sampler.clone();
             let start = workers::Start {
                 server,
                 source,
                 spec,
                 script,
-                updates,
+                state: self.state.clone(),
                 lead: self.lead.clone(),
             };
             self.at_cut = self.state.clone();
@@ -275,10 +279,10 @@ impl Trainer {
                 EpochEnd::Interrupted => return self.interrupted(observer),
                 EpochEnd::GoesOn => continue,
             };
-            let (server, state) = (self.executor.server(), &self.state);
+            let saved = self.saved();
             observer.tell(TrainEvent::EpochDone {
-                server,
-                state,
+                tables: self.tables(saved.as_ref()),
+                state: &self.state,
                 record: &record,
             });
             observer.check()?;
@@ -299,10 +303,27 @@ impl Trainer {
         observer.check()?;
         // Where shards are lost, training can go on from the cut before.
         self.cut(observer)?;
-        let (server, state) = (self.executor.server(), &self.state);
-        observer.tell(TrainEvent::Interrupted { server, state });
+        let saved = self.saved();
+        observer.tell(TrainEvent::Interrupted {
+            tables: self.tables(saved.as_ref()),
+            state: &self.state,
+        });
         observer.check()?;
         Ok(Ending::Interrupted)
+    }
+
+    /// The cut of the present step, in a run of several processes.
+    fn saved(&self) -> Option<SavedCut> {
+        self.workers.as_ref()?.saved()
+    }
+
+    /// Place of the tables.
+    fn tables<'a>(&'a self, saved: Option<&'a SavedCut>) -> TablesAt<'a> {
+        match (&self.workers, saved) {
+            (_, Some(saved)) => TablesAt::Cut(saved),
+            (Some(workers), None) if workers.has_nodes() => TablesAt::Holders,
+            _ => TablesAt::Server(self.executor.server()),
+        }
     }
 
     /// Ranks facts against the tables as they stand; `None` if the observer stopped it.
@@ -340,7 +361,7 @@ impl Trainer {
     }
 
     /// Ranks the validation facts: by the nodes of the cluster if there is one, with the same ranks. If a node is lost
-    /// meanwhile, this process ranks by the cut that it has just made.
+    /// meanwhile, this process ranks by the copy that it has just made.
     fn validate(
         &mut self,
         valid: &[Triple],
@@ -372,21 +393,62 @@ impl Trainer {
         }
     }
 
-    /// Makes a cut of the shards of other processes; false if some are lost, and the run is back at the cut before.
-    fn cut(&mut self, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+    /// Saves a cut of the shards of other processes. After [`CutEnd::WentBack`], the state is that of the cut before.
+    fn cut(&mut self, observer: &mut Watched<'_>) -> Result<CutEnd, TrainError> {
         let Some(workers) = &mut self.workers else {
-            return Ok(true);
+            return Ok(CutEnd::Made);
         };
         if !workers.has_nodes() {
-            return Ok(true);
+            return Ok(CutEnd::Made);
         }
-        let made = workers.cut(observer)?;
-        match made {
-            true => self.at_cut.clone_from(&self.state),
-            false => self.state.clone_from(&self.at_cut),
+        let made = workers.cut(&self.state, observer)?;
+        match &made {
+            CutEnd::Made => self.at_cut.clone_from(&self.state),
+            CutEnd::Failed(reason) => {
+                let (step, before) = (self.state.updates, self.at_cut.updates);
+                observer.warn(&format!(
+                    "step {step} is not saved: {reason}; training goes on, and the cut of step {before} stays"
+                ));
+            }
+            CutEnd::WentBack => self.state.clone_from(&self.at_cut),
         }
         self.cut_at = Instant::now();
         Ok(made)
+    }
+
+    /// Makes the tables of other processes usable at the end of an epoch: saves them if a cut or a checkpoint is due,
+    /// and copies them to this process if a validation is. Returns false if shards are lost, and the run is back at the cut
+    /// before.
+    fn collect(&mut self, epoch: u32, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+        let validates = self.validates(epoch);
+        let every = self.config.checkpoint_every;
+        let last = epoch >= self.config.epochs;
+        let due = last
+            || validates
+            || (every > 0 && epoch.is_multiple_of(every))
+            || self.cut_at.elapsed() >= self.config.cut_interval();
+        let Some(workers) = &self.workers else {
+            return Ok(true);
+        };
+        // A process that was stopped for a while may not lead any more.
+        workers.leads()?;
+        if due && let CutEnd::WentBack = self.cut(observer)? {
+            return Ok(false);
+        }
+        if let Some(workers) = &mut self.workers
+            && (last || validates)
+            && !workers.copy_to(self.executor.server(), observer)?
+        {
+            self.state.clone_from(&self.at_cut);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Returns whether an epoch ends with a validation.
+    fn validates(&self, epoch: u32) -> bool {
+        let every = self.config.validate_every;
+        every > 0 && epoch.is_multiple_of(every) && !self.valid.is_empty()
     }
 
     /// Runs the rest of an epoch.
@@ -421,7 +483,7 @@ impl Trainer {
             }
             StepsEnd::Interrupted | StepsEnd::WentBack => return Ok(EpochEnd::Interrupted),
         }
-        if !self.cut(observer)? {
+        if !self.collect(epoch, observer)? {
             return Ok(EpochEnd::GoesOn);
         }
         let mut record = EpochRecord {
@@ -433,8 +495,7 @@ impl Trainer {
             valid_mrr: None,
             best: false,
         };
-        let due = self.config.validate_every;
-        if due > 0 && epoch.is_multiple_of(due) && !self.valid.is_empty() {
+        if self.validates(epoch) {
             let valid = std::mem::take(&mut self.valid);
             let evaluation = self.validate(&valid, observer);
             self.valid = valid;
@@ -451,21 +512,23 @@ impl Trainer {
                 .schedule()
                 .validated(&mut self.state.schedule, mrr);
         }
-        self.at_cut.clone_from(&self.state);
+        if self.at_cut.updates == self.state.updates {
+            self.at_cut.clone_from(&self.state);
+        }
         Ok(EpochEnd::Done(record))
     }
 
-    /// Makes a cut in the middle of an epoch, and lets the observer save it.
+    /// Makes a cut in the middle of an epoch.
     fn save_cut(&mut self, observer: &mut Watched<'_>) -> Result<(), TrainError> {
-        if self.cut(observer)? {
-            let (server, state) = (self.executor.server(), &self.state);
-            observer.tell(TrainEvent::Cut { server, state });
+        if let CutEnd::Made = self.cut(observer)? {
+            let state = &self.state;
+            observer.tell(TrainEvent::Cut { state });
             observer.check()?;
         }
         Ok(())
     }
 
-    /// Runs the steps of an epoch that are left, while other threads make their plans.
+    /// Runs the steps of an epoch that are left, while other threads or processes make their plans.
     fn steps(
         &mut self,
         epoch: u32,
@@ -485,11 +548,18 @@ impl Trainer {
         let cut_due = self.cut_at + self.config.cut_interval();
         let (executor, state, workers) = (&mut self.executor, &mut self.state, &mut self.workers);
         std::thread::scope(|scope| {
-            let threads = loader_threads(&server);
-            let plans = PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads);
+            let load = || {
+                let threads = loader_threads(&server);
+                PlanLoader::start(scope, &**sampler, &server, epoch, first..steps, threads)
+            };
             if let Some(workers) = workers {
-                return steps_of_workers(workers, &plans, lr, steps, cut_due, state, observer);
+                let loader = match workers.has_nodes() {
+                    true => StepLoader::sizes(&**sampler, epoch, first..steps),
+                    false => StepLoader::Plans(load()),
+                };
+                return steps_of_workers(workers, &loader, lr, steps, cut_due, state, observer);
             }
+            let plans = load();
             while let Some(plan) = plans.next()? {
                 let optimizer = OptimizerStep::new(self.config.optimizer, lr, state.updates + 1);
                 executor.step(&spec, &plan, optimizer)?;
@@ -530,7 +600,7 @@ enum StepsEnd {
 /// Runs plans on several workers, a step or (async) a round at a time.
 fn steps_of_workers(
     workers: &mut Workers,
-    plans: &PlanLoader,
+    loader: &StepLoader<'_>,
     lr: f64,
     steps: u32,
     cut_due: Instant,
@@ -538,18 +608,18 @@ fn steps_of_workers(
     observer: &mut Watched<'_>,
 ) -> Result<StepsEnd, TrainError> {
     loop {
-        let plans = match workers.run(state.updates, plans, lr, observer)? {
+        let made = match workers.run(state.updates, loader, lr, observer)? {
             Stepped::Nothing => return Ok(StepsEnd::Finished),
             Stepped::Interrupted => return Ok(StepsEnd::Interrupted),
             Stepped::WentBack => return Ok(StepsEnd::WentBack),
-            Stepped::Committed { loss, plans } => {
+            Stepped::Committed { loss, steps } => {
                 state.loss += loss;
-                plans
+                steps
             }
         };
-        state.updates += plans.len() as u64;
-        state.step = plans.last().map_or(state.step, |plan| plan.step + 1);
-        state.epoch_facts += plans.iter().map(|plan| plan.facts as u64).sum::<u64>();
+        state.updates += made.len() as u64;
+        state.step = made.last().map_or(state.step, |size| size.id.step + 1);
+        state.epoch_facts += made.iter().map(|size| size.facts as u64).sum::<u64>();
         observer.tell(TrainEvent::StepDone {
             step: state.step,
             facts: state.epoch_facts,

@@ -1,13 +1,14 @@
 //! A node of a cluster, from a configuration and a dataset.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::setup::validation_facts;
-use super::{Prepared, shape, step_spec};
+use super::{Prepared, initializer, shape, step_spec};
 use crate::cluster::node::{Node, NodeOptions, RankSource};
 use crate::config::Config;
 use crate::coordinator::MemberInfo;
@@ -43,6 +44,8 @@ pub struct NodePlace {
     pub dial: Arc<dyn Dial>,
     /// Description of the node for people.
     pub info: MemberInfo,
+    /// Directory of the run; `None` if the node's process cannot reach the directory.
+    pub directory: Option<PathBuf>,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
     pub threads: Option<usize>,
 }
@@ -58,6 +61,8 @@ pub fn node(
     let options = NodeOptions {
         shape: shape(config, dataset),
         storage: config.storage(),
+        init: initializer(config),
+        directory: place.directory,
         spec: step_spec(config),
         source: prepared.sampler.clone(),
         ranking: (config.validate_every > 0).then(|| {
@@ -78,6 +83,12 @@ pub fn node(
         deadline: config.step_timeout().saturating_add(Duration::from_secs(5)),
     };
     Node::new(engine, options)
+}
+
+/// Digest of a graph, for the manifests of cuts. In hexadecimal digits.
+pub fn dataset_digest(dataset: &Dataset) -> String {
+    let text = format!("{:?}", dataset.digest());
+    format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
 /// Digest of all that nodes of a run must have in common: the graph, and the configuration without what belongs to one

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TrainError, TrainState};
 use crate::coordinator::Status;
+use crate::net::cut::SavedCut;
 use crate::server::ParameterServer;
 
 /// Figures of a finished epoch; a line of `metrics.jsonl`.
@@ -56,6 +57,8 @@ pub enum TrainEvent<'a> {
     Workers(&'a Status),
     /// A sentence for the user.
     Note(&'a str),
+    /// A sentence about something that failed, while training goes on.
+    Warning(&'a str),
     /// Facts are being ranked, in a validation or an evaluation.
     Ranking {
         /// Queries ranked so far.
@@ -65,27 +68,36 @@ pub enum TrainEvent<'a> {
     },
     /// An epoch is over, its validation included.
     EpochDone {
-        /// Holder of the tables.
-        server: &'a ParameterServer,
+        /// Tables after the epoch.
+        tables: TablesAt<'a>,
         /// Progress of the run.
         state: &'a TrainState,
         /// Figures of the epoch.
         record: &'a EpochRecord,
     },
-    /// Several processes: all shards of one step are in the leader's memory, in the middle of an epoch.
+    /// Several processes: all shards of one step are saved in the run's directory, in the middle of an epoch.
     Cut {
-        /// Copy of the tables.
-        server: &'a ParameterServer,
         /// Progress of the run.
         state: &'a TrainState,
     },
     /// Training ends early because an observer asked for it. Training can go on from `state`.
     Interrupted {
-        /// Holder of the tables.
-        server: &'a ParameterServer,
+        /// Tables of this state.
+        tables: TablesAt<'a>,
         /// Progress of the run.
         state: &'a TrainState,
     },
+}
+
+/// Place of the tables at an event.
+#[derive(Clone, Copy, Debug)]
+pub enum TablesAt<'a> {
+    /// This process.
+    Server(&'a ParameterServer),
+    /// Several processes: the run's directory.
+    Cut(&'a SavedCut),
+    /// Several processes: other processes, and no cut is of this step.
+    Holders,
 }
 
 /// Receives the events of a run. Closures from [`TrainEvent`] to [`ControlFlow`] are observers.
@@ -156,6 +168,10 @@ impl Watched<'_> {
 
     pub fn note(&mut self, line: &str) {
         self.tell(TrainEvent::Note(line));
+    }
+
+    pub fn warn(&mut self, line: &str) {
+        self.tell(TrainEvent::Warning(line));
     }
 
     /// Whether training should end.

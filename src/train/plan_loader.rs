@@ -1,11 +1,11 @@
 //! Loads plans ahead of the steps that take them, on threads of their own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Scope, available_parallelism};
 
-use crate::sampler::{Plan, PlanError, PlanId, PlanSource, RowsBuilder};
+use crate::sampler::{Plan, PlanError, PlanId, PlanSource, RowsBuilder, StepSize};
 use crate::server::{ParameterServer, StoragePlan};
 
 /// Plans that wait for their steps, at most, on each thread.
@@ -21,6 +21,69 @@ pub(super) struct PlanLoader {
     /// Thread `t` of `n` makes plans `t`, `t + n`, `t + 2n` and so on.
     threads: Vec<Receiver<Result<StoragePlan, PlanError>>>,
     next: Cell<usize>,
+}
+
+/// The steps of an epoch, in order.
+#[derive(Debug)]
+pub(super) enum StepLoader<'a> {
+    /// With their plans, which workers of this process share.
+    Plans(PlanLoader),
+    /// Their sizes alone: workers in other processes make the plans.
+    Sizes {
+        source: &'a dyn PlanSource,
+        epoch: u32,
+        steps: RefCell<Range<u32>>,
+    },
+}
+
+/// A step of an epoch.
+#[derive(Debug)]
+pub(super) struct LoadedStep {
+    pub size: StepSize,
+    /// Plan of the step, where workers share it.
+    pub plan: Option<StoragePlan>,
+}
+
+impl<'a> StepLoader<'a> {
+    /// The sizes of `steps` of an epoch.
+    pub fn sizes(source: &'a dyn PlanSource, epoch: u32, steps: Range<u32>) -> StepLoader<'a> {
+        let steps = RefCell::new(steps);
+        StepLoader::Sizes {
+            source,
+            epoch,
+            steps,
+        }
+    }
+
+    /// The next step; `None` after the last.
+    ///
+    /// # Errors
+    /// [`PlanError`] of the source.
+    pub fn next(&self) -> Result<Option<LoadedStep>, PlanError> {
+        match self {
+            StepLoader::Plans(loader) => {
+                let loaded = |plan: StoragePlan| LoadedStep {
+                    size: plan.size(),
+                    plan: Some(plan),
+                };
+                Ok(loader.next()?.map(loaded))
+            }
+            StepLoader::Sizes {
+                source,
+                epoch,
+                steps,
+            } => {
+                let Some(step) = steps.borrow_mut().next() else {
+                    return Ok(None);
+                };
+                let size = source.size(PlanId {
+                    epoch: *epoch,
+                    step,
+                })?;
+                Ok(Some(LoadedStep { size, plan: None }))
+            }
+        }
+    }
 }
 
 /// Number of threads that make plans. A GPU's step may be over before one thread has made the next

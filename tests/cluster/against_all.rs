@@ -7,9 +7,10 @@ use shardloom::config::Config;
 use shardloom::device::DeviceChoice;
 use shardloom::executor::part::lanes;
 use shardloom::kernel::Backend;
-use shardloom::net::{Channel, Kind};
+use shardloom::net::{Channel, Kind, LocalNetwork};
 use shardloom::train::{Ending, TrainEvent, Trainer};
 
+use super::counting::Counting;
 use super::{Cluster, Session, config, family, tables};
 
 const ONE_VS_ALL: &str = "objective = \"1vsall\"\nregularizer = \"n3\"\nlambda = 0.01";
@@ -154,7 +155,9 @@ fn steps_send_the_bytes_that_are_derived() {
     ));
     let (width, shards) = (16, 6);
     for nodes in [2, 3] {
-        let cluster = Cluster::new(config.clone());
+        let network = LocalNetwork::default();
+        let counting = Arc::new(Counting::new(&network));
+        let cluster = Cluster::dialing(config.clone(), network, counting.clone());
         let sampler = &cluster.prepared.sampler;
         let sessions: Vec<Session> = (0..nodes).map(|_| cluster.join()).collect();
         let (mut collective, mut rows) = (0, 0);
@@ -171,7 +174,7 @@ fn steps_send_the_bytes_that_are_derived() {
             }
         }
         train(cluster.trainer(nodes), |_| ());
-        let bytes = |channel, kind| cluster.dial.bytes(channel, kind);
+        let bytes = |channel, kind| counting.bytes(channel, kind);
         assert_eq!(bytes(Channel::Collective, Kind::Values), collective);
         let kinds = [Kind::Pull, Kind::Rows, Kind::Push];
         let sent: u64 = kinds.map(|kind| bytes(Channel::Rows, kind)).iter().sum();

@@ -4,23 +4,28 @@
 #![recursion_limit = "256"]
 
 mod against_all;
+mod bytes;
 mod counting;
+mod cuts;
+mod links;
 mod ranking;
+mod refusals;
 mod together;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use self::counting::Counting;
-use shardloom::cluster::leader::{Lead, Leader};
-use shardloom::cluster::node::{Node, NodeEnding, NodeError};
+use shardloom::cluster::leader::{FirstRows, Lead, Leader};
+use shardloom::cluster::node::{Node, NodeEnding, NodeError, NodeShards};
 use shardloom::config::{Config, Layers};
 use shardloom::coordinator::MemberInfo;
 use shardloom::dataset::{Dataset, Genealogy};
 use shardloom::kernel::{Backend, Column, TableName};
+use shardloom::net::cut::Cuts;
 use shardloom::net::{Channel, Dial, LocalNetwork};
 use shardloom::server::ParameterServer;
-use shardloom::train::{NodePlace, Prepared, Trainer, node, prepare, run_digest};
+use shardloom::train::{NodePlace, Prepared, Trainer, dataset_digest, node, prepare, run_digest};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -58,45 +63,79 @@ struct Cluster {
     dataset: Dataset,
     prepared: Prepared,
     network: LocalNetwork,
-    /// Opens the streams of nodes, and counts what they carry.
-    dial: Arc<Counting>,
+    /// Opens streams in the network.
+    dial: Arc<dyn Dial>,
     runtime: Runtime,
     leader: Leader,
     /// Engine of which those of nodes are made.
     engine: Backend,
     nodes: AtomicUsize,
+    /// Shards of all nodes.
+    shards: Mutex<Vec<NodeShards>>,
+    /// Directory of the run.
+    directory: TempDir,
 }
 
 type Session = JoinHandle<Result<NodeEnding, NodeError>>;
 
 impl Cluster {
     fn new(config: Config) -> Arc<Cluster> {
-        Cluster::on(Backend::cpu(), config)
+        Cluster::led(config, 1, tempfile::tempdir().unwrap())
     }
 
     /// Nodes that compute on the device of an engine.
     fn on(engine: Backend, config: Config) -> Arc<Cluster> {
+        let mut cluster = Cluster::new(config);
+        Arc::get_mut(&mut cluster).unwrap().engine = engine;
+        cluster
+    }
+
+    /// A cluster of a leader of an epoch, for a run in a directory.
+    fn led(config: Config, epoch: u32, directory: TempDir) -> Arc<Cluster> {
+        let network = LocalNetwork::default();
+        let dial = Arc::new(network.clone());
+        Cluster::made(config, epoch, directory, network, dial)
+    }
+
+    /// Nodes that open streams by `dial`.
+    fn dialing(config: Config, network: LocalNetwork, dial: Arc<dyn Dial>) -> Arc<Cluster> {
+        Cluster::made(config, 1, tempfile::tempdir().unwrap(), network, dial)
+    }
+
+    fn made(
+        config: Config,
+        epoch: u32,
+        directory: TempDir,
+        network: LocalNetwork,
+        dial: Arc<dyn Dial>,
+    ) -> Arc<Cluster> {
         let dataset = family();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let network = LocalNetwork::default();
         Arc::new(Cluster {
             prepared: prepare(&config, &dataset),
-            leader: Leader::new(1, run_digest(&config, &dataset)),
+            leader: Leader::new(epoch, run_digest(&config, &dataset)),
             config,
             dataset,
-            dial: Arc::new(Counting::new(&network)),
             network,
+            dial,
             runtime,
-            engine,
+            engine: Backend::cpu(),
             nodes: AtomicUsize::new(0),
+            shards: Mutex::default(),
+            directory,
         })
     }
 
-    /// Starts a node, which joins the leader; the first one is the leader's own.
+    fn cuts(&self) -> Cuts {
+        Cuts::new(self.directory.path(), "run")
+    }
+
+    /// Starts a node, which joins the leader; the first one is the leader's own. Every other node does not have the
+    /// run's directory.
     fn join(&self) -> Session {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let (address, leader) = match number {
@@ -105,8 +144,9 @@ impl Cluster {
         };
         let place = NodePlace {
             address: address.clone(),
-            dial: self.dial.clone(),
+            dial: Arc::clone(&self.dial),
             info: MemberInfo::default(),
+            directory: (number % 2 == 0).then(|| self.directory.path().to_owned()),
             threads: Some(1),
         };
         let node: Node = node(
@@ -116,11 +156,12 @@ impl Cluster {
             self.engine.another().unwrap(),
             place,
         );
+        self.shards.lock().unwrap().push(node.shards().clone());
         self.network.listen(&address, Arc::new(node.accept(leader)));
-        let network = self.network.clone();
+        let dial = Arc::clone(&self.dial);
         self.runtime.spawn(async move {
             let limit = std::time::Duration::from_secs(2);
-            let stream = network.open(LEADER, Channel::Session, limit).await;
+            let stream = dial.open(LEADER, Channel::Session, limit).await;
             node.join(stream.map_err(NodeError::LeaderLost)?).await
         })
     }
@@ -132,9 +173,12 @@ impl Cluster {
             leader: self.leader.clone(),
             address: LEADER.to_owned(),
             expected,
-            dial: Arc::new(self.network.clone()),
+            dial: Arc::clone(&self.dial),
             runtime: self.runtime.handle().clone(),
             leads: Arc::new(|| Ok(())),
+            cuts: self.cuts(),
+            dataset: dataset_digest(&self.dataset),
+            first: FirstRows::Initial,
         });
         trainer
     }

@@ -1,10 +1,12 @@
 //! Validation by the nodes.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use shardloom::net::{Channel, Kind};
+use shardloom::net::{Channel, Kind, LocalNetwork};
 use shardloom::train::{NoObserver, TrainEvent, Trainer};
 
+use super::counting::Counting;
 use super::{Cluster, config, family, tables};
 
 /// MRR of every epoch.
@@ -31,13 +33,15 @@ fn nodes_rank_as_one_process_does() {
         let config = config(&format!("{text}\nepochs = 2\nvalidate_every = 1"));
         let mut alone = Trainer::open(config.clone(), &family()).unwrap();
         let expected = validated(&mut alone);
-        let cluster = Cluster::new(config);
+        let network = LocalNetwork::default();
+        let counting = Arc::new(Counting::new(&network));
+        let cluster = Cluster::dialing(config, network, counting.clone());
         let sessions = [cluster.join(), cluster.join(), cluster.join()];
         let mut trainer = cluster.trainer(3);
         assert_eq!(validated(&mut trainer), expected, "{text}");
         assert!(tables(trainer.server()) == tables(alone.server()), "{text}");
         // Steps on sampled candidates have no use for the group of the nodes.
-        assert!(cluster.dial.bytes(Channel::Collective, Kind::Values) > 0);
+        assert!(counting.bytes(Channel::Collective, Kind::Values) > 0);
         drop(sessions);
     }
 }

@@ -1,8 +1,17 @@
 //! Runs of several real processes: they join, are killed, are stopped, and come back.
 
 mod against_all;
+mod bounds;
+#[cfg(target_os = "linux")]
+mod disk;
 mod faults;
+mod leaders;
+mod lines;
+#[cfg(target_os = "linux")]
+mod partition;
 mod refusals;
+mod security;
+mod storm;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -44,25 +53,30 @@ const TRAIN: [&str; 19] = [
 /// A process of the program under test, killed at the end of the test.
 struct Process {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Process {
     fn start<A: AsRef<std::ffi::OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardloom"));
+        command.args(arguments);
+        Process::spawn(command, environment)
+    }
+
+    /// Starts a process by a command.
+    fn spawn(mut command: Command, environment: &[(&str, &str)]) -> Process {
         command
-            .args(arguments)
             .env_remove("SHARDLOOM_TOKEN")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let lines = Arc::<Mutex<Vec<(Instant, String)>>>::default();
         let (stderr, seen) = (child.stderr.take().unwrap(), Arc::clone(&lines));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                seen.lock().unwrap().push(line);
+                seen.lock().unwrap().push((Instant::now(), line));
             }
         });
         Process { child, lines }
@@ -70,7 +84,29 @@ impl Process {
 
     /// All that the process has said.
     fn said(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
+        let lines = self.lines.lock().unwrap();
+        let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+        lines.join("\n")
+    }
+
+    /// Waits until the process says something that it has not said by `after`; returns the time until then.
+    fn says(&self, what: &str, after: Instant) -> Duration {
+        let mut at = after;
+        until(what, || {
+            let lines = self.lines.lock().unwrap();
+            let mut later = lines
+                .iter()
+                .filter(|(at, line)| *at > after && line.contains(what));
+            let found = later.next();
+            at = found.map_or(at, |(at, _)| *at);
+            found.is_some()
+        });
+        at - after
+    }
+
+    /// Whether the process has ended.
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     fn signal(&self, signal: i32) {
@@ -169,6 +205,46 @@ impl Place {
         }
         arguments.extend(more.iter().map(|&a| a.to_owned()));
         Process::start(&arguments, &[])
+    }
+
+    /// Starts a leader that says what happens.
+    fn lead_aloud(&self, name: &str, more: &[&str]) -> Process {
+        let mut arguments = self.arguments(name, &["--listen", "127.0.0.1:0", "--threads", "1"]);
+        arguments.extend(more.iter().map(|&a| a.to_owned()));
+        Process::start(&arguments, &[("SHARDLOOM_LOG", "info")])
+    }
+
+    /// Address and token of a run's first leader.
+    fn leader_of(&self, name: &str) -> (String, String) {
+        let path = self.path(name).join("leaders/00000001.json");
+        until("somebody leads", || path.exists());
+        let record: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let field = |field: &str| record["record"][field].as_str().unwrap().to_owned();
+        (field("address"), field("token"))
+    }
+
+    /// Interrupts a run and has one process make its last epoch: the tables must be those of one process that nothing
+    /// happened to.
+    fn end_as_alone(&self, name: &str, leader: &mut Process, more: &[&str]) {
+        leader.signal(libc::SIGINT);
+        leader.end();
+        let epochs = (self.epochs(name) + 1).to_string();
+        let path = self.path(name).display().to_string();
+        let resume = [
+            "train",
+            "--resume",
+            &path,
+            "--epochs",
+            &epochs,
+            "--listen",
+            "127.0.0.1:0",
+            "--threads",
+            "1",
+        ];
+        Process::start(&resume, &[]).succeed();
+        let expected = self.alone(&[more, &["--epochs", &epochs]].concat());
+        assert!(self.tables(name) == expected, "{}", leader.said());
     }
 
     /// Starts a worker of a run, as soon as somebody leads it.

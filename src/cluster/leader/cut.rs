@@ -1,83 +1,64 @@
-//! All shards of one step, in the leader's memory.
+//! The last cut, which all shards go back to when some are lost.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::cluster::messages::ColumnName;
-use crate::ids::ShardId;
-use crate::server::{ParameterServer, RowMap, ServerError};
+use crate::cluster::columns::{refuse_column, send_column};
+use crate::cluster::messages::ColumnRequest;
+use crate::kernel::Column;
+use crate::net::cut::{CutError, SavedCut};
+use crate::net::{FrameSender, NetError};
 
 /// All shards of one step.
 #[derive(Clone, Debug)]
 pub struct Cut {
-    steps: u64,
-    map: Arc<RowMap>,
-    /// Columns that the optimizer keeps, in the order of places, row-major.
-    columns: BTreeMap<(ShardId, ColumnKey), Vec<f32>>,
-}
-
-type ColumnKey = u8;
-
-fn key(column: ColumnName) -> ColumnKey {
-    column as ColumnKey
+    /// Number of steps that the shards have made.
+    pub steps: u64,
+    /// Files in the run's directory; `None` for the start of a run, whose rows every holder makes by itself.
+    pub files: Option<SavedCut>,
 }
 
 impl Cut {
-    /// Makes a cut without columns.
-    pub fn new(steps: u64, map: Arc<RowMap>) -> Cut {
-        Cut {
-            steps,
-            map,
-            columns: BTreeMap::new(),
-        }
-    }
-
-    /// Copies all shards of a server that has the layout of `map`.
+    /// Sends a column of a shard from its file.
     ///
     /// # Errors
-    /// If a device is lost.
-    pub fn of(server: &ParameterServer, steps: u64, map: Arc<RowMap>) -> Result<Cut, ServerError> {
-        let mut cut = Cut::new(steps, Arc::clone(&map));
-        for shard in map.shards() {
-            for column in ColumnName::ALL {
-                let mut values = Vec::new();
-                server.read_shard_column(shard, column.into(), &mut values)?;
-                if !values.is_empty() {
-                    cut.insert(shard, column, values);
-                }
-            }
+    /// The failure of the stream.
+    pub(super) async fn send(
+        &self,
+        sender: &FrameSender,
+        request: &ColumnRequest,
+    ) -> Result<(), NetError> {
+        let refuse = async |reason: String| {
+            refuse_column(sender, &reason).await;
+            Ok(())
+        };
+        let step = self.steps;
+        if step != request.steps {
+            let asked = request.steps;
+            return refuse(format!(
+                "there is no cut of step {asked}: the last one is of step {step}"
+            ))
+            .await;
         }
-        Ok(cut)
-    }
-
-    /// Copies all shards to a server that has the same layout.
-    ///
-    /// # Errors
-    /// If a device is lost.
-    pub fn write_to(&self, server: &ParameterServer) -> Result<(), ServerError> {
-        for (&(shard, number), values) in &self.columns {
-            let column = ColumnName::ALL[usize::from(number)];
-            server.write_shard_column(shard, column.into(), values)?;
-        }
-        server.set_steps(self.steps);
-        Ok(())
-    }
-
-    /// Number of steps that the shards have made.
-    pub fn steps(&self) -> u64 {
-        self.steps
-    }
-
-    /// Adds a column of a shard.
-    pub fn insert(&mut self, shard: ShardId, column: ColumnName, values: Vec<f32>) {
-        self.columns.insert((shard, key(column)), values);
-    }
-
-    /// Number of rows of a shard, and a column of it; `None` if the optimizer does not keep the column.
-    pub fn column(&self, shard: ShardId, column: ColumnName) -> Option<(usize, &[f32])> {
-        let known = shard.shard < self.map.shard_layout(shard.table).shards();
-        let rows = known.then(|| self.map.range(shard).len())?;
-        let values = self.columns.get(&(shard, key(column)))?;
-        Some((rows, values))
+        let Some(files) = &self.files else {
+            let reason = "the cut is the start of the run: its rows are initial rows";
+            return refuse(reason.to_owned()).await;
+        };
+        let column = Column::from(request.column);
+        let opened = tokio::task::block_in_place(|| {
+            let mut reader = files.cuts.reader(&files.manifest, request.shard)?;
+            reader.start_at(column, 0)?;
+            Ok::<_, CutError>(reader)
+        });
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return refuse(error.to_string()).await,
+        };
+        let rows = reader.shape().rows;
+        let mut columns = reader.shape().columns().iter();
+        let shape = columns.find(|shape| shape.column == column);
+        let width = shape.map_or(0, |shape| shape.width);
+        send_column(sender, rows, width, |places, out| {
+            let read = tokio::task::block_in_place(|| reader.values(places.len() * width, out));
+            read.map_err(|error| NetError::Options(error.to_string()))
+        })
+        .await
     }
 }

@@ -2,6 +2,8 @@
 
 mod cut;
 mod nodes;
+mod reports;
+mod save;
 
 use std::fmt;
 use std::io::Read;
@@ -10,21 +12,27 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
 pub use cut::Cut;
-pub use nodes::{CutError, LostShards, Nodes, NodesOptions};
+pub use nodes::{First, LostShards, Nodes, NodesOptions};
+pub use save::CutFailure;
 
-use super::columns::{LIMIT, refuse_column, send_column};
+use super::columns::{LIMIT, refuse_column};
 use super::messages::{
     BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
+use crate::ids::Generation;
+use crate::net::cut::{Cuts, SavedCut};
 use crate::net::frame::MOST_PAYLOAD;
 use crate::net::{Dial, Frame, FrameSender, FrameStream, Header, Kind, NetError};
 
 /// Messages to a node that wait for the network, at most. A node that takes none is lost.
 const WAITING: usize = 256;
+
+/// Distance between the first generations of two epochs.
+const GENERATIONS: u64 = 1_000_000_000;
 
 /// Number of a session: a process that joins again has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +86,8 @@ struct Inner {
     cut: Mutex<Option<Arc<Cut>>>,
     /// Files for nodes that have none: names and places.
     files: Mutex<Vec<(String, PathBuf)>>,
+    /// Reason of the end of the run, for those who watch.
+    ended: watch::Sender<Option<String>>,
 }
 
 /// Receiver of events.
@@ -116,6 +126,23 @@ pub struct Lead {
     pub runtime: Handle,
     /// Checks that this process still leads; a sentence if it does not.
     pub leads: Leads,
+    /// Cuts of the run.
+    pub cuts: Cuts,
+    /// Digest of the graph, for the cuts.
+    pub dataset: String,
+    /// Rows that training goes on from.
+    pub first: FirstRows,
+}
+
+/// Rows that a trainer of several processes goes on from.
+#[derive(Clone, Debug)]
+pub enum FirstRows {
+    /// Initial rows by the configuration, which every holder makes by itself.
+    Initial,
+    /// Rows of the trainer's server. They are saved as the first cut.
+    Server,
+    /// A cut.
+    Cut(SavedCut),
 }
 
 impl fmt::Debug for Leader {
@@ -138,6 +165,7 @@ impl Leader {
                 open: AtomicUsize::new(0),
                 cut: Mutex::default(),
                 files: Mutex::default(),
+                ended: watch::Sender::default(),
             }),
         }
     }
@@ -153,6 +181,27 @@ impl Leader {
     /// Epoch of leadership.
     pub fn epoch(&self) -> u32 {
         self.inner.epoch
+    }
+
+    /// Digest of the run's configuration and graph.
+    pub fn run(&self) -> &str {
+        &self.inner.run
+    }
+
+    /// Tells those who watch that the run is over.
+    pub fn end(&self, reason: &str) {
+        self.inner.ended.send_replace(Some(reason.to_owned()));
+    }
+
+    /// Returns whether the run is over.
+    pub fn is_ended(&self) -> bool {
+        self.inner.ended.borrow().is_some()
+    }
+
+    /// Generation after which those of this leader are numbered. Generations of a later epoch are above all of an
+    /// earlier one: a request that still waits at a holder from the time of an earlier leader is refused.
+    pub fn first_generation(&self) -> Generation {
+        Generation(u64::from(self.inner.epoch.saturating_sub(1)) * GENERATIONS)
     }
 
     /// Number of sessions that are open.
@@ -199,25 +248,13 @@ impl Leader {
         sender: &FrameSender,
         request: &ColumnRequest,
     ) -> Result<(), NetError> {
-        let cut = self.cut().filter(|cut| cut.steps() == request.steps);
-        let column = cut
-            .as_ref()
-            .and_then(|cut| cut.column(request.shard, request.column));
-        let Some((rows, values)) = column else {
-            let steps = self.cut().map(|cut| cut.steps());
-            let reason = format!(
-                "there is no cut of step {}: the last one is of step {steps:?}",
-                request.steps
-            );
-            refuse_column(sender, &reason).await;
-            return Ok(());
-        };
-        let width = values.len() / rows.max(1);
-        send_column(sender, rows, width, |places, out| {
-            out.extend_from_slice(&values[places.start * width..places.end * width]);
-            Ok(())
-        })
-        .await
+        match self.cut() {
+            Some(cut) => cut.send(sender, request).await,
+            None => {
+                refuse_column(sender, "the run has not begun").await;
+                Ok(())
+            }
+        }
     }
 
     /// Serves the session that a process opens.
@@ -232,7 +269,11 @@ impl Leader {
                 }
                 return;
             }
-            Opening::Columns(_) => {
+            Opening::Watch => {
+                self.watched(stream).await;
+                return;
+            }
+            Opening::Columns(_) | Opening::Save(_) => {
                 refuse_column(&stream.sender, "there is no such request").await;
                 return;
             }
@@ -259,7 +300,9 @@ impl Leader {
         let writer = async {
             let mut beats = interval(BEAT);
             loop {
+                // The order of the branches is fixed: simulations repeat.
                 let message = tokio::select! {
+                    biased;
                     message = outbox.recv() => message,
                     _ = beats.tick() => Some(ToNode::Beat),
                 };
@@ -281,6 +324,7 @@ impl Leader {
             }
         };
         let (reason, let_go) = tokio::select! {
+            biased;
             reason = writer => (reason, true),
             reason = reader => (reason, false),
         };
@@ -290,6 +334,34 @@ impl Leader {
         }
         self.inner.open.fetch_sub(1, Ordering::Relaxed);
         self.tell(NodeEvent::Gone(session, reason));
+    }
+
+    /// Tells a standby that the leader is alive, until the run is over.
+    async fn watched(&self, stream: FrameStream) {
+        let FrameStream {
+            sender,
+            mut receiver,
+        } = stream;
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
+        let mut ended = self.inner.ended.subscribe();
+        let mut beats = interval(BEAT);
+        loop {
+            let message = tokio::select! {
+                biased;
+                Ok(reason) = ended.wait_for(Option::is_some) => ToNode::Stop {
+                    reason: reason.clone().unwrap_or_default(),
+                    again: false,
+                },
+                _ = beats.tick() => ToNode::Beat,
+            };
+            let sent = send(&sender, &message, SILENCE).await;
+            if sent.is_err() || matches!(message, ToNode::Stop { .. }) {
+                break;
+            }
+        }
+        // The last word arrives before the stream ends: the standby ends it when it has read it.
+        while let Ok(Some(_)) = receiver.receive(SILENCE).await {}
+        self.inner.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Checks that a node has the same release, configuration and graph.

@@ -1,29 +1,39 @@
 //! The nodes of a run as the leader sees them: their sessions, and who holds which shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::reports::{Report, Reports};
 use super::{Cut, Leader, Leads, NodeHandle, SessionId};
-use crate::cluster::columns::fetch_column;
-use crate::cluster::messages::{
-    ColumnName, ColumnRequest, Configuration, Hello, Node, RankTask, Source, Task, ToNode,
-};
+use crate::cluster::messages::{Configuration, Hello, Node, RankTask, Source, Task, ToNode};
 use crate::cluster::placement::place;
-use crate::ids::{Generation, ShardId, Step, WorkerId};
-use crate::kernel::Column;
+use crate::coordinator::{Cause, Failure};
+use crate::ids::{Generation, Incarnation, LayoutVersion, ShardId, Step, WorkerId};
+use crate::kernel::TableSpec;
+use crate::net::cut::{Cuts, SavedCut, TableError};
 use crate::net::{Dial, NetError};
-use crate::server::{ParameterServer, RowMap, ServerError};
+use crate::server::{Layout, ParameterServer, RowMap, ServerError};
 
 /// Arguments of [`Nodes::new`].
 pub struct NodesOptions {
     /// The leader.
     pub leader: Leader,
-    /// Server with the tables at the start, and their layout.
-    pub server: ParameterServer,
+    /// Rows of every shard.
+    pub layout: Layout,
+    /// Description of the tables: entities, relations.
+    pub specs: [TableSpec; 2],
+    /// Rows that training goes on from.
+    pub first: First,
+    /// Cuts of the run.
+    pub cuts: Cuts,
+    /// Digest of the graph, for the cuts.
+    pub dataset: String,
+    /// Progress of the trainer, for the first cut.
+    pub state: serde_json::Value,
     /// Address of the leader.
     pub address: String,
     /// Holders of each shard.
@@ -50,6 +60,17 @@ impl fmt::Debug for NodesOptions {
     }
 }
 
+/// Rows that training goes on from.
+#[derive(Clone, Debug)]
+pub enum First {
+    /// Initial rows, which every holder makes by itself.
+    Initial,
+    /// Rows of a server of this process, which has the layout of the run. They are saved as the first cut.
+    Server(ParameterServer),
+    /// A cut. The layout of the run is that of the cut.
+    Cut(SavedCut),
+}
+
 /// Shards whose last committed step nobody holds any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nobody holds {} any more", list(.0))]
@@ -66,54 +87,87 @@ fn list(shards: &[ShardId]) -> String {
 /// The nodes of a run.
 #[derive(Debug)]
 pub struct Nodes {
-    options: NodesOptions,
-    map: Arc<RowMap>,
+    pub(super) options: NodesOptions,
+    pub(super) map: Arc<RowMap>,
     /// Bytes of every shard, with its states.
     bytes: Vec<u64>,
-    joined: BTreeMap<WorkerId, Joined>,
+    pub(super) joined: BTreeMap<WorkerId, Joined>,
+    /// Nodes that leave, and whose shards others still need.
+    leaving: BTreeMap<WorkerId, Joined>,
+    /// Nodes that have left before others had their shards.
+    departed: BTreeSet<WorkerId>,
+    reports: Reports,
     /// Holders in this generation.
     holders: Vec<Vec<WorkerId>>,
     /// Holders of the last committed step; nobody before the first, or after a return to the cut.
-    valid: Vec<Vec<WorkerId>>,
-    generation: Generation,
+    pub(super) valid: Vec<Vec<WorkerId>>,
+    pub(super) generation: Generation,
+    /// Generation of the last committed step.
+    committed: Generation,
     /// Number of steps committed.
     steps: u64,
+    /// This process, for files that it writes.
+    pub(super) incarnation: Incarnation,
+    /// Last failure of a holder in a cut.
+    pub(super) last_failure: Option<NetError>,
 }
 
 #[derive(Debug)]
-struct Joined {
+pub(super) struct Joined {
     session: SessionId,
-    address: String,
+    pub(super) address: String,
+    /// True if the node can read and write the run's directory.
+    pub(super) directory: bool,
     handle: NodeHandle,
 }
 
 impl Nodes {
-    /// Starts without nodes. The shards are those of the server, as the first cut.
+    /// Starts without nodes.
     ///
     /// # Errors
-    /// If a device of the server is lost.
-    pub fn new(options: NodesOptions) -> Result<Nodes, ServerError> {
-        let layout = options
-            .runtime
-            .block_on(crate::server::ShardClient::layout(&options.server))?;
-        let map = Arc::new(RowMap::new(&layout)?);
-        let cut = Cut::of(&options.server, options.steps, Arc::clone(&map))?;
-        options.leader.set_cut(Arc::new(cut));
-        let spec = |shard: ShardId| options.server.spec(shard.table).row_bytes();
+    /// The errors of the layout; [`First::Server`]: if the first cut cannot be written.
+    pub fn new(mut options: NodesOptions) -> Result<Nodes, TableError> {
+        if let First::Cut(cut) = &options.first {
+            options.layout = Layout {
+                version: LayoutVersion::next(),
+                ..cut.manifest.layout.clone()
+            };
+        }
+        let map = Arc::new(RowMap::new(&options.layout).map_err(ServerError::from)?);
+        let spec = |shard: ShardId| options.specs[shard.table as usize].row_bytes();
         let bytes = map
             .shards()
             .map(|shard| (map.range(shard).len() * spec(shard)) as u64);
         let bytes: Vec<u64> = bytes.collect();
-        Ok(Nodes {
+        let steps = options.steps;
+        let first = std::mem::replace(&mut options.first, First::Initial);
+        let state = options.state.take();
+        let mut nodes = Nodes {
             valid: vec![Vec::new(); bytes.len()],
             holders: vec![Vec::new(); bytes.len()],
-            steps: options.steps,
+            steps,
             bytes,
             map,
             joined: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            reports: Reports::default(),
             generation: Generation(0),
+            incarnation: Incarnation::random(),
+            last_failure: None,
+            committed: Generation(0),
             options,
-        })
+        };
+        let files = match first {
+            First::Initial => None,
+            First::Cut(cut) => Some(cut),
+            First::Server(server) => {
+                nodes.cut_server(&server, &state)?;
+                return Ok(nodes);
+            }
+        };
+        nodes.options.leader.set_cut(Arc::new(Cut { steps, files }));
+        Ok(nodes)
     }
 
     /// Number of nodes that have joined and are not gone.
@@ -159,25 +213,93 @@ impl Nodes {
         let joined = Joined {
             session,
             address: hello.address.clone(),
+            directory: hello.directory,
             handle,
         };
         self.joined.insert(worker, joined);
     }
 
-    /// Lets a node go.
-    pub fn dismiss(&mut self, worker: WorkerId, reason: &str) {
-        if let Some(joined) = self.joined.remove(&worker) {
-            let reason = reason.to_owned();
-            joined.handle.send(ToNode::Stop { reason });
+    /// Lets a node go. A node that leaves by itself stays until others have its shards, for the next generation.
+    pub fn dismiss(&mut self, worker: WorkerId, cause: &Cause) {
+        let Some(joined) = self.joined.remove(&worker) else {
+            return;
+        };
+        self.reports.forget(worker);
+        if *cause == Cause::Left && self.valid.iter().any(|valid| valid.contains(&worker)) {
+            self.leaving.insert(worker, joined);
+            return;
         }
+        joined.handle.send(ToNode::Stop {
+            reason: cause.to_string(),
+            again: matches!(cause, Cause::Failed(Failure::Unreachable { .. })),
+        });
+    }
+
+    /// Lets the nodes go that have left, once nobody needs their shards.
+    fn release(&mut self) {
+        let Nodes { leaving, valid, .. } = self;
+        leaving.retain(|worker, joined| {
+            let needed = valid.iter().any(|valid| valid.contains(worker));
+            if !needed {
+                joined.handle.send(ToNode::Stop {
+                    reason: Cause::Left.to_string(),
+                    again: false,
+                });
+            }
+            needed
+        });
+    }
+
+    /// A node, if it can still send its shards.
+    pub(super) fn present(&self, worker: WorkerId) -> Option<&Joined> {
+        self.joined.get(&worker).or(self.leaving.get(&worker))
+    }
+
+    /// Records that a node cannot reach another.
+    pub fn report(&mut self, now: Duration, by: WorkerId, of: WorkerId, reason: String) {
+        // The leader's own process stays, and shards of a node that has left are found nowhere else.
+        let by_goes = self.is_own(of) || self.departed.contains(&of);
+        if self.joined.contains_key(&by) && (by_goes || self.joined.contains_key(&of)) {
+            self.reports.add(now, Report { by, of, reason }, by_goes);
+        }
+    }
+
+    /// A node that has to go because others cannot reach it, with a sentence.
+    pub fn unreachable(&mut self, now: Duration) -> Option<(WorkerId, String)> {
+        let own = self
+            .joined
+            .keys()
+            .copied()
+            .find(|&worker| self.is_own(worker));
+        self.reports.due(now, own)
+    }
+
+    /// A session has ended. Returns the worker, if it has not been let go before.
+    pub fn gone(&mut self, session: SessionId) -> Option<WorkerId> {
+        let Nodes {
+            leaving, departed, ..
+        } = self;
+        leaving.retain(|&worker, joined| {
+            let stays = joined.session != session;
+            if !stays {
+                departed.insert(worker);
+            }
+            stays
+        });
+        self.worker(session)
     }
 
     /// Lets all nodes go.
     pub fn dismiss_all(&mut self, reason: &str) {
-        let workers: Vec<WorkerId> = self.joined.keys().copied().collect();
-        for worker in workers {
-            self.dismiss(worker, reason);
+        let joined = std::mem::take(&mut self.joined).into_values();
+        let leaving = std::mem::take(&mut self.leaving).into_values();
+        for joined in joined.chain(leaving) {
+            joined.handle.send(ToNode::Stop {
+                reason: reason.to_owned(),
+                again: false,
+            });
         }
+        self.options.leader.end(reason);
     }
 
     /// Starts a generation of workers with `lanes` parts of a step: chooses the holders of all shards, and tells all
@@ -193,7 +315,7 @@ impl Nodes {
     ) -> Result<(), LostShards> {
         let at_cut = self.cut_steps() == Some(self.steps);
         let node = |worker: &WorkerId| {
-            let joined = self.joined.get(worker)?;
+            let joined = self.present(*worker)?;
             Some(Node {
                 worker: *worker,
                 address: joined.address.clone(),
@@ -212,6 +334,7 @@ impl Nodes {
         if !lost.is_empty() {
             return Err(LostShards(lost));
         }
+        let nodes = workers.iter().filter_map(node).collect();
         let before = match self.valid.iter().all(Vec::is_empty) {
             true => &self.holders,
             false => &self.valid,
@@ -223,10 +346,12 @@ impl Nodes {
             generation,
             steps: self.steps,
             leader: self.options.address.clone(),
+            run: self.options.cuts.run().to_owned(),
+            cut: self.saved().map(|cut| cut.manifest.attempt()),
             lanes,
             timeout: self.options.timeout.as_secs_f64(),
             layout: self.map.layout(),
-            nodes: workers.iter().filter_map(node).collect(),
+            nodes,
             holders: self.holders.clone(),
             sources,
         };
@@ -266,8 +391,13 @@ impl Nodes {
             step,
             rate,
         });
+        if self.generation != self.committed {
+            self.committed = self.generation;
+            tracing::info!(%generation, %step, "first step of a generation committed");
+        }
         self.steps = step.0 + 1;
         self.valid.clone_from(&self.holders);
+        self.release();
     }
 
     /// Tells all holders to discard the step that runs.
@@ -277,88 +407,19 @@ impl Nodes {
 
     /// Number of steps of the last cut.
     pub fn cut_steps(&self) -> Option<u64> {
-        self.options.leader.cut().map(|cut| cut.steps())
+        self.options.leader.cut().map(|cut| cut.steps)
+    }
+
+    /// The last cut, if it has files.
+    pub fn saved(&self) -> Option<SavedCut> {
+        self.options.leader.cut()?.files.clone()
     }
 
     /// Sends all shards back to the last cut, from the next generation on; returns its number of steps.
     pub fn go_back(&mut self) -> u64 {
         self.valid.fill(Vec::new());
+        self.release();
         self.steps = self.cut_steps().unwrap_or(self.steps);
         self.steps
     }
-
-    /// Makes a new cut of the last committed step, from the holders of all shards, and copies it to the leader's server.
-    /// The cut before stays if this fails.
-    ///
-    /// # Errors
-    /// [`CutError`].
-    pub fn cut(&mut self) -> Result<(), CutError> {
-        if self.cut_steps() == Some(self.steps) {
-            return Ok(());
-        }
-        let mut cut = Cut::new(self.steps, Arc::clone(&self.map));
-        for shard in self.map.shards() {
-            let valid = &self.valid[self.map.index(shard)];
-            let mut fetched = Err(None);
-            for worker in valid {
-                let Some(joined) = self.joined.get(worker) else {
-                    continue;
-                };
-                fetched = self.fetch(&joined.address, shard, &mut cut).map_err(Some);
-                match &fetched {
-                    Ok(()) => break,
-                    Err(error) => tracing::warn!(%shard, %worker, ?error, "shard not saved"),
-                }
-            }
-            if let Err(error) = fetched {
-                let lost = LostShards(vec![shard]);
-                return Err(CutError { lost, error });
-            }
-        }
-        let cut = Arc::new(cut);
-        let written = cut.write_to(&self.options.server);
-        written.map_err(|error| CutError {
-            lost: LostShards(Vec::new()),
-            error: Some(NetError::Options(error.to_string())),
-        })?;
-        self.options.leader.set_cut(cut);
-        Ok(())
-    }
-
-    fn fetch(&self, address: &str, shard: ShardId, cut: &mut Cut) -> Result<(), NetError> {
-        let spec = self.options.server.spec(shard.table);
-        let rows = self.map.range(shard).len();
-        for column in ColumnName::ALL {
-            let width = Column::from(column).width(&spec);
-            if width == 0 {
-                continue;
-            }
-            let request = ColumnRequest {
-                epoch: self.options.leader.epoch(),
-                generation: Some(self.generation),
-                steps: self.steps,
-                shard,
-                column,
-            };
-            let mut values = Vec::with_capacity(rows * width);
-            let dial = &*self.options.dial;
-            let fetched = fetch_column(dial, address, &request, (rows, width), |_, part| {
-                values.extend_from_slice(part);
-                Ok(())
-            });
-            self.options.runtime.block_on(fetched)?;
-            cut.insert(shard, column, values);
-        }
-        Ok(())
-    }
-}
-
-/// A cut that was not made.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("no cut: {lost}{}", .error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default())]
-pub struct CutError {
-    /// Shards that nobody could send.
-    pub lost: LostShards,
-    /// Last failure.
-    pub error: Option<NetError>,
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 
 use super::compute::{Unfinished, failed, lost, unfinished};
 use super::group::Rank;
@@ -17,7 +16,7 @@ use crate::coordinator::Vote;
 use crate::executor::part::{HeldPart, LaneResult, LaneStep, PartStep, StepResult, lanes};
 use crate::ids::{ShardId, Step, TableName, WorkerId};
 use crate::kernel::{Backend, LaneRows, StepSpec, Table};
-use crate::sampler::{PartPlan, PartRows, Plan, PlanError, PlanId};
+use crate::sampler::{PartPlan, PartRows, PartialPlan, Plan, PlanError, PlanId};
 use crate::server::{Caller, HeldShards, PushedPart, PushedRows, RowMap};
 
 /// Worker that pushes the gradients of an entity shard's rows as candidates.
@@ -27,15 +26,15 @@ pub(super) fn shard_worker(lanes: u32, shard: usize) -> WorkerId {
 
 /// Arguments of [`AgainstAll::new`].
 #[derive(Debug)]
-pub(super) struct Setup {
+pub struct Setup {
     /// Worker of this node.
-    pub me: WorkerId,
+    pub(super) me: WorkerId,
     /// Number of lanes of a step.
-    pub lanes: u32,
+    pub(super) lanes: u32,
     /// Shards of this node.
-    pub held: HeldShards,
+    pub(super) held: HeldShards,
     /// The node's rank among the nodes.
-    pub rank: Rank,
+    pub(super) rank: Rank,
 }
 
 /// An entity shard that this node scores.
@@ -94,7 +93,7 @@ pub(super) struct AgainstAll {
     /// Rank that scores each entity shard.
     ranks: Vec<usize>,
     /// Plan of the last step, in storage rows.
-    plan: Option<(PlanId, Arc<Plan>)>,
+    plan: Option<(PlanId, Arc<PartialPlan>)>,
     /// All relations, as of a number of steps: for rankings.
     pub relations: Option<(u64, Table)>,
 }
@@ -141,12 +140,13 @@ impl AgainstAll {
     pub fn task(
         &mut self,
         task: &Task,
-        plan: &Arc<Plan>,
+        plan: &Arc<PartialPlan>,
         engines: &mut Engines,
         runtime: &Handle,
     ) -> Result<(Vote, Vec<(u32, f64)>), Unfinished> {
         let map = Arc::clone(self.router.map());
-        let plan = self.stored(task.plan, plan, &map);
+        let stored = self.stored(task.plan, plan, &map);
+        let plan = &stored.plan;
         let mut lane_plans = Vec::with_capacity(task.parts.len());
         for part in &task.parts {
             let (queries, found) = (part.queries.clone(), plan.queries.len());
@@ -157,7 +157,7 @@ impl AgainstAll {
         }
         engines.room(self.shards.len(), lane_plans.len())?;
         let rows = self.pull(task, &lane_plans, runtime)?;
-        let found = self.compute(task, &plan, &lane_plans, &rows, engines, runtime)?;
+        let found = self.compute(task, plan, &lane_plans, &rows, engines, runtime)?;
 
         let n = plan.queries.len();
         let mut losses = Vec::new();
@@ -182,7 +182,7 @@ impl AgainstAll {
             }
             let server = self.setup.held.server();
             let (entities, old) = (TableName::Entities, server.reuse(engine));
-            let gradients = engine.keep_gradients(&plan, entities, &scored.table, 0, old);
+            let gradients = engine.keep_gradients(plan, entities, &scored.table, 0, old);
             let gradients = gradients.map_err(lost)?;
             let squares = engine.square_sum(&gradients).map_err(lost)?;
             of_shards.push((worker, scored.shard, Some(gradients), squares));
@@ -196,13 +196,12 @@ impl AgainstAll {
             return Ok((Vote::NotFinite { what }, losses));
         }
 
-        let mut requests = JoinSet::new();
+        let mut requests = Vec::new();
         for push in pushes {
-            let router = self.router.clone();
-            requests.spawn_on(async move { router.push(push).await }, runtime);
+            requests.push(self.router.push(runtime, push).map_err(unfinished)?);
         }
         for (worker, shard, gradients, squares) in of_shards {
-            let (router, caller) = (self.router.clone(), self.caller(task.first, worker));
+            let caller = self.caller(task.first, worker);
             let part = match gradients {
                 Some(gradients) => PushedPart {
                     shard,
@@ -211,27 +210,30 @@ impl AgainstAll {
                 },
                 None => empty(shard),
             };
-            let pushed = async move { router.push_shard(caller, squares, part).await };
-            requests.spawn_on(pushed, runtime);
+            let pushed = self.router.push_shard(runtime, caller, squares, part);
+            requests.push(pushed.map_err(unfinished)?);
         }
-        runtime.block_on(async {
-            while let Some(joined) = requests.join_next().await {
-                joined.map_err(failed)?.map_err(unfinished)?;
-            }
-            Ok::<_, Unfinished>(())
-        })?;
+        for mut request in requests {
+            let ended = async {
+                while request.next().await?.is_some() {}
+                Ok(())
+            };
+            runtime.block_on(ended).map_err(unfinished)?;
+        }
         Ok((Vote::Ready, losses))
     }
 
     /// The plan of a step in storage rows.
-    fn stored(&mut self, id: PlanId, plan: &Arc<Plan>, map: &RowMap) -> Arc<Plan> {
+    fn stored(&mut self, id: PlanId, plan: &Arc<PartialPlan>, map: &RowMap) -> Arc<PartialPlan> {
         let entities = TableName::Entities;
         match &self.plan {
             _ if map.is_identity(entities) => Arc::clone(plan),
             Some((last, stored)) if *last == id => Arc::clone(stored),
             _ => {
-                let renamed = Plan::clone(plan).renamed(|row| map.storage(entities, row));
-                let stored = Arc::new(renamed);
+                let stored = Arc::new(PartialPlan {
+                    plan: plan.plan.clone().renamed(|row| map.storage(entities, row)),
+                    others: Vec::new(),
+                });
                 self.plan = Some((id, Arc::clone(&stored)));
                 stored
             }
@@ -266,7 +268,7 @@ impl AgainstAll {
             let begun = self.router.begin(self.setup.me, caller);
             runtime.block_on(begun).map_err(unfinished)?;
             if !named.is_empty() {
-                let pulled = self.router.pull(caller, table, &named, &mut values);
+                let pulled = self.router.pull_rows(caller, table, &named, &mut values);
                 runtime.block_on(pulled).map_err(unfinished)?;
             }
             let width = map.width(table);

@@ -10,6 +10,7 @@ use crate::cluster::messages::{ColumnName, ColumnRequest, Configuration, Source}
 use crate::ids::{ShardId, TableName, WorkerId};
 use crate::kernel::Column;
 use crate::net::NetError;
+use crate::net::cut::{CutManifest, Cuts, TableError, load_shard};
 use crate::server::{Combination, HeldShards, RowMap};
 
 /// Most values that are copied from one set of shards to the next at once.
@@ -71,13 +72,48 @@ impl Node {
         let options = &self.options;
         let engine = self.engine.another()?;
         let held = HeldShards::new(engine, options.shape, options.storage, map, &shards)?;
+        let files = tokio::task::block_in_place(|| self.files(configuration));
         for &shard in &shards {
+            let at_cut = configuration.sources[map.index(shard)] == Source::Cut;
+            if at_cut && configuration.cut.is_none() {
+                held.initialize(shard, &options.init)?;
+                continue;
+            }
+            if at_cut && let Some((cuts, cut)) = &files {
+                let loaded = tokio::task::block_in_place(|| load(cuts, cut, &held, shard));
+                match loaded {
+                    Ok(()) => continue,
+                    Err(TableError::Server(error)) => return Err(error.into()),
+                    // The leader may see what this process does not.
+                    Err(error) => tracing::warn!(%shard, %error, "shard not read"),
+                }
+            }
             match &here {
                 Some(old) if old.holds(shard) => copy(old, &held, shard)?,
                 _ => self.fetch_shard(&held, shard, configuration).await?,
             }
         }
         Ok(held)
+    }
+
+    /// The files of the last cut, if they are needed and this process can read them.
+    fn files(&self, configuration: &Configuration) -> Option<(Cuts, CutManifest)> {
+        let (attempt, directory) = (configuration.cut?, self.options.directory.as_ref()?);
+        if !configuration.sources.contains(&Source::Cut) {
+            return None;
+        }
+        let cuts = Cuts::new(directory, configuration.run.as_str());
+        match cuts.read(attempt.step) {
+            Ok(cut) if cut.attempt() == attempt => Some((cuts, cut)),
+            Ok(cut) => {
+                tracing::warn!(found = ?cut.attempt(), expected = ?attempt, "another cut");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the cut cannot be read here");
+                None
+            }
+        }
     }
 
     /// Fetches a shard from the first of its sources that has it.
@@ -147,6 +183,17 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Reads a shard from its file.
+fn load(
+    cuts: &Cuts,
+    cut: &CutManifest,
+    held: &HeldShards,
+    shard: ShardId,
+) -> Result<(), TableError> {
+    let mut reader = cuts.reader(cut, shard)?;
+    load_shard(held.server(), held.local(shard)?, &mut reader)
 }
 
 /// Copies a shard with its optimizer states.

@@ -1,22 +1,29 @@
 //! A node: a process that holds shards and computes parts of steps.
 
 mod against_all;
+mod ahead;
 mod compute;
 mod fetch;
 mod group;
 mod ranking;
 mod router;
+mod save;
 mod session;
 mod shards;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+pub use compute::{Computing, Work};
 pub use ranking::RankSource;
-pub use router::{RouteError, Router, StepPush};
+pub use router::{Answered, Pull, Requests, RouteError, Router, StepPush, Wanted};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
 
+use self::save::Saver;
 use super::columns::{refuse_column, send_column};
 use super::leader::Leader;
 use super::messages::{ColumnRequest, Opening, receive};
@@ -27,7 +34,7 @@ use crate::net::collective::Joins;
 use crate::net::rows::{ServeOptions, serve};
 use crate::net::{Accept, Channel, Dial, FrameSender, FrameStream, NetError};
 use crate::sampler::PlanSource;
-use crate::server::{PackedType, ServerError, Shape, Storage};
+use crate::server::{Initializer, PackedType, ServerError, Shape, Storage};
 
 /// Arguments of a node.
 #[derive(Clone, Debug)]
@@ -36,6 +43,10 @@ pub struct NodeOptions {
     pub shape: Shape,
     /// Optimizer and type of the stored values.
     pub storage: Storage,
+    /// Rows at the start of the run.
+    pub init: Initializer,
+    /// Directory of the run; `None` if this process cannot reach the directory.
+    pub directory: Option<PathBuf>,
     /// Arithmetic of a step.
     pub spec: StepSpec,
     /// Source of the plans.
@@ -66,21 +77,42 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
-    /// Streams of other nodes to the groups of this one.
-    joins: Arc<Joins>,
+    /// Streams of other nodes to groups; `None` where neither steps nor rankings need a group.
+    joins: Option<Arc<Joins>>,
     incarnation: Incarnation,
+    /// Notified when the node is to leave the run.
+    leaves: Notify,
+    /// Takes the place of the thread that computes.
+    computing: Option<Arc<dyn Computing>>,
 }
 
 impl Node {
     /// Makes a node that computes on `engine` and keeps its shards there.
     pub fn new(engine: Backend, options: NodeOptions) -> Node {
         Node {
-            joins: Arc::default(),
+            joins: (options.against_all || options.ranking.is_some()).then(Arc::default),
             options,
             engine,
             shards: NodeShards::default(),
             incarnation: Incarnation::random(),
+            leaves: Notify::new(),
+            computing: None,
         }
+    }
+
+    /// Lets something else than the node's own thread compute: for simulations, in which time is not real.
+    #[must_use]
+    pub fn with_computing(self, computing: Arc<dyn Computing>) -> Node {
+        Node {
+            computing: Some(computing),
+            ..self
+        }
+    }
+
+    /// Leaves the run in order: after the step that runs, and after others have taken over the node's shards. The
+    /// session ends then.
+    pub fn leave(&self) {
+        self.leaves.notify_one();
     }
 
     /// The node's shards.
@@ -92,7 +124,11 @@ impl Node {
     pub fn accept(&self, leader: Option<Leader>) -> NodeAccept {
         NodeAccept {
             shards: self.shards.clone(),
-            joins: Arc::clone(&self.joins),
+            saver: Saver {
+                directory: self.options.directory.clone(),
+                holder: self.incarnation,
+            },
+            joins: self.joins.clone(),
             limit: self.options.deadline,
             leader,
         }
@@ -103,10 +139,27 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct NodeAccept {
     shards: NodeShards,
-    joins: Arc<Joins>,
+    saver: Saver,
+    joins: Option<Arc<Joins>>,
     /// Longest wait of a stream for its group.
     limit: Duration,
     leader: Option<Leader>,
+}
+
+impl NodeAccept {
+    /// Takes the streams that others open to a leader that has no node yet.
+    pub fn leading(leader: Leader) -> NodeAccept {
+        NodeAccept {
+            shards: NodeShards::default(),
+            saver: Saver {
+                directory: None,
+                holder: Incarnation::random(),
+            },
+            joins: None,
+            limit: Duration::ZERO,
+            leader: Some(leader),
+        }
+    }
 }
 
 impl Accept for NodeAccept {
@@ -130,7 +183,11 @@ impl Accept for NodeAccept {
                 tokio::spawn(self.clone().session(stream));
             }
             Channel::Collective => {
-                let (joins, limit) = (Arc::clone(&self.joins), self.limit);
+                // Without joins, the stream is dropped: no step needs a group.
+                let Some(joins) = self.joins.clone() else {
+                    return;
+                };
+                let limit = self.limit;
                 tokio::spawn(async move {
                     if let Err(error) = joins.accept(stream, limit).await {
                         tracing::debug!(%error, "stream to a group refused");
@@ -153,6 +210,9 @@ impl NodeAccept {
                 (None, None) => refuse(&stream.sender, "this process does not lead the run").await,
                 (Some(_), _) => send_held(&stream.sender, &self.shards, &request).await,
             },
+            (Ok(Some(Opening::Save(request))), _) => {
+                self.saver.save(&stream.sender, &self.shards, request).await
+            }
             (Ok(Some(opening)), Some(leader)) => {
                 leader.open(opening, stream).await;
                 Ok(())

@@ -114,7 +114,7 @@ impl AgainstAll {
         let mut values = Vec::new();
         if !rows.is_empty() {
             let caller = self.caller(steps, WorkerId(0));
-            let pulled = self.router.pull(caller, table, rows, &mut values);
+            let pulled = self.router.pull_rows(caller, table, rows, &mut values);
             runtime.block_on(pulled).map_err(unfinished)?;
         }
         let width = self.router.map().width(table);

@@ -1,14 +1,15 @@
 //! Pulls and pushes to the holders of all shards.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::executor::ShardRows;
 use crate::ids::{LayoutVersion, ShardId, TableName, WorkerId};
 use crate::server::{
-    Apply, Caller, PullRequest, PushRequest, PushedPart, PushedRows, RowMap, ServerError,
-    ShardClient,
+    Apply, Caller, PushRequest, PushedPart, PushedRows, RowMap, ServerError, ShardClient,
 };
 
 /// A request that failed, and the node it went to.
@@ -23,10 +24,41 @@ pub struct RouteError {
 /// Connections to the holders of all shards, in one generation.
 #[derive(Clone, Debug)]
 pub struct Router {
+    /// This node.
+    own: WorkerId,
     map: Arc<RowMap>,
     /// Holders of every shard; the first answers pulls.
     holders: Arc<[Vec<WorkerId>]>,
     clients: BTreeMap<WorkerId, Arc<dyn ShardClient>>,
+    /// Memory of answers, used again.
+    buffers: Arc<Mutex<Vec<Vec<f32>>>>,
+}
+
+/// Rows of a shard, of those that a step reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Number of the shard among all.
+    pub shard: usize,
+    /// Positions among the rows that the step reads; `None` stands for all of them.
+    pub positions: Option<Vec<u32>>,
+}
+
+/// Rows of one table from one holder.
+#[derive(Debug)]
+pub struct Pull {
+    worker: WorkerId,
+    table: TableName,
+    wanted: Vec<Wanted>,
+    rows: Vec<u32>,
+}
+
+/// Values that a holder sent: of each of the wanted rows, in their order.
+#[derive(Debug)]
+pub struct Answered {
+    /// The rows.
+    pub wanted: Vec<Wanted>,
+    /// Row-major.
+    pub values: Vec<f32>,
 }
 
 /// Gradients of a step, before they are sent to the holders.
@@ -42,17 +74,44 @@ pub struct StepPush {
     pub parts: Vec<PushedPart>,
 }
 
+/// Requests on their way. Dropping them withdraws them.
+#[derive(Debug)]
+pub struct Requests<T>(JoinSet<Result<T, RouteError>>);
+
+impl<T: 'static> Requests<T> {
+    /// The next request that has ended; `None` after the last.
+    ///
+    /// # Errors
+    /// Its failure.
+    pub async fn next(&mut self) -> Result<Option<T>, RouteError> {
+        match self.0.join_next().await {
+            None => Ok(None),
+            Some(Ok(ended)) => ended.map(Some),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a request ended without a result");
+                Err(RouteError {
+                    worker: WorkerId(0),
+                    error: ServerError::Stopped,
+                })
+            }
+        }
+    }
+}
+
 impl Router {
-    /// Joins the connections to all holders.
+    /// Joins the connections to all holders. `own` is the node itself.
     pub fn new(
+        own: WorkerId,
         map: Arc<RowMap>,
         holders: Vec<Vec<WorkerId>>,
         clients: BTreeMap<WorkerId, Arc<dyn ShardClient>>,
     ) -> Router {
         Router {
+            own,
             map,
             holders: holders.into(),
             clients,
+            buffers: Arc::default(),
         }
     }
 
@@ -64,6 +123,11 @@ impl Router {
     /// Places of all rows.
     pub fn map(&self) -> &Arc<RowMap> {
         &self.map
+    }
+
+    /// Returns whether this node answers pulls from a shard, by its number among all.
+    pub fn is_own(&self, shard: usize) -> bool {
+        self.holders[shard].first() == Some(&self.own)
     }
 
     /// Holders of a shard; the first answers pulls.
@@ -88,12 +152,42 @@ impl Router {
         })
     }
 
-    /// Pulls rows of a table from their holders, all at once. Replaces the content of `out` by the values, in the
-    /// order of `rows`.
+    /// Groups wanted rows by table and holder. `shards` are the rows that the step reads, of every shard. This node's own
+    /// groups come last.
+    pub fn pulls(&self, shards: &[ShardRows], wanted: Vec<Wanted>) -> Vec<Pull> {
+        let mut groups: BTreeMap<(bool, WorkerId, TableName), Pull> = BTreeMap::new();
+        for wanted in wanted {
+            let ShardRows { shard, rows, .. } = &shards[wanted.shard];
+            let holder = self.holders[wanted.shard].first().copied();
+            let worker = holder.unwrap_or(self.own);
+            let group = (worker == self.own, worker, shard.table);
+            let pull = groups.entry(group).or_insert_with(|| Pull {
+                worker,
+                table: shard.table,
+                wanted: Vec::new(),
+                rows: Vec::new(),
+            });
+            match &wanted.positions {
+                None => pull.rows.extend_from_slice(rows),
+                Some(positions) => {
+                    let rows = positions.iter().map(|&at| rows[at as usize]);
+                    pull.rows.extend(rows);
+                }
+            }
+            pull.wanted.push(wanted);
+        }
+        groups
+            .into_values()
+            .filter(|p| !p.rows.is_empty())
+            .collect()
+    }
+
+    /// Pulls rows of a table from their holders, all at once. Replaces the content of `out` by the values, in the order
+    /// of `rows`.
     ///
     /// # Errors
     /// The first failure.
-    pub async fn pull(
+    pub async fn pull_rows(
         &self,
         caller: Caller,
         table: TableName,
@@ -113,75 +207,49 @@ impl Router {
                 error,
             })?;
             let holder = self.holders[first + shard].first().copied();
-            let holder = holder.unwrap_or(caller.worker);
-            let (rows, positions) = asked.entry(holder).or_default();
+            let (rows, positions) = asked.entry(holder.unwrap_or(self.own)).or_default();
             rows.push(row);
             positions.push(position);
         }
         let width = self.map.width(table);
-        // With one holder, nothing is copied.
-        if asked.len() == 1
-            && let Some((&worker, _)) = asked.first_key_value()
-        {
-            let pulled = self
-                .client(worker)?
-                .pull_into(caller, table, rows, out)
-                .await;
-            return pulled.map_err(|error| RouteError { worker, error });
-        }
         out.clear();
         out.resize(rows.len() * width, 0.0);
         let mut requests = JoinSet::new();
-        let mut places = BTreeMap::new();
         for (worker, (rows, positions)) in asked {
-            places.insert(worker, positions);
             let router = self.clone();
+            let pull = Pull {
+                worker,
+                table,
+                wanted: Vec::new(),
+                rows,
+            };
             requests.spawn(async move {
-                let pulled = router.pull_from(worker, caller, table, rows).await;
-                pulled.map(|values| (worker, values))
+                let answered = router.pull(caller, pull).await?;
+                Ok((positions, answered.values))
             });
         }
-        while let Some(joined) = requests.join_next().await {
-            let (worker, values) = joined.map_err(|error| RouteError {
-                worker: caller.worker,
-                error: panicked(&error),
-            })??;
-            let positions = &places[&worker];
+        let mut requests = Requests(requests);
+        while let Some((positions, values)) = requests.next().await? {
             for (&at, row) in positions.iter().zip(values.chunks_exact(width)) {
                 out[at as usize * width..][..width].copy_from_slice(row);
             }
+            self.give_back(values);
         }
         Ok(())
     }
 
-    async fn pull_from(
-        &self,
-        worker: WorkerId,
-        caller: Caller,
-        table: TableName,
-        rows: Vec<u32>,
-    ) -> Result<Vec<f32>, RouteError> {
-        let request = PullRequest {
-            caller,
-            table,
-            rows,
-        };
-        let pulled = self.client(worker)?.pull(request).await;
-        let pulled = pulled.map_err(|error| RouteError { worker, error })?;
-        Ok(pulled.values)
-    }
-
-    /// Stages gradients of one shard at all of its holders, all at once. Holders expect such a push from the caller
-    /// for this shard alone.
+    /// Sends gradients of one shard to all of its holders, all at once. Holders expect such a push from the caller for
+    /// this shard alone.
     ///
     /// # Errors
     /// As [`Router::push`].
-    pub async fn push_shard(
+    pub fn push_shard(
         &self,
+        runtime: &Handle,
         caller: Caller,
         squares: f64,
         part: PushedPart,
-    ) -> Result<(), RouteError> {
+    ) -> Result<Requests<()>, RouteError> {
         let mut requests = JoinSet::new();
         for &worker in self.holders(part.shard) {
             let client = self.client(worker)?;
@@ -203,25 +271,73 @@ impl Router {
                 squares,
                 parts: parts.collect(),
             };
-            requests.spawn(async move {
+            let push = async move {
                 let pushed = client.push(request).await;
                 pushed.map_err(|error| RouteError { worker, error })
-            });
+            };
+            requests.spawn_on(push, runtime);
         }
-        while let Some(joined) = requests.join_next().await {
-            joined.map_err(|error| RouteError {
-                worker: caller.worker,
-                error: panicked(&error),
-            })??;
-        }
-        Ok(())
+        Ok(Requests(requests))
     }
 
-    /// Stages the gradients of a step at all holders, all at once.
+    /// Sends the requests of pulls to other nodes, all at once, and returns this node's own pulls.
     ///
     /// # Errors
-    /// The first failure. Other holders may have their part then; it is discarded with the step.
-    pub async fn push(&self, push: StepPush) -> Result<(), RouteError> {
+    /// If there is no connection to a holder.
+    pub fn send(
+        &self,
+        runtime: &Handle,
+        caller: Caller,
+        pulls: Vec<Pull>,
+    ) -> Result<(Requests<Answered>, Vec<Pull>), RouteError> {
+        let (mut requests, mut own) = (JoinSet::new(), Vec::new());
+        for pull in pulls {
+            if pull.worker == self.own {
+                own.push(pull);
+                continue;
+            }
+            // An error is told at once.
+            self.client(pull.worker)?;
+            let router = self.clone();
+            requests.spawn_on(async move { router.pull(caller, pull).await }, runtime);
+        }
+        Ok((Requests(requests), own))
+    }
+
+    /// Pulls rows from one holder. [`Router::give_back`] takes the values' memory when they have been read.
+    ///
+    /// # Errors
+    /// The failure of the request.
+    pub async fn pull(&self, caller: Caller, pull: Pull) -> Result<Answered, RouteError> {
+        let Pull {
+            worker,
+            table,
+            wanted,
+            rows,
+        } = pull;
+        let waiting = self.buffers().pop();
+        let mut values = waiting.unwrap_or_default();
+        let client = self.client(worker)?;
+        let pulled = client.pull_into(caller, table, &rows, &mut values).await;
+        pulled.map_err(|error| RouteError { worker, error })?;
+        Ok(Answered { wanted, values })
+    }
+
+    /// Takes the memory of an answer, for later ones.
+    pub fn give_back(&self, values: Vec<f32>) {
+        self.buffers().push(values);
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the gradients of a step to all holders, all at once. If one of them refuses its part, others may have theirs;
+    /// it is discarded with the step.
+    ///
+    /// # Errors
+    /// If there is no connection to a holder.
+    pub fn push(&self, runtime: &Handle, push: StepPush) -> Result<Requests<()>, RouteError> {
         let StepPush {
             caller,
             samples,
@@ -250,18 +366,13 @@ impl Router {
                 squares,
                 parts,
             };
-            requests.spawn(async move {
+            let push = async move {
                 let pushed = client.push(request).await;
                 pushed.map_err(|error| RouteError { worker, error })
-            });
+            };
+            requests.spawn_on(push, runtime);
         }
-        while let Some(joined) = requests.join_next().await {
-            joined.map_err(|error| RouteError {
-                worker: caller.worker,
-                error: panicked(&error),
-            })??;
-        }
-        Ok(())
+        Ok(Requests(requests))
     }
 }
 
@@ -275,9 +386,4 @@ fn copy(part: &PushedPart) -> PushedPart {
             PushedRows::OnDevice(rows) => PushedRows::OnDevice(rows.clone()),
         },
     }
-}
-
-fn panicked(error: &tokio::task::JoinError) -> ServerError {
-    tracing::error!(%error, "a request ended without a result");
-    ServerError::Stopped
 }

@@ -1,6 +1,6 @@
 //! A node's end of its session with the leader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ impl From<KernelError> for NodeError {
 pub enum NodeEnding {
     /// The leader ended the run, or let the node go, with a sentence.
     Stopped(String),
+    /// The leader let the node go, with a sentence: the node may join again after a while.
+    LetGo(String),
 }
 
 impl Node {
@@ -86,6 +88,7 @@ impl Node {
             incarnation: self.incarnation,
             address: options.address.clone(),
             info: options.info.clone(),
+            directory: options.directory.is_some(),
             run: options.run.clone(),
         });
         send(&stream.sender, &hello, SILENCE).await.map_err(lost)?;
@@ -111,7 +114,9 @@ impl Node {
         let writer = tokio::spawn(async move {
             let mut beats = interval(BEAT);
             loop {
+                // The order of the branches is fixed: simulations repeat.
                 let message = tokio::select! {
+                    biased;
                     message = outbox.recv() => message,
                     _ = beats.tick() => Some(ToLeader::Beat),
                 };
@@ -121,14 +126,31 @@ impl Node {
                 }
             }
         });
-        let (tasks, work) = std::sync::mpsc::channel();
-        let computed = Computed::new(out.clone());
-        compute(self, me, work, computed)?;
+        let (tasks, work) = mpsc::unbounded_channel();
+        match &self.computing {
+            Some(computing) => computing.start(me, work, out.clone()),
+            None => compute(self, me, work, Computed::new(out.clone()))?,
+        }
         let _ = out.send(ToLeader::Synced).await;
         let mut clients = BTreeMap::new();
         let (announced, _) = watch::channel(Generation::default());
+        let mut waiting = VecDeque::new();
+        let mut newest = None;
+        let mut leaving = false;
         let ended = loop {
-            let message = match inbox.recv().await {
+            let next = match waiting.pop_front() {
+                Some(next) => next,
+                None => tokio::select! {
+                    biased;
+                    next = inbox.recv() => next,
+                    () = self.leaves.notified(), if !leaving => {
+                        leaving = true;
+                        let _ = out.send(ToLeader::Leave).await;
+                        continue;
+                    }
+                },
+            };
+            let message = match next {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => break Err(NodeError::LeaderLost(error)),
                 None => {
@@ -138,22 +160,38 @@ impl Node {
                 }
             };
             match message {
+                // Behind the node's own.
+                ToNode::Configure(configuration) if Some(configuration.generation) <= newest => {}
                 ToNode::Configure(configuration) => {
+                    newest = Some(configuration.generation);
+                    self.shards.announce(configuration.generation);
                     // Ends the step that runs, before shards are fetched.
                     announced.send_replace(configuration.generation);
-                    let done = self
-                        .configure(me, *configuration, &mut clients, &tasks, &announced)
-                        .await;
+                    let done = {
+                        let configured =
+                            self.configure(me, *configuration, &mut clients, &tasks, &announced);
+                        unless_superseded(configured, &mut inbox, &mut waiting).await
+                    };
                     match done {
-                        Ok(()) => {}
-                        Err(NodeError::Unreachable { worker, error }) => {
+                        // A holder that is lost is waited for no longer than the leader takes to notice.
+                        None | Some(Ok(())) => {}
+                        Some(Err(NodeError::Unreachable {
+                            worker: Some(worker),
+                            error,
+                        })) => {
                             let reason = error.to_string();
-                            if let Some(worker) = worker {
-                                let message = ToLeader::Unreachable { worker, reason };
-                                let _ = out.send(message).await;
-                            }
+                            let message = ToLeader::Unreachable { worker, reason };
+                            let _ = out.send(message).await;
                         }
-                        Err(error) => {
+                        Some(Err(NodeError::Unreachable {
+                            worker: None,
+                            error,
+                        })) => {
+                            let peer = stream.sender.peer().to_owned();
+                            let reason = format!("its cut cannot be read: {error}");
+                            break Err(NodeError::LeaderLost(NetError::Lost { peer, reason }));
+                        }
+                        Some(Err(error)) => {
                             let message = error.to_string();
                             let _ = out.send(ToLeader::Failed(Failure::Other { message })).await;
                             break Err(error);
@@ -182,7 +220,12 @@ impl Node {
                     }
                 },
                 ToNode::Discard { generation } => self.shards.discard(generation),
-                ToNode::Stop { reason } => break Ok(NodeEnding::Stopped(reason)),
+                ToNode::Stop { reason, again } => {
+                    break Ok(match again {
+                        true => NodeEnding::LetGo(reason),
+                        false => NodeEnding::Stopped(reason),
+                    });
+                }
                 ToNode::Beat | ToNode::Welcome { .. } | ToNode::Refused { .. } => {}
             }
         };
@@ -200,11 +243,12 @@ impl Node {
         me: WorkerId,
         configuration: Configuration,
         clients: &mut BTreeMap<WorkerId, Arc<dyn ShardClient>>,
-        tasks: &std::sync::mpsc::Sender<Work>,
+        tasks: &mpsc::UnboundedSender<Work>,
         announced: &watch::Sender<Generation>,
     ) -> Result<(), NodeError> {
         let held = self.fetch(me, &configuration).await?;
         let map = Arc::clone(held.map());
+        let widths = configuration.layout.widths;
         self.shards.configure(&configuration, held.clone());
         clients.retain(|worker, _| {
             configuration
@@ -229,23 +273,60 @@ impl Node {
                 deadline: self.options.deadline,
             };
             let client = RemoteShards::new(stream, options);
-            clients.insert(node.worker, Arc::new(client));
+            clients.insert(node.worker, Arc::new(client.with_widths(widths)));
         }
-        let (joins, dial) = (Arc::clone(&self.joins), Arc::clone(&self.options.dial));
-        let forming = Forming::start(me, &configuration, joins, dial);
-        let setup = Box::new(Setup {
-            me,
-            lanes: configuration.lanes,
-            held,
-            rank: Rank::new(me, &configuration, forming, announced.subscribe()),
+        let against_all = self.joins.as_ref().map(|joins| {
+            let (joins, dial) = (Arc::clone(joins), Arc::clone(&self.options.dial));
+            let forming = Forming::start(me, &configuration, joins, dial);
+            Box::new(Setup {
+                me,
+                lanes: configuration.lanes,
+                held,
+                rank: Rank::new(me, &configuration, forming, announced.subscribe()),
+            })
         });
-        let router = Router::new(map, configuration.holders, clients.clone());
+        let router = Router::new(me, map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
             generation: configuration.generation,
             router,
-            setup,
+            against_all,
         });
         Ok(())
+    }
+}
+
+/// Message of the leader, or the failure of the stream; `None` at its end.
+type Next = Option<Result<ToNode, NetError>>;
+
+/// Waits for a configuration, unless the leader sends another one or ends the session: `None` then. Messages that come
+/// meanwhile go to `waiting`.
+async fn unless_superseded(
+    configured: impl Future<Output = Result<(), NodeError>>,
+    inbox: &mut mpsc::Receiver<Result<ToNode, NetError>>,
+    waiting: &mut VecDeque<Next>,
+) -> Option<Result<(), NodeError>> {
+    tokio::pin!(configured);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut configured => return Some(done),
+            next = inbox.recv() => {
+                let supersedes = !matches!(
+                    next,
+                    Some(Ok(
+                        ToNode::Start(_)
+                            | ToNode::Rank(_)
+                            | ToNode::Commit { .. }
+                            | ToNode::Discard { .. }
+                            | ToNode::Beat
+                    ))
+                );
+                waiting.push_back(next);
+                if supersedes {
+                    return None;
+                }
+            }
+        }
     }
 }
 

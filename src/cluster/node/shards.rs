@@ -40,8 +40,16 @@ struct State {
     /// Shards as of the last committed step.
     committed: Option<(HeldShards, u64)>,
     current: Option<Current>,
+    /// True while a step is applied.
+    applying: bool,
     /// Last word of the leader. `None` before the first.
     heard: Option<Instant>,
+    /// Newest generation that the leader has announced.
+    announced: Generation,
+    /// Newest generation that had been announced when the node left a run, or lost its leader.
+    left: Generation,
+    /// Number of times that the node has left.
+    departures: u64,
 }
 
 /// Shards of the current generation.
@@ -66,12 +74,21 @@ impl NodeShards {
         self.state().heard = Some(Instant::now());
     }
 
-    /// Forgets the leader and all shards: nobody is served until the next configuration.
+    /// Records a generation that the node is about to take over.
+    pub fn announce(&self, generation: Generation) {
+        let mut state = self.state();
+        state.announced = state.announced.max(generation);
+    }
+
+    /// Forgets the leader and all shards: nobody is served until the next configuration, and requests of the generations
+    /// until now are refused, those that wait included.
     pub fn leave(&self) {
         let mut state = self.state();
         state.current = None;
         state.committed = None;
         state.heard = None;
+        state.left = state.announced;
+        state.departures += 1;
         drop(state);
         self.inner.changed.notify_waiters();
     }
@@ -119,8 +136,11 @@ impl NodeShards {
             return Ok(());
         }
         current.held.server().set_rate(rate);
-        current.held.commit(generation, step).await?;
+        self.state().applying = true;
+        let applied = current.held.commit(generation, step).await;
         let mut state = self.state();
+        state.applying = false;
+        applied?;
         if let Some(now) = &mut state.current
             && now.generation == generation
         {
@@ -143,12 +163,20 @@ impl NodeShards {
     /// Waits for the first configuration.
     async fn configured(&self) -> Result<HeldShards, ServerError> {
         let deadline = Instant::now() + FIRST;
+        let departures = self.state().departures;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(current) = &self.state().current {
-                return Ok(current.held.clone());
+            {
+                let state = self.state();
+                if let Some(current) = &state.current {
+                    return Ok(current.held.clone());
+                }
+                // Requests of the generations until then are not wanted any more.
+                if state.departures != departures {
+                    return Err(ServerError::Stopped);
+                }
             }
             if timeout_at(deadline, changed).await.is_err() {
                 return Err(ServerError::Stopped);
@@ -174,6 +202,8 @@ impl NodeShards {
                 let state = self.state();
                 let current = state.current.as_ref();
                 let limit = current.map_or(FIRST, |current| current.timeout);
+                // The node has left the generation, and others make a new one without it.
+                check_left(&state, worker, generation)?;
                 if let Some(current) = current {
                     check_heard(&state)?;
                     if generation < current.generation {
@@ -219,27 +249,41 @@ impl NodeShards {
         request: &ColumnRequest,
         limit: Duration,
     ) -> Result<HeldColumn, ServerError> {
+        let (step, generation) = (Step(request.steps), request.generation);
+        let held = self.committed_at(step, generation, limit).await?;
+        let shard = request.shard;
+        if !held.holds(shard) {
+            return Err(ServerError::NotHeld { shard });
+        }
+        Ok(HeldColumn {
+            rows: held.map().range(shard).len(),
+            width: held.column_width(shard.table, request.column.into()),
+            held,
+            request: request.clone(),
+        })
+    }
+
+    /// Waits until the shards of a step are there, and returns them.
+    ///
+    /// # Errors
+    /// [`ServerError::NotReached`] if the step does not come in time; [`ServerError::PastStep`] if it is over.
+    pub async fn committed_at(
+        &self,
+        step: Step,
+        generation: Option<Generation>,
+        limit: Duration,
+    ) -> Result<HeldShards, ServerError> {
         let deadline = Instant::now() + limit;
-        let (worker, step) = (WorkerId(0), Step(request.steps));
+        let worker = WorkerId(0);
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some((held, steps)) = self.committed() {
-                if steps == request.steps {
-                    let shard = request.shard;
-                    if !held.holds(shard) {
-                        return Err(ServerError::NotHeld { shard });
-                    }
-                    let column = Column::from(request.column);
-                    return Ok(HeldColumn {
-                        rows: held.map().range(shard).len(),
-                        width: held.column_width(shard.table, column),
-                        held,
-                        request: request.clone(),
-                    });
+                if steps == step.0 {
+                    return Ok(held);
                 }
-                if steps > request.steps {
+                if steps > step.0 {
                     return Err(ServerError::PastStep {
                         worker,
                         step,
@@ -250,11 +294,30 @@ impl NodeShards {
             if timeout_at(deadline, changed).await.is_err() {
                 return Err(ServerError::NotReached {
                     worker,
-                    generation: request.generation.unwrap_or_default(),
+                    generation: generation.unwrap_or_default(),
                     step,
                     after: limit,
                 });
             }
+        }
+    }
+
+    /// Checks that the shards are those of a step, that no step has begun to be applied to them, and that the leader
+    /// of the epoch leads.
+    ///
+    /// # Errors
+    /// [`ServerError::OldEpoch`], [`ServerError::Unled`], [`ServerError::PastStep`].
+    pub fn check_unchanged(&self, epoch: u32, step: Step) -> Result<(), ServerError> {
+        Fence::check(self, epoch)?;
+        let state = self.state();
+        let steps = state.committed.as_ref().map(|(_, steps)| *steps);
+        match (steps, state.applying) {
+            (Some(steps), false) if steps == step.0 => Ok(()),
+            (steps, _) => Err(ServerError::PastStep {
+                worker: WorkerId(0),
+                step,
+                expected: Step(steps.unwrap_or(0)),
+            }),
         }
     }
 }
@@ -282,6 +345,18 @@ impl HeldColumn {
     }
 }
 
+/// Checks that a generation is not one that the node has left: others make a new one without it.
+fn check_left(state: &State, worker: WorkerId, generation: Generation) -> Result<(), ServerError> {
+    match generation <= state.left {
+        false => Ok(()),
+        true => Err(ServerError::Generation {
+            worker,
+            found: generation,
+            expected: state.left.next(),
+        }),
+    }
+}
+
 /// Checks that the leader was heard lately.
 fn check_heard(state: &State) -> Result<(), ServerError> {
     // Before the first configuration, requests wait for it.
@@ -304,6 +379,14 @@ impl Fence for NodeShards {
             Ordering::Greater => Ok(()),
             Ordering::Equal => check_heard(&state),
         }
+    }
+
+    fn check_generation(
+        &self,
+        worker: WorkerId,
+        generation: Generation,
+    ) -> Result<(), ServerError> {
+        check_left(&self.state(), worker, generation)
     }
 }
 

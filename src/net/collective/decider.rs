@@ -75,7 +75,9 @@ impl Named {
         if !self.is_small() || from_root && rank != self.root {
             return 0;
         }
-        self.length * wire_type(self.element, self.wire).size()
+        // Terms of another process may name any length, a barrier's too.
+        let size = wire_type(self.element, self.wire).size();
+        self.length.saturating_mul(size)
     }
 
     /// The reduction with a weight.

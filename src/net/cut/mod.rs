@@ -54,6 +54,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod columns;
 mod error;
 mod manifest;
 mod prune;
@@ -67,12 +68,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use columns::CutTables;
 pub use error::{CutError, CutFault};
 pub use manifest::CutManifest;
 pub use prune::Pruned;
 pub use reader::ShardReader;
 pub use shard_file::{Attempt, BLOCK, ColumnShape, Digest, ShardFile, ShardShape};
-pub use tables::{TableError, load_shard, save_shard, shape_of};
+pub use tables::{TableError, load_shard, save_shard, shape_by, shape_of};
 pub use writer::ShardWriter;
 
 use crate::checkpoint::atomic_file::{AtomicFile, sync_folder};
@@ -100,6 +102,25 @@ pub struct Latest {
     pub faults: Vec<CutError>,
 }
 
+/// A complete cut, and the directory that has its files.
+#[derive(Clone, Debug)]
+pub struct SavedCut {
+    /// Cuts of the run.
+    pub cuts: Cuts,
+    /// The cut.
+    pub manifest: CutManifest,
+}
+
+impl SavedCut {
+    /// Opens the tables.
+    ///
+    /// # Errors
+    /// See [`CutTables::new`].
+    pub fn tables(&self) -> Result<CutTables, CutError> {
+        CutTables::new(&self.cuts, &self.manifest)
+    }
+}
+
 /// Cuts of a run. Calls block on the disk.
 #[derive(Clone, Debug)]
 pub struct Cuts {
@@ -122,7 +143,7 @@ impl Cuts {
     }
 
     /// Completes a cut: checks the files of all shards, then creates the manifest. A cut that exists already with
-    /// the same rows counts as success, and stays as it is.
+    /// the same rows counts as success, and stays as it is. A cut of an earlier epoch with other rows is replaced.
     ///
     /// # Errors
     /// [`CutError::Files`] if a shard of the layout does not have one file; [`CutError::Damaged`] if a file is
@@ -144,23 +165,29 @@ impl Cuts {
             });
         }
         let text = cut.seal(&path)?;
-        let written = AtomicFile::create(&path).and_then(|mut file| {
+        let create = || {
+            let mut file = AtomicFile::create(&path)?;
             file.write_all(text.as_bytes())?;
             file.commit_new()
-        });
-        match written {
+        };
+        let written = match create() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let found = self.read(cut.step)?;
-                match found.has_rows_of(cut) {
-                    true => Ok(()),
-                    false => Err(CutError::Taken {
+                if found.has_rows_of(cut) {
+                    return Ok(());
+                }
+                if found.epoch >= cut.epoch {
+                    return Err(CutError::Taken {
                         step: cut.step,
                         epoch: found.epoch,
-                    }),
+                    });
                 }
+                fs::remove_file(&path).map_err(CutError::io("remove", &path))?;
+                create()
             }
-            written => written.map_err(CutError::io("write", &path)),
-        }
+            written => written,
+        };
+        written.map_err(CutError::io("write", &path))
     }
 
     /// Finds the latest cut that passes a check. Cuts of later leaders are later, whatever their steps.

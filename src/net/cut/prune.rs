@@ -51,6 +51,32 @@ impl Cuts {
         })
     }
 
+    /// Removes all cuts of the run, whether they are complete or not. Cuts of other runs, and anything that is no
+    /// cut, stay. To be called when no process writes or reads a cut.
+    ///
+    /// # Errors
+    /// [`CutError::Io`].
+    pub fn remove_all(&self) -> Result<(), CutError> {
+        for step in self.steps()? {
+            let foreign = matches!(
+                self.read(step),
+                Err(CutError::Damaged {
+                    fault: CutFault::Foreign { .. },
+                    ..
+                })
+            );
+            if !foreign {
+                self.remove(step)?;
+            }
+        }
+        let folder = self.folder();
+        match fs::remove_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed.map_err(CutError::io("remove", &folder)),
+        }
+    }
+
     /// Whether a cut that is not kept can go.
     fn is_over(&self, step: Step, latest: &CutManifest) -> bool {
         match self.read(step) {

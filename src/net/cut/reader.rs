@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::shard_file::{self, BLOCK, Digest, ShardFile, ShardShape, value_bytes};
 use super::{CutError, CutFault};
 use crate::checkpoint::container;
+use crate::kernel::Column;
 use crate::value_type::ValueType;
 
 /// Reader of a shard's file, from the first value to the last. The file stays readable if the cut is removed
@@ -143,6 +144,43 @@ impl ShardReader {
                 filled
             }
         }
+    }
+
+    /// Continues with a row of a column. Returns false, and changes nothing, if the file does not have the column.
+    ///
+    /// # Errors
+    /// [`CutError::Values`] if the column has fewer rows; [`CutError::Damaged`] and [`CutError::Io`].
+    pub fn start_at(&mut self, column: Column, row: usize) -> Result<bool, CutError> {
+        let mut before = 0;
+        for shape in self.shape.columns() {
+            let bytes = self.shape.column_bytes(shape);
+            if shape.column != column {
+                before += bytes;
+                continue;
+            }
+            let each = bytes / (self.shape.rows.max(1) as u64);
+            if row > self.shape.rows {
+                return Err(CutError::Values {
+                    path: self.path.display().to_string(),
+                    expected: row as u64 * each,
+                    found: bytes,
+                });
+            }
+            self.values = before + row as u64 * each;
+            let at = self.end - self.shape.bytes() + self.values;
+            self.blocks = (at / BLOCK as u64) as usize;
+            self.block.clear();
+            self.at = 0;
+            let start = SeekFrom::Start((self.blocks * BLOCK) as u64);
+            let sought = self.file.seek(start);
+            sought.map_err(CutError::io("read", &self.path))?;
+            if !self.is_at_end() {
+                self.next_block()?;
+                self.at = (at % BLOCK as u64) as usize;
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Reads to the end, so that every byte is checked.

@@ -40,7 +40,12 @@ pub fn shape_of(
     named: ShardId,
 ) -> Result<ShardShape, ServerError> {
     let (spec, rows) = server.shard_spec(shard)?;
-    Ok(ShardShape::new(named, rows, columns(&spec)))
+    Ok(shape_by(&spec, named, rows))
+}
+
+/// Returns the shape that the file of a shard of `rows` rows has.
+pub fn shape_by(spec: &TableSpec, shard: ShardId, rows: usize) -> ShardShape {
+    ShardShape::new(shard, rows, columns(spec))
 }
 
 /// Writes all columns of a shard of a server. No step may be applied meanwhile.

@@ -11,9 +11,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::buffers::Buffers;
 use super::message::{MOST_JSON, check_values};
-use super::{IN_FLIGHT, RemoteOptions, packed_type};
+use super::{CHUNK, IN_FLIGHT, RemoteOptions, packed_type};
 use crate::net::{Frame, FrameReceiver, FrameSender, FrameStream, Header, Kind, NetError};
 use crate::server::{PackedType, ServerError};
+
+/// Values for which memory is taken before they come.
+const AHEAD: usize = 16 * CHUNK;
 
 /// A stream to the process of the shards, and the requests that wait for answers.
 pub(super) struct Connection {
@@ -225,7 +228,9 @@ impl Expected {
                 if found > *expected || header.last && found != *expected {
                     return Err(format!("it sent {found} values, expected {expected}"));
                 }
-                values.reserve(*expected - values.len());
+                // Another process named the values of a row: memory is taken ahead of few values only.
+                let room = AHEAD.max(values.len()).max(more);
+                values.reserve(room.min(*expected - values.len()));
                 value_type.unpack(&frame.payload, values);
                 Ok(())
             }

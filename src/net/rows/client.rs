@@ -66,6 +66,14 @@ impl RemoteShards {
         }
     }
 
+    /// Takes the widths of rows, entities first, as known: the shards are not asked for their layout.
+    #[must_use]
+    pub fn with_widths(self, widths: [usize; 2]) -> RemoteShards {
+        // Set once only.
+        let _ = self.connection.widths.set(widths);
+        self
+    }
+
     /// Name or address of the process of the shards.
     pub fn peer(&self) -> &str {
         self.connection.sender.peer()
@@ -118,7 +126,9 @@ impl RemoteShards {
         out: &mut Vec<f32>,
     ) -> Result<(), ServerError> {
         let value_type = self.connection.options.value_type;
-        let expected = out.len() + rows.len() * self.width(table).await?;
+        // Another process named the width: too large a number is found when the values come.
+        let values = rows.len().saturating_mul(self.width(table).await?);
+        let expected = out.len().saturating_add(values);
         let values = std::mem::take(out);
         let answer = Expected::Rows {
             value_type,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::ids::{Generation, WorkerId};
 use crate::server::ServerError;
 
 /// Decides whether a request may be served.
@@ -12,6 +13,20 @@ pub trait Fence: fmt::Debug + Send + Sync {
     /// [`ServerError::OldEpoch`], [`ServerError::NewEpoch`]; [`ServerError::Unled`] if the server has not heard
     /// from its leader in time.
     fn check(&self, epoch: u32) -> Result<(), ServerError>;
+
+    /// Checks the generation of a pull or a push before anything waits for it. Requests for a generation that has not
+    /// come yet may wait later.
+    ///
+    /// # Errors
+    /// [`ServerError::Generation`] for a generation that the server has left.
+    fn check_generation(
+        &self,
+        worker: WorkerId,
+        generation: Generation,
+    ) -> Result<(), ServerError> {
+        let _ = (worker, generation);
+        Ok(())
+    }
 }
 
 /// Fence of a process that has no leader: serves every epoch.

@@ -199,6 +199,11 @@ impl Server {
     async fn read(&mut self, frame: Frame) -> Result<Option<Work>, ServerError> {
         let header = &frame.header;
         self.fence.check(header.epoch)?;
+        if matches!(header.kind, Kind::Pull | Kind::Push) {
+            let caller = caller(header, LayoutVersion(0));
+            self.fence
+                .check_generation(caller.worker, caller.generation)?;
+        }
         Ok(Some(match header.kind {
             Kind::Pull => {
                 let pull = Pull::read(&frame)?;

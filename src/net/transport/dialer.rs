@@ -18,6 +18,7 @@ use tower_service::Service;
 use super::incoming::Frames;
 use super::outgoing::Outgoing;
 use super::refusals::{Counters, count};
+use super::sockets::Connector;
 use super::{Refusals, Security, Settings, VERSION_KEY, cause, path};
 use crate::net::dial::{Dial, Opening};
 use crate::net::frame::PROTOCOL;
@@ -95,7 +96,7 @@ impl Dialer {
         self.security.check(address, &resolved)?;
         let endpoint = self.endpoint(address, &resolved)?;
         let mut connection = endpoint
-            .connect()
+            .connect_with_connector(Connector)
             .await
             .map_err(|e| self.unreachable(address, &e))?;
 
@@ -158,7 +159,6 @@ impl Dialer {
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(options)?
             .connect_timeout(self.settings.connect_timeout)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(keep_alive.interval)
             .keep_alive_timeout(keep_alive.timeout)
             .keep_alive_while_idle(true)

@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::incoming::Frames;
 use super::outgoing::Outgoing;
 use super::refusals::{Counters, count};
+use super::sockets::spare_congestion_control;
 use super::{Refusals, Security, Settings, Token, VERSION_KEY, cause, channel};
 use crate::net::frame::PROTOCOL;
 use crate::net::stream::WAITING;
@@ -60,6 +61,7 @@ impl Listener {
             .map_err(|e| cannot_listen(address, &e))?;
         let local = socket.local_addr();
         let local = local.map_err(|e| cannot_listen(address, &e))?;
+        spare_congestion_control(&socket, local.ip());
 
         let keep_alive = settings.keep_alive(local.ip());
         let mut server = Server::builder()

@@ -12,11 +12,13 @@
 mod dialer;
 mod incoming;
 mod listener;
+mod memory;
 mod outgoing;
 mod reader;
 mod refusals;
 mod security;
 mod settings;
+mod sockets;
 
 pub use dialer::Dialer;
 pub use listener::Listener;
@@ -31,8 +33,11 @@ use super::Channel;
 pub const VERSION_KEY: &str = "shardloom-protocol";
 /// Bytes before each frame: gRPC's flag of compression, and the length of the message.
 const PREFIX: usize = 5;
-/// Threads of the network's runtime.
-const THREADS: usize = 2;
+/// Cores for each thread of the network's runtime. Tasks that find a free thread wake it up, which takes longer than most
+/// of them do, so that a machine with few cores has one.
+const CORES_A_THREAD: usize = 4;
+/// Most threads of the network's runtime.
+const MOST_THREADS: usize = 4;
 
 /// Methods of the service, one for each channel.
 const METHODS: [(Channel, &str); 3] = [
@@ -54,13 +59,16 @@ fn channel(path: &str) -> Option<Channel> {
 }
 
 /// Makes the network's runtime, which has threads of its own: computing threads never delay an answer to a
-/// keep-alive ping.
+/// keep-alive ping. From then on, the process keeps memory that it frees: frames come in memory of their own, and the
+/// system takes longer to clear new memory than a copy takes.
 ///
 /// # Errors
 /// The operating system starts no thread.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    memory::keep_freed();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
+        .worker_threads((cores / CORES_A_THREAD).clamp(1, MOST_THREADS))
         .thread_name("shardloom-net")
         .enable_all()
         .build()

@@ -8,17 +8,19 @@ use tokio::runtime::Runtime;
 
 use super::children::Children;
 use super::{LateAccept, ProcessError};
-use crate::cluster::leader::{Lead, Leader};
-use crate::coordinator::MemberInfo;
+use crate::cluster::leader::{FirstRows, Lead, Leader};
+use crate::cluster::node::{NodeAccept, NodeError};
+use crate::coordinator::{MemberDevice, MemberInfo};
 use crate::dataset::Dataset;
+use crate::device::DeviceChoice;
 use crate::ids::Incarnation;
 use crate::kernel::Backend;
-use crate::net::registry::{Candidate, Claim, Registry, StoreRegistry};
+use crate::net::registry::{Candidate, Claim, Registry, RegistryError, StoreRegistry};
 use crate::net::stream::pair;
 use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
 use crate::net::{Accept, Channel};
 use crate::run::{NODE_FILES, Run};
-use crate::train::{NodePlace, Trainer, node, run_digest};
+use crate::train::{NodePlace, Trainer, dataset_digest, node, run_digest};
 
 /// Options of a process that leads.
 #[derive(Clone, Debug)]
@@ -40,12 +42,21 @@ pub struct LeadOptions {
 #[derive(Debug)]
 pub struct Listening {
     options: LeadOptions,
-    address: String,
+    pub(super) address: String,
     token: Token,
     late: Arc<LateAccept>,
-    dialer: Arc<Dialer>,
+    pub(super) dialer: Arc<Dialer>,
     listener: Listener,
-    network: Runtime,
+    pub(super) network: Runtime,
+    /// Epoch of leadership, once this process has won one.
+    won: Option<Won>,
+}
+
+/// Epoch of leadership that this process has won.
+#[derive(Debug)]
+struct Won {
+    registry: StoreRegistry,
+    leader: Leader,
 }
 
 impl Listening {
@@ -85,7 +96,54 @@ impl Listening {
             dialer: Arc::new(Dialer::new(security, settings, handle)),
             listener,
             network,
+            won: None,
         })
+    }
+
+    /// Tries to take the epoch of leadership of a run after epoch `after`. From success on, nodes and standbys that
+    /// join wait for the trainer. `digest` is that of configuration and graph.
+    pub(super) async fn claim(
+        &mut self,
+        registry: &StoreRegistry,
+        path: &Path,
+        after: u32,
+        digest: &str,
+    ) -> Result<Claim, RegistryError> {
+        let candidate = Candidate {
+            owner: Incarnation::random(),
+            address: self.address.clone(),
+            token: Some(crate::net::registry::Token::new(self.token.to_string())),
+        };
+        let claim = registry.acquire(after, candidate).await?;
+        if let Claim::Won(record) = &claim {
+            let files = NODE_FILES.iter();
+            let files = files.map(|&name| (name.to_owned(), path.join(name)));
+            let leader = Leader::new(record.epoch, digest.to_owned()).with_files(files.collect());
+            self.late.set(NodeAccept::leading(leader.clone()));
+            self.won = Some(Won {
+                registry: registry.clone(),
+                leader,
+            });
+        }
+        Ok(claim)
+    }
+
+    /// Takes the next epoch of leadership of a run.
+    fn lead(&mut self, path: &Path, digest: &str) -> Result<Won, ProcessError> {
+        let registry = StoreRegistry::open(path, run_name(path))?;
+        let handle = self.network.handle().clone();
+        let claim = handle.block_on(async {
+            let last = registry.current().await?.map_or(0, |record| record.epoch);
+            self.claim(&registry, path, last, digest).await
+        })?;
+        match (claim, self.won.take()) {
+            (Claim::Won(_), Some(won)) => Ok(won),
+            (Claim::Won(record) | Claim::Lost(record), _) => Err(ProcessError::Other(format!(
+                "{} leads this run since a moment ago: join it with shardloom worker {}",
+                record.address,
+                path.display()
+            ))),
+        }
     }
 }
 
@@ -100,12 +158,15 @@ pub struct Leading {
     runtime: Option<Runtime>,
 }
 
+/// Time before the leader's own node joins again.
+const REJOIN: Duration = Duration::from_millis(100);
 /// Longest wait for the last words to the other processes.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Leading {
-    /// Becomes the leader of a run: takes the next epoch, starts this process's own node and the other processes, and
-    /// tells the trainer.
+    /// Becomes the leader of a run: takes the next epoch, unless this process has won one as a standby, starts this
+    /// process's own node and the other processes, and tells the trainer. `first` says which rows training goes on
+    /// from.
     ///
     /// # Errors
     /// [`ProcessError`] if another process leads the run, or a process cannot be started.
@@ -114,42 +175,28 @@ impl Leading {
         run: &Run,
         dataset: &Dataset,
         trainer: &mut Trainer,
+        first: FirstRows,
     ) -> Result<Leading, ProcessError> {
+        let mut listening = listening;
+        let (won, took_over) = match listening.won.take() {
+            Some(won) => (won, true),
+            None => {
+                let digest = run_digest(&run.config, dataset);
+                (listening.lead(&run.path, &digest)?, false)
+            }
+        };
+        let Won { registry, leader } = won;
         let Listening {
             options,
             address,
-            token,
             late,
             dialer,
             listener,
             network,
+            ..
         } = listening;
         let handle = network.handle().clone();
-        let registry = StoreRegistry::open(&run.path, run_name(&run.path))?;
-        let owner = Incarnation::random();
-        let epoch = network.block_on(async {
-            let last = registry.current().await?.map_or(0, |record| record.epoch);
-            let candidate = Candidate {
-                owner,
-                address: address.clone(),
-                token: Some(crate::net::registry::Token::new(token.to_string())),
-            };
-            match registry.acquire(last, candidate).await? {
-                Claim::Won(record) => Ok(record.epoch),
-                Claim::Lost(record) => Err(ProcessError::Other(format!(
-                    "{} leads this run since a moment ago: join it with shardloom worker {}",
-                    record.address,
-                    run.path.display()
-                ))),
-            }
-        })?;
-        let digest = run_digest(&run.config, dataset);
-        let leader = Leader::new(epoch, digest).with_files(
-            NODE_FILES
-                .iter()
-                .map(|&name| (name.to_owned(), run.path.join(name)))
-                .collect(),
-        );
+        let epoch = leader.epoch();
         let processes = options.processes.max(1);
         let threads = options.threads.unwrap_or_else(|| share_of_cores(processes));
         let engine = own_engine(trainer)?;
@@ -161,7 +208,8 @@ impl Leading {
             NodePlace {
                 address: address.clone(),
                 dial: dialer.clone(),
-                info: info(),
+                info: info(&listener, run.config.device),
+                directory: Some(run.path.clone()),
                 threads: Some(threads),
             },
         );
@@ -172,9 +220,19 @@ impl Leading {
             let _inside = handle.enter();
             accept.accept(Channel::Session, theirs);
         }
+        let ended = leader.clone();
         handle.spawn(async move {
-            if let Err(error) = own.join(ours).await {
-                tracing::error!(%error, "the leader's own node has ended");
+            let mut stream = ours;
+            // A process that was stopped for a while loses its own node, too.
+            while let Err(error) = own.join(stream).await {
+                tracing::warn!(%error, "the leader's own node has ended");
+                if ended.is_ended() || !matches!(error, NodeError::LeaderLost(_)) {
+                    return;
+                }
+                tokio::time::sleep(REJOIN).await;
+                let [ours, theirs] = pair(["this process", "the leader"]);
+                accept.accept(Channel::Session, theirs);
+                stream = ours;
             }
         });
         let record = run.path.join("leaders").join(format!("{epoch:08}.json"));
@@ -184,10 +242,17 @@ impl Leading {
         trainer.lead = Some(Lead {
             leader,
             address: address.clone(),
-            expected: processes.max(run.config.workers),
+            // Nodes of the leader before come when they have found this one.
+            expected: match took_over {
+                true => 1,
+                false => processes.max(run.config.workers),
+            },
             dial: dialer,
             runtime: handle,
             leads: Arc::new(move || still_leads(&registry, epoch)),
+            cuts: run.cuts(),
+            dataset: dataset_digest(dataset),
+            first,
         });
         Ok(Leading {
             address,
@@ -276,8 +341,15 @@ fn own_engine(trainer: &mut Trainer) -> Result<Backend, ProcessError> {
 }
 
 /// Description of this process.
-pub(super) fn info() -> MemberInfo {
-    MemberInfo::default()
+pub(super) fn info(listener: &Listener, device: DeviceChoice) -> MemberInfo {
+    let device = MemberDevice {
+        name: device.to_string(),
+        capacity: None,
+    };
+    MemberInfo {
+        address: Some(listener.local_address().to_string()),
+        devices: vec![device],
+    }
 }
 
 fn child_arguments(device: &str, threads: usize, options: &LeadOptions) -> Vec<String> {

@@ -3,12 +3,14 @@
 mod children;
 mod files;
 mod lead;
+mod standby;
 mod worker;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use lead::{LeadOptions, Leading, Listening};
-pub use worker::{WorkerOptions, WorkerPlace, work};
+pub use standby::StandbyEnd;
+pub use worker::{Leave, WorkerOptions, WorkerPlace, work};
 
 use super::RunError;
 use crate::cluster::node::{NodeAccept, NodeError};
@@ -39,10 +41,10 @@ pub enum ProcessError {
     Other(String),
 }
 
-/// Takes streams from the moment on at which the node is there; those that come earlier are dropped.
+/// Takes streams from the moment on at which there is somebody to take them; those that come earlier are dropped.
 #[derive(Debug, Default)]
 struct LateAccept {
-    node: OnceLock<NodeAccept>,
+    node: RwLock<Option<NodeAccept>>,
 }
 
 impl LateAccept {
@@ -51,14 +53,14 @@ impl LateAccept {
     }
 
     fn set(&self, node: NodeAccept) {
-        // Set once only.
-        let _ = self.node.set(node);
+        *self.node.write().unwrap_or_else(PoisonError::into_inner) = Some(node);
     }
 }
 
 impl Accept for LateAccept {
     fn accept(&self, channel: Channel, stream: FrameStream) {
-        if let Some(node) = self.node.get() {
+        let node = self.node.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = &*node {
             node.accept(channel, stream);
         }
     }

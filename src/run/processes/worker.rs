@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use super::files::fetch_run;
 use super::lead::{info, run_name};
@@ -20,6 +22,10 @@ use crate::train::{NodePlace, node, prepare};
 
 /// Longest wait for another leader when the leader is lost.
 const NEW_LEADER: Duration = Duration::from_secs(15);
+/// First wait of a process that others could not reach, before it joins again; doubles each time.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// Longest wait before it joins again.
+const MOST_BACK_OFF: Duration = Duration::from_secs(60);
 /// Longest wait for a stream to the leader.
 const DIAL: Duration = Duration::from_secs(3);
 
@@ -45,6 +51,28 @@ pub struct WorkerOptions {
     pub threads: Option<usize>,
     /// Directory with certificates.
     pub tls: Option<PathBuf>,
+    /// Tells the process to leave the run.
+    pub leave: Leave,
+}
+
+/// Tells a process to leave its run in order: after the step that runs, and when others have its shards. Clones are the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct Leave {
+    told: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+}
+
+impl Leave {
+    /// Tells the process to leave.
+    pub fn tell(&self) {
+        self.told.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
 }
 
 /// Joins a run and works until the run is over. `say` receives sentences for the user. Returns the leader's last
@@ -63,7 +91,8 @@ pub fn work(options: &WorkerOptions, say: &dyn Fn(&str)) -> Result<String, Proce
 
 struct Worker<'a> {
     network: &'a Runtime,
-    node: Node,
+    node: Arc<Node>,
+    leave: Leave,
     dialer: Arc<Dialer>,
     registry: Option<StoreRegistry>,
     leader: LeaderPlace,
@@ -141,16 +170,24 @@ impl Worker<'_> {
             network.handle(),
         )?;
         let place = NodePlace {
+            directory: registry.is_some().then(|| path.clone()),
             address: listener.local_address().to_string(),
             dial: dialer.clone(),
-            info: info(),
+            info: info(&listener, run.config.device),
             threads: options.threads,
         };
         let node = node(&run.config, &dataset, &prepared, engine, place);
         late.set(node.accept(None));
+        let node = Arc::new(node);
+        let (leave, leaves) = (options.leave.clone(), Arc::clone(&node));
+        network.spawn(async move {
+            leave.changed.notified().await;
+            leaves.leave();
+        });
         Ok(Worker {
             network,
             node,
+            leave: options.leave.clone(),
             dialer,
             registry,
             leader,
@@ -162,7 +199,9 @@ impl Worker<'_> {
 
     fn run(mut self, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
         let mut joined = false;
+        let mut back_off = BACK_OFF / 2;
         loop {
+            let began = std::time::Instant::now();
             let address = self.leader.address.clone();
             let ended = self.network.block_on(async {
                 let stream = self.dialer.open(&address, Channel::Session, DIAL).await;
@@ -173,6 +212,15 @@ impl Worker<'_> {
             });
             match ended {
                 Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
+                Ok(NodeEnding::LetGo(reason)) if self.leave.is_told() => return Ok(reason),
+                Ok(NodeEnding::LetGo(reason)) => {
+                    say(&format!("the leader let this process go for now: {reason}"));
+                    back_off = match began.elapsed() > MOST_BACK_OFF {
+                        true => BACK_OFF,
+                        false => (back_off * 2).min(MOST_BACK_OFF),
+                    };
+                    std::thread::sleep(back_off);
+                }
                 Err(NodeError::LeaderLost(
                     error @ (NetError::Refused { .. } | NetError::Frame { .. }),
                 )) => {
@@ -183,6 +231,9 @@ impl Worker<'_> {
                         Some(_) => nobody_leads(&self.path),
                         None => error.into(),
                     });
+                }
+                Err(NodeError::LeaderLost(error)) if self.leave.is_told() => {
+                    return Ok(error.to_string());
                 }
                 Err(NodeError::LeaderLost(error)) => {
                     say(&format!("{error}"));
@@ -204,6 +255,9 @@ impl Worker<'_> {
             ))
         };
         loop {
+            if self.leave.is_told() {
+                return Ok(self.leader.clone());
+            }
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             if left.is_zero() {
                 return Err(gone());
@@ -235,7 +289,7 @@ impl Worker<'_> {
     }
 }
 
-fn nobody_leads(path: &Path) -> ProcessError {
+pub(super) fn nobody_leads(path: &Path) -> ProcessError {
     ProcessError::Other(format!(
         "nobody leads the run in {}: start it with shardloom train --resume {} --listen 127.0.0.1:0",
         path.display(),

@@ -6,10 +6,15 @@ use rand::RngExt;
 use super::*;
 use crate::dataset::Triple;
 use crate::rng::{Purpose, stream};
-use crate::sampler::{Negatives, Objective, QueryRule, Sampler, Sides};
+use crate::sampler::{Negatives, Objective, PlanSource, QueryRule, Sampler, Sides};
 
 /// A plan, and ends of slices that workers could have.
 fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
+    samplers().prop_map(|(_, plan, ends)| (plan, ends))
+}
+
+/// A sampler, the plan of its first step, and ends of slices that workers could have.
+fn samplers() -> impl Strategy<Value = (Sampler, Plan, Vec<usize>)> {
     use Objective::{KVsAll, Negatives as Drawn, OneVsAll};
     let objective = prop::sample::select(vec![Drawn, Drawn, OneVsAll, KVsAll]);
     let sides = prop::sample::select(vec![Sides::Both, Sides::Tail, Sides::Bernoulli]);
@@ -57,7 +62,7 @@ fn plans() -> impl Strategy<Value = (Plan, Vec<usize>)> {
             let mut ends: Vec<usize> = ends.map(|unit| n.min(unit * plan.unit())).collect();
             ends.extend([0, n]);
             ends.sort_unstable();
-            (plan, ends)
+            (sampler, plan, ends)
         },
     )
 }
@@ -118,6 +123,21 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 proptest! {
+    #[test]
+    fn a_plan_for_some_queries_has_the_slices_of_the_whole_plan((sampler, plan, ends) in samplers()) {
+        let (source, id): (&dyn PlanSource, _) = (&sampler, PlanId { epoch: 1, step: 0 });
+        prop_assert_eq!(source.size(id), Ok(plan.size()));
+        let mut planner = source.planner();
+        for ends in ends.windows(2) {
+            let queries = ends[0]..ends[1];
+            let some = planner.plan_within(id, queries.clone()).unwrap();
+            prop_assert_eq!(some.plan.slice(queries.clone()), plan.slice(queries));
+            let mut touched: BTreeSet<u32> = some.plan.entities.ids.into_iter().collect();
+            touched.extend(some.others);
+            prop_assert!(touched.into_iter().eq(plan.entities.ids.iter().copied()));
+        }
+    }
+
     #[test]
     fn slices_partition_a_plan((plan, ends) in plans()) {
         let slices = slices(&plan, &ends);

@@ -173,7 +173,7 @@ impl Hosts {
                 threads.handles.remove(&worker);
                 threads.slots.remove(&worker);
             }
-            Hosts::Nodes(nodes) => nodes.dismiss(worker, &cause.to_string()),
+            Hosts::Nodes(nodes) => nodes.dismiss(worker, cause),
         }
         self.release(worker);
     }

@@ -22,6 +22,7 @@ mod tasks;
 mod worker;
 
 pub use fault_script::{Script, ScriptAction, ScriptError, ScriptEvent};
+pub(super) use nodes::CutEnd;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,8 +36,8 @@ use self::rounds::Round;
 use self::speeds::Speeds;
 use self::worker::Message;
 use super::observer::Watched;
-use super::plan_loader::PlanLoader;
-use super::{NoObserver, TrainError, TrainEvent};
+use super::plan_loader::StepLoader;
+use super::{NoObserver, TrainError, TrainEvent, TrainState};
 use crate::cluster::leader::Lead;
 use crate::config::Config;
 use crate::coordinator::{
@@ -45,8 +46,8 @@ use crate::coordinator::{
 use crate::device::{self, DeviceChoice};
 use crate::ids::Step;
 use crate::kernel::StepSpec;
-use crate::sampler::PlanSource;
-use crate::server::{ParameterServer, StoragePlan, UpdateMode, WorkerId};
+use crate::sampler::{PlanSource, StepSize};
+use crate::server::{ParameterServer, UpdateMode, WorkerId};
 
 /// Longest time between two checks whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -97,8 +98,8 @@ pub(super) struct Start {
     pub spec: StepSpec,
     /// Scripted joins, leaves and failures.
     pub script: Script,
-    /// Number of training steps made before.
-    pub updates: u64,
+    /// Progress of the run.
+    pub state: TrainState,
     /// The cluster to lead; `None` for workers of this process.
     pub lead: Option<Lead>,
 }
@@ -106,8 +107,8 @@ pub(super) struct Start {
 /// Outcome of a step or round.
 #[derive(Clone, Debug)]
 pub(super) enum Stepped {
-    /// Plans that were applied, and their loss.
-    Committed { loss: f64, plans: Vec<StoragePlan> },
+    /// Steps that were applied, and their loss.
+    Committed { loss: f64, steps: Vec<StepSize> },
     /// The observer asked to stop; no gradients were applied.
     Interrupted,
     /// Shards are lost: all go back to the last cut.
@@ -124,9 +125,10 @@ impl Workers {
             source,
             spec,
             mut script,
-            updates,
+            state,
             lead,
         } = start;
+        let updates = state.updates;
         let mode = config.update_mode();
         let first = match mode {
             UpdateMode::Sync { .. } => updates + 1,
@@ -147,7 +149,11 @@ impl Workers {
             await_joiners: lead.is_none(),
             ..CoordinatorConfig::default()
         };
-        let coordinator = Coordinator::new(settings, Step(first), server.generation())
+        let generation = match &lead {
+            Some(lead) => lead.leader.first_generation(),
+            None => server.generation(),
+        };
+        let coordinator = Coordinator::new(settings, Step(first), generation)
             .map_err(|error| TrainError::Workers(error.to_string()))?;
         let (sender, inbox) = channel();
         script.skip_to(updates + 1);
@@ -155,7 +161,7 @@ impl Workers {
         let plans = PlanCache::new(source);
         let expected = lead.as_ref().map_or(0, |lead| lead.expected);
         let hosts = match lead {
-            Some(lead) => nodes::hosts(config, lead, server, updates, &sender)?,
+            Some(lead) => nodes::hosts(config, lead, &server, &state, &sender)?,
             None => Hosts::Threads(Box::new(threads(
                 config,
                 server,
@@ -197,7 +203,7 @@ impl Workers {
     pub fn run(
         &mut self,
         updates: u64,
-        loader: &PlanLoader,
+        loader: &StepLoader<'_>,
         rate: f64,
         observer: &mut Watched<'_>,
     ) -> Result<Stepped, TrainError> {
@@ -238,7 +244,7 @@ impl Workers {
                         self.report_status(observer);
                         return Ok(Stepped::Committed {
                             loss: round.loss(),
-                            plans: round.into_plans(),
+                            steps: round.into_steps(),
                         });
                     }
                     Executed::WentBack => {
@@ -266,6 +272,8 @@ impl Workers {
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
+                    // A process that was stopped for a while may have no nodes any more, and another leads.
+                    self.hosts.leads().map_err(TrainError::Workers)?;
                     let now = self.now();
                     self.coordinator.tick(now);
                 }
@@ -276,6 +284,7 @@ impl Workers {
                     ));
                 }
             }
+            self.check_reports();
             self.check_timeouts(&round);
         }
     }

@@ -7,15 +7,19 @@ use super::hosts::Hosts;
 use super::rounds::Round;
 use super::worker::{Done, Message};
 use super::{Executed, POLL_INTERVAL, Workers};
-use crate::cluster::leader::{CutError, Lead, LostShards, NodeEvent, Nodes, NodesOptions};
+use crate::cluster::leader::{
+    CutFailure, First, FirstRows, Lead, LostShards, NodeEvent, Nodes, NodesOptions,
+};
 use crate::cluster::messages::{self, ToLeader, ToNode};
 use crate::config::Config;
 use crate::coordinator::Failure;
 use crate::ids::{Step, WorkerId};
+use crate::net::NetError;
+use crate::net::cut::{CutError, SavedCut};
 use crate::sampler::PlanError;
-use crate::server::{ParameterServer, UpdateMode};
+use crate::server::{ParameterServer, ShardClient, TableName, UpdateMode};
 use crate::train::observer::Watched;
-use crate::train::{TrainError, TrainEvent};
+use crate::train::{TrainError, TrainEvent, TrainState};
 
 /// Longest wait for the nodes that a run starts with.
 const GATHER: Duration = Duration::from_secs(60);
@@ -24,8 +28,8 @@ const GATHER: Duration = Duration::from_secs(60);
 pub(super) fn hosts(
     config: &Config,
     lead: Lead,
-    server: ParameterServer,
-    steps: u64,
+    server: &ParameterServer,
+    state: &TrainState,
     sender: &Sender<Message>,
 ) -> Result<Hosts, TrainError> {
     if let UpdateMode::Async { .. } = config.update_mode() {
@@ -34,17 +38,29 @@ pub(super) fn hosts(
         return Err(TrainError::Workers(reason.to_owned()));
     }
     let leader = lead.leader.clone();
+    let layout = lead.runtime.block_on(ShardClient::layout(server))?;
+    let first = match lead.first {
+        FirstRows::Initial => First::Initial,
+        FirstRows::Server => First::Server(server.clone()),
+        FirstRows::Cut(cut) => First::Cut(cut),
+    };
     let nodes = Nodes::new(NodesOptions {
         leads: lead.leads,
         leader: lead.leader,
-        server,
+        layout,
+        specs: [TableName::Entities, TableName::Relations].map(|table| server.spec(table)),
+        first,
+        cuts: lead.cuts,
+        dataset: lead.dataset,
+        state: to_json(state)?,
         address: lead.address,
         replicas: config.replicas,
         timeout: config.step_timeout(),
-        steps,
+        steps: state.updates,
         dial: lead.dial,
         runtime: lead.runtime,
-    })?;
+    })
+    .map_err(|error| TrainError::Save(error.to_string()))?;
     let sender = sender.clone();
     leader.listen(Box::new(move |event| {
         // The run may be over.
@@ -112,7 +128,7 @@ impl Workers {
                 }
             },
             NodeEvent::Gone(session, reason) => {
-                if let Some(worker) = nodes.worker(session) {
+                if let Some(worker) = nodes.gone(session) {
                     let message = format!("lost: {reason}");
                     self.fail(worker, Failure::Other { message });
                 }
@@ -148,16 +164,9 @@ impl Workers {
                 worker: other,
                 reason,
             } => {
-                let Hosts::Nodes(nodes) = &self.hosts else {
-                    return Ok(());
-                };
-                // A step needs every node to reach every other, so one of the two has to go. The leader's own process
-                // stays.
-                let (goes, message) = match nodes.is_own(other) {
-                    true => (worker, format!("cannot reach {other}: {reason}")),
-                    false => (other, format!("{worker} cannot reach it: {reason}")),
-                };
-                self.fail(goes, Failure::Other { message });
+                if let Hosts::Nodes(nodes) = &mut self.hosts {
+                    nodes.report(now, worker, other, reason);
+                }
                 Ok(())
             }
             ToLeader::Done(done) => {
@@ -185,6 +194,20 @@ impl Workers {
             tracing::debug!(%worker, %error, "not counted");
         }
         Ok(())
+    }
+
+    /// Takes nodes out of the run that others cannot reach.
+    pub(super) fn check_reports(&mut self) {
+        let now = self.now();
+        let Hosts::Nodes(nodes) = &mut self.hosts else {
+            return;
+        };
+        while let Some((worker, message)) = nodes.unreachable(now) {
+            let failure = Failure::Unreachable { message };
+            if let Err(error) = self.coordinator.fail(now, worker, failure) {
+                tracing::debug!(%worker, %error, "not counted");
+            }
+        }
     }
 
     /// Sends all shards back to the last cut, because some are lost.
@@ -221,28 +244,81 @@ impl Workers {
         Ok(Executed::WentBack)
     }
 
-    /// Copies all shards of the last committed step to the leader's server; does nothing for workers of this process,
-    /// whose shards are there. Returns whether that worked: if not, all shards have to go back to the last cut.
+    /// Saves all shards of the last committed step as a cut; does nothing for workers of this process.
     ///
     /// # Errors
-    /// If the leader's device is lost.
-    pub fn cut(&mut self, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
+    /// If another process leads by now, or holders of a shard have different rows.
+    pub fn cut(
+        &mut self,
+        state: &TrainState,
+        observer: &mut Watched<'_>,
+    ) -> Result<CutEnd, TrainError> {
+        let Hosts::Nodes(nodes) = &mut self.hosts else {
+            return Ok(CutEnd::Made);
+        };
+        nodes.leads().map_err(TrainError::Workers)?;
+        let made = nodes.cut(&to_json(state)?);
+        match made {
+            Ok(()) => Ok(CutEnd::Made),
+            Err(CutFailure::Lost { lost, error }) => self.lost_in_cut(&lost, error, observer),
+            Err(CutFailure::Files(error)) => match error {
+                CutError::Superseded { .. } => Err(TrainError::Workers(error.to_string())),
+                error => Ok(CutEnd::Failed(error.to_string())),
+            },
+            Err(error @ CutFailure::Digests { .. }) => Err(TrainError::Workers(error.to_string())),
+        }
+    }
+
+    /// Copies all shards of the last committed step to a server of this process; false if some are lost, and the run
+    /// is back at the last cut. Does nothing for workers of this process, whose shards are there.
+    ///
+    /// # Errors
+    /// If another process leads by now.
+    pub fn copy_to(
+        &mut self,
+        server: &ParameterServer,
+        observer: &mut Watched<'_>,
+    ) -> Result<bool, TrainError> {
         let Hosts::Nodes(nodes) = &mut self.hosts else {
             return Ok(true);
         };
-        nodes.leads().map_err(TrainError::Workers)?;
-        match nodes.cut() {
+        match nodes.copy_to(server) {
             Ok(()) => Ok(true),
-            Err(CutError { lost, error }) if lost.0.is_empty() => {
-                let reason = error.map_or_else(String::new, |error| error.to_string());
-                Err(TrainError::Workers(format!("no cut: {reason}")))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "going back");
-                self.first = self.first.max(nodes.steps());
-                self.go_back(&error.lost, observer)?;
+            Err(CutFailure::Lost { lost, error }) => {
+                self.lost_in_cut(&lost, error, observer)?;
                 Ok(false)
             }
+            Err(error) => Err(TrainError::Workers(error.to_string())),
+        }
+    }
+
+    fn lost_in_cut(
+        &mut self,
+        lost: &LostShards,
+        error: Option<NetError>,
+        observer: &mut Watched<'_>,
+    ) -> Result<CutEnd, TrainError> {
+        tracing::warn!(%lost, ?error, "going back");
+        if let Hosts::Nodes(nodes) = &self.hosts {
+            self.first = self.first.max(nodes.steps());
+        }
+        self.go_back(lost, observer)?;
+        Ok(CutEnd::WentBack)
+    }
+
+    /// Checks that this process still leads its nodes.
+    ///
+    /// # Errors
+    /// A sentence if another does.
+    pub fn leads(&self) -> Result<(), TrainError> {
+        self.hosts.leads().map_err(TrainError::Workers)
+    }
+
+    /// The last cut, if it has files and is of the last committed step.
+    pub fn saved(&self) -> Option<SavedCut> {
+        match &self.hosts {
+            Hosts::Nodes(nodes) if nodes.cut_steps() == Some(nodes.steps()) => nodes.saved(),
+            _ => None,
         }
     }
 
@@ -250,4 +326,19 @@ impl Workers {
     pub fn has_nodes(&self) -> bool {
         matches!(self.hosts, Hosts::Nodes(_))
     }
+}
+
+/// End of an attempt at a cut.
+#[derive(Clone, Debug)]
+pub(in crate::train) enum CutEnd {
+    /// All shards of the last committed step are saved.
+    Made,
+    /// The files cannot be written; a sentence. The cut before stays.
+    Failed(String),
+    /// Shards are lost: all go back to the last cut.
+    WentBack,
+}
+
+fn to_json(state: &TrainState) -> Result<serde_json::Value, TrainError> {
+    serde_json::to_value(state).map_err(|error| TrainError::Save(error.to_string()))
 }

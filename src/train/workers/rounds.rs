@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::plans::{Part, PlanCache};
-use crate::sampler::PlanError;
-use crate::server::{StoragePlan, WorkerId};
-use crate::train::plan_loader::PlanLoader;
+use crate::sampler::{PlanError, StepSize};
+use crate::server::WorkerId;
+use crate::train::plan_loader::StepLoader;
 
 /// One plan whose slices workers share (sync), or several plans, each for one worker (async).
 #[derive(Debug)]
 pub(super) struct Round<'a> {
-    loader: &'a PlanLoader,
+    loader: &'a StepLoader<'a>,
     /// Cache from which workers take the plans.
     cache: &'a PlanCache,
-    plans: Vec<StoragePlan>,
+    steps: Vec<StepSize>,
     /// Most plans of the round.
     most: usize,
     sync: bool,
@@ -28,13 +28,16 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Starts a round of one plan that workers share.
-    pub fn shared(loader: &'a PlanLoader, cache: &'a PlanCache) -> Result<Round<'a>, PlanError> {
+    pub fn shared(
+        loader: &'a StepLoader<'a>,
+        cache: &'a PlanCache,
+    ) -> Result<Round<'a>, PlanError> {
         Round::new(loader, cache, 1, true)
     }
 
     /// Starts a round of at most `most` plans, each for one worker.
     pub fn dealt(
-        loader: &'a PlanLoader,
+        loader: &'a StepLoader<'a>,
         cache: &'a PlanCache,
         most: usize,
     ) -> Result<Round<'a>, PlanError> {
@@ -42,7 +45,7 @@ impl<'a> Round<'a> {
     }
 
     fn new(
-        loader: &'a PlanLoader,
+        loader: &'a StepLoader<'a>,
         cache: &'a PlanCache,
         most: usize,
         sync: bool,
@@ -51,7 +54,7 @@ impl<'a> Round<'a> {
         let mut round = Round {
             loader,
             cache,
-            plans: Vec::new(),
+            steps: Vec::new(),
             most,
             sync,
             left: VecDeque::new(),
@@ -64,26 +67,28 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Adds the loader's next plan; waits until it is made.
+    /// Adds the loader's next step; waits until its plan is made, where plans are shared.
     fn fetch(&mut self) -> Result<(), PlanError> {
-        if self.plans.len() < self.most
-            && let Some(plan) = self.loader.next()?
+        if self.steps.len() < self.most
+            && let Some(loaded) = self.loader.next()?
         {
-            self.left.push_back(self.plans.len() as u32);
-            self.cache.insert(&plan);
-            self.plans.push(plan);
+            self.left.push_back(self.steps.len() as u32);
+            if let Some(plan) = &loaded.plan {
+                self.cache.insert(plan);
+            }
+            self.steps.push(loaded.size);
         }
         Ok(())
     }
 
     /// Returns whether there are no plans, because the epoch is over.
     pub fn is_empty(&self) -> bool {
-        self.plans.is_empty()
+        self.steps.is_empty()
     }
 
-    /// Plan that workers share.
-    pub fn plan(&self) -> &StoragePlan {
-        &self.plans[0]
+    /// Sizes of the plan that workers share.
+    pub fn size(&self) -> StepSize {
+        self.steps[0]
     }
 
     /// Starts the round, or starts it again with other workers. Plans in progress are left for others, unless
@@ -118,11 +123,11 @@ impl<'a> Round<'a> {
             return Ok(None);
         };
         self.under_way.insert(worker, number);
-        let plan = &self.plans[number as usize];
+        let step = self.steps[number as usize];
         Ok(Some(Part {
             name: number,
-            plan: plan.id(),
-            queries: 0..plan.queries.len(),
+            plan: step.id,
+            queries: 0..step.queries,
         }))
     }
 
@@ -131,11 +136,10 @@ impl<'a> Round<'a> {
     pub fn finished(&mut self, worker: WorkerId, losses: &[(u32, f64)]) {
         for &(name, loss) in losses {
             let plan = if self.sync { 0 } else { name as usize };
-            let Some(plan) = self.plans.get(plan) else {
+            let Some(step) = self.steps.get(plan) else {
                 continue;
             };
-            self.losses
-                .insert(name, loss / plan.queries.len().max(1) as f64);
+            self.losses.insert(name, loss / step.queries.max(1) as f64);
             if !self.sync {
                 self.done.insert(name);
                 if self.under_way.get(&worker) == Some(&name) {
@@ -166,7 +170,7 @@ impl<'a> Round<'a> {
 
     /// Ends the round after the plans that have been taken so far.
     pub fn shorten(&mut self) {
-        self.most = self.plans.len();
+        self.most = self.steps.len();
     }
 
     /// Workers with a plan in progress.
@@ -179,8 +183,8 @@ impl<'a> Round<'a> {
         self.losses.values().sum()
     }
 
-    /// Plans of the round.
-    pub fn into_plans(self) -> Vec<StoragePlan> {
-        self.plans
+    /// Sizes of the steps of the round.
+    pub fn into_steps(self) -> Vec<StepSize> {
+        self.steps
     }
 }

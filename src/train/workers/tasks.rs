@@ -7,7 +7,7 @@ use super::rounds::Round;
 use super::slices;
 use crate::coordinator::Vote;
 use crate::ids::{Generation, Step};
-use crate::sampler::{PlanError, PlanId};
+use crate::sampler::{PlanError, PlanId, StepSize};
 use crate::server::{Apply, UpdateMode, WorkerId};
 
 impl Workers {
@@ -31,8 +31,9 @@ impl Workers {
             }
             return Ok(());
         }
-        let plan = round.plan();
-        let (queries, unit) = (plan.queries.len(), plan.unit());
+        let StepSize {
+            id, queries, unit, ..
+        } = round.size();
         let lanes = self.lanes(workers.len());
         let speeds = self.speeds.of(workers);
         // If each worker is one lane, its size follows its speed; a fixed number of lanes has equal sizes, and
@@ -54,10 +55,10 @@ impl Workers {
         for (&worker, lanes) in workers.iter().zip(lanes_of) {
             let parts = lanes.map(|lane| Part {
                 name: lane as u32,
-                plan: plan.id(),
+                plan: id,
                 queries: ranges[lane].clone(),
             });
-            self.send_task(worker, generation, step, plan.id(), parts.collect());
+            self.send_task(worker, generation, step, id, parts.collect());
         }
         Ok(())
     }

@@ -42,18 +42,28 @@ fn a_manifest_is_created_once() {
     // The same rows again, by the next leader: the cut is there.
     save(&cuts, &attempt(100, 2)).unwrap();
     assert_eq!(cuts.read(Step(100)), Ok(first));
-    // Other rows.
-    let now = attempt(100, 3);
-    let files =
-        SHARDS.map(|(shard, rows)| write_shard(&cuts, &now, shape(shard, rows), 5).unwrap());
-    let error = cuts
-        .finish(&manifest(&now, files.to_vec()))
-        .unwrap_err()
-        .to_string();
+    // Other rows, by the same leader.
+    let others = |now: &Attempt| {
+        let write = |(shard, rows)| write_shard(&cuts, now, shape(shard, rows), 5).unwrap();
+        manifest(now, SHARDS.map(write).to_vec())
+    };
+    let again = Attempt {
+        generation: Generation(9),
+        ..attempt(100, 1)
+    };
+    let error = cuts.finish(&others(&again)).unwrap_err().to_string();
     assert_eq!(
         error,
         "step 100 has a cut of leadership epoch 1 already, with other values"
     );
+    // Other rows, by a later leader, who made the steps again.
+    let later = others(&attempt(100, 3));
+    cuts.finish(&later).unwrap();
+    assert_eq!(cuts.read(Step(100)), Ok(later));
+    assert!(matches!(
+        cuts.finish(&others(&again)),
+        Err(CutError::Superseded { newer: 3, .. })
+    ));
 
     // Many at once, each with its own rows: one succeeds.
     let now: Vec<CutManifest> = (1..9)
