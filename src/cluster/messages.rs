@@ -74,6 +74,8 @@ pub enum ToNode {
     Configure(Box<Configuration>),
     /// Compute a part of a step.
     Start(Task),
+    /// Rank facts, together with the other nodes.
+    Rank(RankTask),
     /// Apply the gradients of a step.
     Commit {
         /// Generation of the step.
@@ -107,6 +109,8 @@ pub enum ToLeader {
     Synced,
     /// The node has computed its part of a step.
     Done(Done),
+    /// The nodes have ranked facts, or this one could not.
+    Ranked(Ranked),
     /// The node cannot go on.
     Failed(Failure),
     /// The node cannot reach another.
@@ -225,6 +229,29 @@ pub struct Done {
     pub queries: usize,
     /// Seconds that the task took.
     pub seconds: f64,
+}
+
+/// Facts to rank. The first node of the generation answers for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankTask {
+    /// Generation of the nodes.
+    pub generation: Generation,
+    /// Number of steps that the shards have made.
+    pub steps: u64,
+    /// Range of the facts, which all nodes have.
+    pub facts: Range<usize>,
+}
+
+/// Result of a [`RankTask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranked {
+    /// Generation of the task.
+    pub generation: Generation,
+    /// Facts of the task.
+    pub facts: Range<usize>,
+    /// For each query, the number of better candidates, and that of others with the same score; `None` if the nodes
+    /// could not rank.
+    pub counts: Option<Vec<(u32, u32)>>,
 }
 
 /// Request for a column of a shard.

@@ -14,8 +14,9 @@
 //!
 //! The leader sends every node its part of a step: lanes, and the queries of each. A node makes the plan of the
 //! step itself, pulls the rows that its lanes need from their holders, computes, and pushes the gradients to all
-//! holders, where they wait. When all nodes have voted, the leader tells all holders to commit, and starts the next
-//! step at once: a pull for a step waits at its holder until the step before is committed there.
+//! holders, where they wait. Against all entities, the rows of entities stay: each node scores the queries of all
+//! nodes against the shards that it holds first. When all nodes have voted, the leader tells all holders to commit,
+//! and starts the next step at once: a pull for a step waits at its holder until the step before is committed there.
 //!
 //! # A change of nodes
 //!

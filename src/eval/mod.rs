@@ -18,6 +18,7 @@ pub use rank_file::{RanksError, RanksFile};
 pub use restricted::Restricted;
 pub use two_class::{Sample, TwoClass, TwoClassMetrics, TwoClassRelation, two_class};
 
+use std::ops::Range;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,57 @@ pub fn evaluate(
     Ok(rankings.map(|rankings| rankings.all))
 }
 
+/// Replaces a batch by the queries of facts: for each fact the query for its tail, then the query for its head.
+pub fn fill_batch(rule: &QueryRule, filter: &FilterIndex, facts: &[Triple], batch: &mut RankBatch) {
+    batch.queries.clear();
+    batch.known.clear();
+    batch.offsets.clear();
+    batch.offsets.push(0);
+    for (fact, head) in facts.iter().flat_map(|fact| [(fact, false), (fact, true)]) {
+        let (query, known) = query(rule, filter, fact, head);
+        let others = known.iter().filter(|&&other| other != query.target);
+        batch.known.extend(others);
+        batch.offsets.push(batch.known.len() as u32);
+        batch.queries.push(query);
+    }
+}
+
+/// Evaluates counts that others make: `count` is given ranges of at most `most` facts with their queries, and returns
+/// the counts of each query, or `None` to stop. `entities` is the number of entities. Ranks among all entities only.
+///
+/// # Errors
+/// Those of `count`.
+pub fn evaluate_counts<E>(
+    ranking: &Ranking<'_>,
+    entities: usize,
+    most: usize,
+    mut count: impl FnMut(Range<usize>, &RankBatch) -> Result<Option<Vec<RankCounts>>, E>,
+) -> Result<Option<Evaluation>, E> {
+    let start = Instant::now();
+    let mut sums = metrics::Sums::new(ranking.breakdown);
+    let mut batch = RankBatch::default();
+    let mut first = 0;
+    for facts in ranking.facts.chunks(most.max(1)) {
+        fill_batch(ranking.rule, ranking.filter, facts, &mut batch);
+        let Some(counts) = count(first..first + facts.len(), &batch)? else {
+            return Ok(None);
+        };
+        for (q, &RankCounts { better, equal }) in counts.iter().enumerate() {
+            let all = Ranked {
+                better,
+                equal,
+                candidates: entities - batch.known_of(q).len(),
+            };
+            let (fact, head) = (facts[q / 2], q % 2 == 1);
+            sums.add(&all, fact.relation, head, head);
+        }
+        first += facts.len();
+    }
+    let mut all = sums.finish(ranking.breakdown);
+    all.seconds = start.elapsed().as_secs_f64();
+    Ok(Some(all))
+}
+
 /// Ranks like [`evaluate`], and also among given candidates. Calls `visit` for every query: the query for the
 /// tail of a fact first, then the query for its head.
 ///
@@ -199,17 +251,7 @@ pub fn evaluate_each<E: From<KernelError>>(
     let mut batch = RankBatch::default();
     let mut done = 0;
     for facts in facts.chunks(BATCH) {
-        batch.queries.clear();
-        batch.known.clear();
-        batch.offsets.clear();
-        batch.offsets.push(0);
-        for (fact, head) in facts.iter().flat_map(|fact| [(fact, false), (fact, true)]) {
-            let (query, known) = query(rule, filter, fact, head);
-            let others = known.iter().filter(|&&other| other != query.target);
-            batch.known.extend(others);
-            batch.offsets.push(batch.known.len() as u32);
-            batch.queries.push(query);
-        }
+        fill_batch(rule, filter, facts, &mut batch);
         let counts = executor.rank(&batch)?;
         let others = match &mut some {
             None => Vec::new(),

@@ -27,7 +27,7 @@ use crate::cluster::leader::Lead;
 use crate::config::{Config, ConfigError, UpdateKind};
 use crate::coordinator::StopReason;
 use crate::dataset::{Dataset, Triple};
-use crate::eval::{Evaluation, evaluate};
+use crate::eval::{Evaluation, Ranking, evaluate, evaluate_counts};
 use crate::executor::Executor;
 use crate::kernel::{Backend, KernelError};
 use crate::net::cut::SavedCut;
@@ -38,6 +38,9 @@ use crate::server::{ParameterServer, ServerError};
 use self::observer::Watched;
 use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
 use self::workers::{CutEnd, Stepped, Workers};
+
+/// Facts that nodes rank at a time, at most: the work of about a step.
+const RANKED: usize = 512;
 
 /// A failure of training.
 #[derive(Debug, thiserror::Error)]
@@ -357,6 +360,39 @@ impl Trainer {
         )?)
     }
 
+    /// Ranks the validation facts: by the nodes of the cluster if there is one, with the same ranks. If a node is lost
+    /// meanwhile, this process ranks by the copy that it has just made.
+    fn validate(
+        &mut self,
+        valid: &[Triple],
+        observer: &mut Watched<'_>,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let workers = self.workers.as_mut().filter(|workers| workers.has_nodes());
+        let Some(workers) = workers else {
+            return self.evaluate_watched(valid, observer);
+        };
+        let ranking = Ranking {
+            rule: &self.prepared.sampler.rule,
+            filter: &self.prepared.filter,
+            facts: valid,
+            breakdown: &self.prepared.breakdown,
+            candidates: None,
+        };
+        let (entities, total) = (self.executor.server().shape().entities, valid.len() * 2);
+        let mut lost = false;
+        let evaluation = evaluate_counts(&ranking, entities, RANKED, |facts, _| {
+            let done = facts.end * 2;
+            let counts = workers.rank(facts, observer);
+            lost = counts.is_none();
+            observer.tell(TrainEvent::Ranking { done, total });
+            Ok::<_, TrainError>(counts.filter(|_| !observer.stops()))
+        })?;
+        match lost {
+            true => self.evaluate_watched(valid, observer),
+            false => Ok(evaluation),
+        }
+    }
+
     /// Saves a cut of the shards of other processes. After [`CutEnd::WentBack`], the state is that of the cut before.
     fn cut(&mut self, observer: &mut Watched<'_>) -> Result<CutEnd, TrainError> {
         let Some(workers) = &mut self.workers else {
@@ -461,7 +497,7 @@ impl Trainer {
         };
         if self.validates(epoch) {
             let valid = std::mem::take(&mut self.valid);
-            let evaluation = self.evaluate_watched(&valid, observer);
+            let evaluation = self.validate(&valid, observer);
             self.valid = valid;
             // Stopped here, the epoch goes on after its last step: with this validation.
             let Some(evaluation) = evaluation? else {

@@ -1,20 +1,39 @@
 //! A node of a cluster, from a configuration and a dataset.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::setup::validation_facts;
 use super::{Prepared, initializer, shape, step_spec};
-use crate::cluster::node::{Node, NodeOptions};
+use crate::cluster::node::{Node, NodeOptions, RankSource};
 use crate::config::Config;
 use crate::coordinator::MemberInfo;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, FilterIndex, Triple};
 use crate::device::DeviceChoice;
-use crate::kernel::Backend;
+use crate::eval::fill_batch;
+use crate::kernel::{Backend, RankBatch};
 use crate::net::Dial;
-use crate::sampler::Objective;
+use crate::sampler::{Objective, QueryRule};
+
+/// Facts that all nodes validate on.
+#[derive(Debug)]
+struct ValidationFacts {
+    rule: QueryRule,
+    filter: Arc<FilterIndex>,
+    facts: Vec<Triple>,
+}
+
+impl RankSource for ValidationFacts {
+    fn batch(&self, facts: Range<usize>) -> Option<RankBatch> {
+        let mut batch = RankBatch::default();
+        fill_batch(&self.rule, &self.filter, self.facts.get(facts)?, &mut batch);
+        Some(batch)
+    }
+}
 
 /// Place of a node: its address and its means.
 #[derive(Clone, Debug)]
@@ -46,6 +65,13 @@ pub fn node(
         directory: place.directory,
         spec: step_spec(config),
         source: prepared.sampler.clone(),
+        ranking: (config.validate_every > 0).then(|| {
+            Arc::new(ValidationFacts {
+                rule: prepared.sampler.rule,
+                filter: Arc::clone(&prepared.filter),
+                facts: validation_facts(config, dataset),
+            }) as Arc<dyn RankSource>
+        }),
         against_all: config.objective != Objective::Negatives,
         threads: place.threads,
         address: place.address,

@@ -5,8 +5,10 @@
 
 mod against_all;
 mod bytes;
+mod counting;
 mod cuts;
 mod links;
+mod ranking;
 mod refusals;
 mod together;
 
@@ -68,6 +70,8 @@ struct Cluster {
     dial: Arc<dyn Dial>,
     runtime: Runtime,
     leader: Leader,
+    /// Engine of which those of nodes are made.
+    engine: Backend,
     nodes: AtomicUsize,
     /// Shards of all nodes.
     shards: Mutex<Vec<NodeShards>>,
@@ -80,6 +84,13 @@ type Session = JoinHandle<Result<NodeEnding, NodeError>>;
 impl Cluster {
     fn new(config: Config) -> Arc<Cluster> {
         Cluster::led(config, 1, tempfile::tempdir().unwrap())
+    }
+
+    /// Nodes that compute on the device of an engine.
+    fn on(engine: Backend, config: Config) -> Arc<Cluster> {
+        let mut cluster = Cluster::new(config);
+        Arc::get_mut(&mut cluster).unwrap().engine = engine;
+        cluster
     }
 
     /// A cluster of a leader of an epoch, for a run in a directory.
@@ -115,6 +126,7 @@ impl Cluster {
             network,
             dial,
             runtime,
+            engine: Backend::cpu(),
             nodes: AtomicUsize::new(0),
             shards: Mutex::default(),
             directory,
@@ -146,7 +158,7 @@ impl Cluster {
             &self.config,
             &self.dataset,
             &self.prepared,
-            Backend::cpu(),
+            self.engine.another().unwrap(),
             place,
         );
         self.shards.lock().unwrap().push(node.shards().clone());

@@ -672,11 +672,11 @@ fn ranks_on_parts(
     model: Model,
     batch: &RankBatch,
     parts: &Parts,
-    ranks: &[usize],
+    ranks: &Ranks,
     tables: [&[f32]; 2],
     relation_width: usize,
-    world: usize,
 ) -> Vec<Vec<RankCounts>> {
+    let world = ranks.lanes.len();
     let lanes = &part::lanes(batch.queries.len(), 1, world);
     let rank = |collective: local::Local| {
         let engine = &mut engine.another().unwrap();
@@ -707,9 +707,9 @@ fn ranks_on_parts(
             .zip(lane)
             .map(|(entity, query)| RankQuery { entity, ..*query })
             .collect();
-        let held = ranks.iter().enumerate().filter(|(_, of)| **of == rank);
-        let held: Vec<(Table, &PartRows)> = held
-            .map(|(part, _)| (parts.table(engine, part), &*parts.rows[part]))
+        let held: Vec<(Table, &PartRows)> = ranks
+            .parts_of(rank)
+            .map(|part| (parts.table(engine, part), &*parts.rows[part]))
             .collect();
         let held = held.iter().map(|(table, rows)| RankedPart { table, rows });
         let ranking = PartRanking {
@@ -783,8 +783,7 @@ fn ranks_on_parts_are_those_of_the_whole_table() {
                     let world = rng.random_range(1..=4);
                     let count = rng.random_range(1..=5);
                     let parts = Parts::cut(rng, count, whole.spec(), &rows);
-                    let ranks: Vec<usize> =
-                        (0..count).map(|_| rng.random_range(0..world)).collect();
+                    let ranks = Ranks::draw(rng, world, world, count);
                     let tables = [&rows[..], &relations[..]];
                     for counts in ranks_on_parts(
                         engine,
@@ -794,7 +793,6 @@ fn ranks_on_parts_are_those_of_the_whole_table() {
                         &ranks,
                         tables,
                         relation_width,
-                        world,
                     ) {
                         assert!(
                             counts == wanted,

@@ -1,5 +1,6 @@
 //! Runs of several real processes: they join, are killed, are stopped, and come back.
 
+mod against_all;
 mod bounds;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -197,6 +198,11 @@ impl Place {
     /// Starts a leader of a new run.
     fn lead(&self, name: &str, more: &[&str]) -> Process {
         let mut arguments = self.arguments(name, &["--listen", "127.0.0.1:0", "--threads", "1"]);
+        if more.contains(&"--objective") {
+            // Of the flag, one alone.
+            let own = arguments.iter().position(|a| a == "--objective").unwrap();
+            arguments.drain(own..own + 2);
+        }
         arguments.extend(more.iter().map(|&a| a.to_owned()));
         Process::start(&arguments, &[])
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::reports::{Report, Reports};
 use super::{Cut, Leader, Leads, NodeHandle, SessionId};
-use crate::cluster::messages::{Configuration, Hello, Node, Source, Task, ToNode};
+use crate::cluster::messages::{Configuration, Hello, Node, RankTask, Source, Task, ToNode};
 use crate::cluster::placement::place;
 use crate::coordinator::{Cause, Failure};
 use crate::ids::{Generation, Incarnation, LayoutVersion, ShardId, Step, WorkerId};
@@ -377,6 +377,11 @@ impl Nodes {
     /// Gives a node its part of a step.
     pub fn start(&self, worker: WorkerId, task: Task) {
         self.send(worker, ToNode::Start(task));
+    }
+
+    /// Asks the nodes of the generation to rank facts.
+    pub fn rank(&self, task: &RankTask) {
+        self.broadcast(&ToNode::Rank(task.clone()));
     }
 
     /// Tells all holders to apply a step, counted from 0.

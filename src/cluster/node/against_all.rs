@@ -5,163 +5,133 @@
 //! shard: the gradients of its rows as candidates are its own push. Sums depend on lanes and shards, not on nodes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::compute::{Unfinished, failed, lost, unfinished};
-use super::group::{Forming, NotFormed};
+use super::group::Rank;
 use super::{Router, StepPush};
-use crate::cluster::messages::{Configuration, Task};
-use crate::collective::{Call, CollectiveError};
+use crate::cluster::messages::Task;
 use crate::coordinator::Vote;
-use crate::executor::part::{
-    HeldPart, LaneResult, LaneStep, PartError, PartStep, StepResult, lanes,
-};
-use crate::ids::{Generation, ShardId, Step, TableName, WorkerId};
+use crate::executor::part::{HeldPart, LaneResult, LaneStep, PartStep, StepResult, lanes};
+use crate::ids::{ShardId, Step, TableName, WorkerId};
 use crate::kernel::{Backend, LaneRows, StepSpec, Table};
-use crate::net::collective::Member;
 use crate::sampler::{PartPlan, PartRows, PartialPlan, Plan, PlanError, PlanId};
 use crate::server::{Caller, HeldShards, PushedPart, PushedRows, RowMap};
-
-/// Longest wait for a new configuration after the group has failed: a node that is gone has ended its generation by
-/// then.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Arguments of [`AgainstAll::new`].
-#[derive(Debug)]
-pub struct Setup {
-    /// Worker of this node.
-    pub me: WorkerId,
-    /// Nodes of the generation, in the order of their ranks.
-    pub nodes: Vec<WorkerId>,
-    /// Number of lanes of a step.
-    pub lanes: u32,
-    /// Shards of this node.
-    pub held: HeldShards,
-    /// The group of the nodes.
-    pub forming: Forming,
-    /// Next call of the group.
-    pub call: Call,
-    /// Latest generation that the leader has announced.
-    pub announced: watch::Receiver<Generation>,
-}
-
-impl Setup {
-    /// Arguments for a configuration.
-    pub fn new(
-        me: WorkerId,
-        configuration: &Configuration,
-        held: HeldShards,
-        forming: Forming,
-        announced: watch::Receiver<Generation>,
-    ) -> Setup {
-        let group = super::group::number(configuration.epoch, configuration.generation);
-        Setup {
-            me,
-            nodes: configuration.nodes.iter().map(|node| node.worker).collect(),
-            lanes: configuration.lanes,
-            held,
-            forming,
-            call: Call::new(group, 0, configuration.timeout()),
-            announced,
-        }
-    }
-}
 
 /// Worker that pushes the gradients of an entity shard's rows as candidates.
 pub(super) fn shard_worker(lanes: u32, shard: usize) -> WorkerId {
     WorkerId(lanes + shard as u32)
 }
 
-/// An entity shard that this node scores.
+/// Arguments of [`AgainstAll::new`].
 #[derive(Debug)]
-struct ScoredShard {
-    shard: ShardId,
-    rows: Arc<PartRows>,
-    table: Table,
-    engine: Backend,
+pub struct Setup {
+    /// Worker of this node.
+    pub(super) me: WorkerId,
+    /// Number of lanes of a step.
+    pub(super) lanes: u32,
+    /// Shards of this node.
+    pub(super) held: HeldShards,
+    /// The node's rank among the nodes.
+    pub(super) rank: Rank,
 }
 
-/// A node's share of steps against all entities, in one generation.
+/// An entity shard that this node scores.
+#[derive(Debug)]
+pub(super) struct ScoredShard {
+    pub shard: ShardId,
+    /// Storage rows of the shard.
+    pub rows: Arc<PartRows>,
+    /// The shard's rows, where the shard keeps them.
+    pub table: Table,
+}
+
+/// Engines of a node, which are kept from generation to generation.
+#[derive(Debug)]
+pub(super) struct Engines {
+    /// Engine of which others are made.
+    template: Backend,
+    shards: Vec<Backend>,
+    lanes: Vec<Backend>,
+}
+
+impl Engines {
+    /// Makes engines on the device of one.
+    pub fn new(template: Backend) -> Engines {
+        Engines {
+            template,
+            shards: Vec::new(),
+            lanes: Vec::new(),
+        }
+    }
+
+    /// Makes engines for as many shards and lanes.
+    fn room(&mut self, shards: usize, lanes: usize) -> Result<(), Unfinished> {
+        for (engines, count) in [(&mut self.shards, shards), (&mut self.lanes, lanes)] {
+            while engines.len() < count {
+                engines.push(self.template.another().map_err(lost)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Engine for rankings.
+    pub fn ranking(&mut self) -> &mut Backend {
+        &mut self.template
+    }
+}
+
+/// A node's share of steps and rankings against all entities, in one generation.
 #[derive(Debug)]
 pub(super) struct AgainstAll {
-    generation: Generation,
-    setup: Setup,
-    router: Router,
-    spec: StepSpec,
-    shards: Vec<ScoredShard>,
+    pub setup: Setup,
+    pub router: Router,
+    pub spec: StepSpec,
+    /// Entity shards that this node scores, ascending.
+    pub shards: Vec<ScoredShard>,
     /// Rank that scores each entity shard.
     ranks: Vec<usize>,
-    /// Engines of the lanes.
-    lanes: Vec<Backend>,
-    member: Option<Member>,
     /// Plan of the last step, in storage rows.
     plan: Option<(PlanId, Arc<PartialPlan>)>,
+    /// All relations, as of a number of steps: for rankings.
+    pub relations: Option<(u64, Table)>,
 }
 
 /// Rows of entities and of relations that a lane reads.
 type Rows = [Vec<f32>; 2];
 
-/// Reason why a step ended early.
-enum Stopped {
-    /// The arithmetic failed, or the generation is over.
-    Unfinished(Unfinished),
-    /// The group failed, because of a node if one is known.
-    Broken(Option<WorkerId>, String),
-}
-
 impl AgainstAll {
-    /// Prepares for the steps of a generation, with the engines of the generation before.
-    pub fn new(
-        generation: Generation,
-        setup: Setup,
-        router: Router,
-        spec: StepSpec,
-        template: &Backend,
-        before: Option<AgainstAll>,
-    ) -> Result<AgainstAll, Unfinished> {
-        let (of_shards, of_lanes) = before.map_or((Vec::new(), Vec::new()), |before| {
-            let engines = before.shards.into_iter().map(|scored| scored.engine);
-            (engines.collect(), before.lanes)
-        });
-        let mut engines: Vec<Backend> = of_shards;
-        let map = router.map();
+    /// Prepares for the steps of a generation.
+    ///
+    /// # Errors
+    /// [`Unfinished::Failed`] if a shard has no holder among the nodes, or the device is lost.
+    pub fn new(setup: Setup, router: Router, spec: StepSpec) -> Result<AgainstAll, Unfinished> {
         let (mut shards, mut ranks) = (Vec::new(), Vec::new());
+        let map = router.map();
         for shard in map.shards().filter(|id| id.table == TableName::Entities) {
             let holder = router.holders(shard).first().copied();
-            let rank = setup.nodes.iter().position(|node| Some(*node) == holder);
-            let rank = rank.ok_or_else(|| failed(format!("nobody holds {shard}")))?;
-            ranks.push(rank);
-            if holder != Some(setup.me) {
-                continue;
+            let mut nodes = setup.rank.nodes().iter();
+            let rank = nodes.position(|node| Some(*node) == holder);
+            ranks.push(rank.ok_or_else(|| failed(format!("nobody holds {shard}")))?);
+            if holder == Some(setup.me) {
+                let range = map.range(shard);
+                let rows = (range.start as u32..range.end as u32).collect();
+                shards.push(ScoredShard {
+                    shard,
+                    rows: Arc::new(PartRows::new(rows)),
+                    table: setup.held.shard_table(shard).map_err(failed)?,
+                });
             }
-            let engine = match engines.pop() {
-                Some(engine) => engine,
-                None => template.another().map_err(lost)?,
-            };
-            let range = map.range(shard);
-            shards.push(ScoredShard {
-                shard,
-                rows: Arc::new(PartRows::new(
-                    (range.start as u32..range.end as u32).collect(),
-                )),
-                table: setup.held.shard_table(shard).map_err(failed)?,
-                engine,
-            });
         }
         Ok(AgainstAll {
-            generation,
             setup,
             router,
             spec,
             shards,
             ranks,
-            lanes: of_lanes,
-            member: None,
             plan: None,
+            relations: None,
         })
     }
 
@@ -171,7 +141,7 @@ impl AgainstAll {
         &mut self,
         task: &Task,
         plan: &Arc<PartialPlan>,
-        template: &Backend,
+        engines: &mut Engines,
         runtime: &Handle,
     ) -> Result<(Vote, Vec<(u32, f64)>), Unfinished> {
         let map = Arc::clone(self.router.map());
@@ -185,11 +155,9 @@ impl AgainstAll {
             }
             lane_plans.push(plan.lane(queries));
         }
-        while self.lanes.len() < lane_plans.len() {
-            self.lanes.push(template.another().map_err(lost)?);
-        }
+        engines.room(self.shards.len(), lane_plans.len())?;
         let rows = self.pull(task, &lane_plans, runtime)?;
-        let found = self.compute(task, plan, &lane_plans, &rows, runtime)?;
+        let found = self.compute(task, plan, &lane_plans, &rows, engines, runtime)?;
 
         let n = plan.queries.len();
         let mut losses = Vec::new();
@@ -197,14 +165,15 @@ impl AgainstAll {
         for ((part, lane), result) in task.parts.iter().zip(&lane_plans).zip(found.lanes) {
             losses.push((part.lane, result.loss * n as f64));
             pushes.push(StepPush {
-                caller: self.caller(task, WorkerId(part.lane)),
+                caller: self.caller(task.first, WorkerId(part.lane)),
                 samples: lane.queries.len() as f32,
                 squares: squares(&result),
                 parts: lane_parts(&map, lane, &result),
             });
         }
         let mut of_shards = Vec::new();
-        for (scored, loss) in self.shards.iter_mut().zip(found.losses) {
+        let shards = self.shards.iter().zip(&mut engines.shards);
+        for ((scored, engine), loss) in shards.zip(found.losses) {
             let worker = shard_worker(self.setup.lanes, scored.shard.shard);
             losses.push((worker.0, loss * n as f64));
             if n == 0 {
@@ -212,9 +181,8 @@ impl AgainstAll {
                 continue;
             }
             let server = self.setup.held.server();
-            let (engine, table) = (&mut scored.engine, &scored.table);
-            let old = server.reuse(engine);
-            let gradients = engine.keep_gradients(plan, TableName::Entities, table, 0, old);
+            let (entities, old) = (TableName::Entities, server.reuse(engine));
+            let gradients = engine.keep_gradients(plan, entities, &scored.table, 0, old);
             let gradients = gradients.map_err(lost)?;
             let squares = engine.square_sum(&gradients).map_err(lost)?;
             of_shards.push((worker, scored.shard, Some(gradients), squares));
@@ -233,7 +201,7 @@ impl AgainstAll {
             requests.push(self.router.push(runtime, push).map_err(unfinished)?);
         }
         for (worker, shard, gradients, squares) in of_shards {
-            let caller = self.caller(task, worker);
+            let caller = self.caller(task.first, worker);
             let part = match gradients {
                 Some(gradients) => PushedPart {
                     shard,
@@ -272,11 +240,12 @@ impl AgainstAll {
         }
     }
 
-    fn caller(&self, task: &Task, worker: WorkerId) -> Caller {
+    /// Caller of requests to the shards that have made a number of steps.
+    pub fn caller(&self, steps: u64, worker: WorkerId) -> Caller {
         Caller {
             worker,
-            generation: task.generation,
-            step: Step(task.first),
+            generation: self.setup.rank.generation(),
+            step: Step(steps),
             layout: self.router.layout(),
         }
     }
@@ -284,7 +253,7 @@ impl AgainstAll {
     /// Pulls the rows of all lanes at once; waits until the shards of this node have made the step before.
     fn pull(&self, task: &Task, lanes: &[Plan], runtime: &Handle) -> Result<Vec<Rows>, Unfinished> {
         let map = self.router.map();
-        let caller = self.caller(task, WorkerId(0));
+        let caller = self.caller(task.first, WorkerId(0));
         let mut rows: Vec<Rows> = lanes.iter().map(|_| Rows::default()).collect();
         for table in TableName::ALL {
             let ids = |lane: &Plan| match table {
@@ -296,19 +265,12 @@ impl AgainstAll {
             all.dedup();
             let named: Vec<u32> = all.iter().map(|&row| map.row(table, row)).collect();
             let mut values = Vec::new();
-            let values_out = &mut values;
-            let pulled = async {
-                self.router.begin(self.setup.me, caller).await?;
-                match named.is_empty() {
-                    true => Ok(()),
-                    false => {
-                        self.router
-                            .pull_rows(caller, table, &named, values_out)
-                            .await
-                    }
-                }
-            };
-            runtime.block_on(pulled).map_err(unfinished)?;
+            let begun = self.router.begin(self.setup.me, caller);
+            runtime.block_on(begun).map_err(unfinished)?;
+            if !named.is_empty() {
+                let pulled = self.router.pull_rows(caller, table, &named, &mut values);
+                runtime.block_on(pulled).map_err(unfinished)?;
+            }
             let width = map.width(table);
             for (lane, rows) in lanes.iter().zip(&mut rows) {
                 let mut first = 0;
@@ -329,6 +291,7 @@ impl AgainstAll {
         plan: &Plan,
         lane_plans: &[Plan],
         rows: &[Rows],
+        engines: &mut Engines,
         runtime: &Handle,
     ) -> Result<StepResult, Unfinished> {
         let map = self.router.map();
@@ -340,8 +303,12 @@ impl AgainstAll {
             let part = PartPlan::new(plan, Arc::clone(&scored.rows), entities, lead);
             plans.push(part.ok_or_else(|| failed("candidates are not all entities"))?);
         }
-        let engines = self.lanes.iter_mut();
-        let mut lane_steps: Vec<LaneStep<'_>> = (lane_plans.iter().zip(rows).zip(engines))
+        let Engines {
+            shards: of_shards,
+            lanes: of_lanes,
+            ..
+        } = engines;
+        let mut lane_steps: Vec<LaneStep<'_>> = (lane_plans.iter().zip(rows).zip(of_lanes))
             .map(|((plan, [entities, relations]), engine)| LaneStep {
                 plan,
                 rows: LaneRows {
@@ -351,11 +318,11 @@ impl AgainstAll {
                 engine,
             })
             .collect();
-        let mut held: Vec<HeldPart<'_>> = (plans.iter().zip(&mut self.shards))
-            .map(|(plan, scored)| HeldPart {
+        let mut held: Vec<HeldPart<'_>> = (plans.iter().zip(&self.shards).zip(of_shards))
+            .map(|((plan, scored), engine)| HeldPart {
                 plan,
                 table: &scored.table,
-                engine: &mut scored.engine,
+                engine,
             })
             .collect();
         let step = PartStep {
@@ -366,82 +333,11 @@ impl AgainstAll {
             ranks: &self.ranks,
             largest_part: map.shard_layout(TableName::Entities).most_rows(),
         };
-        let Setup {
-            forming,
-            nodes,
-            call,
-            announced,
-            ..
-        } = &mut self.setup;
-        let (member, generation) = (&mut self.member, self.generation);
-        let work = async {
-            let member = match member {
-                Some(member) => member,
-                None => {
-                    let formed = forming.member().await;
-                    let broken = |error: NotFormed| Stopped::Broken(error.worker, error.reason);
-                    member.insert(formed.map_err(broken)?)
-                }
-            };
-            let made = step.run(&mut lane_steps, &mut held, member, *call);
-            made.await.map_err(|error| stopped(error, nodes))
-        };
-        let made = runtime.block_on(async {
-            let (first, then) = (over(announced, generation), announced.clone());
-            let stopped = tokio::select! {
-                biased;
-                () = first => Stopped::Unfinished(superseded("the nodes have changed")),
-                made = work => match made {
-                    Ok(made) => return Ok(made),
-                    Err(stopped) => stopped,
-                },
-            };
-            match stopped {
-                Stopped::Unfinished(unfinished) => Err(unfinished),
-                Stopped::Broken(worker, reason) => {
-                    // A node that is gone, or that has left the group for the next generation, is no news to the leader.
-                    let settled = timeout(GRACE, over(&then, generation)).await;
-                    Err(match worker {
-                        Some(worker) if settled.is_err() => Unfinished::Unreachable(worker, reason),
-                        _ => superseded(&reason),
-                    })
-                }
-            }
-        })?;
-        *call = made.next;
-        Ok(made)
-    }
-}
-
-/// Waits until the leader has announced a later generation, or the session has ended.
-pub(super) fn over(
-    announced: &watch::Receiver<Generation>,
-    generation: Generation,
-) -> impl Future<Output = ()> + use<> {
-    let mut announced = announced.clone();
-    async move {
-        // An error means that the session has ended.
-        let _ = announced.wait_for(|latest| *latest > generation).await;
-    }
-}
-
-fn superseded(reason: &str) -> Unfinished {
-    Unfinished::Superseded(reason.to_owned())
-}
-
-fn stopped(error: PartError, nodes: &[WorkerId]) -> Stopped {
-    match error {
-        PartError::Kernel(error) => Stopped::Unfinished(lost(error)),
-        PartError::Collective(error) => {
-            let worker = match &error {
-                CollectiveError::RanksLost { ranks, .. } => {
-                    ranks.first().and_then(|&rank| nodes.get(rank)).copied()
-                }
-                _ => None,
-            };
-            Stopped::Broken(worker, error.to_string())
-        }
-        error => Stopped::Unfinished(failed(error)),
+        self.setup.rank.run(runtime, async |member, call| {
+            let made = step.run(&mut lane_steps, &mut held, member, call).await?;
+            let next = made.next;
+            Ok((made, next))
+        })
     }
 }
 

@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
-use super::against_all::{AgainstAll, Setup};
+use super::against_all::{AgainstAll, Engines, Setup};
 use super::lanes::Prepared;
-use super::{Node, NodeError, RouteError, Router};
-use crate::cluster::messages::{Done, Task, ToLeader};
+use super::{Node, NodeError, RankSource, RouteError, Router};
+use crate::cluster::messages::{Done, RankTask, Ranked, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
 use crate::executor::PulledRows;
 use crate::ids::{Generation, WorkerId};
@@ -33,11 +33,13 @@ pub enum Work {
         generation: Generation,
         /// Connections to them.
         router: Router,
-        /// Arguments of steps against all entities; `None` where candidates are sampled.
+        /// Arguments of steps and rankings against all entities; `None` where there are none.
         against_all: Option<Box<Setup>>,
     },
     /// Compute a part of a step.
     Start(Task),
+    /// Rank facts.
+    Rank(RankTask),
 }
 
 /// Computes the parts of steps of a node's sessions.
@@ -79,6 +81,18 @@ pub(super) enum Unfinished {
     Failed(Failure),
 }
 
+impl Unfinished {
+    /// The reason as a failure of the node.
+    fn into_failure(self) -> Failure {
+        match self {
+            Unfinished::Failed(failure) => failure,
+            Unfinished::Superseded(message) | Unfinished::Unreachable(_, message) => {
+                Failure::Other { message }
+            }
+        }
+    }
+}
+
 /// Starts the thread, which ends when the sender of `work` is dropped.
 ///
 /// # Errors
@@ -91,6 +105,7 @@ pub(super) fn compute(
     computed: Computed,
 ) -> Result<(), NodeError> {
     let engine = node.engine.another()?;
+    let engines = Engines::new(node.engine.another()?);
     let options = node.options.clone();
     let runtime = Handle::current();
     let panicked = computed.clone();
@@ -105,7 +120,10 @@ pub(super) fn compute(
             router: None,
             plan: None,
             next: VecDeque::new(),
+            queries_travel: options.against_all,
+            ranking: options.ranking,
             against_all: None,
+            engines,
         };
         let threads = options.threads;
         let pool = threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build());
@@ -154,8 +172,13 @@ pub(super) struct Computer {
     plan: Option<(PlanId, Range<usize>, Arc<PartialPlan>)>,
     /// Lanes that are expected next, in order.
     pub(super) next: VecDeque<Prepared>,
-    /// Steps against all entities, which take the place of pulled rows.
+    /// True if steps are against all entities: queries travel, and no rows are pulled into copies.
+    queries_travel: bool,
+    /// Source of the facts to rank.
+    ranking: Option<Arc<dyn RankSource>>,
+    /// Steps and rankings against all entities, in the present generation.
     against_all: Option<AgainstAll>,
+    engines: Engines,
 }
 
 impl Computer {
@@ -191,13 +214,29 @@ impl Computer {
                     router,
                     against_all,
                 } => {
-                    if let Some(setup) = against_all
-                        && let Err(failure) = self.prepare_against_all(generation, *setup, &router)
-                    {
-                        computed.send(ToLeader::Failed(failure));
-                        return;
+                    // The streams of the group before end first.
+                    self.against_all = None;
+                    let prepared = against_all
+                        .map(|setup| AgainstAll::new(*setup, router.clone(), self.spec))
+                        .transpose();
+                    match prepared {
+                        Ok(all) => self.against_all = all,
+                        Err(unfinished) => {
+                            computed.send(ToLeader::Failed(unfinished.into_failure()));
+                            return;
+                        }
                     }
                     self.router = Some((generation, router));
+                    continue;
+                }
+                Work::Rank(task) => {
+                    let ranked = match pool {
+                        Some(pool) => pool.install(|| self.rank(&task)),
+                        None => self.rank(&task),
+                    };
+                    for message in ranked {
+                        computed.send(message);
+                    }
                     continue;
                 }
                 Work::Start(task) => task,
@@ -243,46 +282,51 @@ impl Computer {
             // The configuration of the generation failed, and another follows.
             _ => return Err(Unfinished::Superseded("not configured".to_owned())),
         };
-        if self.against_all.is_some() {
+        if self.queries_travel {
             let plan = self.plan(task.plan, 0..usize::MAX, planner)?;
-            let engine = self.engine.as_ref();
-            let engine = engine.ok_or_else(|| failed("there is no engine"))?;
             let all = self.against_all.as_mut();
             let all = all.ok_or_else(|| failed("there are no shards"))?;
-            return all.task(task, &plan, engine, &self.runtime);
+            return all.task(task, &plan, &mut self.engines, &self.runtime);
         }
         self.lanes(task, &router, planner)
     }
 
-    /// Prepares for the steps against all entities of a generation.
-    fn prepare_against_all(
-        &mut self,
-        generation: Generation,
-        setup: Setup,
-        router: &Router,
-    ) -> Result<(), Failure> {
-        let before = self.against_all.take();
-        let engine = self.engine.as_ref();
-        let prepared = engine
-            .ok_or_else(|| failed("there is no engine"))
-            .and_then(|engine| {
-                AgainstAll::new(generation, setup, router.clone(), self.spec, engine, before)
-            });
-        match prepared {
-            Ok(all) => {
-                self.against_all = Some(all);
-                Ok(())
+    /// Ranks facts together with the other nodes. Returns messages for the leader: nothing if another node tells the
+    /// leader the counts, or if this node is not of the generation.
+    fn rank(&mut self, task: &RankTask) -> Vec<ToLeader> {
+        let all = self.against_all.as_mut();
+        let Some(all) = all.filter(|all| all.setup.rank.generation() == task.generation) else {
+            return Vec::new();
+        };
+        let batch = self.ranking.as_ref();
+        let batch = batch.and_then(|source| source.batch(task.facts.clone()));
+        let ranked = batch
+            .ok_or_else(|| failed(format!("there are no facts {:?}", task.facts)))
+            .and_then(|batch| all.rank(task, &batch, self.engines.ranking(), &self.runtime));
+        let told = |counts| {
+            ToLeader::Ranked(Ranked {
+                generation: task.generation,
+                facts: task.facts.clone(),
+                counts,
+            })
+        };
+        match ranked {
+            Ok(counts) if all.setup.rank.leads() => vec![told(Some(counts))],
+            Ok(_) => Vec::new(),
+            Err(Unfinished::Superseded(reason)) => {
+                tracing::debug!(generation = %task.generation, reason, "not ranked");
+                vec![told(None)]
             }
-            Err(Unfinished::Failed(failure)) => Err(failure),
-            Err(Unfinished::Superseded(message) | Unfinished::Unreachable(_, message)) => {
-                Err(Failure::Other { message })
+            Err(Unfinished::Unreachable(worker, reason)) => {
+                vec![told(None), ToLeader::Unreachable { worker, reason }]
             }
+            Err(Unfinished::Failed(failure)) => vec![told(None), ToLeader::Failed(failure)],
         }
     }
 
     /// Prepares lanes of the steps after a task's. A failure is left to the lane's turn.
     fn prepare_ahead(&mut self, task: &Task, planner: &mut dyn Planner) {
-        if self.against_all.is_some() {
+        if self.queries_travel {
             let next = PlanId {
                 step: task.plan.step + 1,
                 ..task.plan

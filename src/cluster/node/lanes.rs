@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::against_all::over;
 use super::ahead::{all, missing, of_others, untouched};
 use super::compute::{Computer, Unfinished, failed, lost, unfinished};
+use super::group::over;
 use super::router::{Answered, Requests, Wanted};
 use super::{RouteError, Router, StepPush};
 use crate::cluster::messages::{LanePart, Task};

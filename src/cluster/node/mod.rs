@@ -6,6 +6,7 @@ mod compute;
 mod fetch;
 mod group;
 mod lanes;
+mod ranking;
 mod router;
 mod save;
 mod session;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub use compute::{Computing, Work};
+pub use ranking::RankSource;
 pub use router::{Answered, Pull, Requests, RouteError, Router, StepPush, Wanted};
 pub use session::{NodeEnding, NodeError};
 pub use shards::{HeldColumn, NodeShards};
@@ -50,6 +52,8 @@ pub struct NodeOptions {
     pub spec: StepSpec,
     /// Source of the plans.
     pub source: Arc<dyn PlanSource>,
+    /// Source of the facts that the leader may ask to rank; `None` if there are none.
+    pub ranking: Option<Arc<dyn RankSource>>,
     /// True if the candidates of every plan are all entities: then queries travel, and not the entities' rows.
     pub against_all: bool,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
@@ -74,7 +78,7 @@ pub struct Node {
     options: NodeOptions,
     engine: Backend,
     shards: NodeShards,
-    /// Streams of other nodes to groups; `None` where steps need no group.
+    /// Streams of other nodes to groups; `None` where neither steps nor rankings need a group.
     joins: Option<Arc<Joins>>,
     incarnation: Incarnation,
     /// Notified when the node is to leave the run.
@@ -87,7 +91,7 @@ impl Node {
     /// Makes a node that computes on `engine` and keeps its shards there.
     pub fn new(engine: Backend, options: NodeOptions) -> Node {
         Node {
-            joins: options.against_all.then(Arc::default),
+            joins: (options.against_all || options.ranking.is_some()).then(Arc::default),
             options,
             engine,
             shards: NodeShards::default(),

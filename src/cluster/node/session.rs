@@ -9,7 +9,7 @@ use tokio::time::interval;
 
 use super::against_all::Setup;
 use super::compute::{Computed, Work, compute};
-use super::group::Forming;
+use super::group::{Forming, Rank};
 use super::{Node, NodeShards, Router};
 use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
@@ -202,6 +202,9 @@ impl Node {
                     // A thread that is gone has said why.
                     let _ = tasks.send(Work::Start(task));
                 }
+                ToNode::Rank(task) => {
+                    let _ = tasks.send(Work::Rank(task));
+                }
                 ToNode::Commit {
                     generation,
                     step,
@@ -275,8 +278,12 @@ impl Node {
         let against_all = self.joins.as_ref().map(|joins| {
             let (joins, dial) = (Arc::clone(joins), Arc::clone(&self.options.dial));
             let forming = Forming::start(me, &configuration, joins, dial);
-            let announced = announced.subscribe();
-            Box::new(Setup::new(me, &configuration, held, forming, announced))
+            Box::new(Setup {
+                me,
+                lanes: configuration.lanes,
+                held,
+                rank: Rank::new(me, &configuration, forming, announced.subscribe()),
+            })
         });
         let router = Router::new(me, map, configuration.holders, clients.clone());
         let _ = tasks.send(Work::Configure {
@@ -307,7 +314,11 @@ async fn unless_superseded(
                 let supersedes = !matches!(
                     next,
                     Some(Ok(
-                        ToNode::Start(_) | ToNode::Commit { .. } | ToNode::Discard { .. } | ToNode::Beat
+                        ToNode::Start(_)
+                            | ToNode::Rank(_)
+                            | ToNode::Commit { .. }
+                            | ToNode::Discard { .. }
+                            | ToNode::Beat
                     ))
                 );
                 waiting.push_back(next);

@@ -14,6 +14,7 @@ mod lost;
 mod messages;
 mod nodes;
 mod plans;
+mod ranking;
 mod rounds;
 mod slices;
 mod speeds;
@@ -23,7 +24,7 @@ mod worker;
 pub use fault_script::{Script, ScriptAction, ScriptError, ScriptEvent};
 pub(super) use nodes::CutEnd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ pub(super) struct Workers {
     by_speed: bool,
     speeds: Speeds,
     inbox: Receiver<Message>,
+    /// Messages that came during a ranking.
+    backlog: VecDeque<Message>,
     started: Instant,
     reported: Option<Status>,
 }
@@ -183,6 +186,7 @@ impl Workers {
             by_speed: config.balance_by_speed,
             speeds: Speeds::default(),
             inbox,
+            backlog: VecDeque::new(),
             started: Instant::now(),
             reported: None,
         };
@@ -220,7 +224,8 @@ impl Workers {
             return Ok(Stepped::Interrupted);
         }
         // Messages that have already arrived precede the step.
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = (self.backlog.pop_front()).or_else(|| self.inbox.try_recv().ok())
+        {
             self.on_message(message, &mut round)?;
         }
         let most = match self.mode {

@@ -159,6 +159,8 @@ impl Workers {
             ToLeader::Beat => self.coordinator.heartbeat(now, worker),
             ToLeader::Synced => self.coordinator.synced(now, worker),
             ToLeader::Leave => self.coordinator.leave(now, worker),
+            // An answer that came too late.
+            ToLeader::Ranked(_) => Ok(()),
             ToLeader::Failed(failure) => {
                 self.fail(worker, failure);
                 Ok(())
