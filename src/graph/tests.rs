@@ -200,7 +200,7 @@ fn bad_facts_are_named() {
     );
     for weight in [f32::NAN, f32::INFINITY, -1.0] {
         let weights = [weight];
-        let error = refused(builder.weights(&weights), &[good]);
+        let error = refused(Builder::new(3, 2).weights(&weights), &[good]);
         assert!(error.starts_with("fact 0: weight"), "{error}");
     }
 }
