@@ -16,7 +16,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::against_all::{AgainstAll, Engines, Setup};
 use super::ahead::{all, missing, of_others, untouched};
 use super::router::{Answered, Requests, Wanted};
-use super::{Node, NodeError, RankSource, RouteError, Router, StepPush};
+use super::unfinished::{Unfinished, failed, lost, unfinished};
+use super::{Node, NodeError, RankSource, Router, StepPush};
 use crate::cluster::messages::{Done, LanePart, RankTask, Ranked, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
 use crate::executor::{PulledPlan, PulledRows};
@@ -68,29 +69,6 @@ impl Computed {
     fn send(&self, message: ToLeader) {
         // The session may be over.
         let _ = self.out.blocking_send(message);
-    }
-}
-
-/// Reason why a part was not computed.
-#[derive(Debug)]
-pub(super) enum Unfinished {
-    /// The part is not wanted any more: the nodes have changed.
-    Superseded(String),
-    /// Another node cannot be reached.
-    Unreachable(WorkerId, String),
-    /// The node cannot go on.
-    Failed(Failure),
-}
-
-impl Unfinished {
-    /// The reason as a failure of the node.
-    fn into_failure(self) -> Failure {
-        match self {
-            Unfinished::Failed(failure) => failure,
-            Unfinished::Superseded(message) | Unfinished::Unreachable(_, message) => {
-                Failure::Other { message }
-            }
-        }
     }
 }
 
@@ -643,35 +621,4 @@ fn span(parts: &[LanePart]) -> Range<usize> {
     let starts = parts.iter().map(|part| part.queries.start);
     let ends = parts.iter().map(|part| part.queries.end);
     starts.min().unwrap_or(0)..ends.max().unwrap_or(0)
-}
-
-pub(super) fn failed(error: impl ToString) -> Unfinished {
-    Unfinished::Failed(Failure::Other {
-        message: error.to_string(),
-    })
-}
-
-pub(super) fn lost(error: crate::kernel::KernelError) -> Unfinished {
-    Unfinished::Failed(Failure::DeviceLost {
-        message: error.to_string(),
-    })
-}
-
-pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
-    match error {
-        ServerError::Generation { .. }
-        | ServerError::UnknownWorker { .. }
-        | ServerError::Reconfigured { .. }
-        | ServerError::LayoutChanged
-        | ServerError::Late { .. }
-        | ServerError::PastStep { .. }
-        | ServerError::NotReached { .. }
-        | ServerError::Unled { .. }
-        | ServerError::Stopped => Unfinished::Superseded(error.to_string()),
-        error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
-        ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {
-            message: error.to_string(),
-        }),
-        error => failed(error),
-    }
 }

@@ -10,6 +10,7 @@ mod router;
 mod save;
 mod session;
 mod shards;
+mod unfinished;
 
 use std::path::PathBuf;
 use std::sync::Arc;
