@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::compute::{Unfinished, failed, lost, unfinished};
 use super::group::Rank;
+use super::unfinished::{Unfinished, failed, lost, unfinished};
 use super::{Router, StepPush};
 use crate::cluster::messages::Task;
 use crate::coordinator::Vote;

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::against_all::{AgainstAll, Engines, Setup};
 use super::lanes::Prepared;
-use super::{Node, NodeError, RankSource, RouteError, Router};
+use super::unfinished::{Unfinished, failed};
+use super::{Node, NodeError, RankSource, Router};
 use crate::cluster::messages::{Done, RankTask, Ranked, Task, ToLeader};
 use crate::coordinator::{Failure, Vote};
 use crate::executor::PulledRows;
@@ -67,29 +68,6 @@ impl Computed {
     fn send(&self, message: ToLeader) {
         // The session may be over.
         let _ = self.out.blocking_send(message);
-    }
-}
-
-/// Reason why a part was not computed.
-#[derive(Debug)]
-pub(super) enum Unfinished {
-    /// The part is not wanted any more: the nodes have changed.
-    Superseded(String),
-    /// Another node cannot be reached.
-    Unreachable(WorkerId, String),
-    /// The node cannot go on.
-    Failed(Failure),
-}
-
-impl Unfinished {
-    /// The reason as a failure of the node.
-    fn into_failure(self) -> Failure {
-        match self {
-            Unfinished::Failed(failure) => failure,
-            Unfinished::Superseded(message) | Unfinished::Unreachable(_, message) => {
-                Failure::Other { message }
-            }
-        }
     }
 }
 
@@ -358,36 +336,5 @@ impl Computer {
         let plan = Arc::new(plan);
         self.plan = Some((id, queries, Arc::clone(&plan)));
         Ok(plan)
-    }
-}
-
-pub(super) fn failed(error: impl ToString) -> Unfinished {
-    Unfinished::Failed(Failure::Other {
-        message: error.to_string(),
-    })
-}
-
-pub(super) fn lost(error: crate::kernel::KernelError) -> Unfinished {
-    Unfinished::Failed(Failure::DeviceLost {
-        message: error.to_string(),
-    })
-}
-
-pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished {
-    match error {
-        ServerError::Generation { .. }
-        | ServerError::UnknownWorker { .. }
-        | ServerError::Reconfigured { .. }
-        | ServerError::LayoutChanged
-        | ServerError::Late { .. }
-        | ServerError::PastStep { .. }
-        | ServerError::NotReached { .. }
-        | ServerError::Unled { .. }
-        | ServerError::Stopped => Unfinished::Superseded(error.to_string()),
-        error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
-        ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {
-            message: error.to_string(),
-        }),
-        error => failed(error),
     }
 }

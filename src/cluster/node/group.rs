@@ -11,8 +11,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::compute::{Unfinished, failed, lost};
 use super::session::DIAL_LIMIT;
+use super::unfinished::{Unfinished, failed, lost};
 use crate::cluster::messages::{Configuration, Node};
 use crate::collective::{Call, CollectiveError};
 use crate::executor::part::PartError;

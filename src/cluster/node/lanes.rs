@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ahead::{all, missing, of_others, untouched};
-use super::compute::{Computer, Unfinished, failed, lost, unfinished};
+use super::compute::Computer;
 use super::group::over;
 use super::router::{Answered, Requests, Wanted};
+use super::unfinished::{Unfinished, failed, lost, unfinished};
 use super::{RouteError, Router, StepPush};
 use crate::cluster::messages::{LanePart, Task};
 use crate::coordinator::Vote;

@@ -11,6 +11,7 @@ mod router;
 mod save;
 mod session;
 mod shards;
+mod unfinished;
 
 use std::path::PathBuf;
 use std::sync::Arc;

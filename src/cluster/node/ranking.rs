@@ -6,7 +6,7 @@ use std::ops::Range;
 use tokio::runtime::Handle;
 
 use super::against_all::AgainstAll;
-use super::compute::{Unfinished, failed, lost, unfinished};
+use super::unfinished::{Unfinished, failed, lost, unfinished};
 use crate::cluster::messages::RankTask;
 use crate::executor::part::{PartRanking, RankedPart, lanes};
 use crate::ids::{TableName, WorkerId};
