@@ -73,7 +73,7 @@ pub enum GraphError {
         fact: usize,
         /// "head", "relation" or "tail".
         what: &'static str,
-        /// Its number.
+        /// Number given.
         id: u32,
         /// Number of nodes or relations.
         count: u32,

@@ -8,7 +8,7 @@ pub enum SampleError {
     Seed {
         /// Position among the seeds, from 0.
         at: usize,
-        /// Its number.
+        /// Number given.
         id: u32,
         /// Number of nodes.
         nodes: u32,
@@ -18,7 +18,7 @@ pub enum SampleError {
     Relation {
         /// Position among the anchors, from 0.
         at: usize,
-        /// Its number.
+        /// Number given.
         id: u32,
         /// Number of relations.
         relations: u32,
@@ -28,7 +28,7 @@ pub enum SampleError {
     Setting {
         /// Name of the setting.
         name: &'static str,
-        /// Its value.
+        /// Value given.
         value: f64,
     },
     /// Numbers of seeds and of their times differ.

@@ -35,7 +35,7 @@ impl Seeds<'_> {
     pub fn node(&self, at: usize) -> u32 {
         match self {
             Seeds::Nodes(nodes) | Seeds::Timed(nodes, _) => nodes[at],
-            Seeds::Facts(facts) if at % 2 == 0 => facts[at / 2].head,
+            Seeds::Facts(facts) if at.is_multiple_of(2) => facts[at / 2].head,
             Seeds::Facts(facts) => facts[at / 2].tail,
         }
     }

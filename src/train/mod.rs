@@ -1,6 +1,7 @@
 //! Training: epochs of plans through the parameter server, validation, early stopping,
 //! checkpoints.
 
+mod error;
 #[cfg(test)]
 mod fixtures;
 mod node;
@@ -11,6 +12,7 @@ mod setup;
 mod state;
 mod workers;
 
+pub use error::TrainError;
 pub use node::{NodePlace, dataset_digest, node, run_digest};
 pub use observer::{EpochRecord, NoObserver, Observer, TablesAt, TrainEvent};
 pub use open::{open_executor, open_executor_without_rows};
@@ -29,11 +31,11 @@ use crate::coordinator::StopReason;
 use crate::dataset::{Dataset, Triple};
 use crate::eval::{Evaluation, Ranking, evaluate, evaluate_counts};
 use crate::executor::Executor;
-use crate::kernel::{Backend, KernelError};
+use crate::kernel::Backend;
 use crate::net::cut::SavedCut;
 use crate::optim::OptimizerStep;
-use crate::sampler::{PlanError, PlanSource};
-use crate::server::{ParameterServer, ServerError};
+use crate::sampler::PlanSource;
+use crate::server::ParameterServer;
 
 use self::observer::Watched;
 use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
@@ -41,37 +43,6 @@ use self::workers::{CutEnd, Stepped, Workers};
 
 /// Facts that nodes rank at a time, at most: the work of about a step.
 const RANKED: usize = 512;
-
-/// A failure of training.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A configuration that makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The device failed.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// The parameter server failed.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The source of plans failed.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// Workers failed.
-    #[error("{0}")]
-    Workers(String),
-    /// The loss left the finite numbers.
-    #[error("the loss is {loss} in epoch {epoch}: training diverged; lower lr or init_scale")]
-    Diverged {
-        /// The epoch.
-        epoch: u32,
-        /// The loss, infinite or NaN.
-        loss: f64,
-    },
-    /// Writing to the run directory failed.
-    #[error("cannot save the run: {0}")]
-    Save(String),
-}
 
 /// The reason why [`Trainer::train`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,7 +55,6 @@ fn join(cluster: &Cluster, broken: &Broken, address: &str) -> Session {
         info: MemberInfo::default(),
         directory: None,
         threads: Some(1),
-        directory: None,
     };
     let node = node(
         &cluster.config,

@@ -27,7 +27,6 @@ fn another_release_and_another_run_are_refused_with_both_values() {
         info: MemberInfo::default(),
         directory: false,
         run: run.to_owned(),
-        directory: false,
     };
     let cases = [
         (hello("0.0.7", &digest), ["0.0.7", RELEASE]),

@@ -76,7 +76,7 @@ fn on_a_full_disk_training_goes_on_and_the_cut_before_stays() {
         cut.unwrap().path().join("manifest.json").exists()
     };
     let cuts = std::fs::read_dir(place.path("run/cuts")).unwrap();
-    assert!(cuts.map(complete).any(|complete| complete));
+    assert!(cuts.into_iter().any(complete));
     for process in [&leader, &worker] {
         limit(process, libc::RLIM_INFINITY);
     }

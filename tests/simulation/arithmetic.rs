@@ -64,6 +64,8 @@ impl Computing for Arithmetic {
                         continue;
                     }
                     Work::Start(task) => task,
+                    // The simulated leaders rank nothing.
+                    Work::Rank(_) => continue,
                 };
                 last = Step(task.first);
                 let message = match &router {

@@ -374,6 +374,7 @@ impl Supervisor<'_> {
         let heard = match message {
             ToLeader::Beat => self.coordinator.heartbeat(now, worker),
             ToLeader::Synced => self.coordinator.synced(now, worker),
+            ToLeader::Ranked(_) => Ok(()),
             ToLeader::Leave => self.coordinator.leave(now, worker),
             ToLeader::Failed(failure) => self.coordinator.fail(now, worker, failure),
             ToLeader::Unreachable {

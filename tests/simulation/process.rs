@@ -146,6 +146,7 @@ impl Process {
             init: init(),
             directory: None,
             against_all: false,
+            ranking: None,
             spec: step_spec(),
             source: Arc::new(NoPlans),
             threads: None,
