@@ -105,7 +105,11 @@ fn faults_are_named() {
     assert!(refused(&home, &format!("{sample} --fanouts=-2")).contains("-1 for all"));
     assert!(refused(&home, &format!("{sample} --weighted")).contains("has no weights"));
     assert!(
-        refused(&home, &format!("{sample} --fanouts 999999,999999")).contains("a batch may have")
+        refused(
+            &home,
+            &format!("{sample} --expand tree --fanouts 999999,999999")
+        )
+        .contains("a batch may have")
     );
     assert!(refused(&home, "graph info quick.toml").contains("not a graph file"));
     assert!(refused(&home, "graph info none.graph").contains("none.graph"));

@@ -183,6 +183,13 @@ impl Nodes {
         (self.options.leads)()
     }
 
+    /// Returns whether nodes hold the last committed step of all shards: not at the start of a run, nor after a return to
+    /// a cut.
+    pub fn hold_all(&self) -> bool {
+        let held = |holders: &Vec<WorkerId>| holders.iter().any(|&one| self.present(one).is_some());
+        self.valid.iter().all(held)
+    }
+
     /// Number of steps committed.
     pub fn steps(&self) -> u64 {
         self.steps

@@ -15,7 +15,8 @@ use crate::train::observer::Watched;
 
 impl Workers {
     /// Ranks a range of the validation facts by the nodes, as of the last committed step: the counts of each query.
-    /// `None` if the nodes cannot, because one of them is lost.
+    /// `None` if the nodes cannot, because one of them is lost
+    /// or they do not have the shards yet.
     ///
     /// Other messages wait for the next step.
     pub fn rank(
@@ -26,6 +27,9 @@ impl Workers {
         let Hosts::Nodes(nodes) = &self.hosts else {
             return None;
         };
+        if !nodes.hold_all() {
+            return None;
+        }
         let generation = self.coordinator.generation();
         nodes.rank(&RankTask {
             generation,
