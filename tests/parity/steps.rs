@@ -160,6 +160,8 @@ fn candidates_near_and_far_match_the_oracle() {
 #[test]
 fn many_rows_match_the_oracle() {
     for mut engine in backends() {
+        // Small cases have every optimizer with every model: here they take turns.
+        let mut optimizers = OPTIMIZERS.into_iter().cycle();
         for (model, dim) in [
             (Model::TransEL1, 33),
             (Model::DistMult, 128),
@@ -167,9 +169,9 @@ fn many_rows_match_the_oracle() {
             (Model::ComplEx, 250),
         ] {
             for (chunk, filtered) in [(1, false), (5, true)] {
-                for optimizer in OPTIMIZERS {
+                for _ in 0..2 {
                     let case = Case {
-                        optimizer,
+                        optimizer: optimizers.next().unwrap(),
                         entities: 700,
                         dim,
                         batch: 120,
