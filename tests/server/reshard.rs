@@ -1,6 +1,6 @@
 //! Shards that move while the server goes on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shardloom::device::DeviceChoice;
@@ -321,13 +321,17 @@ fn no_push_is_lost_while_shards_move() {
 #[test]
 fn voted_steps_come_through_while_shards_move() {
     const STEPS: u64 = 60;
+    // Moves for each step, at most: without a bound, a slow step would always be overtaken.
+    const MOVES: usize = 3;
     for backend in backends() {
         // One that makes nothing large of a difference in the last digits.
         let optimizer = OptimizerKind::Sgd;
         let still = spread(&backend, optimizer, ShardingStrategy::Range, 4);
         let moving = spread(&backend, optimizer, ShardingStrategy::RoundRobin, 4);
         let done = AtomicBool::new(false);
+        let committed = AtomicUsize::new(0);
         let steps = |server: &ParameterServer| {
+            committed.store(0, Ordering::Relaxed);
             let mut executor = Executor::new(server).unwrap();
             let mut plan = server.translate(plan(Objective::Negatives));
             let mut again = 0;
@@ -338,13 +342,19 @@ fn voted_steps_come_through_while_shards_move() {
                     again += 1;
                 }
                 server.commit(Generation(1), Step(step)).unwrap();
+                committed.fetch_add(1, Ordering::Relaxed);
             }
             again
         };
+        steps(&still);
         std::thread::scope(|scope| {
             let mover = scope.spawn(|| {
                 let mut moves = 0;
                 while !done.load(Ordering::Relaxed) {
+                    if moves >= MOVES * (1 + committed.load(Ordering::Relaxed)) {
+                        std::thread::yield_now();
+                        continue;
+                    }
                     match moving.reshard(next_size(moves)) {
                         Ok(_) => moves += 1,
                         Err(ServerError::Busy { .. }) => std::thread::yield_now(),
@@ -353,7 +363,6 @@ fn voted_steps_come_through_while_shards_move() {
                 }
                 moves
             });
-            steps(&still);
             let again = steps(&moving);
             done.store(true, Ordering::Relaxed);
             println!("{} moves, {again} gradients again", mover.join().unwrap());
