@@ -83,7 +83,8 @@ async fn fault(world: Arc<World>, processes: Processes) {
             let led = world.leader() == Some(host);
             processes.kill(host);
             sleep(while_it_lasts).await;
-            // A leader that is killed is followed by another, or by itself.
+            // A leader that is killed is followed by another, or by itself; the host may have begun to lead meanwhile.
+            let led = led || world.leader() == Some(host);
             let role = if led { Role::Leader } else { Role::Worker };
             processes.run(host, role);
         }
@@ -97,7 +98,10 @@ async fn fault(world: Arc<World>, processes: Processes) {
             sleep(while_it_lasts.min(Duration::from_secs(3))).await;
             processes.run(next, Role::Leader);
             sleep(Duration::from_millis(500)).await;
-            processes.run(host, Role::Worker);
+            // The host may have begun to lead meanwhile.
+            if world.leader() != Some(host) {
+                processes.run(host, Role::Worker);
+            }
         }
         3 => {
             let Some(host) = world.leader() else { return };
