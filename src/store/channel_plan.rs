@@ -103,6 +103,17 @@ impl ChannelPlan {
         &self.sampler
     }
 
+    /// First setting in which another plan for the same graph differs.
+    pub fn difference(&self, other: &ChannelPlan) -> Option<&'static str> {
+        match self.sampler.difference(&other.sampler) {
+            Some(field) => Some(field),
+            None if self.sampler.key != other.sampler.key => Some("sampler"),
+            None if self.world != other.world => Some("world"),
+            None if self.digest != other.digest => Some("seeds"),
+            None => None,
+        }
+    }
+
     /// Number of seeds of all ranks.
     pub fn seeds(&self) -> u32 {
         self.seeds.len()

@@ -44,6 +44,14 @@ pub enum StoreError {
         /// First field that differs.
         field: &'static str,
     },
+    /// The client has another channel of the name.
+    #[error("channel '{name}' is open with another {field}: close it, or choose another name")]
+    NameTaken {
+        /// Name of both.
+        name: String,
+        /// First setting that differs.
+        field: &'static str,
+    },
     /// The sampler of a key could not be made.
     #[error("sampler '{key}': {cause}")]
     Init {
@@ -114,6 +122,9 @@ pub enum StoreError {
         /// Fault.
         what: String,
     },
+    /// The store has refused a request.
+    #[error("{0}")]
+    Refused(String),
     /// A fault of the store itself.
     #[error("the store failed: {0}")]
     Failed(String),

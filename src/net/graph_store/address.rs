@@ -32,12 +32,18 @@ impl FromStr for Address {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path.is_empty() {
                 false if cfg!(unix) => Ok(Address::Unix(PathBuf::from(path))),
-                false => Err(NetError::Options(format!("{text}: this system has no Unix sockets"))),
-                true => Err(NetError::Options(format!("{text} names no file: write unix:PATH"))),
+                false => Err(NetError::Options(format!(
+                    "{text}: this system has no Unix sockets"
+                ))),
+                true => Err(NetError::Options(format!(
+                    "{text} names no file: write unix:PATH"
+                ))),
             };
         }
         let text = text.strip_prefix("http://").unwrap_or(text);
-        let port = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        let port = text
+            .rsplit_once(':')
+            .map(|(host, port)| (host, port.parse::<u16>()));
         match port {
             Some((host, Ok(_))) if !host.is_empty() => Ok(Address::Tcp(text.to_owned())),
             _ => Err(NetError::Options(format!(
@@ -65,9 +71,9 @@ impl Address {
         let Address::Tcp(address) = self else {
             return Ok(Vec::new());
         };
-        let resolved = address.to_socket_addrs().map_err(|e| {
-            NetError::Options(format!("{address} is no address of a machine: {e}"))
-        })?;
+        let resolved = address
+            .to_socket_addrs()
+            .map_err(|e| NetError::Options(format!("{address} is no address of a machine: {e}")))?;
         let resolved: Vec<SocketAddr> = resolved.collect();
         security.check(address, &resolved)?;
         Ok(resolved)
@@ -86,7 +92,10 @@ pub(super) enum Listening {
 ///
 /// # Errors
 /// [`NetError::Options`] if the address is in use, not of this machine, or without the protection that it needs.
-pub(super) fn listen(address: &Address, security: &Security) -> Result<(Address, Listening), NetError> {
+pub(super) fn listen(
+    address: &Address,
+    security: &Security,
+) -> Result<(Address, Listening), NetError> {
     let fault = |error: &io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => "another process listens there",
@@ -120,7 +129,8 @@ fn listen_unix(path: &Path) -> io::Result<Listening> {
     let abandoned = |error: &io::Error| {
         error.kind() == io::ErrorKind::AddrInUse
             && std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-            && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+            && UnixStream::connect(path)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
     };
     let socket = match UnixListener::bind(path) {
         Err(error) if abandoned(&error) => {
@@ -167,7 +177,12 @@ mod tests {
 
     #[test]
     fn addresses_read_back_and_others_are_refused() {
-        for text in ["127.0.0.1:7400", "unix:/run/store.sock", "[::1]:0", "localhost:1"] {
+        for text in [
+            "127.0.0.1:7400",
+            "unix:/run/store.sock",
+            "[::1]:0",
+            "localhost:1",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         for text in ["", "unix:", "127.0.0.1", ":7400", "host:port", "host:70000"] {
@@ -179,7 +194,10 @@ mod tests {
     #[test]
     fn other_machines_need_a_token_and_tls() {
         let beyond: Address = "192.0.2.1:7400".parse().unwrap();
-        let error = beyond.resolve(&Security::default()).unwrap_err().to_string();
+        let error = beyond
+            .resolve(&Security::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("a token and TLS"), "{error}");
     }
 
@@ -189,7 +207,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("socket"));
         let (_, first) = listen(&address, &Security::default()).unwrap();
-        let error = listen(&address, &Security::default()).unwrap_err().to_string();
+        let error = listen(&address, &Security::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("another process listens there"), "{error}");
         drop(first);
         listen(&address, &Security::default()).unwrap();

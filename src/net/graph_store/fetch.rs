@@ -9,13 +9,13 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
+use super::CHUNK_BYTES;
 use super::message::{Chunk, Credit, Done};
 use super::metrics::add;
-use super::outbox::{Outbox, Room};
+use super::outbox::{Bounds, Outbox, Room};
 use super::registry::Attached;
 use super::shared::Shared;
 use super::status::status;
-use super::CHUNK_BYTES;
 use crate::store::{Scratch, StoreError, packed};
 
 /// Answers of a fetch.
@@ -39,7 +39,12 @@ pub(super) struct Fetch {
 
 impl Fetch {
     /// Begins with the first credit.
-    pub fn new(shared: Arc<Shared>, attached: Attached, first: &Credit, rest: Streaming<Credit>) -> Fetch {
+    pub fn new(
+        shared: Arc<Shared>,
+        attached: Attached,
+        first: &Credit,
+        rest: Streaming<Credit>,
+    ) -> Fetch {
         let outbox = shared.outboxes.open();
         Fetch {
             outbox,
@@ -70,16 +75,24 @@ impl Fetch {
     }
 
     /// Has batches drawn while there is room.
-    fn fill(&mut self) {
+    fn fill(&mut self, context: &Context<'_>) {
         let end = self.allowed.min(self.attached.epoch.batches);
         let window = self.attached.window;
-        let most = u64::from(window.batches.get()).min(self.shared.threads + 1 + self.ready_ahead());
+        let bounds = Bounds {
+            batches: u64::from(window.batches.get()),
+            // One more than can be drawn at once, so that no thread waits for this one to submit.
+            in_flight: self.shared.threads + 1,
+            bytes: window.bytes,
+        };
         while self.asked < end {
-            let generation = match self.outbox.room(most, window.bytes) {
+            let generation = match self.outbox.room(bounds, context) {
                 Room::Yes(generation) => generation,
                 Room::Enough => return,
                 Room::Full => {
-                    add(&self.shared.metrics.dropped, self.shared.outboxes.drop_stalled());
+                    add(
+                        &self.shared.metrics.dropped,
+                        self.shared.outboxes.drop_stalled(),
+                    );
                     return;
                 }
             };
@@ -101,11 +114,6 @@ impl Fetch {
             let done = move |batch| to.arrive(generation, position, batch);
             self.shared.pool.submit(work, done);
         }
-    }
-
-    /// Batches that may wait beside those that are drawn.
-    fn ready_ahead(&self) -> u64 {
-        u64::from(self.attached.window.batches.get())
     }
 
     /// Last chunk.
@@ -173,7 +181,7 @@ impl Stream for Fetch {
             this.generation = generation;
             this.asked = this.next;
         }
-        this.fill();
+        this.fill(context);
         match batch {
             Some(Ok(batch)) => Poll::Ready(Some(Ok(this.chunk(&batch)))),
             Some(Err(error)) => this.fail(&error),

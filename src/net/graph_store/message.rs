@@ -204,11 +204,14 @@ pub struct EpochInfo {
     /// Batches for this rank.
     #[prost(uint64, tag = "2")]
     pub batches: u64,
-    /// Digest of the order of the rank's batches.
-    #[prost(fixed64, tag = "3")]
+    /// Seeds of all ranks.
+    #[prost(uint64, tag = "3")]
+    pub seeds: u64,
+    /// Digest of the graph, the seeds and their order: equal for all ranks.
+    #[prost(fixed64, tag = "4")]
     pub digest: u64,
     /// Whether the channel is closed: then nothing has begun.
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "5")]
     pub closed: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Batches of a fetch that wait to be sent, and the memory that those of all fetches may take.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -18,7 +18,20 @@ const STALLED: Duration = Duration::from_secs(1);
 pub(super) struct Outboxes {
     limit: u64,
     bytes: AtomicU64,
+    /// Whether a fetch waits for memory of others.
+    awaited: AtomicBool,
     open: Mutex<Vec<Weak<Outbox>>>,
+}
+
+/// Most batches of a fetch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Batches that wait or are drawn.
+    pub batches: u64,
+    /// Batches that are drawn.
+    pub in_flight: u64,
+    /// Bytes of those that wait.
+    pub bytes: u64,
 }
 
 /// Batches of one fetch.
@@ -64,6 +77,7 @@ impl Outboxes {
         Outboxes {
             limit,
             bytes: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
             open: Mutex::default(),
         }
     }
@@ -79,7 +93,7 @@ impl Outboxes {
 
     /// Number of open fetches.
     pub fn len(&self) -> u64 {
-        lock(&self.open).iter().filter(|open| open.strong_count() > 0).count() as u64
+        lock(&self.open).len() as u64
     }
 
     /// Opens an outbox.
@@ -97,7 +111,6 @@ impl Outboxes {
             }),
         });
         let mut open = lock(&self.open);
-        open.retain(|open| open.strong_count() > 0);
         open.push(Arc::downgrade(&outbox));
         outbox
     }
@@ -114,6 +127,14 @@ impl Outboxes {
         open.iter().map(|outbox| outbox.drop_if_stalled()).sum()
     }
 
+    /// Notes that memory is free again.
+    fn release(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if bytes > 0 && self.awaited.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
     /// Most bytes of one of the fetches.
     fn share(&self) -> u64 {
         self.limit / (lock(&self.open).len() as u64).max(1)
@@ -121,9 +142,9 @@ impl Outboxes {
 }
 
 impl Outbox {
-    /// Whether one more batch may be drawn, of at most `most` that wait or are drawn, and of at most `window` bytes.
-    pub fn room(&self, most: u64, window: u64) -> Room {
-        let share = self.all.share().min(window);
+    /// Says whether one more batch may be drawn, and counts it if so.
+    pub fn room(&self, bounds: Bounds, context: &Context<'_>) -> Room {
+        let share = self.all.share().min(bounds.bytes);
         let mut state = lock(&self.state);
         let waiting = state.ready.len() as u64 + state.in_flight;
         // The first batch shows how large batches are.
@@ -133,14 +154,17 @@ impl Outbox {
             None => 0,
         };
         let mine = state.bytes + (state.in_flight + 1) * large;
-        if waiting > 0 && (waiting >= most || mine > share) {
+        let many = waiting >= bounds.batches || state.in_flight >= bounds.in_flight;
+        if waiting > 0 && (many || mine > share) {
             return Room::Enough;
         }
         if self.all.bytes() + (state.in_flight + 1) * large > self.all.limit {
-            return match waiting {
-                0 => Room::Full,
-                _ => Room::Enough,
-            };
+            if waiting > 0 {
+                return Room::Enough;
+            }
+            state.waker = Some(context.waker().clone());
+            self.all.awaited.store(true, Ordering::Release);
+            return Room::Full;
         }
         state.in_flight += 1;
         Room::Yes(state.generation)
@@ -172,7 +196,11 @@ impl Outbox {
     }
 
     /// The generation, and the batch at a position, which stays. Without a batch, the context is woken for the next change.
-    pub fn peek(&self, position: u64, context: &Context<'_>) -> (u64, Option<Result<Bytes, StoreError>>) {
+    pub fn peek(
+        &self,
+        position: u64,
+        context: &Context<'_>,
+    ) -> (u64, Option<Result<Bytes, StoreError>>) {
         let mut state = lock(&self.state);
         let found = state.ready.get(&position).cloned();
         if found.is_none() {
@@ -190,20 +218,23 @@ impl Outbox {
     pub fn sent(&self, position: u64) {
         let mut state = lock(&self.state);
         if let Some(Ok(batch)) = state.ready.remove(&position) {
-            state.bytes -= batch.len() as u64;
-            self.all.bytes.fetch_sub(batch.len() as u64, Ordering::Relaxed);
+            let bytes = batch.len() as u64;
+            state.bytes -= bytes;
+            state.moved = Instant::now();
+            drop(state);
+            self.all.release(bytes);
         }
-        state.moved = Instant::now();
     }
 
     /// Forgets all batches.
     pub fn clear(&self) -> u64 {
         let mut state = lock(&self.state);
         let dropped = std::mem::take(&mut state.ready).len() as u64;
-        self.all.bytes.fetch_sub(state.bytes, Ordering::Relaxed);
+        let bytes = std::mem::take(&mut state.bytes);
         state.generation += 1;
-        state.bytes = 0;
         state.in_flight = 0;
+        drop(state);
+        self.all.release(bytes);
         dropped
     }
 
@@ -228,5 +259,6 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.clear();
+        lock(&self.all.open).retain(|open| open.strong_count() > 0);
     }
 }

@@ -144,7 +144,11 @@ impl Registry {
         if self.draining {
             return Err(StoreError::Draining);
         }
-        self.limit("samplers", self.samplers.len() as u64 + 1, self.limits.channels)?;
+        self.limit(
+            "samplers",
+            self.samplers.len() as u64 + 1,
+            self.limits.channels,
+        )?;
         let number = self.number();
         let open = OpenSampler {
             number,
@@ -201,10 +205,22 @@ impl Registry {
         if self.draining {
             return Err(StoreError::Draining);
         }
-        self.limit("channels", self.channels.len() as u64 + 1, self.limits.channels)?;
+        self.limit(
+            "channels",
+            self.channels.len() as u64 + 1,
+            self.limits.channels,
+        )?;
         let of_seeds = |plan: &ChannelPlan| plan.bytes();
-        let taken: u64 = self.channels.values().map(|open| of_seeds(&open.plan)).sum();
-        self.limit("bytes of listed seeds", taken + of_seeds(&plan), self.limits.seed_bytes)?;
+        let taken: u64 = self
+            .channels
+            .values()
+            .map(|open| of_seeds(&open.plan))
+            .sum();
+        self.limit(
+            "bytes of listed seeds",
+            taken + of_seeds(&plan),
+            self.limits.seed_bytes,
+        )?;
         let Some(sampler) = self.samplers.get_mut(&plan.sampler().key) else {
             return Err(StoreError::UnknownSampler(0));
         };
@@ -344,7 +360,9 @@ impl Registry {
         let ended = |touched: Duration| now.saturating_sub(touched) > lease;
         let lapsed = self.clients.values();
         let lapsed = lapsed.filter(|client| client.fetches == 0 && ended(client.touched));
-        let channels: Vec<u64> = lapsed.flat_map(|client| client.channels.values().copied()).collect();
+        let channels: Vec<u64> = lapsed
+            .flat_map(|client| client.channels.values().copied())
+            .collect();
         for &channel in &channels {
             self.close(channel, now);
         }

@@ -70,7 +70,11 @@ impl Shared {
         let lapsed = self.registry().expire(now);
         add(&self.metrics.lapsed, lapsed);
         let short = self.outboxes.bytes() > self.outboxes.limit() / 2;
-        let dropped = if short { self.outboxes.drop_stalled() } else { 0 };
+        let dropped = if short {
+            self.outboxes.drop_stalled()
+        } else {
+            0
+        };
         add(&self.metrics.dropped, dropped);
         if lapsed + dropped > 0 {
             self.outboxes.wake();
@@ -113,7 +117,8 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let (sender, result) = tokio::sync::oneshot::channel();
         // A caller that has left wants no result.
-        self.pool.submit(work, move |drawn| drop(sender.send(drawn)));
+        self.pool
+            .submit(work, move |drawn| drop(sender.send(drawn)));
         result.await.unwrap_or(Err(StoreError::Draining))
     }
 }

@@ -36,26 +36,3 @@ fn code(error: &StoreError) -> Code {
 pub(super) fn status(error: &StoreError) -> Status {
     Status::new(code(error), error.to_string())
 }
-
-/// Error of a status that `address` sent.
-pub(super) fn error(address: &str, status: &Status) -> StoreError {
-    let sentence = status.message().to_owned();
-    match status.code() {
-        Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::ResourceExhausted
-        | Code::DataLoss
-        | Code::Unauthenticated
-        | Code::Internal => StoreError::Refused(sentence),
-        _ => StoreError::Unreachable {
-            address: address.to_owned(),
-            what: match std::error::Error::source(status) {
-                Some(source) => super::cause(source),
-                None => sentence,
-            },
-        },
-    }
-}

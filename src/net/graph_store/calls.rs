@@ -1,0 +1,358 @@
+//! Calls of the service.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Status, Streaming};
+
+use super::CHUNK_BYTES;
+use super::fetch::Fetch;
+use super::message::{
+    ChannelInfo, ChannelRequest, Chunk, CloseReply, CloseRequest, Credit, DescribeRequest,
+    Description, Done, DrainReply, DrainRequest, EpochInfo, IdsRequest, LabelsRequest, RenewReply,
+    RenewRequest, SampleRequest, SamplerInfo, SamplerRequest, Seeds, StartRequest, StatusReply,
+    StatusRequest,
+};
+use super::metrics::add;
+use super::shared::Shared;
+use super::status::status;
+use crate::dataset::Triple;
+use crate::graph::{Graph, Side};
+use crate::neighborhood::{self, Anchor, Draw, SamplePlan};
+use crate::store::{
+    ChannelPlan, ChannelSpec, SampledBatch, SamplerSpec, Scratch, SeedSpec, Select, Slice,
+    StoreError, packed,
+};
+
+/// Longest name of a client or a channel, in bytes.
+const LONGEST_NAME: usize = 256;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(super) struct Calls(pub Arc<Shared>);
+
+/// Chunks of an answer.
+pub(super) type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
+
+/// Reads settings of a request.
+fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+    serde_json::from_str(text).map_err(|e| Status::invalid_argument(format!("{field}: {e}")))
+}
+
+/// Reads an array of numbers.
+fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
+    let size = size_of::<T>();
+    if !bytes.len().is_multiple_of(size) {
+        return Err(Status::invalid_argument(format!(
+            "{field}: {} bytes; each has {size}",
+            bytes.len()
+        )));
+    }
+    let mut read = vec![T::zeroed(); bytes.len() / size];
+    bytemuck::cast_slice_mut(&mut read).copy_from_slice(bytes);
+    Ok(read)
+}
+
+/// Seeds that a request lists.
+enum Listed {
+    Nodes(Vec<u32>),
+    Timed(Vec<u32>, Vec<i64>),
+    Facts(Vec<Triple>),
+}
+
+/// Reads seeds.
+fn listed(seeds: &Seeds) -> Result<Listed, Status> {
+    let nodes = numbers("seeds.nodes", &seeds.nodes)?;
+    let times: Vec<i64> = numbers("seeds.times", &seeds.times)?;
+    let facts: Vec<Triple> = numbers("seeds.facts", &seeds.facts)?;
+    match (nodes.is_empty(), times.is_empty(), facts.is_empty()) {
+        (_, true, true) => Ok(Listed::Nodes(nodes)),
+        (_, false, true) => Ok(Listed::Timed(nodes, times)),
+        (true, true, false) => Ok(Listed::Facts(facts)),
+        _ => Err(Status::invalid_argument(
+            "seeds: nodes and facts; seeds are one of the two",
+        )),
+    }
+}
+
+/// Reads the name of a batch.
+fn draw(draw: Option<super::message::Draw>) -> Draw {
+    let draw = draw.unwrap_or_default();
+    Draw {
+        seed: draw.seed,
+        epoch: draw.epoch,
+        index: draw.index,
+    }
+}
+
+/// Cuts bytes into chunks.
+fn chunks(bytes: Bytes) -> Chunks {
+    let mut left = Some(bytes);
+    let chunk = move || {
+        let mut bytes = left.take()?;
+        let data = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+        let last = bytes.is_empty();
+        left = if last { None } else { Some(bytes) };
+        Some(Ok(Chunk {
+            data,
+            last,
+            done: None,
+        }))
+    };
+    Box::pin(tokio_stream::iter(std::iter::from_fn(chunk)))
+}
+
+impl Calls {
+    /// Status of an error, which is counted.
+    fn refuse(&self, error: &StoreError) -> Status {
+        add(&self.0.metrics.refused, 1);
+        status(error)
+    }
+
+    pub async fn describe(self, _: DescribeRequest) -> Result<Description, Status> {
+        let of = &self.0.description;
+        Ok(Description {
+            name: of.name.clone(),
+            nodes: of.nodes,
+            relations: of.relations,
+            facts: of.facts,
+            digest: of.digest,
+            weights: of.weights,
+            times: of.times,
+            names: of.names,
+            most_facts: of.most_facts,
+        })
+    }
+
+    pub async fn ids(self, request: IdsRequest) -> Result<Chunks, Status> {
+        let select: Select = match request.select.is_empty() {
+            true => Select::All,
+            false => json("select", &request.select)?,
+        };
+        let slice: Slice = match request.slice.is_empty() {
+            true => Slice::WHOLE,
+            false => json("slice", &request.slice)?,
+        };
+        let graph = Arc::clone(&self.0.graph);
+        let relation = match select {
+            Select::All => None,
+            Select::Heads(relation) => Some((Side::Out, relation)),
+            Select::Tails(relation) => Some((Side::In, relation)),
+        };
+        let rows = match relation {
+            None => slice.rows(graph.nodes()),
+            Some((_, id)) if id >= graph.relations() => {
+                let relations = graph.relations();
+                Err(StoreError::Relation { id, relations })
+            }
+            Some((side, relation)) => slice.rows(graph.nodes_of(side, relation).len() as u32),
+        };
+        let rows = rows.map_err(|error| self.refuse(&error))?;
+        // The nodes are read as they are sent.
+        let each = (CHUNK_BYTES / 4) as u32;
+        let end = rows.end;
+        let mut next = Some(rows.start);
+        let chunk = move || {
+            let start = next?;
+            let part = start..end.min(start.saturating_add(each));
+            let nodes: Vec<u32> = match relation {
+                None => part.clone().collect(),
+                Some((side, relation)) => {
+                    let nodes = graph.nodes_of(side, relation);
+                    nodes[part.start as usize..part.end as usize].to_vec()
+                }
+            };
+            let last = part.end == end;
+            next = if last { None } else { Some(part.end) };
+            Some(Ok(Chunk {
+                data: Bytes::copy_from_slice(bytemuck::cast_slice(&nodes)),
+                last,
+                done: None,
+            }))
+        };
+        Ok(Box::pin(tokio_stream::iter(std::iter::from_fn(chunk))))
+    }
+
+    pub async fn labels(self, request: LabelsRequest) -> Result<Chunks, Status> {
+        let nodes: Vec<u32> = numbers("nodes", &request.nodes)?;
+        let relations: Vec<u32> = numbers("relations", &request.relations)?;
+        let (anchors, sides) = (nodes.len(), request.sides.len());
+        if relations.len() != anchors || sides != anchors {
+            return Err(Status::invalid_argument(format!(
+                "{anchors} nodes, {} relations and {sides} sides; an anchor has one of each",
+                relations.len()
+            )));
+        }
+        let pairs = nodes.into_iter().zip(relations).zip(&request.sides);
+        let anchors = pairs.map(|((node, relation), &side)| Anchor {
+            node,
+            relation,
+            side: if side == 0 { Side::Out } else { Side::In },
+        });
+        let anchors: Vec<Anchor> = anchors.collect();
+        let (most, draw) = (NonZeroU32::new(request.most), draw(request.draw));
+        let graph = Arc::clone(&self.0.graph);
+        let find = move |_: &mut Scratch| find_labels(&graph, &anchors, most, draw);
+        let found = self.0.on_pool(find).await;
+        Ok(chunks(found.map_err(|error| self.refuse(&error))?))
+    }
+
+    pub async fn sample(self, request: SampleRequest) -> Result<Chunks, Status> {
+        let seeds = listed(&request.seeds.unwrap_or_default())?;
+        let plan: SamplePlan = json("plan", &request.plan)?;
+        let draw = draw(request.draw);
+        let (graph, metrics) = (Arc::clone(&self.0.graph), Arc::clone(&self.0.metrics));
+        let sample = move |scratch: &mut Scratch| {
+            let begun = std::time::Instant::now();
+            let seeds = match &seeds {
+                Listed::Nodes(nodes) => neighborhood::Seeds::Nodes(nodes),
+                Listed::Timed(nodes, times) => neighborhood::Seeds::Timed(nodes, times),
+                Listed::Facts(facts) => neighborhood::Seeds::Facts(facts),
+            };
+            let batch = scratch.sampler.sample(&graph, &seeds, &plan, draw)?;
+            let bytes = packed::encode(&SampledBatch {
+                draw,
+                batch,
+                labels: None,
+                negatives: None,
+            });
+            metrics.drawn(0, begun.elapsed());
+            Ok(Bytes::from(bytes))
+        };
+        let packed = self.0.on_pool(sample).await;
+        Ok(chunks(packed.map_err(|error| self.refuse(&error))?))
+    }
+
+    pub async fn open_sampler(self, request: SamplerRequest) -> Result<SamplerInfo, Status> {
+        let spec: SamplerSpec = json("spec", &request.spec)?;
+        let now = self.0.now();
+        let opened = self.0.registry().open_sampler(spec, now);
+        let sampler = opened.map_err(|error| self.refuse(&error))?;
+        Ok(SamplerInfo { sampler })
+    }
+
+    pub async fn open_channel(self, request: ChannelRequest) -> Result<ChannelInfo, Status> {
+        for (field, name) in [("client", &request.client), ("name", &request.name)] {
+            let bytes = name.len();
+            if bytes == 0 || bytes > LONGEST_NAME {
+                return Err(Status::invalid_argument(format!(
+                    "{field}: {bytes} bytes; a name has 1 to {LONGEST_NAME}"
+                )));
+            }
+        }
+        let mut spec: ChannelSpec = match request.spec.is_empty() {
+            true => ChannelSpec::default(),
+            false => json("spec", &request.spec)?,
+        };
+        if let Some(seeds) = &request.seeds {
+            spec.seeds = match listed(seeds)? {
+                Listed::Nodes(nodes) => SeedSpec::Listed(nodes),
+                Listed::Timed(nodes, times) => SeedSpec::Timed { nodes, times },
+                Listed::Facts(facts) => SeedSpec::ListedFacts(facts),
+            };
+        }
+        let sampler = self.0.registry().sampler(request.sampler);
+        let sampler = sampler.map_err(|error| self.refuse(&error))?;
+        let (graph, most) = (Arc::clone(&self.0.graph), self.0.pool.most_facts());
+        let window = spec.window;
+        let make = move |_: &mut Scratch| ChannelPlan::new(&graph, &sampler, &spec, most);
+        let plan = self.0.on_pool(make).await;
+        let plan = plan.map_err(|error| self.refuse(&error))?;
+        let now = self.0.now();
+        let opened = {
+            let mut registry = self.0.registry();
+            registry.open_channel(&request.client, &request.name, plan, window, now)
+        };
+        Ok(ChannelInfo {
+            channel: opened.map_err(|error| self.refuse(&error))?,
+            lease_milliseconds: self.0.lease.as_millis() as u64,
+        })
+    }
+
+    pub async fn start_epoch(self, request: StartRequest) -> Result<EpochInfo, Status> {
+        let now = self.0.now();
+        let started = self.0.registry().start(request.channel, request.epoch, now);
+        let started = started.map_err(|error| self.refuse(&error))?;
+        // Fetches of the epoch before end.
+        self.0.outboxes.wake();
+        let closed = started.is_none();
+        let epoch = started.unwrap_or_default();
+        Ok(EpochInfo {
+            epoch: epoch.epoch,
+            batches: epoch.batches,
+            seeds: u64::from(epoch.seeds),
+            digest: epoch.digest,
+            closed,
+        })
+    }
+
+    pub async fn fetch(self, request: Request<Streaming<Credit>>) -> Result<Chunks, Status> {
+        let mut credits = request.into_inner();
+        let first = credits.next().await.transpose()?;
+        let Some(first) = first else {
+            return Err(Status::invalid_argument(
+                "no credit: the first one names channel, epoch and position",
+            ));
+        };
+        let now = self.0.now();
+        let attached = self.0.registry().attach(first.channel, first.epoch, now);
+        let attached = attached.map_err(|error| self.refuse(&error))?;
+        let Some(attached) = attached else {
+            let done = Done {
+                batches: 0,
+                closed: true,
+            };
+            let end = Chunk {
+                done: Some(done),
+                ..Chunk::default()
+            };
+            return Ok(Box::pin(tokio_stream::iter([Ok(end)])));
+        };
+        let (position, batches) = (first.from, attached.epoch.batches);
+        let fetch = Fetch::new(Arc::clone(&self.0), attached, &first, credits);
+        if position > batches {
+            return Err(self.refuse(&StoreError::Position { position, batches }));
+        }
+        Ok(Box::pin(fetch))
+    }
+
+    pub async fn close_channel(self, request: CloseRequest) -> Result<CloseReply, Status> {
+        let now = self.0.now();
+        self.0.registry().close(request.channel, now);
+        self.0.outboxes.wake();
+        Ok(CloseReply {})
+    }
+
+    pub async fn renew(self, request: RenewRequest) -> Result<RenewReply, Status> {
+        let now = self.0.now();
+        let channels = self.0.registry().renew(&request.client, now);
+        Ok(RenewReply { channels })
+    }
+
+    pub async fn status(self, _: StatusRequest) -> Result<StatusReply, Status> {
+        let metrics = self.0.metrics();
+        Ok(StatusReply { metrics })
+    }
+
+    pub async fn drain(self, _: DrainRequest) -> Result<DrainReply, Status> {
+        let epochs = self.0.drain();
+        Ok(DrainReply { epochs })
+    }
+}
+
+/// Labels as bytes: bounds, then nodes.
+fn find_labels(
+    graph: &Graph,
+    anchors: &[Anchor],
+    most: Option<NonZeroU32>,
+    draw: Draw,
+) -> Result<Bytes, StoreError> {
+    let found = neighborhood::labels(graph, anchors, most, draw)?;
+    let mut bytes = Vec::with_capacity(4 * (found.bounds.len() + found.nodes.len()));
+    bytes.extend_from_slice(bytemuck::cast_slice(&found.bounds));
+    bytes.extend_from_slice(bytemuck::cast_slice(&found.nodes));
+    Ok(Bytes::from(bytes))
+}
