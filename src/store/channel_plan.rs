@@ -15,7 +15,7 @@ use crate::sampler::Permutation;
 /// Longest key of a sampler, in bytes.
 const LONGEST_KEY: usize = 256;
 
-/// Everything that the batches of a channel depend on, but for the graph. A batch has a *position* among those of the
+/// Settings that the batches of a channel depend on, beside the graph. A batch has a *position* among those of the
 /// rank and an *index* among those of all ranks; draws are named by the index, so that a batch does not depend on the
 /// number of ranks.
 #[derive(Clone, Debug)]

@@ -90,7 +90,7 @@ pub enum StoreError {
         /// Largest number.
         most: u64,
     },
-    /// Nothing arrived in time.
+    /// Time that passed without a batch or an answer.
     #[error("nothing after {0:?}")]
     Timeout(Duration),
     /// Bytes that are no batch.

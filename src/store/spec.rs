@@ -86,7 +86,7 @@ impl SamplerSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Their own order, in every epoch.
+    /// Order of the specification, in every epoch.
     #[default]
     Sequential,
     /// A random order for each epoch.
@@ -122,12 +122,12 @@ pub struct LabelPlan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
-    /// Its tail.
+    /// The tail of the fact.
     #[default]
     Tails,
-    /// Its head.
+    /// The head of the fact.
     Heads,
-    /// Its tail, then its head.
+    /// The tail of the fact, then the head.
     Both,
 }
 
