@@ -12,9 +12,6 @@ use crate::neighborhood::{Anchor, Draw, Sampler, labels};
 use crate::rng::{Purpose, stream};
 use crate::sampler::Permutation;
 
-/// Longest key of a sampler, in bytes.
-const LONGEST_KEY: usize = 256;
-
 /// Settings that the batches of a channel depend on, beside the graph. A batch has a *position* among those of the
 /// rank and an *index* among those of all ranks; draws are named by the index, so that a batch does not depend on the
 /// number of ranks.
@@ -51,7 +48,7 @@ impl ChannelPlan {
         channel: &ChannelSpec,
         most_facts: u64,
     ) -> Result<ChannelPlan, StoreError> {
-        ChannelPlan::check(sampler)?;
+        sampler.check(graph, most_facts)?;
         channel.world.check()?;
         let seeds = SeedList::find(graph, &channel.seeds)?;
         if sampler.labels.is_some() && !seeds.are_facts() {
@@ -85,19 +82,6 @@ impl ChannelPlan {
         Ok(plan)
     }
 
-    /// Checks what does not depend on the graph.
-    fn check(sampler: &SamplerSpec) -> Result<(), StoreError> {
-        let bytes = sampler.key.len();
-        match bytes {
-            0 => Err(StoreError::setting("key", "empty; a loader has a name")),
-            1..=LONGEST_KEY => Ok(()),
-            _ => {
-                let what = format!("{bytes} bytes; at most {LONGEST_KEY}");
-                Err(StoreError::setting("key", what))
-            }
-        }
-    }
-
     /// Settings that all ranks share.
     pub fn sampler(&self) -> &SamplerSpec {
         &self.sampler
@@ -111,6 +95,12 @@ impl ChannelPlan {
     /// Bytes that the plan's lists take.
     pub fn bytes(&self) -> u64 {
         self.seeds.bytes()
+    }
+
+    /// Returns whether both plans give equal batches.
+    pub fn equals(&self, other: &ChannelPlan) -> bool {
+        let plan = |of: &ChannelPlan| (of.digest, of.world);
+        plan(self) == plan(other) && self.sampler == other.sampler
     }
 
     /// Number of batches of all ranks.

@@ -1,6 +1,5 @@
 //! Errors of stores.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::packed::PackedError;
@@ -44,17 +43,6 @@ pub enum StoreError {
         /// First field that differs.
         field: &'static str,
     },
-    /// The sampler of a key could not be made.
-    #[error("sampler '{key}': {cause}")]
-    Init {
-        /// Key of the sampler.
-        key: String,
-        /// Fault.
-        cause: Arc<StoreError>,
-    },
-    /// The sampler is being closed.
-    #[error("sampler '{0}' is being closed; open it again when its channels have ended")]
-    Closing(String),
     /// The store takes no new work.
     #[error("the store ends: no new samplers, channels or epochs")]
     Draining,

@@ -10,6 +10,7 @@
 //! | the store of one process, with sampling threads | [`Local`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
+//! | samplers and channels of a server, as a pure state machine | [`session`] |
 //!
 //! ```
 //! use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -40,6 +41,7 @@ mod local;
 pub mod packed;
 mod pool;
 mod seeds;
+pub mod session;
 mod slice;
 mod spec;
 #[cfg(test)]

@@ -173,7 +173,7 @@ mod tests {
             };
             pool.submit(work, move |result| sender.send(result).unwrap());
         }
-        let mut next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
+        let next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(next(), Ok(0));
         let error = next().unwrap_err().to_string();
         assert!(error.contains("fault 1"), "{error}");
