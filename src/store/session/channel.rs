@@ -142,9 +142,9 @@ impl<T> ChannelState<T> {
         slots + sending.map(|&(_, bytes)| bytes).sum::<u64>()
     }
 
-    /// Returns whether the client waits for the next batch: it has given credit, and takes what is sent.
+    /// Returns whether the client waits for the next batch: it has given credit, and has taken what was sent.
     pub fn waits(&self) -> bool {
-        let waits = |stream: &Stream| stream.has_credit() && stream.has_room(true);
+        let waits = |stream: &Stream| stream.has_credit() && stream.sending.is_empty();
         self.stream.as_ref().is_some_and(waits)
     }
 

@@ -21,9 +21,9 @@
 //!   sent is forgotten, and a new stream begins at any position.
 //! - **Shares**: of the channels with room, the one with the least work so far goes first (start-time fair queueing, Goyal
 //!   et al. 1996). Work is counted in facts, so that a light channel does not wait behind heavy ones.
-//! - **Memory**: batches under way, made, and being sent count. A client *waits* if it has given credit and takes what is
-//!   sent. Channels of clients that do not wait fill half of the limit at most; where one that waits finds no room, batches
-//!   made for them are thrown away. They can be made again.
+//! - **Memory**: batches under way, made, and being sent count. A client *waits* if it has given credit and has taken
+//!   what was sent. Channels of clients that do not wait fill half of the limit at most; where one that waits finds no
+//!   room, batches made for them are thrown away. They can be made again.
 //! - **Leases**: a channel is closed when its client has not called for a while. An open stream keeps it open, unless
 //!   the client does not take what is sent.
 //! - **Closed channels leave nothing behind**: numbers rise for ever, so that a number below the next one that is not
