@@ -12,10 +12,7 @@ use crate::neighborhood::{Anchor, Draw, Sampler, labels};
 use crate::rng::{Purpose, stream};
 use crate::sampler::Permutation;
 
-/// Longest key of a sampler, in bytes.
-const LONGEST_KEY: usize = 256;
-
-/// Everything that the batches of a channel depend on, but for the graph. A batch has a *position* among those of the
+/// Settings that the batches of a channel depend on, beside the graph. A batch has a *position* among those of the
 /// rank and an *index* among those of all ranks; draws are named by the index, so that a batch does not depend on the
 /// number of ranks.
 #[derive(Clone, Debug)]
@@ -51,7 +48,7 @@ impl ChannelPlan {
         channel: &ChannelSpec,
         most_facts: u64,
     ) -> Result<ChannelPlan, StoreError> {
-        ChannelPlan::check(sampler)?;
+        sampler.check(graph, most_facts)?;
         channel.world.check()?;
         let seeds = SeedList::find(graph, &channel.seeds)?;
         if sampler.labels.is_some() && !seeds.are_facts() {
@@ -85,33 +82,9 @@ impl ChannelPlan {
         Ok(plan)
     }
 
-    /// Checks what does not depend on the graph.
-    fn check(sampler: &SamplerSpec) -> Result<(), StoreError> {
-        let bytes = sampler.key.len();
-        match bytes {
-            0 => Err(StoreError::setting("key", "empty; a loader has a name")),
-            1..=LONGEST_KEY => Ok(()),
-            _ => {
-                let what = format!("{bytes} bytes; at most {LONGEST_KEY}");
-                Err(StoreError::setting("key", what))
-            }
-        }
-    }
-
     /// Settings that all ranks share.
     pub fn sampler(&self) -> &SamplerSpec {
         &self.sampler
-    }
-
-    /// First setting in which another plan for the same graph differs.
-    pub fn difference(&self, other: &ChannelPlan) -> Option<&'static str> {
-        match self.sampler.difference(&other.sampler) {
-            Some(field) => Some(field),
-            None if self.sampler.key != other.sampler.key => Some("sampler"),
-            None if self.world != other.world => Some("world"),
-            None if self.digest != other.digest => Some("seeds"),
-            None => None,
-        }
     }
 
     /// Number of seeds of all ranks.
@@ -122,6 +95,12 @@ impl ChannelPlan {
     /// Bytes that the plan's lists take.
     pub fn bytes(&self) -> u64 {
         self.seeds.bytes()
+    }
+
+    /// Returns whether both plans give equal batches.
+    pub fn equals(&self, other: &ChannelPlan) -> bool {
+        let plan = |of: &ChannelPlan| (of.digest, of.world);
+        plan(self) == plan(other) && self.sampler == other.sampler
     }
 
     /// Number of batches of all ranks.
@@ -208,21 +187,70 @@ impl ChannelPlan {
         })
     }
 
-    /// Seeds of the batch with an index.
-    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Gathered {
+    /// Places of a batch's seeds in the list of seeds, and the relations of those that are facts.
+    ///
+    /// # Errors
+    /// If the rank has no such batch.
+    pub fn origins(
+        &self,
+        graph: &Graph,
+        epoch: u64,
+        position: u64,
+    ) -> Result<Origins, StoreError> {
+        let batches = self.batches();
+        if position >= batches {
+            return Err(StoreError::Position { position, batches });
+        }
+        let index = self.index(position);
+        let relations = match self.gather(graph, epoch, index) {
+            Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
+            Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
+        };
+        let places = self.places(index);
+        Ok(Origins {
+            places: match self.order(epoch) {
+                None => places.collect(),
+                Some(order) => places.map(|place| order.at(place)).collect(),
+            },
+            relations,
+        })
+    }
+
+    /// Places of the batch with an index, in the order of the epoch.
+    fn places(&self, index: u64) -> std::ops::Range<u32> {
         let (seeds, size) = (self.seeds.len(), self.sampler.batch_size.get());
         let first = (index * u64::from(size)).min(u64::from(seeds)) as u32;
-        let places = first..seeds.min(first.saturating_add(size));
-        match self.sampler.order {
-            Order::Sequential => self.seeds.gather(graph, places),
-            Order::Shuffled => {
-                let mut random = stream(self.sampler.seed, Purpose::Shuffle, [epoch, 0]);
-                let order = Permutation::new(seeds, &mut random);
-                self.seeds
-                    .gather(graph, places.map(|place| order.at(place)))
-            }
+        first..seeds.min(first.saturating_add(size))
+    }
+
+    /// Order of the seeds in an epoch; `None` if it is their own.
+    fn order(&self, epoch: u64) -> Option<Permutation> {
+        let shuffled = || {
+            let mut random = stream(self.sampler.seed, Purpose::Shuffle, [epoch, 0]);
+            Permutation::new(self.seeds.len(), &mut random)
+        };
+        (self.sampler.order == Order::Shuffled).then(shuffled)
+    }
+
+    /// Seeds of the batch with an index.
+    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Gathered {
+        let places = self.places(index);
+        match self.order(epoch) {
+            None => self.seeds.gather(graph, places),
+            Some(order) => self
+                .seeds
+                .gather(graph, places.map(|place| order.at(place))),
         }
     }
+}
+
+/// Where the seeds of a batch come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Place of each seed in the list of seeds: of nodes, or of facts.
+    pub places: Vec<u32>,
+    /// Relation of each seed, if seeds are facts.
+    pub relations: Vec<u32>,
 }
 
 /// Questions that facts ask.

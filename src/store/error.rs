@@ -1,6 +1,5 @@
 //! Errors of stores.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::packed::PackedError;
@@ -44,25 +43,6 @@ pub enum StoreError {
         /// First field that differs.
         field: &'static str,
     },
-    /// The client has another channel of the name.
-    #[error("channel '{name}' is open with another {field}: close it, or choose another name")]
-    NameTaken {
-        /// Name of both.
-        name: String,
-        /// First setting that differs.
-        field: &'static str,
-    },
-    /// The sampler of a key could not be made.
-    #[error("sampler '{key}': {cause}")]
-    Init {
-        /// Key of the sampler.
-        key: String,
-        /// Fault.
-        cause: Arc<StoreError>,
-    },
-    /// The sampler is being closed.
-    #[error("sampler '{0}' is being closed; open it again when its channels have ended")]
-    Closing(String),
     /// The store takes no new work.
     #[error("the store ends: no new samplers, channels or epochs")]
     Draining,
@@ -98,7 +78,7 @@ pub enum StoreError {
         /// Largest number.
         most: u64,
     },
-    /// Nothing arrived in time.
+    /// Time that passed without a batch or an answer.
     #[error("nothing after {0:?}")]
     Timeout(Duration),
     /// Bytes that are no batch.

@@ -10,6 +10,7 @@
 //! | the store of one process, with sampling threads | [`Local`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
+//! | samplers and channels of a server, as a pure state machine | [`session`] |
 //!
 //! ```
 //! use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -40,6 +41,7 @@ mod local;
 pub mod packed;
 mod pool;
 mod seeds;
+pub mod session;
 mod slice;
 mod spec;
 #[cfg(test)]
@@ -50,7 +52,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use channel_plan::{ChannelPlan, Epoch};
+pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::Local;
 pub use pool::{Pool, Scratch};

@@ -143,7 +143,10 @@ impl Drop for Pool {
         drop(dropped);
         self.queue.changed.notify_all();
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            // A job may have been the last to hold the pool.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -173,7 +176,7 @@ mod tests {
             };
             pool.submit(work, move |result| sender.send(result).unwrap());
         }
-        let mut next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
+        let next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(next(), Ok(0));
         let error = next().unwrap_err().to_string();
         assert!(error.contains("fault 1"), "{error}");

@@ -4,9 +4,15 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Slice, World};
+use super::{Slice, StoreError, World};
 use crate::dataset::Triple;
-use crate::neighborhood::SamplePlan;
+use crate::graph::Graph;
+use crate::neighborhood::{Pick, SamplePlan, Sampler, Seeds};
+
+/// Longest key of a sampler, in bytes.
+const LONGEST_KEY: usize = 256;
+/// Most seeds of a batch.
+const MOST_SEEDS: u32 = 1 << 24;
 
 /// Nodes of a graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +70,28 @@ impl SamplerSpec {
         }
     }
 
+    /// Checks the settings, but for the number of facts that a batch could have, which depends on its seeds.
+    ///
+    /// # Errors
+    /// If a setting makes no sense or does not fit the graph.
+    pub fn check(&self, graph: &Graph, most_facts: u64) -> Result<(), StoreError> {
+        let bytes = self.key.len();
+        if !(1..=LONGEST_KEY).contains(&bytes) {
+            let what = format!("{bytes} bytes; at least 1, and at most {LONGEST_KEY}");
+            return Err(StoreError::setting("key", what));
+        }
+        if self.batch_size.get() > MOST_SEEDS {
+            let what = format!("{}; at most {MOST_SEEDS}", self.batch_size);
+            return Err(StoreError::setting("batch_size", what));
+        }
+        let none = match self.plan.pick {
+            Pick::Before { .. } => Seeds::Timed(&[], &[]),
+            _ => Seeds::Nodes(&[]),
+        };
+        let sampler = Sampler::with_most_facts(most_facts);
+        Ok(sampler.check(graph, &none, &self.plan)?)
+    }
+
     /// First field in which another specification of the same key differs.
     pub fn difference(&self, other: &SamplerSpec) -> Option<&'static str> {
         let fields = [
@@ -86,7 +114,7 @@ impl SamplerSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Their own order, in every epoch.
+    /// Order of the specification, in every epoch.
     #[default]
     Sequential,
     /// A random order for each epoch.
@@ -122,12 +150,12 @@ pub struct LabelPlan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
-    /// Its tail.
+    /// The tail of the fact.
     #[default]
     Tails,
-    /// Its head.
+    /// The head of the fact.
     Heads,
-    /// Its tail, then its head.
+    /// The tail of the fact, then the head.
     Both,
 }
 

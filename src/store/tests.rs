@@ -265,7 +265,7 @@ fn g17_equal_keys_need_equal_settings() {
         ..shuffled(4)
     };
     let error = store.open(&other, &rank(1, 2)).err().unwrap();
-    assert!(error.to_string().contains("another seed"), "{error}");
+    assert!(error.to_string().contains("other seed"), "{error}");
     open.close().unwrap();
     store.open(&other, &rank(1, 2)).unwrap();
 }

@@ -163,10 +163,11 @@ impl Node {
                 // Behind the node's own.
                 ToNode::Configure(configuration) if Some(configuration.generation) <= newest => {}
                 ToNode::Configure(configuration) => {
-                    newest = Some(configuration.generation);
-                    self.shards.announce(configuration.generation);
+                    let generation = configuration.generation;
+                    newest = Some(generation);
+                    self.shards.announce(generation);
                     // Ends the step that runs, before shards are fetched.
-                    announced.send_replace(configuration.generation);
+                    announced.send_replace(generation);
                     let done = {
                         let configured =
                             self.configure(me, *configuration, &mut clients, &tasks, &announced);
@@ -180,7 +181,11 @@ impl Node {
                             error,
                         })) => {
                             let reason = error.to_string();
-                            let message = ToLeader::Unreachable { worker, reason };
+                            let message = ToLeader::Unreachable {
+                                generation,
+                                worker,
+                                reason,
+                            };
                             let _ = out.send(message).await;
                         }
                         Some(Err(NodeError::Unreachable {
