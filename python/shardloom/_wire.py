@@ -71,7 +71,7 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
     "StatusRequest": {},
     "StatusReply": {"metrics": (1, "string"), "session": (2, "string")},
     "DrainRequest": {},
-    "DrainReply": {"epochs": (1, "uint64")},
+    "DrainReply": {"channels": (1, "uint64")},
 }
 
 _DEFAULTS: Dict[str, Value] = {"string": "", "bytes": b"", "bool": False}

@@ -14,6 +14,7 @@ use shardloom::graph::Graph;
 use shardloom::net::graph_store::{Address, Remote, RemoteOptions, Server, ServerOptions};
 use shardloom::net::transport::{Security, Tls, Token};
 use shardloom::store::GraphStore;
+use shardloom::store::session::{self, SessionStatus};
 
 use super::interrupt::on_request_to_end;
 use super::outcome::{CommandResult, tell};
@@ -115,11 +116,14 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 /// Epochs that a server did not finish.
 #[derive(Debug)]
-pub struct CutOff(u64);
+pub struct CutOff(Vec<session::CutOff>);
 
 impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "epochs that ran and are cut off: {}", self.0)
+        f.write_str("epochs were cut off:")?;
+        let write =
+            |of: &session::CutOff| write!(f, "\n  client {}: batches left: {}", of.client, of.left);
+        self.0.iter().try_for_each(write)
     }
 }
 
@@ -132,12 +136,13 @@ impl std::error::Error for CutOff {}
 pub fn run(args: GraphStoreArgs) -> CommandResult {
     match args.command {
         Some(GraphStoreCommand::Status(of)) => {
-            let metrics = connect(&of)?.metrics()?;
-            Ok(std::io::stdout().write_all(status(&metrics).as_bytes())?)
+            let remote = connect(&of)?;
+            let text = status(&remote.metrics()?, &remote.session()?);
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         Some(GraphStoreCommand::Drain(of)) => {
-            let epochs = connect(&of)?.drain()?;
-            let text = format!("{} ends; epochs that run: {epochs}\n", of.address);
+            let channels = connect(&of)?.drain()?;
+            let text = format!("{} ends; channels that go on: {channels}\n", of.address);
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => serve(args),
@@ -159,16 +164,28 @@ fn connect(args: &StatusArgs) -> Result<Remote, Box<dyn std::error::Error>> {
     Ok(remote)
 }
 
-/// Counts as a table.
-fn status(metrics: &str) -> String {
-    let lines = metrics
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
+/// Counts as a table, and a line for each channel.
+fn status(metrics: &str, session: &SessionStatus) -> String {
+    let counts = metrics.lines().filter(|line| !line.contains("_bucket"));
     let counts =
-        lines.filter_map(|line| line.strip_prefix("shardloom_graph_store_")?.split_once(' '));
-    counts
-        .map(|(name, value)| format!("{value:>16}  {}\n", name.replace('_', " ")))
-        .collect()
+        counts.filter_map(|line| line.strip_prefix("shardloom_graph_store_")?.split_once(' '));
+    let counts = counts.map(|(name, value)| format!("{value:>16}  {}\n", name.replace('_', " ")));
+    let channels = session.channels.iter().map(|of| {
+        let epoch = of
+            .epoch
+            .map_or("no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+        format!(
+            "channel {} of {:?}, client {}: {epoch}, batch {} of {}, {} ahead{}\n",
+            of.channel,
+            of.key,
+            of.client,
+            of.position,
+            of.batches,
+            of.ahead,
+            if of.stream { ", is fetched" } else { "" },
+        )
+    });
+    counts.chain(channels).collect()
 }
 
 fn serve(args: GraphStoreArgs) -> CommandResult {
@@ -210,13 +227,13 @@ fn serve(args: GraphStoreArgs) -> CommandResult {
     if let Some(path) = &args.ready_file {
         write_ready(path, &addresses)?;
     }
-    let drained = server.wait();
+    let cut_off = server.wait();
     if let Some(path) = &args.ready_file {
         // Another process may have removed it.
         let _ = fs::remove_file(path);
     }
-    if drained.cut_off > 0 {
-        return Err(Box::new(CutOff(drained.cut_off)));
+    if !cut_off.is_empty() {
+        return Err(Box::new(CutOff(cut_off)));
     }
     tell("all epochs that ran have ended");
     Ok(())

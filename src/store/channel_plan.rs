@@ -191,12 +191,7 @@ impl ChannelPlan {
     ///
     /// # Errors
     /// If the rank has no such batch.
-    pub fn origins(
-        &self,
-        graph: &Graph,
-        epoch: u64,
-        position: u64,
-    ) -> Result<Origins, StoreError> {
+    pub fn origins(&self, graph: &Graph, epoch: u64, position: u64) -> Result<Origins, StoreError> {
         let batches = self.batches();
         if position >= batches {
             return Err(StoreError::Position { position, batches });

@@ -30,9 +30,13 @@ fn bad_requests_are_told_where_what_and_what_is_right() {
     let served = Served::new(graph());
     let store = served.client();
     let plan = SamplePlan::uniform(&[5]);
-    let sample = |seeds: &[u32], plan: &SamplePlan| sentence(store.sample(&Seeds::Nodes(seeds), plan, DRAW));
+    let sample =
+        |seeds: &[u32], plan: &SamplePlan| sentence(store.sample(&Seeds::Nodes(seeds), plan, DRAW));
     let told = sample(&[1, 2, 5_000], &plan);
-    assert_eq!(told, "seed 2: node 5000, and the graph has 5000 nodes, numbered from 0");
+    assert_eq!(
+        told,
+        "seed 2: node 5000, and the graph has 5000 nodes, numbered from 0"
+    );
     let weighted = SamplePlan {
         pick: Pick::Weighted,
         ..plan.clone()
@@ -72,7 +76,10 @@ fn bad_requests_are_told_where_what_and_what_is_right() {
         ..ChannelSpec::default()
     };
     let told = sentence(store.open(&sampler("loader"), &outside));
-    assert!(told.contains("node 77777, and the graph has 5000 nodes"), "{told}");
+    assert!(
+        told.contains("node 77777, and the graph has 5000 nodes"),
+        "{told}"
+    );
     let mut labels = sampler("labels");
     labels.labels = Some(LabelPlan {
         ask: shardloom::store::Ask::Tails,
@@ -116,7 +123,10 @@ fn fanouts_that_are_too_large_are_refused_before_any_work() {
         let told = sentence(store.sample(&Seeds::Nodes(&[1, 2, 3]), &plan, DRAW));
         assert!(told.contains("and a batch may have 1000000"), "{told}");
     });
-    assert!(refused < usual + Duration::from_millis(1), "{refused:?}, and others take {usual:?}");
+    assert!(
+        refused < usual + Duration::from_millis(1),
+        "{refused:?}, and others take {usual:?}"
+    );
     let mut spec = sampler("large");
     spec.plan = plan;
     let told = sentence(store.open(&spec, &rank(0, 1)));
@@ -140,10 +150,19 @@ fn more_channels_and_seeds_than_allowed_are_refused() {
         ..ChannelSpec::default()
     };
     let told = sentence(store.open(&spec, &listed(3_000)));
-    assert!(told.contains("bytes of listed seeds: 12000, and the store allows 8192"), "{told}");
-    let kept = [store.open(&spec, &listed(10)).unwrap(), store.open(&spec, &listed(10)).unwrap()];
+    assert!(
+        told.contains("bytes of listed seeds of all channels: 12000, and the store allows 8192"),
+        "{told}"
+    );
+    let kept = [
+        store.open(&spec, &listed(10)).unwrap(),
+        store.open(&spec, &listed(10)).unwrap(),
+    ];
     let told = sentence(store.open(&spec, &listed(10)));
-    assert!(told.contains("channels: 3, and the store allows 2"), "{told}");
+    assert!(
+        told.contains("channels: 3, and the store allows 2"),
+        "{told}"
+    );
     for channel in kept {
         channel.close().unwrap();
     }
@@ -177,7 +196,9 @@ fn a_token_is_needed_where_there_is_one() {
 /// Answer to a request over HTTP/1.
 fn get(address: &Address, path: &str) -> String {
     let mut stream = TcpStream::connect(address.to_string()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
@@ -188,17 +209,28 @@ fn get(address: &Address, path: &str) -> String {
 #[test]
 fn metrics_are_there_over_http() {
     let served = Served::new(graph());
-    let mut channel = served.client().open(&sampler("loader"), &rank(0, 1)).unwrap();
+    let mut channel = served
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
     epoch(&mut *channel, 1);
     let text = get(&served.address, "/metrics");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(text.contains("\nshardloom_graph_store_batches_total 40\n"), "{text}");
-    assert!(text.contains("sampling_seconds_bucket{le=\"+Inf\"} 40\n"), "{text}");
+    assert!(
+        text.contains("\nshardloom_graph_store_batches_total 40\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("sampling_seconds_bucket{le=\"+Inf\"} 40\n"),
+        "{text}"
+    );
 }
 
 /// Random bytes, the same in every run.
 fn noise(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
@@ -217,7 +249,9 @@ fn random_bytes_and_cut_connections_leave_the_server_as_it_was() {
         };
         let bytes: Vec<u8> = match round % 2 {
             0 => preface[..round / 2 % preface.len()].to_vec(),
-            _ => (0..noise(&mut state) % 600).map(|_| noise(&mut state) as u8).collect(),
+            _ => (0..noise(&mut state) % 600)
+                .map(|_| noise(&mut state) as u8)
+                .collect(),
         };
         // The server may have closed the connection already.
         let _ = stream.write_all(&bytes);
@@ -229,10 +263,12 @@ fn random_bytes_and_cut_connections_leave_the_server_as_it_was() {
 #[test]
 fn a_batch_of_nothing_is_a_batch() {
     let served = Served::new(graph());
-    let batch = served.client().sample(&Seeds::Nodes(&[]), &SamplePlan::uniform(&[3]), DRAW);
+    let batch = served
+        .client()
+        .sample(&Seeds::Nodes(&[]), &SamplePlan::uniform(&[3]), DRAW);
     assert_eq!(batch.unwrap().nodes.len(), 0);
     let mut spec = sampler("loader");
-    spec.batch_size = NonZeroU32::new(u32::MAX).unwrap();
+    spec.batch_size = NonZeroU32::new(1 << 24).unwrap();
     spec.plan = SamplePlan::uniform(&[1]);
     let mut channel = served.client().open(&spec, &rank(0, 1)).unwrap();
     assert_eq!(epoch(&mut *channel, 1).len(), 1);

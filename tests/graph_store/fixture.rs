@@ -11,6 +11,7 @@ use shardloom::dataset::Triple;
 use shardloom::graph::{Builder, Graph};
 use shardloom::neighborhood::{Exclude, SamplePlan};
 use shardloom::net::graph_store::{Address, Ender, Remote, RemoteOptions, Server, ServerOptions};
+use shardloom::store::session::CutOff;
 use shardloom::store::{
     Channel, ChannelSpec, Next, Order, SampledBatch, SamplerSpec, SeedSpec, Slice, World, packed,
 };
@@ -84,7 +85,7 @@ impl Served {
     }
 
     /// Ends the server.
-    pub fn end(mut self) -> shardloom::net::graph_store::Drained {
+    pub fn end(mut self) -> Vec<CutOff> {
         self.ender.drain();
         self.server.take().unwrap().wait()
     }

@@ -79,9 +79,13 @@ fn printed(child: std::process::Child) -> (Vec<(u64, String)>, bool) {
 fn expected(file: &Path, number: u32, world: u32) -> Vec<(u64, String)> {
     let graph = std::sync::Arc::new(Graph::open(file).unwrap());
     let local = Local::new(graph, std::num::NonZeroU32::MIN).unwrap();
-    let mut channel = local.open(&sampler("loader"), &rank(number, world)).unwrap();
+    let mut channel = local
+        .open(&sampler("loader"), &rank(number, world))
+        .unwrap();
     let batches = epoch(&mut *channel, 1).into_iter();
-    batches.map(|(index, bytes)| (index, format!("{:016x}", xxh3_64(&bytes)))).collect()
+    batches
+        .map(|(index, bytes)| (index, format!("{:016x}", xxh3_64(&bytes))))
+        .collect()
 }
 
 #[test]
@@ -137,7 +141,9 @@ fn a_trainer_that_is_killed_goes_on_at_its_position() {
     assert_eq!(batches, expected(&file, 0, 1));
     // The channels of both are gone after their leases.
     let client = server.client();
-    wait_until("the end of the leases", || crate::fixture::count(&client, "channels") == 0);
+    wait_until("the end of the leases", || {
+        crate::fixture::count(&client, "channels") == 0
+    });
 }
 
 #[test]
@@ -176,13 +182,18 @@ fn another_graph_behind_the_address_is_refused() {
     let socket = directory.path().join("store.sock");
     let listen = format!("unix:{}", socket.display());
     let server = Process::start(&file, &["--listen", &listen]);
-    let mut channel = server.client().open(&sampler("loader"), &rank(0, 1)).unwrap();
+    let mut channel = server
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
     channel.start(1).unwrap();
     next(&mut *channel).unwrap();
     drop(server);
     let other = directory.path().join("other.graph");
     let facts = crate::fixture::facts(5_000, 40_001, 7);
-    shardloom::graph::Builder::new(5_000, 7).write(&facts, &other).unwrap();
+    shardloom::graph::Builder::new(5_000, 7)
+        .write(&facts, &other)
+        .unwrap();
     let _server = Process::start(&other, &["--listen", &listen]);
     let error = loop {
         // Batches that had arrived come first.
@@ -215,14 +226,23 @@ fn a_server_that_is_asked_to_end_finishes_four_epochs() {
             })
         });
         let client = server.client();
-        wait_until("four epochs", || crate::fixture::count(&client, "running_epochs") == 4);
+        wait_until("four epochs", || {
+            crate::fixture::count(&client, "running_epochs") == 4
+        });
         server.signal(15);
-        clients.map(|client| client.join().unwrap()).into_iter().max().unwrap()
+        clients
+            .map(|client| client.join().unwrap())
+            .into_iter()
+            .max()
+            .unwrap()
     });
     let status = server.wait();
     let after = ended.elapsed();
     assert_eq!(status.code(), Some(0));
-    assert!(after < Duration::from_secs(1), "{after:?} after the last batch");
+    assert!(
+        after < Duration::from_secs(1),
+        "{after:?} after the last batch"
+    );
 }
 
 #[test]
@@ -230,12 +250,19 @@ fn a_server_says_by_its_status_that_epochs_were_cut_off() {
     let directory = tempfile::tempdir().unwrap();
     let file = graph_file(directory.path());
     let mut server = Process::start(&file, &["--listen", "127.0.0.1:0", "--drain", "1"]);
-    let mut channel = server.client().open(&sampler("loader"), &rank(0, 1)).unwrap();
+    let mut channel = server
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
     channel.start(1).unwrap();
     let begun = Instant::now();
     server.signal(15);
     assert_eq!(server.wait().code(), Some(3));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -247,7 +274,9 @@ fn a_second_signal_ends_a_server_at_once() {
     let mut channel = client.open(&sampler("loader"), &rank(0, 1)).unwrap();
     channel.start(1).unwrap();
     server.signal(15);
-    wait_until("the end of new work", || crate::fixture::count(&client, "draining") == 1);
+    wait_until("the end of new work", || {
+        crate::fixture::count(&client, "draining") == 1
+    });
     server.signal(15);
     assert_eq!(server.wait().code(), Some(130));
 }
@@ -257,14 +286,20 @@ fn status_shows_the_graph_and_the_counts() {
     let directory = tempfile::tempdir().unwrap();
     let file = graph_file(directory.path());
     let server = Process::start(&file, &["--listen", "127.0.0.1:0"]);
-    let mut channel = server.client().open(&sampler("loader"), &rank(0, 1)).unwrap();
+    let mut channel = server
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
     epoch(&mut *channel, 1);
     let output = Command::new(env!("CARGO_BIN_EXE_shardloom"))
         .args(["graph-store", "status", &server.addresses[0].to_string()])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("5000 nodes, 7 relations, 40000 facts"), "{text}");
+    assert!(
+        text.contains("5000 nodes, 7 relations, 40000 facts"),
+        "{text}"
+    );
     let line = |line: &str| line.trim_start() == "1  channels";
     assert!(text.lines().any(line), "{text}");
 }

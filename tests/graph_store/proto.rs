@@ -21,7 +21,8 @@ fn published(text: &str) -> Fields {
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("message ") {
             message = name.split(' ').next().unwrap().to_owned();
-        } else if let Some((field, number)) = line.strip_suffix(';').and_then(|l| l.split_once(" = "))
+        } else if let Some((field, number)) =
+            line.strip_suffix(';').and_then(|l| l.split_once(" = "))
             && let Ok(number) = number.parse()
         {
             let (of, name) = field.rsplit_once(' ').unwrap();
@@ -40,7 +41,8 @@ fn coded(text: &str) -> Fields {
             message = name.split([' ', '{']).next().unwrap().to_owned();
         } else if let Some(of) = line.strip_prefix("#[prost(") {
             attribute = of.to_owned();
-        } else if let Some((name, of)) = line.strip_prefix("pub ").and_then(|l| l.split_once(": ")) {
+        } else if let Some((name, of)) = line.strip_prefix("pub ").and_then(|l| l.split_once(": "))
+        {
             let parts: Vec<&str> = attribute.trim_end_matches(")]").split(", ").collect();
             let kind = match parts[0] {
                 "message" => of.trim_start_matches("Option<").trim_end_matches(">,"),
@@ -48,7 +50,10 @@ fn coded(text: &str) -> Fields {
             };
             let tag = parts.iter().find_map(|part| part.strip_prefix("tag = "));
             let number = tag.unwrap().trim_matches('"').parse().unwrap();
-            fields.insert((message.clone(), number), (kind.to_owned(), name.to_owned()));
+            fields.insert(
+                (message.clone(), number),
+                (kind.to_owned(), name.to_owned()),
+            );
         }
     }
     fields
@@ -65,8 +70,12 @@ fn messages_are_those_of_the_code() {
 #[test]
 fn methods_are_those_of_the_code() {
     let text = read("proto/graph_store.proto");
-    let methods = text.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
-    let methods: Vec<&str> = methods.map(|line| line.split('(').next().unwrap()).collect();
+    let methods = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("rpc "));
+    let methods: Vec<&str> = methods
+        .map(|line| line.split('(').next().unwrap())
+        .collect();
     assert_eq!(methods, METHODS);
 }
 
@@ -78,6 +87,9 @@ fn numbers_in_sentences_are_those_of_the_code() {
         format!("at most {CHUNK_BYTES} bytes"),
         format!("Bytes, at most {CHUNK_BYTES}."),
     ] {
-        assert!(text.contains(&sentence), "the file does not say: {sentence}");
+        assert!(
+            text.contains(&sentence),
+            "the file does not say: {sentence}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -9,30 +10,33 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Status, Streaming};
 
 use super::CHUNK_BYTES;
-use super::fetch::Fetch;
+use super::fetch::{Fetch, end};
 use super::message::{
     ChannelInfo, ChannelRequest, Chunk, CloseReply, CloseRequest, Credit, DescribeRequest,
-    Description, Done, DrainReply, DrainRequest, EpochInfo, IdsRequest, LabelsRequest, RenewReply,
+    Description, DrainReply, DrainRequest, EpochInfo, IdsRequest, LabelsRequest, RenewReply,
     RenewRequest, SampleRequest, SamplerInfo, SamplerRequest, Seeds, StartRequest, StatusReply,
     StatusRequest,
 };
 use super::metrics::add;
-use super::shared::Shared;
+use super::shell::Shell;
 use super::status::status;
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
 use crate::neighborhood::{self, Anchor, Draw, SamplePlan};
+use crate::store::session::{Session, Start};
 use crate::store::{
-    ChannelPlan, ChannelSpec, SampledBatch, SamplerSpec, Scratch, SeedSpec, Select, Slice,
+    ChannelPlan, ChannelSpec, Epoch, SampledBatch, SamplerSpec, Scratch, SeedSpec, Select, Slice,
     StoreError, packed,
 };
 
+/// Time within which the first credit of a fetch comes.
+const FIRST_CREDIT: Duration = Duration::from_secs(10);
 /// Longest name of a client or a channel, in bytes.
 const LONGEST_NAME: usize = 256;
 
-/// The service.
+/// The service, and the time for epochs that run when it is asked to end.
 #[derive(Clone, Debug)]
-pub(super) struct Calls(pub Arc<Shared>);
+pub(super) struct Calls(pub Arc<Shell>, pub Duration);
 
 /// Chunks of an answer.
 pub(super) type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
@@ -99,7 +103,7 @@ fn chunks(bytes: Bytes) -> Chunks {
         Some(Ok(Chunk {
             data,
             last,
-            done: None,
+            ..Chunk::default()
         }))
     };
     Box::pin(tokio_stream::iter(std::iter::from_fn(chunk)))
@@ -170,7 +174,7 @@ impl Calls {
             Some(Ok(Chunk {
                 data: Bytes::copy_from_slice(bytemuck::cast_slice(&nodes)),
                 last,
-                done: None,
+                ..Chunk::default()
             }))
         };
         Ok(Box::pin(tokio_stream::iter(std::iter::from_fn(chunk))))
@@ -204,7 +208,7 @@ impl Calls {
         let seeds = listed(&request.seeds.unwrap_or_default())?;
         let plan: SamplePlan = json("plan", &request.plan)?;
         let draw = draw(request.draw);
-        let (graph, metrics) = (Arc::clone(&self.0.graph), Arc::clone(&self.0.metrics));
+        let (graph, shell) = (Arc::clone(&self.0.graph), Arc::clone(&self.0));
         let sample = move |scratch: &mut Scratch| {
             let begun = std::time::Instant::now();
             let seeds = match &seeds {
@@ -219,7 +223,7 @@ impl Calls {
                 labels: None,
                 negatives: None,
             });
-            metrics.drawn(0, begun.elapsed());
+            shell.metrics.drawn(begun.elapsed());
             Ok(Bytes::from(bytes))
         };
         let packed = self.0.on_pool(sample).await;
@@ -228,10 +232,14 @@ impl Calls {
 
     pub async fn open_sampler(self, request: SamplerRequest) -> Result<SamplerInfo, Status> {
         let spec: SamplerSpec = json("spec", &request.spec)?;
-        let now = self.0.now();
-        let opened = self.0.registry().open_sampler(spec, now);
-        let sampler = opened.map_err(|error| self.refuse(&error))?;
-        Ok(SamplerInfo { sampler })
+        let checked = spec.check(&self.0.graph, self.0.description.most_facts);
+        let open = |()| self.0.call(|session, now| session.open_sampler(now, &spec));
+        let sampler = checked
+            .and_then(open)
+            .map_err(|error| self.refuse(&error))?;
+        Ok(SamplerInfo {
+            sampler: self.0.told(sampler),
+        })
     }
 
     pub async fn open_channel(self, request: ChannelRequest) -> Result<ChannelInfo, Status> {
@@ -254,32 +262,43 @@ impl Calls {
                 Listed::Facts(facts) => SeedSpec::ListedFacts(facts),
             };
         }
-        let sampler = self.0.registry().sampler(request.sampler);
-        let sampler = sampler.map_err(|error| self.refuse(&error))?;
-        let (graph, most) = (Arc::clone(&self.0.graph), self.0.pool.most_facts());
+        let number = self.0.known(request.sampler);
+        let sampler = self.0.call(|session, _| session.sampler(number).cloned());
+        let unknown = |_| self.refuse(&StoreError::UnknownSampler(request.sampler));
+        let sampler = sampler.map_err(unknown)?;
+        let (graph, most) = (Arc::clone(&self.0.graph), self.0.description.most_facts);
         let window = spec.window;
         let make = move |_: &mut Scratch| ChannelPlan::new(&graph, &sampler, &spec, most);
         let plan = self.0.on_pool(make).await;
         let plan = plan.map_err(|error| self.refuse(&error))?;
-        let now = self.0.now();
-        let opened = {
-            let mut registry = self.0.registry();
-            registry.open_channel(&request.client, &request.name, plan, window, now)
-        };
+        let (client, name) = (&request.client, &request.name);
+        let opened = self
+            .0
+            .call(|session, now| session.open_channel(now, client, name, number, plan, window));
+        let channel = opened.map_err(|error| self.refuse(&error))?;
         Ok(ChannelInfo {
-            channel: opened.map_err(|error| self.refuse(&error))?,
+            channel: self.0.told(channel),
             lease_milliseconds: self.0.lease.as_millis() as u64,
         })
     }
 
+    /// The error with the number that the client knows.
+    fn named(&self, error: StoreError, channel: u64) -> Status {
+        self.refuse(&match error {
+            StoreError::UnknownChannel(_) => StoreError::UnknownChannel(channel),
+            other => other,
+        })
+    }
+
     pub async fn start_epoch(self, request: StartRequest) -> Result<EpochInfo, Status> {
-        let now = self.0.now();
-        let started = self.0.registry().start(request.channel, request.epoch, now);
-        let started = started.map_err(|error| self.refuse(&error))?;
-        // Fetches of the epoch before end.
-        self.0.outboxes.wake();
-        let closed = started.is_none();
-        let epoch = started.unwrap_or_default();
+        let channel = self.0.known(request.channel);
+        let start = |session: &mut Session<_>, now| session.start(now, channel, request.epoch);
+        let started = self.0.call(start);
+        let started = started.map_err(|error| self.named(error, request.channel))?;
+        let (epoch, closed) = match started {
+            Start::Running(epoch) => (epoch, false),
+            Start::Closed => (Epoch::default(), true),
+        };
         Ok(EpochInfo {
             epoch: epoch.epoch,
             batches: epoch.batches,
@@ -291,55 +310,46 @@ impl Calls {
 
     pub async fn fetch(self, request: Request<Streaming<Credit>>) -> Result<Chunks, Status> {
         let mut credits = request.into_inner();
-        let first = credits.next().await.transpose()?;
-        let Some(first) = first else {
+        let first = tokio::time::timeout(FIRST_CREDIT, credits.next()).await;
+        let Some(first) = first.ok().flatten().transpose()? else {
             return Err(Status::invalid_argument(
                 "no credit: the first one names channel, epoch and position",
             ));
         };
-        let now = self.0.now();
-        let attached = self.0.registry().attach(first.channel, first.epoch, now);
-        let attached = attached.map_err(|error| self.refuse(&error))?;
-        let Some(attached) = attached else {
-            let done = Done {
-                batches: 0,
-                closed: true,
-            };
-            let end = Chunk {
-                done: Some(done),
-                ..Chunk::default()
-            };
-            return Ok(Box::pin(tokio_stream::iter([Ok(end)])));
-        };
-        let (position, batches) = (first.from, attached.epoch.batches);
-        let fetch = Fetch::new(Arc::clone(&self.0), attached, &first, credits);
-        if position > batches {
-            return Err(self.refuse(&StoreError::Position { position, batches }));
-        }
-        Ok(Box::pin(fetch))
+        let fetch = Fetch::begin(Arc::clone(&self.0), &first, credits);
+        let fetch = fetch.map_err(|error| self.named(error, first.channel))?;
+        Ok(match fetch {
+            Some(fetch) => Box::pin(fetch),
+            None => Box::pin(tokio_stream::iter([Ok(end(0, true))])),
+        })
     }
 
     pub async fn close_channel(self, request: CloseRequest) -> Result<CloseReply, Status> {
-        let now = self.0.now();
-        self.0.registry().close(request.channel, now);
-        self.0.outboxes.wake();
+        let channel = self.0.known(request.channel);
+        self.0.call(|session, now| session.close(now, channel));
         Ok(CloseReply {})
     }
 
     pub async fn renew(self, request: RenewRequest) -> Result<RenewReply, Status> {
-        let now = self.0.now();
-        let channels = self.0.registry().renew(&request.client, now);
-        Ok(RenewReply { channels })
+        let channels = self
+            .0
+            .call(|session, now| session.renew(now, &request.client));
+        Ok(RenewReply {
+            channels: channels as u64,
+        })
     }
 
     pub async fn status(self, _: StatusRequest) -> Result<StatusReply, Status> {
-        let metrics = self.0.metrics();
-        Ok(StatusReply { metrics })
+        let session = serde_json::to_string(&self.0.status());
+        Ok(StatusReply {
+            metrics: self.0.metrics(),
+            session: session.map_err(|e| Status::internal(e.to_string()))?,
+        })
     }
 
     pub async fn drain(self, _: DrainRequest) -> Result<DrainReply, Status> {
-        let epochs = self.0.drain();
-        Ok(DrainReply { epochs })
+        let channels = self.0.drain(self.1);
+        Ok(DrainReply { channels })
     }
 }
 

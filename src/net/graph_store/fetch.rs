@@ -2,62 +2,83 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::CHUNK_BYTES;
-use super::message::{Chunk, Credit, Done};
+use super::message::{self, Chunk, Done};
 use super::metrics::add;
-use super::outbox::{Bounds, Outbox, Room};
-use super::registry::Attached;
-use super::shared::Shared;
+use super::shell::{Order, Payload, Shell};
 use super::status::status;
-use crate::store::{Scratch, StoreError, packed};
+use crate::store::StoreError;
+use crate::store::session::{Credit, EndReason, Fetch as Fetched};
 
 /// Answers of a fetch.
 pub(super) struct Fetch {
-    shared: Arc<Shared>,
-    attached: Attached,
+    shell: Arc<Shell>,
+    /// Number of the channel in the session.
+    channel: u64,
+    stream: u64,
+    orders: UnboundedReceiver<Order>,
     /// Credits of the client; `None` after their end.
-    credits: Option<Streaming<Credit>>,
-    outbox: Arc<Outbox>,
-    generation: u64,
-    /// Position of the batch that is sent.
-    next: u64,
-    /// Bytes of it that are sent.
-    offset: usize,
-    /// Position of the next batch to draw.
-    asked: u64,
-    /// Position behind the last batch that the credits allow.
-    allowed: u64,
+    credits: Option<Streaming<message::Credit>>,
+    sending: Option<Sending>,
     ended: bool,
 }
 
+/// A batch that is sent.
+struct Sending {
+    position: u64,
+    payload: Payload,
+}
+
+/// A credit of a client, which counts batches alone.
+fn credit(of: &message::Credit) -> Credit {
+    Credit {
+        batches: u64::from(of.batches),
+        bytes: u64::MAX,
+    }
+}
+
+/// End of an epoch, or of its channel.
+pub(super) fn end(batches: u64, closed: bool) -> Chunk {
+    Chunk {
+        done: Some(Done { batches, closed }),
+        ..Chunk::default()
+    }
+}
+
 impl Fetch {
-    /// Begins with the first credit.
-    pub fn new(
-        shared: Arc<Shared>,
-        attached: Attached,
-        first: &Credit,
-        rest: Streaming<Credit>,
-    ) -> Fetch {
-        let outbox = shared.outboxes.open();
-        Fetch {
-            outbox,
-            shared,
-            attached,
+    /// Begins with the first credit; `None` if the channel is closed.
+    ///
+    /// # Errors
+    /// If the channel is unknown, or not in the epoch.
+    pub fn begin(
+        shell: Arc<Shell>,
+        first: &message::Credit,
+        rest: Streaming<message::Credit>,
+    ) -> Result<Option<Fetch>, StoreError> {
+        let channel = shell.known(first.channel);
+        let (stream, orders) = shell.open_stream();
+        let fetch = Fetch {
+            channel,
+            stream,
+            orders,
             credits: Some(rest),
-            generation: 0,
-            next: first.from,
-            offset: 0,
-            asked: first.from,
-            allowed: first.from.saturating_add(u64::from(first.batches)),
+            sending: None,
             ended: false,
-        }
+            shell: Arc::clone(&shell),
+        };
+        let fetched = shell.call(|session, now| {
+            session.fetch(now, channel, stream, first.epoch, first.from, credit(first))
+        });
+        Ok(match fetched? {
+            Fetched::Open => Some(fetch),
+            Fetched::Closed => None,
+        })
     }
 
     /// Takes the credits that have come.
@@ -66,7 +87,9 @@ impl Fetch {
             match Pin::new(credits).poll_next(context) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(more))) => {
-                    self.allowed = self.allowed.saturating_add(u64::from(more.batches));
+                    let (channel, stream) = (self.channel, self.stream);
+                    self.shell
+                        .call(|session, now| session.credit(now, channel, stream, credit(&more)));
                 }
                 // A client that is lost drops the answers, too.
                 Poll::Ready(_) => self.credits = None,
@@ -74,84 +97,43 @@ impl Fetch {
         }
     }
 
-    /// Has batches drawn while there is room.
-    fn fill(&mut self, context: &Context<'_>) {
-        let end = self.allowed.min(self.attached.epoch.batches);
-        let window = self.attached.window;
-        let bounds = Bounds {
-            batches: u64::from(window.batches.get()),
-            // One more than can be drawn at once, so that no thread waits for this one to submit.
-            in_flight: self.shared.threads + 1,
-            bytes: window.bytes,
-        };
-        while self.asked < end {
-            let generation = match self.outbox.room(bounds, context) {
-                Room::Yes(generation) => generation,
-                Room::Enough => return,
-                Room::Full => {
-                    add(
-                        &self.shared.metrics.dropped,
-                        self.shared.outboxes.drop_stalled(),
-                    );
-                    return;
-                }
+    /// Next chunk of the batch that is sent.
+    fn chunk(&mut self, mut sending: Sending) -> Chunk {
+        let Payload {
+            batch,
+            places,
+            relations,
+        } = &mut sending.payload;
+        let data = batch.split_to(batch.len().min(CHUNK_BYTES));
+        add(&self.shell.metrics.sent_bytes, data.len() as u64);
+        if !batch.is_empty() {
+            self.sending = Some(sending);
+            return Chunk {
+                data,
+                ..Chunk::default()
             };
-            let position = self.asked;
-            self.asked += 1;
-            let (outbox, graph) = (Arc::clone(&self.outbox), Arc::clone(&self.shared.graph));
-            let (plan, epoch) = (Arc::clone(&self.attached.plan), self.attached.epoch.epoch);
-            let (metrics, to) = (Arc::clone(&self.shared.metrics), Arc::clone(&self.outbox));
-            let work = move |scratch: &mut Scratch| {
-                if !outbox.wants(generation) {
-                    return Err(StoreError::Closed);
-                }
-                let begun = Instant::now();
-                let sampled = plan.sample(&graph, scratch, epoch, position)?;
-                let bytes = Bytes::from(packed::encode(&sampled));
-                metrics.drawn(sampled.batch.facts(), begun.elapsed());
-                Ok(bytes)
-            };
-            let done = move |batch| to.arrive(generation, position, batch);
-            self.shared.pool.submit(work, done);
         }
-    }
-
-    /// Last chunk.
-    fn end(&mut self, closed: bool) -> Poll<Option<Result<Chunk, Status>>> {
-        self.ended = true;
-        if !closed {
-            self.attached.progress.finish(self.attached.epoch.epoch);
-        }
-        let batches = self.attached.epoch.batches;
-        Poll::Ready(Some(Ok(Chunk {
-            done: Some(Done { batches, closed }),
-            ..Chunk::default()
-        })))
-    }
-
-    fn fail(&mut self, error: &StoreError) -> Poll<Option<Result<Chunk, Status>>> {
-        self.ended = true;
-        Poll::Ready(Some(Err(status(error))))
-    }
-
-    /// Next chunk of a batch.
-    fn chunk(&mut self, batch: &Bytes) -> Chunk {
-        let end = batch.len().min(self.offset + CHUNK_BYTES);
-        let data = batch.slice(self.offset..end);
-        let last = end == batch.len();
-        add(&self.shared.metrics.sent_bytes, data.len() as u64);
-        if last {
-            self.outbox.sent(self.next);
-            self.next += 1;
-            self.offset = 0;
-        } else {
-            self.outbox.progress();
-            self.offset = end;
-        }
+        let (places, relations) = (std::mem::take(places), std::mem::take(relations));
+        let (channel, stream, position) = (self.channel, self.stream, sending.position);
+        self.shell
+            .call(|session, now| session.taken(now, channel, stream, position));
         Chunk {
             data,
-            last,
+            last: true,
             done: None,
+            places,
+            relations,
+        }
+    }
+
+    /// Last answer, by the reason for the end.
+    fn last(&self, reason: EndReason) -> Result<Chunk, Status> {
+        match reason {
+            EndReason::Closed | EndReason::Lapsed => Ok(end(0, true)),
+            EndReason::Failed(error) => Err(status(&error)),
+            EndReason::Replaced => Err(Status::aborted("another fetch of the channel has begun")),
+            EndReason::NewEpoch => Err(Status::aborted("a later epoch of the channel has begun")),
+            EndReason::CutOff => Err(Status::unavailable("the server ends")),
         }
     }
 }
@@ -165,39 +147,25 @@ impl Stream for Fetch {
             return Poll::Ready(None);
         }
         this.take_credits(context);
-        if this.attached.progress.is_closed() {
-            return this.end(true);
+        if let Some(sending) = this.sending.take() {
+            return Poll::Ready(Some(Ok(this.chunk(sending))));
         }
-        let (asked, current) = (this.attached.epoch.epoch, this.attached.progress.epoch());
-        if asked != current {
-            return this.fail(&StoreError::OtherEpoch { asked, current });
-        }
-        if this.next == this.attached.epoch.batches {
-            return this.end(false);
-        }
-        let (generation, batch) = this.outbox.peek(this.next, context);
-        if generation != this.generation {
-            // The batches were dropped; they are drawn again.
-            this.generation = generation;
-            this.asked = this.next;
-        }
-        this.fill(context);
-        match batch {
-            Some(Ok(batch)) => Poll::Ready(Some(Ok(this.chunk(&batch)))),
-            Some(Err(error)) => this.fail(&error),
-            None if this.next == this.allowed && this.credits.is_none() => {
-                this.ended = true;
-                Poll::Ready(None)
+        let chunk = match ready!(this.orders.poll_recv(context)) {
+            Some(Order::Send { position, payload }) => {
+                let sending = Sending { position, payload };
+                return Poll::Ready(Some(Ok(this.chunk(sending))));
             }
-            None => Poll::Pending,
-        }
+            Some(Order::Done(epoch)) => Ok(end(epoch.batches, false)),
+            Some(Order::End(reason)) => this.last(reason),
+            None => Err(Status::unavailable("the server ends")),
+        };
+        this.ended = true;
+        Poll::Ready(Some(chunk))
     }
 }
 
 impl Drop for Fetch {
     fn drop(&mut self) {
-        self.outbox.clear();
-        let now = self.shared.now();
-        self.shared.registry().detach(&self.attached.client, now);
+        self.shell.close_stream(self.channel, self.stream);
     }
 }

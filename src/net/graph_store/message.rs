@@ -62,6 +62,12 @@ pub struct Chunk {
     /// End of an epoch, in a chunk without data.
     #[prost(message, optional, tag = "3")]
     pub done: Option<Done>,
+    /// Place of each seed of a fetched batch in the list of seeds, of 4 bytes; in its last chunk.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub places: Bytes,
+    /// Relation of each seed of a fetched batch, of 4 bytes, if seeds are facts; in its last chunk.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub relations: Bytes,
 }
 
 /// End of an epoch.
@@ -270,6 +276,9 @@ pub struct StatusReply {
     /// Lines of text, in the format of Prometheus.
     #[prost(string, tag = "1")]
     pub metrics: String,
+    /// Samplers and channels, in JSON.
+    #[prost(string, tag = "2")]
+    pub session: String,
 }
 
 /// End of the server.
@@ -279,7 +288,7 @@ pub struct DrainRequest {}
 /// A server that ends.
 #[derive(Clone, PartialEq, Message)]
 pub struct DrainReply {
-    /// Epochs that run.
+    /// Channels that go on until their epochs have ended.
     #[prost(uint64, tag = "1")]
-    pub epochs: u64,
+    pub channels: u64,
 }

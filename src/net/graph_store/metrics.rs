@@ -4,28 +4,21 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::registry::Counts;
+use crate::store::session::{ChannelStatus, SessionStatus};
 
 /// Upper bounds of the histogram of sampling times, in microseconds.
 const BOUNDS: [u64; 8] = [
     300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000,
 ];
 
-/// Counts since the start.
+/// Counts since the start, beside those of the session.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    /// Batches that were drawn.
-    pub batches: AtomicU64,
-    /// Facts of those.
-    pub facts: AtomicU64,
     /// Bytes of batches that were sent.
     pub sent_bytes: AtomicU64,
-    /// Batches that were dropped to keep to the memory limit, to be drawn again.
-    pub dropped: AtomicU64,
     /// Calls that were refused.
     pub refused: AtomicU64,
-    /// Channels whose lease ended.
-    pub lapsed: AtomicU64,
+    drawn: AtomicU64,
     sampling_micros: AtomicU64,
     histogram: [AtomicU64; BOUNDS.len()],
 }
@@ -36,24 +29,20 @@ pub(super) fn add(count: &AtomicU64, more: u64) {
 }
 
 /// State at this moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Now {
-    pub counts: Counts,
+    pub session: SessionStatus,
     /// Batches that wait for a sampling thread.
     pub queue: u64,
-    pub fetches: u64,
-    /// Bytes of batches that wait to be sent.
-    pub waiting_bytes: u64,
-    pub limit_bytes: u64,
-    pub draining: bool,
+    /// Most bytes of batches and listed seeds.
+    pub memory_limit: u64,
     pub running_for: Duration,
 }
 
 impl Metrics {
     /// Notes a batch that was drawn.
-    pub fn drawn(&self, facts: usize, took: Duration) {
-        add(&self.batches, 1);
-        add(&self.facts, facts as u64);
+    pub fn drawn(&self, took: Duration) {
+        add(&self.drawn, 1);
         let micros = took.as_micros() as u64;
         add(&self.sampling_micros, micros);
         for (bound, count) in BOUNDS.iter().zip(&self.histogram) {
@@ -66,60 +55,72 @@ impl Metrics {
     /// The counts as text.
     pub fn text(&self, now: &Now) -> String {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let session = &now.session;
+        let streams = session.channels.iter().filter(|channel| channel.stream);
+        let running = |of: &&ChannelStatus| of.epoch.is_some() && of.position < of.batches;
         let counters = [
+            ("batches_total", "Batches that were sent.", session.batches),
             (
-                "batches_total",
-                "Batches that were drawn.",
-                read(&self.batches),
+                "facts_total",
+                "Facts of the batches that were sent.",
+                session.facts,
             ),
-            ("facts_total", "Facts of the batches.", read(&self.facts)),
             (
                 "sent_bytes_total",
                 "Bytes of batches that were sent.",
                 read(&self.sent_bytes),
             ),
             (
-                "dropped_batches_total",
-                "Batches dropped to keep to the memory limit.",
-                read(&self.dropped),
+                "evicted_batches_total",
+                "Batches that were thrown away to make room.",
+                session.evicted,
+            ),
+            (
+                "lapsed_channels_total",
+                "Channels whose lease ended.",
+                session.lapsed,
             ),
             (
                 "refused_total",
                 "Calls that were refused.",
                 read(&self.refused),
             ),
-            (
-                "lapsed_channels_total",
-                "Channels whose lease ended.",
-                read(&self.lapsed),
-            ),
         ];
         let gauges = [
-            ("samplers", "Open samplers.", now.counts.samplers),
-            ("channels", "Open channels.", now.counts.channels),
-            ("clients", "Clients with channels.", now.counts.clients),
+            ("samplers", "Open samplers.", session.samplers as u64),
+            ("channels", "Open channels.", session.channels.len() as u64),
             (
                 "running_epochs",
-                "Channels whose epoch runs.",
-                now.counts.running,
+                "Channels whose epoch has batches to send.",
+                session.channels.iter().filter(running).count() as u64,
             ),
-            ("fetches", "Open fetches.", now.fetches),
+            ("streams", "Open fetches.", streams.count() as u64),
+            (
+                "parked_channels",
+                "Channels that wait for their clients or for memory.",
+                session.parked as u64,
+            ),
+            ("jobs", "Batches that are being drawn.", session.jobs as u64),
             (
                 "queue",
                 "Batches that wait for a sampling thread.",
                 now.queue,
             ),
             (
-                "waiting_bytes",
-                "Bytes of batches that wait to be sent.",
-                now.waiting_bytes,
+                "memory_bytes",
+                "Bytes of batches and of listed seeds.",
+                session.memory,
             ),
             (
-                "limit_bytes",
-                "Most bytes of batches that wait to be sent.",
-                now.limit_bytes,
+                "memory_limit_bytes",
+                "Most bytes of those.",
+                now.memory_limit,
             ),
-            ("draining", "1 if the server ends.", u64::from(now.draining)),
+            (
+                "draining",
+                "1 if the server ends.",
+                u64::from(session.draining),
+            ),
             (
                 "running_seconds",
                 "Time since the start.",
@@ -150,7 +151,7 @@ impl Metrics {
                 read(count)
             ));
         }
-        let (batches, micros) = (read(&self.batches), read(&self.sampling_micros));
+        let (batches, micros) = (read(&self.drawn), read(&self.sampling_micros));
         line(format_args!(
             "{name}_bucket{{le=\"+Inf\"}} {batches}\n{name}_sum {}\n{name}_count {batches}\n",
             micros as f64 / 1e6

@@ -5,8 +5,9 @@
 //! |---|---|
 //! | paths, tokens, metrics and health | `route.rs` |
 //! | the calls | `calls.rs` |
-//! | samplers, channels and leases, a state machine | `registry.rs` |
-//! | batches of a fetch, and the memory for those that wait | `fetch.rs`, `outbox.rs` |
+//! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
+//! | one fetch: credits in, chunks out | `fetch.rs` |
+//! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
 //! A fetch draws the batches that its credits allow and forgets what it has sent: a client that has lost its connection,
 //! or whose server has started anew, asks again from any position, and gets the same bytes.
@@ -18,19 +19,17 @@ mod fetch;
 mod health;
 pub mod message;
 mod metrics;
-mod outbox;
-mod registry;
 mod remote;
 mod remote_channel;
 mod route;
 mod server;
-mod shared;
+mod shell;
 mod status;
 
 pub use address::Address;
 pub use remote::{Remote, RemoteOptions};
 pub use route::METHODS;
-pub use server::{Drained, Ender, Server, ServerOptions};
+pub use server::{Ender, Server, ServerOptions};
 
 use super::transport::cause;
 

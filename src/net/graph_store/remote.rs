@@ -15,6 +15,7 @@ use super::remote_channel::{Opening, RemoteChannel};
 use crate::dataset::Triple;
 use crate::graph::Side;
 use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::store::session::SessionStatus;
 use crate::store::{
     Channel, ChannelSpec, Description, GraphStore, SamplerSpec, Select, Slice, StoreError, packed,
 };
@@ -71,19 +72,32 @@ impl Remote {
     /// # Errors
     /// If the server is away or refuses.
     pub fn metrics(&self) -> Result<String, StoreError> {
-        let request = message::StatusRequest {};
-        let reply: Result<message::StatusReply, Failure> = self.connection.one("Status", request);
-        Ok(reply.map_err(Failure::error)?.metrics)
+        Ok(self.status_reply()?.metrics)
     }
 
-    /// Asks the server to end. Returns the number of epochs that run.
+    /// Samplers and channels of the server.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub fn session(&self) -> Result<SessionStatus, StoreError> {
+        let reply = self.status_reply()?;
+        let read = serde_json::from_str(&reply.session);
+        read.map_err(|e| StoreError::Failed(format!("the status of the server: {e}")))
+    }
+
+    fn status_reply(&self) -> Result<message::StatusReply, StoreError> {
+        let reply = self.connection.one("Status", message::StatusRequest {});
+        reply.map_err(Failure::error)
+    }
+
+    /// Asks the server to end. Returns the number of channels that go on.
     ///
     /// # Errors
     /// If the server is away or refuses.
     pub fn drain(&self) -> Result<u64, StoreError> {
         let request = message::DrainRequest {};
         let reply: Result<message::DrainReply, Failure> = self.connection.one("Drain", request);
-        Ok(reply.map_err(Failure::error)?.epochs)
+        Ok(reply.map_err(Failure::error)?.channels)
     }
 }
 

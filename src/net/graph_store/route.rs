@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use prost::Message;
@@ -17,7 +18,7 @@ use super::super::transport::{Token, VERSION_KEY};
 use super::calls::{Calls, Chunks};
 use super::health::{self, HealthCheckRequest, HealthCheckResponse};
 use super::message::{Chunk, Credit};
-use super::shared::Shared;
+use super::shell::Shell;
 use super::{MOST_REQUEST, PROTOCOL};
 
 /// Path of the methods.
@@ -48,7 +49,9 @@ pub(super) fn path(method: &str) -> http::uri::PathAndQuery {
 /// The service at a socket.
 #[derive(Clone)]
 pub(super) struct Route {
-    pub shared: Arc<Shared>,
+    pub shell: Arc<Shell>,
+    /// Time for epochs that run when the server is asked to end.
+    pub drain: Duration,
     pub token: Option<Token>,
 }
 
@@ -137,13 +140,13 @@ impl Route {
             return self.metrics(&request);
         }
         if let Err(refusal) = self.check(&request) {
-            super::metrics::add(&self.shared.metrics.refused, 1);
+            super::metrics::add(&self.shell.metrics.refused, 1);
             return refusal.into_http();
         }
-        let calls = Calls(Arc::clone(&self.shared));
+        let calls = Calls(Arc::clone(&self.shell), self.drain);
         let path = request.uri().path().to_owned();
         if path == health::CHECK {
-            let draining = self.shared.registry().is_draining();
+            let draining = self.shell.status().draining;
             let check =
                 |_: HealthCheckRequest| async move { Ok(HealthCheckResponse::of(draining)) };
             return one(request, check).await;
@@ -177,7 +180,7 @@ impl Route {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         }
-        *response.body_mut() = Body::new(self.shared.metrics());
+        *response.body_mut() = Body::new(self.shell.metrics());
         let kind = header::HeaderValue::from_static("text/plain; version=0.0.4");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -12,17 +12,15 @@ use super::super::NetError;
 use super::super::transport::{Security, Settings, runtime};
 use super::address::{Address, Listening, listen};
 use super::cause;
-use super::registry::Limits;
 use super::route::Route;
-use super::shared::{Shared, Sizes};
+use super::shell::Shell;
 use crate::graph::Graph;
 use crate::neighborhood::Sampler;
+use crate::store::session::{CutOff, SessionConfig};
 use crate::store::{Description, Pool};
 
 /// Time between two looks at leases.
 const TICK: Duration = Duration::from_millis(100);
-/// Time between two looks at epochs that run, while the server drains.
-const DRAIN_TICK: Duration = Duration::from_millis(10);
 /// Time for connections to end after the last batch.
 const CLOSING: Duration = Duration::from_millis(500);
 /// Streams of a client's connection that are open at once.
@@ -42,7 +40,7 @@ pub struct ServerOptions {
     /// Most facts of a batch.
     pub most_facts: u64,
     /// Most channels, and most samplers.
-    pub channels: u64,
+    pub channels: usize,
     /// Time after which the channels of a silent client are closed.
     pub lease: Duration,
     /// Time for epochs that run when the server is asked to end.
@@ -57,7 +55,7 @@ impl Default for ServerOptions {
             threads: NonZeroU32::MIN,
             memory_limit: 1 << 30,
             most_facts: Sampler::MOST_FACTS,
-            channels: 1 << 16,
+            channels: 1 << 12,
             lease: Duration::from_secs(10),
             drain: Duration::from_secs(30),
         }
@@ -67,22 +65,13 @@ impl Default for ServerOptions {
 /// A server with one graph. Dropping it ends all connections.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shell: Arc<Shell>,
     addresses: Vec<Address>,
     drain: Duration,
     /// Tasks of the sockets, and the signal that ends them.
     sockets: JoinSet<()>,
     close: tokio::sync::watch::Sender<bool>,
     runtime: Runtime,
-}
-
-/// End of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Epochs whose batches were not all sent.
-    pub cut_off: u64,
-    /// Channels that were open.
-    pub open: u64,
 }
 
 impl Server {
@@ -96,21 +85,19 @@ impl Server {
         let mut first = [0; 4];
         getrandom::fill(&mut first)
             .map_err(|e| NetError::Options(format!("no random numbers can be had: {e}")))?;
-        let half = options.memory_limit / 2;
-        let limits = Limits {
-            channels: options.channels,
-            seed_bytes: half,
+        let config = SessionConfig {
             lease: options.lease,
+            // A thread that has ended a batch finds another one.
+            jobs: options.threads.get() as usize + 2,
+            memory: options.memory_limit,
+            most_channels: options.channels,
+            most_samplers: options.channels,
+            ..SessionConfig::default()
         };
-        let sizes = Sizes {
-            threads: u64::from(options.threads.get()),
-            limits,
-            waiting_bytes: options.memory_limit - half,
-            // Below 2⁵³, which all languages count to.
-            first: u64::from(u32::from_le_bytes(first)) << 20 | 1,
-        };
+        // Below 2⁵³, which all languages count to.
+        let offset = u64::from(u32::from_le_bytes(first)) << 20;
         let mut server = Server {
-            shared: Arc::new(Shared::new(graph, pool, &sizes)),
+            shell: Arc::new(Shell::new(graph, pool, config, offset)),
             addresses: Vec::new(),
             drain: options.drain,
             sockets: JoinSet::new(),
@@ -120,12 +107,12 @@ impl Server {
         for address in &options.listen {
             server.listen(address, &options.security)?;
         }
-        let shared = Arc::clone(&server.shared);
+        let shell = Arc::clone(&server.shell);
         server.runtime.spawn(async move {
             let mut ticks = tokio::time::interval(TICK);
             loop {
                 ticks.tick().await;
-                shared.tick();
+                shell.call(|session, now| session.tick(now));
             }
         });
         Ok(server)
@@ -154,7 +141,8 @@ impl Server {
             })?;
         }
         let route = Route {
-            shared: Arc::clone(&self.shared),
+            shell: Arc::clone(&self.shell),
+            drain: self.drain,
             // A Unix socket is only for processes of the same user.
             token: match &local {
                 Address::Tcp(_) => security.token.clone(),
@@ -212,38 +200,28 @@ impl Server {
 
     /// Description of the graph.
     pub fn description(&self) -> &Description {
-        &self.shared.description
+        &self.shell.description
     }
 
     /// Handle that asks the server to end.
     pub fn ender(&self) -> Ender {
-        Ender(Arc::clone(&self.shared))
+        Ender(Arc::clone(&self.shell), self.drain)
     }
 
-    /// Waits until the server is asked to end, then for epochs that run, and ends. Files of Unix sockets are removed.
-    pub fn wait(mut self) -> Drained {
-        let shared = Arc::clone(&self.shared);
-        let mut asked = shared.asked_to_drain();
-        let (drain, close, sockets) = (self.drain, self.close.clone(), &mut self.sockets);
-        let drained = self.runtime.block_on(async move {
+    /// Waits until the server was asked to end and epochs that ran have ended, or their time is over; then ends. Returns
+    /// the channels whose epochs were cut off. Files of Unix sockets are removed.
+    pub fn wait(mut self) -> Vec<CutOff> {
+        let mut stopped = self.shell.stopped();
+        let (close, sockets) = (self.close.clone(), &mut self.sockets);
+        let cut_off = self.runtime.block_on(async move {
             // The sender lives as long as the server.
-            let _ = asked.wait_for(|asked| *asked).await;
-            let deadline = Instant::now() + drain;
-            let counts = loop {
-                let counts = shared.registry().counts();
-                if counts.running == 0 || Instant::now() >= deadline {
-                    break counts;
-                }
-                tokio::time::sleep(DRAIN_TICK).await;
-            };
+            let stopped = stopped.wait_for(Option::is_some).await;
+            let cut_off = stopped.ok().and_then(|cut_off| cut_off.clone());
             close.send_replace(true);
             let all = async { while sockets.join_next().await.is_some() {} };
             // Connections that do not end by themselves are cut.
             let _ = tokio::time::timeout(CLOSING, all).await;
-            Drained {
-                cut_off: counts.running,
-                open: counts.channels,
-            }
+            cut_off.unwrap_or_default()
         });
         for address in &self.addresses {
             if let Address::Unix(path) = address {
@@ -252,17 +230,17 @@ impl Server {
             }
         }
         self.runtime.shutdown_background();
-        drained
+        cut_off
     }
 }
 
 /// Handle that asks a server to end.
 #[derive(Clone, Debug)]
-pub struct Ender(Arc<Shared>);
+pub struct Ender(Arc<Shell>, Duration);
 
 impl Ender {
-    /// Asks the server to end. Returns the number of epochs that run.
+    /// Asks the server to end. Returns the number of channels that go on.
     pub fn drain(&self) -> u64 {
-        self.0.drain()
+        self.0.drain(self.1)
     }
 }

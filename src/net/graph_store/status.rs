@@ -19,11 +19,10 @@ fn code(error: &StoreError) -> Code {
         }
         StoreError::UnknownChannel(_) | StoreError::UnknownSampler(_) => Code::NotFound,
         StoreError::KeyTaken { .. } => Code::AlreadyExists,
-        StoreError::Init { cause, .. } => code(cause),
         StoreError::NotStarted | StoreError::OtherEpoch { .. } | StoreError::OtherGraph { .. } => {
             Code::FailedPrecondition
         }
-        StoreError::Closed | StoreError::Closing(_) => Code::Aborted,
+        StoreError::Closed => Code::Aborted,
         StoreError::Draining | StoreError::Unreachable { .. } => Code::Unavailable,
         StoreError::Limit { .. } => Code::ResourceExhausted,
         StoreError::Timeout(_) => Code::DeadlineExceeded,
