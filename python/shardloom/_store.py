@@ -165,6 +165,9 @@ class GraphStore:
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.use_local_subchannel_pool", 1),
         ]
+        if address.startswith("unix:"):
+            # By default it is the path, which the server's HTTP/2 refuses as no authority.
+            options.append(("grpc.default_authority", "localhost"))
         if tls is None:
             self._channel = grpc.insecure_channel(address, options)
         else:

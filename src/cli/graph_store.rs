@@ -56,7 +56,7 @@ pub struct GraphStoreArgs {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// Seconds after which the channels of a silent client are closed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     lease: u64,
     /// Seconds for epochs that run when the server is asked to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

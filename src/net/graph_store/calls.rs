@@ -264,7 +264,7 @@ impl Calls {
         }
         let number = self.0.known(request.sampler);
         let sampler = self.0.call(|session, _| session.sampler(number).cloned());
-        let unknown = |_| self.refuse(&StoreError::UnknownSampler(request.sampler));
+        let unknown = |_: StoreError| self.refuse(&StoreError::UnknownSampler(request.sampler));
         let sampler = sampler.map_err(unknown)?;
         let (graph, most) = (Arc::clone(&self.0.graph), self.0.description.most_facts);
         let window = spec.window;
@@ -275,7 +275,10 @@ impl Calls {
         let opened = self
             .0
             .call(|session, now| session.open_channel(now, client, name, number, plan, window));
-        let channel = opened.map_err(|error| self.refuse(&error))?;
+        let channel = opened.map_err(|error| match error {
+            StoreError::UnknownSampler(_) => unknown(error),
+            other => self.refuse(&other),
+        })?;
         Ok(ChannelInfo {
             channel: self.0.told(channel),
             lease_milliseconds: self.0.lease.as_millis() as u64,
