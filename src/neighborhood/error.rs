@@ -1,5 +1,7 @@
 //! Errors of samplers.
 
+use crate::graph::RowError;
+
 /// A batch that cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
@@ -73,4 +75,10 @@ pub enum SampleError {
     /// The graph's file is damaged.
     #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
     Damaged(String),
+}
+
+impl From<RowError> for SampleError {
+    fn from(error: RowError) -> SampleError {
+        SampleError::Damaged(error.to_string())
+    }
 }

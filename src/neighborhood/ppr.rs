@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::SampleError;
 use super::plan::Direction;
 use super::relabel::Relabel;
-use crate::graph::Graph;
+use crate::graph::{Graph, RowError};
 
 /// Settings of a personalised PageRank.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +83,7 @@ impl PprRanker {
     /// Ranks the nodes around a seed. The same arguments give the same result, on every machine.
     ///
     /// # Errors
-    /// If the graph does not have the seed, or alpha or epsilon is out of range.
+    /// If the graph does not have the seed, alpha or epsilon is out of range, or the graph's file is damaged.
     pub fn rank(
         &mut self,
         graph: &Graph,
@@ -127,16 +127,17 @@ impl PprRanker {
     ) -> Result<(), SampleError> {
         let sides = plan.direction.sides();
         let degree = |node| {
-            sides
-                .iter()
-                .map(|&side| graph.degree(side, node))
-                .sum::<usize>() as u32
+            let mut degree = 0;
+            for &side in sides {
+                degree += graph.degree(side, node)? as u32;
+            }
+            Ok::<u32, RowError>(degree)
         };
         self.numbers.clear();
         relabel.number(&[seed], &mut self.nodes, &mut self.numbers);
         self.states.push(State {
             residual: plan.alpha,
-            degree: degree(seed),
+            degree: degree(seed)?,
             waits: true,
             ..State::default()
         });
@@ -157,7 +158,7 @@ impl PprRanker {
             let hop = state.hop.saturating_add(1);
             let node = self.nodes[at as usize];
             for &side in sides {
-                let neighbors = graph.row(side, node).neighbors;
+                let neighbors = graph.row(side, node)?.neighbors;
                 if let Some(&wrong) = neighbors.iter().find(|&&other| other >= graph.nodes()) {
                     let nodes = graph.nodes();
                     return Err(SampleError::Damaged(format!(
@@ -169,7 +170,7 @@ impl PprRanker {
                 relabel.number(neighbors, &mut self.nodes, &mut self.numbers);
                 for &node in &self.nodes[self.states.len()..] {
                     self.states.push(State {
-                        degree: degree(node),
+                        degree: degree(node)?,
                         hop,
                         ..State::default()
                     });
@@ -249,7 +250,10 @@ mod tests {
         for _ in 0..2000 {
             let mut next = vec![0.0; nodes];
             for node in 0..nodes {
-                let row = graph.row(crate::graph::Side::Out, node as u32).neighbors;
+                let row = graph
+                    .row(crate::graph::Side::Out, node as u32)
+                    .unwrap()
+                    .neighbors;
                 match (row.is_empty(), sinks) {
                     (true, Sinks::Kept) => {
                         scores[node] += walk[node];
