@@ -26,12 +26,14 @@ pub enum SampleError {
         relations: u32,
     },
     /// A setting that is out of range.
-    #[error("{name} {value}; it is above 0, and alpha is at most 1")]
+    #[error("{name} {value}; it is {range}")]
     Setting {
         /// Name of the setting.
         name: &'static str,
         /// Value given.
         value: f64,
+        /// Values that are right.
+        range: &'static str,
     },
     /// Numbers of seeds and of their times differ.
     #[error("{times} times for {seeds} seeds")]

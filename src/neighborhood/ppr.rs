@@ -24,6 +24,21 @@ pub struct PprPlan {
     pub top_up: bool,
 }
 
+impl PprPlan {
+    /// Checks the settings.
+    pub(super) fn check(&self) -> Result<(), SampleError> {
+        for (name, value, most, range) in [
+            ("alpha", self.alpha, 1.0, "above 0 and at most 1"),
+            ("epsilon", self.epsilon, f64::MAX, "above 0"),
+        ] {
+            if !(value > 0.0 && value <= most) {
+                return Err(SampleError::Setting { name, value, range });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for PprPlan {
     fn default() -> PprPlan {
         PprPlan {
@@ -97,14 +112,7 @@ impl PprRanker {
                 nodes: graph.nodes(),
             });
         }
-        for (name, value, most) in [
-            ("alpha", plan.alpha, 1.0),
-            ("epsilon", plan.epsilon, f64::MAX),
-        ] {
-            if !(value > 0.0 && value <= most) {
-                return Err(SampleError::Setting { name, value });
-            }
-        }
+        plan.check()?;
         let known = self
             .relabel
             .take()

@@ -1,35 +1,11 @@
 use proptest::prelude::*;
 
-use super::{Direction, Draw, Exclude, Expand, Fanout, Pick, SamplePlan, Sampler, Seeds, oracle};
+use super::super::{
+    Direction, Draw, Exclude, Expand, Fanout, Pick, SamplePlan, Sampler, Seeds, oracle,
+};
+use super::{deviations, fact, graph};
 use crate::dataset::Triple;
-use crate::graph::{Builder, Graph};
-
-fn graph(
-    nodes: u32,
-    relations: u32,
-    weighted: bool,
-) -> impl Strategy<Value = (Graph, Vec<Triple>)> {
-    // Few nodes at the start of the range make hubs, loops and repeated facts.
-    let node = prop_oneof![0..nodes, 0..nodes.min(4)];
-    let fact = (node.clone(), 0..relations, node, 0..4u8, 0..20i64);
-    prop::collection::vec(fact, 0..200).prop_map(move |facts| {
-        let triples: Vec<Triple> = facts
-            .iter()
-            .map(|&(head, relation, tail, ..)| Triple {
-                head,
-                relation,
-                tail,
-            })
-            .collect();
-        let weights: Vec<f32> = facts.iter().map(|fact| f32::from(fact.3) * 0.7).collect();
-        let times: Vec<i64> = facts.iter().map(|fact| fact.4).collect();
-        let mut builder = Builder::new(nodes, relations);
-        if weighted {
-            builder = builder.weights(&weights).times(&times);
-        }
-        (builder.build(&triples).unwrap(), triples)
-    })
-}
+use crate::graph::Builder;
 
 fn fanout() -> impl Strategy<Value = Fanout> {
     prop_oneof![
@@ -121,19 +97,13 @@ proptest! {
     }
 }
 
-/// The sum over places of (found − expected)² / expected, for draws of `most` facts of a row of `degree`.
-fn chi_square(degree: u32, most: u32, rounds: u64) -> f64 {
-    let facts: Vec<Triple> = (1..=degree)
-        .map(|tail| Triple {
-            head: 0,
-            relation: 0,
-            tail,
-        })
-        .collect();
+/// Counts of the facts of a row of `degree`, over draws of `most`.
+fn counts(degree: u32, most: u32, rounds: u64) -> Vec<u64> {
+    let facts: Vec<Triple> = (1..=degree).map(|tail| fact(0, 0, tail)).collect();
     let graph = Builder::new(degree + 1, 1).build(&facts).unwrap();
     let mut sampler = Sampler::new();
     let plan = SamplePlan::uniform(&[most]);
-    let mut counts = vec![0u64; degree as usize];
+    let mut counts = vec![0; degree as usize];
     for index in 0..rounds {
         let draw = Draw {
             seed: 7,
@@ -147,24 +117,14 @@ fn chi_square(degree: u32, most: u32, rounds: u64) -> f64 {
             counts[node as usize - 1] += 1;
         }
     }
-    let expected = (rounds * u64::from(most)) as f64 / f64::from(degree);
     counts
-        .iter()
-        .map(|&count| (count as f64 - expected).powi(2) / expected)
-        .sum()
 }
 
 #[test]
 fn draws_are_uniform() {
     for degree in [7, 1000, 40_000, 70_000] {
-        let most = 5;
-        let found = chi_square(degree, most, 200_000);
-        // Draws without replacement vary less, by (degree − most) / (degree − 1).
-        let freedom = f64::from(degree - 1);
-        let scaled = found * freedom / f64::from(degree - most);
-        // Wilson and Hilferty: 3.72 standard deviations are a probability of 10⁻⁴.
-        let z = ((scaled / freedom).cbrt() - (1.0 - 2.0 / (9.0 * freedom)))
-            / (2.0 / (9.0 * freedom)).sqrt();
-        assert!(z.abs() < 3.72, "degree {degree}: {z}");
+        let found = deviations(&counts(degree, 5, 200_000), 5);
+        // A probability of 10⁻⁴.
+        assert!(found.abs() < 3.72, "degree {degree}: {found}");
     }
 }
