@@ -22,6 +22,7 @@ mod builder;
 mod error;
 mod file;
 mod header;
+pub mod order;
 mod profile;
 mod rows;
 mod sections;

@@ -135,9 +135,9 @@ impl PprRanker {
     ) -> Result<(), SampleError> {
         let sides = plan.direction.sides();
         let degree = |node| {
-            let mut degree = 0;
+            let mut degree = 0u32;
             for &side in sides {
-                degree += graph.degree(side, node)? as u32;
+                degree = degree.saturating_add(graph.degree(side, node)? as u32);
             }
             Ok::<u32, RowError>(degree)
         };

@@ -317,6 +317,12 @@ impl Expansion<'_> {
             row.starts[side] = places.start as u32;
             row.lens[side] = places.len() as u32;
         }
+        if row.lens[0].checked_add(row.lens[1]).is_none() {
+            let facts = u64::from(row.lens[0]) + u64::from(row.lens[1]);
+            return Err(SampleError::Damaged(format!(
+                "the row of node {node} has {facts} facts"
+            )));
+        }
         Ok(row)
     }
 
