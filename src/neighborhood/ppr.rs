@@ -70,8 +70,15 @@ pub struct Ranked {
     pub nodes: Vec<u32>,
     /// Score of each node.
     pub scores: Vec<f64>,
-    /// Facts between the seed and each node, at least; 0 for the seed.
+    /// Number of facts on the shortest way from the seed that pushes took to each node; 0 for the seed.
     pub hops: Vec<u16>,
+}
+
+impl Ranked {
+    /// Proximity of each node to the seed: 1 / (1 + hops).
+    pub fn proximities(&self) -> impl Iterator<Item = f32> {
+        self.hops.iter().map(|&hop| 1.0 / (1.0 + f32::from(hop)))
+    }
 }
 
 /// Ranks nodes by personalised PageRank. Keeps memory that seeds need again and again; each thread has its own.

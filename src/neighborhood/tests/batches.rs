@@ -1,3 +1,5 @@
+use std::thread;
+
 use proptest::prelude::*;
 
 use super::super::{
@@ -94,6 +96,47 @@ proptest! {
         // The sampler's memory holds nothing of the batch before.
         let again = sampler.sample(&graph, &seeds, &plan, draw).unwrap();
         prop_assert_eq!(again, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Threads that draw every second or seventh batch draw the same ones.
+    #[test]
+    fn batches_are_the_same_on_any_number_of_threads(
+        (graph, triples) in graph(30, 3, true),
+        plan in plan(),
+        seed in any::<u64>(),
+    ) {
+        let draw = |index| Draw { seed, epoch: 1, index };
+        let nodes: Vec<u32> = (0..30).collect();
+        let times: Vec<i64> = (0..30).map(|node| node % 20).collect();
+        let seeds = |index: u64| {
+            let part = index as usize..index as usize + 9;
+            match plan.pick {
+                Pick::Before { .. } => Seeds::Timed(&nodes[part.clone()], &times[part]),
+                _ if triples.len() > 30 => Seeds::Facts(&triples[part]),
+                _ => Seeds::Nodes(&nodes[part]),
+            }
+        };
+        let expected: Vec<_> = (0..14).map(|index| oracle::sample(&graph, &seeds(index), &plan, draw(index))).collect();
+        for threads in [1u64, 2, 7] {
+            let found: Vec<_> = thread::scope(|scope| {
+                let (graph, plan, seeds) = (&graph, &plan, &seeds);
+                let batches = move |first: u64| {
+                    let mut sampler = Sampler::with_most_facts(u64::MAX);
+                    let own = (first..14).step_by(threads as usize);
+                    own.map(|index| (index, sampler.sample(graph, &seeds(index), plan, draw(index)).unwrap())).collect::<Vec<_>>()
+                };
+                let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || batches(first))).collect();
+                workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+            });
+            prop_assert_eq!(found.len(), 14);
+            for (index, batch) in found {
+                prop_assert_eq!(&batch, &expected[index as usize]);
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod batches;
 mod damage;
 mod near;
+mod ppr;
 mod walks;
 
 use proptest::prelude::*;
