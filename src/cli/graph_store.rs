@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use shardloom::config::memory_bytes;
+use shardloom::config::parse_bytes;
 use shardloom::graph::Graph;
 use shardloom::net::graph_store::{Address, Remote, RemoteOptions, Server, ServerOptions};
 use shardloom::net::transport::{Security, Tls, Token};
@@ -111,7 +111,7 @@ impl Protection {
 
 /// Reads a number of bytes with a unit.
 fn bytes(text: &str) -> Result<u64, String> {
-    memory_bytes(text).ok_or(format!("{text:?} is no size: write 512MiB, for example"))
+    parse_bytes(text).ok_or(format!("{text:?} is no size: write 512MiB, for example"))
 }
 
 /// Epochs that a server did not finish.

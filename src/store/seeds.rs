@@ -35,7 +35,8 @@ impl Selected {
             let (id, relations) = (relation, graph.relations());
             return Err(StoreError::Relation { id, relations });
         }
-        let rows = slice.rows(graph.nodes_of(side, relation).len() as u32)?;
+        let nodes = graph.nodes_of(side, relation).map_err(SampleError::from)?;
+        let rows = slice.rows(nodes.len() as u32)?;
         Ok(Selected::OfRelation {
             side,
             relation,
@@ -56,7 +57,7 @@ impl Selected {
                 side,
                 relation,
                 ref rows,
-            } => graph.nodes_of(side, relation)[(rows.start + row) as usize],
+            } => of_relation(graph, side, relation)[(rows.start + row) as usize],
         }
     }
 
@@ -68,9 +69,17 @@ impl Selected {
                 side,
                 relation,
                 ref rows,
-            } => graph.nodes_of(side, relation)[rows.start as usize..rows.end as usize].to_vec(),
+            } => {
+                let rows = rows.start as usize..rows.end as usize;
+                of_relation(graph, side, relation)[rows].to_vec()
+            }
         }
     }
+}
+
+/// Nodes of a relation that [`Selected::find`] has found: the sections of a graph do not change.
+fn of_relation(graph: &Graph, side: Side, relation: u32) -> &[u32] {
+    graph.nodes_of(side, relation).unwrap_or_default()
 }
 
 /// Seeds of a channel, in their own order.
