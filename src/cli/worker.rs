@@ -74,16 +74,12 @@ pub fn run(args: WorkerArgs) -> CommandResult {
     Ok(())
 }
 
-<<<<<<< HEAD
-/// Leaves the run in order on the first Ctrl-C or SIGTERM.
-=======
 fn size(text: &str) -> Result<u64, String> {
     parse_bytes(text.trim())
         .ok_or_else(|| format!("{text:?} is no size: expected one such as 6GiB"))
 }
 
-/// Listens for Ctrl-C and SIGTERM: the first one leaves the run in order, the second one ends the process.
->>>>>>> main
+/// Leaves the run in order on the first Ctrl-C or SIGTERM.
 fn leave_on_signals() -> Leave {
     let leave = Leave::default();
     let told = leave.clone();

@@ -1,7 +1,6 @@
 //! The graph store between processes: the same batches as within one, faults, bad input, limits, and the published proto.
 
 mod bad_input;
-mod contracts;
 mod equal;
 mod faults;
 mod fixture;

@@ -22,7 +22,7 @@ use super::shell::Shell;
 use super::status::status;
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
-use crate::neighborhood::{self, Anchor, Draw, SamplePlan};
+use crate::neighborhood::{self, Anchor, Draw, SampleError, SamplePlan};
 use crate::store::session::{Session, Start};
 use crate::store::{
     ChannelPlan, ChannelSpec, Epoch, SampledBatch, SamplerSpec, Scratch, SeedSpec, Select, Slice,
@@ -152,7 +152,12 @@ impl Calls {
                 let relations = graph.relations();
                 Err(StoreError::Relation { id, relations })
             }
-            Some((side, relation)) => slice.rows(graph.nodes_of(side, relation).len() as u32),
+            Some((side, relation)) => {
+                let nodes = graph.nodes_of(side, relation).map_err(SampleError::from);
+                nodes
+                    .map_err(StoreError::from)
+                    .and_then(|nodes| slice.rows(nodes.len() as u32))
+            }
         };
         let rows = rows.map_err(|error| self.refuse(&error))?;
         // The nodes are read as they are sent.
@@ -165,8 +170,9 @@ impl Calls {
             let nodes: Vec<u32> = match relation {
                 None => part.clone().collect(),
                 Some((side, relation)) => {
-                    let nodes = graph.nodes_of(side, relation);
-                    nodes[part.start as usize..part.end as usize].to_vec()
+                    let nodes = graph.nodes_of(side, relation).unwrap_or_default();
+                    let part = nodes.get(part.start as usize..part.end as usize);
+                    part.unwrap_or_default().to_vec()
                 }
             };
             let last = part.end == end;

@@ -95,7 +95,7 @@ impl Shell {
 
     /// Number of a sampler or channel for the session; 0, which is none, for that of another process.
     pub fn known(&self, number: u64) -> u64 {
-        number.checked_sub(self.offset).unwrap_or(0)
+        number.saturating_sub(self.offset)
     }
 
     /// Calls the session, and carries out its actions.
