@@ -197,18 +197,24 @@ impl ChannelPlan {
             return Err(StoreError::Position { position, batches });
         }
         let index = self.index(position);
-        let relations = match self.gather(graph, epoch, index) {
+        let places = self.places(index);
+        let places: Vec<u32> = match self.order(epoch) {
+            None => places.collect(),
+            Some(order) => places.map(|place| order.at(place)).collect(),
+        };
+        let relations = match self.seeds.are_facts() {
+            true => self.relations(graph, &places),
+            false => Vec::new(),
+        };
+        Ok(Origins { places, relations })
+    }
+
+    /// Relations of the facts at places of the list of seeds.
+    fn relations(&self, graph: &Graph, places: &[u32]) -> Vec<u32> {
+        match self.seeds.gather(graph, places.iter().copied()) {
             Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
             Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
-        };
-        let places = self.places(index);
-        Ok(Origins {
-            places: match self.order(epoch) {
-                None => places.collect(),
-                Some(order) => places.map(|place| order.at(place)).collect(),
-            },
-            relations,
-        })
+        }
     }
 
     /// Places of the batch with an index, in the order of the epoch.

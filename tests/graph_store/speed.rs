@@ -34,7 +34,12 @@ fn loader() -> SamplerSpec {
 fn processor_time(process: Option<u32>) -> f64 {
     let process = process.map_or("self".to_owned(), |id| id.to_string());
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
     // User and system time, in ticks of 10 ms.
     let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / 100.0
@@ -66,9 +71,25 @@ fn serving_costs_little_more_than_sampling() {
     let tcp = Process::start(&file, &["--threads", "1", "--listen", "127.0.0.1:0"]);
     let local = Local::new(Arc::new(Graph::open(&file).unwrap()), NonZeroU32::MIN).unwrap();
     let mut channels: Vec<(&str, Box<dyn Channel>, Option<u32>)> = vec![
-        ("in process", local.open(&loader(), &ChannelSpec::default()).unwrap(), None),
-        ("Unix socket", unix.client().open(&loader(), &ChannelSpec::default()).unwrap(), Some(unix.child.id())),
-        ("TCP", tcp.client().open(&loader(), &ChannelSpec::default()).unwrap(), Some(tcp.child.id())),
+        (
+            "in process",
+            local.open(&loader(), &ChannelSpec::default()).unwrap(),
+            None,
+        ),
+        (
+            "Unix socket",
+            unix.client()
+                .open(&loader(), &ChannelSpec::default())
+                .unwrap(),
+            Some(unix.child.id()),
+        ),
+        (
+            "TCP",
+            tcp.client()
+                .open(&loader(), &ChannelSpec::default())
+                .unwrap(),
+            Some(tcp.child.id()),
+        ),
     ];
     let mut costs = vec![Vec::new(); channels.len()];
     for epoch in 1..=5 {
@@ -84,7 +105,10 @@ fn serving_costs_little_more_than_sampling() {
         })
         .collect();
     for (median, (name, ..)) in medians.iter().zip(&channels) {
-        println!("{name}: {median:.2} ms of processor time a batch, {:.2} ×", median / medians[0]);
+        println!(
+            "{name}: {median:.2} ms of processor time a batch, {:.2} ×",
+            median / medians[0]
+        );
     }
     assert!(medians[1] <= 1.25 * medians[0], "a Unix socket");
     assert!(medians[2] <= 1.35 * medians[0], "TCP");
@@ -94,7 +118,10 @@ fn serving_costs_little_more_than_sampling() {
 #[ignore = "measures: on an idle machine"]
 fn the_end_of_an_epoch_comes_at_once() {
     let served = Served::new(graph());
-    let mut channel = served.client().open(&sampler("loader"), &rank(0, 1)).unwrap();
+    let mut channel = served
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
     let mut longest = Duration::ZERO;
     for epoch in 1..=10 {
         let begun = channel.start(epoch).unwrap();
@@ -114,13 +141,25 @@ fn the_end_of_an_epoch_comes_at_once() {
 fn idle_channels_take_little() {
     let directory = tempfile::tempdir().unwrap();
     let file = crate::fixture::graph_file(directory.path());
-    let arguments = ["--threads", "1", "--listen", "127.0.0.1:0", "--lease", "600"];
+    let arguments = [
+        "--threads",
+        "1",
+        "--listen",
+        "127.0.0.1:0",
+        "--lease",
+        "600",
+    ];
     let server = Process::start(&file, &arguments);
     let memory = || {
         let path = format!("/proc/{}/status", server.child.id());
         let text = std::fs::read_to_string(path).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        let kib: u64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
         kib << 10
     };
     let client = server.client();
@@ -133,7 +172,11 @@ fn idle_channels_take_little() {
     let used = processor_time(Some(server.child.id()));
     std::thread::sleep(Duration::from_secs(5));
     let idle = processor_time(Some(server.child.id())) - used;
-    println!("1,000 idle channels: {:.1} MiB, {:.2} % of a core", more as f64 / 1048576.0, idle / 5.0 * 100.0);
+    println!(
+        "1,000 idle channels: {:.1} MiB, {:.2} % of a core",
+        more as f64 / 1048576.0,
+        idle / 5.0 * 100.0
+    );
     assert_eq!(channels.len(), 1000);
     assert!(more <= 64 << 20);
     assert!(idle <= 0.05, "{idle} s of 5 s");
