@@ -191,21 +191,12 @@ impl<'a> Builder<'a> {
             .map(|(fact, number)| (fact.head, [fact.relation, fact.tail, number]));
         let out = SideRows::sort(self.nodes, facts.len(), entries);
         self.side(Side::Out, &out, None, sink)?;
-        let mut by_tail = Vec::with_capacity(out.entries.len());
-        for node in 0..self.nodes as usize {
-            let places = out.bounds[node]..out.bounds[node + 1];
-            let row = places.zip(&out.entries[out.bounds[node] as usize..]);
-            by_tail.extend(
-                row.map(|(place, &[relation, tail, _])| (tail, [relation, node as u32, place])),
-            );
-        }
         let numbers: Vec<u32> = match self.weights.is_none() && self.times.is_none() {
             true => Vec::new(),
             false => out.entries.iter().map(|entry| entry[2]).collect(),
         };
+        let into = SideRows::sort(self.nodes, facts.len(), out.by_other());
         drop(out);
-        let into = SideRows::sort(self.nodes, facts.len(), by_tail.iter().copied());
-        drop(by_tail);
         self.side(Side::In, &into, Some(&numbers), sink)?;
         drop(into);
         self.names_of(
@@ -343,6 +334,17 @@ impl SideRows {
             bounds,
             entries: sorted,
         }
+    }
+
+    /// Facts by the other node: its number, and relation, node and place of the fact.
+    fn by_other(&self) -> impl Iterator<Item = (u32, Entry)> + Clone {
+        let rows = (0..).zip(self.bounds.windows(2));
+        rows.flat_map(|(node, bounds)| {
+            let places = bounds[0]..bounds[1];
+            let entries = &self.entries[bounds[0] as usize..bounds[1] as usize];
+            let entries = places.zip(entries);
+            entries.map(move |(place, &[relation, other, _])| (other, [relation, node, place]))
+        })
     }
 
     /// Distinct nodes of each relation, ascending, and the place of each relation's first.

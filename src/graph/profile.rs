@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Graph, Side};
+use super::{Graph, RowError, Side};
 
 /// Counts of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,11 +33,14 @@ pub struct Degrees {
 
 impl Graph {
     /// Counts degrees, isolated nodes, repeated facts and loops. Reads all facts.
-    pub fn profile(&self) -> Profile {
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn profile(&self) -> Result<Profile, RowError> {
         let degrees = |side| {
             let mut degrees: Vec<u32> = (0..self.nodes())
-                .map(|node| self.degree(side, node) as u32)
-                .collect();
+                .map(|node| Ok(self.degree(side, node)? as u32))
+                .collect::<Result<_, RowError>>()?;
             let mut at = |share: f64| {
                 let last = degrees.len().saturating_sub(1);
                 let place = (last as f64 * share).round() as usize;
@@ -46,16 +49,16 @@ impl Graph {
                     false => *degrees.select_nth_unstable(place).1,
                 }
             };
-            Degrees {
+            Ok::<_, RowError>(Degrees {
                 median: at(0.5),
                 p99: at(0.99),
                 most: at(1.0),
-            }
+            })
         };
         let (mut isolated, mut repeated, mut loops) = (0, 0, 0);
         for node in 0..self.nodes() {
-            let row = self.row(Side::Out, node);
-            if row.neighbors.is_empty() && self.degree(Side::In, node) == 0 {
+            let row = self.row(Side::Out, node)?;
+            if row.neighbors.is_empty() && self.degree(Side::In, node)? == 0 {
                 isolated += 1;
             }
             let mut last = None;
@@ -66,13 +69,13 @@ impl Graph {
                 last = Some(fact);
             }
         }
-        Profile {
-            out: degrees(Side::Out),
-            into: degrees(Side::In),
+        Ok(Profile {
+            out: degrees(Side::Out)?,
+            into: degrees(Side::In)?,
             isolated,
             repeated,
             loops,
-        }
+        })
     }
 }
 
@@ -96,7 +99,7 @@ mod tests {
             fact(2, 0, 2),
             fact(1, 1, 0),
         ];
-        let profile = Builder::new(5, 2).build(&facts).unwrap().profile();
+        let profile = Builder::new(5, 2).build(&facts).unwrap().profile().unwrap();
         assert_eq!(
             profile,
             Profile {
@@ -115,7 +118,7 @@ mod tests {
                 loops: 1,
             }
         );
-        let empty = Builder::new(0, 0).build(&[]).unwrap().profile();
+        let empty = Builder::new(0, 0).build(&[]).unwrap().profile().unwrap();
         assert_eq!((empty.isolated, empty.out.most), (0, 0));
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::header::{Description, SectionName};
+use super::rows::within;
 use super::storage::Storage;
-use super::{GraphError, Relations, Rows, Side};
+use super::{GraphError, Relations, RowError, Rows, Side};
 
 /// Places of all sections, as bytes of the file.
 #[derive(Clone, Debug)]
@@ -181,6 +182,13 @@ impl Sections {
             bytes,
             path,
         };
+        for section in &description.sections {
+            let name = section.name;
+            if description.section(name) != Some(section) {
+                return Err(reader.damaged(format!("section {name} is there twice")));
+            }
+            reader.optional(name)?;
+        }
         Ok(Sections {
             sides: [reader.side(Side::Out)?, reader.side(Side::In)?],
             nodes: [reader.nodes(Side::Out)?, reader.nodes(Side::In)?],
@@ -239,11 +247,25 @@ impl SideSections {
 
 impl NodeSections {
     /// Distinct nodes of a relation.
-    pub fn of<'a>(&self, storage: &'a Storage, relation: u32) -> &'a [u32] {
+    ///
+    /// # Errors
+    /// If there is no such relation, or its bounds are damaged.
+    pub fn of<'a>(&self, storage: &'a Storage, relation: u32) -> Result<&'a [u32], RowError> {
         let bounds: &[u32] = storage.numbers(&self.bounds);
         let nodes: &[u32] = storage.numbers(&self.nodes);
-        let relation = relation as usize;
-        &nodes[bounds[relation] as usize..bounds[relation + 1] as usize]
+        match bounds.get(relation as usize..) {
+            Some(&[start, end, ..]) => {
+                let places = within("relation", relation, [start, end], nodes.len())?;
+                Ok(&nodes[places])
+            }
+            _ => {
+                let relations = bounds.len().saturating_sub(1);
+                Err(RowError::Relation {
+                    relation,
+                    relations,
+                })
+            }
+        }
     }
 }
 

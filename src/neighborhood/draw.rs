@@ -3,7 +3,8 @@
 use crate::rng::{Purpose, key};
 
 /// Name of a batch. Equal names, of the same graph and plan, are equal batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Draw {
     /// Seed of the store or run.
     pub seed: u64,
@@ -17,9 +18,26 @@ pub struct Draw {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchKey(u64);
 
+/// Use of random numbers. Numbers of different uses have nothing to do with one another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    /// Random walks.
+    Walks = 1,
+    /// Candidates near a fact.
+    Near = 2,
+}
+
 impl Draw {
+    /// Key of a batch of neighbourhoods.
     pub(super) fn key(self) -> BatchKey {
         BatchKey(key(self.seed, Purpose::Neighbors, [self.epoch, self.index]))
+    }
+
+    /// Key of another use.
+    pub(super) fn key_of(self, of: Use) -> BatchKey {
+        BatchKey(finish(
+            self.key().0 ^ (of as u64).wrapping_mul(0xd1b5_4a32_d192_ed03),
+        ))
     }
 }
 

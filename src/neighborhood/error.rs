@@ -1,5 +1,7 @@
 //! Errors of samplers.
 
+use crate::graph::RowError;
+
 /// A batch that cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
@@ -24,12 +26,14 @@ pub enum SampleError {
         relations: u32,
     },
     /// A setting that is out of range.
-    #[error("{name} {value}; it is above 0, and alpha is at most 1")]
+    #[error("{name} {value}; it is {range}")]
     Setting {
         /// Name of the setting.
         name: &'static str,
         /// Value given.
         value: f64,
+        /// Values that are right.
+        range: &'static str,
     },
     /// Numbers of seeds and of their times differ.
     #[error("{times} times for {seeds} seeds")]
@@ -73,4 +77,10 @@ pub enum SampleError {
     /// The graph's file is damaged.
     #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
     Damaged(String),
+}
+
+impl From<RowError> for SampleError {
+    fn from(error: RowError) -> SampleError {
+        SampleError::Damaged(error.to_string())
+    }
 }

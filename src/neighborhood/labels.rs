@@ -5,7 +5,8 @@ use super::{SampleError, pick};
 use crate::graph::{Graph, Side};
 
 /// Question whose answers are labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Anchor {
     /// Node that is known.
     pub node: u32,
@@ -27,7 +28,7 @@ pub struct Labels {
 /// Finds the distinct known answers of anchors; of more than `most`, a random choice, the same for the same draw.
 ///
 /// # Errors
-/// If the graph does not have a node or relation of an anchor.
+/// If the graph does not have a node or relation of an anchor, or its file is damaged.
 pub fn labels(
     graph: &Graph,
     anchors: &[Anchor],
@@ -53,7 +54,7 @@ pub fn labels(
             });
         }
         let rows = graph.rows(anchor.side);
-        let places = rows.of_relation(anchor.node, anchor.relation);
+        let places = rows.of_relation(anchor.node, anchor.relation)?;
         answers.clear();
         answers.extend_from_slice(&rows.neighbors[places]);
         answers.dedup();

@@ -7,6 +7,21 @@ use crate::graph::{Graph, Side};
 /// Most hops of a batch.
 const MOST_HOPS: usize = 16;
 
+/// Checks that the graph has all seeds.
+///
+/// # Errors
+/// [`SampleError::Seed`] names the first that it does not have.
+pub(super) fn seeds(graph: &Graph, seeds: &Seeds<'_>) -> Result<(), SampleError> {
+    let nodes = graph.nodes();
+    match (0..seeds.len()).find(|&at| seeds.node(at) >= nodes) {
+        Some(at) => {
+            let id = seeds.node(at);
+            Err(SampleError::Seed { at, id, nodes })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks that a batch can be drawn, and has at most `most` facts.
 ///
 /// # Errors
@@ -17,11 +32,7 @@ pub(super) fn check(
     plan: &SamplePlan,
     most: u64,
 ) -> Result<(), SampleError> {
-    let nodes = graph.nodes();
-    if let Some(at) = (0..seeds.len()).find(|&at| seeds.node(at) >= nodes) {
-        let id = seeds.node(at);
-        return Err(SampleError::Seed { at, id, nodes });
-    }
+    self::seeds(graph, seeds)?;
     let timed = match seeds {
         Seeds::Timed(of, times) if of.len() != times.len() => {
             let (times, seeds) = (times.len(), of.len());

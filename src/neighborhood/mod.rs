@@ -17,6 +17,7 @@ mod error;
 mod excluded;
 mod labels;
 mod limits;
+mod near;
 #[cfg(test)]
 mod oracle;
 mod pick;
@@ -26,11 +27,14 @@ mod relabel;
 mod sampler;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use batch::{Batch, Hop};
 pub use draw::Draw;
 pub use error::SampleError;
 pub use labels::{Anchor, Labels, labels};
+pub use near::{Around, Candidates, NearPlan, NearSampler, Pool, Question};
 pub use plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 pub use ppr::{PprPlan, PprRanker, Ranked, Sinks};
 pub use sampler::Sampler;
+pub use walk::{WalkPlan, Walks, walks};

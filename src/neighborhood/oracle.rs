@@ -21,7 +21,7 @@ fn row(graph: &Graph, plan: &SamplePlan, node: u32) -> Vec<Fact> {
     let mut facts = Vec::new();
     for &side in plan.direction.sides() {
         let rows = graph.rows(side);
-        for place in rows.places(node) {
+        for place in rows.places(node).unwrap() {
             let (other, relation) = (rows.neighbors[place], rows.relations.get(place));
             facts.push(Fact {
                 side,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::SampleError;
 use super::plan::Direction;
 use super::relabel::Relabel;
-use crate::graph::Graph;
+use crate::graph::{Graph, RowError};
 
 /// Settings of a personalised PageRank.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,21 @@ pub struct PprPlan {
     pub sinks: Sinks,
     /// Whether places that are left are given to nodes whose residual was never pushed, by their score and residual.
     pub top_up: bool,
+}
+
+impl PprPlan {
+    /// Checks the settings.
+    pub(super) fn check(&self) -> Result<(), SampleError> {
+        for (name, value, most, range) in [
+            ("alpha", self.alpha, 1.0, "above 0 and at most 1"),
+            ("epsilon", self.epsilon, f64::MAX, "above 0"),
+        ] {
+            if !(value > 0.0 && value <= most) {
+                return Err(SampleError::Setting { name, value, range });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for PprPlan {
@@ -55,8 +70,15 @@ pub struct Ranked {
     pub nodes: Vec<u32>,
     /// Score of each node.
     pub scores: Vec<f64>,
-    /// Facts between the seed and each node, at least; 0 for the seed.
+    /// Number of facts on the shortest way from the seed that pushes took to each node; 0 for the seed.
     pub hops: Vec<u16>,
+}
+
+impl Ranked {
+    /// Proximity of each node to the seed: 1 / (1 + hops).
+    pub fn proximities(&self) -> impl Iterator<Item = f32> {
+        self.hops.iter().map(|&hop| 1.0 / (1.0 + f32::from(hop)))
+    }
 }
 
 /// Ranks nodes by personalised PageRank. Keeps memory that seeds need again and again; each thread has its own.
@@ -83,7 +105,7 @@ impl PprRanker {
     /// Ranks the nodes around a seed. The same arguments give the same result, on every machine.
     ///
     /// # Errors
-    /// If the graph does not have the seed, or alpha or epsilon is out of range.
+    /// If the graph does not have the seed, alpha or epsilon is out of range, or the graph's file is damaged.
     pub fn rank(
         &mut self,
         graph: &Graph,
@@ -97,14 +119,7 @@ impl PprRanker {
                 nodes: graph.nodes(),
             });
         }
-        for (name, value, most) in [
-            ("alpha", plan.alpha, 1.0),
-            ("epsilon", plan.epsilon, f64::MAX),
-        ] {
-            if !(value > 0.0 && value <= most) {
-                return Err(SampleError::Setting { name, value });
-            }
-        }
+        plan.check()?;
         let known = self
             .relabel
             .take()
@@ -127,16 +142,17 @@ impl PprRanker {
     ) -> Result<(), SampleError> {
         let sides = plan.direction.sides();
         let degree = |node| {
-            sides
-                .iter()
-                .map(|&side| graph.degree(side, node))
-                .sum::<usize>() as u32
+            let mut degree = 0u32;
+            for &side in sides {
+                degree = degree.saturating_add(graph.degree(side, node)? as u32);
+            }
+            Ok::<u32, RowError>(degree)
         };
         self.numbers.clear();
         relabel.number(&[seed], &mut self.nodes, &mut self.numbers);
         self.states.push(State {
             residual: plan.alpha,
-            degree: degree(seed),
+            degree: degree(seed)?,
             waits: true,
             ..State::default()
         });
@@ -157,7 +173,7 @@ impl PprRanker {
             let hop = state.hop.saturating_add(1);
             let node = self.nodes[at as usize];
             for &side in sides {
-                let neighbors = graph.row(side, node).neighbors;
+                let neighbors = graph.row(side, node)?.neighbors;
                 if let Some(&wrong) = neighbors.iter().find(|&&other| other >= graph.nodes()) {
                     let nodes = graph.nodes();
                     return Err(SampleError::Damaged(format!(
@@ -169,7 +185,7 @@ impl PprRanker {
                 relabel.number(neighbors, &mut self.nodes, &mut self.numbers);
                 for &node in &self.nodes[self.states.len()..] {
                     self.states.push(State {
-                        degree: degree(node),
+                        degree: degree(node)?,
                         hop,
                         ..State::default()
                     });
@@ -249,7 +265,10 @@ mod tests {
         for _ in 0..2000 {
             let mut next = vec![0.0; nodes];
             for node in 0..nodes {
-                let row = graph.row(crate::graph::Side::Out, node as u32).neighbors;
+                let row = graph
+                    .row(crate::graph::Side::Out, node as u32)
+                    .unwrap()
+                    .neighbors;
                 match (row.is_empty(), sinks) {
                     (true, Sinks::Kept) => {
                         scores[node] += walk[node];

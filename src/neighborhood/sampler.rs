@@ -66,6 +66,19 @@ impl Sampler {
         }
     }
 
+    /// Checks that a batch can be drawn, without drawing it.
+    ///
+    /// # Errors
+    /// As [`sample`](Sampler::sample), but for damage.
+    pub fn check(
+        &self,
+        graph: &Graph,
+        seeds: &Seeds<'_>,
+        plan: &SamplePlan,
+    ) -> Result<(), SampleError> {
+        limits::check(graph, seeds, plan, self.most)
+    }
+
     /// Draws a batch. The same arguments give the same batch, on every machine.
     ///
     /// # Errors
@@ -79,7 +92,7 @@ impl Sampler {
         draw: Draw,
     ) -> Result<Batch, SampleError> {
         limits::check(graph, seeds, plan, self.most)?;
-        self.excluded.find(graph, plan, seeds);
+        self.excluded.find(graph, plan, seeds)?;
         let relabel = match self.relabel.take() {
             Some(relabel) if relabel.fits(graph.nodes()) => relabel,
             _ => Relabel::new(graph.nodes()),
@@ -313,15 +326,15 @@ impl Expansion<'_> {
         };
         let sides = self.plan.direction.sides().len();
         for side in 0..sides {
-            let bounds = self.sides[side].bounds;
-            let (start, end) = (bounds[node as usize], bounds[node as usize + 1]);
-            if start > end || end > self.graph.facts() {
-                return Err(SampleError::Damaged(format!(
-                    "the row of node {node} is from {start} to {end}"
-                )));
-            }
-            row.starts[side] = start;
-            row.lens[side] = end - start;
+            let places = self.sides[side].places(node)?;
+            row.starts[side] = places.start as u32;
+            row.lens[side] = places.len() as u32;
+        }
+        if row.lens[0].checked_add(row.lens[1]).is_none() {
+            let facts = u64::from(row.lens[0]) + u64::from(row.lens[1]);
+            return Err(SampleError::Damaged(format!(
+                "the row of node {node} has {facts} facts"
+            )));
         }
         Ok(row)
     }
@@ -496,6 +509,7 @@ impl Expansion<'_> {
             Direction::In => Hop::REVERSED,
             _ => 0,
         };
+        let first = hop.relations.len();
         match (both, self.sides[0].relations) {
             (true, _) => hop
                 .relations
@@ -505,21 +519,25 @@ impl Expansion<'_> {
                 })),
             (false, Relations::One(_)) => {}
             (false, Relations::U8(of)) => {
-                let of = places
-                    .iter()
-                    .map(|&place| u32::from(of[place as usize]) | mark);
-                hop.relations.extend(of);
+                let of = places.iter().map(|&place| u32::from(of[place as usize]));
+                hop.relations.extend(of.map(|relation| relation | mark));
             }
             (false, Relations::U16(of)) => {
-                let of = places
-                    .iter()
-                    .map(|&place| u32::from(of[place as usize]) | mark);
-                hop.relations.extend(of);
+                let of = places.iter().map(|&place| u32::from(of[place as usize]));
+                hop.relations.extend(of.map(|relation| relation | mark));
             }
             (false, Relations::U32(of)) => {
                 hop.relations
                     .extend(places.iter().map(|&place| of[place as usize] | mark));
             }
+        }
+        let relations = hop.relations[first..].iter();
+        let most = relations.map(|&marked| marked & !Hop::REVERSED).max();
+        if let Some(relation) = most.filter(|&most| most >= self.graph.relations()) {
+            let relations = self.graph.relations();
+            return Err(SampleError::Damaged(format!(
+                "a fact has relation {relation} of {relations}"
+            )));
         }
         if self.plan.facts {
             hop.facts.extend(places.iter().map(|&place| {

@@ -125,7 +125,7 @@ fn measure(
                         facts += batch.facts();
                         nodes += batch.nodes.len();
                     }
-                    Ok((facts, nodes))
+                    Ok::<_, SampleError>((facts, nodes))
                 })
             })
             .collect();

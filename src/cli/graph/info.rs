@@ -48,7 +48,7 @@ pub(super) fn to_json(description: &Description) -> Value {
 pub fn run(args: InfoArgs) -> CommandResult {
     let graph = Graph::open(&args.file)?;
     graph.check(&args.file)?;
-    let (description, profile) = (graph.description(), graph.profile());
+    let (description, profile) = (graph.description(), graph.profile()?);
     let text = if args.json {
         let mut all = to_json(description);
         all["profile"] = serde_json::to_value(&profile)?;

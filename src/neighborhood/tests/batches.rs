@@ -1,35 +1,13 @@
+use std::thread;
+
 use proptest::prelude::*;
 
-use super::{Direction, Draw, Exclude, Expand, Fanout, Pick, SamplePlan, Sampler, Seeds, oracle};
+use super::super::{
+    Direction, Draw, Exclude, Expand, Fanout, Pick, SamplePlan, Sampler, Seeds, oracle,
+};
+use super::{deviations, fact, graph};
 use crate::dataset::Triple;
-use crate::graph::{Builder, Graph};
-
-fn graph(
-    nodes: u32,
-    relations: u32,
-    weighted: bool,
-) -> impl Strategy<Value = (Graph, Vec<Triple>)> {
-    // Few nodes at the start of the range make hubs, loops and repeated facts.
-    let node = prop_oneof![0..nodes, 0..nodes.min(4)];
-    let fact = (node.clone(), 0..relations, node, 0..4u8, 0..20i64);
-    prop::collection::vec(fact, 0..200).prop_map(move |facts| {
-        let triples: Vec<Triple> = facts
-            .iter()
-            .map(|&(head, relation, tail, ..)| Triple {
-                head,
-                relation,
-                tail,
-            })
-            .collect();
-        let weights: Vec<f32> = facts.iter().map(|fact| f32::from(fact.3) * 0.7).collect();
-        let times: Vec<i64> = facts.iter().map(|fact| fact.4).collect();
-        let mut builder = Builder::new(nodes, relations);
-        if weighted {
-            builder = builder.weights(&weights).times(&times);
-        }
-        (builder.build(&triples).unwrap(), triples)
-    })
-}
+use crate::graph::Builder;
 
 fn fanout() -> impl Strategy<Value = Fanout> {
     prop_oneof![
@@ -121,19 +99,54 @@ proptest! {
     }
 }
 
-/// The sum over places of (found − expected)² / expected, for draws of `most` facts of a row of `degree`.
-fn chi_square(degree: u32, most: u32, rounds: u64) -> f64 {
-    let facts: Vec<Triple> = (1..=degree)
-        .map(|tail| Triple {
-            head: 0,
-            relation: 0,
-            tail,
-        })
-        .collect();
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Threads that draw every second or seventh batch draw the same ones.
+    #[test]
+    fn batches_are_the_same_on_any_number_of_threads(
+        (graph, triples) in graph(30, 3, true),
+        plan in plan(),
+        seed in any::<u64>(),
+    ) {
+        let draw = |index| Draw { seed, epoch: 1, index };
+        let nodes: Vec<u32> = (0..30).collect();
+        let times: Vec<i64> = (0..30).map(|node| node % 20).collect();
+        let seeds = |index: u64| {
+            let part = index as usize..index as usize + 9;
+            match plan.pick {
+                Pick::Before { .. } => Seeds::Timed(&nodes[part.clone()], &times[part]),
+                _ if triples.len() > 30 => Seeds::Facts(&triples[part]),
+                _ => Seeds::Nodes(&nodes[part]),
+            }
+        };
+        let expected: Vec<_> = (0..14).map(|index| oracle::sample(&graph, &seeds(index), &plan, draw(index))).collect();
+        for threads in [1u64, 2, 7] {
+            let found: Vec<_> = thread::scope(|scope| {
+                let (graph, plan, seeds) = (&graph, &plan, &seeds);
+                let batches = move |first: u64| {
+                    let mut sampler = Sampler::with_most_facts(u64::MAX);
+                    let own = (first..14).step_by(threads as usize);
+                    own.map(|index| (index, sampler.sample(graph, &seeds(index), plan, draw(index)).unwrap())).collect::<Vec<_>>()
+                };
+                let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || batches(first))).collect();
+                workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+            });
+            prop_assert_eq!(found.len(), 14);
+            for (index, batch) in found {
+                prop_assert_eq!(&batch, &expected[index as usize]);
+            }
+        }
+    }
+}
+
+/// Counts of the facts of a row of `degree`, over draws of `most`.
+fn counts(degree: u32, most: u32, rounds: u64) -> Vec<u64> {
+    let facts: Vec<Triple> = (1..=degree).map(|tail| fact(0, 0, tail)).collect();
     let graph = Builder::new(degree + 1, 1).build(&facts).unwrap();
     let mut sampler = Sampler::new();
     let plan = SamplePlan::uniform(&[most]);
-    let mut counts = vec![0u64; degree as usize];
+    let mut counts = vec![0; degree as usize];
     for index in 0..rounds {
         let draw = Draw {
             seed: 7,
@@ -147,24 +160,14 @@ fn chi_square(degree: u32, most: u32, rounds: u64) -> f64 {
             counts[node as usize - 1] += 1;
         }
     }
-    let expected = (rounds * u64::from(most)) as f64 / f64::from(degree);
     counts
-        .iter()
-        .map(|&count| (count as f64 - expected).powi(2) / expected)
-        .sum()
 }
 
 #[test]
 fn draws_are_uniform() {
     for degree in [7, 1000, 40_000, 70_000] {
-        let most = 5;
-        let found = chi_square(degree, most, 200_000);
-        // Draws without replacement vary less, by (degree − most) / (degree − 1).
-        let freedom = f64::from(degree - 1);
-        let scaled = found * freedom / f64::from(degree - most);
-        // Wilson and Hilferty: 3.72 standard deviations are a probability of 10⁻⁴.
-        let z = ((scaled / freedom).cbrt() - (1.0 - 2.0 / (9.0 * freedom)))
-            / (2.0 / (9.0 * freedom)).sqrt();
-        assert!(z.abs() < 3.72, "degree {degree}: {z}");
+        let found = deviations(&counts(degree, 5, 200_000), 5);
+        // A probability of 10⁻⁴.
+        assert!(found.abs() < 3.72, "degree {degree}: {found}");
     }
 }
