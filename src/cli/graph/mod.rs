@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod info;
+mod reads;
 mod sample;
 
 use clap::Subcommand;
@@ -23,7 +24,7 @@ pub enum GraphCommand {
     Check(info::CheckArgs),
     /// Sample the neighbourhood of nodes.
     Sample(sample::SampleArgs),
-    /// Measure how many facts a second are sampled.
+    /// Measure how fast neighbourhoods are sampled, and how fast this machine could read them.
     Bench(bench::BenchArgs),
 }
 
