@@ -5,6 +5,7 @@ mod build;
 mod info;
 mod reads;
 mod sample;
+mod times;
 
 use clap::Subcommand;
 
