@@ -68,5 +68,6 @@ pub mod run;
 pub mod sampler;
 pub mod search;
 pub mod server;
+pub mod store;
 pub mod train;
 pub mod value_type;

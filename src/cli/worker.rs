@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use shardloom::config::parse_bytes;
 use shardloom::device::DeviceChoice;
 use shardloom::run::processes::{Leave, WorkerOptions, WorkerPlace, work};
 
@@ -20,10 +21,10 @@ pub struct WorkerArgs {
     /// Directory of the run, which has its leader's address and token.
     #[arg(value_name = "RUN", required_unless_present = "join")]
     run: Option<PathBuf>,
-    /// Address of the leader, which sends the run's configuration and graph. The token is taken from
-    /// SHARDLOOM_TOKEN.
+    /// Address of the leader, which sends the run's configuration and graph; again for each process that stands by.
+    /// The token is taken from SHARDLOOM_TOKEN.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "run")]
-    join: Option<String>,
+    join: Vec<String>,
     /// Address at which others reach this process; beyond this machine, --tls is needed.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     listen: String,
@@ -33,6 +34,9 @@ pub struct WorkerArgs {
     /// Threads that compute on a CPU [default: all cores].
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
+    /// Most memory of the shards that this process holds, such as 6GiB [default: what is free].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
     /// Directory with cert.pem, key.pem and ca.pem, the same as the leader's or by the same authority.
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
@@ -45,14 +49,17 @@ pub struct WorkerArgs {
 pub fn run(args: WorkerArgs) -> CommandResult {
     let place = match (args.run, args.join) {
         (Some(run), _) => WorkerPlace::Directory(run),
-        (None, Some(address)) => WorkerPlace::Leader(address),
-        (None, None) => return Err("name a run's directory, or its leader with --join".into()),
+        (None, leaders) if leaders.is_empty() => {
+            return Err("name a run's directory, or its leader with --join".into());
+        }
+        (None, leaders) => WorkerPlace::Leaders(leaders),
     };
     let options = WorkerOptions {
         place,
         listen: args.listen,
         device: args.device,
         threads: args.threads,
+        memory: args.memory,
         tls: args.tls,
         leave: leave_on_signals(),
     };
@@ -64,6 +71,11 @@ pub fn run(args: WorkerArgs) -> CommandResult {
     let ended = work(&options, &say)?;
     say(&format!("the leader let this process go: {ended}"));
     Ok(())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text.trim())
+        .ok_or_else(|| format!("{text:?} is no size: expected one such as 6GiB"))
 }
 
 /// Listens for Ctrl-C and SIGTERM: the first one leaves the run in order, the second one ends the process.

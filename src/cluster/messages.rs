@@ -115,6 +115,8 @@ pub enum ToLeader {
     Failed(Failure),
     /// The node cannot reach another.
     Unreachable {
+        /// Generation in which the node needs the other.
+        generation: Generation,
         /// The other node.
         worker: WorkerId,
         /// Failure of the connection.

@@ -8,7 +8,7 @@ mod validate;
 
 pub use layers::{ConfigError, Layers};
 pub use recipes::{RECIPES, Recipe, find as find_recipe};
-pub use shard_devices::{ShardDevice, ShardDevices};
+pub use shard_devices::{ShardDevice, ShardDevices, parse_bytes};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

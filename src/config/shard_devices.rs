@@ -54,7 +54,7 @@ impl FromStr for ShardDevice {
         let (device, memory_bytes) = match rest.split_once('=') {
             None => (rest, None),
             Some((device, memory)) => {
-                let bytes = bytes(memory.trim()).ok_or_else(|| {
+                let bytes = parse_bytes(memory.trim()).ok_or_else(|| {
                     format!("{memory:?} in {text:?} is no size: expected one such as 6GiB")
                 })?;
                 (device, Some(bytes))
@@ -74,8 +74,8 @@ impl FromStr for ShardDevice {
     }
 }
 
-/// `6GiB`, `1.5 GB` or `1000000B` in bytes.
-fn bytes(text: &str) -> Option<u64> {
+/// Reads a size such as `6GiB`, `1.5 GB` or `1000000B`, in bytes; `None` if there is no such size.
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let (unit, size) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
     let number: f64 = text[..text.len() - unit.len()].trim_end().parse().ok()?;
     let bytes = number * *size as f64;

@@ -96,7 +96,7 @@ pub enum DeviceError {
 }
 
 /// Bytes in the unit that suits them, such as `1.50 GiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let (mut value, mut unit) = (bytes as f64, "B");
     for larger in units {

@@ -34,6 +34,7 @@ pub use bench::{Clock, Span};
 pub use choice::DeviceChoice;
 pub use cpu::{CpuDescription, available_memory, cpu};
 pub use error::DeviceError;
+pub(crate) use error::size;
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuOptions, MAX_BINDING};
 #[cfg(not(feature = "gpu"))]

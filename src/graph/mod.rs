@@ -41,7 +41,10 @@ pub use storage::Memory;
 use storage::Storage;
 
 /// Side of a fact that rows are made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// Facts by their head: the row of a node has the facts that it is the head of, and the others are tails.
     Out,

@@ -3,7 +3,8 @@
 use crate::rng::{Purpose, key};
 
 /// Name of a batch. Equal names, of the same graph and plan, are equal batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Draw {
     /// Seed of the store or run.
     pub seed: u64,

@@ -5,7 +5,8 @@ use super::{SampleError, pick};
 use crate::graph::{Graph, Side};
 
 /// Question whose answers are labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Anchor {
     /// Node that is known.
     pub node: u32,

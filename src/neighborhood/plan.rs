@@ -1,5 +1,7 @@
 //! Settings of a batch: its seeds, hops, and what is left out.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dataset::Triple;
 use crate::graph::Side;
 
@@ -42,7 +44,8 @@ impl Seeds<'_> {
 }
 
 /// Settings of a batch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SamplePlan {
     /// Facts taken of each row, for each hop.
     pub fanouts: Vec<Fanout>,
@@ -77,8 +80,16 @@ impl SamplePlan {
     }
 }
 
+impl Default for SamplePlan {
+    /// Settings without hops.
+    fn default() -> SamplePlan {
+        SamplePlan::uniform(&[])
+    }
+}
+
 /// Number of facts taken of each row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Fanout {
     /// All facts, each once.
     All,
@@ -91,7 +102,8 @@ pub enum Fanout {
 }
 
 /// Choice among the facts of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pick {
     /// Each set of facts with equal probability.
     Uniform,
@@ -113,7 +125,8 @@ pub enum Pick {
 }
 
 /// Sides that rows are read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Facts that a node is the head of.
     Out,
@@ -135,7 +148,8 @@ impl Direction {
 }
 
 /// Nodes that a hop expands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Expand {
     /// Nodes that the hop before met first, as PyG does. Each node is expanded once.
     New,
@@ -146,7 +160,8 @@ pub enum Expand {
 }
 
 /// Facts that are left out before drawing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Exclude {
     /// None.
     Nothing,

@@ -66,6 +66,19 @@ impl Sampler {
         }
     }
 
+    /// Checks that a batch can be drawn, without drawing it.
+    ///
+    /// # Errors
+    /// As [`sample`](Sampler::sample), but for damage.
+    pub fn check(
+        &self,
+        graph: &Graph,
+        seeds: &Seeds<'_>,
+        plan: &SamplePlan,
+    ) -> Result<(), SampleError> {
+        limits::check(graph, seeds, plan, self.most)
+    }
+
     /// Draws a batch. The same arguments give the same batch, on every machine.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod batches;
 mod negatives;
 mod order;
 mod part;
+mod permutation;
 mod plan;
 mod rename;
 mod slice;
@@ -17,6 +18,7 @@ pub use batches::{Sampler, Scratch};
 pub use negatives::Negatives;
 pub use order::EpochOrder;
 pub use part::{PartPlan, PartRows};
+pub use permutation::Permutation;
 pub use plan::{Candidates, Pair, Place, Plan, Query, Rows, RowsBuilder};
 pub use source::{PartialPlan, PlanError, PlanId, PlanSource, Planner, StepSize};
 

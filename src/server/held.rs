@@ -8,7 +8,7 @@ use super::{
     Pulled, PushRequest, RowMap, ServerError, Shape, ShardClient, ShardId, Step, Storage,
     TableName, UpdateMode, WorkerId,
 };
-use crate::kernel::{Backend, Column, KernelError, ShardLayout, Table};
+use crate::kernel::{Backend, Column, KernelError, ShardLayout, Table, TableSpec};
 
 /// Shards of a model that this process holds. Callers name rows and shards as in the whole model.
 ///
@@ -66,6 +66,21 @@ impl HeldShards {
             held: held.into(),
             numbers: numbers.into(),
         })
+    }
+
+    /// Bytes of shards of a model on a device, with the optimizer's states.
+    pub fn bytes(storage: Storage, map: &RowMap, shards: &[ShardId]) -> u64 {
+        let of = |&shard: &ShardId| {
+            let spec = TableSpec {
+                name: shard.table.name(),
+                width: map.width(shard.table),
+                layout: ShardLayout::from_sizes(&[map.range(shard).len()]),
+                optimizer: storage.optimizer,
+                dtype: storage.dtype,
+            };
+            (spec.layout.rows() * spec.row_bytes()) as u64
+        };
+        shards.iter().map(of).sum()
     }
 
     /// The held shards, ascending.

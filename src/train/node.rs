@@ -48,6 +48,8 @@ pub struct NodePlace {
     pub directory: Option<PathBuf>,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
     pub threads: Option<usize>,
+    /// Bytes that the node's shards may take; `None` stands for all memory that is free.
+    pub memory: Option<u64>,
 }
 
 /// Makes a node that computes on `engine`.
@@ -74,6 +76,7 @@ pub fn node(
         }),
         against_all: config.objective != Objective::Negatives,
         threads: place.threads,
+        memory: place.memory,
         address: place.address,
         info: place.info,
         run: run_digest(config, dataset),

@@ -55,6 +55,7 @@ fn join(cluster: &Cluster, broken: &Broken, address: &str) -> Session {
         info: MemberInfo::default(),
         directory: None,
         threads: Some(1),
+        memory: None,
     };
     let node = node(
         &cluster.config,

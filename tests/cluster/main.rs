@@ -153,6 +153,7 @@ impl Cluster {
                 .is_multiple_of(2)
                 .then(|| self.directory.path().to_owned()),
             threads: Some(1),
+            memory: None,
         };
         let node: Node = node(
             &self.config,

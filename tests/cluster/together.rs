@@ -45,7 +45,7 @@ fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
         let own = cluster.join();
         let mut others = vec![cluster.join(), cluster.join()];
         let mut trainer = cluster.trainer(3);
-        let (mut steps, mut notes) = (0, Vec::new());
+        let (mut steps, mut notes, mut status) = (0, Vec::new(), None);
         let ending = trainer
             .train(&mut |event: TrainEvent<'_>| {
                 match event {
@@ -58,6 +58,7 @@ fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
                         }
                     }
                     TrainEvent::Note(note) => notes.push(note.to_owned()),
+                    TrainEvent::Workers(now) => status = Some(now.clone()),
                     _ => {}
                 }
                 ControlFlow::Continue(())
@@ -65,13 +66,14 @@ fn nodes_that_join_and_die_leave_the_tables_as_they_would_be() {
             .unwrap();
         assert_eq!(ending, Ending::Finished);
         assert!(tables(trainer.server()) == expected, "{replicas} replicas");
+        let workers = status.unwrap().workers;
         let back = notes
             .iter()
             .filter(|note| note.contains("are made again"))
             .count();
         match replicas {
-            1 => assert_eq!(back, 2, "{notes:?}"),
-            _ => assert_eq!(back, 0, "{notes:?}"),
+            1 => assert_eq!(back, 2, "{notes:?}, {workers:?}"),
+            _ => assert_eq!(back, 0, "{notes:?}, {workers:?}"),
         }
         drop(own);
     }

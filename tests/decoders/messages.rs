@@ -126,6 +126,7 @@ fn to_leaders() -> Vec<ToLeader> {
         seconds: 0.125,
     };
     let unreachable = ToLeader::Unreachable {
+        generation: Generation(4),
         worker: WorkerId(3),
         reason: "connection refused".to_owned(),
     };

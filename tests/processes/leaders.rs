@@ -24,17 +24,24 @@ fn epochs(count: &'static str) -> Vec<&'static str> {
 }
 
 /// Starts a process that stands by for the leader of a run.
-fn stand_by(place: &Place, name: &str) -> Process {
+fn stand_by(place: &Place, name: &str, more: &[&str]) -> Process {
     let path = place.path(name);
     until("somebody leads", || {
         path.join("leaders/00000001.json").exists()
     });
     let path = path.display().to_string();
-    let standby = Process::start(&["train", "--standby", &path, "--threads", "1"], &[]);
+    let arguments = ["train", "--standby", &path, "--threads", "1"];
+    let standby = Process::start(&[&arguments, more].concat(), &[]);
     until("it stands by", || standby.said().contains("standing by"));
     // Its stream to the leader.
     std::thread::sleep(Duration::from_millis(300));
     standby
+}
+
+/// An address of this machine at which nobody listens.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// Waits until a leader has done an epoch of its own.
@@ -52,7 +59,13 @@ fn a_standby_goes_on_from_the_cut_when_the_leader_is_killed() {
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &more);
     let mut worker = place.work("run");
-    let mut standby = stand_by(&place, "run");
+    let next = free_address();
+    let mut standby = stand_by(&place, "run", &["--listen", &next]);
+    let (address, token) = place.leader_of("run");
+    let join = ["worker", "--join", &address, "--join", &next];
+    let join = [&join[..], &["--threads", "1", "--device", "cpu"]].concat();
+    let mut told = Process::start(&join, &[("SHARDLOOM_TOKEN", token.as_str())]);
+    until("it joins", || told.said().contains("joins the run"));
     place.reach("run", place.epochs("run") + 10);
     leader.kill();
     let followed = until_led(&standby);
@@ -63,10 +76,13 @@ fn a_standby_goes_on_from_the_cut_when_the_leader_is_killed() {
         standby.said()
     );
     standby.succeed();
-    // The worker has found the new leader by the run's directory.
-    worker.succeed();
-    let said = worker.said();
-    assert_eq!(said.matches("joins the run").count(), 2, "{said}");
+    // One worker has found the new leader by the run's directory, the other one by its address.
+    for worker in [&mut worker, &mut told] {
+        worker.succeed();
+        let said = worker.said();
+        assert_eq!(said.matches("joins the run").count(), 2, "{said}");
+        assert!(said.contains(&format!("joins the run at {next}")), "{said}");
+    }
     assert!(place.tables("run") == expected, "{}", standby.said());
     assert!(place.path("run/leaders/00000002.json").exists());
     assert!(!place.path("run/cuts").exists());
@@ -79,7 +95,7 @@ fn a_leader_that_was_stopped_and_wakes_up_commits_nothing() {
     let expected = place.alone(&more);
     let mut leader = place.lead("run", &more);
     let mut worker = place.work("run");
-    let mut standby = stand_by(&place, "run");
+    let mut standby = stand_by(&place, "run", &[]);
     place.reach("run", place.epochs("run") + 10);
     leader.signal(libc::SIGSTOP);
     let stopped = std::time::Instant::now();
@@ -130,7 +146,7 @@ fn a_restarted_leader_goes_on_from_the_cut() {
 fn a_standby_ends_with_the_run() {
     let place = Place::new();
     let mut leader = place.lead("run", &epochs("150"));
-    let mut standby = stand_by(&place, "run");
+    let mut standby = stand_by(&place, "run", &[]);
     leader.succeed();
     standby.succeed();
     assert!(

@@ -86,6 +86,20 @@ fn a_run_goes_on_without_those_it_refuses() {
         &[("SHARDLOOM_TOKEN", wrong)],
     );
     assert!(said.contains("token"), "{said}");
+    let run = path.display().to_string();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let said = refused(&["worker", &run, "--listen", &port], &[]);
+    assert!(said.contains(&port) && said.contains("in use"), "{said}");
+    // It joins, and is given shards that it has no room for.
+    let said = refused(
+        &["worker", &run, "--device", "cpu", "--memory", "1KiB"],
+        &[],
+    );
+    assert!(
+        said.contains("shards take ") && said.contains("this process has 1.00 KiB"),
+        "{said}"
+    );
     // Without the run's directory, the leader sends what a node needs.
     let mut worker = Process::start(
         &[

@@ -108,7 +108,11 @@ async fn part(world: &World, me: WorkerId, task: &Task, router: &Router) -> Opti
             Ok(()) => losses.push((part.lane, 1.0)),
             Err(RouteError { worker, error }) if error.is_lost() => {
                 let reason = error.to_string();
-                return Some(ToLeader::Unreachable { worker, reason });
+                return Some(ToLeader::Unreachable {
+                    generation: task.generation,
+                    worker,
+                    reason,
+                });
             }
             Err(RouteError { error, .. }) => {
                 let expected = matches!(

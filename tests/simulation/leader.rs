@@ -378,10 +378,11 @@ impl Supervisor<'_> {
             ToLeader::Leave => self.coordinator.leave(now, worker),
             ToLeader::Failed(failure) => self.coordinator.fail(now, worker, failure),
             ToLeader::Unreachable {
+                generation,
                 worker: other,
                 reason,
             } => {
-                self.nodes.report(now, worker, other, reason);
+                self.nodes.report(now, generation, worker, other, reason);
                 Ok(())
             }
             ToLeader::Done(done) => {

@@ -150,6 +150,7 @@ impl Process {
             spec: step_spec(),
             source: Arc::new(NoPlans),
             threads: None,
+            memory: None,
             address: self.address.clone(),
             info: MemberInfo::default(),
             run: "run".to_owned(),

@@ -262,8 +262,20 @@ impl Nodes {
         self.joined.get(&worker).or(self.leaving.get(&worker))
     }
 
-    /// Records that a node cannot reach another.
-    pub fn report(&mut self, now: Duration, by: WorkerId, of: WorkerId, reason: String) {
+    /// Records that a node cannot reach another. A report of an earlier generation does not count: the other node may
+    /// have refused what nobody wants any more.
+    pub fn report(
+        &mut self,
+        now: Duration,
+        generation: Generation,
+        by: WorkerId,
+        of: WorkerId,
+        reason: String,
+    ) {
+        if generation != self.generation {
+            tracing::debug!(%generation, %by, %of, reason, "report of an earlier generation");
+            return;
+        }
         // The leader's own process stays, and shards of a node that has left are found nowhere else.
         let by_goes = self.is_own(of) || self.departed.contains(&of);
         if self.joined.contains_key(&by) && (by_goes || self.joined.contains_key(&of)) {

@@ -238,7 +238,12 @@ impl Computer {
                     continue;
                 }
                 Err(Unfinished::Unreachable(worker, reason)) => {
-                    ToLeader::Unreachable { worker, reason }
+                    let generation = task.generation;
+                    ToLeader::Unreachable {
+                        generation,
+                        worker,
+                        reason,
+                    }
                 }
                 Err(Unfinished::Failed(failure)) => {
                     computed.send(ToLeader::Failed(failure));
@@ -296,7 +301,13 @@ impl Computer {
                 vec![told(None)]
             }
             Err(Unfinished::Unreachable(worker, reason)) => {
-                vec![told(None), ToLeader::Unreachable { worker, reason }]
+                let generation = task.generation;
+                let unreachable = ToLeader::Unreachable {
+                    generation,
+                    worker,
+                    reason,
+                };
+                vec![told(None), unreachable]
             }
             Err(Unfinished::Failed(failure)) => vec![told(None), ToLeader::Failed(failure)],
         }

@@ -7,8 +7,9 @@ use super::against_all::shard_worker;
 use super::{Node, NodeError};
 use crate::cluster::columns::fetch_column;
 use crate::cluster::messages::{ColumnName, ColumnRequest, Configuration, Source};
+use crate::device::available_memory;
 use crate::ids::{ShardId, TableName, WorkerId};
-use crate::kernel::Column;
+use crate::kernel::{Backend, Column};
 use crate::net::NetError;
 use crate::net::cut::{CutManifest, Cuts, TableError, load_shard};
 use crate::server::{Combination, HeldShards, RowMap};
@@ -70,6 +71,7 @@ impl Node {
     ) -> Result<HeldShards, NodeError> {
         let shards: Vec<ShardId> = ours.iter().copied().collect();
         let options = &self.options;
+        self.check_room(map, &shards)?;
         let engine = self.engine.another()?;
         let held = HeldShards::new(engine, options.shape, options.storage, map, &shards)?;
         let files = match configuration.cut.is_some() && options.directory.is_some() {
@@ -97,6 +99,24 @@ impl Node {
             }
         }
         Ok(held)
+    }
+
+    /// Checks that shards fit into the memory that this process may take for them, or that is free. Only the driver knows
+    /// the free memory of a GPU: there, making them fails.
+    fn check_room(&self, map: &RowMap, shards: &[ShardId]) -> Result<(), NodeError> {
+        let free = match self.engine {
+            Backend::Cpu(_) => available_memory(),
+            Backend::Gpu(_) => None,
+        };
+        let bytes = HeldShards::bytes(self.options.storage, map, shards);
+        match self.options.memory.or(free) {
+            Some(memory) if memory < bytes => Err(NodeError::NoRoom {
+                shards: shards.len(),
+                bytes,
+                memory,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The files of the last cut, if they are needed and this process can read them.

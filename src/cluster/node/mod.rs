@@ -59,6 +59,8 @@ pub struct NodeOptions {
     pub against_all: bool,
     /// Number of threads that compute; `None` stands for all cores, or a GPU.
     pub threads: Option<usize>,
+    /// Bytes that the node's shards may take; `None` stands for all memory that is free.
+    pub memory: Option<u64>,
     /// Address at which other nodes reach this one.
     pub address: String,
     /// Description of the node for people.

@@ -15,6 +15,7 @@ use crate::cluster::messages::{
     BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::coordinator::Failure;
+use crate::device::size;
 use crate::ids::{Generation, WorkerId};
 use crate::kernel::KernelError;
 use crate::net::rows::{RemoteOptions, RemoteShards};
@@ -42,6 +43,20 @@ pub enum NodeError {
         worker: Option<WorkerId>,
         /// Failure of the connection.
         error: NetError,
+    },
+    /// The node's shards do not fit into its memory.
+    #[error(
+        "{shards} shards take {}, and this process has {} for them: let others join before it, or raise --memory",
+        size(*bytes),
+        size(*memory)
+    )]
+    NoRoom {
+        /// Number of shards.
+        shards: usize,
+        /// Bytes of the shards.
+        bytes: u64,
+        /// Bytes that the process may take, or that are free.
+        memory: u64,
     },
     /// The shards cannot be held.
     #[error(transparent)]
@@ -163,10 +178,11 @@ impl Node {
                 // Behind the node's own.
                 ToNode::Configure(configuration) if Some(configuration.generation) <= newest => {}
                 ToNode::Configure(configuration) => {
-                    newest = Some(configuration.generation);
-                    self.shards.announce(configuration.generation);
+                    let generation = configuration.generation;
+                    newest = Some(generation);
+                    self.shards.announce(generation);
                     // Ends the step that runs, before shards are fetched.
-                    announced.send_replace(configuration.generation);
+                    announced.send_replace(generation);
                     let done = {
                         let configured =
                             self.configure(me, *configuration, &mut clients, &tasks, &announced);
@@ -180,7 +196,11 @@ impl Node {
                             error,
                         })) => {
                             let reason = error.to_string();
-                            let message = ToLeader::Unreachable { worker, reason };
+                            let message = ToLeader::Unreachable {
+                                generation,
+                                worker,
+                                reason,
+                            };
                             let _ = out.send(message).await;
                         }
                         Some(Err(NodeError::Unreachable {

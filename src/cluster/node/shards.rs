@@ -98,9 +98,15 @@ impl NodeShards {
         self.state().committed.clone()
     }
 
-    /// Takes over the shards of a generation.
+    /// Takes over the shards of a generation. Shards of later steps than its first are forgotten: the run has gone back
+    /// to a cut, and a request for a step before theirs waits until the step is made again.
     pub fn configure(&self, configuration: &Configuration, held: HeldShards) {
         let mut state = self.state();
+        if let Some((_, steps)) = &state.committed
+            && *steps > configuration.steps
+        {
+            state.committed = None;
+        }
         state.epoch = configuration.epoch;
         state.heard = Some(Instant::now());
         state.current = Some(Current {
@@ -431,5 +437,113 @@ impl ShardClient for NodeShards {
     /// Refused: the leader discards over its session.
     fn abort(&self) -> Answer<'_, ()> {
         Box::pin(async { Err(ServerError::NotLeader) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kernel::Backend;
+    use crate::model::Model;
+    use crate::server::{
+        Apply, Initializer, ParameterServer, PushedPart, PushedRows, RowMap, Shape, Spread,
+        Storage, UpdateMode,
+    };
+
+    const SHAPE: Shape = Shape {
+        model: Model::DistMult,
+        dim: 2,
+        entities: 4,
+        relations: 1,
+        relation_dim: None,
+    };
+
+    /// Takes over a generation that begins after `steps` steps.
+    async fn configure(shards: &NodeShards, generation: Generation, steps: u64) {
+        let (storage, init) = (
+            Storage::default(),
+            Initializer::new(5, Spread::Uniform(-1.0, 1.0)),
+        );
+        let server = ParameterServer::new(Backend::cpu(), SHAPE, storage, &init).unwrap();
+        let map = Arc::new(RowMap::new(&server.layout().await.unwrap()).unwrap());
+        let all: Vec<_> = map.shards().collect();
+        let held = HeldShards::new(Backend::cpu(), SHAPE, storage, &map, &all).unwrap();
+        for &shard in &all {
+            held.initialize(shard, &init).unwrap();
+        }
+        let timeout = Duration::from_secs(20);
+        let lanes = [WorkerId(0)];
+        held.configure(UpdateMode::Sync { timeout }, generation, &lanes, steps);
+        let configuration = Configuration {
+            epoch: 1,
+            generation,
+            steps,
+            leader: "leader".to_owned(),
+            run: "run".to_owned(),
+            cut: None,
+            lanes: 1,
+            timeout: timeout.as_secs_f64(),
+            layout: map.layout(),
+            nodes: Vec::new(),
+            holders: vec![vec![WorkerId(0)]; all.len()],
+            sources: Vec::new(),
+        };
+        shards.configure(&configuration, held);
+    }
+
+    /// Makes a step in which nothing changes.
+    async fn step(shards: &NodeShards, generation: Generation, step: Step) {
+        let layout = shards.layout().await.unwrap();
+        let map = RowMap::new(&layout).unwrap();
+        let parts = map.shards().map(|shard| PushedPart {
+            shard,
+            places: Some(Vec::new()),
+            gradients: PushedRows::Values(Vec::new()),
+        });
+        let push = PushRequest {
+            caller: Caller {
+                worker: WorkerId(0),
+                generation,
+                step,
+                layout: layout.version,
+            },
+            apply: Apply::OnCommit,
+            samples: 1.0,
+            squares: 0.0,
+            parts: parts.collect(),
+        };
+        shards.push(push).await.unwrap();
+        shards.commit_at(generation, step, 0.1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_step_is_waited_for_that_is_made_again() {
+        let shards = NodeShards::default();
+        configure(&shards, Generation(1), 0).await;
+        for made in 0..3 {
+            step(&shards, Generation(1), Step(made)).await;
+        }
+        let (generation, short) = (Some(Generation(3)), Duration::from_millis(10));
+        let over = shards.committed_at(Step(1), generation, short).await;
+        assert!(
+            matches!(over, Err(ServerError::PastStep { .. })),
+            "{over:?}"
+        );
+        // The run goes back to its start, and another node joins before this one has applied the first step again.
+        configure(&shards, Generation(2), 0).await;
+        let soon = shards.committed_at(Step(1), generation, short).await;
+        assert!(
+            matches!(soon, Err(ServerError::NotReached { .. })),
+            "{soon:?}"
+        );
+        let limit = Duration::from_secs(20);
+        let again = async {
+            tokio::task::yield_now().await;
+            step(&shards, Generation(2), Step(0)).await;
+        };
+        let (found, ()) = tokio::join!(shards.committed_at(Step(1), generation, limit), again);
+        found.unwrap();
     }
 }

@@ -22,12 +22,15 @@ pub(super) async fn fetch_run(
     send(&stream.sender, &Opening::Files, LIMIT).await?;
     let mut file: Option<(std::path::PathBuf, std::fs::File)> = None;
     loop {
-        let Some(frame) = stream.receiver.receive(LIMIT).await? else {
-            return Ok(directory);
-        };
         let refused = |reason: String| NetError::Refused {
             peer: address.to_owned(),
             reason,
+        };
+        let Some(frame) = stream.receiver.receive(LIMIT).await? else {
+            return match file {
+                Some(_) => Ok(directory),
+                None => Err(refused("it does not lead a run".to_owned()).into()),
+            };
         };
         match frame.header.kind {
             Kind::Refused => {

@@ -211,6 +211,7 @@ impl Leading {
                 info: info(&listener, run.config.device),
                 directory: Some(run.path.clone()),
                 threads: Some(threads),
+                memory: None,
             },
         );
         let accept = own.accept(Some(leader.clone()));

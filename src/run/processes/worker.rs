@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::files::fetch_run;
 use super::lead::{info, run_name};
 use super::{LateAccept, ProcessError};
+use crate::cluster::messages::{Opening, ToNode, receive, send};
 use crate::cluster::node::{Node, NodeEnding, NodeError};
 use crate::device::DeviceChoice;
 use crate::kernel::Backend;
@@ -26,6 +27,8 @@ const NEW_LEADER: Duration = Duration::from_secs(15);
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Longest wait before it joins again.
 const MOST_BACK_OFF: Duration = Duration::from_secs(60);
+/// Longest wait for the answer of a process that may lead.
+const ANSWER: Duration = Duration::from_millis(500);
 /// Longest wait for a stream to the leader.
 const DIAL: Duration = Duration::from_secs(3);
 
@@ -34,8 +37,9 @@ const DIAL: Duration = Duration::from_secs(3);
 pub enum WorkerPlace {
     /// The directory of the run, which has its leader's address and token.
     Directory(PathBuf),
-    /// Address of the leader, which sends what a node needs.
-    Leader(String),
+    /// Addresses of the leader, which sends what a node needs, and of processes that may lead after it. The first one
+    /// that leads counts.
+    Leaders(Vec<String>),
 }
 
 /// Options of [`work`].
@@ -49,6 +53,8 @@ pub struct WorkerOptions {
     pub device: Option<DeviceChoice>,
     /// Number of threads that compute; `None` stands for all cores.
     pub threads: Option<usize>,
+    /// Bytes that shards of this process may take; `None` stands for all memory that is free.
+    pub memory: Option<u64>,
     /// Directory with certificates.
     pub tls: Option<PathBuf>,
     /// Tells the process to leave the run.
@@ -96,6 +102,8 @@ struct Worker<'a> {
     dialer: Arc<Dialer>,
     registry: Option<StoreRegistry>,
     leader: LeaderPlace,
+    /// Addresses at which a leader may be, if the run's directory is not at hand.
+    addresses: Vec<String>,
     path: PathBuf,
     _listener: Listener,
     /// Files that the leader sent, removed at the end.
@@ -115,6 +123,7 @@ impl Worker<'_> {
         say: &dyn Fn(&str),
     ) -> Result<Worker<'a>, ProcessError> {
         let tls = options.tls.as_deref().map(Tls::read).transpose()?;
+        let mut addresses = Vec::new();
         let (path, leader, token, registry, files) = match &options.place {
             WorkerPlace::Directory(path) => {
                 let registry = StoreRegistry::open(path, run_name(path))?;
@@ -127,18 +136,16 @@ impl Worker<'_> {
                 };
                 (path.clone(), leader, token, Some(registry), None)
             }
-            WorkerPlace::Leader(address) => {
+            WorkerPlace::Leaders(at) => {
                 let token = Token::from_environment()?;
-                let leader = LeaderPlace {
-                    address: address.clone(),
-                    epoch: 0,
-                };
+                addresses.clone_from(at);
                 let security = Security {
                     token: token.clone(),
                     tls: tls.clone(),
                 };
                 let dialer = Dialer::new(security, Settings::default(), network.handle().clone());
-                let files = network.block_on(fetch_run(&dialer, address))?;
+                let (address, files) = network.block_on(fetch_from_any(&dialer, at))?;
+                let leader = LeaderPlace { address, epoch: 0 };
                 (files.path().to_owned(), leader, token, None, Some(files))
             }
         };
@@ -175,6 +182,7 @@ impl Worker<'_> {
             dial: dialer.clone(),
             info: info(&listener, run.config.device),
             threads: options.threads,
+            memory: options.memory,
         };
         let node = node(&run.config, &dataset, &prepared, engine, place);
         late.set(node.accept(None));
@@ -191,6 +199,7 @@ impl Worker<'_> {
             dialer,
             registry,
             leader,
+            addresses,
             path,
             _listener: listener,
             _files: files,
@@ -262,15 +271,14 @@ impl Worker<'_> {
             if left.is_zero() {
                 return Err(gone());
             }
-            let alive = self.network.block_on(async {
-                let address = &self.leader.address;
-                let open = self
-                    .dialer
-                    .open(address, Channel::Session, Duration::from_millis(500));
-                open.await.is_ok()
-            });
-            if alive {
-                return Ok(self.leader.clone());
+            let addresses = std::iter::once(&self.leader.address).chain(&self.addresses);
+            for address in addresses {
+                if self.network.block_on(leads(&self.dialer, address)) {
+                    return Ok(LeaderPlace {
+                        address: address.clone(),
+                        epoch: self.leader.epoch,
+                    });
+                }
             }
             let wait = left.min(Duration::from_millis(500));
             match &self.registry {
@@ -287,6 +295,33 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// Fetches the files of a run from the first process that leads it.
+async fn fetch_from_any(
+    dialer: &Dialer,
+    addresses: &[String],
+) -> Result<(String, tempfile::TempDir), ProcessError> {
+    let mut first = None;
+    for address in addresses {
+        match fetch_run(dialer, address).await {
+            Ok(files) => return Ok((address.clone(), files)),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| ProcessError::Other("no address of a leader".to_owned())))
+}
+
+/// Returns whether a process leads: one that stands by ends the stream without a word.
+async fn leads(dialer: &Dialer, address: &str) -> bool {
+    let answer = async {
+        let mut stream = dialer.open(address, Channel::Session, ANSWER).await?;
+        send(&stream.sender, &Opening::Watch, ANSWER).await?;
+        receive::<ToNode>(&mut stream.receiver, ANSWER).await
+    };
+    matches!(answer.await, Ok(Some(_)))
 }
 
 pub(super) fn nobody_leads(path: &Path) -> ProcessError {

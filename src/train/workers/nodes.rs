@@ -166,11 +166,12 @@ impl Workers {
                 Ok(())
             }
             ToLeader::Unreachable {
+                generation,
                 worker: other,
                 reason,
             } => {
                 if let Hosts::Nodes(nodes) = &mut self.hosts {
-                    nodes.report(now, worker, other, reason);
+                    nodes.report(now, generation, worker, other, reason);
                 }
                 Ok(())
             }

@@ -1,0 +1,182 @@
+//! Threads that sample.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::StoreError;
+use crate::neighborhood::Sampler;
+
+/// Memory that a thread uses for batch after batch.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Sampler of the thread.
+    pub sampler: Sampler,
+}
+
+impl Scratch {
+    /// Makes the memory for batches of at most `most_facts` facts.
+    pub fn new(most_facts: u64) -> Scratch {
+        Scratch {
+            sampler: Sampler::with_most_facts(most_facts),
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
+
+/// Threads that sample, and the jobs that wait for one. Dropping the pool drops the jobs that have not begun and waits
+/// for those that have.
+#[derive(Debug)]
+pub struct Pool {
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
+    most_facts: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} jobs", self.lock().waiting.len())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        // Jobs run without the lock, so that a panic leaves the queue whole.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Next job; none when the pool is closed.
+    fn take(&self) -> Option<Job> {
+        let mut jobs = self.lock();
+        loop {
+            if jobs.closed {
+                return None;
+            }
+            if let Some(job) = jobs.waiting.pop_front() {
+                return Some(job);
+            }
+            let woken = self.changed.wait(jobs);
+            jobs = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Pool {
+    /// Starts threads for batches of at most `most_facts` facts.
+    ///
+    /// # Errors
+    /// If the system starts no more threads.
+    pub fn new(threads: NonZeroU32, most_facts: u64) -> Result<Pool, StoreError> {
+        let mut pool = Pool {
+            queue: Arc::default(),
+            threads: Vec::new(),
+            most_facts,
+        };
+        for number in 0..threads.get() {
+            let queue = Arc::clone(&pool.queue);
+            let thread = std::thread::Builder::new().name(format!("sampling {number}"));
+            let run = move || {
+                let mut scratch = Scratch::new(most_facts);
+                while let Some(job) = queue.take() {
+                    job(&mut scratch);
+                }
+            };
+            let started = thread.spawn(run);
+            let failed = |error| StoreError::Failed(format!("a sampling thread: {error}"));
+            pool.threads.push(started.map_err(failed)?);
+        }
+        Ok(pool)
+    }
+
+    /// Most facts of a batch.
+    pub fn most_facts(&self) -> u64 {
+        self.most_facts
+    }
+
+    /// Number of jobs that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
+
+    /// Hands over work, and the call that takes its result on the sampling thread. Work that panics gives
+    /// [`StoreError::Failed`], and the thread goes on.
+    pub fn submit<T>(
+        &self,
+        work: impl FnOnce(&mut Scratch) -> Result<T, StoreError> + Send + 'static,
+        done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        let most_facts = self.most_facts;
+        let job: Job = Box::new(move |scratch| {
+            let result = catch_unwind(AssertUnwindSafe(|| work(scratch)));
+            done(result.unwrap_or_else(|panic| {
+                *scratch = Scratch::new(most_facts);
+                Err(StoreError::Failed(message(&*panic)))
+            }));
+        });
+        self.queue.lock().waiting.push_back(job);
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut jobs = self.queue.lock();
+        jobs.closed = true;
+        let dropped = std::mem::take(&mut jobs.waiting);
+        drop(jobs);
+        drop(dropped);
+        self.queue.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Message of a panic.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("sampling panicked: {}", text.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_panic_is_an_error_and_the_thread_goes_on() {
+        let pool = Pool::new(NonZeroU32::MIN, 10).unwrap();
+        let (sender, results) = mpsc::channel();
+        for at in 0..3 {
+            let sender = sender.clone();
+            let work = move |_: &mut Scratch| match at {
+                1 => panic!("fault {at}"),
+                _ => Ok(at),
+            };
+            pool.submit(work, move |result| sender.send(result).unwrap());
+        }
+        let next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(next(), Ok(0));
+        let error = next().unwrap_err().to_string();
+        assert!(error.contains("fault 1"), "{error}");
+        assert_eq!(next(), Ok(2));
+    }
+}

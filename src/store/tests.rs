@@ -1,0 +1,600 @@
+//! Tests of the store of one process, and of packed batches.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::packed::{HEADER_BYTES, PackedError, decode, encode};
+use super::*;
+use crate::dataset::Triple;
+use crate::graph::Builder;
+use crate::neighborhood::{Direction, Exclude, Fanout, Hop, SampleError, Sampler};
+
+const WAIT: Duration = Duration::from_secs(60);
+
+fn size(size: u32) -> NonZeroU32 {
+    NonZeroU32::new(size).unwrap()
+}
+
+/// Graph of `nodes` nodes in a circle, each with facts of three relations to nodes further on.
+pub(super) fn circle(nodes: u32) -> Arc<Graph> {
+    let fact = |head: u32, relation: u32, step: u32| Triple {
+        head,
+        relation,
+        tail: (head + step) % nodes,
+    };
+    let facts: Vec<Triple> = (0..nodes)
+        .flat_map(|head| {
+            let some = (0..2 + head % 7).map(move |step| fact(head, step % 3, step * step + 1));
+            some.collect::<Vec<Triple>>()
+        })
+        .collect();
+    Arc::new(Builder::new(nodes, 3).build(&facts).unwrap())
+}
+
+pub(super) fn plan() -> SamplePlan {
+    SamplePlan {
+        direction: Direction::Both,
+        exclude: Exclude::Seeds,
+        facts: true,
+        ..SamplePlan::uniform(&[4, 3])
+    }
+}
+
+fn shuffled(batch_size: u32) -> SamplerSpec {
+    SamplerSpec {
+        seed: 7,
+        order: Order::Shuffled,
+        ..SamplerSpec::new("loader", plan(), size(batch_size))
+    }
+}
+
+fn rank(rank: u32, of: u32) -> ChannelSpec {
+    ChannelSpec {
+        world: World { rank, size: of },
+        ..ChannelSpec::default()
+    }
+}
+
+fn store(nodes: u32, threads: u32) -> Local {
+    Local::new(circle(nodes), size(threads)).unwrap()
+}
+
+fn rest(channel: &mut dyn Channel) -> Vec<SampledBatch> {
+    let mut all = Vec::new();
+    loop {
+        match channel.next(WAIT).unwrap() {
+            Next::Batch(sampled) => all.push(*sampled),
+            Next::Done(epoch) => {
+                assert!(all.len() as u64 <= epoch.batches);
+                return all;
+            }
+        }
+    }
+}
+
+fn seeds_of(batches: &[SampledBatch]) -> Vec<u32> {
+    let nodes = |sampled: &SampledBatch| -> Vec<u32> {
+        let of = |&seed: &u32| sampled.batch.nodes[seed as usize];
+        sampled.batch.seeds.iter().map(of).collect()
+    };
+    batches.iter().flat_map(nodes).collect()
+}
+
+#[test]
+fn batches_are_the_same_for_any_number_of_threads() {
+    let batches = |threads| {
+        let store = store(500, threads);
+        let mut channel = store.open(&shuffled(16), &rank(0, 1)).unwrap();
+        channel.start(3).unwrap();
+        rest(&mut *channel)
+    };
+    let one = batches(1);
+    assert_eq!(one.len(), 500usize.div_ceil(16));
+    assert_eq!(one, batches(2));
+    assert_eq!(one, batches(7));
+    // The store's own call gives the same batch for the same draw.
+    let store = store(500, 1);
+    let nodes = seeds_of(&one[2..3]);
+    let drawn = store.sample(&Seeds::Nodes(&nodes), &plan(), one[2].draw);
+    assert_eq!(drawn.unwrap(), one[2].batch);
+}
+
+#[test]
+fn g06_slices_are_disjoint_and_whole() {
+    for len in [0, 1, 11, 1000] {
+        for of in [1, 2, 3, 7] {
+            let slices = (0..of).map(|start| Slice {
+                start,
+                end: start + 1,
+                of,
+            });
+            let rows = slices.flat_map(|slice| slice.rows(len).unwrap());
+            assert!(rows.eq(0..len));
+        }
+    }
+    let third = Slice {
+        start: 1,
+        end: 2,
+        of: 3,
+    };
+    assert_eq!(third.rows(11).unwrap(), 3..7);
+    let wrong = Slice {
+        start: 2,
+        end: 1,
+        of: 3,
+    };
+    let error = wrong.rows(11).unwrap_err().to_string();
+    assert!(error.contains("shares 2 to 1 of 3"), "{error}");
+}
+
+#[test]
+fn g07_ranks_share_servers_contiguously() {
+    // 2 servers with 11 rows each, 5 ranks: rank by rank, all rows of server 0, then those of server 1.
+    let world = |rank| World { rank, size: 5 };
+    let rows = (0..5).flat_map(|rank| {
+        (0..2).flat_map(move |server| {
+            let slice = Slice::of_rank(server, 2, world(rank)).unwrap();
+            slice.rows(11).unwrap().map(move |row| (server, row))
+        })
+    });
+    assert!(rows.eq((0..2).flat_map(|server| (0..11).map(move |row| (server, row)))));
+    // 3 servers, 2 ranks: the middle server is cut in half.
+    let half = |rank| Slice::of_rank(1, 3, World { rank, size: 2 }).unwrap();
+    let (first, second) = (half(0), half(1));
+    assert_eq!((first.start, first.end, first.of), (0, 1, 2));
+    assert_eq!((second.start, second.end, second.of), (1, 2, 2));
+    assert!(
+        Slice::of_rank(2, 3, world(0))
+            .unwrap()
+            .rows(9)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn g08_ranks_and_servers_that_are_not_there_are_refused() {
+    let bad = [(0, 0), (1, 1), (5, 5), (6, 5)];
+    for (rank, size) in bad {
+        let error = Slice::of_rank(0, 1, World { rank, size }).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("rank {rank} of {size}"))
+        );
+    }
+    let error = Slice::of_rank(3, 3, World::default()).unwrap_err();
+    assert!(error.to_string().contains("server 3 of 3"), "{error}");
+}
+
+#[test]
+fn g11_selections_are_cut_after_they_are_made() {
+    let store = store(40, 1);
+    let half = |start| Slice {
+        start,
+        end: start + 1,
+        of: 2,
+    };
+    for of in [Select::All, Select::Heads(2), Select::Tails(1)] {
+        let all = store.ids(&of, Slice::WHOLE).unwrap();
+        let two = [0, 1].map(|start| store.ids(&of, half(start)).unwrap());
+        assert_eq!(two.concat(), all);
+        assert!(!two[0].is_empty() && !two[1].is_empty());
+    }
+    let error = store.ids(&Select::Heads(3), Slice::WHOLE).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("relation 3, and the graph has 3")
+    );
+}
+
+#[test]
+fn g31_g32_batches_are_counted_by_ranks() {
+    let graph = circle(50);
+    let plan = |batch, even, drop_last, rank, of| {
+        let sampler = SamplerSpec {
+            even,
+            drop_last,
+            ..shuffled(batch)
+        };
+        let channel = ChannelSpec {
+            world: World { rank, size: of },
+            ..ChannelSpec::default()
+        };
+        ChannelPlan::new(&graph, &sampler, &channel, 1 << 20).unwrap()
+    };
+    assert_eq!(plan(7, Even::Short, false, 0, 1).batches(), 8);
+    assert_eq!(plan(7, Even::Short, true, 0, 1).batches(), 7);
+    let counts = |even| [0, 1, 2].map(|rank| plan(7, even, false, rank, 3).batches());
+    assert_eq!(counts(Even::Short), [3, 3, 2]);
+    assert_eq!(counts(Even::Drop), [2, 2, 2]);
+    assert_eq!(counts(Even::Wrap), [3, 3, 3]);
+    let last = plan(7, Even::Wrap, false, 2, 3);
+    assert_eq!([0, 1, 2].map(|position| last.index(position)), [2, 5, 0]);
+    // Ranks of one world have equal orders.
+    let digests = [0, 1, 2].map(|rank| plan(7, Even::Wrap, false, rank, 3).epoch(4).digest);
+    assert_eq!(digests[0], digests[1]);
+    assert_eq!(digests[0], digests[2]);
+    assert_ne!(digests[0], last.epoch(5).digest);
+}
+
+#[test]
+fn g33_orders_are_equal_for_equal_seeds_and_change_by_epoch() {
+    let store = store(300, 2);
+    let mut one = store.open(&shuffled(32), &rank(0, 1)).unwrap();
+    let mut two = store.open(&shuffled(32), &rank(0, 1)).unwrap();
+    one.start(1).unwrap();
+    two.start(1).unwrap();
+    let first = rest(&mut *one);
+    assert_eq!(first, rest(&mut *two));
+    one.start(2).unwrap();
+    let second = seeds_of(&rest(&mut *one));
+    assert_ne!(seeds_of(&first), second);
+    assert_eq!(BTreeSet::from_iter(seeds_of(&first)).len(), 300);
+    assert_eq!(BTreeSet::from_iter(second).len(), 300);
+}
+
+#[test]
+fn g42_every_seed_is_seen_once_over_all_ranks() {
+    let store = store(333, 3);
+    let ranks = (0..4).map(|at| {
+        let mut channel = store.open(&shuffled(10), &rank(at, 4)).unwrap();
+        channel.start(1).unwrap();
+        channel
+    });
+    let ranks: Vec<Box<dyn Channel>> = ranks.collect();
+    let seeds = ranks
+        .into_iter()
+        .flat_map(|mut rank| seeds_of(&rest(&mut *rank)));
+    let mut seeds: Vec<u32> = seeds.collect();
+    seeds.sort_unstable();
+    assert!(seeds.into_iter().eq(0..333));
+}
+
+#[test]
+fn g17_equal_keys_need_equal_settings() {
+    let store = store(20, 1);
+    let open = store.open(&shuffled(4), &rank(0, 2)).unwrap();
+    let other = SamplerSpec {
+        seed: 8,
+        ..shuffled(4)
+    };
+    let error = store.open(&other, &rank(1, 2)).err().unwrap();
+    assert!(error.to_string().contains("other seed"), "{error}");
+    open.close().unwrap();
+    store.open(&other, &rank(1, 2)).unwrap();
+}
+
+#[test]
+fn g19_channels_without_seeds_are_done_at_once() {
+    let store = store(20, 1);
+    let none = ChannelSpec {
+        seeds: SeedSpec::Listed(Vec::new()),
+        ..ChannelSpec::default()
+    };
+    let mut channel = store.open(&shuffled(4), &none).unwrap();
+    assert_eq!(channel.start(1).unwrap().batches, 0);
+    assert!(matches!(channel.next(WAIT), Ok(Next::Done(_))));
+}
+
+#[test]
+fn g20_epochs_never_go_back_and_positions_do() {
+    let store = store(100, 2);
+    let mut channel = store.open(&shuffled(8), &rank(1, 2)).unwrap();
+    assert_eq!(channel.next(WAIT), Err(StoreError::NotStarted));
+    assert_eq!(channel.seek(0), Err(StoreError::NotStarted));
+    channel.start(2).unwrap();
+    let all = rest(&mut *channel);
+    // The same epoch again changes nothing, nor does an earlier one.
+    assert_eq!(channel.start(2).unwrap().epoch, 2);
+    assert_eq!(channel.start(1).unwrap().epoch, 2);
+    assert!(matches!(channel.next(WAIT), Ok(Next::Done(_))));
+    channel.seek(3).unwrap();
+    assert_eq!(rest(&mut *channel), all[3..]);
+    let error = channel.seek(8).unwrap_err();
+    assert!(error.to_string().contains("position 8"), "{error}");
+    // An epoch that is left early leaves nothing behind.
+    channel.seek(0).unwrap();
+    channel.next(WAIT).unwrap();
+    channel.start(5).unwrap();
+    assert!(
+        rest(&mut *channel)
+            .iter()
+            .all(|sampled| sampled.draw.epoch == 5)
+    );
+}
+
+#[test]
+fn bad_specifications_are_named() {
+    let store = store(20, 1);
+    let refused = |sampler: &SamplerSpec, seeds| {
+        let channel = ChannelSpec {
+            seeds,
+            ..ChannelSpec::default()
+        };
+        store.open(sampler, &channel).err().unwrap()
+    };
+    let error = refused(&shuffled(4), SeedSpec::Listed(vec![3, 20]));
+    let expected = SampleError::Seed {
+        at: 1,
+        id: 20,
+        nodes: 20,
+    };
+    assert_eq!(error, StoreError::Sample(expected));
+    let timed = SeedSpec::Timed {
+        nodes: vec![1, 2],
+        times: vec![3],
+    };
+    assert!(
+        refused(&shuffled(4), timed)
+            .to_string()
+            .contains("1 times for 2 seeds")
+    );
+    let many = SamplerSpec {
+        plan: SamplePlan {
+            expand: crate::neighborhood::Expand::Tree,
+            ..SamplePlan::uniform(&[1 << 20; 3])
+        },
+        ..shuffled(20)
+    };
+    let error = refused(&many, SeedSpec::default());
+    assert!(matches!(
+        error,
+        StoreError::Sample(SampleError::TooLarge { .. })
+    ));
+    let labels = SamplerSpec {
+        labels: Some(LabelPlan {
+            ask: Ask::Both,
+            most: None,
+        }),
+        ..shuffled(4)
+    };
+    let error = refused(&labels, SeedSpec::default());
+    assert!(error.to_string().starts_with("labels: seeds are nodes"));
+    let long = SamplerSpec::new(&"k".repeat(257), plan(), size(1));
+    assert!(
+        refused(&long, SeedSpec::default())
+            .to_string()
+            .contains("257 bytes")
+    );
+}
+
+#[test]
+fn facts_as_seeds_bring_their_answers() {
+    let store = store(60, 2);
+    let graph = circle(60);
+    let sampler = SamplerSpec {
+        labels: Some(LabelPlan {
+            ask: Ask::Both,
+            most: None,
+        }),
+        ..shuffled(5)
+    };
+    let third = Slice {
+        start: 1,
+        end: 2,
+        of: 3,
+    };
+    let channel = ChannelSpec {
+        seeds: SeedSpec::Facts { slice: third },
+        ..ChannelSpec::default()
+    };
+    let mut channel = store.open(&sampler, &channel).unwrap();
+    let begun = channel.start(1).unwrap();
+    assert_eq!(begun.seeds, (graph.facts() * 2 / 3) - graph.facts() / 3);
+    let mut seen = 0;
+    for sampled in rest(&mut *channel) {
+        let labels = sampled.labels.unwrap();
+        let ends = sampled.batch.seeds.chunks(2);
+        for (at, two) in ends.enumerate() {
+            let [head, tail] = [two[0], two[1]].map(|seed| sampled.batch.nodes[seed as usize]);
+            let answers = |question: usize| {
+                let bounds = &labels.bounds[question..];
+                &labels.nodes[bounds[0] as usize..bounds[1] as usize]
+            };
+            assert!(answers(2 * at).contains(&tail) && answers(2 * at + 1).contains(&head));
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, begun.seeds);
+}
+
+#[test]
+fn specifications_are_the_same_after_json() {
+    let sampler = SamplerSpec {
+        plan: SamplePlan {
+            fanouts: vec![
+                Fanout::All,
+                Fanout::Most(5),
+                Fanout::EachRelation(2),
+                Fanout::Relations(vec![(0, 4), (2, 1)]),
+            ],
+            pick: crate::neighborhood::Pick::Before {
+                inclusive: true,
+                window: Some(9),
+                latest: false,
+            },
+            ..plan()
+        },
+        ..shuffled(4)
+    };
+    let json = serde_json::to_string(&sampler).unwrap();
+    assert_eq!(serde_json::from_str::<SamplerSpec>(&json).unwrap(), sampler);
+    let short = r#"{"key": "a", "batch_size": 8, "plan": {"fanouts": [{"most": 15}, "all", {"each-relation": 2}]}}"#;
+    let read: SamplerSpec = serde_json::from_str(short).unwrap();
+    assert_eq!(read.plan.fanouts.len(), 3);
+    let channel = r#"{"seeds": {"nodes": {"of": {"heads": 1}}}, "world": {"rank": 1, "size": 2}}"#;
+    let read: ChannelSpec = serde_json::from_str(channel).unwrap();
+    assert_eq!(read.world.rank, 1);
+    for wrong in [
+        r#"{"seed": {}}"#,
+        r#"{"seeds": "al"}"#,
+        r#"{"window": {"batches": 0}}"#,
+    ] {
+        assert!(serde_json::from_str::<ChannelSpec>(wrong).is_err());
+    }
+}
+
+/// A batch with everything that batches can have.
+fn full_batch(seed: u64) -> SampledBatch {
+    let graph = circle(90);
+    let facts: Vec<Triple> = (0..5)
+        .map(|at| Triple {
+            head: (seed as u32 + at * 11) % 90,
+            relation: 0,
+            tail: (seed as u32 + at * 11 + 1) % 90,
+        })
+        .collect();
+    let draw = Draw {
+        seed,
+        epoch: 2,
+        index: 3,
+    };
+    let batch = Sampler::new().sample(&graph, &Seeds::Facts(&facts), &plan(), draw);
+    SampledBatch {
+        draw,
+        batch: batch.unwrap(),
+        labels: Some(Labels {
+            bounds: vec![0, 2, 2, 3],
+            nodes: vec![4, 5, 6],
+        }),
+        negatives: Some(vec![1, 2, 89, 3, 2]),
+    }
+}
+
+#[test]
+fn packed_batches_are_the_same() {
+    for seed in 0..50 {
+        let full = full_batch(seed);
+        assert_eq!(decode(&encode(&full)).unwrap(), full);
+        let plain = SampledBatch {
+            labels: None,
+            negatives: None,
+            ..full
+        };
+        assert_eq!(decode(&encode(&plain)).unwrap(), plain);
+    }
+    // Wide numbers.
+    let mut wide = full_batch(1);
+    for hop in &mut wide.batch.hops {
+        for (at, relation) in hop.relations.iter_mut().enumerate() {
+            *relation = [300, 40_000, 7][at % 3] | if at % 2 == 0 { 1 << 31 } else { 0 };
+        }
+    }
+    assert_eq!(decode(&encode(&wide)).unwrap(), wide);
+    for hop in &mut wide.batch.hops {
+        for relation in &mut hop.relations {
+            *relation = (*relation & !Hop::REVERSED) % 301 | (*relation & Hop::REVERSED);
+        }
+    }
+    assert_eq!(decode(&encode(&wide)).unwrap(), wide);
+}
+
+#[test]
+fn the_layout_of_packed_batches_is_stable() {
+    let sampled = SampledBatch {
+        draw: Draw {
+            seed: 1,
+            epoch: 2,
+            index: 3,
+        },
+        batch: Batch {
+            nodes: vec![7, 9],
+            seeds: vec![0],
+            hops: vec![Hop {
+                expanded: 0..1,
+                counts: vec![1],
+                sources: vec![1],
+                relations: vec![5 | Hop::REVERSED],
+                facts: vec![],
+            }],
+        },
+        labels: None,
+        negatives: None,
+    };
+    let bytes = encode(&sampled);
+    let payload = [7, 9, 0, 0, 1, 1, 1, 1, 1, 0x85];
+    let expected: Vec<u8> = payload.into_iter().flat_map(u32::to_le_bytes).collect();
+    assert_eq!(bytes[..8], *b"SLGB\x01\0\x01\0");
+    assert_eq!(bytes[HEADER_BYTES..], expected);
+    assert_eq!(
+        bytes[32..48],
+        [2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
+    );
+    // The digest must stay the same on every machine and in every version.
+    assert_eq!(bytes[56..64], DIGEST.to_le_bytes());
+}
+const DIGEST: u64 = 0x2ade_7fe5_d255_fb4e;
+
+#[test]
+fn every_truncation_of_a_packed_batch_is_refused() {
+    let bytes = encode(&full_batch(3));
+    for end in 0..bytes.len() {
+        decode(&bytes[..end]).unwrap_err();
+    }
+    let mut longer = bytes.clone();
+    longer.extend([0; 4]);
+    assert!(matches!(decode(&longer), Err(PackedError::Length { .. })));
+}
+
+/// Replaces the payload's length and the digest by the right ones.
+fn seal(bytes: &mut [u8]) {
+    if bytes.len() < HEADER_BYTES {
+        return;
+    }
+    let payload = (bytes.len() - HEADER_BYTES) as u64;
+    bytes[48..56].copy_from_slice(&payload.to_le_bytes());
+    let digest = super::packed::digest(bytes);
+    bytes[56..64].copy_from_slice(&digest.to_le_bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #[test]
+    fn random_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(decode(&bytes).is_err());
+        // With a header that promises a batch, and the right digest, decoding reaches every check.
+        let mut sealed = bytes;
+        if sealed.len() >= HEADER_BYTES {
+            sealed[..6].copy_from_slice(b"SLGB\x01\0");
+            sealed[7] = 0;
+            seal(&mut sealed);
+            if let Ok(sampled) = decode(&sealed) {
+                prop_assert!(sampled.bytes() <= 8 * sealed.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn altered_batches_are_refused_or_sound(
+        seed in 0u64..20,
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = encode(&full_batch(seed));
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let unsealed = decode(&bytes);
+        prop_assert!(unsealed.is_err() || bytes == encode(&full_batch(seed)));
+        seal(&mut bytes);
+        if let Ok(sampled) = decode(&bytes) {
+            // Numbers of a batch that was accepted name what is there.
+            let batch = &sampled.batch;
+            let nodes = batch.nodes.len() as u32;
+            prop_assert!(batch.seeds.iter().all(|&seed| seed < nodes));
+            for hop in &batch.hops {
+                prop_assert!(hop.expanded.start <= hop.expanded.end && hop.expanded.end <= nodes);
+                prop_assert_eq!(hop.counts.len(), hop.expanded.len());
+                prop_assert_eq!(hop.counts.iter().sum::<u32>() as usize, hop.sources.len());
+                prop_assert!(hop.sources.iter().all(|&source| source < nodes));
+            }
+            prop_assert!(sampled.bytes() <= 8 * bytes.len() as u64);
+        }
+    }
+}
