@@ -21,7 +21,7 @@ const MOST_HOPS: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NearPool {
-    /// Entities within so many hops of the fact's ends. Each step draws ten facts of each row.
+    /// Entities within so many hops of the fact's ends, over ten facts of each row, which each epoch draws.
     Hops(u32),
     /// The 50 entities of the highest personalised PageRank around each end of the fact.
     Ppr,
@@ -168,7 +168,9 @@ impl NearNegatives {
             epoch: u64::from(id.epoch),
             index: u64::from(id.step),
         };
-        let candidates = near.draw(&self.graph, &asked, &plan, draw);
+        // Entities have one pool in an epoch, whatever the steps that a thread makes.
+        let pools = Draw { index: 0, ..draw };
+        let candidates = near.draw_from(&self.graph, &asked, &plan, draw, pools);
         NearDrawn {
             share: self.share,
             questions,
