@@ -76,7 +76,7 @@ impl ChannelPlan {
             digest: xxh3_64(ordered.as_bytes()),
         };
         // All batches have as many seeds as the first, or fewer.
-        let first = plan.gather(graph, 0, 0);
+        let first = plan.gather(graph, 0, 0)?;
         let limited = Sampler::with_most_facts(most_facts);
         limited.check(graph, &first.seeds(), &plan.sampler.plan)?;
         Ok(plan)
@@ -168,7 +168,7 @@ impl ChannelPlan {
             return Err(StoreError::Position { position, batches });
         }
         let draw = self.draw(epoch, position);
-        let seeds = self.gather(graph, epoch, draw.index);
+        let seeds = self.gather(graph, epoch, draw.index)?;
         let batch = scratch
             .sampler
             .sample(graph, &seeds.seeds(), &self.sampler.plan, draw)?;
@@ -190,7 +190,7 @@ impl ChannelPlan {
     /// Places of a batch's seeds in the list of seeds, and the relations of those that are facts.
     ///
     /// # Errors
-    /// If the rank has no such batch.
+    /// If the rank has no such batch, or the graph is damaged.
     pub fn origins(&self, graph: &Graph, epoch: u64, position: u64) -> Result<Origins, StoreError> {
         let batches = self.batches();
         if position >= batches {
@@ -203,18 +203,18 @@ impl ChannelPlan {
             Some(order) => places.map(|place| order.at(place)).collect(),
         };
         let relations = match self.seeds.are_facts() {
-            true => self.relations(graph, &places),
+            true => self.relations(graph, &places)?,
             false => Vec::new(),
         };
         Ok(Origins { places, relations })
     }
 
     /// Relations of the facts at places of the list of seeds.
-    fn relations(&self, graph: &Graph, places: &[u32]) -> Vec<u32> {
-        match self.seeds.gather(graph, places.iter().copied()) {
+    fn relations(&self, graph: &Graph, places: &[u32]) -> Result<Vec<u32>, StoreError> {
+        Ok(match self.seeds.gather(graph, places.iter().copied())? {
             Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
             Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
-        }
+        })
     }
 
     /// Places of the batch with an index, in the order of the epoch.
@@ -234,7 +234,7 @@ impl ChannelPlan {
     }
 
     /// Seeds of the batch with an index.
-    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Gathered {
+    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
         let places = self.places(index);
         match self.order(epoch) {
             None => self.seeds.gather(graph, places),
