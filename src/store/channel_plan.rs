@@ -245,7 +245,7 @@ impl ChannelPlan {
     }
 }
 
-/// Where the seeds of a batch come from.
+/// Sources of the seeds of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     /// Place of each seed in the list of seeds: of nodes, or of facts.
