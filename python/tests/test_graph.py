@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from conftest import NODES, RELATIONS, ROOT, Server
@@ -303,11 +304,39 @@ def test_messages_read_back():
             _wire.decode("ChannelRequest", cut)
 
 
-def test_a_batch_becomes_pyg_data(store):
-    pytest.importorskip("torch_geometric")
-    batch = store.sample([1, 2], [2])
-    data = batch.to_pyg()
-    assert data.num_nodes == batch.num_nodes and data.edge_index.shape == batch.edge_index.shape
+def test_random_messages_leave_the_server_as_it_was(server, store):
+    random = np.random.default_rng(3)
+    memory = Path(f"/proc/{server.process.pid}/statm")
+    before = int(memory.read_text().split()[1])
+    channel = grpc.insecure_channel(server.address)
+    streams = {"Ids": 1, "Labels": 1, "Sample": 1, "Fetch": 2}
+    text = (ROOT / "proto/graph_store.proto").read_text()
+    methods = [line.split("(")[0].split()[1] for line in text.splitlines() if "  rpc " in line]
+    methods.remove("Drain")
+    codes = set()
+    for at in range(2000):
+        method = methods[at % len(methods)]
+        message = random.bytes(random.integers(0, 60))
+        path = "/shardloom.graph.v1.GraphStore/" + method
+        kind = streams.get(method, 0)
+        try:
+            if kind == 0:
+                channel.unary_unary(path)(message, timeout=10)
+            elif kind == 1:
+                list(channel.unary_stream(path)(message, timeout=10))
+            else:
+                list(channel.stream_stream(path)(iter([message]), timeout=10))
+        except grpc.RpcError as error:
+            codes.add(error.code())
+    channel.close()
+    assert codes and codes <= {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+    }
+    assert store.describe().nodes == NODES
+    # In pages of 4 KiB.
+    assert int(memory.read_text().split()[1]) - before < 8192
 
 
 def test_the_suite_runs_from_the_repository():
