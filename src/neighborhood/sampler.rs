@@ -196,11 +196,15 @@ impl Sampler {
             hop.sources.reserve(expected);
         }
         let tree = expansion.plan.expand == Expand::Tree;
+        let first = expanded.start as usize..(expanded.start + 2 * BLOCK).min(expanded.end) as usize;
+        for &node in &batch.nodes[first] {
+            expansion.prefetch(node);
+        }
         let mut start = expanded.start;
         while start < expanded.end {
             let end = expanded.end.min(start + BLOCK);
-            let ahead = &batch.nodes[end as usize..(end + BLOCK).min(expanded.end) as usize];
-            for &node in ahead {
+            let asked = (end + BLOCK).min(expanded.end)..(end + 2 * BLOCK).min(expanded.end);
+            for &node in &batch.nodes[asked.start as usize..asked.end as usize] {
                 expansion.prefetch(node);
             }
             self.block.places.clear();
