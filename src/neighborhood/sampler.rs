@@ -196,7 +196,8 @@ impl Sampler {
             hop.sources.reserve(expected);
         }
         let tree = expansion.plan.expand == Expand::Tree;
-        let first = expanded.start as usize..(expanded.start + 2 * BLOCK).min(expanded.end) as usize;
+        let first =
+            expanded.start as usize..(expanded.start + 2 * BLOCK).min(expanded.end) as usize;
         for &node in &batch.nodes[first] {
             expansion.prefetch(node);
         }
