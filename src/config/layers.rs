@@ -354,6 +354,13 @@ mod tests {
         assert!(error("init_low = -1").contains("init = \"uniform\""));
         assert!(error("init = \"uniform\"\ninit_low = 1").contains("at most 0.001"));
         assert!(error("head_negatives = 3").contains("objective = \"negatives\""));
+        assert!(error("near_negatives = \"ppr\"").contains("objective = \"negatives\""));
+        assert!(error("near_negatives = \"hops\"").contains("expected khop:1"));
+        let near = "objective = \"negatives\"\nnear_negatives = \"khop:2\"\n";
+        assert!(error(&format!("{near}near_share = 1.5")).contains("near_share"));
+        assert!(error(&format!("{near}near_share = 0.001")).contains("none"));
+        let many = format!("{near}batch_size = 1000000\nnegatives = 100");
+        assert!(error(&many).contains("near negatives a step are too many"));
         let drawn = "objective = \"negatives\"\nhead_negatives = 3\n";
         assert!(error(&format!("{drawn}loss = \"margin\"")).contains("mean over negatives"));
         assert!(

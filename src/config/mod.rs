@@ -23,7 +23,7 @@ use crate::kernel::{Dtype, MatmulPrecision};
 use crate::loss::{Loss, LossKind};
 use crate::model::Model;
 use crate::optim::{OptimizerKind, Regularizer, RegularizerKind, Schedule, ScheduleKind};
-use crate::sampler::{Objective, Sides};
+use crate::sampler::{NearPool, Objective, Sides};
 use crate::server::{PackedType, ShardingStrategy, StalenessPolicy, Storage, UpdateMode};
 use crate::value_type::ValueType;
 
@@ -152,6 +152,12 @@ config! {
     head_negatives: Option<usize> = None,
     /// Queries that share one draw of negatives.
     negatives_chunk: usize = 1,
+    /// Negatives near the facts of a step, of each end: khop:1, khop:2 or khop:3 (within so many hops), ppr (of the
+    /// highest personalised PageRank), or relation (that the relation has on that side). They are never training facts.
+    /// Unset: all negatives are drawn uniformly.
+    near_negatives: Option<NearPool> = None,
+    /// Share of the negatives that are near ones, if `near_negatives` is set.
+    near_share: f64 = 0.5,
     /// Sides of a fact to ask for: both, tail, head, alternate or bernoulli.
     query_sides: Sides = Sides::Both,
     /// Leave out negatives that are training facts.

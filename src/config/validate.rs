@@ -3,7 +3,8 @@
 use super::{Config, ConfigError, Init, UpdateKind};
 use crate::loss::LossKind;
 use crate::model::Model;
-use crate::sampler::{Objective, Sides};
+use crate::neighborhood;
+use crate::sampler::{NearNegatives, Objective, Sides};
 use crate::value_type::ValueType;
 
 /// The largest `dim` of models whose relations are matrices: 64 MiB a relation.
@@ -63,6 +64,7 @@ impl Config {
                 1e6,
             ),
             range("negatives_chunk", self.negatives_chunk as f64, 1.0, most),
+            range("near_share", self.near_share, f64::MIN_POSITIVE, 1.0),
             range("lr", self.lr, f64::MIN_POSITIVE, 1e6),
             range("init_scale", self.init_scale, 0.0, 1e6),
             range(
@@ -155,6 +157,7 @@ impl Config {
             return Err(ConfigError::invalid("init_low", reason.into()));
         }
         self.validate_head_negatives()?;
+        self.validate_near_negatives()?;
         self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
@@ -176,6 +179,36 @@ impl Config {
             Some(_) => return Ok(()),
         };
         Err(ConfigError::invalid("head_negatives", reason.to_owned()))
+    }
+
+    /// Checks that there are negatives that can be near ones.
+    fn validate_near_negatives(&self) -> Result<(), ConfigError> {
+        if self.near_negatives.is_none() {
+            return Ok(());
+        }
+        if self.objective != Objective::Negatives {
+            let reason = "1vsall and kvsall draw no negatives: it needs objective = \"negatives\""
+                .to_owned();
+            return Err(ConfigError::invalid("near_negatives", reason));
+        }
+        let most = self.negatives.max(self.head_negatives.unwrap_or(0));
+        let near = NearNegatives::of(self.near_share, most);
+        if near == 0 {
+            let reason = format!(
+                "{} of {most} negatives are none: expected a larger share",
+                self.near_share
+            );
+            return Err(ConfigError::invalid("near_share", reason));
+        }
+        let queries = 2 * self.batch_size.div_ceil(self.negatives_chunk) as u64;
+        let drawn = queries * (near as u64 + self.negatives_chunk.min(near) as u64);
+        if drawn > neighborhood::Sampler::MOST_FACTS {
+            let reason = format!(
+                "{drawn} near negatives a step are too many: expected at most 2²⁶; lower batch_size or negatives"
+            );
+            return Err(ConfigError::invalid("near_negatives", reason));
+        }
+        Ok(())
     }
 
     /// Checks the width of relations, which only a core leaves open.

@@ -45,7 +45,7 @@ impl Question {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pool {
     /// Nodes that hops over facts of both sides meet, with a fanout for each hop. The hops are those of a [`Sampler`] with the
-    /// same draw: a node has one pool in a step, and another one in the next.
+    /// pools' draw, so that a node has one pool for each draw.
     Hops(Vec<u32>),
     /// Nodes of the highest personalised PageRank, as many as the plan says.
     Ppr(PprPlan),
@@ -103,7 +103,7 @@ pub struct NearSampler {
 }
 
 impl NearSampler {
-    /// Draws candidates for questions. No candidate is a known answer: neither the question's own nor that of another fact of the
+    /// Draws candidates for questions. Pools are those of the same draw. No candidate is a known answer: neither the question's own nor that of another fact of the
     /// graph. The same arguments give the same candidates, on every machine. The candidates of a question depend on its place
     /// among the questions, and not on the others.
     ///
@@ -117,8 +117,23 @@ impl NearSampler {
         plan: &NearPlan,
         draw: Draw,
     ) -> Result<Candidates, SampleError> {
+        self.draw_from(graph, questions, plan, draw, draw)
+    }
+
+    /// Draws candidates for questions from the pools of another draw, which are kept from call to call.
+    ///
+    /// # Errors
+    /// As [`draw`](NearSampler::draw).
+    pub fn draw_from(
+        &mut self,
+        graph: &Graph,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, SampleError> {
         check(graph, questions, plan)?;
-        self.keep_for(graph, plan, draw);
+        self.keep_for(graph, plan, pools);
         let key = draw.key_of(Use::Near);
         let mut all = Candidates {
             bounds: vec![0],
@@ -126,7 +141,7 @@ impl NearSampler {
         };
         for (at, question) in questions.iter().enumerate() {
             let mut draws = key.row(question.side as usize, at as u32);
-            self.of_question(graph, question, plan, draw, &mut draws, &mut all.nodes)?;
+            self.of_question(graph, question, plan, pools, &mut draws, &mut all.nodes)?;
             all.bounds.push(all.nodes.len() as u32);
         }
         Ok(all)
@@ -173,11 +188,7 @@ impl NearSampler {
         let kept = |end: Option<u32>| end.and_then(|end| self.pools.get(&end));
         let pool: &[u32] = match (kept(ends[0]), kept(ends[1])) {
             (Some(first), Some(second)) => {
-                self.union.clear();
-                self.union.extend_from_slice(first);
-                self.union.extend_from_slice(second);
-                self.union.sort_unstable();
-                self.union.dedup();
+                unite(first, second, &mut self.union);
                 &self.union
             }
             (Some(pool), None) | (None, Some(pool)) => pool,
@@ -250,6 +261,24 @@ impl NearSampler {
         self.pools.insert(node, nodes.into_boxed_slice());
         Ok(())
     }
+}
+
+/// Numbers of two ascending lists, ascending, each once.
+fn unite(first: &[u32], second: &[u32], union: &mut Vec<u32>) {
+    union.clear();
+    union.resize(first.len() + second.len(), 0);
+    let (mut a, mut b, mut len) = (0, 0, 0);
+    // Without branches but for the loop's: the lists' order cannot be foreseen.
+    while a < first.len() && b < second.len() {
+        let (one, other) = (first[a], second[b]);
+        union[len] = one.min(other);
+        a += usize::from(one <= other);
+        b += usize::from(other <= one);
+        len += 1;
+    }
+    union.truncate(len);
+    union.extend_from_slice(&first[a..]);
+    union.extend_from_slice(&second[b..]);
 }
 
 /// Plan of the hops of a pool.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rand::RngExt;
 
+use super::near::NearNegatives;
 use super::negatives::{Asked, Drawn, NONE};
 use super::order::EpochOrder;
 use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
@@ -14,6 +15,7 @@ use super::{
     DirectedRelation, Negatives, Objective, PartialPlan, PlanId, QueryRule, Sides, StepSize,
 };
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
+use crate::neighborhood::NearSampler;
 use crate::rng::{Purpose, key, stream};
 
 /// Makes the plans of a training run.
@@ -27,6 +29,8 @@ pub struct Sampler {
     pub sides: Sides,
     /// Sampling of negatives.
     pub negatives: Negatives,
+    /// Source of negatives near the facts of a step; `None`: all are drawn uniformly.
+    pub near: Option<NearNegatives>,
     /// Number of negatives of queries for heads; `None`: the same number as for tails.
     pub head_negatives: Option<usize>,
     /// Facts per step (queries per step for K-vs-all).
@@ -60,6 +64,7 @@ pub struct Sampler {
 pub struct Scratch {
     entities: RowsBuilder,
     relations: RowsBuilder,
+    near: NearSampler,
 }
 
 impl Sampler {
@@ -98,6 +103,7 @@ impl Sampler {
                 chunk: 1,
                 filtered: false,
             },
+            near: None,
             head_negatives: None,
             batch_size: batch_size.max(1),
             weighted_penalty: true,
@@ -125,6 +131,7 @@ impl Sampler {
         Scratch {
             entities: RowsBuilder::new(self.entities as usize),
             relations: RowsBuilder::new(self.rule.relation_rows() + self.core_rows),
+            near: NearSampler::default(),
         }
     }
 
@@ -202,6 +209,25 @@ impl Sampler {
                 }
             }
         }
+        let near = self.near.as_ref().map(|near| {
+            let id = PlanId {
+                epoch: order.epoch,
+                step,
+            };
+            let most = self.negatives.count.max(self.head_negatives.unwrap_or(0));
+            let negatives = Negatives {
+                count: most,
+                ..self.negatives
+            };
+            near.draw(
+                &mut scratch.near,
+                self.seed,
+                id,
+                &asked,
+                &targets,
+                negatives,
+            )
+        });
         let mut drawn = match self.objective {
             Objective::Negatives => self.negatives.draw(
                 self.head_negatives,
@@ -209,6 +235,7 @@ impl Sampler {
                 self.entities,
                 &asked,
                 &self.filter,
+                near.as_ref(),
             ),
             _ => Drawn::default(),
         };

@@ -4,6 +4,7 @@
 //! other threads, again after a crash, or by many workers.
 
 mod batches;
+mod near;
 mod negatives;
 mod order;
 mod part;
@@ -15,6 +16,7 @@ mod source;
 mod weights;
 
 pub use batches::{Sampler, Scratch};
+pub use near::{NearNegatives, NearPool};
 pub use negatives::Negatives;
 pub use order::EpochOrder;
 pub use part::{PartPlan, PartRows};

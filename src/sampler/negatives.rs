@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::near::NearDrawn;
 use crate::dataset::FilterIndex;
 use crate::rng::Stream;
 
@@ -54,9 +55,9 @@ pub(super) struct Drawn {
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Negatives {
-    /// Draws entities for every chunk of queries, uniformly, and the bits that mask known facts and slots
-    /// beyond a query's number of negatives. `heads` is that number for queries for heads; `None`: the same as
-    /// for tails.
+    /// Draws entities for every chunk of queries, uniformly but for `near` ones, and the bits that mask known facts
+    /// and slots beyond a query's number of negatives. `heads` is that number for queries for heads; `None`: the same
+    /// as for tails. A near slot is never a known fact.
     pub(super) fn draw(
         &self,
         heads: Option<usize>,
@@ -64,9 +65,11 @@ impl Negatives {
         entities: u32,
         queries: &[Asked],
         filter: &FilterIndex,
+        near: Option<&NearDrawn>,
     ) -> Drawn {
         let chunks = queries.len().div_ceil(self.chunk);
-        if !self.filtered && heads.is_none_or(|heads| heads == self.count) {
+        let equal = heads.is_none_or(|heads| heads == self.count);
+        if !self.filtered && equal && near.is_none() {
             let slots = (0..chunks * self.count).map(|_| rng.random_range(0..entities));
             return Drawn {
                 negatives: self.count,
@@ -86,6 +89,7 @@ impl Negatives {
         let mut mask = |query: usize, slot: usize| {
             masks[query * words + slot / 32] |= 1 << (slot % 32);
         };
+        let is_near = |slot: usize| near.is_some_and(|near| near.is_near(slot));
         for (c, sharing) in queries.chunks(self.chunk).enumerate() {
             let first = c * self.chunk;
             if let [query] = sharing
@@ -94,6 +98,10 @@ impl Negatives {
                 // What was drawn last is searched for already.
                 let (known, own) = (query.answers(filter), own(query));
                 for slot in 0..own {
+                    if let Some(drawn) = near.and_then(|near| near.entity(c, slot)) {
+                        slots.push(drawn);
+                        continue;
+                    }
                     let mut drawn = rng.random_range(0..entities);
                     let mut is_known = known.binary_search(&drawn).is_ok();
                     for _ in 0..REDRAWS {
@@ -112,15 +120,20 @@ impl Negatives {
                 (own..negatives).for_each(|slot| mask(first, slot));
                 continue;
             }
-            slots.extend((0..most(sharing)).map(|_| rng.random_range(0..entities)));
+            slots.extend((0..most(sharing)).map(|slot| {
+                let near = near.and_then(|near| near.entity(c, slot));
+                near.unwrap_or_else(|| rng.random_range(0..entities))
+            }));
             slots.resize((c + 1) * negatives, NONE);
             for (i, query) in sharing.iter().enumerate() {
-                let known = match self.filtered {
+                let known = match self.filtered || near.is_some() {
                     true => query.answers(filter),
                     false => &[],
                 };
                 for (slot, drawn) in slots[c * negatives..].iter().enumerate() {
-                    if slot >= own(query) || known.binary_search(drawn).is_ok() {
+                    let is_known =
+                        (self.filtered || is_near(slot)) && known.binary_search(drawn).is_ok();
+                    if slot >= own(query) || is_known {
                         mask(first + i, slot);
                     }
                 }

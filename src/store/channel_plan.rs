@@ -76,7 +76,7 @@ impl ChannelPlan {
             digest: xxh3_64(ordered.as_bytes()),
         };
         // All batches have as many seeds as the first, or fewer.
-        let first = plan.gather(graph, 0, 0);
+        let first = plan.gather(graph, 0, 0)?;
         let limited = Sampler::with_most_facts(most_facts);
         limited.check(graph, &first.seeds(), &plan.sampler.plan)?;
         Ok(plan)
@@ -168,7 +168,7 @@ impl ChannelPlan {
             return Err(StoreError::Position { position, batches });
         }
         let draw = self.draw(epoch, position);
-        let seeds = self.gather(graph, epoch, draw.index);
+        let seeds = self.gather(graph, epoch, draw.index)?;
         let batch = scratch
             .sampler
             .sample(graph, &seeds.seeds(), &self.sampler.plan, draw)?;
@@ -188,7 +188,7 @@ impl ChannelPlan {
     }
 
     /// Seeds of the batch with an index.
-    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Gathered {
+    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
         let (seeds, size) = (self.seeds.len(), self.sampler.batch_size.get());
         let first = (index * u64::from(size)).min(u64::from(seeds)) as u32;
         let places = first..seeds.min(first.saturating_add(size));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::packed::PackedError;
+use crate::graph::RowError;
 use crate::neighborhood::SampleError;
 
 /// Request that a store does not fulfil.
@@ -112,5 +113,11 @@ impl StoreError {
     pub(super) fn setting(field: &'static str, what: impl Into<String>) -> StoreError {
         let what = what.into();
         StoreError::Setting { field, what }
+    }
+}
+
+impl From<RowError> for StoreError {
+    fn from(error: RowError) -> StoreError {
+        StoreError::Sample(error.into())
     }
 }

@@ -78,7 +78,7 @@ impl GraphStore for Local {
     }
 
     fn ids(&self, of: &Select, slice: Slice) -> Result<Vec<u32>, StoreError> {
-        Ok(Selected::find(&self.graph, *of, slice)?.nodes(&self.graph))
+        Selected::find(&self.graph, *of, slice)?.nodes(&self.graph)
     }
 
     fn labels(

@@ -35,8 +35,7 @@ impl Selected {
             let (id, relations) = (relation, graph.relations());
             return Err(StoreError::Relation { id, relations });
         }
-        let nodes = graph.nodes_of(side, relation).map_err(SampleError::from)?;
-        let rows = slice.rows(nodes.len() as u32)?;
+        let rows = slice.rows(graph.nodes_of(side, relation)?.len() as u32)?;
         Ok(Selected::OfRelation {
             side,
             relation,
@@ -50,36 +49,33 @@ impl Selected {
         }
     }
 
-    fn node(&self, graph: &Graph, row: u32) -> u32 {
-        match self {
-            Selected::All(nodes) => nodes.start + row,
+    /// Nodes at rows of the selection.
+    fn gather(
+        &self,
+        graph: &Graph,
+        rows: impl Iterator<Item = u32>,
+    ) -> Result<Vec<u32>, StoreError> {
+        Ok(match self {
+            Selected::All(nodes) => rows.map(|row| nodes.start + row).collect(),
             &Selected::OfRelation {
                 side,
                 relation,
-                ref rows,
-            } => of_relation(graph, side, relation)[(rows.start + row) as usize],
-        }
+                rows: ref of,
+            } => {
+                let nodes = graph.nodes_of(side, relation)?;
+                let node = |row: u32| nodes[(of.start + row) as usize];
+                rows.map(node).collect()
+            }
+        })
     }
 
     /// All of the nodes.
-    pub fn nodes(&self, graph: &Graph) -> Vec<u32> {
-        match self {
-            Selected::All(nodes) => nodes.clone().collect(),
-            &Selected::OfRelation {
-                side,
-                relation,
-                ref rows,
-            } => {
-                let rows = rows.start as usize..rows.end as usize;
-                of_relation(graph, side, relation)[rows].to_vec()
-            }
-        }
+    ///
+    /// # Errors
+    /// If the graph's file is damaged.
+    pub fn nodes(&self, graph: &Graph) -> Result<Vec<u32>, StoreError> {
+        self.gather(graph, 0..self.rows().len() as u32)
     }
-}
-
-/// Nodes of a relation that [`Selected::find`] has found: the sections of a graph do not change.
-fn of_relation(graph: &Graph, side: Side, relation: u32) -> &[u32] {
-    graph.nodes_of(side, relation).unwrap_or_default()
 }
 
 /// Seeds of a channel, in their own order.
@@ -216,13 +212,18 @@ impl SeedList {
 
     /// Seeds at places of the list.
     ///
+    /// # Errors
+    /// If the graph's file is damaged.
+    ///
     /// # Panics
     /// If there are not that many.
-    pub fn gather(&self, graph: &Graph, places: impl Iterator<Item = u32>) -> Gathered {
-        match self {
-            SeedList::Selected(selected) => {
-                Gathered::Nodes(places.map(|row| selected.node(graph, row)).collect())
-            }
+    pub fn gather(
+        &self,
+        graph: &Graph,
+        places: impl Iterator<Item = u32>,
+    ) -> Result<Gathered, StoreError> {
+        Ok(match self {
+            SeedList::Selected(selected) => Gathered::Nodes(selected.gather(graph, places)?),
             SeedList::Listed(nodes) => {
                 Gathered::Nodes(places.map(|at| nodes[at as usize]).collect())
             }
@@ -232,24 +233,28 @@ impl SeedList {
                 Gathered::Timed(nodes, times)
             }
             SeedList::Facts(facts) => {
-                Gathered::Facts(places.map(|at| fact(graph, facts.start + at)).collect())
+                let found = places.map(|at| fact(graph, facts.start + at));
+                Gathered::Facts(found.collect::<Result<Vec<Triple>, StoreError>>()?)
             }
             SeedList::ListedFacts(facts) => {
                 Gathered::Facts(places.map(|at| facts[at as usize]).collect())
             }
-        }
+        })
     }
 }
 
 /// Fact with a number.
-fn fact(graph: &Graph, number: u32) -> Triple {
+fn fact(graph: &Graph, number: u32) -> Result<Triple, StoreError> {
     let rows = graph.rows(Side::Out);
     // The last row that begins at or before the fact.
     let after = rows.bounds.partition_point(|&bound| bound <= number);
     let place = number as usize;
-    Triple {
-        head: (after - 1) as u32,
-        relation: rows.relations.get(place),
-        tail: rows.neighbors[place],
+    match after.checked_sub(1) {
+        Some(head) if head < graph.nodes() as usize => Ok(Triple {
+            head: head as u32,
+            relation: rows.relations.get(place),
+            tail: rows.neighbors[place],
+        }),
+        _ => Err(SampleError::Damaged(format!("no row has fact {number}")).into()),
     }
 }

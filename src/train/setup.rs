@@ -7,10 +7,11 @@ use rand::seq::SliceRandom;
 use crate::config::{Config, ConfigError, Init};
 use crate::dataset::{Dataset, FilterIndex, Triple};
 use crate::eval::Breakdown;
+use crate::graph::Builder;
 use crate::kernel::StepSpec;
 use crate::optim::ScheduleKind;
 use crate::rng::{Purpose, stream};
-use crate::sampler::{Negatives, QueryRule, Sampler};
+use crate::sampler::{NearNegatives, Negatives, QueryRule, Sampler};
 use crate::server::{Initializer, Shape, Spread};
 
 /// Sampler, filter and breakdown: made once from configuration and dataset.
@@ -44,6 +45,12 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
         filtered: config.filtered_negatives,
     };
     sampler.head_negatives = config.head_negatives;
+    sampler.near = config.near_negatives.map(|pool| {
+        let graph =
+            Builder::new(dataset.entities.len() as u32, rule.relations).build(&dataset.train);
+        let graph = graph.expect("facts name entities and relations of their dataset");
+        NearNegatives::new(pool, config.near_share, Arc::new(graph))
+    });
     sampler.weighted_penalty = config.regularizer_weighted;
     sampler.frequency_weights = config.frequency_weights;
     if config.kvsall_weight_by_answers {

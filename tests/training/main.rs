@@ -4,6 +4,7 @@
 #[path = "../parity/cores.rs"]
 mod cores;
 mod half;
+mod near;
 #[path = "../parity/oracle.rs"]
 mod oracle;
 mod oracle_run;
