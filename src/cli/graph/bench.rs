@@ -30,7 +30,7 @@ pub struct BenchArgs {
     file: PathBuf,
     #[command(flatten)]
     plan: PlanArgs,
-    /// What to measure.
+    /// Work to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nodes")]
     work: Vec<Work>,
     /// Seeds of a batch, drawn uniformly; the two ends of a fact are two.
