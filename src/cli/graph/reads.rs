@@ -1,4 +1,4 @@
-//! How many random reads a second this machine makes: the limit of samplers.
+//! Random reads a second: the limit of samplers on this machine.
 
 use std::hint::black_box;
 use std::time::Instant;
