@@ -194,6 +194,37 @@ impl Dataset {
         }
     }
 
+    /// Reads a single file whole: all its facts, in their order, are training facts. A graph of one entity is allowed, and so are
+    /// facts that all have weight 0.
+    ///
+    /// # Errors
+    /// If the path is no single file, the file cannot be read, is malformed (with the line), or has no facts.
+    pub fn read_whole(path: &Path, options: &ReadOptions) -> Result<Self, DatasetError> {
+        let file = match source::open(path)? {
+            Source::Whole(file) => file,
+            Source::Splits(_) | Source::OpenKe { .. } => {
+                let dataset = path.display().to_string();
+                return Err(SourceError::AlreadySplit { dataset }.into());
+            }
+        };
+        let mut parts = Parts::default();
+        let (facts, weights) = parts.read(&file, None, None, options)?;
+        if facts.is_empty() {
+            return Err(DatasetError::NoFacts { file: file.label });
+        }
+        Ok(Self {
+            name: source::name_of(path),
+            entities: parts.entities,
+            relations: parts.relations,
+            train: facts.into(),
+            weights,
+            valid: Vec::new(),
+            test: Vec::new(),
+            sharing: None,
+            reading: parts.reading,
+        })
+    }
+
     /// Counts repeated triples, and names unseen in training.
     pub fn report(&self) -> LoadReport {
         LoadReport::new(self)

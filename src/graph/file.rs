@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::header::{Description, HEADER_BYTES, Section, SectionName};
 use super::sections::Sections;
-use super::storage::Storage;
+use super::storage::{Memory, Storage};
 use super::{Graph, GraphError, Side};
 
 /// Sections from this size on begin at multiples of it, so that the system can map them with huge pages.
@@ -147,12 +147,24 @@ impl Graph {
     /// # Errors
     /// If the file cannot be read, is something else, or is cut off.
     pub fn open(path: &Path) -> Result<Graph, GraphError> {
+        Graph::open_in(path, Memory::File)
+    }
+
+    /// Opens a graph file as [`open`](Graph::open) does, in memory of a kind.
+    ///
+    /// # Errors
+    /// As [`open`](Graph::open), and if there is not enough memory for a copy.
+    pub fn open_in(path: &Path, memory: Memory) -> Result<Graph, GraphError> {
         let failed = |source| GraphError::File {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
-        let storage = Storage::map(&file).map_err(failed)?;
+        let mut file = File::open(path).map_err(failed)?;
+        let storage = match memory {
+            Memory::File => Storage::map(&file),
+            Memory::Huge => Storage::copy(&mut file),
+        };
+        let storage = storage.map_err(failed)?;
         let description = Description::decode(storage.bytes(), path)?;
         Graph::of(storage, description, path)
     }

@@ -37,6 +37,7 @@ pub use profile::{Degrees, Profile};
 pub(crate) use rows::partition;
 pub use rows::{Relations, Row, RowError, Rows};
 use sections::Sections;
+pub use storage::Memory;
 use storage::Storage;
 
 /// Side of a fact that rows are made by.

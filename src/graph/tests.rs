@@ -3,7 +3,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Builder, Graph, GraphError, Names, Side};
+use super::{Builder, Graph, GraphError, Memory, Names, Side};
 use crate::dataset::Triple;
 
 fn facts(nodes: u32, relations: u32) -> impl Strategy<Value = Vec<Triple>> {
@@ -104,6 +104,10 @@ fn files_are_read_as_they_were_written() {
     assert_eq!(graph.relation_name(0), Some("child of"));
     assert_eq!(graph.find_node("Ben"), Some(1));
     assert_eq!(graph.find_node("Eve"), None);
+    let copy = Graph::open_in(&path, Memory::Huge).unwrap();
+    copy.check(&path).unwrap();
+    assert_eq!(copy.description(), graph.description());
+    assert_eq!(copy.row(Side::In, 0).unwrap().neighbors, [1, 2]);
     // The same facts make the same file.
     let again = folder.path().join("again.graph");
     assert_eq!(family(&again).digest(), written.digest());
@@ -166,8 +170,10 @@ fn a_file_cut_off_anywhere_is_refused() {
     assert_eq!(end, Some(bytes.len() as u64));
     for length in (0..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
         fs::write(&path, &bytes[..length]).unwrap();
-        let error = Graph::open(&path).unwrap_err().to_string();
-        assert!(error.contains("family.graph"), "{length}: {error}");
+        for memory in [Memory::File, Memory::Huge] {
+            let error = Graph::open_in(&path, memory).unwrap_err().to_string();
+            assert!(error.contains("family.graph"), "{length}: {error}");
+        }
     }
     fs::write(&path, "head\trelation\ttail\n").unwrap();
     let error = Graph::open(&path).unwrap_err().to_string();

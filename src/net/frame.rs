@@ -21,7 +21,7 @@
 //! | 56..64 | XXH3 of the payload |
 
 use bytes::{BufMut, Bytes, BytesMut};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::ids::TableName;
 
@@ -337,7 +337,7 @@ impl RawHeader {
                 expected: HEADER + self.length,
             });
         }
-        let (found, expected) = (xxh3_64(&payload), self.digest);
+        let (found, expected) = (XxHash3_64::oneshot(&payload), self.digest);
         if found != expected {
             return Err(FrameError::Digest { found, expected });
         }
@@ -386,7 +386,7 @@ impl Frame {
         put.put_u32_le(header.rows);
         put.put_u32_le(header.width);
         put.put_u32_le(self.payload.len() as u32);
-        put.put_u64_le(xxh3_64(&self.payload));
+        put.put_u64_le(XxHash3_64::oneshot(&self.payload));
         out
     }
 

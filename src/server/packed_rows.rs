@@ -68,26 +68,8 @@ impl PackedType {
         }
     }
 
-    /// Appends the values of `bytes`; bytes behind the last whole value are left out.
-    pub(crate) fn unpack(self, bytes: &[u8], out: &mut Vec<f32>) {
-        match self {
-            PackedType::F32 => {
-                let value = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                match bytemuck::try_cast_slice(bytes) {
-                    Ok(values) if cfg!(target_endian = "little") => out.extend_from_slice(values),
-                    _ => out.extend(bytes.chunks_exact(4).map(value)),
-                }
-            }
-            PackedType::F16 | PackedType::Bf16 => {
-                let start = out.len();
-                out.resize(start + bytes.len() / 2, 0.0);
-                self.unpack_to(bytes, &mut out[start..]);
-            }
-        }
-    }
-
     /// Writes the values of `bytes` to `out`, as many as both have.
-    fn unpack_to(self, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn unpack_to(self, bytes: &[u8], out: &mut [f32]) {
         let bits = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
         match self {
             PackedType::F32 if cfg!(target_endian = "little") => {
@@ -195,8 +177,8 @@ mod tests {
 
     fn check(value_type: PackedType, values: &[f32], expected: &dyn Fn(f32) -> f32) {
         let bytes = packed(value_type, values);
-        let mut found = vec![7.0];
-        value_type.unpack(&bytes, &mut found);
+        let mut found = vec![7.0; values.len() + 1];
+        value_type.unpack_to(&bytes, &mut found[1..]);
         // Pieces at any address and of any length: a byte in front of the second moves it.
         let cut = bytes.len() / 2 / value_type.size() * value_type.size();
         let mut rows = PackedRows::new(value_type);

@@ -10,6 +10,7 @@ mod open;
 mod plan_loader;
 mod setup;
 mod state;
+mod validation;
 mod workers;
 
 pub use error::TrainError;
@@ -29,7 +30,7 @@ use crate::cluster::leader::Lead;
 use crate::config::{Config, ConfigError, UpdateKind};
 use crate::coordinator::StopReason;
 use crate::dataset::{Dataset, Triple};
-use crate::eval::{Evaluation, Ranking, evaluate, evaluate_counts};
+use crate::eval::Evaluation;
 use crate::executor::Executor;
 use crate::kernel::Backend;
 use crate::net::cut::SavedCut;
@@ -39,10 +40,8 @@ use crate::server::ParameterServer;
 
 use self::observer::Watched;
 use self::plan_loader::{PlanLoader, StepLoader, loader_threads};
+use self::validation::Validation;
 use self::workers::{CutEnd, Stepped, Workers};
-
-/// Facts that nodes rank at a time, at most: the work of about a step.
-const RANKED: usize = 512;
 
 /// The reason why [`Trainer::train`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,33 +145,6 @@ impl Trainer {
         &self.prepared
     }
 
-    /// Validates the tables before the first epoch, so that a start from another run is a candidate for
-    /// the best: its MRR. `None` where nothing is validated, or the observer stopped it.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn validate_start(
-        &mut self,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<f64>, TrainError> {
-        if self.config.validate_every == 0 || self.valid.is_empty() {
-            return Ok(None);
-        }
-        let valid = std::mem::take(&mut self.valid);
-        let mut watched = Watched::new(observer);
-        let evaluation = self.evaluate_watched(&valid, &mut watched);
-        self.valid = valid;
-        watched.check()?;
-        let mrr = evaluation?.map(|evaluation| evaluation.both.mrr);
-        if let Some(mrr) = mrr {
-            self.state.validated(mrr);
-            self.config
-                .schedule()
-                .validated(&mut self.state.schedule, mrr);
-        }
-        Ok(mrr)
-    }
-
     /// Trains from where the state stands to the end. The observer receives every event and may stop
     /// the run.
     ///
@@ -244,7 +216,16 @@ impl Trainer {
     }
 
     fn epochs(&mut self, observer: &mut Watched<'_>) -> Result<Ending, TrainError> {
-        while !self.is_finished() {
+        let mut trained = false;
+        loop {
+            if self.is_finished() {
+                // The tables are ranked, and read, in this process afterwards.
+                if trained && !self.copy_tables(observer)? {
+                    continue;
+                }
+                return Ok(Ending::Finished);
+            }
+            trained = true;
             let record = match self.epoch(observer)? {
                 EpochEnd::Done(record) => record,
                 EpochEnd::Interrupted => return self.interrupted(observer),
@@ -261,7 +242,6 @@ impl Trainer {
                 return self.interrupted(observer);
             }
         }
-        Ok(Ending::Finished)
     }
 
     /// Whether all epochs are done, or validation did not get better for too long.
@@ -312,58 +292,6 @@ impl Trainer {
         Ok(evaluation)
     }
 
-    fn evaluate_watched(
-        &mut self,
-        facts: &[Triple],
-        observer: &mut Watched<'_>,
-    ) -> Result<Option<Evaluation>, TrainError> {
-        let total = facts.len() * 2;
-        Ok(evaluate(
-            &mut self.executor,
-            &self.prepared.sampler.rule,
-            &self.prepared.filter,
-            facts,
-            &self.prepared.breakdown,
-            |done| {
-                observer.tell(TrainEvent::Ranking { done, total });
-                !observer.stops()
-            },
-        )?)
-    }
-
-    /// Ranks the validation facts: by the nodes of the cluster if there is one, with the same ranks. If a node is lost
-    /// meanwhile, this process ranks by the copy that it has just made.
-    fn validate(
-        &mut self,
-        valid: &[Triple],
-        observer: &mut Watched<'_>,
-    ) -> Result<Option<Evaluation>, TrainError> {
-        let workers = self.workers.as_mut().filter(|workers| workers.has_nodes());
-        let Some(workers) = workers else {
-            return self.evaluate_watched(valid, observer);
-        };
-        let ranking = Ranking {
-            rule: &self.prepared.sampler.rule,
-            filter: &self.prepared.filter,
-            facts: valid,
-            breakdown: &self.prepared.breakdown,
-            candidates: None,
-        };
-        let (entities, total) = (self.executor.server().shape().entities, valid.len() * 2);
-        let mut lost = false;
-        let evaluation = evaluate_counts(&ranking, entities, RANKED, |facts, _| {
-            let done = facts.end * 2;
-            let counts = workers.rank(facts, observer);
-            lost = counts.is_none();
-            observer.tell(TrainEvent::Ranking { done, total });
-            Ok::<_, TrainError>(counts.filter(|_| !observer.stops()))
-        })?;
-        match lost {
-            true => self.evaluate_watched(valid, observer),
-            false => Ok(evaluation),
-        }
-    }
-
     /// Saves a cut of the shards of other processes. After [`CutEnd::WentBack`], the state is that of the cut before.
     fn cut(&mut self, observer: &mut Watched<'_>) -> Result<CutEnd, TrainError> {
         let Some(workers) = &mut self.workers else {
@@ -387,9 +315,8 @@ impl Trainer {
         Ok(made)
     }
 
-    /// Makes the tables of other processes usable at the end of an epoch: saves them if a cut or a checkpoint is due,
-    /// and copies them to this process if a validation is. Returns false if shards are lost, and the run is back at the cut
-    /// before.
+    /// Saves the tables of other processes at the end of an epoch if a cut, a checkpoint or a validation is due. Returns
+    /// false if shards are lost, and the run is back at the cut before.
     fn collect(&mut self, epoch: u32, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
         let validates = self.validates(epoch);
         let every = self.config.checkpoint_every;
@@ -403,23 +330,20 @@ impl Trainer {
         };
         // A process that was stopped for a while may not lead any more.
         workers.leads()?;
-        if due && let CutEnd::WentBack = self.cut(observer)? {
-            return Ok(false);
-        }
+        let went_back = due && matches!(self.cut(observer)?, CutEnd::WentBack);
+        Ok(!went_back)
+    }
+
+    /// Copies the tables of other processes to this one. Returns false if shards are lost, and the run is back at the cut
+    /// before.
+    fn copy_tables(&mut self, observer: &mut Watched<'_>) -> Result<bool, TrainError> {
         if let Some(workers) = &mut self.workers
-            && (last || validates)
             && !workers.copy_to(self.executor.server(), observer)?
         {
             self.state.clone_from(&self.at_cut);
             return Ok(false);
         }
         Ok(true)
-    }
-
-    /// Returns whether an epoch ends with a validation.
-    fn validates(&self, epoch: u32) -> bool {
-        let every = self.config.validate_every;
-        every > 0 && epoch.is_multiple_of(every) && !self.valid.is_empty()
     }
 
     /// Runs the rest of an epoch.
@@ -468,13 +392,14 @@ impl Trainer {
         };
         if self.validates(epoch) {
             let valid = std::mem::take(&mut self.valid);
-            let evaluation = self.validate(&valid, observer);
+            let validation = self.validate(&valid, observer);
             self.valid = valid;
-            // Stopped here, the epoch goes on after its last step: with this validation.
-            let Some(evaluation) = evaluation? else {
-                return Ok(EpochEnd::Interrupted);
-            };
-            record.valid_mrr = Some(evaluation.both.mrr);
+            match validation? {
+                Validation::Done(evaluation) => record.valid_mrr = Some(evaluation.both.mrr),
+                // Stopped here, the epoch goes on after its last step: with this validation.
+                Validation::Stopped => return Ok(EpochEnd::Interrupted),
+                Validation::WentBack => return Ok(EpochEnd::GoesOn),
+            }
         }
         self.state.finish_epoch();
         if let Some(mrr) = record.valid_mrr {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use shardloom::device::testing::skip;
 
 use crate::home::{Home, texts, words};
 
@@ -58,12 +59,121 @@ fn a_graph_file_has_what_the_dataset_has() {
     );
 }
 
+/// Counts of a graph file are those of its dataset.
+#[test]
+fn a_graph_file_has_the_counts_of_published_datasets() {
+    if std::env::var_os("SHARDLOOM_DATA").is_none() {
+        let why = "SHARDLOOM_DATA does not say where the published datasets are";
+        return skip(why, "SHARDLOOM_REQUIRE_DATA");
+    }
+    let home = Home::new();
+    for name in ["umls", "fb15k-237", "wn18rr"] {
+        home.ok(&words(&format!("graph build {name} --output it.graph")));
+        let info = json(&home, "graph info it.graph --json");
+        let dataset = json(&home, &format!("dataset info {name} --json"));
+        let train = &dataset["splits"]["train"];
+        assert_eq!(info["nodes"], dataset["entities"], "{name}");
+        assert_eq!(info["relations"], dataset["relations"], "{name}");
+        assert_eq!(info["facts"], train["triples"], "{name}");
+        assert_eq!(info["profile"]["repeated"], train["duplicates"], "{name}");
+        home.ok(&words("graph check it.graph"));
+    }
+}
+
 #[test]
 fn a_single_file_is_taken_whole() {
     let home = Home::new();
     home.write("facts.tsv", "a\tr\tb\nb\tr\tc\n");
     let info = json(&home, "graph build facts.tsv --output facts.graph --json");
     assert_eq!((&info["nodes"], &info["facts"]), (&3.into(), &2.into()));
+}
+
+#[test]
+fn nodes_with_most_facts_come_first_if_asked_for() {
+    let home = Home::new();
+    home.write("facts.tsv", "a\tr\tb\nc\tr\td\ne\tr\td\nd\tq\tb\n");
+    let sample = |order: &str| {
+        home.ok(&words(&format!(
+            "graph build facts.tsv --order {order} --output {order}.graph"
+        )));
+        let line = format!("graph sample {order}.graph --seed d --seed b --fanouts -1");
+        let said = home.ok(&words(&line));
+        let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sample("degree"), sample("dataset"));
+    let digest =
+        |order: &str| json(&home, &format!("graph info {order}.graph --json"))["digest"].clone();
+    assert_ne!(digest("degree"), digest("dataset"));
+}
+
+#[test]
+fn weights_and_times_are_read_and_drawn_by() {
+    let home = Home::new();
+    let rows = "a\tr\tb\t1\t10\na\tr\tc\t0\t-20\na\tr\td\t2.5\t30\na\tr\te\t1\t20\n";
+    home.write("facts.tsv", rows);
+    home.write(
+        "named.csv",
+        &format!(
+            "head,relation,tail,confidence,year\n{}",
+            rows.replace('\t', ",")
+        ),
+    );
+    let built = "--columns 1,2,3,4 --time 5 --output facts.graph";
+    home.ok(&words(&format!("graph build facts.tsv {built}")));
+    let line = "graph build named.csv --columns head,relation,tail,confidence --time year --output named.graph";
+    home.ok(&words(line));
+    let info = |file: &str| json(&home, &format!("graph info {file} --json"))["sections"].clone();
+    assert_eq!(info("facts.graph"), info("named.graph"));
+    assert_eq!(info("facts.graph")["out-times"], 32);
+    let tails = |file: &str, flags: &str| {
+        let line = format!("graph sample {file} --seed a --direction out {flags} --json");
+        let batch = json(&home, &line);
+        let facts = batch["facts"].as_array().unwrap().clone();
+        let tails: Vec<String> = facts
+            .iter()
+            .map(|fact| fact["tail"].as_str().unwrap().to_owned())
+            .collect();
+        tails.concat()
+    };
+    for file in ["facts.graph", "named.graph"] {
+        assert_eq!(tails(file, "--fanouts -1 --before 20"), "bc");
+        assert_eq!(tails(file, "--fanouts -1 --before 20 --inclusive"), "bce");
+        assert_eq!(tails(file, "--fanouts -1 --before 31 --window 11"), "de");
+        assert_eq!(tails(file, "--fanouts 1 --before 25 --latest"), "e");
+        assert_eq!(tails(file, "--fanouts 1 --before -20 --inclusive"), "c");
+        assert_eq!(tails(file, "--fanouts 4 --weighted"), "bde");
+    }
+    let plain = "graph build facts.tsv --columns 1,2,3 --output plain.graph";
+    home.ok(&words(plain));
+    let error = refused(&home, "graph sample plain.graph --seed a --before 3");
+    assert!(error.contains("has no times"), "{error}");
+
+    for weight in ["nan", "-1", "inf", "1e60"] {
+        home.write("bad.tsv", &format!("a\tr\tb\t1\t1\na\tr\tc\t{weight}\t1\n"));
+        let error = refused(&home, &format!("graph build bad.tsv {built}"));
+        assert!(
+            error.contains("bad.tsv:2:") && error.contains("a finite number, 0 or more"),
+            "{error}"
+        );
+    }
+    home.write("bad.tsv", "a\tr\tb\t1\t1\na\tr\tc\t2\t1.5\n");
+    let error = refused(&home, &format!("graph build bad.tsv {built}"));
+    assert!(
+        error.contains("fact 2 (a, r, c): found \"1.5\" in column 5"),
+        "{error}"
+    );
+    let error = refused(
+        &home,
+        &format!(
+            "graph build facts.tsv {}",
+            built.replace("--time 5", "--time 9")
+        ),
+    );
+    assert!(error.contains("9"), "{error}");
+    let error = refused(&home, "graph build facts.tsv --time 5 --output it.graph");
+    assert!(error.contains("--columns"), "{error}");
 }
 
 #[test]
@@ -88,13 +198,33 @@ fn neighbourhoods_are_the_same_again() {
 #[test]
 fn rates_are_measured() {
     let home = built();
-    let line =
-        "graph bench ring.graph --fanouts 3,2 --batch 8 --batches 5 --threads 1,2 --facts --json";
+    let line = "graph bench ring.graph --fanouts 3,2 --batch 8 --batches 5 --threads 1,2 --facts \
+                --work nodes,facts,exclusion,ppr,reads --memory huge --json";
     let figures = json(&home, line);
-    assert_eq!(figures[0]["threads"], 1);
-    assert_eq!(figures[1]["batches"], 10);
-    assert!(figures[0]["facts_a_core_second"].as_f64().unwrap() > 0.0);
-    assert!(figures[0]["facts_a_batch"].as_f64().unwrap() > 8.0);
+    let figures = figures.as_array().unwrap();
+    let of = |work: &str| {
+        let rows: Vec<&Value> = figures.iter().filter(|row| row["work"] == work).collect();
+        rows
+    };
+    for work in ["nodes", "facts", "exclusion"] {
+        assert_eq!(of(work)[0]["threads"], 1);
+        assert_eq!(of(work)[1]["batches"], 10);
+        assert!(of(work)[0]["facts_a_core_second"].as_f64().unwrap() > 0.0);
+        assert!(of(work)[0]["facts_a_batch"].as_f64().unwrap() > 8.0);
+    }
+    assert!(of("ppr")[0]["cpu_microseconds_a_seed"].as_f64().unwrap() > 0.0);
+    let [reads] = of("reads")[..] else {
+        panic!("{figures:?}")
+    };
+    let share = reads["share_of_limit"].as_f64().unwrap();
+    assert!(share > 0.0, "{reads}");
+    let said = home.ok(&words(
+        "graph bench ring.graph --batch 8 --batches 2 --work nodes,ppr",
+    ));
+    assert!(
+        said.contains("nodes, 1 threads: ") && said.contains("ppr, 1 threads: "),
+        "{said}"
+    );
 }
 
 #[test]

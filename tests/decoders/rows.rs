@@ -83,6 +83,18 @@ async fn work(client: &RemoteShards) -> Result<(), shardloom::server::ServerErro
         ],
     };
     client.push(request).await?;
+    // Of more than one frame, and refused: the shard does not have as many rows.
+    let request = PushRequest {
+        caller,
+        apply: Apply::OnCommit,
+        samples: 1.0,
+        squares: 1.0,
+        parts: vec![
+            part(ShardId::entities(0), (32 << 10) / DIM),
+            part(ShardId::relations(0), 2),
+        ],
+    };
+    let _ = client.push(request).await;
     client.commit(Generation(1), Step(0)).await
 }
 
@@ -212,8 +224,10 @@ fn announced_values_take_no_memory() {
         .iter()
         .filter(|frame| frame.header.kind == Kind::Push);
     let head = heads.next().unwrap().clone();
-    // In the first part: most places, then most values. See `net::rows`.
-    let mut payload = head.payload.to_vec();
+    // In the first part: most places, then most values. See `net::rows`. The push is one frame: without what follows the
+    // parts, it is the first of several.
+    let parts = u64::from_le_bytes(head.payload[24..32].try_into().unwrap());
+    let mut payload = head.payload[..32 + 32 * parts as usize].to_vec();
     let [places, values] = [ENTITIES + MOST_ROWS, ENTITIES * DIM + CHUNK];
     payload[48..56].copy_from_slice(&(places as u64).to_le_bytes());
     payload[56..64].copy_from_slice(&(values as u64).to_le_bytes());

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use shardloom::dataset::{Dataset, LoadOptions, Vocabulary};
+use shardloom::dataset::{Dataset, DatasetError, LoadOptions, SourceError, Vocabulary};
 use shardloom::graph::{Builder, Description, Names, order};
 
 use super::super::outcome::CommandResult;
 use super::super::reading::ReadArgs;
+use super::times;
 
 /// Arguments of `graph build`.
 #[derive(Debug, Args)]
@@ -23,6 +24,10 @@ pub struct BuildArgs {
     /// The facts to take. Held-out facts in the graph would show answers to whoever trains on it.
     #[arg(long, value_enum, default_value_t = Facts::Train)]
     facts: Facts,
+    /// The column of times, by name or by number, in a single file. A time is a whole number. Weights stand in the fourth of
+    /// --columns.
+    #[arg(long, value_name = "COLUMN", requires = "columns")]
+    time: Option<String>,
     /// The order of nodes.
     #[arg(long, value_enum, default_value_t = Order::Dataset)]
     order: Order,
@@ -57,17 +62,27 @@ enum Order {
 /// If the dataset cannot be read, or the file cannot be written.
 pub fn run(args: BuildArgs) -> CommandResult {
     let start = Instant::now();
-    // A single file is taken whole.
-    let single = std::path::Path::new(&args.dataset).is_file();
-    let options = |split| LoadOptions {
-        split,
-        reading: args.reading.options(),
+    let reading = args.reading.options();
+    let options = LoadOptions {
+        reading: reading.clone(),
         ..LoadOptions::default()
     };
-    let loaded = Dataset::load(&args.dataset, &options(None));
-    let dataset = match loaded {
-        Err(_) if single => Dataset::load(&args.dataset, &options(Some([1.0, 0.0, 0.0])))?,
-        loaded => loaded?,
+    let path = Path::new(&args.dataset);
+    let (dataset, times) = match Dataset::load(&args.dataset, &options) {
+        // A single file is taken whole.
+        Err(DatasetError::Source(SourceError::NeedsSplit { .. })) => {
+            let dataset = Dataset::read_whole(path, &reading)?;
+            let column = args.time.as_deref();
+            let times = column.map(|column| times::read(path, &dataset, &reading, column));
+            (dataset, times.transpose()?)
+        }
+        Ok(_) if args.time.is_some() => {
+            let dataset = &args.dataset;
+            return Err(
+                format!("{dataset} is no single file: --time reads the times of one").into(),
+            );
+        }
+        loaded => (loaded?, None),
     };
     let (entities, relations) = (&dataset.entities, &dataset.relations);
     // The training facts are taken without a copy where they stay as they are.
@@ -99,6 +114,9 @@ pub fn run(args: BuildArgs) -> CommandResult {
         .names(names(entities, &node), names(relations, &relation));
     if !weights.is_empty() {
         builder = builder.weights(&weights);
+    }
+    if let Some(times) = &times {
+        builder = builder.times(times);
     }
     let description = builder.write(&facts, &args.output)?;
     let text = match args.json {

@@ -3,7 +3,9 @@
 mod bench;
 mod build;
 mod info;
+mod reads;
 mod sample;
+mod times;
 
 use clap::Subcommand;
 
@@ -23,7 +25,7 @@ pub enum GraphCommand {
     Check(info::CheckArgs),
     /// Sample the neighbourhood of nodes.
     Sample(sample::SampleArgs),
-    /// Measure how many facts a second are sampled.
+    /// Measure how fast neighbourhoods are sampled, and how fast this machine could read them.
     Bench(bench::BenchArgs),
 }
 

@@ -23,6 +23,18 @@ pub struct SampleArgs {
     seeds: Vec<String>,
     #[command(flatten)]
     plan: PlanArgs,
+    /// Draw facts before this time only, in trees, one for each seed.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with_all = ["replace", "weighted", "expand"])]
+    before: Option<i64>,
+    /// With --before: facts at that time, too.
+    #[arg(long, requires = "before")]
+    inclusive: bool,
+    /// With --before: no facts that are older than it by more than this.
+    #[arg(long, value_name = "TIME", requires = "before", value_parser = clap::value_parser!(i64).range(0..))]
+    window: Option<i64>,
+    /// With --before: the latest facts of each row, rather than any.
+    #[arg(long, requires = "before")]
+    latest: bool,
     /// Key of the draws: the same key, the same neighbourhood.
     #[arg(long, default_value_t = 0)]
     key: u64,
@@ -98,11 +110,7 @@ impl PlanArgs {
                 (true, false) => Pick::Weighted,
                 (true, true) => Pick::WeightedReplace,
             },
-            direction: match self.direction {
-                Way::Out => Direction::Out,
-                Way::In => Direction::In,
-                Way::Both => Direction::Both,
-            },
+            direction: self.direction(),
             expand: match self.expand {
                 Expanded::New => Expand::New,
                 Expanded::All => Expand::All,
@@ -110,6 +118,17 @@ impl PlanArgs {
             },
             ..SamplePlan::uniform(&[])
         })
+    }
+}
+
+impl PlanArgs {
+    /// Sides of facts.
+    pub fn direction(&self) -> Direction {
+        match self.direction {
+            Way::Out => Direction::Out,
+            Way::In => Direction::In,
+            Way::Both => Direction::Both,
+        }
     }
 }
 
@@ -130,8 +149,21 @@ pub fn run(args: SampleArgs) -> CommandResult {
         epoch: 0,
         index: 0,
     };
-    let plan = args.plan.plan()?;
-    let batch = Sampler::new().sample(&graph, &Seeds::Nodes(&seeds), &plan, draw)?;
+    let mut plan = args.plan.plan()?;
+    let times = vec![args.before.unwrap_or_default(); seeds.len()];
+    let seeds = match args.before {
+        None => Seeds::Nodes(&seeds),
+        Some(_) => {
+            plan.expand = Expand::Tree;
+            plan.pick = Pick::Before {
+                inclusive: args.inclusive,
+                window: args.window,
+                latest: args.latest,
+            };
+            Seeds::Timed(&seeds, &times)
+        }
+    };
+    let batch = Sampler::new().sample(&graph, &seeds, &plan, draw)?;
     let text = match args.json {
         true => format!("{:#}\n", to_json(&graph, &batch)),
         false => to_text(&graph, &batch)?,

@@ -55,6 +55,9 @@ pub(super) enum Expected {
         value_type: PackedType,
         /// Number of values in all.
         expected: usize,
+        /// Number of values that have come.
+        found: usize,
+        /// The values that have come; behind them, old ones without a meaning.
         values: Vec<f32>,
     },
 }
@@ -217,6 +220,7 @@ impl Expected {
                 Expected::Rows {
                     value_type,
                     expected,
+                    found,
                     values,
                 },
                 Kind::Rows,
@@ -225,14 +229,18 @@ impl Expected {
                 if packed_type(header.wire_type) != Some(*value_type) {
                     return Err("its rows have another type than requested".to_owned());
                 }
-                let found = values.len() + more;
-                if found > *expected || header.last && found != *expected {
-                    return Err(format!("it sent {found} values, expected {expected}"));
+                let end = *found + more;
+                if end > *expected || header.last && end != *expected {
+                    return Err(format!("it sent {end} values, expected {expected}"));
                 }
-                // Another process named the values of a row: memory is taken ahead of few values only.
-                let room = AHEAD.max(values.len()).max(more);
-                values.reserve(room.min(*expected - values.len()));
-                value_type.unpack(&frame.payload, values);
+                if values.len() < end {
+                    // Another process named the values of a row: memory is taken ahead of few values only.
+                    let room = AHEAD.max(values.len()).max(more);
+                    values.reserve(room.min(*expected - values.len()));
+                    values.resize(end, 0.0);
+                }
+                value_type.unpack_to(&frame.payload, &mut values[*found..end]);
+                *found = end;
                 Ok(())
             }
             (_, kind) => Err(format!("it answered with a frame of kind {kind:?}")),

@@ -10,12 +10,16 @@ use super::IN_FLIGHT;
 use super::call::{Connection, Expected};
 use super::gradients::GradientSource;
 use super::message::{self, MOST_PULLED, Pull, Request, chunk, index};
-use super::push::{PLACES, write_gradients, write_places, write_push};
+use super::push::{PLACES, write_gradients, write_places, write_push, write_whole};
 use crate::ids::{Generation, LayoutVersion, Step, TableName, WorkerId};
 use crate::net::{Frame, FrameStream, Header, Kind};
 use crate::server::{
     Answer, Caller, Layout, PackedType, PullRequest, Pulled, PushRequest, ServerError, ShardClient,
 };
+
+/// Most bytes of places and gradients that are copied into the first frame of a push: below them, a copy costs less than
+/// frames of their own.
+const WHOLE: usize = 16 << 10;
 
 /// Options of [`RemoteShards`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,23 +121,25 @@ impl RemoteShards {
         call.answered().await
     }
 
-    /// Pulls at most [`MOST_PULLED`] rows to the end of `out`.
+    /// Pulls at most [`MOST_PULLED`] rows to `out`, behind its first `found` values. Returns the number of values with
+    /// those of the rows.
     async fn pull_some(
         &self,
         caller: Caller,
         table: TableName,
         rows: &[u32],
+        found: usize,
         out: &mut Vec<f32>,
-    ) -> Result<(), ServerError> {
+    ) -> Result<usize, ServerError> {
         let value_type = self.connection.options.value_type;
         // Another process named the width: too large a number is found when the values come.
         let values = rows.len().saturating_mul(self.width(table).await?);
-        let expected = out.len().saturating_add(values);
-        let values = std::mem::take(out);
+        let expected = found.saturating_add(values);
         let answer = Expected::Rows {
             value_type,
             expected,
-            values,
+            found,
+            values: std::mem::take(out),
         };
         let mut call = self.connection.call(answer).await?;
         call.send(Pull::write(caller, table, value_type, rows))
@@ -141,7 +147,7 @@ impl RemoteShards {
         if let Expected::Rows { values, .. } = call.answered().await? {
             *out = values;
         }
-        Ok(())
+        Ok(expected)
     }
 
     async fn push_parts(&self, request: PushRequest) -> Result<(), ServerError> {
@@ -161,7 +167,20 @@ impl RemoteShards {
             .pop_if(|(_, places, rows, _)| places.is_empty() && is_empty(rows))
             .is_some()
         {}
+        let size = |(_, places, rows, _): &(_, Vec<u32>, GradientSource, _)| {
+            places.len() * size_of::<u32>() + rows.len() * value_type.size()
+        };
+        let bytes: usize = parts.iter().map(size).sum();
         let mut call = connection.call(Expected::Ack).await?;
+        if bytes <= WHOLE {
+            let packed = parts.into_iter().map(|(_, places, rows, width)| {
+                let gradients = rows.payloads(&connection.buffers, value_type, chunk(width));
+                (places, gradients)
+            });
+            let whole = write_whole(head, bytes, packed);
+            call.send(whole).await?;
+            return call.answered().await.map(drop);
+        }
         call.send(head).await?;
         let count = parts.len();
         for (i, (shard, places, rows, width)) in parts.into_iter().enumerate() {
@@ -233,14 +252,16 @@ impl ShardClient for RemoteShards {
         out: &'a mut Vec<f32>,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            out.clear();
+            let mut found = 0;
             if rows.is_empty() {
                 // The server checks the caller.
-                return self.pull_some(caller, table, rows, out).await;
+                found = self.pull_some(caller, table, rows, found, out).await?;
             }
             for rows in rows.chunks(MOST_PULLED) {
-                self.pull_some(caller, table, rows, out).await?;
+                found = self.pull_some(caller, table, rows, found, out).await?;
             }
+            // Old values are overwritten rather than cleared first.
+            out.truncate(found);
             Ok(())
         })
     }

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | layout, begin, commit, abort | `Control` | `Control` with the layout; `Ack` |
 //! | pull | `Pull`: layout, type of values, row numbers | `Rows`, one frame for each [`CHUNK`] values |
-//! | push | `Push`: a head, then for each part its places and gradients | `Ack` |
+//! | push | `Push`: a head, then for each part its places and gradients; small pushes have all in the head's frame | `Ack` |
 //!
 //! A request that fails is answered by `Refused` with the [`ServerError`] in JSON. Every
 //! request has one answer, which ends with a frame that is `last`, and at most [`IN_FLIGHT`] requests of a stream

@@ -14,7 +14,8 @@
 //! | 32.. | parts of 32 bytes: table, 1 if places follow, 6 zeros, shard (u64), places (u64), values (u64) |
 //!
 //! The next frames have the places (u32) and then the gradients of each part, in order. A part without places or
-//! values has no frame for them.
+//! values has no frame for them. In a push of one frame, which is marked as the last one, the places and gradients of
+//! all parts follow the parts, in the same order.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -106,6 +107,28 @@ pub(super) fn write_push(
         },
         payload: payload.freeze(),
     })
+}
+
+/// Makes the only frame of a push out of its first one: `parts` have the places and the packed gradients of all parts,
+/// in `bytes`.
+pub(super) fn write_whole<P: Iterator<Item = Bytes>>(
+    head: Frame,
+    bytes: usize,
+    parts: impl Iterator<Item = (Vec<u32>, P)>,
+) -> Frame {
+    let mut payload = BytesMut::with_capacity(head.payload.len() + bytes);
+    payload.put_slice(&head.payload);
+    for (places, gradients) in parts {
+        put_numbers(&mut payload, &places);
+        gradients.for_each(|piece| payload.put_slice(&piece));
+    }
+    Frame {
+        header: Header {
+            last: true,
+            ..head.header
+        },
+        payload: payload.freeze(),
+    }
 }
 
 /// Writes a frame with places of a part.
@@ -213,16 +236,19 @@ impl PushReader {
         if payload.get_u16_le() != 0 {
             return Err(malformed("a reserved field is not 0"));
         }
-        let (found, expected) = (payload.len() - size_of::<u64>(), payload.get_u64_le());
-        if !found.is_multiple_of(PART) || (found / PART) as u64 != expected {
+        let expected = payload.get_u64_le();
+        let found = (payload.len() / PART) as u64;
+        let more = !frame.header.last && !payload.len().is_multiple_of(PART);
+        if found < expected || !frame.header.last && (found != expected || more) {
             return Err(ServerError::Count {
                 what: "parts".into(),
-                found: (found / PART) as u64,
+                found,
                 expected,
             });
         }
-        let (mut parts, mut places, mut values) = (Vec::with_capacity(found / PART), 0u64, 0u64);
-        while payload.has_remaining() {
+        let count = expected as usize;
+        let (mut parts, mut places, mut values) = (Vec::with_capacity(count), 0u64, 0u64);
+        while parts.len() < count {
             let table = match payload.get_u8() {
                 0 => TableName::Entities,
                 1 => TableName::Relations,
@@ -262,7 +288,8 @@ impl PushReader {
                 announced: [places_here as usize, values_here as usize],
             });
         }
-        let reader = PushReader {
+        let behind = frame.payload.len() - payload.len();
+        let mut reader = PushReader {
             caller: caller(&frame.header, layout),
             apply,
             samples,
@@ -271,7 +298,30 @@ impl PushReader {
             parts,
             at: 0,
         };
+        if frame.header.last {
+            reader.take_all(frame.payload.slice(behind..))?;
+        }
         Ok(reader)
+    }
+
+    /// Takes places and gradients of all parts.
+    fn take_all(&mut self, mut bytes: Bytes) -> Result<(), ServerError> {
+        let size = self.value_type.size();
+        let announced = self.parts.iter().map(|part| part.announced);
+        let announced = announced.map(|[places, values]| places * size_of::<u32>() + values * size);
+        let (found, expected) = (bytes.len(), announced.sum());
+        if found != expected {
+            return Err(count("bytes of places and gradients", found, expected));
+        }
+        for part in &mut self.parts {
+            let [places, values] = part.announced;
+            let places = bytes.split_to(places * size_of::<u32>());
+            if let Some(own) = &mut part.places {
+                own.extend(numbers(&places));
+            }
+            part.gradients.append(bytes.split_to(values * size));
+        }
+        Ok(())
     }
 
     /// Takes the next frame.

@@ -375,6 +375,10 @@ impl Answers {
                     break;
                 }
             }
+            if left {
+                // The connection's task, on this thread, sends the frame while the worker waits for it.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }

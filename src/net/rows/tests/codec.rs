@@ -1,10 +1,13 @@
 //! Requests as frames: any request survives, any bytes are read or refused.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::ids::{Generation, LayoutVersion, ShardId, Step, TableName, WorkerId};
 use crate::net::rows::message::{Pull, caller, check_values};
-use crate::net::rows::push::{PushReader, Sizes, write_gradients, write_places, write_push};
+use crate::net::rows::push::{
+    PushReader, Sizes, write_gradients, write_places, write_push, write_whole,
+};
 use crate::net::{Frame, Header, Kind, WireType};
 use crate::server::{Apply, Caller, PackedType, PushRequest, PushedPart, PushedRows, ServerError};
 
@@ -60,19 +63,30 @@ fn frames(request: &PushRequest, value_type: PackedType, cut: usize) -> Vec<Fram
             frames.push(write_places(request.caller, part.shard, places));
         }
         for values in values.chunks(cut) {
-            let mut payload = vec![0; values.len() * value_type.size()];
-            value_type.pack(values, &mut payload);
             let (caller, shard) = (request.caller, part.shard);
-            frames.push(write_gradients(
-                caller,
-                shard,
-                value_type,
-                3,
-                payload.into(),
-            ));
+            let payload = packed(values, value_type);
+            frames.push(write_gradients(caller, shard, value_type, 3, payload));
         }
     }
     frames
+}
+
+fn packed(values: &[f32], value_type: PackedType) -> Bytes {
+    let mut payload = vec![0; values.len() * value_type.size()];
+    value_type.pack(values, &mut payload);
+    payload.into()
+}
+
+/// A push as one frame, whose gradients are packed `cut` at a time.
+fn whole(request: &PushRequest, value_type: PackedType, cut: usize) -> Frame {
+    let head = write_push(request, value_type).unwrap();
+    let parts = request.parts.iter().map(|part| {
+        let places = part.places.clone().unwrap_or_default();
+        let pieces = values(&part.gradients);
+        let pieces: Vec<Bytes> = pieces.chunks(cut).map(|v| packed(v, value_type)).collect();
+        (places, pieces.into_iter())
+    });
+    write_whole(head, 0, parts)
 }
 
 /// Reads a push; the last frame ends it.
@@ -110,11 +124,15 @@ proptest! {
     #[test]
     fn any_push_survives(
         caller in callers(), value_type in types(), now in any::<bool>(), samples in any::<f32>(),
-        squares in any::<f64>(), parts in parts(), cut in 1..50usize,
+        squares in any::<f64>(), parts in parts(), cut in 1..50usize, in_one in any::<bool>(),
     ) {
         let apply = if now { Apply::Now } else { Apply::OnCommit };
         let request = PushRequest { caller, apply, samples, squares, parts };
-        let found = read(frames(&request, value_type, cut)).unwrap();
+        let frames = match in_one {
+            true => vec![whole(&request, value_type, cut)],
+            false => frames(&request, value_type, cut),
+        };
+        let found = read(frames).unwrap();
         prop_assert_eq!((found.caller, found.apply), (caller, apply));
         prop_assert_eq!(found.samples.to_bits(), samples.to_bits());
         prop_assert_eq!(found.squares.to_bits(), squares.to_bits());
@@ -125,17 +143,26 @@ proptest! {
         }
     }
 
-    /// Without a frame, or with one of them changed, a push is refused or says something else.
+    /// Without a frame or its last bytes, or with a byte changed, a push is refused or says something else.
     #[test]
     fn any_fault_is_read_or_refused(
         caller in callers(), value_type in types(), parts in parts(), cut in 1..50usize,
         at in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), flip in 1u8..,
-        drop_it in any::<bool>(),
+        drop_it in any::<bool>(), in_one in any::<bool>(),
     ) {
         let (apply, samples, squares) = (Apply::Now, 1.0, 2.0);
         let request = PushRequest { caller, apply, samples, squares, parts };
         let mut frames = frames(&request, value_type, cut);
+        if in_one {
+            frames = vec![whole(&request, value_type, cut)];
+        }
         let at = at.index(frames.len());
+        if drop_it && in_one {
+            let payload = &mut frames[at].payload;
+            payload.truncate(byte.index(payload.len()));
+            prop_assert!(read(frames).is_err());
+            return Ok(());
+        }
         if drop_it {
             frames.remove(at);
             prop_assert!(read(frames).is_err());

@@ -266,6 +266,10 @@ async fn counts_that_lie_are_refused_with_both_values() {
         ),
         (vec![announced(24, 2)], "a request has 1 parts, expected 2"),
         (
+            vec![announced(56, 4)],
+            "a request has 0 bytes of places and gradients, expected 20",
+        ),
+        (
             vec![announced(24, u64::MAX)],
             "a request has 1 parts, expected 18446744073709551615",
         ),
