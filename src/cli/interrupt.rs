@@ -56,3 +56,43 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// Listens for Ctrl-C and SIGTERM: the first one tells `sentence` and calls `end`, the second one ends the process.
+#[cfg(feature = "net")]
+pub fn on_request_to_end(sentence: &'static str, end: impl Fn() + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut again = false;
+            while asked_to_end().await.is_ok() {
+                if again {
+                    std::process::exit(i32::from(super::INTERRUPTED));
+                }
+                again = true;
+                super::tell(sentence);
+                end();
+            }
+        });
+    });
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+#[cfg(all(unix, feature = "net"))]
+async fn asked_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        asked = tokio::signal::ctrl_c() => asked,
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(all(not(unix), feature = "net"))]
+async fn asked_to_end() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -9,6 +9,8 @@ mod devices;
 mod eval;
 mod export;
 mod graph;
+#[cfg(feature = "net")]
+mod graph_store;
 mod interrupt;
 mod outcome;
 mod predict;
@@ -58,6 +60,8 @@ enum Command {
     Dataset(dataset::DatasetCommand),
     #[command(subcommand)]
     Graph(graph::GraphCommand),
+    #[cfg(feature = "net")]
+    GraphStore(Box<graph_store::GraphStoreArgs>),
     Devices(devices::DevicesArgs),
     Recipes(recipes::RecipesArgs),
     Bench(bench::BenchArgs),
@@ -91,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Dataset(command) => dataset::run(command),
         Command::Graph(command) => graph::run(command),
+        #[cfg(feature = "net")]
+        Command::GraphStore(args) => graph_store::run(*args),
         Command::Devices(args) => devices::run(args),
         Command::Recipes(args) => recipes::run(args),
         Command::Bench(args) => bench::run(args),
@@ -101,6 +107,11 @@ pub fn main() -> ExitCode {
     if error.is::<interrupt::Interrupted>() {
         tell(&error.to_string());
         return ExitCode::from(INTERRUPTED);
+    }
+    #[cfg(feature = "net")]
+    if error.is::<graph_store::CutOff>() {
+        tell(&error.to_string());
+        return ExitCode::from(graph_store::CUT_OFF);
     }
     if reader_left(&*error) {
         return ExitCode::SUCCESS;

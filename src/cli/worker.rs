@@ -6,7 +6,8 @@ use shardloom::config::parse_bytes;
 use shardloom::device::DeviceChoice;
 use shardloom::run::processes::{Leave, WorkerOptions, WorkerPlace, work};
 
-use super::{CommandResult, INTERRUPTED, tell};
+use super::interrupt::on_request_to_end;
+use super::{CommandResult, tell};
 
 /// Take part in a run that another process leads
 ///
@@ -78,45 +79,13 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is no size: expected one such as 6GiB"))
 }
 
-/// Listens for Ctrl-C and SIGTERM: the first one leaves the run in order, the second one ends the process.
+/// Leaves the run in order on the first Ctrl-C or SIGTERM.
 fn leave_on_signals() -> Leave {
     let leave = Leave::default();
     let told = leave.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build();
-    if let Ok(runtime) = runtime {
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                let mut again = false;
-                while asked_to_end().await.is_ok() {
-                    if again {
-                        std::process::exit(i32::from(INTERRUPTED));
-                    }
-                    again = true;
-                    tell("leaving the run after this step; press Ctrl-C again to stop at once");
-                    told.tell();
-                }
-            });
-        });
-    }
+    on_request_to_end(
+        "leaving the run after this step; press Ctrl-C again to stop at once",
+        move || told.tell(),
+    );
     leave
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-#[cfg(unix)]
-async fn asked_to_end() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        asked = tokio::signal::ctrl_c() => asked,
-        _ = terminated.recv() => Ok(()),
-    }
-}
-
-/// Waits for Ctrl-C.
-#[cfg(not(unix))]
-async fn asked_to_end() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }

@@ -9,6 +9,8 @@ pub mod cut;
 pub mod dial;
 pub mod error;
 pub mod frame;
+#[cfg(feature = "net")]
+pub mod graph_store;
 pub mod registry;
 pub mod rows;
 pub mod stream;

@@ -187,21 +187,65 @@ impl ChannelPlan {
         })
     }
 
-    /// Seeds of the batch with an index.
-    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
+    /// Places of a batch's seeds in the list of seeds, and the relations of those that are facts.
+    ///
+    /// # Errors
+    /// If the rank has no such batch.
+    pub fn origins(&self, graph: &Graph, epoch: u64, position: u64) -> Result<Origins, StoreError> {
+        let batches = self.batches();
+        if position >= batches {
+            return Err(StoreError::Position { position, batches });
+        }
+        let index = self.index(position);
+        let relations = match self.gather(graph, epoch, index)? {
+            Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
+            Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
+        };
+        let places = self.places(index);
+        Ok(Origins {
+            places: match self.order(epoch) {
+                None => places.collect(),
+                Some(order) => places.map(|place| order.at(place)).collect(),
+            },
+            relations,
+        })
+    }
+
+    /// Places of the batch with an index, in the order of the epoch.
+    fn places(&self, index: u64) -> std::ops::Range<u32> {
         let (seeds, size) = (self.seeds.len(), self.sampler.batch_size.get());
         let first = (index * u64::from(size)).min(u64::from(seeds)) as u32;
-        let places = first..seeds.min(first.saturating_add(size));
-        match self.sampler.order {
-            Order::Sequential => self.seeds.gather(graph, places),
-            Order::Shuffled => {
-                let mut random = stream(self.sampler.seed, Purpose::Shuffle, [epoch, 0]);
-                let order = Permutation::new(seeds, &mut random);
-                self.seeds
-                    .gather(graph, places.map(|place| order.at(place)))
-            }
+        first..seeds.min(first.saturating_add(size))
+    }
+
+    /// Order of the seeds in an epoch; `None` if it is their own.
+    fn order(&self, epoch: u64) -> Option<Permutation> {
+        let shuffled = || {
+            let mut random = stream(self.sampler.seed, Purpose::Shuffle, [epoch, 0]);
+            Permutation::new(self.seeds.len(), &mut random)
+        };
+        (self.sampler.order == Order::Shuffled).then(shuffled)
+    }
+
+    /// Seeds of the batch with an index.
+    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
+        let places = self.places(index);
+        match self.order(epoch) {
+            None => self.seeds.gather(graph, places),
+            Some(order) => self
+                .seeds
+                .gather(graph, places.map(|place| order.at(place))),
         }
     }
+}
+
+/// Where the seeds of a batch come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Place of each seed in the list of seeds: of nodes, or of facts.
+    pub places: Vec<u32>,
+    /// Relation of each seed, if seeds are facts.
+    pub relations: Vec<u32>,
 }
 
 /// Questions that facts ask.

@@ -103,6 +103,9 @@ pub enum StoreError {
         /// Fault.
         what: String,
     },
+    /// The store has refused a request.
+    #[error("{0}")]
+    Refused(String),
     /// A fault of the store itself.
     #[error("the store failed: {0}")]
     Failed(String),

@@ -52,7 +52,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use channel_plan::{ChannelPlan, Epoch};
+pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::Local;
 pub use pool::{Pool, Scratch};

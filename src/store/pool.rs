@@ -143,7 +143,10 @@ impl Drop for Pool {
         drop(dropped);
         self.queue.changed.notify_all();
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            // A job may have been the last to hold the pool.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ pub use reader::FrameReader;
 pub use refusals::Refusals;
 pub use security::{Security, TOKEN_VARIABLE, Tls, Token};
 pub use settings::{KeepAlive, Settings};
+pub(super) use sockets::{Connector, spare_congestion_control};
 
 use super::Channel;
 
@@ -75,7 +76,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// The text of the last cause of an error, which says most.
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

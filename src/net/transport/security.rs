@@ -139,13 +139,13 @@ impl Tls {
         })
     }
 
-    pub(super) fn server(&self) -> ServerTlsConfig {
+    pub(in crate::net) fn server(&self) -> ServerTlsConfig {
         ServerTlsConfig::new()
             .identity(self.identity.clone())
             .client_ca_root(self.authority.clone())
     }
 
-    pub(super) fn client(&self) -> ClientTlsConfig {
+    pub(in crate::net) fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new()
             .identity(self.identity.clone())
             .ca_certificate(self.authority.clone())
@@ -170,7 +170,11 @@ pub struct Security {
 
 impl Security {
     /// Refuses addresses of other machines without a token and TLS.
-    pub(super) fn check(&self, address: &str, resolved: &[SocketAddr]) -> Result<(), NetError> {
+    pub(in crate::net) fn check(
+        &self,
+        address: &str,
+        resolved: &[SocketAddr],
+    ) -> Result<(), NetError> {
         let beyond = resolved.iter().any(|a| !a.ip().is_loopback());
         let missing = match (&self.token, &self.tls) {
             (Some(_), Some(_)) => return Ok(()),

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 /// Makes the TCP connections of a dialer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Connector;
+pub(in crate::net) struct Connector;
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<TcpStream>;
@@ -41,7 +41,7 @@ const WITHOUT_TIMERS: [&str; 2] = ["cubic", "reno"];
 /// some systems: there is no congestion to control, and it takes as much time as the copies of the data. Sockets that a
 /// listener accepts are as the listener. A system that refuses keeps its default.
 #[cfg(target_os = "linux")]
-pub(super) fn spare_congestion_control(socket: &impl std::os::fd::AsRawFd, other: IpAddr) {
+pub(in crate::net) fn spare_congestion_control(socket: &impl std::os::fd::AsRawFd, other: IpAddr) {
     if !other.is_loopback() {
         return;
     }
@@ -63,7 +63,7 @@ pub(super) fn spare_congestion_control(socket: &impl std::os::fd::AsRawFd, other
 
 /// Does nothing on this system.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn spare_congestion_control<S>(_: &S, _: IpAddr) {}
+pub(in crate::net) fn spare_congestion_control<S>(_: &S, _: IpAddr) {}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

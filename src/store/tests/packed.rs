@@ -55,7 +55,7 @@ fn packed_batches_are_the_same() {
     assert_eq!(decode(&encode(&wide)).unwrap(), wide);
     for hop in &mut wide.batch.hops {
         for relation in &mut hop.relations {
-            *relation = (*relation & !Hop::REVERSED) % 301 | (*relation & Hop::REVERSED);
+            *relation = ((*relation & !Hop::REVERSED) % 301) | (*relation & Hop::REVERSED);
         }
     }
     assert_eq!(decode(&encode(&wide)).unwrap(), wide);

@@ -1,0 +1,3 @@
+"""Clients of shardloom. :mod:`shardloom.graph` has the graph store."""
+
+__version__ = "0.1.0"

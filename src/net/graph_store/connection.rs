@@ -1,0 +1,269 @@
+//! A client's connection to a server. A connection that is lost is made anew by the next call.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use prost::Message;
+use tokio::runtime::Runtime;
+use tokio_stream::StreamExt;
+use tonic::client::Grpc;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::super::NetError;
+use super::super::transport::{Connector, Security, Settings, VERSION_KEY, runtime};
+use super::address::Address;
+use super::message::{Chunk, CloseReply, Credit};
+use super::route::path;
+use super::{MOST_REQUEST, PROTOCOL, cause};
+use crate::store::StoreError;
+
+/// Call that failed.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The server is away, or ends: another one may take its place.
+    Lost(StoreError),
+    /// The server does not know the sampler or channel: it may have started anew.
+    Unknown(StoreError),
+    /// The server has refused the request.
+    Refused(StoreError),
+}
+
+impl Failure {
+    /// The error for the caller.
+    pub fn error(self) -> StoreError {
+        match self {
+            Failure::Lost(error) | Failure::Unknown(error) | Failure::Refused(error) => error,
+        }
+    }
+}
+
+/// Connection to one server. Calls may come from any thread.
+#[derive(Debug)]
+pub(super) struct Connection {
+    address: Address,
+    token: Option<AsciiMetadataValue>,
+    channel: Channel,
+    /// Longest time of a call.
+    limit: Duration,
+    /// `None` once dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Connection {
+    /// Prepares a connection, which the first call makes.
+    ///
+    /// # Errors
+    /// [`NetError::Options`] if the address or certificates cannot be used, or the system starts no thread.
+    pub fn new(
+        address: &Address,
+        security: &Security,
+        limit: Duration,
+    ) -> Result<Connection, NetError> {
+        let settings = Settings::default();
+        let resolved = address.resolve(security)?;
+        let beyond = resolved.iter().map(|a| a.ip()).find(|ip| !ip.is_loopback());
+        let keep_alive = beyond.map_or(settings.loopback, |ip| settings.keep_alive(ip));
+        let fault = |e: tonic::transport::Error| {
+            NetError::Options(format!("cannot connect to {address}: {}", cause(&e)))
+        };
+        let uri = match (address, &security.tls) {
+            (Address::Tcp(address), None) => format!("http://{address}"),
+            (Address::Tcp(address), Some(_)) => format!("https://{address}"),
+            (Address::Unix(_), _) => "http://localhost".to_owned(),
+        };
+        let mut endpoint = Endpoint::from_shared(uri)
+            .map_err(fault)?
+            .connect_timeout(settings.connect_timeout)
+            .http2_keep_alive_interval(keep_alive.interval)
+            .keep_alive_timeout(keep_alive.timeout)
+            .keep_alive_while_idle(true)
+            .max_frame_size(settings.frame_size)
+            .initial_stream_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window);
+        if let (Address::Tcp(_), Some(tls)) = (address, &security.tls) {
+            let tls = tls.client().timeout(settings.connect_timeout);
+            endpoint = endpoint.tls_config(tls).map_err(fault)?;
+        }
+        let token = security.token.as_ref().map(|token| {
+            let value = AsciiMetadataValue::try_from(format!("Bearer {token}"));
+            value.map_err(|e| NetError::Options(e.to_string()))
+        });
+        let runtime = runtime().map_err(|e| NetError::Options(e.to_string()))?;
+        let _inside = runtime.enter();
+        let channel = match address {
+            Address::Tcp(_) => endpoint.connect_with_connector_lazy(Connector),
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let connector = super::address::UnixConnector(path.clone());
+                endpoint.connect_with_connector_lazy(connector)
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => {
+                let sentence = format!("{address}: this system has no Unix sockets");
+                return Err(NetError::Options(sentence));
+            }
+        };
+        drop(_inside);
+        Ok(Connection {
+            address: address.clone(),
+            token: token.transpose()?,
+            channel,
+            limit,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Failure of a status.
+    pub fn failure(&self, status: &Status) -> Failure {
+        let sentence = status.message().to_owned();
+        let lost = |what| {
+            Failure::Lost(StoreError::Unreachable {
+                address: self.address.to_string(),
+                what,
+            })
+        };
+        match status.code() {
+            Code::NotFound => Failure::Unknown(StoreError::Refused(sentence)),
+            Code::InvalidArgument
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::ResourceExhausted
+            | Code::DataLoss
+            | Code::Unauthenticated
+            | Code::Unimplemented
+            | Code::OutOfRange => Failure::Refused(StoreError::Refused(sentence)),
+            _ => lost(match std::error::Error::source(status) {
+                Some(source) => cause(source),
+                None => sentence,
+            }),
+        }
+    }
+
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert(VERSION_KEY, AsciiMetadataValue::from(PROTOCOL));
+        if let Some(token) = &self.token {
+            metadata.insert("authorization", token.clone());
+        }
+        request
+    }
+
+    async fn ready<M, R>(&self) -> Result<(Grpc<Channel>, ProstCodec<M, R>), Status> {
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MOST_REQUEST);
+        let ready = grpc.ready().await;
+        ready.map_err(|e| Status::unavailable(cause(&e)))?;
+        Ok((grpc, ProstCodec::default()))
+    }
+
+    /// Runs a task on the connection's threads.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(task);
+        }
+    }
+
+    /// Waits for an answer. The caller's thread may belong to another runtime.
+    fn wait<T: Send + 'static>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (sender, answers) = sync_channel(1);
+        let limit = self.limit;
+        self.spawn(async move {
+            let answer = tokio::time::timeout(limit, answer).await;
+            let late = || Status::deadline_exceeded(format!("no answer within {limit:?}"));
+            // A caller that has left wants no answer.
+            let _ = sender.send(answer.unwrap_or_else(|_| Err(late())));
+        });
+        match answers.recv_timeout(2 * limit) {
+            Ok(answer) => answer.map_err(|status| self.failure(&status)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let status = Status::unavailable("the network of this process has stopped");
+                Err(self.failure(&status))
+            }
+        }
+    }
+
+    /// Makes a call with one answer.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub fn one<M, R>(self: &Arc<Self>, method: &str, message: M) -> Result<R, Failure>
+    where
+        M: Message + 'static,
+        R: Message + Default + 'static,
+    {
+        let (connection, path) = (Arc::clone(self), path(method));
+        self.wait(async move {
+            let (mut grpc, codec) = connection.ready().await?;
+            let answer = grpc.unary(connection.request(message), path, codec).await?;
+            Ok(answer.into_inner())
+        })
+    }
+
+    /// Makes a call whose answer nobody waits for.
+    pub async fn tell<M: Message + 'static>(&self, method: &str, message: M) {
+        let Ok((mut grpc, codec)) = self.ready::<M, CloseReply>().await else {
+            return;
+        };
+        let told = grpc.unary(self.request(message), path(method), codec);
+        let _ = tokio::time::timeout(self.limit, told).await;
+    }
+
+    /// Makes a call with chunks for an answer, and joins them.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub fn many<M: Message + 'static>(
+        self: &Arc<Self>,
+        method: &str,
+        message: M,
+    ) -> Result<BytesMut, Failure> {
+        let (connection, path) = (Arc::clone(self), path(method));
+        self.wait(async move {
+            let (mut grpc, codec) = connection.ready().await?;
+            let request = connection.request(message);
+            let answer = grpc.server_streaming(request, path, codec).await?;
+            let mut chunks: Streaming<Chunk> = answer.into_inner();
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = chunks.next().await.transpose()? {
+                bytes.extend_from_slice(&chunk.data);
+                if chunk.last {
+                    return Ok(bytes);
+                }
+            }
+            Err(Status::unavailable("the answer was cut off"))
+        })
+    }
+
+    /// Begins a fetch, whose credits come from a stream.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub async fn fetch(
+        &self,
+        credits: impl tokio_stream::Stream<Item = Credit> + Send + 'static,
+    ) -> Result<Streaming<Chunk>, Status> {
+        let (mut grpc, codec) = self.ready().await?;
+        let answer = grpc
+            .streaming(self.request(credits), path("Fetch"), codec)
+            .await?;
+        Ok(answer.into_inner())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The last owner may be a task of the runtime, which must not wait for itself.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

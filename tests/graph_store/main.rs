@@ -1,0 +1,9 @@
+//! The graph store between processes: the same batches as within one, faults, bad input, limits, and the published proto.
+
+mod bad_input;
+mod equal;
+mod faults;
+mod fixture;
+mod processes;
+mod proto;
+mod speed;
