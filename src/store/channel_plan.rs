@@ -190,24 +190,30 @@ impl ChannelPlan {
     /// Places of a batch's seeds in the list of seeds, and the relations of those that are facts.
     ///
     /// # Errors
-    /// If the rank has no such batch.
+    /// If the rank has no such batch, or the graph is damaged.
     pub fn origins(&self, graph: &Graph, epoch: u64, position: u64) -> Result<Origins, StoreError> {
         let batches = self.batches();
         if position >= batches {
             return Err(StoreError::Position { position, batches });
         }
         let index = self.index(position);
-        let relations = match self.gather(graph, epoch, index)? {
+        let places = self.places(index);
+        let places: Vec<u32> = match self.order(epoch) {
+            None => places.collect(),
+            Some(order) => places.map(|place| order.at(place)).collect(),
+        };
+        let relations = match self.seeds.are_facts() {
+            true => self.relations(graph, &places)?,
+            false => Vec::new(),
+        };
+        Ok(Origins { places, relations })
+    }
+
+    /// Relations of the facts at places of the list of seeds.
+    fn relations(&self, graph: &Graph, places: &[u32]) -> Result<Vec<u32>, StoreError> {
+        Ok(match self.seeds.gather(graph, places.iter().copied())? {
             Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
             Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
-        };
-        let places = self.places(index);
-        Ok(Origins {
-            places: match self.order(epoch) {
-                None => places.collect(),
-                Some(order) => places.map(|place| order.at(place)).collect(),
-            },
-            relations,
         })
     }
 
@@ -239,7 +245,7 @@ impl ChannelPlan {
     }
 }
 
-/// Where the seeds of a batch come from.
+/// Sources of the seeds of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     /// Place of each seed in the list of seeds: of nodes, or of facts.

@@ -1,6 +1,6 @@
 //! Batches as bytes. `docs/graph-store.md` describes the layout, for clients in other languages.
 
-use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use bytemuck::{Pod, cast_slice};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::SampledBatch;
@@ -264,9 +264,8 @@ pub fn decode(bytes: &[u8]) -> Result<SampledBatch, PackedError> {
 
 /// Numbers of bytes, which need not be aligned.
 fn read<T: Pod>(bytes: &[u8]) -> Vec<T> {
-    let mut numbers = vec![T::zeroed(); bytes.len() / size_of::<T>()];
-    cast_slice_mut(&mut numbers).copy_from_slice(bytes);
-    numbers
+    let numbers = bytes.chunks_exact(size_of::<T>());
+    numbers.map(bytemuck::pod_read_unaligned).collect()
 }
 
 fn most<T: Into<u64>>(what: &'static str, found: T, most: T) -> Result<(), PackedError> {
@@ -278,14 +277,18 @@ fn most<T: Into<u64>>(what: &'static str, found: T, most: T) -> Result<(), Packe
 }
 
 fn below(what: &'static str, numbers: &[u32], bound: usize) -> Result<(), PackedError> {
-    match numbers.iter().max() {
-        Some(&largest) if largest as usize >= bound => Err(PackedError::Number {
-            what,
-            found: u64::from(largest),
-            most: (bound as u64).saturating_sub(1),
-        }),
-        _ => Ok(()),
+    // By value, which the compiler makes several comparisons at once of.
+    let largest = numbers
+        .iter()
+        .fold(0, |largest, &number| number.max(largest));
+    if numbers.is_empty() || (largest as usize) < bound {
+        return Ok(());
     }
+    Err(PackedError::Number {
+        what,
+        found: u64::from(largest),
+        most: (bound as u64).saturating_sub(1),
+    })
 }
 
 fn one_of_widths(what: &'static str, bytes: u32) -> Result<u32, PackedError> {

@@ -22,7 +22,7 @@ use crate::store::{Channel, ChannelSpec, Epoch, Next, SamplerSpec, SeedSpec, Sto
 /// Time before a lost server is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Everything that opens a channel, again and again.
+/// Settings that open a channel, again and again.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub connection: Arc<Connection>,
