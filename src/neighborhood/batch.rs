@@ -36,6 +36,21 @@ impl Hop {
     /// Bit of a relation that marks a fact whose tail was expanded.
     pub const REVERSED: u32 = 1 << 31;
 
+    /// Forgets all facts, but keeps their memory.
+    pub(super) fn clear(&mut self, expanded: Range<u32>) {
+        let Hop {
+            counts,
+            sources,
+            relations,
+            facts,
+            ..
+        } = self;
+        self.expanded = expanded;
+        for numbers in [counts, sources, relations, facts] {
+            numbers.clear();
+        }
+    }
+
     /// Relation, and side on which the fact stands in the expanded node's row.
     pub fn relation(marked: u32) -> (u32, Side) {
         match marked & Hop::REVERSED {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::SampleError;
 use super::plan::Direction;
-use super::relabel::Relabel;
-use crate::graph::{Graph, RowError};
+use super::relabel::{Relabel, prefetch};
+use crate::graph::{Graph, RowError, Rows};
 
 /// Settings of a personalised PageRank.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,10 +141,11 @@ impl PprRanker {
         relabel: &mut Relabel,
     ) -> Result<(), SampleError> {
         let sides = plan.direction.sides();
+        let sides: Vec<Rows<'_>> = sides.iter().map(|&side| graph.rows(side)).collect();
         let degree = |node| {
             let mut degree = 0u32;
-            for &side in sides {
-                degree = degree.saturating_add(graph.degree(side, node)? as u32);
+            for rows in &sides {
+                degree = degree.saturating_add(rows.places(node)?.len() as u32);
             }
             Ok::<u32, RowError>(degree)
         };
@@ -172,8 +173,8 @@ impl PprRanker {
             let share = (1.0 - plan.alpha) * residual / f64::from(state.degree);
             let hop = state.hop.saturating_add(1);
             let node = self.nodes[at as usize];
-            for &side in sides {
-                let neighbors = graph.row(side, node)?.neighbors;
+            for rows in &sides {
+                let neighbors = &rows.neighbors[rows.places(node)?];
                 if let Some(&wrong) = neighbors.iter().find(|&&other| other >= graph.nodes()) {
                     let nodes = graph.nodes();
                     return Err(SampleError::Damaged(format!(
@@ -183,7 +184,12 @@ impl PprRanker {
                 neighbors.iter().for_each(|&other| relabel.prefetch(other));
                 self.numbers.clear();
                 relabel.number(neighbors, &mut self.nodes, &mut self.numbers);
-                for &node in &self.nodes[self.states.len()..] {
+                let new = &self.nodes[self.states.len()..];
+                for rows in &sides {
+                    new.iter()
+                        .for_each(|&node| prefetch(rows.bounds, node as usize));
+                }
+                for &node in new {
                     self.states.push(State {
                         degree: degree(node)?,
                         hop,

@@ -91,6 +91,23 @@ impl Sampler {
         plan: &SamplePlan,
         draw: Draw,
     ) -> Result<Batch, SampleError> {
+        let mut batch = Batch::default();
+        self.sample_into(graph, seeds, plan, draw, &mut batch)?;
+        Ok(batch)
+    }
+
+    /// Draws a batch as [`sample`](Sampler::sample) does, into the memory of an earlier one. After an error the batch is of no use.
+    ///
+    /// # Errors
+    /// As [`sample`](Sampler::sample).
+    pub fn sample_into(
+        &mut self,
+        graph: &Graph,
+        seeds: &Seeds<'_>,
+        plan: &SamplePlan,
+        draw: Draw,
+        batch: &mut Batch,
+    ) -> Result<(), SampleError> {
         limits::check(graph, seeds, plan, self.most)?;
         self.excluded.find(graph, plan, seeds)?;
         let relabel = match self.relabel.take() {
@@ -98,13 +115,14 @@ impl Sampler {
             _ => Relabel::new(graph.nodes()),
         };
         let mut relabel = relabel;
-        let mut batch = Batch::default();
-        let sampled = self.hops(graph, seeds, plan, draw.key(), &mut relabel, &mut batch);
+        batch.nodes.clear();
+        batch.seeds.clear();
+        let sampled = self.hops(graph, seeds, plan, draw.key(), &mut relabel, batch);
         if plan.expand != Expand::Tree {
             relabel.clear(&batch.nodes);
         }
         self.relabel = Some(relabel);
-        sampled.map(|()| batch)
+        sampled
     }
 
     fn hops(
@@ -119,8 +137,8 @@ impl Sampler {
         let tree = plan.expand == Expand::Tree;
         let given: Vec<u32> = (0..seeds.len()).map(|at| seeds.node(at)).collect();
         if tree {
-            batch.seeds = (0..given.len() as u32).collect();
-            batch.nodes = given;
+            batch.seeds.extend(0..given.len() as u32);
+            batch.nodes.extend_from_slice(&given);
             self.times.clear();
             if let Seeds::Timed(_, times) = seeds {
                 self.times.extend_from_slice(times);
@@ -129,6 +147,7 @@ impl Sampler {
             relabel.number(&given, &mut batch.nodes, &mut batch.seeds);
         }
         let mut expanded = 0..batch.nodes.len() as u32;
+        let mut earlier = std::mem::take(&mut batch.hops).into_iter();
         for (number, fanout) in plan.fanouts.iter().enumerate() {
             if expanded.is_empty() || *fanout == Fanout::Most(0) {
                 break;
@@ -150,7 +169,9 @@ impl Sampler {
                 },
             };
             let before = batch.nodes.len() as u32;
-            let drawn = self.hop(&hop, expanded, relabel, batch)?;
+            let mut drawn = earlier.next().unwrap_or_default();
+            drawn.clear(expanded.clone());
+            self.hop(&hop, &mut drawn, relabel, batch)?;
             batch.hops.push(drawn);
             let end = batch.nodes.len() as u32;
             expanded = match plan.expand {
@@ -164,25 +185,27 @@ impl Sampler {
     fn hop(
         &mut self,
         expansion: &Expansion<'_>,
-        expanded: Range<u32>,
+        hop: &mut Hop,
         relabel: &mut Relabel,
         batch: &mut Batch,
-    ) -> Result<Hop, SampleError> {
-        let mut hop = Hop {
-            expanded: expanded.clone(),
-            counts: Vec::with_capacity(expanded.len()),
-            ..Hop::default()
-        };
+    ) -> Result<(), SampleError> {
+        let expanded = hop.expanded.clone();
+        hop.counts.reserve(expanded.len());
         if let Fanout::Most(most) = expansion.fanout {
             let expected = expanded.len() * *most as usize * 3 / 4;
             hop.sources.reserve(expected);
         }
         let tree = expansion.plan.expand == Expand::Tree;
+        let first =
+            expanded.start as usize..(expanded.start + 2 * BLOCK).min(expanded.end) as usize;
+        for &node in &batch.nodes[first] {
+            expansion.prefetch(node);
+        }
         let mut start = expanded.start;
         while start < expanded.end {
             let end = expanded.end.min(start + BLOCK);
-            let ahead = &batch.nodes[end as usize..(end + BLOCK).min(expanded.end) as usize];
-            for &node in ahead {
+            let asked = (end + BLOCK).min(expanded.end)..(end + 2 * BLOCK).min(expanded.end);
+            for &node in &batch.nodes[asked.start as usize..asked.end as usize] {
                 expansion.prefetch(node);
             }
             self.block.places.clear();
@@ -192,7 +215,7 @@ impl Sampler {
                 self.choose(expansion, local, node)?;
                 hop.counts.push((self.block.places.len() - before) as u32);
             }
-            expansion.gather(&mut self.block, &mut hop)?;
+            expansion.gather(&mut self.block, hop)?;
             let block = &self.block;
             if !tree {
                 for &target in &block.targets {
@@ -213,7 +236,7 @@ impl Sampler {
             }
             start = end;
         }
-        Ok(hop)
+        Ok(())
     }
 
     /// Chooses facts of the row of a node: appends their places to the block.

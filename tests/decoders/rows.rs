@@ -138,8 +138,13 @@ fn size(frames: &[Frame]) -> usize {
 #[test]
 fn requests_and_answers_are_recorded() {
     let [requests, answers] = recorded();
-    assert!(requests.len() >= 8, "{}", requests.len());
-    assert_eq!(answers.len(), 5);
+    assert_eq!(answers.len(), 6);
+    let refused = answers.iter().filter(|f| f.header.kind == Kind::Refused);
+    assert_eq!(refused.count(), 1);
+    // A push of one frame, and one of a head, and places and gradients of two parts.
+    let pushes = requests.iter().filter(|f| f.header.kind == Kind::Push);
+    let last: Vec<bool> = pushes.map(|f| f.header.last).collect();
+    assert_eq!(last, [true, false, false, false, false, true]);
 }
 
 proptest! {

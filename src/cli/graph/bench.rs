@@ -12,7 +12,7 @@ use serde::Serialize;
 use shardloom::dataset::Triple;
 use shardloom::graph::{Graph, Memory, Side};
 use shardloom::neighborhood::{
-    Direction, Draw, Exclude, PprPlan, PprRanker, SampleError, SamplePlan, Sampler, Seeds,
+    Batch, Direction, Draw, Exclude, PprPlan, PprRanker, SampleError, SamplePlan, Sampler, Seeds,
 };
 use shardloom::rng::{Purpose, stream};
 
@@ -30,7 +30,7 @@ pub struct BenchArgs {
     file: PathBuf,
     #[command(flatten)]
     plan: PlanArgs,
-    /// What to measure.
+    /// Work to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nodes")]
     work: Vec<Work>,
     /// Seeds of a batch, drawn uniformly; the two ends of a fact are two.
@@ -223,6 +223,8 @@ struct Worker<'a> {
     thread: u64,
     sampler: Sampler,
     ranker: PprRanker,
+    /// Memory of all batches.
+    sampled: Batch,
 }
 
 impl Worker<'_> {
@@ -234,20 +236,23 @@ impl Worker<'_> {
             epoch: self.thread,
             index,
         };
-        let batch = match self.work {
+        let batch = &mut self.sampled;
+        match self.work {
             Work::Facts | Work::Exclusion => {
                 let facts: Vec<Triple> = (0..self.batch.div_ceil(2))
                     .map(|_| random_fact(graph, &mut random))
                     .collect();
+                let seeds = Seeds::Facts(&facts);
                 self.sampler
-                    .sample(graph, &Seeds::Facts(&facts), &self.plan, draw)?
+                    .sample_into(graph, &seeds, &self.plan, draw, batch)?;
             }
             Work::Nodes | Work::Reads => {
-                let seeds: Vec<u32> = (0..self.batch)
+                let nodes: Vec<u32> = (0..self.batch)
                     .map(|_| random.random_range(0..graph.nodes()))
                     .collect();
+                let seeds = Seeds::Nodes(&nodes);
                 self.sampler
-                    .sample(graph, &Seeds::Nodes(&seeds), &self.plan, draw)?
+                    .sample_into(graph, &seeds, &self.plan, draw, batch)?;
             }
             Work::Ppr => {
                 let mut counts = Counts::default();
@@ -258,7 +263,7 @@ impl Worker<'_> {
                 counts.nodes /= self.batch as usize;
                 return Ok(counts);
             }
-        };
+        }
         Ok(Counts {
             facts: batch.facts(),
             nodes: batch.nodes.len(),
@@ -299,6 +304,7 @@ fn measure(
                         thread,
                         sampler: Sampler::new(),
                         ranker: PprRanker::default(),
+                        sampled: Batch::default(),
                     };
                     let first = (0..WARM).try_for_each(|index| worker.batch(index).map(drop));
                     warm.wait();

@@ -50,7 +50,7 @@ enum Facts {
 /// Order of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// That of the dataset: numbers of nodes are those of the dataset's entities.
+    /// Order of the dataset: numbers of nodes are those of the dataset's entities.
     Dataset,
     /// Nodes with most facts first. Rows that are read most lie together; names stay with their nodes.
     Degree,

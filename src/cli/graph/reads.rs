@@ -1,4 +1,4 @@
-//! How many random reads a second this machine makes: the limit of samplers.
+//! Random reads a second: the limit of samplers on this machine.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub fn rate(numbers: &[u32]) -> f64 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        *place = ((state >> 32) * numbers.len() as u64 >> 32) as u32;
+        *place = (((state >> 32) * numbers.len() as u64) >> 32) as u32;
     }
     let mut best = f64::INFINITY;
     for _ in 0..3 {

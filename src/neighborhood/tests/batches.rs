@@ -93,8 +93,11 @@ proptest! {
         let expected = oracle::sample(&graph, &seeds, &plan, draw);
         let found = sampler.sample(&graph, &seeds, &plan, draw).unwrap();
         prop_assert_eq!(&found, &expected);
-        // The sampler's memory holds nothing of the batch before.
-        let again = sampler.sample(&graph, &seeds, &plan, draw).unwrap();
+        // Neither the sampler's memory nor the batch's holds anything of a batch before.
+        let mut again = found;
+        let other = SamplePlan { facts: true, direction: Direction::Both, ..SamplePlan::uniform(&[3, 3, 3, 3]) };
+        sampler.sample_into(&graph, &Seeds::Nodes(&nodes), &other, draw, &mut again).unwrap();
+        sampler.sample_into(&graph, &seeds, &plan, draw, &mut again).unwrap();
         prop_assert_eq!(again, expected);
     }
 }

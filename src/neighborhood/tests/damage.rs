@@ -75,7 +75,7 @@ fn read(graph: &Graph, index: u64) -> Result<(), SampleError> {
         Pick::Before {
             inclusive: true,
             window: Some(50),
-            latest: index % 2 == 0,
+            latest: index.is_multiple_of(2),
         },
     ];
     let mut found = Ok(());
@@ -84,7 +84,7 @@ fn read(graph: &Graph, index: u64) -> Result<(), SampleError> {
         for fanout in [Fanout::Most(4), Fanout::All, Fanout::EachRelation(2)] {
             let (seeds, expand) = match pick {
                 Pick::Before { .. } => (Seeds::Timed(&nodes[..8], &times[..8]), Expand::Tree),
-                _ if index % 2 == 0 => (Seeds::Facts(&facts), Expand::All),
+                _ if index.is_multiple_of(2) => (Seeds::Facts(&facts), Expand::All),
                 _ => (Seeds::Nodes(&nodes), Expand::New),
             };
             let plan = SamplePlan {
