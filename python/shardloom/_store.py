@@ -426,31 +426,38 @@ class Channel:
             raise GraphStoreError("the channel is closed", grpc.StatusCode.NOT_FOUND)
         return info
 
-    def _again(self, error: GraphStoreError, since: float) -> None:
-        """Prepares another attempt, or raises the error."""
+    def _again(self, error: GraphStoreError, since: Optional[float]) -> Optional[float]:
+        """Prepares another attempt, or raises the error.
+
+        :param since: time since which the server is away; ``None`` if it was there.
+        :returns: the same, after this error.
+        """
         if error.is_unknown and self._number is not None:
             self._number = None
-            return
+            return since
         self._number = None
-        if not error.is_lost or time.monotonic() - since > self._store.patience:
+        now = time.monotonic()
+        since = now if since is None else since
+        if not error.is_lost or now - since > self._store.patience:
             raise error
         time.sleep(_AGAIN)
+        return since
 
     def start(self, epoch: int) -> Dict[str, Any]:
         """Begins an epoch, and returns the server's words about it."""
-        since = time.monotonic()
+        since: Optional[float] = None
         while True:
             try:
                 return self._start(epoch)
             except GraphStoreError as error:
-                self._again(error, since)
+                since = self._again(error, since)
 
     def batches(self, epoch: int, position: int) -> Iterator[Tuple[bytes, Dict[str, Any]]]:
         """Batches of an epoch from a position, with their last chunks, whatever servers come and go."""
         begun = self.start(epoch)
         if begun["epoch"] != epoch:
             raise ValueError(f"epoch {epoch}, and epoch {begun['epoch']} has begun: epochs only rise")
-        since = time.monotonic()
+        since: Optional[float] = None
         while position < begun["batches"]:
             try:
                 if self._start(epoch)["digest"] != begun["digest"]:
@@ -465,7 +472,7 @@ class Channel:
                 try:
                     for packed, last in fetch:
                         if "done" not in last:
-                            since = time.monotonic()
+                            since = None
                             position += 1
                             yield packed, last
                         elif last["done"]["closed"]:
@@ -475,8 +482,7 @@ class Channel:
                 finally:
                     fetch.close()
             except GraphStoreError as error:
-                self._again(error, since)
-                since = max(since, time.monotonic() - self._store.patience)
+                since = self._again(error, since)
 
     def close(self) -> None:
         """Closes the channel at the server, if it can be reached."""
