@@ -84,15 +84,24 @@ pub enum NodeEnding {
     LetGo(String),
 }
 
+/// Forgets the leader and all shards when dropped.
+struct Leaves<'a>(&'a NodeShards);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 impl Node {
     /// Joins a run over a stream to the leader, and works until the leader lets the node go.
     ///
     /// # Errors
     /// [`NodeError`]. The node may join again, as a new worker.
     pub async fn join(&self, stream: FrameStream) -> Result<NodeEnding, NodeError> {
-        let ended = self.session(stream).await;
-        self.shards.leave();
-        ended
+        // However the session ends: a session that is dropped leaves nobody waiting for its shards.
+        let _leaves = Leaves(&self.shards);
+        self.session(stream).await
     }
 
     async fn session(&self, mut stream: FrameStream) -> Result<NodeEnding, NodeError> {

@@ -142,12 +142,28 @@ impl Joins {
         limit: Duration,
     ) -> Result<Vec<Peer>, NetError> {
         let (sender, mut arrivals) = mpsc::channel(1);
-        self.expected.send_replace(Some(Expected {
+        let next = Expected {
             generation,
             world,
             processes: processes.clone(),
             peers: sender,
-        }));
+        };
+        // A task of an earlier generation that runs late does not take the place of a later one.
+        let begins = self.expected.send_if_modified(|expected| {
+            let over = expected
+                .as_ref()
+                .is_some_and(|expected| expected.generation > generation);
+            if !over {
+                *expected = Some(next);
+            }
+            !over
+        });
+        if !begins {
+            return Err(NetError::Lost {
+                peer: "this process".to_owned(),
+                reason: format!("{generation} is over"),
+            });
+        }
         let mut peers: Vec<Option<Peer>> = processes.iter().map(|_| None).collect();
         let all = async {
             while peers.iter().any(Option::is_none) {
