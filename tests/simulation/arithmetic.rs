@@ -124,6 +124,7 @@ async fn part(world: &World, me: WorkerId, task: &Task, router: &Router) -> Opti
                         | ServerError::PastStep { .. }
                         | ServerError::NotReached { .. }
                         | ServerError::Unled { .. }
+                        | ServerError::OldEpoch { .. }
                         | ServerError::Stopped
                 );
                 world.say(format!("{me} does not finish step {}: {error}", task.first));

@@ -51,6 +51,8 @@ pub(super) fn unfinished(RouteError { worker, error }: RouteError) -> Unfinished
         | ServerError::PastStep { .. }
         | ServerError::NotReached { .. }
         | ServerError::Unled { .. }
+        // A holder has joined the next leader: this node's session is about to end.
+        | ServerError::OldEpoch { .. }
         | ServerError::Stopped => Unfinished::Superseded(error.to_string()),
         error if error.is_lost() => Unfinished::Unreachable(worker, error.to_string()),
         ServerError::Kernel(error) => Unfinished::Failed(Failure::DeviceLost {
