@@ -209,10 +209,7 @@ fn get(address: &Address, path: &str) -> String {
 #[test]
 fn metrics_are_there_over_http() {
     let served = Served::new(graph());
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     epoch(&mut *channel, 1);
     let text = get(&served.address, "/metrics");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");

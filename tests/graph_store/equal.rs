@@ -124,10 +124,7 @@ fn listed_seeds_travel_with_the_request() {
 #[test]
 fn a_position_can_be_sought_and_epochs_only_rise() {
     let served = Served::new(graph());
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     let all = epoch(&mut *channel, 4);
     assert_eq!(channel.start(2).unwrap().epoch, 4);
     channel.seek(31).unwrap();
@@ -147,10 +144,7 @@ fn a_unix_socket_serves_the_same() {
         ..ServerOptions::default()
     };
     let served = Served::with(graph(), &options);
-    let mut there = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut there = served.channel();
     let mut here = local().open(&sampler("loader"), &rank(0, 1)).unwrap();
     assert_eq!(epoch(&mut *there, 1), epoch(&mut *here, 1));
     drop(there);

@@ -70,10 +70,7 @@ fn memory_of_waiting_batches_keeps_to_the_limit_and_everyone_finishes() {
     };
     let served = Served::with(graph(), &options);
     let expected = {
-        let mut channel = served
-            .client()
-            .open(&sampler("loader"), &rank(0, 1))
-            .unwrap();
+        let mut channel = served.channel();
         epoch(&mut *channel, 1)
     };
     let largest = expected
@@ -125,10 +122,7 @@ fn channels_of_silent_clients_close_and_their_owners_go_on() {
         ..ServerOptions::default()
     };
     let served = Served::with(graph(), &options);
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     let all = epoch(&mut *channel, 1);
     wait_until("the end of the lease", || served.count("channels") == 0);
     assert_eq!(served.count("lapsed_channels_total"), 1);
@@ -146,15 +140,9 @@ fn channels_of_silent_clients_close_and_their_owners_go_on() {
 #[test]
 fn a_fetch_may_begin_anywhere_again_and_again() {
     let served = Served::new(graph());
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     let all = epoch(&mut *channel, 1);
-    let mut again = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut again = served.channel();
     again.start(1).unwrap();
     for position in [39, 0, 17, 17, 5] {
         again.seek(position).unwrap();
@@ -198,10 +186,7 @@ fn an_epoch_that_nobody_fetches_is_cut_off_after_the_deadline() {
         ..ServerOptions::default()
     };
     let served = Served::with(graph(), &options);
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     channel.start(1).unwrap();
     let begun = Instant::now();
     let cut_off = served.end();
@@ -218,10 +203,7 @@ fn an_epoch_that_nobody_fetches_is_cut_off_after_the_deadline() {
 #[test]
 fn nothing_in_time_changes_nothing() {
     let served = Served::new(graph());
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     assert_eq!(channel.next(Duration::ZERO), Err(StoreError::NotStarted));
     channel.start(1).unwrap();
     let mut batches = 0;

@@ -13,7 +13,8 @@ use shardloom::neighborhood::{Exclude, SamplePlan};
 use shardloom::net::graph_store::{Address, Ender, Remote, RemoteOptions, Server, ServerOptions};
 use shardloom::store::session::CutOff;
 use shardloom::store::{
-    Channel, ChannelSpec, Next, Order, SampledBatch, SamplerSpec, SeedSpec, Slice, World, packed,
+    Channel, ChannelSpec, GraphStore, Next, Order, SampledBatch, SamplerSpec, SeedSpec, Slice,
+    World, packed,
 };
 
 /// Longest wait of a test.
@@ -77,6 +78,12 @@ impl Served {
     /// A new client.
     pub fn client(&self) -> Remote {
         Remote::new(&self.address, &RemoteOptions::default()).unwrap()
+    }
+
+    /// A channel of a new client that is the only rank.
+    pub fn channel(&self) -> Box<dyn Channel> {
+        let channel = self.client().open(&sampler("loader"), &rank(0, 1));
+        channel.unwrap()
     }
 
     /// A count of the metrics.

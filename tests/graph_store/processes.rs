@@ -46,6 +46,19 @@ struct Trainer {
 }
 
 impl Trainer {
+    /// Starts the trainers of a world of two.
+    fn both(address: &Address, pause: u64) -> [std::process::Child; 2] {
+        [0, 1].map(|rank| {
+            let trainer = Trainer {
+                rank,
+                world: 2,
+                from: 0,
+                pause,
+            };
+            trainer.start(address)
+        })
+    }
+
     fn start(&self, address: &Address) -> std::process::Child {
         let Trainer {
             rank,
@@ -93,15 +106,7 @@ fn two_trainers_have_every_seed_once_and_the_bytes_of_one_process() {
     let directory = tempfile::tempdir().unwrap();
     let file = graph_file(directory.path());
     let server = Process::start(&file, &["--listen", "127.0.0.1:0", "--threads", "2"]);
-    let trainers = [0, 1].map(|rank| {
-        let trainer = Trainer {
-            rank,
-            world: 2,
-            from: 0,
-            pause: 0,
-        };
-        trainer.start(&server.addresses[0])
-    });
+    let trainers = Trainer::both(&server.addresses[0], 0);
     let mut indices = Vec::new();
     for (rank, trainer) in trainers.into_iter().enumerate() {
         let (batches, done) = printed(trainer);
@@ -153,15 +158,7 @@ fn trainers_outlive_a_server_that_is_killed() {
     let socket = directory.path().join("store.sock");
     let listen = format!("unix:{}", socket.display());
     let server = Process::start(&file, &["--listen", &listen]);
-    let trainers = [0, 1].map(|rank| {
-        let trainer = Trainer {
-            rank,
-            world: 2,
-            from: 0,
-            pause: 30,
-        };
-        trainer.start(&server.addresses[0])
-    });
+    let trainers = Trainer::both(&server.addresses[0], 30);
     std::thread::sleep(Duration::from_millis(300));
     server.signal(9);
     drop(server);

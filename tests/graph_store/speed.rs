@@ -118,10 +118,7 @@ fn serving_costs_little_more_than_sampling() {
 #[ignore = "measures: on an idle machine"]
 fn the_end_of_an_epoch_comes_at_once() {
     let served = Served::new(graph());
-    let mut channel = served
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
+    let mut channel = served.channel();
     let mut longest = Duration::ZERO;
     for epoch in 1..=10 {
         let begun = channel.start(epoch).unwrap();
