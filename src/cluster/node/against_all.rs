@@ -218,7 +218,7 @@ impl AgainstAll {
                 while request.next().await?.is_some() {}
                 Ok(())
             };
-            runtime.block_on(ended).map_err(unfinished)?;
+            self.setup.rank.wait(runtime, ended)?;
         }
         Ok((Vote::Ready, losses))
     }
@@ -266,10 +266,10 @@ impl AgainstAll {
             let named: Vec<u32> = all.iter().map(|&row| map.row(table, row)).collect();
             let mut values = Vec::new();
             let begun = self.router.begin(self.setup.me, caller);
-            runtime.block_on(begun).map_err(unfinished)?;
+            self.setup.rank.wait(runtime, begun)?;
             if !named.is_empty() {
                 let pulled = self.router.pull_rows(caller, table, &named, &mut values);
-                runtime.block_on(pulled).map_err(unfinished)?;
+                self.setup.rank.wait(runtime, pulled)?;
             }
             let width = map.width(table);
             for (lane, rows) in lanes.iter().zip(&mut rows) {

@@ -11,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::RouteError;
 use super::session::DIAL_LIMIT;
-use super::unfinished::{Unfinished, failed, lost};
+use super::unfinished::{Unfinished, failed, lost, unfinished};
 use crate::cluster::messages::{Configuration, Node};
 use crate::collective::{Call, CollectiveError};
 use crate::executor::part::PartError;
@@ -151,6 +152,18 @@ impl Rank {
         &self.nodes
     }
 
+    /// Waits for a request of the generation to holders of shards.
+    ///
+    /// # Errors
+    /// [`Unfinished::Superseded`] once the leader has announced another generation; the failure of the request.
+    pub fn wait<T>(
+        &self,
+        runtime: &Handle,
+        request: impl Future<Output = Result<T, RouteError>>,
+    ) -> Result<T, Unfinished> {
+        runtime.block_on(unless_over(&self.announced, self.generation, request))
+    }
+
     /// Runs this node's part of work that all nodes of the group do together. `work` is given the member of the group
     /// and the number of the next call, and returns its result and the number of the call after its last.
     ///
@@ -212,8 +225,24 @@ impl Rank {
     }
 }
 
+/// Waits for a request of a generation, while no later one is announced: a node that is gone may answer late or never.
+///
+/// # Errors
+/// [`Unfinished::Superseded`] once the leader has announced another generation; the failure of the request.
+pub(super) async fn unless_over<T>(
+    announced: &watch::Receiver<Generation>,
+    generation: Generation,
+    request: impl Future<Output = Result<T, RouteError>>,
+) -> Result<T, Unfinished> {
+    tokio::select! {
+        biased;
+        done = request => done.map_err(unfinished),
+        () = over(announced, generation) => Err(superseded("another generation has begun")),
+    }
+}
+
 /// Waits until the leader has announced a later generation, or the session has ended.
-pub(super) async fn over(announced: &watch::Receiver<Generation>, generation: Generation) {
+async fn over(announced: &watch::Receiver<Generation>, generation: Generation) {
     let mut announced = announced.clone();
     // An error means that the session has ended.
     let _ = announced.wait_for(|latest| *latest > generation).await;

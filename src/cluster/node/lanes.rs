@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ahead::{all, missing, of_others, untouched};
 use super::compute::Computer;
-use super::group::over;
+use super::group::unless_over;
 use super::router::{Answered, Requests, Wanted};
 use super::unfinished::{Unfinished, failed, lost, unfinished};
 use super::{RouteError, Router, StepPush};
@@ -298,15 +298,8 @@ impl Computer {
         generation: Generation,
         request: impl Future<Output = Result<T, RouteError>>,
     ) -> Result<T, Unfinished> {
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                done = request => done.map_err(unfinished),
-                () = over(&self.announced, generation) => {
-                    Err(Unfinished::Superseded("another generation has begun".to_owned()))
-                }
-            }
-        })
+        self.runtime
+            .block_on(unless_over(&self.announced, generation, request))
     }
 
     fn copies(&mut self) -> Result<&mut PulledRows, Unfinished> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use tokio::runtime::Handle;
 
 use super::against_all::AgainstAll;
-use super::unfinished::{Unfinished, failed, lost, unfinished};
+use super::unfinished::{Unfinished, failed, lost};
 use crate::cluster::messages::RankTask;
 use crate::executor::part::{PartRanking, RankedPart, lanes};
 use crate::ids::{TableName, WorkerId};
@@ -49,7 +49,7 @@ impl AgainstAll {
         let begun = self
             .router
             .begin(self.setup.me, self.caller(task.steps, WorkerId(0)));
-        runtime.block_on(begun).map_err(unfinished)?;
+        self.setup.rank.wait(runtime, begun)?;
         let entities = self.copy(task.steps, TableName::Entities, &heads, engine, runtime)?;
         let relations = match self.relations.take() {
             Some((steps, relations)) if steps == task.steps => relations,
@@ -115,7 +115,7 @@ impl AgainstAll {
         if !rows.is_empty() {
             let caller = self.caller(steps, WorkerId(0));
             let pulled = self.router.pull_rows(caller, table, rows, &mut values);
-            runtime.block_on(pulled).map_err(unfinished)?;
+            self.setup.rank.wait(runtime, pulled)?;
         }
         let width = self.router.map().width(table);
         let spec = TableSpec {
