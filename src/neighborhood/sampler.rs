@@ -152,12 +152,15 @@ impl Sampler {
             if expanded.is_empty() || *fanout == Fanout::Most(0) {
                 break;
             }
+            let sides = [
+                graph.rows(plan.direction.sides()[0]),
+                graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
+            ];
+            let numbered = plan.facts && sides.iter().any(|rows| rows.facts.is_some());
             let hop = Expansion {
                 graph,
-                sides: [
-                    graph.rows(plan.direction.sides()[0]),
-                    graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
-                ],
+                columns: numbered || !matches!(sides[0].relations, Relations::One(_)),
+                sides,
                 plan,
                 fanout,
                 number,
@@ -276,6 +279,7 @@ impl Sampler {
                 expansion.choose_parts(&row, left_out, &draws, time, block);
             }
         }
+        let before = block.places.len();
         let [first, second] = row.starts;
         let split = row.lens[0];
         if row.lens[1] == 0 {
@@ -296,6 +300,9 @@ impl Sampler {
                     .places
                     .push(if side == 0 { place } else { place | SECOND });
             }
+        }
+        if expansion.columns {
+            expansion.prefetch_columns(&block.places[before..]);
         }
         Ok(())
     }
@@ -318,6 +325,8 @@ struct Expansion<'a> {
     key: BatchKey,
     /// Nodes of the batch below this number may have facts that are left out.
     seeds: u32,
+    /// Whether sections beside that of neighbours are read.
+    columns: bool,
 }
 
 /// Row of a node: its facts on the first side, then those on the second.
@@ -338,6 +347,29 @@ impl Expansion<'_> {
         prefetch(self.sides[0].bounds, node as usize);
         if self.plan.direction == Direction::Both {
             prefetch(self.sides[1].bounds, node as usize);
+        }
+    }
+
+    /// Asks the processor to fetch what a batch says of facts beside their neighbours.
+    #[inline]
+    fn prefetch_columns(&self, places: &[u64]) {
+        let sides = self.plan.direction.sides().len();
+        for (side, rows) in self.sides[..sides].iter().enumerate() {
+            let own = || {
+                let own = places
+                    .iter()
+                    .filter(move |&&place| (place >= SECOND) as usize == side);
+                own.map(|&place| place as u32 as usize)
+            };
+            match rows.relations {
+                Relations::One(_) => {}
+                Relations::U8(of) => own().for_each(|place| prefetch(of, place)),
+                Relations::U16(of) => own().for_each(|place| prefetch(of, place)),
+                Relations::U32(of) => own().for_each(|place| prefetch(of, place)),
+            }
+            if let Some(numbers) = rows.facts.filter(|_| self.plan.facts) {
+                own().for_each(|place| prefetch(numbers, place));
+            }
         }
     }
 

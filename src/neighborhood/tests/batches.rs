@@ -242,7 +242,10 @@ fn draws_are_as_frequent_as_weights_say() {
         for (&count, expected) in counts.iter().zip(expected) {
             let expected = expected * f64::from(ROWS);
             let error = (f64::from(count) - expected).abs();
-            assert!(error <= 0.01 * expected, "{pick:?} {most}: {count} of {expected}");
+            assert!(
+                error <= 0.01 * expected,
+                "{pick:?} {most}: {count} of {expected}"
+            );
         }
     }
 }

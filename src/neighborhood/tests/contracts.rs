@@ -51,7 +51,10 @@ fn g43_isolated_seeds_come_back_alone() {
                 ..SamplePlan::uniform(&[4, 4])
             };
             let batch = sample(&graph, &[3, 4], &plan, 0);
-            assert_eq!((&batch.nodes[..], &batch.seeds[..]), (&[3, 4][..], &[0, 1][..]));
+            assert_eq!(
+                (&batch.nodes[..], &batch.seeds[..]),
+                (&[3, 4][..], &[0, 1][..])
+            );
             assert_eq!(batch.facts(), 0);
             assert_eq!(batch.hops[0].counts, [0, 0]);
         }
@@ -189,7 +192,11 @@ fn g50_label_facts_are_not_walked() {
         let batch = sample(&graph, &[0, 1, 5], &plan, 0);
         assert!(batch.facts() > 0);
         let relations = batch.hops.iter().flat_map(|hop| &hop.relations);
-        assert!(relations.map(|&marked| Hop::relation(marked).0).all(|relation| relation == 0));
+        assert!(
+            relations
+                .map(|&marked| Hop::relation(marked).0)
+                .all(|relation| relation == 0)
+        );
         let plan = SamplePlan {
             fanouts: vec![Fanout::All; 2],
             direction: Direction::Both,
@@ -202,7 +209,10 @@ fn g50_label_facts_are_not_walked() {
             .sample(&graph, &Seeds::Facts(&asked), &plan, draw(0))
             .unwrap();
         let walked = facts_of(&batch);
-        assert!(walked.len() > 2 && !walked.contains(&asked[0]), "{walked:?}");
+        assert!(
+            walked.len() > 2 && !walked.contains(&asked[0]),
+            "{walked:?}"
+        );
     }
 }
 
@@ -410,7 +420,11 @@ fn g57_facts_of_weight_0_are_never_drawn() {
             };
             for index in 0..200 {
                 let batch = sample(&graph, &[0], &plan, index);
-                assert!(batch.nodes[1..].iter().all(|node| [2, 4, 5, 7].contains(node)));
+                assert!(
+                    batch.nodes[1..]
+                        .iter()
+                        .all(|node| [2, 4, 5, 7].contains(node))
+                );
                 let positive = match (&fanout, pick) {
                     (Fanout::Most(most), Pick::Weighted) => (*most as usize).min(4),
                     (Fanout::Most(most), _) => *most as usize,
@@ -441,5 +455,12 @@ fn g58_equal_weights_draw_uniformly_and_all_facts_have_weights() {
     let found = deviations(&counts, 3);
     assert!(found.abs() < 3.72, "{found}: {counts:?}");
     let error = Builder::new(9, 1).weights(&[0.7; 7]).build(&facts);
-    assert!(matches!(error, Err(GraphError::Count { found: 7, expected: 8, .. })));
+    assert!(matches!(
+        error,
+        Err(GraphError::Count {
+            found: 7,
+            expected: 8,
+            ..
+        })
+    ));
 }
