@@ -153,7 +153,7 @@ impl Node {
         let (tasks, work) = mpsc::unbounded_channel();
         let (announced, latest) = watch::channel(Generation::default());
         match &self.computing {
-            Some(computing) => computing.start(me, work, out.clone()),
+            Some(computing) => computing.start(me, work, latest, out.clone()),
             None => compute(self, me, work, latest, Computed::new(out.clone()))?,
         }
         let _ = out.send(ToLeader::Synced).await;
