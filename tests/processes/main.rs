@@ -7,6 +7,7 @@ mod disk;
 mod faults;
 mod leaders;
 mod lines;
+mod nodes;
 #[cfg(target_os = "linux")]
 mod partition;
 mod refusals;

@@ -12,7 +12,7 @@ use super::plans::{Part, PlanCache};
 use super::worker::{Message, Task, WorkerContext, WorkerHandle};
 use crate::cluster::leader::{LostShards, Nodes};
 use crate::cluster::messages::{self, LanePart};
-use crate::coordinator::Cause;
+use crate::coordinator::{Cause, StopReason};
 use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
 use crate::sampler::PlanId;
@@ -179,7 +179,7 @@ impl Hosts {
     }
 
     /// Lets all workers go.
-    pub fn dismiss_all(&mut self, reason: &str) {
+    pub fn dismiss_all(&mut self, reason: &StopReason) {
         match self {
             Hosts::Threads(threads) => threads.handles.clear(),
             Hosts::Nodes(nodes) => nodes.dismiss_all(reason),
