@@ -133,6 +133,11 @@ pub struct TrainArgs {
     /// Any key of the configuration, as in --set lambda=0.05; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show the run in a browser, at an address of this machine such as 127.0.0.1:0: loss, MRR, speed,
+    /// workers, shards and events. /metrics has counts for Prometheus.
+    #[cfg(feature = "dashboard")]
+    #[arg(long, value_name = "HOST:PORT")]
+    dashboard: Option<String>,
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
@@ -165,6 +170,11 @@ pub fn start(
     taken: Option<TakenOver>,
 ) -> CommandResult {
     let script = args.script()?;
+    let mut progress = progress;
+    #[cfg(feature = "dashboard")]
+    if let Some(address) = &args.dashboard {
+        progress.serve(&args.run_name(taken.as_ref()), address)?;
+    }
     let resumed = match (taken, &args.resume) {
         (Some(taken), _) => Some((taken.run, taken.dataset)),
         (None, Some(path)) => {
@@ -269,7 +279,6 @@ pub fn start(
             }
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
-            let mut progress = progress;
             if let Some(warm) = &warm
                 && let Some(mrr) = warm.begin(&run, &mut trainer, &mut progress)?
             {
@@ -428,6 +437,19 @@ impl TrainArgs {
         .into())
     }
 
+    /// Name of the run for the dashboard: its directory's, or the graph's where that is not known yet.
+    #[cfg(feature = "dashboard")]
+    fn run_name(&self, taken: Option<&TakenOver>) -> String {
+        let path = taken.map(|taken| &taken.run.path);
+        let path = path.or(self.resume.as_ref()).or(self.output.as_ref());
+        let name = path.and_then(|path| path.file_name());
+        match (name, &self.dataset) {
+            (Some(name), _) => name.to_string_lossy().into_owned(),
+            (None, Some(dataset)) => dataset.clone(),
+            (None, None) => "genealogy".to_owned(),
+        }
+    }
+
     /// The script of workers' events.
     fn script(&self) -> Result<Script, Box<dyn std::error::Error>> {
         let mut script = match &self.events {
@@ -516,12 +538,22 @@ fn train(
     let ending = trainer.train(&mut recorder);
     // Ranking and the report are this process's own.
     drop(leading);
-    if let Err(error @ TrainError::Diverged { .. }) = ending {
-        return Err(format!("{error}; {}", after_divergence(&run)?).into());
-    }
-    if ending? == Ending::Interrupted {
-        progress.clear();
-        return Err(interrupted());
+    match ending {
+        Ok(Ending::Finished) => {}
+        Ok(Ending::Interrupted) => {
+            progress.clear();
+            progress.end("interrupted");
+            return Err(interrupted());
+        }
+        Err(error) => {
+            progress.end(&format!("training has failed: {error}"));
+            return Err(match error {
+                TrainError::Diverged { .. } => {
+                    format!("{error}; {}", after_divergence(&run)?).into()
+                }
+                error => error.into(),
+            });
+        }
     }
     trainer.warnings = recorder.warnings().to_vec();
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
@@ -534,6 +566,10 @@ fn train(
         return Err(interrupted());
     };
 
+    match &result.test {
+        Some(test) => progress.end(&format!("finished: test MRR {:.4}", test.both.mrr)),
+        None => progress.end("finished"),
+    }
     let mut out = std::io::stdout().lock();
     if let Some(stopped) = &result.stopped {
         writeln!(out, "\n{stopped}")?;

@@ -2,6 +2,7 @@
 
 mod against_all;
 mod bounds;
+mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
 mod faults;

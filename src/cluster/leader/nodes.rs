@@ -391,6 +391,11 @@ impl Nodes {
         Ok(())
     }
 
+    /// Workers that hold each shard in this generation, the one that serves it first, and bytes of each shard.
+    pub fn holders(&self) -> (&[Vec<WorkerId>], &[u64]) {
+        (&self.holders, &self.bytes)
+    }
+
     fn send(&self, worker: WorkerId, message: ToNode) {
         if let Some(joined) = self.joined.get(&worker) {
             joined.handle.send(message);

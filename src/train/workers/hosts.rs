@@ -108,6 +108,14 @@ impl Hosts {
         }
     }
 
+    /// Workers that hold each shard, and bytes of each shard; `None` where this process holds all of them.
+    pub fn holders(&self) -> Option<(&[Vec<WorkerId>], &[u64])> {
+        match self {
+            Hosts::Threads(_) => None,
+            Hosts::Nodes(nodes) => Some(nodes.holders()),
+        }
+    }
+
     /// Sets the learning rate of the next pushes; nodes are told with each commit.
     pub fn set_rate(&self, rate: f64) {
         if let Hosts::Threads(threads) = self {

@@ -327,6 +327,9 @@ impl Workers {
                 if let Err(lost) = configured {
                     return self.go_back(&lost, observer);
                 }
+                if let Some((holders, bytes)) = self.hosts.holders() {
+                    observer.tell(TrainEvent::Shards { holders, bytes });
+                }
             }
             Action::Start {
                 generation,
