@@ -243,6 +243,14 @@ impl Run {
         Ok(run)
     }
 
+    /// Returns whether the run has a checkpoint or cuts to go on from.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_resumable(&self) -> Result<bool, RunError> {
+        is_resumable(&self.path)
+    }
+
     /// Locks the directory until the run is dropped. Needed for writing to it, not for reading.
     ///
     /// # Errors
@@ -551,7 +559,7 @@ fn vacate(path: &Path) -> Result<(), RunError> {
     let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
     let others = || names.iter().filter(|name| *name != lock::LOCK);
     let is_run = others().any(|name| name == CONFIG);
-    let resumable = is_run && (!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir());
+    let resumable = is_run && is_resumable(path)?;
     let known = [
         CONFIG,
         ENTITIES,
@@ -594,6 +602,10 @@ fn vacate(path: &Path) -> Result<(), RunError> {
 }
 
 /// `runs/<dataset>-<model>-<seed>`, numbered on if that is taken.
+fn is_resumable(path: &Path) -> Result<bool, RunError> {
+    Ok(!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir())
+}
+
 fn free_directory(config: &Config) -> PathBuf {
     let stem = Path::new(&config.dataset)
         .file_name()
