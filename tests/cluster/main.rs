@@ -119,7 +119,7 @@ impl Cluster {
             .build()
             .unwrap();
         Arc::new(Cluster {
-            prepared: prepare(&config, &dataset),
+            prepared: prepare(&config, &dataset).unwrap(),
             leader: Leader::new(epoch, run_digest(&config, &dataset)),
             config,
             dataset,
