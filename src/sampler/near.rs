@@ -204,7 +204,7 @@ mod tests {
     use super::super::{Candidates, GraphCandidates, Objective, PlanSource, QueryRule, Sampler};
     use super::*;
     use crate::graph::{Builder, Graph};
-    use crate::neighborhood::{self, Question};
+    use crate::neighborhood::Question;
 
     fn near(pool: NearPool, share: f64, graph: Graph) -> NearNegatives {
         NearNegatives::new(pool, share, Arc::new(GraphCandidates::new(Arc::new(graph))))

@@ -8,6 +8,7 @@ mod bytes;
 mod counting;
 mod cuts;
 mod links;
+mod near;
 mod ranking;
 mod refusals;
 mod together;
