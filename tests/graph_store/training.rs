@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use shardloom::config::Config;
 use shardloom::dataset::{Dataset, Genealogy};
+use shardloom::device::DeviceChoice;
 use shardloom::graph::{Builder, Graph, Names};
 use shardloom::kernel::{Column, TableName};
 use shardloom::neighborhood::{Around, Draw, NearPlan, NearSampler, Pool, Question};
@@ -55,6 +56,7 @@ fn config(pool: NearPool) -> Config {
         negatives: 8,
         near_negatives: Some(pool),
         validate_every: 0,
+        device: DeviceChoice::Cpu,
         ..Config::default()
     }
 }
@@ -158,7 +160,7 @@ fn another_graph_is_refused_with_both() {
         let served = Served::new(graph);
         let config = at(served.address.to_string(), &config(NearPool::Hops(1)));
         let error = Trainer::open(config, &dataset).err().unwrap().to_string();
-        assert!(error.starts_with("graph_store: "), "{error}");
+        assert!(error.starts_with("`graph_store`: "), "{error}");
         assert!(error.contains(&served.address.to_string()), "{error}");
         error
     };
