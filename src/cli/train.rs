@@ -75,6 +75,10 @@ pub struct TrainArgs {
     /// Candidates of queries: negatives (drawn), 1vsall or kvsall (all entities).
     #[arg(long)]
     objective: Option<String>,
+    /// Server that draws near negatives (see `shardloom graph-store`), with the graph of the training facts: HOST:PORT or
+    /// unix:PATH. What is learned does not depend on it.
+    #[arg(long, value_name = "ADDRESS")]
+    graph_store: Option<String>,
     /// Device that computes: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
     device: Option<DeviceChoice>,
@@ -183,6 +187,10 @@ pub fn start(
             if let Some(epochs) = args.epochs {
                 run.config.epochs = u32::try_from(epochs)
                     .map_err(|_| format!("--epochs {epochs} is out of range"))?;
+            }
+            if let Some(address) = &args.graph_store {
+                run.config.graph_store = Some(address.clone());
+                run.config.anchor();
             }
             run.config.validate()?;
             let dataset = run.dataset()?;
@@ -468,7 +476,7 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 20] = [
+        let flags: [(&str, Option<toml::Value>); 21] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("split_seed", self.split_seed.map(Into::into)),
@@ -479,6 +487,7 @@ impl TrainArgs {
             ("lr", self.lr.map(Into::into)),
             ("negatives", self.negatives.map(Into::into)),
             ("objective", self.objective.clone().map(Into::into)),
+            ("graph_store", self.graph_store.clone().map(Into::into)),
             (
                 "device",
                 self.device.map(|device| device.to_string().into()),

@@ -51,6 +51,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
 use crate::executor::Executor;
+use crate::graph::load_dataset;
 use crate::kernel::{Backend, Column, KernelError};
 use crate::net::cut::{CutError, SavedCut};
 use crate::sampler::QueryRule;
@@ -548,7 +549,7 @@ pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
     let from = from.filter(|from| from.join(CONFIG).is_file());
     let earlier = from.map(|from| Run::open(from)?.earlier()).transpose()?;
     let options = config.load_options();
-    let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());
+    let dataset = load_dataset(&config.dataset, &options, earlier.as_ref());
     Ok(dataset?)
 }
 

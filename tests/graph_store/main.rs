@@ -7,3 +7,4 @@ mod fixture;
 mod processes;
 mod proto;
 mod speed;
+mod training;

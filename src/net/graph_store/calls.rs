@@ -42,12 +42,12 @@ pub(super) struct Calls(pub Arc<Shell>, pub Duration);
 pub(super) type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
 
 /// Reads settings of a request.
-fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+pub(super) fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
     serde_json::from_str(text).map_err(|e| Status::invalid_argument(format!("{field}: {e}")))
 }
 
 /// Reads an array of numbers.
-fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
+pub(super) fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
     let size = size_of::<T>();
     if !bytes.len().is_multiple_of(size) {
         return Err(Status::invalid_argument(format!(
@@ -83,7 +83,7 @@ fn listed(seeds: &Seeds) -> Result<Listed, Status> {
 }
 
 /// Reads the name of a batch.
-fn draw(draw: Option<super::message::Draw>) -> Draw {
+pub(super) fn draw(draw: Option<super::message::Draw>) -> Draw {
     let draw = draw.unwrap_or_default();
     Draw {
         seed: draw.seed,
@@ -93,7 +93,7 @@ fn draw(draw: Option<super::message::Draw>) -> Draw {
 }
 
 /// Cuts bytes into chunks.
-fn chunks(bytes: Bytes) -> Chunks {
+pub(super) fn chunks(bytes: Bytes) -> Chunks {
     let mut left = Some(bytes);
     let chunk = move || {
         let mut bytes = left.take()?;
@@ -111,7 +111,7 @@ fn chunks(bytes: Bytes) -> Chunks {
 
 impl Calls {
     /// Status of an error, which is counted.
-    fn refuse(&self, error: &StoreError) -> Status {
+    pub(super) fn refuse(&self, error: &StoreError) -> Status {
         add(&self.0.metrics.refused, 1);
         status(error)
     }
@@ -124,6 +124,8 @@ impl Calls {
             relations: of.relations,
             facts: of.facts,
             digest: of.digest,
+            facts_digest: of.facts_digest,
+            names_digest: of.names_digest,
             weights: of.weights,
             times: of.times,
             names: of.names,

@@ -7,6 +7,7 @@
 //! | the calls | `calls.rs` |
 //! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
 //! | one fetch: credits in, chunks out | `fetch.rs` |
+//! | candidates near facts, at both ends | `candidates.rs` |
 //! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
 //! A fetch draws the batches that its credits allow and forgets what it has sent: a client that has lost its connection,
@@ -14,6 +15,7 @@
 
 mod address;
 mod calls;
+mod candidates;
 mod connection;
 mod fetch;
 mod health;

@@ -18,7 +18,7 @@ use crate::kernel::Backend;
 use crate::net::registry::{LeaderRecord, Registry, StoreRegistry};
 use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
 use crate::net::{Accept, Channel, NetError};
-use crate::run::Run;
+use crate::run::{Run, RunError};
 use crate::train::{NodePlace, node, prepare};
 
 /// Longest wait of [`work`] for another leader when the leader is lost, unless asked otherwise.
@@ -169,7 +169,7 @@ impl Worker<'_> {
         );
         let dialer = Arc::new(dialer);
         let dataset = run.dataset()?;
-        let prepared = prepare(&run.config, &dataset);
+        let prepared = prepare(&run.config, &dataset).map_err(RunError::from)?;
         if let Some(device) = options.device {
             run.config.device = device;
         }
