@@ -42,6 +42,7 @@ mod error;
 mod local;
 pub mod packed;
 mod pool;
+mod queue;
 mod seeds;
 pub mod session;
 mod slice;
@@ -55,6 +56,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use candidates::StoreCandidates;
+/// Locks of the modules that tests run under all orders of threads.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::Local;

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::calls::{Calls, Chunks, chunks, draw, json, numbers};
+use super::calls::{Calls, answer, chunks, draw, json, numbers};
+use super::chunks::Chunks;
 use super::connection::Failure;
 use super::message::CandidatesRequest;
 use super::remote::{self, Remote, draw_message};
 use super::remote_channel::AGAIN;
+use super::status::status;
 use crate::dataset::Triple;
 use crate::graph::Side;
 use crate::neighborhood::{Candidates, Draw, NearPlan, Question, SampleError};
@@ -28,7 +30,7 @@ impl Calls {
         }
         let (found, expected) = (self.0.description.digest, request.graph);
         if expected != 0 && expected != found {
-            return Err(self.refuse(&StoreError::OtherGraph { found, expected }));
+            return Err(status(&StoreError::OtherGraph { found, expected }));
         }
         let (facts_read, most) = (plan.most_facts(asked), self.0.description.most_facts);
         if facts_read > most {
@@ -37,7 +39,7 @@ impl Calls {
                 facts: facts_read,
                 most,
             };
-            return Err(self.refuse(&error.into()));
+            return Err(status(&error.into()));
         }
         let pairs = facts.into_iter().zip(&request.sides);
         let questions: Vec<Question> = pairs
@@ -52,12 +54,14 @@ impl Calls {
             let begun = Instant::now();
             let near = &mut scratch.near;
             let first = request.first;
-            let drawn = near.draw_part(&shell.graph, &questions, first, &plan, named, pools)?;
-            shell.metrics.drawn(begun.elapsed());
-            Ok(packed(&drawn))
+            answer(&shell, || {
+                let drawn = near.draw_part(&shell.graph, &questions, first, &plan, named, pools)?;
+                shell.metrics.drawn(begun.elapsed());
+                Ok(packed(&drawn))
+            })
         };
         let drawn = self.0.on_pool(work).await;
-        Ok(chunks(drawn.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(drawn.map_err(|error| status(&error))?))
     }
 }
 
@@ -126,7 +130,7 @@ pub(super) fn ask(
             first: (at * each) as u32,
             graph: graph.digest,
         };
-        let bytes = answer(remote, &request)?;
+        let bytes = answered(remote, &request)?;
         let found = unpacked(&bytes, questions.len(), plan.count)?;
         if let Some(&node) = found.nodes.iter().find(|&&node| node >= graph.nodes) {
             let nodes = graph.nodes;
@@ -142,7 +146,7 @@ pub(super) fn ask(
 }
 
 /// Sends a request until it is answered, or the client's patience is over.
-fn answer(remote: &Remote, request: &CandidatesRequest) -> Result<bytes::BytesMut, StoreError> {
+fn answered(remote: &Remote, request: &CandidatesRequest) -> Result<bytes::BytesMut, StoreError> {
     let begun = Instant::now();
     loop {
         match remote.connection.many("Candidates", request.clone()) {
