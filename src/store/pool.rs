@@ -8,13 +8,15 @@ use std::thread::JoinHandle;
 
 use super::StoreError;
 use super::queue::Queue;
-use crate::neighborhood::Sampler;
+use crate::neighborhood::{NearSampler, Sampler};
 
 /// Memory that a thread uses for batch after batch.
 #[derive(Debug)]
 pub struct Scratch {
     /// Sampler of the thread.
     pub sampler: Sampler,
+    /// Sampler of candidates, with the pools that it keeps.
+    pub near: NearSampler,
 }
 
 impl Scratch {
@@ -22,6 +24,7 @@ impl Scratch {
     pub fn new(most_facts: u64) -> Scratch {
         Scratch {
             sampler: Sampler::with_most_facts(most_facts),
+            near: NearSampler::default(),
         }
     }
 }

@@ -14,3 +14,4 @@ mod schedules;
 mod speed;
 #[cfg(target_os = "linux")]
 mod stopped;
+mod training;

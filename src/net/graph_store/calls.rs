@@ -41,7 +41,7 @@ const LONGEST_SETTINGS: usize = 1 << 20;
 pub(super) struct Calls(pub Arc<Shell>, pub Duration);
 
 /// Reads settings of a request.
-fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+pub(super) fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
     if text.len() > LONGEST_SETTINGS {
         return Err(Status::invalid_argument(format!(
             "{field}: {} bytes of JSON; at most {LONGEST_SETTINGS}, and lists of seeds go into their own field",
@@ -52,7 +52,7 @@ fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
 }
 
 /// Reads an array of numbers.
-fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
+pub(super) fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
     let size = size_of::<T>();
     if !bytes.len().is_multiple_of(size) {
         return Err(Status::invalid_argument(format!(
@@ -88,7 +88,7 @@ fn listed(seeds: &Seeds) -> Result<Listed, Status> {
 }
 
 /// Reads the name of a batch.
-fn draw(draw: Option<super::message::Draw>) -> Draw {
+pub(super) fn draw(draw: Option<super::message::Draw>) -> Draw {
     let draw = draw.unwrap_or_default();
     Draw {
         seed: draw.seed,
@@ -98,7 +98,7 @@ fn draw(draw: Option<super::message::Draw>) -> Draw {
 }
 
 /// Cuts bytes into chunks.
-fn chunks((bytes, held): (Bytes, Held)) -> Chunks {
+pub(super) fn chunks((bytes, held): (Bytes, Held)) -> Chunks {
     let mut left = Some(bytes);
     let chunk = move || {
         // Until the stream has ended.
@@ -133,6 +133,8 @@ impl Calls {
             relations: of.relations,
             facts: of.facts,
             digest: of.digest,
+            facts_digest: of.facts_digest,
+            names_digest: of.names_digest,
             weights: of.weights,
             times: of.times,
             names: of.names,
@@ -215,7 +217,7 @@ impl Calls {
         let (most, draw) = (NonZeroU32::new(request.most), draw(request.draw));
         let shell = Arc::clone(&self.0);
         let find = move |_: &mut Scratch| {
-            answer(&shell, || find_labels(&shell.graph, &anchors, most, draw))
+            counted(&shell, || find_labels(&shell.graph, &anchors, most, draw))
         };
         let found = self.0.on_pool(find).await;
         Ok(chunks(found.map_err(|error| status(&error))?))
@@ -233,7 +235,7 @@ impl Calls {
                 Listed::Timed(nodes, times) => neighborhood::Seeds::Timed(nodes, times),
                 Listed::Facts(facts) => neighborhood::Seeds::Facts(facts),
             };
-            answer(&shell, || {
+            counted(&shell, || {
                 let sampled = scratch.sampler.sample(&shell.graph, &seeds, &plan, draw);
                 let bytes = packed::encode(&SampledBatch {
                     draw,
@@ -373,7 +375,7 @@ impl Calls {
 ///
 /// # Errors
 /// Those of `make`; [`StoreError::Limit`] if too many answers wait to be sent, before any work if they do already.
-fn answer(
+pub(super) fn counted(
     shell: &Arc<Shell>,
     make: impl FnOnce() -> Result<Bytes, StoreError>,
 ) -> Result<(Bytes, Held), StoreError> {

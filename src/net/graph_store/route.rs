@@ -27,11 +27,12 @@ const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Path of the methods.
 const SERVICE: &str = "/shardloom.graph.v1.GraphStore/";
 /// Names of the methods.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 13] = [
     "Describe",
     "Ids",
     "Labels",
     "Sample",
+    "Candidates",
     "OpenSampler",
     "OpenChannel",
     "StartEpoch",
@@ -191,6 +192,7 @@ impl Route {
             "Ids" => many(request, |asked| calls.clone().ids(asked)).await,
             "Labels" => many(request, |asked| calls.clone().labels(asked)).await,
             "Sample" => many(request, |asked| calls.clone().sample(asked)).await,
+            "Candidates" => many(request, |asked| calls.clone().candidates(asked)).await,
             "OpenSampler" => one(request, |asked| calls.clone().open_sampler(asked)).await,
             "OpenChannel" => one(request, |asked| calls.clone().open_channel(asked)).await,
             "StartEpoch" => one(request, |asked| calls.clone().start_epoch(asked)).await,
