@@ -55,12 +55,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use candidates::StoreCandidates;
 /// Locks of the modules that tests run under all orders of threads.
 mod sync {
     pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 }
 
+pub use candidates::StoreCandidates;
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::Local;

@@ -159,7 +159,10 @@ fn more_channels_and_seeds_than_allowed_are_refused() {
     };
     let told = sentence(store.open(&spec, &listed(3_000)));
     assert!(
-        told.contains("bytes of listed seeds of all channels: 12000, and the store allows 8192"),
+        told.contains(
+            "bytes of listed seeds of all channels, and of answers that wait to be sent: 12000, \
+             and the store allows 8192"
+        ),
         "{told}"
     );
     let kept = [

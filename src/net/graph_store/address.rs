@@ -118,8 +118,8 @@ pub(super) enum Listening {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number of the file.
-    file: Option<(u64, u64)>,
+    /// Device, number, and time of the file: systems give numbers of files again.
+    file: Option<(u64, u64, std::time::SystemTime)>,
 }
 
 #[cfg(not(unix))]
@@ -134,10 +134,10 @@ impl SocketFile {
         }
     }
 
-    fn at(path: &Path) -> Option<(u64, u64)> {
+    fn at(path: &Path) -> Option<(u64, u64, std::time::SystemTime)> {
         use std::os::unix::fs::MetadataExt;
         let file = std::fs::symlink_metadata(path).ok()?;
-        Some((file.dev(), file.ino()))
+        Some((file.dev(), file.ino(), file.modified().ok()?))
     }
 }
 
@@ -294,6 +294,8 @@ mod tests {
             panic!("{first:?}")
         };
         drop(socket);
+        // Longer than a step of the clock by which files are made.
+        std::thread::sleep(std::time::Duration::from_millis(30));
         let (_, second) = listen(&address, &Security::default()).unwrap();
         let exists = || directory.path().join("socket").exists();
         drop(file);

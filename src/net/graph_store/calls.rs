@@ -217,7 +217,7 @@ impl Calls {
         let (most, draw) = (NonZeroU32::new(request.most), draw(request.draw));
         let shell = Arc::clone(&self.0);
         let find = move |_: &mut Scratch| {
-            answer(&shell, || find_labels(&shell.graph, &anchors, most, draw))
+            counted(&shell, || find_labels(&shell.graph, &anchors, most, draw))
         };
         let found = self.0.on_pool(find).await;
         Ok(chunks(found.map_err(|error| status(&error))?))
@@ -235,7 +235,7 @@ impl Calls {
                 Listed::Timed(nodes, times) => neighborhood::Seeds::Timed(nodes, times),
                 Listed::Facts(facts) => neighborhood::Seeds::Facts(facts),
             };
-            answer(&shell, || {
+            counted(&shell, || {
                 let sampled = scratch.sampler.sample(&shell.graph, &seeds, &plan, draw);
                 let bytes = packed::encode(&SampledBatch {
                     draw,
@@ -375,7 +375,7 @@ impl Calls {
 ///
 /// # Errors
 /// Those of `make`; [`StoreError::Limit`] if too many answers wait to be sent, before any work if they do already.
-pub(super) fn answer(
+pub(super) fn counted(
     shell: &Arc<Shell>,
     make: impl FnOnce() -> Result<Bytes, StoreError>,
 ) -> Result<(Bytes, Held), StoreError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::calls::{Calls, answer, chunks, draw, json, numbers};
+use super::calls::{Calls, chunks, counted, draw, json, numbers};
 use super::chunks::Chunks;
 use super::connection::Failure;
 use super::message::CandidatesRequest;
@@ -51,10 +51,10 @@ impl Calls {
         let (named, pools) = (draw(request.draw), draw(request.pools));
         let shell = std::sync::Arc::clone(&self.0);
         let work = move |scratch: &mut Scratch| {
-            let begun = Instant::now();
-            let near = &mut scratch.near;
-            let first = request.first;
-            answer(&shell, || {
+            counted(&shell, || {
+                let begun = Instant::now();
+                let near = &mut scratch.near;
+                let first = request.first;
                 let drawn = near.draw_part(&shell.graph, &questions, first, &plan, named, pools)?;
                 shell.metrics.drawn(begun.elapsed());
                 Ok(packed(&drawn))
@@ -130,7 +130,7 @@ pub(super) fn ask(
             first: (at * each) as u32,
             graph: graph.digest,
         };
-        let bytes = answered(remote, &request)?;
+        let bytes = answer(remote, &request)?;
         let found = unpacked(&bytes, questions.len(), plan.count)?;
         if let Some(&node) = found.nodes.iter().find(|&&node| node >= graph.nodes) {
             let nodes = graph.nodes;
@@ -146,7 +146,7 @@ pub(super) fn ask(
 }
 
 /// Sends a request until it is answered, or the client's patience is over.
-fn answered(remote: &Remote, request: &CandidatesRequest) -> Result<bytes::BytesMut, StoreError> {
+fn answer(remote: &Remote, request: &CandidatesRequest) -> Result<bytes::BytesMut, StoreError> {
     let begun = Instant::now();
     loop {
         match remote.connection.many("Candidates", request.clone()) {

@@ -7,8 +7,8 @@
 //! | the calls | `calls.rs` |
 //! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
 //! | one fetch: credits in, chunks out | `fetch.rs`, `outbox.rs` |
-//! | candidates near facts, at both ends | `candidates.rs` |
 //! | chunks as bodies, at both ends | `chunks.rs` |
+//! | candidates near facts, at both ends | `candidates.rs` |
 //! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
 //! A fetch draws the batches that its credits allow and forgets what it has sent: a client that has lost its connection,

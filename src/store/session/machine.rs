@@ -213,10 +213,9 @@ impl<T> Session<T> {
             self.config.most_channels,
         )?;
         let listed = self.listed + plan.bytes();
-        let most = self.config.memory / 2;
-        if listed + self.answers > most {
-            let what = "bytes of listed seeds of all channels";
-            let found = listed;
+        let (found, most) = (listed + self.answers, self.config.memory / 2);
+        if plan.bytes() > 0 && found > most {
+            let what = "bytes of listed seeds of all channels, and of answers that wait to be sent";
             return Err(StoreError::Limit { what, found, most });
         }
         let window = Window {
