@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::json;
 use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
@@ -134,6 +135,9 @@ pub struct TrainArgs {
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
+    /// Print progress as events for programs instead of tables: JSON objects, one a line (docs/runs.md).
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
     #[command(flatten)]
     together: TogetherArgs,
     #[command(flatten)]
@@ -143,7 +147,10 @@ pub struct TrainArgs {
 /// Runs the command.
 pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
-    let progress = Progress::new(stop, args.quiet);
+    let progress = match args.json {
+        true => Progress::events(stop),
+        false => Progress::new(stop, args.quiet),
+    };
     let script = args.script()?;
     let mut together = args.together.listen(args.resume.as_deref())?;
     let resumed = match (args.together.standby(), &args.resume) {
@@ -422,6 +429,8 @@ fn train(
     device: String,
     leading: Option<Leading>,
 ) -> CommandResult {
+    let opened = json!({ "path": shown(&run.path).to_string(), "device": device });
+    progress.event("run", opened);
     let mut recorder = Recorder::new(&run, &trainer.state, &mut progress)?;
     let interrupted = || {
         let resume = Some(format!("train --resume {}", shown(&run.path)));
@@ -448,6 +457,10 @@ fn train(
         return Err(interrupted());
     };
 
+    if progress.has_events() {
+        progress.event("done", json!({}));
+        return Ok(());
+    }
     let mut out = std::io::stdout().lock();
     if let Some(stopped) = &result.stopped {
         writeln!(out, "\n{stopped}")?;
