@@ -1,4 +1,4 @@
-"""Names in files: one a line, as ``docs/export.md`` describes them."""
+"""Names in files of runs (``docs/runs.md``), and in lists that the program reads (``docs/export.md``)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ def _quoted(line: str) -> Optional[str]:
             return None
         return value if isinstance(value, str) else None
     return None
-
-
-def from_line(line: str) -> str:
-    """Name that a line stands for."""
-    value = _quoted(line)
-    return line if value is None else value
 
 
 def _splits(name: str) -> bool:
@@ -45,13 +39,12 @@ def to_line(name: str) -> str:
     return name
 
 
-def read(path: Path) -> List[str]:
-    """Names of a file."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [from_line(line) for line in lines]
+def lines(path: Path) -> List[str]:
+    """Lines of a file. A carriage return is a part of its line, as it may be of a name."""
+    found = path.read_bytes().decode("utf-8").split("\n")
+    if found[-1] == "":
+        found.pop()
+    return found
 
 
 def write(path: Path, names: Iterable[str]) -> None:

@@ -67,12 +67,12 @@ class Run:
     @cached_property
     def entity_names(self) -> List[str]:
         """Name of each entity, in the order of rows."""
-        return _names.read(self.path / "entities.txt")
+        return _names.lines(self.path / "entities.txt")
 
     @cached_property
     def relation_names(self) -> List[str]:
         """Name of each relation, in the order of rows."""
-        return _names.read(self.path / "relations.txt")
+        return _names.lines(self.path / "relations.txt")
 
     @cached_property
     def entity_ids(self) -> Dict[str, int]:
@@ -93,9 +93,8 @@ class Run:
             return np.load(self.path / "train.npy").astype(np.int64)
         if split not in ("valid", "test"):
             raise ValueError(f"split: {split!r}; train, valid or test")
-        lines = (self.path / f"{split}.tsv").read_text(encoding="utf-8").split("\n")
         rows = []
-        for line in filter(None, lines):
+        for line in _names.lines(self.path / f"{split}.tsv"):
             head, relation, tail = map(_names.from_field, line.split("\t"))
             rows.append((self.entity_ids[head], self.relation_ids[relation], self.entity_ids[tail]))
         return np.array(rows, np.int64).reshape(-1, 3)
