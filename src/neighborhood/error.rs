@@ -72,6 +72,14 @@ pub enum SampleError {
         "draws by times need seeds with times, and a tree for each seed: a node that two seeds reach has two times"
     )]
     NeedsTrees,
+    /// A fact without negative ones.
+    #[error("fact {at}: every fact of relation {relation} that could be its negative is known")]
+    NoNegative {
+        /// Position among the facts, from 0.
+        at: usize,
+        /// Relation of the fact.
+        relation: u32,
+    },
     /// The graph's file is damaged.
     #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
     Damaged(String),

@@ -18,6 +18,7 @@ mod excluded;
 mod labels;
 mod limits;
 mod near;
+mod negative_facts;
 #[cfg(test)]
 mod oracle;
 mod pick;
@@ -34,6 +35,7 @@ pub use draw::Draw;
 pub use error::SampleError;
 pub use labels::{Anchor, Labels, labels};
 pub use near::{Around, Candidates, NearPlan, NearSampler, Pool, Question};
+pub use negative_facts::{NegativeFacts, NegativeMode};
 pub use plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 pub use ppr::{PprPlan, PprRanker, Ranked, Sinks};
 pub use sampler::Sampler;
