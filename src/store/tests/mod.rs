@@ -412,7 +412,10 @@ fn negative_facts_are_seeds_behind_the_facts() {
     let graph = circle(60);
     let known: BTreeSet<Triple> = graph_facts(&graph);
     let sampler = SamplerSpec {
-        labels: Some(LabelPlan::default()),
+        labels: Some(LabelPlan {
+            ask: Ask::Tails,
+            most: None,
+        }),
         negative_facts: Some(NegativeFacts {
             mode: NegativeMode::Triplet,
             amount: 2.0,
