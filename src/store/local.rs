@@ -14,7 +14,10 @@ use super::{
     SamplerSpec, Select, Slice, StoreError, Window,
 };
 use crate::graph::Graph;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Sampler, Seeds, labels};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Sampler, Seeds, labels,
+};
+use crate::sampler::GraphCandidates;
 
 /// Store of one process: a graph, and threads that sample for all its channels. Batches are the same for any number
 /// of threads.
@@ -24,6 +27,8 @@ pub struct Local {
     pool: Arc<Pool>,
     /// Memory for batches that are drawn on the caller's thread.
     scratch: Mutex<Vec<Scratch>>,
+    /// Draws candidates on the caller's thread.
+    candidates: GraphCandidates,
     /// Samplers of open channels.
     samplers: Mutex<HashMap<String, Weak<SamplerSpec>>>,
 }
@@ -41,6 +46,7 @@ impl Local {
     /// Uses sampling threads that are there.
     pub fn with_pool(graph: Arc<Graph>, pool: Arc<Pool>) -> Local {
         Local {
+            candidates: GraphCandidates::new(Arc::clone(&graph)),
             graph,
             pool,
             scratch: Mutex::default(),
@@ -102,6 +108,16 @@ impl GraphStore for Local {
         let sampled = scratch.sampler.sample(&self.graph, seeds, plan, draw);
         lock().push(scratch);
         Ok(sampled?)
+    }
+
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        Ok(self.candidates.draw(questions, plan, draw, pools)?)
     }
 
     fn open(

@@ -8,6 +8,7 @@
 //! | what | where |
 //! |---|---|
 //! | the store of one process, with sampling threads | [`Local`] |
+//! | candidates near facts, for trainers | [`StoreCandidates`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
 //! | samplers and channels of a server, as a pure state machine | [`session`] |
@@ -35,11 +36,13 @@
 //! # }
 //! ```
 
+mod candidates;
 mod channel_plan;
 mod error;
 mod local;
 pub mod packed;
 mod pool;
+mod queue;
 mod seeds;
 pub mod session;
 mod slice;
@@ -52,6 +55,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Locks of the modules that tests run under all orders of threads.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+
+pub use candidates::StoreCandidates;
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::Local;
@@ -60,7 +69,9 @@ pub use slice::{Slice, World};
 pub use spec::{Ask, ChannelSpec, Even, LabelPlan, Order, SamplerSpec, SeedSpec, Select, Window};
 
 use crate::graph::Graph;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 
 /// Neighbourhoods of one graph.
 pub trait GraphStore: Send + Sync {
@@ -93,6 +104,19 @@ pub trait GraphStore: Send + Sync {
     /// If the batch cannot be drawn.
     fn sample(&self, seeds: &Seeds<'_>, plan: &SamplePlan, draw: Draw)
     -> Result<Batch, StoreError>;
+
+    /// Draws candidates near facts, now: as [`NearSampler::draw_from`](crate::neighborhood::NearSampler::draw_from), with
+    /// the name of the draw and of the pools.
+    ///
+    /// # Errors
+    /// If the candidates cannot be drawn.
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError>;
 
     /// Opens a channel.
     ///
@@ -169,6 +193,10 @@ pub struct Description {
     pub facts: u32,
     /// Digest of the graph: equal graphs have equal digests.
     pub digest: u64,
+    /// Digest of the facts by number, without weights, times and names.
+    pub facts_digest: u64,
+    /// Digest of the names; 0 if there are none.
+    pub names_digest: u64,
     /// Whether facts have weights.
     pub weights: bool,
     /// Whether facts have times.
@@ -190,6 +218,8 @@ impl Description {
             relations: described.relations,
             facts: described.facts,
             digest: described.digest(),
+            facts_digest: described.facts_digest(),
+            names_digest: described.names_digest(),
             weights: rows.weights.is_some(),
             times: rows.times.is_some(),
             names: graph.nodes() > 0 && graph.node_name(0).is_some(),

@@ -6,7 +6,9 @@
 //! | paths, tokens, metrics and health | `route.rs` |
 //! | the calls | `calls.rs` |
 //! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
-//! | one fetch: credits in, chunks out | `fetch.rs` |
+//! | one fetch: credits in, chunks out | `fetch.rs`, `outbox.rs` |
+//! | chunks as bodies, at both ends | `chunks.rs` |
+//! | candidates near facts, at both ends | `candidates.rs` |
 //! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
 //! A fetch draws the batches that its credits allow and forgets what it has sent: a client that has lost its connection,
@@ -14,11 +16,14 @@
 
 mod address;
 mod calls;
+mod candidates;
+mod chunks;
 mod connection;
 mod fetch;
 mod health;
 pub mod message;
 mod metrics;
+mod outbox;
 mod remote;
 mod remote_channel;
 mod route;
@@ -32,6 +37,11 @@ pub use route::METHODS;
 pub use server::{Ender, Server, ServerOptions};
 
 use super::transport::cause;
+
+/// Locks of the modules that tests run under all orders of threads.
+mod sync {
+    pub use std::sync::{Mutex, MutexGuard, PoisonError};
+}
 
 /// Version of the protocol.
 pub const PROTOCOL: u16 = 1;

@@ -1,7 +1,7 @@
 //! The store of a client.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,9 @@ use super::message;
 use super::remote_channel::{Opening, RemoteChannel};
 use crate::dataset::Triple;
 use crate::graph::Side;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 use crate::store::session::SessionStatus;
 use crate::store::{
     Channel, ChannelSpec, Description, GraphStore, SamplerSpec, Select, Slice, StoreError, packed,
@@ -44,8 +46,10 @@ impl Default for RemoteOptions {
 /// Store whose graph a server has. Batches are those of a [`Local`](crate::store::Local) store of the same graph.
 #[derive(Debug)]
 pub struct Remote {
-    connection: Arc<Connection>,
-    patience: Duration,
+    pub(super) connection: Arc<Connection>,
+    pub(super) patience: Duration,
+    /// Graph of the first description. Candidates of another graph are refused.
+    described: OnceLock<Description>,
     /// Random name, under which the server keeps the channels.
     client: String,
 }
@@ -63,6 +67,7 @@ impl Remote {
         Ok(Remote {
             connection: Arc::new(connection),
             patience: options.patience,
+            described: OnceLock::new(),
             client: format!("{:032x}", u128::from_le_bytes(name)),
         })
     }
@@ -107,7 +112,7 @@ pub(super) fn bytes<T: bytemuck::Pod>(numbers: &[T]) -> Bytes {
 }
 
 /// Numbers of bytes, which need not be aligned.
-fn numbers(bytes: &[u8]) -> Vec<u32> {
+pub(super) fn numbers(bytes: &[u8]) -> Vec<u32> {
     let mut numbers = vec![0u32; bytes.len() / 4];
     bytemuck::cast_slice_mut(&mut numbers).copy_from_slice(&bytes[..4 * (bytes.len() / 4)]);
     numbers
@@ -118,7 +123,7 @@ pub(super) fn json<T: serde::Serialize>(settings: &T) -> Result<String, StoreErr
     serde_json::to_string(settings).map_err(|e| StoreError::Failed(e.to_string()))
 }
 
-fn draw_message(draw: Draw) -> message::Draw {
+pub(super) fn draw_message(draw: Draw) -> message::Draw {
     message::Draw {
         seed: draw.seed,
         epoch: draw.epoch,
@@ -142,7 +147,9 @@ pub(super) fn seeds_message(seeds: &Seeds<'_>) -> message::Seeds {
 
 impl GraphStore for Remote {
     fn describe(&self) -> Result<Description, StoreError> {
-        describe(&self.connection).map_err(Failure::error)
+        let found = describe(&self.connection).map_err(Failure::error)?;
+        self.described.get_or_init(|| found.clone());
+        Ok(found)
     }
 
     fn ids(&self, of: &Select, slice: Slice) -> Result<Vec<u32>, StoreError> {
@@ -203,6 +210,20 @@ impl GraphStore for Remote {
         Ok(sampled.batch)
     }
 
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        let graph = match self.described.get() {
+            Some(described) => described.clone(),
+            None => self.describe()?,
+        };
+        super::candidates::ask(self, &graph, questions, plan, [draw, pools])
+    }
+
     fn open(
         &self,
         sampler: &SamplerSpec,
@@ -231,6 +252,8 @@ pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Fail
         relations: of.relations,
         facts: of.facts,
         digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
         weights: of.weights,
         times: of.times,
         names: of.names,
