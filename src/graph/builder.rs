@@ -212,6 +212,7 @@ impl<'a> Builder<'a> {
             relations: self.relations,
             facts: facts.len() as u32,
             sections: Vec::new(),
+            part: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Known answers of questions: the tails of a head and a relation, or the heads of a relation and a tail.
 
 use super::draw::Draw;
-use super::{SampleError, pick};
+use super::{SampleError, limits, pick};
 use crate::graph::{Graph, Side};
 
 /// Question whose answers are labels.
@@ -28,7 +28,7 @@ pub struct Labels {
 /// Finds the distinct known answers of anchors; of more than `most`, a random choice, the same for the same draw.
 ///
 /// # Errors
-/// If the graph does not have a node or relation of an anchor, or its file is damaged.
+/// If the graph does not have a node or relation of an anchor, a part does not have its row, or the file is damaged.
 pub fn labels(
     graph: &Graph,
     anchors: &[Anchor],
@@ -53,6 +53,7 @@ pub fn labels(
                 relations: graph.relations(),
             });
         }
+        limits::own(graph, std::iter::once(anchor.node))?;
         let rows = graph.rows(anchor.side);
         let places = rows.of_relation(anchor.node, anchor.relation)?;
         answers.clear();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::SampleError;
+use super::{SampleError, limits};
 use super::plan::Direction;
 use super::relabel::{Relabel, prefetch};
 use crate::graph::{Graph, RowError, Rows};
@@ -112,6 +112,7 @@ impl PprRanker {
         seed: u32,
         plan: &PprPlan,
     ) -> Result<Ranked, SampleError> {
+        limits::whole(graph)?;
         if seed >= graph.nodes() {
             return Err(SampleError::Seed {
                 at: 0,

@@ -8,7 +8,8 @@ use super::excluded::Excluded;
 use super::pick;
 use super::plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 use super::relabel::{Relabel, prefetch};
-use super::{SampleError, limits};
+use super::parts::{DrawnRows, RowRequest};
+use super::{Counts, SampleError, limits};
 use crate::graph::{Graph, Relations, Rows, Side};
 
 /// Nodes whose rows are read together, so that the processor fetches many at once.
@@ -76,7 +77,8 @@ impl Sampler {
         seeds: &Seeds<'_>,
         plan: &SamplePlan,
     ) -> Result<(), SampleError> {
-        limits::check(graph, seeds, plan, self.most)
+        limits::whole(graph)?;
+        limits::check(&Counts::of(graph), seeds, plan, self.most)
     }
 
     /// Draws a batch. The same arguments give the same batch, on every machine.
@@ -108,7 +110,7 @@ impl Sampler {
         draw: Draw,
         batch: &mut Batch,
     ) -> Result<(), SampleError> {
-        limits::check(graph, seeds, plan, self.most)?;
+        self.check(graph, seeds, plan)?;
         self.excluded.find(graph, plan, seeds)?;
         let relabel = match self.relabel.take() {
             Some(relabel) if relabel.fits(graph.nodes()) => relabel,
@@ -123,6 +125,59 @@ impl Sampler {
         }
         self.relabel = Some(relabel);
         sampled
+    }
+
+    /// Most facts of a batch.
+    pub fn most_facts(&self) -> u64 {
+        self.most
+    }
+
+    /// Draws rows of a graph or a part of one, as batches of the whole graph have them.
+    ///
+    /// # Errors
+    /// Before any work, if a node's row is in another part, the request does not fit the graph, or the rows could
+    /// have too many facts; [`SampleError::Damaged`] if the graph's file is.
+    pub fn rows(&mut self, graph: &Graph, asked: &RowRequest) -> Result<DrawnRows, SampleError> {
+        asked.check(graph, self.most)?;
+        let (plan, nodes) = (&asked.plan, &asked.nodes[..]);
+        self.excluded
+            .find(graph, plan, &Seeds::Facts(&asked.facts))?;
+        let mut expansion = Expansion {
+            graph,
+            sides: [
+                graph.rows(plan.direction.sides()[0]),
+                graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
+            ],
+            plan,
+            fanout: &plan.fanouts[asked.hop as usize],
+            number: asked.hop as usize,
+            key: asked.draw.key(),
+            seeds: 0,
+        };
+        let mut hop = Hop::default();
+        let block = |first: usize| first.min(nodes.len())..(first + BLOCK as usize).min(nodes.len());
+        nodes[block(0)].iter().for_each(|&node| expansion.prefetch(node));
+        for first in (0..nodes.len()).step_by(BLOCK as usize) {
+            let next = &nodes[block(first + BLOCK as usize)];
+            next.iter().for_each(|&node| expansion.prefetch(node));
+            self.block.places.clear();
+            for at in block(first) {
+                let local = asked.places.get(at).map_or(at as u32, |&place| place);
+                expansion.seeds = if at < asked.seeds as usize { u32::MAX } else { 0 };
+                let before = self.block.places.len();
+                let time = asked.times.get(at).copied();
+                self.choose(&expansion, local, nodes[at], time)?;
+                hop.counts.push((self.block.places.len() - before) as u32);
+            }
+            expansion.gather(&mut self.block, &mut hop)?;
+            hop.sources.extend_from_slice(&self.block.targets);
+        }
+        Ok(DrawnRows {
+            counts: hop.counts,
+            others: hop.sources,
+            relations: hop.relations,
+            facts: hop.facts,
+        })
     }
 
     fn hops(
@@ -212,7 +267,8 @@ impl Sampler {
             for local in start..end {
                 let node = batch.nodes[local as usize];
                 let before = self.block.places.len();
-                self.choose(expansion, local, node)?;
+                let time = self.times.get(local as usize).copied();
+                self.choose(expansion, local, node, time)?;
                 hop.counts.push((self.block.places.len() - before) as u32);
             }
             expansion.gather(&mut self.block, hop)?;
@@ -239,13 +295,14 @@ impl Sampler {
         Ok(())
     }
 
-    /// Chooses facts of the row of a node: appends their places to the block.
+    /// Chooses facts of the row of a node, whose seed may have a time: appends their places to the block.
     #[inline]
     fn choose(
         &mut self,
         expansion: &Expansion<'_>,
         local: u32,
         node: u32,
+        time: Option<i64>,
     ) -> Result<(), SampleError> {
         let row = expansion.row(node)?;
         let mut draws = expansion.key.row(expansion.number, node);
@@ -272,7 +329,6 @@ impl Sampler {
                     true => Vec::new(),
                     false => self.excluded.of(node).collect(),
                 };
-                let time = self.times.get(local as usize).copied();
                 expansion.choose_parts(&row, &excluded, &draws, time, block);
             }
         }
@@ -302,7 +358,7 @@ impl Sampler {
 }
 
 /// Number of nodes that the seeds are.
-fn given_nodes(batch: &Batch) -> u32 {
+pub(super) fn given_nodes(batch: &Batch) -> u32 {
     batch.seeds.iter().map(|&seed| seed + 1).max().unwrap_or(0)
 }
 
