@@ -8,6 +8,7 @@
 //! | what | where |
 //! |---|---|
 //! | the store of one process, with sampling threads | [`Local`] |
+//! | a graph whose parts are in several processes | [`Parts`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
 //! | samplers and channels of a server, as a pure state machine | [`session`] |
@@ -39,10 +40,12 @@ mod channel_plan;
 mod error;
 mod local;
 pub mod packed;
+mod parts;
 mod pool;
 mod seeds;
 pub mod session;
 mod slice;
+mod source;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -54,12 +57,14 @@ use serde::{Deserialize, Serialize};
 
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
-pub use local::Local;
+pub use local::{Local, PooledStore};
+pub use parts::{JoinedParts, LocalPart, PartSource, Parts, Pending};
 pub use pool::{Pool, Scratch};
 pub use slice::{Slice, World};
+pub use source::Source;
 pub use spec::{Ask, ChannelSpec, Even, LabelPlan, Order, SamplerSpec, SeedSpec, Select, Window};
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Part};
 use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
 
 /// Neighbourhoods of one graph.
@@ -165,9 +170,9 @@ pub struct Description {
     pub nodes: u32,
     /// Number of relations.
     pub relations: u32,
-    /// Number of facts, repeated ones included.
+    /// Number of facts, repeated ones included; of a part, those of the whole graph.
     pub facts: u32,
-    /// Digest of the graph: equal graphs have equal digests.
+    /// Digest of the graph, or of the part: equal ones have equal digests.
     pub digest: u64,
     /// Whether facts have weights.
     pub weights: bool,
@@ -177,6 +182,8 @@ pub struct Description {
     pub names: bool,
     /// Most facts that a batch may have.
     pub most_facts: u64,
+    /// Place of the rows that are served in the whole graph.
+    pub part: Part,
 }
 
 impl Description {
@@ -192,8 +199,9 @@ impl Description {
             digest: described.digest(),
             weights: rows.weights.is_some(),
             times: rows.times.is_some(),
-            names: graph.nodes() > 0 && graph.node_name(0).is_some(),
+            names: graph.nodes() > 0 && graph.has_names(),
             most_facts,
+            part: described.part(),
         }
     }
 }

@@ -4,17 +4,20 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::StoreError;
-use crate::neighborhood::Sampler;
+use crate::neighborhood::{PartsSampler, Sampler};
 
 /// Memory that a thread uses for batch after batch.
 #[derive(Debug)]
 pub struct Scratch {
     /// Sampler of the thread.
     pub sampler: Sampler,
+    /// Sampler of graphs in parts.
+    pub parts: PartsSampler,
 }
 
 impl Scratch {
@@ -22,6 +25,7 @@ impl Scratch {
     pub fn new(most_facts: u64) -> Scratch {
         Scratch {
             sampler: Sampler::with_most_facts(most_facts),
+            parts: PartsSampler::default(),
         }
     }
 }
@@ -35,6 +39,7 @@ pub struct Pool {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
     most_facts: u64,
+    ended: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -87,6 +92,7 @@ impl Pool {
             queue: Arc::default(),
             threads: Vec::new(),
             most_facts,
+            ended: Arc::default(),
         };
         for number in 0..threads.get() {
             let queue = Arc::clone(&pool.queue);
@@ -107,6 +113,11 @@ impl Pool {
     /// Most facts of a batch.
     pub fn most_facts(&self) -> u64 {
         self.most_facts
+    }
+
+    /// Mark that is set when the pool is dropped. Work that waits for others looks at it, and gives up.
+    pub fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
     }
 
     /// Number of jobs that wait for a thread.
@@ -136,6 +147,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
         let mut jobs = self.queue.lock();
         jobs.closed = true;
         let dropped = std::mem::take(&mut jobs.waiting);

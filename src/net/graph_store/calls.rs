@@ -18,6 +18,7 @@ use super::message::{
     StatusRequest,
 };
 use super::metrics::add;
+use super::part_calls::part_message;
 use super::shell::Shell;
 use super::status::status;
 use crate::dataset::Triple;
@@ -42,12 +43,12 @@ pub(super) struct Calls(pub Arc<Shell>, pub Duration);
 pub(super) type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
 
 /// Reads settings of a request.
-fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+pub(super) fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
     serde_json::from_str(text).map_err(|e| Status::invalid_argument(format!("{field}: {e}")))
 }
 
 /// Reads an array of numbers.
-fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
+pub(super) fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
     let size = size_of::<T>();
     if !bytes.len().is_multiple_of(size) {
         return Err(Status::invalid_argument(format!(
@@ -93,7 +94,7 @@ fn draw(draw: Option<super::message::Draw>) -> Draw {
 }
 
 /// Cuts bytes into chunks.
-fn chunks(bytes: Bytes) -> Chunks {
+pub(super) fn chunks(bytes: Bytes) -> Chunks {
     let mut left = Some(bytes);
     let chunk = move || {
         let mut bytes = left.take()?;
@@ -111,7 +112,7 @@ fn chunks(bytes: Bytes) -> Chunks {
 
 impl Calls {
     /// Status of an error, which is counted.
-    fn refuse(&self, error: &StoreError) -> Status {
+    pub(super) fn refuse(&self, error: &StoreError) -> Status {
         add(&self.0.metrics.refused, 1);
         status(error)
     }
@@ -128,10 +129,12 @@ impl Calls {
             times: of.times,
             names: of.names,
             most_facts: of.most_facts,
+            part: Some(part_message(&of.part)),
         })
     }
 
     pub async fn ids(self, request: IdsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let select: Select = match request.select.is_empty() {
             true => Select::All,
             false => json("select", &request.select)?,
@@ -141,13 +144,14 @@ impl Calls {
             false => json("slice", &request.slice)?,
         };
         let graph = Arc::clone(&self.0.graph);
+        let own = graph.own_nodes();
         let relation = match select {
             Select::All => None,
             Select::Heads(relation) => Some((Side::Out, relation)),
             Select::Tails(relation) => Some((Side::In, relation)),
         };
         let rows = match relation {
-            None => slice.rows(graph.nodes()),
+            None => slice.rows(own.len() as u32),
             Some((_, id)) if id >= graph.relations() => {
                 let relations = graph.relations();
                 Err(StoreError::Relation { id, relations })
@@ -168,7 +172,7 @@ impl Calls {
             let start = next?;
             let part = start..end.min(start.saturating_add(each));
             let nodes: Vec<u32> = match relation {
-                None => part.clone().collect(),
+                None => part.clone().map(|row| own.start + row).collect(),
                 Some((side, relation)) => {
                     let nodes = graph.nodes_of(side, relation).unwrap_or_default();
                     let part = nodes.get(part.start as usize..part.end as usize);
@@ -187,6 +191,7 @@ impl Calls {
     }
 
     pub async fn labels(self, request: LabelsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let nodes: Vec<u32> = numbers("nodes", &request.nodes)?;
         let relations: Vec<u32> = numbers("relations", &request.relations)?;
         let (anchors, sides) = (nodes.len(), request.sides.len());
@@ -238,7 +243,7 @@ impl Calls {
 
     pub async fn open_sampler(self, request: SamplerRequest) -> Result<SamplerInfo, Status> {
         let spec: SamplerSpec = json("spec", &request.spec)?;
-        let checked = spec.check(&self.0.graph, self.0.description.most_facts);
+        let checked = spec.check(&*self.0.graph, self.0.description.most_facts);
         let open = |()| self.0.call(|session, now| session.open_sampler(now, &spec));
         let sampler = checked
             .and_then(open)
@@ -274,7 +279,7 @@ impl Calls {
         let sampler = sampler.map_err(unknown)?;
         let (graph, most) = (Arc::clone(&self.0.graph), self.0.description.most_facts);
         let window = spec.window;
-        let make = move |_: &mut Scratch| ChannelPlan::new(&graph, &sampler, &spec, most);
+        let make = move |_: &mut Scratch| ChannelPlan::new(&*graph, &sampler, &spec, most);
         let plan = self.0.on_pool(make).await;
         let plan = plan.map_err(|error| self.refuse(&error))?;
         let (client, name) = (&request.client, &request.name);

@@ -1,8 +1,9 @@
 //! A client's connection to a server. A connection that is lost is made anew by the next call.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use prost::Message;
@@ -174,6 +175,17 @@ impl Connection {
         &self,
         answer: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Failure> {
+        match self.begin(answer).recv_timeout(2 * self.limit) {
+            Ok(answer) => answer.map_err(|status| self.failure(&status)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(self.stopped()),
+        }
+    }
+
+    /// Begins a call, whose answer comes within the limit.
+    fn begin<T: Send + 'static>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Receiver<Result<T, Status>> {
         let (sender, answers) = sync_channel(1);
         let limit = self.limit;
         self.spawn(async move {
@@ -182,13 +194,13 @@ impl Connection {
             // A caller that has left wants no answer.
             let _ = sender.send(answer.unwrap_or_else(|_| Err(late())));
         });
-        match answers.recv_timeout(2 * limit) {
-            Ok(answer) => answer.map_err(|status| self.failure(&status)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let status = Status::unavailable("the network of this process has stopped");
-                Err(self.failure(&status))
-            }
-        }
+        answers
+    }
+
+    fn stopped(&self) -> Failure {
+        self.failure(&Status::unavailable(
+            "the network of this process has stopped",
+        ))
     }
 
     /// Makes a call with one answer.
@@ -226,21 +238,35 @@ impl Connection {
         method: &str,
         message: M,
     ) -> Result<BytesMut, Failure> {
-        let (connection, path) = (Arc::clone(self), path(method));
-        self.wait(async move {
-            let (mut grpc, codec) = connection.ready().await?;
-            let request = connection.request(message);
-            let answer = grpc.server_streaming(request, path, codec).await?;
-            let mut chunks: Streaming<Chunk> = answer.into_inner();
-            let mut bytes = BytesMut::new();
-            while let Some(chunk) = chunks.next().await.transpose()? {
-                bytes.extend_from_slice(&chunk.data);
-                if chunk.last {
-                    return Ok(bytes);
-                }
+        self.wait(Arc::clone(self).joined(path(method), message))
+    }
+
+    /// Begins a call with chunks for an answer.
+    pub fn begin_many<M: Message + 'static>(self: &Arc<Self>, method: &str, message: M) -> Begun {
+        Begun {
+            answers: self.begin(Arc::clone(self).joined(path(method), message)),
+            connection: Arc::clone(self),
+            deadline: Instant::now() + 2 * self.limit,
+        }
+    }
+
+    /// Makes a call with chunks for an answer, and joins them.
+    async fn joined<M: Message + 'static>(
+        self: Arc<Self>,
+        path: http::uri::PathAndQuery,
+        message: M,
+    ) -> Result<BytesMut, Status> {
+        let (mut grpc, codec) = self.ready().await?;
+        let answer = grpc.server_streaming(self.request(message), path, codec);
+        let mut chunks: Streaming<Chunk> = answer.await?.into_inner();
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = chunks.next().await.transpose()? {
+            bytes.extend_from_slice(&chunk.data);
+            if chunk.last {
+                return Ok(bytes);
             }
-            Err(Status::unavailable("the answer was cut off"))
-        })
+        }
+        Err(Status::unavailable("the answer was cut off"))
     }
 
     /// Begins a fetch, whose credits come from a stream.
@@ -256,6 +282,32 @@ impl Connection {
             .streaming(self.request(credits), path("Fetch"), codec)
             .await?;
         Ok(answer.into_inner())
+    }
+}
+
+/// Call that has begun.
+pub(super) struct Begun {
+    connection: Arc<Connection>,
+    answers: Receiver<Result<BytesMut, Status>>,
+    deadline: Instant,
+}
+
+impl Begun {
+    /// Waits for the answer, and looks at a mark from time to time that ends the wait.
+    ///
+    /// # Errors
+    /// If the server is away or refuses, or the mark is set.
+    pub fn wait(self, look: Duration, ended: &AtomicBool) -> Result<BytesMut, Failure> {
+        loop {
+            match self.answers.recv_timeout(look) {
+                Ok(answer) => {
+                    return answer.map_err(|status| self.connection.failure(&status));
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if Instant::now() < self.deadline && !ended.load(Ordering::Relaxed) => {}
+                Err(_) => return Err(self.connection.stopped()),
+            }
+        }
     }
 }
 

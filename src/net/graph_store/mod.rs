@@ -7,6 +7,7 @@
 //! | the calls | `calls.rs` |
 //! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
 //! | one fetch: credits in, chunks out | `fetch.rs` |
+//! | parts of a graph: rows and facts, the client that joins them | `part_calls.rs`, `row_bytes.rs`, `remote_part.rs` |
 //! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
 //! A fetch draws the batches that its credits allow and forgets what it has sent: a client that has lost its connection,
@@ -19,15 +20,19 @@ mod fetch;
 mod health;
 pub mod message;
 mod metrics;
+mod part_calls;
 mod remote;
 mod remote_channel;
+mod remote_part;
 mod route;
+mod row_bytes;
 mod server;
 mod shell;
 mod status;
 
 pub use address::Address;
 pub use remote::{Remote, RemoteOptions};
+pub use remote_part::join_parts;
 pub use route::METHODS;
 pub use server::{Ender, Server, ServerOptions};
 

@@ -24,7 +24,7 @@ use super::{MOST_REQUEST, PROTOCOL};
 /// Path of the methods.
 const SERVICE: &str = "/shardloom.graph.v1.GraphStore/";
 /// Names of the methods.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 14] = [
     "Describe",
     "Ids",
     "Labels",
@@ -37,6 +37,8 @@ pub const METHODS: [&str; 12] = [
     "Renew",
     "Status",
     "Drain",
+    "Rows",
+    "Facts",
 ];
 
 /// Path of a method.
@@ -169,6 +171,8 @@ impl Route {
             "Renew" => one(request, |asked| calls.clone().renew(asked)).await,
             "Status" => one(request, |asked| calls.clone().status(asked)).await,
             "Drain" => one(request, |asked| calls.clone().drain(asked)).await,
+            "Rows" => many(request, |asked| calls.clone().rows(asked)).await,
+            "Facts" => many(request, |asked| calls.clone().facts(asked)).await,
             _ => Status::unimplemented(format!("there is no method {path}")).into_http(),
         }
     }
