@@ -179,7 +179,8 @@ impl Description {
 
     /// Number of facts of a side whose rows the file has.
     pub(super) fn facts_of(&self, side: Side) -> u32 {
-        self.part.map_or(self.facts, |part| part.facts[side as usize])
+        self.part
+            .map_or(self.facts, |part| part.facts[side as usize])
     }
 
     /// Nodes whose rows the file has.

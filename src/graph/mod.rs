@@ -121,6 +121,7 @@ impl Graph {
 
     /// Number of the node with a name, if there is one. Reads all names.
     pub fn find_node(&self, name: &str) -> Option<u32> {
-        self.own_nodes().find(|&node| self.node_name(node) == Some(name))
+        self.own_nodes()
+            .find(|&node| self.node_name(node) == Some(name))
     }
 }

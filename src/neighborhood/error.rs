@@ -75,7 +75,9 @@ pub enum SampleError {
     )]
     NeedsTrees,
     /// The graph is one of several parts.
-    #[error("the graph is {0}: only hops, labels and lists of seeds are drawn from parts, by a client of all of them")]
+    #[error(
+        "the graph is {0}: only hops, labels and lists of seeds are drawn from parts, by a client of all of them"
+    )]
     Part(Part),
     /// A node whose row is in another part.
     #[error("node {node} is not here: this is {part}")]

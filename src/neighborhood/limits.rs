@@ -51,10 +51,7 @@ pub(super) fn whole(graph: &Graph) -> Result<(), SampleError> {
 ///
 /// # Errors
 /// [`SampleError::Elsewhere`] names the first whose row it does not have.
-pub(super) fn own(
-    graph: &Graph,
-    mut nodes: impl Iterator<Item = u32>,
-) -> Result<(), SampleError> {
+pub(super) fn own(graph: &Graph, mut nodes: impl Iterator<Item = u32>) -> Result<(), SampleError> {
     let own = graph.own_nodes();
     match nodes.find(|node| !own.contains(node)) {
         Some(node) => {

@@ -315,7 +315,12 @@ fn check(graph: &Graph, questions: &[Question], plan: &NearPlan) -> Result<(), S
     match &plan.pool {
         Pool::Hops(fanouts) => {
             let seed = questions.first().map(Question::known);
-            limits::check(&Counts::of(graph), &Seeds::Nodes(seed.as_slice()), &hops(fanouts), most)
+            limits::check(
+                &Counts::of(graph),
+                &Seeds::Nodes(seed.as_slice()),
+                &hops(fanouts),
+                most,
+            )
         }
         Pool::Ppr(plan) => plan.check(),
         Pool::Relation => Ok(()),

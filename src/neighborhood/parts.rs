@@ -81,10 +81,15 @@ impl RowRequest {
         ] {
             let fits = found == nodes || !needed && found == 0;
             if !fits {
-                return Err(SampleError::Rows(format!("{found} {name} for {nodes} nodes")));
+                return Err(SampleError::Rows(format!(
+                    "{found} {name} for {nodes} nodes"
+                )));
             }
         }
-        let relation = self.facts.iter().position(|fact| fact.relation >= counts.relations);
+        let relation = self
+            .facts
+            .iter()
+            .position(|fact| fact.relation >= counts.relations);
         if let Some(at) = relation {
             let (id, relations) = (self.facts[at].relation, counts.relations);
             return Err(SampleError::Relation { at, id, relations });
@@ -118,12 +123,22 @@ impl DrawnRows {
         let lengths = [
             ("rows", self.counts.len(), asked.nodes.len()),
             ("facts", facts, sum as usize),
-            ("relations", self.relations.len(), if related { facts } else { 0 }),
-            ("numbers of facts", self.facts.len(), if plan.facts { facts } else { 0 }),
+            (
+                "relations",
+                self.relations.len(),
+                if related { facts } else { 0 },
+            ),
+            (
+                "numbers of facts",
+                self.facts.len(),
+                if plan.facts { facts } else { 0 },
+            ),
         ];
         for (what, found, expected) in lengths {
             if found != expected {
-                return Err(SampleError::Rows(format!("{found} {what}, and not {expected}")));
+                return Err(SampleError::Rows(format!(
+                    "{found} {what}, and not {expected}"
+                )));
             }
         }
         let node = self.others.iter().find(|&&node| node >= of.nodes);
@@ -340,10 +355,11 @@ impl PartsSampler {
         drawn: &[DrawnRows],
     ) -> Hop {
         let facts = drawn.iter().map(|rows| rows.others.len()).sum();
-        let has = |of: fn(&DrawnRows) -> &Vec<u32>| match drawn.iter().any(|rows| !of(rows).is_empty()) {
-            true => facts,
-            false => 0,
-        };
+        let has =
+            |of: fn(&DrawnRows) -> &Vec<u32>| match drawn.iter().any(|rows| !of(rows).is_empty()) {
+                true => facts,
+                false => 0,
+            };
         let mut hop = Hop {
             expanded,
             counts: Vec::with_capacity(self.owners.len()),
@@ -365,7 +381,8 @@ impl PartsSampler {
             hop.counts.push(count);
             hop.sources.extend_from_slice(&rows.others[places.clone()]);
             if !rows.relations.is_empty() {
-                hop.relations.extend_from_slice(&rows.relations[places.clone()]);
+                hop.relations
+                    .extend_from_slice(&rows.relations[places.clone()]);
             }
             if !rows.facts.is_empty() {
                 hop.facts.extend_from_slice(&rows.facts[places.clone()]);

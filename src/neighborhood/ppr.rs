@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{SampleError, limits};
 use super::plan::Direction;
 use super::relabel::{Relabel, prefetch};
+use super::{SampleError, limits};
 use crate::graph::{Graph, RowError, Rows};
 
 /// Settings of a personalised PageRank.

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::batch::{Batch, Hop};
 use super::draw::{BatchKey, Draw, Draws};
 use super::excluded::Excluded;
+use super::parts::{DrawnRows, RowRequest};
 use super::pick;
 use super::plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 use super::relabel::{Relabel, prefetch};
-use super::parts::{DrawnRows, RowRequest};
 use super::{Counts, SampleError, limits};
 use crate::graph::{Graph, Relations, Rows, Side};
 
@@ -155,15 +155,22 @@ impl Sampler {
             seeds: 0,
         };
         let mut hop = Hop::default();
-        let block = |first: usize| first.min(nodes.len())..(first + BLOCK as usize).min(nodes.len());
-        nodes[block(0)].iter().for_each(|&node| expansion.prefetch(node));
+        let block =
+            |first: usize| first.min(nodes.len())..(first + BLOCK as usize).min(nodes.len());
+        nodes[block(0)]
+            .iter()
+            .for_each(|&node| expansion.prefetch(node));
         for first in (0..nodes.len()).step_by(BLOCK as usize) {
             let next = &nodes[block(first + BLOCK as usize)];
             next.iter().for_each(|&node| expansion.prefetch(node));
             self.block.places.clear();
             for at in block(first) {
                 let local = asked.places.get(at).map_or(at as u32, |&place| place);
-                expansion.seeds = if at < asked.seeds as usize { u32::MAX } else { 0 };
+                expansion.seeds = if at < asked.seeds as usize {
+                    u32::MAX
+                } else {
+                    0
+                };
                 let before = self.block.places.len();
                 let time = asked.times.get(at).copied();
                 self.choose(&expansion, local, nodes[at], time)?;

@@ -189,7 +189,12 @@ impl ChannelPlan {
     ///
     /// # Errors
     /// If the rank has no such batch, or the graph is damaged.
-    pub fn origins(&self, graph: &impl Source, epoch: u64, position: u64) -> Result<Origins, StoreError> {
+    pub fn origins(
+        &self,
+        graph: &impl Source,
+        epoch: u64,
+        position: u64,
+    ) -> Result<Origins, StoreError> {
         let batches = self.batches();
         if position >= batches {
             return Err(StoreError::Position { position, batches });

@@ -391,12 +391,7 @@ impl Source for JoinedParts {
         Ok(self.list(side, relation)?.len() as u32)
     }
 
-    fn nodes_at(
-        &self,
-        side: Side,
-        relation: u32,
-        places: &[u32],
-    ) -> Result<Vec<u32>, StoreError> {
+    fn nodes_at(&self, side: Side, relation: u32, places: &[u32]) -> Result<Vec<u32>, StoreError> {
         let list = self.list(side, relation)?;
         Ok(places.iter().map(|&place| list[place as usize]).collect())
     }
@@ -404,15 +399,15 @@ impl Source for JoinedParts {
     fn facts_at(&self, numbers: &[u32]) -> Result<Vec<Triple>, StoreError> {
         let owner = |&number: &u32| self.facts.of(number).min(self.parts.len() - 1);
         let mut asked = Vec::new();
-        let (owners, answers) =
-            self.ask(numbers, owner, &mut asked, |part, numbers| part.facts(numbers))?;
+        let (owners, answers) = self.ask(numbers, owner, &mut asked, |part, numbers| {
+            part.facts(numbers)
+        })?;
         let mut answers: Vec<_> = answers.into_iter().map(Vec::into_iter).collect();
         let facts = owners.into_iter().map(|answer| answers[answer].next());
         let facts: Option<Vec<Triple>> = facts.collect();
         let (nodes, relations) = (self.described.nodes, self.described.relations);
-        let fits = |fact: &Triple| {
-            fact.head < nodes && fact.tail < nodes && fact.relation < relations
-        };
+        let fits =
+            |fact: &Triple| fact.head < nodes && fact.tail < nodes && fact.relation < relations;
         let facts = facts.filter(|facts| facts.iter().all(fits));
         facts.ok_or_else(|| SampleError::Rows("facts that the graph does not have".into()).into())
     }

@@ -37,12 +37,7 @@ pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Panics
     /// If there are not that many.
-    fn nodes_at(
-        &self,
-        side: Side,
-        relation: u32,
-        places: &[u32],
-    ) -> Result<Vec<u32>, StoreError>;
+    fn nodes_at(&self, side: Side, relation: u32, places: &[u32]) -> Result<Vec<u32>, StoreError>;
 
     /// Facts with some numbers.
     ///
@@ -106,12 +101,7 @@ impl Source for Graph {
         Ok(Graph::nodes_of(self, side, relation)?.len() as u32)
     }
 
-    fn nodes_at(
-        &self,
-        side: Side,
-        relation: u32,
-        places: &[u32],
-    ) -> Result<Vec<u32>, StoreError> {
+    fn nodes_at(&self, side: Side, relation: u32, places: &[u32]) -> Result<Vec<u32>, StoreError> {
         let nodes = Graph::nodes_of(self, side, relation)?;
         Ok(places.iter().map(|&place| nodes[place as usize]).collect())
     }

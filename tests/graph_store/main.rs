@@ -4,6 +4,7 @@ mod bad_input;
 mod equal;
 mod faults;
 mod fixture;
+mod parts;
 mod processes;
 mod proto;
 mod speed;

@@ -36,7 +36,11 @@ pub fn join_parts(
 ) -> Result<Parts, StoreError> {
     let pool = Arc::new(Pool::new(threads, Sampler::MOST_FACTS)?);
     let connect = |address| -> Result<Box<dyn PartSource>, StoreError> {
-        Ok(Box::new(RemotePart::connect(address, options, pool.ended())?))
+        Ok(Box::new(RemotePart::connect(
+            address,
+            options,
+            pool.ended(),
+        )?))
     };
     let parts = addresses.iter().map(connect);
     let parts = JoinedParts::new(parts.collect::<Result<_, StoreError>>()?)?;

@@ -37,12 +37,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DrawnRows, SampleError> {
         return Err(fault());
     };
     let has = |flag: u32| if flags & flag == 0 { 0 } else { facts as usize };
-    let lengths = [
-        rows as usize,
-        facts as usize,
-        has(RELATIONS),
-        has(NUMBERS),
-    ];
+    let lengths = [rows as usize, facts as usize, has(RELATIONS), has(NUMBERS)];
     let needed = lengths
         .iter()
         .fold(3usize, |sum, &length| sum.saturating_add(length));

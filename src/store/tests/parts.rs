@@ -145,7 +145,7 @@ proptest! {
             _ => Seeds::Nodes(&seeds),
         };
         let packed = |store: &dyn GraphStore| {
-            store.sample(&seeds, &plan, draw).map(|batch| packed::encode(&SampledBatch {
+            store.sample(&seeds, &plan, draw).map(|batch| crate::store::packed::encode(&SampledBatch {
                 draw,
                 batch,
                 labels: None,
@@ -157,7 +157,11 @@ proptest! {
 }
 
 /// Batches of all epochs of a channel.
-fn epochs(store: &dyn GraphStore, sampler: &SamplerSpec, channel: &ChannelSpec) -> Vec<SampledBatch> {
+fn epochs(
+    store: &dyn GraphStore,
+    sampler: &SamplerSpec,
+    channel: &ChannelSpec,
+) -> Vec<SampledBatch> {
     let mut open = store.open(sampler, channel).unwrap();
     let epochs = [1, 4].map(|epoch| {
         open.start(epoch).unwrap();
@@ -213,7 +217,10 @@ fn channels_of_parts_are_those_of_the_whole_graph() {
 #[test]
 fn lists_and_labels_of_parts_are_those_of_the_whole_graph() {
     let graph = circle(150);
-    let (parts, whole) = (joined(&graph, 4), Local::new(Arc::clone(&graph), size(1)).unwrap());
+    let (parts, whole) = (
+        joined(&graph, 4),
+        Local::new(Arc::clone(&graph), size(1)).unwrap(),
+    );
     for of in [Select::All, Select::Heads(1), Select::Tails(2)] {
         for (start, end) in [(0, 3), (1, 2)] {
             let slice = Slice { start, end, of: 3 };
@@ -237,7 +244,13 @@ fn lists_and_labels_of_parts_are_those_of_the_whole_graph() {
         assert!(labels.nodes.len() > 50);
         assert_eq!(labels, whole.labels(&anchors, most, draw).unwrap());
     }
-    let wrong = [anchors[0], Anchor { node: 150, ..anchors[0] }];
+    let wrong = [
+        anchors[0],
+        Anchor {
+            node: 150,
+            ..anchors[0]
+        },
+    ];
     let refused = |store: &dyn GraphStore| store.labels(&wrong, None, draw).unwrap_err();
     assert_eq!(refused(&parts), refused(&whole));
     assert_eq!(
@@ -256,7 +269,12 @@ fn g07_ranks_share_the_nodes_of_parts_contiguously() {
             let mut found = Vec::new();
             for rank in 0..ranks {
                 let world = World { rank, size: ranks };
-                for (part, nodes) in parts.ids_by_part(of, Some(world)).unwrap().iter().enumerate() {
+                for (part, nodes) in parts
+                    .ids_by_part(of, Some(world))
+                    .unwrap()
+                    .iter()
+                    .enumerate()
+                {
                     let owned = &parts.source().ranges()[part];
                     assert!(nodes.iter().all(|node| owned.contains(node)));
                     found.extend_from_slice(nodes);
@@ -271,7 +289,11 @@ fn g07_ranks_share_the_nodes_of_parts_contiguously() {
 fn g10_parts_that_are_not_asked_give_nothing() {
     let graph = circle(90);
     let parts = joined(&graph, 3);
-    let of = |rank, size| parts.ids_by_part(Select::All, Some(World { rank, size })).unwrap();
+    let of = |rank, size| {
+        parts
+            .ids_by_part(Select::All, Some(World { rank, size }))
+            .unwrap()
+    };
     // As many ranks as parts: each has one part.
     for rank in 0..3 {
         for (part, nodes) in of(rank, 3).into_iter().enumerate() {
@@ -284,7 +306,12 @@ fn g10_parts_that_are_not_asked_give_nothing() {
     let middle = parts.source().ranges()[1].clone();
     let [first, second] = [0, 1].map(|rank| of(rank, 2));
     assert!(first[2].is_empty() && second[0].is_empty());
-    assert!([&first[1][..], &second[1][..]].concat().into_iter().eq(middle));
+    assert!(
+        [&first[1][..], &second[1][..]]
+            .concat()
+            .into_iter()
+            .eq(middle)
+    );
     // Without a rank, everything of every part.
     let all = parts.ids_by_part(Select::All, None).unwrap();
     assert!(all.concat().into_iter().eq(0..90));
@@ -298,7 +325,10 @@ fn parts_that_do_not_belong_together_are_refused() {
     some.remove(2);
     some.remove(0);
     let error = refused(some);
-    assert!(error.contains("of 4 parts, these are missing: 0, 2"), "{error}");
+    assert!(
+        error.contains("of 4 parts, these are missing: 0, 2"),
+        "{error}"
+    );
     let mut twice = parts_of(&graph, 2);
     twice.extend(parts_of(&graph, 2).pop());
     let error = refused(twice);
@@ -322,13 +352,20 @@ fn a_part_alone_draws_no_batches() {
         epoch: 2,
         index: 3,
     };
-    let sentence = format!("the graph is part 1 of 2, with the rows of the nodes from {}", place.start);
-    let error = store.sample(&Seeds::Nodes(&[59]), &plan(), draw).unwrap_err();
+    let sentence = format!(
+        "the graph is part 1 of 2, with the rows of the nodes from {}",
+        place.start
+    );
+    let error = store
+        .sample(&Seeds::Nodes(&[59]), &plan(), draw)
+        .unwrap_err();
     assert!(error.to_string().starts_with(&sentence), "{error}");
     let error = store.open(&shuffled(4), &rank(0, 1)).err().unwrap();
     assert!(error.to_string().starts_with(&sentence), "{error}");
     let mut ranker = crate::neighborhood::PprRanker::default();
-    let error = ranker.rank(&part, 59, &crate::neighborhood::PprPlan::default()).unwrap_err();
+    let error = ranker
+        .rank(&part, 59, &crate::neighborhood::PprPlan::default())
+        .unwrap_err();
     assert!(error.to_string().starts_with(&sentence), "{error}");
     let anchor = Anchor {
         node: 0,
@@ -336,7 +373,12 @@ fn a_part_alone_draws_no_batches() {
         side: Side::Out,
     };
     let error = store.labels(&[anchor], None, draw).unwrap_err();
-    assert!(error.to_string().starts_with("node 0 is not here: this is part 1 of 2"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("node 0 is not here: this is part 1 of 2"),
+        "{error}"
+    );
     let error = part.parts(size(2)).unwrap_err().to_string();
     assert!(error.contains("cut the whole graph"), "{error}");
     let error = graph.parts(size(2000)).unwrap_err().to_string();
