@@ -65,6 +65,10 @@ class Description:
     names: bool
     #: Most facts that a batch may have.
     most_facts: int
+    #: Digest of the facts by number, without weights, times and names.
+    facts_digest: int = 0
+    #: Digest of the names; 0 if there are none.
+    names_digest: int = 0
 
 
 def _bytes(numbers: Any, kind: Any, what: str) -> bytes:

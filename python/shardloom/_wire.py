@@ -20,6 +20,8 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
         "times": (7, "bool"),
         "names": (8, "bool"),
         "most_facts": (9, "uint64"),
+        "facts_digest": (10, "fixed64"),
+        "names_digest": (11, "fixed64"),
     },
     "IdsRequest": {"select": (1, "string"), "slice": (2, "string")},
     "Chunk": {
@@ -40,6 +42,15 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
     },
     "Seeds": {"nodes": (1, "bytes"), "times": (2, "bytes"), "facts": (3, "bytes")},
     "SampleRequest": {"seeds": (1, "Seeds"), "plan": (2, "string"), "draw": (3, "Draw")},
+    "CandidatesRequest": {
+        "facts": (1, "bytes"),
+        "sides": (2, "bytes"),
+        "plan": (3, "string"),
+        "draw": (4, "Draw"),
+        "pools": (5, "Draw"),
+        "first": (6, "uint32"),
+        "graph": (7, "fixed64"),
+    },
     "SamplerRequest": {"spec": (1, "string")},
     "SamplerInfo": {"sampler": (1, "uint64")},
     "ChannelRequest": {

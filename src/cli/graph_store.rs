@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use shardloom::config::parse_bytes;
 use shardloom::graph::Graph;
+use shardloom::net::NetError;
 use shardloom::net::graph_store::{Address, Remote, RemoteOptions, Server, ServerOptions};
-use shardloom::net::transport::{Security, Tls, Token};
+use shardloom::net::transport::Security;
 use shardloom::store::GraphStore;
 use shardloom::store::session::{self, SessionStatus};
 
@@ -94,18 +95,8 @@ struct Protection {
 }
 
 impl Protection {
-    fn read(&self) -> Result<Security, Box<dyn std::error::Error>> {
-        let token = match &self.token_file {
-            None => Token::from_environment()?,
-            Some(file) => {
-                let text = fs::read_to_string(file);
-                let text = text.map_err(|e| format!("{}: {e}", file.display()))?;
-                let token = text.parse();
-                Some(token.map_err(|e| format!("{}: {e}", file.display()))?)
-            }
-        };
-        let tls = self.tls.as_deref().map(Tls::read).transpose()?;
-        Ok(Security { token, tls })
+    fn read(&self) -> Result<Security, NetError> {
+        Security::read(self.token_file.as_deref(), self.tls.as_deref())
     }
 }
 

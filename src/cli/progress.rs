@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use shardloom::coordinator::{State, Status};
+#[cfg(feature = "dashboard")]
+use shardloom::dashboard::{Dashboard, DashboardError};
 use shardloom::train::{EpochRecord, Observer, TrainError, TrainEvent};
 
 use super::interrupt::StopFlag;
@@ -22,6 +24,8 @@ pub struct Progress {
     epochs: u32,
     started: Instant,
     last_line: Instant,
+    #[cfg(feature = "dashboard")]
+    dashboard: Option<Dashboard>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +55,32 @@ impl Progress {
             epochs: 0,
             started: Instant::now(),
             last_line: Instant::now(),
+            #[cfg(feature = "dashboard")]
+            dashboard: None,
         }
+    }
+
+    /// Shows the run at an address of this machine, too.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    #[cfg(feature = "dashboard")]
+    pub fn serve(&mut self, run: &str, address: &str) -> Result<(), DashboardError> {
+        let dashboard = Dashboard::open(run, address)?;
+        // Told in spite of --quiet: nobody else knows the port.
+        super::tell(&format!("dashboard at {}", dashboard.url()));
+        self.dashboard = Some(dashboard);
+        Ok(())
+    }
+
+    /// Shows the end of the run on the dashboard.
+    pub fn end(&self, what: &str) {
+        #[cfg(feature = "dashboard")]
+        if let Some(dashboard) = &self.dashboard {
+            dashboard.end(what);
+        }
+        #[cfg(not(feature = "dashboard"))]
+        let _ = what;
     }
 
     /// Prints a line to stderr without disturbing the bar.
@@ -158,6 +187,11 @@ impl Progress {
 
 impl Observer for Progress {
     fn on(&mut self, event: TrainEvent<'_>) -> Result<ControlFlow<()>, TrainError> {
+        #[cfg(feature = "dashboard")]
+        if let Some(dashboard) = &mut self.dashboard {
+            // The dashboard never asks for the end.
+            let _ = dashboard.on(event)?;
+        }
         match event {
             TrainEvent::EpochBegun {
                 epoch,

@@ -1,6 +1,8 @@
 //! `shardloom train`.
 
 use std::io::Write;
+#[cfg(feature = "net")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use shardloom::cluster::leader::FirstRows;
@@ -22,7 +24,7 @@ use super::eval::write_evaluation;
 use super::interrupt::{Interrupted, StopFlag};
 use super::progress::Progress;
 use super::reading::ReadArgs;
-use super::together::{Leading, TogetherArgs};
+use super::together::{Leading, TakenOver, Together, TogetherArgs};
 
 /// Train embeddings of a knowledge graph
 ///
@@ -31,7 +33,7 @@ use super::together::{Leading, TogetherArgs};
 /// `shardloom recipes` lists recipes, `shardloom recipes --keys` every key that --set takes.
 ///
 /// Example: `shardloom train --dataset wn18rr --set validate_every=10 --output runs/wordnet`
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct TrainArgs {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml")]
@@ -73,6 +75,10 @@ pub struct TrainArgs {
     /// Candidates of queries: negatives (drawn), 1vsall or kvsall (all entities).
     #[arg(long)]
     objective: Option<String>,
+    /// Server that draws near negatives (see `shardloom graph-store`), with the graph of the training facts: HOST:PORT or
+    /// unix:PATH. What is learned does not depend on it.
+    #[arg(long, value_name = "ADDRESS")]
+    graph_store: Option<String>,
     /// Device that computes: auto, cpu, gpu or gpu:N (see `shardloom devices`).
     #[arg(long)]
     device: Option<DeviceChoice>,
@@ -131,11 +137,16 @@ pub struct TrainArgs {
     /// Any key of the configuration, as in --set lambda=0.05; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Show the run in a browser, at an address of this machine such as 127.0.0.1:0: loss, MRR, speed,
+    /// workers, shards and events. /metrics has counts for Prometheus.
+    #[cfg(feature = "dashboard")]
+    #[arg(long, value_name = "HOST:PORT")]
+    dashboard: Option<String>,
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
-    together: TogetherArgs,
+    pub together: TogetherArgs,
     #[command(flatten)]
     reading: ReadArgs,
 }
@@ -144,19 +155,42 @@ pub struct TrainArgs {
 pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
     let progress = Progress::new(stop, args.quiet);
-    let script = args.script()?;
     let mut together = args.together.listen(args.resume.as_deref())?;
-    let resumed = match (args.together.standby(), &args.resume) {
-        (Some(path), _) => match together.stand_by(path, &progress)? {
-            Some(taken) => Some((taken.run, taken.dataset)),
+    let taken = match args.together.standby() {
+        None => None,
+        Some(path) => match together.stand_by(path, &progress)? {
+            Some(taken) => Some(taken),
             None => return Ok(()),
         },
+    };
+    start(args, progress, together, taken)
+}
+
+/// Trains, as a process that may lead others. `taken` is a run whose leader was lost, and which this process leads now.
+pub fn start(
+    args: TrainArgs,
+    progress: Progress,
+    together: Together,
+    taken: Option<TakenOver>,
+) -> CommandResult {
+    let script = args.script()?;
+    let mut progress = progress;
+    #[cfg(feature = "dashboard")]
+    if let Some(address) = &args.dashboard {
+        progress.serve(&args.run_name(taken.as_ref()), address)?;
+    }
+    let resumed = match (taken, &args.resume) {
+        (Some(taken), _) => Some((taken.run, taken.dataset)),
         (None, Some(path)) => {
             let mut run = Run::open(path)?;
             run.lock()?;
             if let Some(epochs) = args.epochs {
                 run.config.epochs = u32::try_from(epochs)
                     .map_err(|_| format!("--epochs {epochs} is out of range"))?;
+            }
+            if let Some(address) = &args.graph_store {
+                run.config.graph_store = Some(address.clone());
+                run.config.anchor();
             }
             run.config.validate()?;
             let dataset = run.dataset()?;
@@ -253,7 +287,6 @@ pub fn run(args: TrainArgs) -> CommandResult {
             }
             let mut trainer = Trainer::new(run.config.clone(), &dataset, executor)?;
             trainer.script = script;
-            let mut progress = progress;
             if let Some(warm) = &warm
                 && let Some(mrr) = warm.begin(&run, &mut trainer, &mut progress)?
             {
@@ -342,6 +375,89 @@ impl TrainArgs {
         Ok(config)
     }
 
+    /// Directory of the run that goes on.
+    #[cfg(feature = "net")]
+    pub fn resumed(&self) -> Option<&Path> {
+        self.resume.as_deref()
+    }
+
+    /// Device that computes, if one was named.
+    #[cfg(feature = "net")]
+    pub fn device(&self) -> Option<DeviceChoice> {
+        self.device
+    }
+
+    /// Whether progress is not shown.
+    #[cfg(feature = "net")]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Sets the directory of the run: one that goes on, or one to be made.
+    #[cfg(feature = "net")]
+    pub fn set_run(&mut self, path: &Path, goes_on: bool) {
+        let place = match goes_on {
+            true => &mut self.resume,
+            false => &mut self.output,
+        };
+        *place = Some(path.to_owned());
+    }
+
+    /// Checks that the arguments do not ask for another run than the one in a directory. The device may differ.
+    ///
+    /// # Errors
+    /// A key with both values.
+    #[cfg(feature = "net")]
+    pub fn check_same(&self, run: &Path) -> CommandResult {
+        let file = run.join("config.toml");
+        let saved = Layers::new().saved(&file)?.build()?;
+        let mut layers = Layers::new();
+        layers.saved(&file)?;
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        if let Some(name) = &self.recipe {
+            let recipe = find_recipe(name)?;
+            layers.text(recipe.name, recipe.text)?;
+        }
+        let mut asked = layers.layers(self.flags()?).build()?;
+        asked.anchor();
+        asked.device = saved.device;
+        asked.output.clone_from(&saved.output);
+        let (saved, asked) = (
+            toml::Table::try_from(&saved)?,
+            toml::Table::try_from(&asked)?,
+        );
+        let differs = asked
+            .iter()
+            .find(|(key, value)| saved.get(*key) != Some(value));
+        let Some((key, value)) = differs else {
+            return Ok(());
+        };
+        let there = saved
+            .get(key)
+            .map_or("none".to_owned(), toml::Value::to_string);
+        Err(format!(
+            "{key} = {value} is asked for, and the run in {} has {there}: give the options that it was begun with, or \
+             another --run",
+            shown(run)
+        )
+        .into())
+    }
+
+    /// Name of the run for the dashboard: its directory's, or the graph's where that is not known yet.
+    #[cfg(feature = "dashboard")]
+    fn run_name(&self, taken: Option<&TakenOver>) -> String {
+        let path = taken.map(|taken| &taken.run.path);
+        let path = path.or(self.resume.as_ref()).or(self.output.as_ref());
+        let name = path.and_then(|path| path.file_name());
+        match (name, &self.dataset) {
+            (Some(name), _) => name.to_string_lossy().into_owned(),
+            (None, Some(dataset)) => dataset.clone(),
+            (None, None) => "genealogy".to_owned(),
+        }
+    }
+
     /// The script of workers' events.
     fn script(&self) -> Result<Script, Box<dyn std::error::Error>> {
         let mut script = match &self.events {
@@ -360,7 +476,7 @@ impl TrainArgs {
     /// The layer that the flags make.
     fn flags(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::new();
-        let flags: [(&str, Option<toml::Value>); 20] = [
+        let flags: [(&str, Option<toml::Value>); 21] = [
             ("dataset", self.dataset.clone().map(Into::into)),
             ("split", self.split.map(|s| s.to_vec().into())),
             ("split_seed", self.split_seed.map(Into::into)),
@@ -371,6 +487,7 @@ impl TrainArgs {
             ("lr", self.lr.map(Into::into)),
             ("negatives", self.negatives.map(Into::into)),
             ("objective", self.objective.clone().map(Into::into)),
+            ("graph_store", self.graph_store.clone().map(Into::into)),
             (
                 "device",
                 self.device.map(|device| device.to_string().into()),
@@ -430,12 +547,22 @@ fn train(
     let ending = trainer.train(&mut recorder);
     // Ranking and the report are this process's own.
     drop(leading);
-    if let Err(error @ TrainError::Diverged { .. }) = ending {
-        return Err(format!("{error}; {}", after_divergence(&run)?).into());
-    }
-    if ending? == Ending::Interrupted {
-        progress.clear();
-        return Err(interrupted());
+    match ending {
+        Ok(Ending::Finished) => {}
+        Ok(Ending::Interrupted) => {
+            progress.clear();
+            progress.end("interrupted");
+            return Err(interrupted());
+        }
+        Err(error) => {
+            progress.end(&format!("training has failed: {error}"));
+            return Err(match error {
+                TrainError::Diverged { .. } => {
+                    format!("{error}; {}", after_divergence(&run)?).into()
+                }
+                error => error.into(),
+            });
+        }
     }
     trainer.warnings = recorder.warnings().to_vec();
     let result = run.conclude(dataset, &mut trainer, device, &mut recorder)?;
@@ -448,6 +575,10 @@ fn train(
         return Err(interrupted());
     };
 
+    match &result.test {
+        Some(test) => progress.end(&format!("finished: test MRR {:.4}", test.both.mrr)),
+        None => progress.end("finished"),
+    }
     let mut out = std::io::stdout().lock();
     if let Some(stopped) = &result.stopped {
         writeln!(out, "\n{stopped}")?;

@@ -38,6 +38,10 @@ pub struct Description {
     pub relations: u32,
     /// Number of facts, repeated ones included; of a part, those of the whole graph.
     pub facts: u32,
+    /// Number of facts that the dataset holds out and that are among these nevertheless: nobody who trains on them can be
+    /// judged by the dataset's test facts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_out: u32,
     /// Sections in the order of the file.
     pub(super) sections: Vec<Section>,
     /// Place of the rows in the whole graph, if these are not all.
@@ -158,6 +162,10 @@ impl SectionName {
     }
 }
 
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Description {
     /// Digest of the file: of the description, which has the digests of all sections.
     pub fn digest(&self) -> u64 {
@@ -174,6 +182,8 @@ impl Description {
             first_fact: 0,
             facts: [self.facts; 2],
             digest: self.digest(),
+            facts_digest: self.facts_digest(),
+            names_digest: self.names_digest(),
         })
     }
 
@@ -186,6 +196,43 @@ impl Description {
     /// Nodes whose rows the file has.
     pub(super) fn own_nodes(&self) -> std::ops::Range<u32> {
         self.part.map_or(0..self.nodes, |part| part.nodes())
+    }
+
+    /// Digest of the facts by number, without weights, times and names: the same in a file and in memory, and whatever
+    /// the order in which facts were given. A part has that of the whole graph.
+    pub fn facts_digest(&self) -> u64 {
+        if let Some(part) = self.part {
+            return part.facts_digest;
+        }
+        let counts = [self.nodes, self.relations, self.facts].map(u64::from);
+        let rows = [
+            SectionName::OutBounds,
+            SectionName::OutNeighbors,
+            SectionName::OutRelations,
+        ];
+        // Rows by tail, and heads and tails of relations, follow from rows by head.
+        let digests = rows.map(|name| self.section(name).map_or(0, |section| section.digest));
+        xxh3_64(bytemuck::cast_slice(&[counts, digests].concat()))
+    }
+
+    /// Digest of the names of nodes and relations; 0 if the graph has none. A part has that of the whole graph.
+    pub fn names_digest(&self) -> u64 {
+        if let Some(part) = self.part {
+            return part.names_digest;
+        }
+        let names = [
+            SectionName::NodeNameEnds,
+            SectionName::NodeNames,
+            SectionName::RelationNameEnds,
+            SectionName::RelationNames,
+        ];
+        let digests = names.map(|name| self.section(name).map(|section| section.digest));
+        match digests.iter().all(Option::is_none) {
+            true => 0,
+            false => xxh3_64(bytemuck::cast_slice(
+                &digests.map(Option::unwrap_or_default),
+            )),
+        }
     }
 
     /// Bytes of the sections, by content, in the order of the file.

@@ -19,6 +19,7 @@
 //! ```
 
 mod builder;
+mod dataset;
 mod error;
 mod file;
 mod header;
@@ -32,6 +33,7 @@ mod storage;
 mod tests;
 
 pub use builder::{Builder, Names};
+pub use dataset::{load_dataset, load_facts};
 pub use error::GraphError;
 pub use header::{Description, SectionName};
 pub use part::Part;
@@ -41,6 +43,9 @@ pub use rows::{Relations, Row, RowError, Rows};
 use sections::Sections;
 pub use storage::Memory;
 use storage::Storage;
+
+use std::io::Read;
+use std::path::Path;
 
 /// Side of a fact that rows are made by.
 #[derive(
@@ -103,6 +108,13 @@ impl Graph {
 }
 
 impl Graph {
+    /// Returns whether a path is that of a graph file, by its first bytes.
+    pub fn is_file(path: &Path) -> bool {
+        let mut first = [0; header::MAGIC.len()];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first));
+        read.is_ok() && first == header::MAGIC
+    }
+
     /// Returns whether nodes have names.
     pub fn has_names(&self) -> bool {
         self.sections.node_names().is_some()

@@ -30,6 +30,10 @@ pub struct Part {
     pub facts: [u32; 2],
     /// Digest of the whole graph.
     pub digest: u64,
+    /// Digest of the whole graph's facts.
+    pub facts_digest: u64,
+    /// Digest of the whole graph's names; 0 if there are none.
+    pub names_digest: u64,
 }
 
 impl Part {
@@ -97,7 +101,7 @@ impl Graph {
             let share = all * u64::from(index) / u64::from(of);
             super::rows::partition(self.nodes() as usize, |node| before(node as u32) < share) as u32
         };
-        let digest = self.description().digest();
+        let whole = self.part();
         let parts = (0..of).map(|index| {
             let (start, end) = match index + 1 == of {
                 true => (bound(index), self.nodes()),
@@ -112,7 +116,7 @@ impl Graph {
                 end,
                 first_fact: out.start as u32,
                 facts: [out.len() as u32, into.len() as u32],
-                digest,
+                ..whole
             })
         });
         parts.collect()

@@ -52,9 +52,7 @@ pub enum SampleError {
         what: String,
     },
     /// A batch that could become too large.
-    #[error(
-        "{seeds} seeds with these fanouts can reach {facts} facts, and a batch may have {most}"
-    )]
+    #[error("{seeds} seeds can reach {facts} facts, and a batch may have {most}")]
     TooLarge {
         /// Number of seeds.
         seeds: usize,

@@ -103,18 +103,11 @@ impl Excluded {
         Ok(())
     }
 
-    /// Returns true if nothing is left out.
-    pub fn is_empty(&self) -> bool {
-        self.positions.is_empty()
-    }
-
-    /// Positions of a node's row that are left out, ascending.
-    pub fn of(&self, node: u32) -> impl Iterator<Item = u32> + Clone {
+    /// Positions of a node's row that are left out, ascending, each with the node.
+    pub fn of(&self, node: u32) -> &[(u32, u32)] {
         let first = self.positions.partition_point(|&(other, _)| other < node);
-        let end = first + self.positions[first..].partition_point(|&(other, _)| other == node);
-        self.positions[first..end]
-            .iter()
-            .map(|&(_, position)| position)
+        let count = self.positions[first..].partition_point(|&(other, _)| other == node);
+        &self.positions[first..first + count]
     }
 }
 

@@ -1,7 +1,7 @@
 //! Known answers of questions: the tails of a head and a relation, or the heads of a relation and a tail.
 
 use super::draw::Draw;
-use super::{SampleError, limits, pick};
+use super::{SampleError, Sampler, limits, pick};
 use crate::graph::{Graph, Side};
 
 /// Question whose answers are labels.
@@ -28,32 +28,22 @@ pub struct Labels {
 /// Finds the distinct known answers of anchors; of more than `most`, a random choice, the same for the same draw.
 ///
 /// # Errors
-/// If the graph does not have a node or relation of an anchor, a part does not have its row, or the file is damaged.
+/// Before any answer is copied, if the graph does not have a node or relation of an anchor, a part does not have its row, or the answers could be more than
+/// [`Sampler::MOST_FACTS`]; [`SampleError::Damaged`] if the graph's file is.
 pub fn labels(
     graph: &Graph,
     anchors: &[Anchor],
     most: Option<std::num::NonZeroU32>,
     draw: Draw,
 ) -> Result<Labels, SampleError> {
+    check(graph, anchors, most)?;
     let key = draw.key();
     let mut found = Labels {
         bounds: vec![0],
         nodes: Vec::new(),
     };
     let (mut answers, mut chosen) = (Vec::new(), Vec::new());
-    for (at, anchor) in anchors.iter().enumerate() {
-        if anchor.node >= graph.nodes() {
-            let (id, nodes) = (anchor.node, graph.nodes());
-            return Err(SampleError::Seed { at, id, nodes });
-        }
-        if anchor.relation >= graph.relations() {
-            return Err(SampleError::Relation {
-                at,
-                id: anchor.relation,
-                relations: graph.relations(),
-            });
-        }
-        limits::own(graph, std::iter::once(anchor.node))?;
+    for anchor in anchors {
         let rows = graph.rows(anchor.side);
         let places = rows.of_relation(anchor.node, anchor.relation)?;
         answers.clear();
@@ -75,6 +65,35 @@ pub fn labels(
         found.bounds.push(found.nodes.len() as u32);
     }
     Ok(found)
+}
+
+/// Checks that the graph has all anchors, and that their answers are not too many.
+fn check(
+    graph: &Graph,
+    anchors: &[Anchor],
+    most: Option<std::num::NonZeroU32>,
+) -> Result<(), SampleError> {
+    let (nodes, relations) = (graph.nodes(), graph.relations());
+    let mut facts = 0u64;
+    for (at, anchor) in anchors.iter().enumerate() {
+        if anchor.node >= nodes {
+            let id = anchor.node;
+            return Err(SampleError::Seed { at, id, nodes });
+        }
+        if anchor.relation >= relations {
+            let id = anchor.relation;
+            return Err(SampleError::Relation { at, id, relations });
+        }
+        limits::own(graph, std::iter::once(anchor.node))?;
+        let rows = graph.rows(anchor.side);
+        let answers = rows.of_relation(anchor.node, anchor.relation)?.len() as u64;
+        facts += answers.min(most.map_or(u64::MAX, |most| most.get().into()));
+    }
+    let (seeds, most) = (anchors.len(), Sampler::MOST_FACTS);
+    match facts > most {
+        true => Err(SampleError::TooLarge { seeds, facts, most }),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +137,14 @@ mod tests {
         assert!(some.nodes[..5].windows(2).all(|two| two[0] < two[1]));
         assert_eq!(some, labels(&graph, &anchors, most, draw(0)).unwrap());
         assert_ne!(some, labels(&graph, &anchors, most, draw(1)).unwrap());
+        let facts: Vec<Triple> = (1..=5000).map(fact).collect();
+        let hub = Builder::new(5001, 2).build(&facts).unwrap();
+        let many = [anchor(0, 1, Side::Out); 20_000];
+        let error = labels(&hub, &many, None, draw(0)).unwrap_err();
+        let (seeds, facts, most) = (20_000, 5000 * 20_000, Sampler::MOST_FACTS);
+        assert_eq!(error, SampleError::TooLarge { seeds, facts, most });
+        let some = labels(&hub, &many, std::num::NonZeroU32::new(2), draw(0)).unwrap();
+        assert_eq!(some.nodes.len(), 40_000);
         let error = labels(&graph, &[anchor(0, 2, Side::Out)], None, draw(0)).unwrap_err();
         assert!(error.to_string().contains("relation 2"), "{error}");
     }

@@ -1,9 +1,44 @@
 //! Choice among the facts of a row, by position.
 
+use std::ops::Range;
+
 use super::draw::Draws;
 
 /// Largest number of facts that are looked for one by one in those chosen before.
 const SCANNED: usize = 48;
+
+/// Facts of a part of a row chosen uniformly, `most` of them or all, appended in rising order. `left_out` are the positions
+/// of the part that are never chosen, ascending, each with its node.
+pub(super) fn uniformly(
+    part: Range<u32>,
+    left_out: &[(u32, u32)],
+    most: Option<u32>,
+    replace: bool,
+    draws: &mut Draws,
+    chosen: &mut Vec<u32>,
+) {
+    let first = chosen.len();
+    // A file that changes while it is mapped may have a shorter row by now.
+    let count = (part.len() as u32).saturating_sub(left_out.len() as u32);
+    match most {
+        Some(most) if replace && count > 0 => with_replacement(count, most, draws, chosen),
+        Some(most) if !replace && count > most => without_replacement(count, most, draws, chosen),
+        Some(_) if replace => {}
+        _ => chosen.extend(0..count),
+    }
+    // The fact at a place among those that may be chosen stands behind all that are left out before it.
+    let mut passed = 0;
+    for position in &mut chosen[first..] {
+        *position += part.start;
+        while left_out
+            .get(passed)
+            .is_some_and(|&(_, left_out)| left_out <= *position + passed as u32)
+        {
+            passed += 1;
+        }
+        *position += passed as u32;
+    }
+}
 
 /// Facts chosen by Floyd's algorithm: `most` of `count`, fewer than `count`, appended to `chosen` in rising order.
 #[inline]

@@ -23,6 +23,8 @@ pub(super) struct Table {
 }
 
 const FREE: u64 = u64::MAX;
+/// Slots for each node from which on nodes are taken out of a table one by one.
+const FEW: usize = 16;
 
 impl Relabel {
     /// Makes an empty map for a graph with `nodes` nodes.
@@ -45,10 +47,7 @@ impl Relabel {
     pub fn clear(&mut self, nodes: &[u32]) {
         match self {
             Relabel::Direct(map) => nodes.iter().for_each(|&node| map[node as usize] = ABSENT),
-            Relabel::Table(table) => {
-                table.slots.fill(FREE);
-                table.used = 0;
-            }
+            Relabel::Table(table) => table.clear(nodes),
         }
     }
 
@@ -108,6 +107,24 @@ impl Table {
         (u64::from(node).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
+    /// Forgets all nodes. The time is that of their number, not that of the largest batch so far.
+    fn clear(&mut self, nodes: &[u32]) {
+        if nodes.len() > self.slots.len() / FEW {
+            self.slots.fill(FREE);
+        } else {
+            let mask = self.slots.len() - 1;
+            for &node in nodes {
+                // No free slot lies between a node's own and the one where the node is, unless all behind it are free, too.
+                let mut slot = self.slot(node);
+                while self.slots[slot] != FREE {
+                    self.slots[slot] = FREE;
+                    slot = (slot + 1) & mask;
+                }
+            }
+        }
+        self.used = 0;
+    }
+
     fn reserve(&mut self, more: usize) {
         let needed = 2 * (self.used + more);
         if needed <= self.slots.len() {
@@ -156,4 +173,53 @@ pub(super) fn prefetch<T>(of: &[T], at: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (of, at);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NODES: u32 = 3000;
+
+    /// Batches of nodes, few and many, with repeated ones.
+    fn batches() -> impl Strategy<Value = Vec<Vec<Vec<u32>>>> {
+        let node = prop_oneof![0..NODES, 0..20u32];
+        let block = prop_oneof![
+            prop::collection::vec(node.clone(), 0..8),
+            prop::collection::vec(node, 0..900)
+        ];
+        prop::collection::vec(prop::collection::vec(block, 0..5), 1..8)
+    }
+
+    proptest! {
+        /// A table, which graphs of many nodes have, numbers as a list does, also after it was cleared.
+        #[test]
+        fn tables_number_as_lists_do(batches in batches()) {
+            let mut list = Relabel::new(NODES);
+            let mut table = Relabel::Table(Table::new(16));
+            for batch in batches {
+                let (mut expected, mut found) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+                for targets in &batch {
+                    list.number(targets, &mut expected.0, &mut expected.1);
+                    table.number(targets, &mut found.0, &mut found.1);
+                }
+                prop_assert_eq!(&found, &expected);
+                list.clear(&expected.0);
+                table.clear(&found.0);
+                if let Relabel::Table(table) = &table {
+                    prop_assert!(table.used == 0 && table.slots.iter().all(|&slot| slot == FREE));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn graphs_of_many_nodes_have_a_table() {
+        assert!(matches!(Relabel::new(DIRECT), Relabel::Direct(_)));
+        let table = Relabel::new(DIRECT + 1);
+        assert!(matches!(table, Relabel::Table(_)));
+        assert!(table.fits(u32::MAX - 1) && !table.fits(DIRECT));
+    }
 }

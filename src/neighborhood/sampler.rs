@@ -142,12 +142,15 @@ impl Sampler {
         let (plan, nodes) = (&asked.plan, &asked.nodes[..]);
         self.excluded
             .find(graph, plan, &Seeds::Facts(&asked.facts))?;
+        let sides = [
+            graph.rows(plan.direction.sides()[0]),
+            graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
+        ];
+        let numbered = plan.facts && sides.iter().any(|rows| rows.facts.is_some());
         let mut expansion = Expansion {
             graph,
-            sides: [
-                graph.rows(plan.direction.sides()[0]),
-                graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
-            ],
+            columns: numbered || !matches!(sides[0].relations, Relations::One(_)),
+            sides,
             plan,
             fanout: &plan.fanouts[asked.hop as usize],
             number: asked.hop as usize,
@@ -214,12 +217,15 @@ impl Sampler {
             if expanded.is_empty() || *fanout == Fanout::Most(0) {
                 break;
             }
+            let sides = [
+                graph.rows(plan.direction.sides()[0]),
+                graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
+            ];
+            let numbered = plan.facts && sides.iter().any(|rows| rows.facts.is_some());
             let hop = Expansion {
                 graph,
-                sides: [
-                    graph.rows(plan.direction.sides()[0]),
-                    graph.rows(*plan.direction.sides().last().unwrap_or(&Side::Out)),
-                ],
+                columns: numbered || !matches!(sides[0].relations, Relations::One(_)),
+                sides,
                 plan,
                 fanout,
                 number,
@@ -316,10 +322,14 @@ impl Sampler {
         if expansion.plan.expand == Expand::Tree {
             draws = draws.part(u64::from(local) << 33);
         }
-        let whole = local >= expansion.seeds || self.excluded.is_empty();
+        let left_out = match local < expansion.seeds {
+            true => self.excluded.of(node),
+            false => &[],
+        };
         let block = &mut self.block;
-        let count = row.len();
         block.chosen.clear();
+        let whole = left_out.is_empty();
+        let count = row.len();
         match (expansion.plan.pick, expansion.fanout) {
             (Pick::Uniform | Pick::Replace, Fanout::All) if whole => {
                 block.chosen.extend(0..count);
@@ -332,13 +342,10 @@ impl Sampler {
                 pick::with_replacement(count, most, &mut draws, &mut block.chosen);
             }
             _ => {
-                let excluded: Vec<u32> = match whole {
-                    true => Vec::new(),
-                    false => self.excluded.of(node).collect(),
-                };
-                expansion.choose_parts(&row, &excluded, &draws, time, block);
+                expansion.choose_parts(&row, left_out, &draws, time, block);
             }
         }
+        let before = block.places.len();
         let [first, second] = row.starts;
         let split = row.lens[0];
         if row.lens[1] == 0 {
@@ -359,6 +366,9 @@ impl Sampler {
                     .places
                     .push(if side == 0 { place } else { place | SECOND });
             }
+        }
+        if expansion.columns {
+            expansion.prefetch_columns(&block.places[before..]);
         }
         Ok(())
     }
@@ -381,6 +391,8 @@ struct Expansion<'a> {
     key: BatchKey,
     /// Nodes of the batch below this number may have facts that are left out.
     seeds: u32,
+    /// Whether sections beside that of neighbours are read.
+    columns: bool,
 }
 
 /// Row of a node: its facts on the first side, then those on the second.
@@ -401,6 +413,29 @@ impl Expansion<'_> {
         prefetch(self.sides[0].bounds, node as usize);
         if self.plan.direction == Direction::Both {
             prefetch(self.sides[1].bounds, node as usize);
+        }
+    }
+
+    /// Asks the processor to fetch what a batch says of facts beside their neighbours.
+    #[inline]
+    fn prefetch_columns(&self, places: &[u64]) {
+        let sides = self.plan.direction.sides().len();
+        for (side, rows) in self.sides[..sides].iter().enumerate() {
+            let own = || {
+                let own = places
+                    .iter()
+                    .filter(move |&&place| (place >= SECOND) as usize == side);
+                own.map(|&place| place as u32 as usize)
+            };
+            match rows.relations {
+                Relations::One(_) => {}
+                Relations::U8(of) => own().for_each(|place| prefetch(of, place)),
+                Relations::U16(of) => own().for_each(|place| prefetch(of, place)),
+                Relations::U32(of) => own().for_each(|place| prefetch(of, place)),
+            }
+            if let Some(numbers) = rows.facts.filter(|_| self.plan.facts) {
+                own().for_each(|place| prefetch(numbers, place));
+            }
         }
     }
 
@@ -429,13 +464,13 @@ impl Expansion<'_> {
     fn choose_parts(
         &self,
         row: &RowPlaces,
-        excluded: &[u32],
+        left_out: &[(u32, u32)],
         draws: &Draws,
         time: Option<i64>,
         block: &mut Block,
     ) {
         let mut choose = |part: Range<u32>, most: Option<u32>, draws: &mut Draws| {
-            self.choose_part(row, part, most, excluded, draws, time, block);
+            self.choose_part(row, part, most, left_out, draws, time, block);
         };
         match self.fanout {
             Fanout::All => choose(0..row.len(), None, &mut draws.clone()),
@@ -479,7 +514,7 @@ impl Expansion<'_> {
         row: &RowPlaces,
         part: Range<u32>,
         most: Option<u32>,
-        excluded: &[u32],
+        left_out: &[(u32, u32)],
         draws: &mut Draws,
         time: Option<i64>,
         block: &mut Block,
@@ -491,15 +526,16 @@ impl Expansion<'_> {
         let Block {
             chosen, candidates, ..
         } = block;
+        let before = |end: u32| left_out.partition_point(|&(_, position)| position < end);
+        let left_out = &left_out[before(part.start)..before(part.end)];
+        if let Pick::Uniform | Pick::Replace = self.plan.pick {
+            let replace = self.plan.pick == Pick::Replace;
+            return pick::uniformly(part, left_out, most, replace, draws, chosen);
+        }
         candidates.clear();
-        let first = part.start;
-        let mut left_out = excluded
-            .iter()
-            .copied()
-            .skip_while(|&position| position < first)
-            .peekable();
+        let mut left_out = left_out.iter().peekable();
         for position in part {
-            if left_out.next_if_eq(&position).is_some() {
+            if left_out.next_if(|&&(_, next)| next == position).is_some() {
                 continue;
             }
             let taken = match self.plan.pick {
@@ -527,10 +563,13 @@ impl Expansion<'_> {
         });
         let first = chosen.len();
         match (self.plan.pick, most) {
-            (Pick::Uniform | Pick::Replace | Pick::Before { .. }, None) => chosen.extend(0..count),
             (Pick::Weighted | Pick::WeightedReplace, None) => {
                 let some = weights.zip(0..).filter(|&(weight, _)| weight > 0.0);
                 chosen.extend(some.map(|(_, candidate)| candidate));
+            }
+            (Pick::Weighted, Some(most)) => pick::by_weight(weights, most, draws, chosen),
+            (Pick::WeightedReplace, Some(most)) => {
+                pick::by_weight_with_replacement(weights, most, draws, chosen);
             }
             (Pick::Before { latest: true, .. }, Some(most)) => {
                 let mut order: Vec<u32> = (0..count).collect();
@@ -543,18 +582,7 @@ impl Expansion<'_> {
                 order.sort_unstable();
                 chosen.extend(order);
             }
-            (Pick::Uniform | Pick::Before { .. }, Some(most)) => match count <= most {
-                true => chosen.extend(0..count),
-                false => pick::without_replacement(count, most, draws, chosen),
-            },
-            (Pick::Replace, Some(most)) if count > 0 => {
-                pick::with_replacement(count, most, draws, chosen);
-            }
-            (Pick::Replace, Some(_)) => {}
-            (Pick::Weighted, Some(most)) => pick::by_weight(weights, most, draws, chosen),
-            (Pick::WeightedReplace, Some(most)) => {
-                pick::by_weight_with_replacement(weights, most, draws, chosen);
-            }
+            (_, most) => pick::uniformly(0..count, &[], most, false, draws, chosen),
         }
         for candidate in &mut chosen[first..] {
             *candidate = candidates[*candidate as usize];
@@ -625,11 +653,21 @@ impl Expansion<'_> {
                 "a fact has relation {relation} of {relations}"
             )));
         }
-        if self.plan.facts {
-            hop.facts.extend(places.iter().map(|&place| {
+        match (self.plan.facts, both, self.sides[0].facts) {
+            (false, ..) => {}
+            (true, false, None) => {
+                let first = self.sides[0].first;
+                hop.facts
+                    .extend(places.iter().map(|&place| first + place as u32));
+            }
+            (true, false, Some(numbers)) => {
+                let numbers = places.iter().map(|&place| numbers[place as usize]);
+                hop.facts.extend(numbers);
+            }
+            (true, true, _) => hop.facts.extend(places.iter().map(|&place| {
                 let side = (place >= SECOND) as usize;
                 self.sides[side].fact(place as u32 as usize)
-            }));
+            })),
         }
         Ok(())
     }

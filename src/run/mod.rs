@@ -51,6 +51,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
 use crate::executor::Executor;
+use crate::graph::load_dataset;
 use crate::kernel::{Backend, Column, KernelError};
 use crate::net::cut::{CutError, SavedCut};
 use crate::sampler::QueryRule;
@@ -241,6 +242,14 @@ impl Run {
         }
         run.write_facts(dataset, &learned)?;
         Ok(run)
+    }
+
+    /// Returns whether the run has a checkpoint or cuts to go on from.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_resumable(&self) -> Result<bool, RunError> {
+        is_resumable(&self.path)
     }
 
     /// Locks the directory until the run is dropped. Needed for writing to it, not for reading.
@@ -540,7 +549,7 @@ pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
     let from = from.filter(|from| from.join(CONFIG).is_file());
     let earlier = from.map(|from| Run::open(from)?.earlier()).transpose()?;
     let options = config.load_options();
-    let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());
+    let dataset = load_dataset(&config.dataset, &options, earlier.as_ref());
     Ok(dataset?)
 }
 
@@ -551,7 +560,7 @@ fn vacate(path: &Path) -> Result<(), RunError> {
     let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
     let others = || names.iter().filter(|name| *name != lock::LOCK);
     let is_run = others().any(|name| name == CONFIG);
-    let resumable = is_run && (!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir());
+    let resumable = is_run && is_resumable(path)?;
     let known = [
         CONFIG,
         ENTITIES,
@@ -594,6 +603,10 @@ fn vacate(path: &Path) -> Result<(), RunError> {
 }
 
 /// `runs/<dataset>-<model>-<seed>`, numbered on if that is taken.
+fn is_resumable(path: &Path) -> Result<bool, RunError> {
+    Ok(!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir())
+}
+
 fn free_directory(config: &Config) -> PathBuf {
     let stem = Path::new(&config.dataset)
         .file_name()

@@ -14,7 +14,10 @@ use super::{
     SamplerSpec, Select, Slice, Source, StoreError, Window,
 };
 use crate::graph::Graph;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Sampler, Seeds};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Sampler, Seeds,
+};
+use crate::sampler::GraphCandidates;
 
 /// Store whose batches this process makes: a source of graphs, and threads that sample for all channels. Batches are the
 /// same for any number of threads.
@@ -24,6 +27,8 @@ pub struct PooledStore<S> {
     pool: Arc<Pool>,
     /// Memory for batches that are drawn on the caller's thread.
     scratch: Mutex<Vec<Scratch>>,
+    /// Draws candidates on the caller's thread, if the source can give them.
+    candidates: Option<GraphCandidates>,
     /// Samplers of open channels.
     samplers: Mutex<HashMap<String, Weak<SamplerSpec>>>,
 }
@@ -51,6 +56,7 @@ impl<S: Source> PooledStore<S> {
     /// Uses sampling threads that are there.
     pub fn with_pool(source: Arc<S>, pool: Arc<Pool>) -> PooledStore<S> {
         PooledStore {
+            candidates: source.candidates(),
             source,
             pool,
             scratch: Mutex::default(),
@@ -112,6 +118,20 @@ impl<S: Source> GraphStore for PooledStore<S> {
         let sampled = self.source.sample(&mut scratch, seeds, plan, draw);
         lock().push(scratch);
         sampled
+    }
+
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        let Some(candidates) = &self.candidates else {
+            let what = "the graph is in parts; candidates are drawn from a graph in one piece";
+            return Err(StoreError::setting("candidates", what));
+        };
+        Ok(candidates.draw(questions, plan, draw, pools)?)
     }
 
     fn open(

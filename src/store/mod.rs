@@ -8,6 +8,7 @@
 //! | what | where |
 //! |---|---|
 //! | the store of one process, with sampling threads | [`Local`] |
+//! | candidates near facts, for trainers | [`StoreCandidates`] |
 //! | a graph whose parts are in several processes | [`Parts`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
@@ -36,6 +37,7 @@
 //! # }
 //! ```
 
+mod candidates;
 mod channel_plan;
 mod error;
 mod local;
@@ -55,6 +57,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use candidates::StoreCandidates;
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
 pub use local::{Local, PooledStore};
@@ -65,7 +68,9 @@ pub use source::Source;
 pub use spec::{Ask, ChannelSpec, Even, LabelPlan, Order, SamplerSpec, SeedSpec, Select, Window};
 
 use crate::graph::{Graph, Part};
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 
 /// Neighbourhoods of one graph.
 pub trait GraphStore: Send + Sync {
@@ -98,6 +103,19 @@ pub trait GraphStore: Send + Sync {
     /// If the batch cannot be drawn.
     fn sample(&self, seeds: &Seeds<'_>, plan: &SamplePlan, draw: Draw)
     -> Result<Batch, StoreError>;
+
+    /// Draws candidates near facts, now: as [`NearSampler::draw_from`](crate::neighborhood::NearSampler::draw_from), with
+    /// the name of the draw and of the pools.
+    ///
+    /// # Errors
+    /// If the candidates cannot be drawn.
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError>;
 
     /// Opens a channel.
     ///
@@ -174,6 +192,10 @@ pub struct Description {
     pub facts: u32,
     /// Digest of the graph, or of the part: equal ones have equal digests.
     pub digest: u64,
+    /// Digest of the facts by number, without weights, times and names.
+    pub facts_digest: u64,
+    /// Digest of the names; 0 if there are none.
+    pub names_digest: u64,
     /// Whether facts have weights.
     pub weights: bool,
     /// Whether facts have times.
@@ -197,6 +219,8 @@ impl Description {
             relations: described.relations,
             facts: described.facts,
             digest: described.digest(),
+            facts_digest: described.facts_digest(),
+            names_digest: described.names_digest(),
             weights: rows.weights.is_some(),
             times: rows.times.is_some(),
             names: graph.nodes() > 0 && graph.has_names(),

@@ -14,6 +14,7 @@ use crate::neighborhood::{
     Anchor, Batch, Counts, Draw, DrawnRows, Labels, Owners, PartsBatch, RowRequest, SampleError,
     SamplePlan, Sampler, Seeds, labels,
 };
+use crate::sampler::GraphCandidates;
 
 /// Answer that is under way; a call waits for it.
 pub type Pending<'a, T> = Box<dyn FnOnce() -> Result<T, StoreError> + 'a>;
@@ -161,7 +162,7 @@ impl JoinedParts {
             end: first.nodes,
             first_fact: 0,
             facts: [first.facts; 2],
-            digest: first.part.digest,
+            ..first.part
         };
         let end_of_facts = |part: &Part| part.first_fact + part.facts[0];
         Ok(JoinedParts {
@@ -410,6 +411,10 @@ impl Source for JoinedParts {
             |fact: &Triple| fact.head < nodes && fact.tail < nodes && fact.relation < relations;
         let facts = facts.filter(|facts| facts.iter().all(fits));
         facts.ok_or_else(|| SampleError::Rows("facts that the graph does not have".into()).into())
+    }
+
+    fn candidates(self: &Arc<Self>) -> Option<GraphCandidates> {
+        None
     }
 
     fn check(

@@ -9,13 +9,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::StoreError;
-use crate::neighborhood::{PartsSampler, Sampler};
+use crate::neighborhood::{NearSampler, PartsSampler, Sampler};
 
 /// Memory that a thread uses for batch after batch.
 #[derive(Debug)]
 pub struct Scratch {
     /// Sampler of the thread.
     pub sampler: Sampler,
+    /// Sampler of candidates, with the pools that it keeps.
+    pub near: NearSampler,
     /// Sampler of graphs in parts.
     pub parts: PartsSampler,
 }
@@ -25,6 +27,7 @@ impl Scratch {
     pub fn new(most_facts: u64) -> Scratch {
         Scratch {
             sampler: Sampler::with_most_facts(most_facts),
+            near: NearSampler::default(),
             parts: PartsSampler::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{Description, Scratch, StoreError};
 use crate::dataset::Triple;
@@ -9,6 +10,7 @@ use crate::graph::{Graph, Side};
 use crate::neighborhood::{
     Anchor, Batch, Counts, Draw, Labels, SampleError, SamplePlan, Sampler, Seeds, labels,
 };
+use crate::sampler::GraphCandidates;
 
 /// Graph that the batches of a store are drawn from. Sources of equal graphs give equal answers.
 pub trait Source: std::fmt::Debug + Send + Sync + 'static {
@@ -44,6 +46,9 @@ pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`nodes_of`](Source::nodes_of).
     fn facts_at(&self, numbers: &[u32]) -> Result<Vec<Triple>, StoreError>;
+
+    /// Candidates near facts of the graph, if all its rows are in memory.
+    fn candidates(self: &Arc<Self>) -> Option<GraphCandidates>;
 
     /// Checks that a batch can be drawn, without drawing it.
     ///
@@ -109,6 +114,10 @@ impl Source for Graph {
     fn facts_at(&self, numbers: &[u32]) -> Result<Vec<Triple>, StoreError> {
         let fact = |&number: &u32| fact(self, number);
         numbers.iter().map(fact).collect()
+    }
+
+    fn candidates(self: &Arc<Self>) -> Option<GraphCandidates> {
+        Some(GraphCandidates::new(Arc::clone(self)))
     }
 
     fn check(

@@ -8,3 +8,4 @@ mod parts;
 mod processes;
 mod proto;
 mod speed;
+mod training;

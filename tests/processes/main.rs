@@ -2,11 +2,13 @@
 
 mod against_all;
 mod bounds;
+mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
 mod faults;
 mod leaders;
 mod lines;
+mod nodes;
 #[cfg(target_os = "linux")]
 mod partition;
 mod refusals;
@@ -121,7 +123,11 @@ impl Process {
 
     /// Waits for the end.
     fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        self.end_within(PATIENCE)
+    }
+
+    fn end_within(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 // What was said last is on its way.
@@ -276,7 +282,10 @@ impl Place {
     fn alone(&self, more: &[&str]) -> Vec<Vec<u32>> {
         let mut arguments = self.arguments("alone", &["--workers", "2"]);
         arguments.extend(more.iter().map(|&a| a.to_owned()));
-        Process::start(&arguments, &[]).succeed();
+        // After a long storm, as many epochs as in it.
+        let mut alone = Process::start(&arguments, &[]);
+        let status = alone.end_within(20 * PATIENCE);
+        assert!(status.success(), "{status}: {}", alone.said());
         self.tables("alone")
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn to_json(description: &Description) -> Value {
         "nodes": description.nodes,
         "relations": description.relations,
         "facts": description.facts,
+        "held_out": description.held_out,
         "digest": format!("{:016x}", description.digest()),
         "sections": sections.collect::<serde_json::Map<_, _>>(),
     });
@@ -80,6 +81,10 @@ pub fn run(args: InfoArgs) -> CommandResult {
         let part = description.part();
         if part.of > 1 {
             writeln!(text, "{part}; counts below are of its rows")?;
+        }
+        if description.held_out > 0 {
+            let held_out = description.held_out;
+            writeln!(text, "{held_out} of the facts are held out by the dataset")?;
         }
         writeln!(text, "facts by head: {}", degrees(&profile.out))?;
         writeln!(text, "facts by tail: {}", degrees(&profile.into))?;

@@ -1,6 +1,7 @@
 //! Samplers against plain ones with the same keys, against known values, and on damaged files.
 
 mod batches;
+mod contracts;
 mod damage;
 mod near;
 mod ppr;

@@ -118,8 +118,14 @@ impl Exchange {
                 biased;
                 Some(frame) = self.inbox.frames.recv() => frame,
                 Ok(()) = self.over.changed() => {
-                    self.check_lost(&needed)?;
-                    continue;
+                    let lost = self.check_lost(&needed);
+                    // The inbox holds by now all values that came before the loss: they count.
+                    let Ok(frame) = self.inbox.frames.try_recv() else {
+                        lost?;
+                        continue;
+                    };
+                    self.over.mark_changed();
+                    frame
                 }
                 () = &mut self.deadline => return Err(self.silent(needed)),
             };

@@ -84,7 +84,7 @@ fn listed(seeds: &Seeds) -> Result<Listed, Status> {
 }
 
 /// Reads the name of a batch.
-fn draw(draw: Option<super::message::Draw>) -> Draw {
+pub(super) fn draw(draw: Option<super::message::Draw>) -> Draw {
     let draw = draw.unwrap_or_default();
     Draw {
         seed: draw.seed,
@@ -125,6 +125,8 @@ impl Calls {
             relations: of.relations,
             facts: of.facts,
             digest: of.digest,
+            facts_digest: of.facts_digest,
+            names_digest: of.names_digest,
             weights: of.weights,
             times: of.times,
             names: of.names,

@@ -37,8 +37,14 @@ pub struct Description {
     /// Most facts that a batch may have.
     #[prost(uint64, tag = "9")]
     pub most_facts: u64,
+    /// Digest of the facts by number, without weights, times and names.
+    #[prost(fixed64, tag = "10")]
+    pub facts_digest: u64,
+    /// Digest of the names; 0 if there are none.
+    #[prost(fixed64, tag = "11")]
+    pub names_digest: u64,
     /// Place of the rows that are served in the whole graph.
-    #[prost(message, optional, tag = "10")]
+    #[prost(message, optional, tag = "12")]
     pub part: Option<Part>,
 }
 
@@ -179,6 +185,32 @@ pub struct SampleRequest {
     /// Name of the batch.
     #[prost(message, optional, tag = "3")]
     pub draw: Option<Draw>,
+}
+
+/// Request for candidates near facts.
+#[derive(Clone, PartialEq, Message)]
+pub struct CandidatesRequest {
+    /// Facts with the right answers.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub facts: Bytes,
+    /// Sides of the known nodes, of one byte: 0 asks for tails, 1 for heads.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sides: Bytes,
+    /// Settings, in JSON.
+    #[prost(string, tag = "3")]
+    pub plan: String,
+    /// Name of the draw.
+    #[prost(message, optional, tag = "4")]
+    pub draw: Option<Draw>,
+    /// Name of the draw of the pools.
+    #[prost(message, optional, tag = "5")]
+    pub pools: Option<Draw>,
+    /// Place of the first question among all of the draw.
+    #[prost(uint32, tag = "6")]
+    pub first: u32,
+    /// Digest that the graph must have; 0 for any graph.
+    #[prost(fixed64, tag = "7")]
+    pub graph: u64,
 }
 
 /// Settings that channels share.

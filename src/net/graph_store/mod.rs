@@ -7,6 +7,7 @@
 //! | the calls | `calls.rs` |
 //! | threads and streams that carry out the actions of a [`Session`](crate::store::session::Session) | `shell.rs` |
 //! | one fetch: credits in, chunks out | `fetch.rs` |
+//! | candidates near facts, at both ends | `candidates.rs` |
 //! | parts of a graph: rows and facts, the client that joins them | `part_calls.rs`, `row_bytes.rs`, `remote_part.rs` |
 //! | a connection, the store, and the channels of a client | `connection.rs`, `remote.rs`, `remote_channel.rs` |
 //!
@@ -15,6 +16,7 @@
 
 mod address;
 mod calls;
+mod candidates;
 mod connection;
 mod fetch;
 mod health;

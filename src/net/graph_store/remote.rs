@@ -1,7 +1,7 @@
 //! The store of a client.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,9 @@ use super::message;
 use super::remote_channel::{Opening, RemoteChannel};
 use crate::dataset::Triple;
 use crate::graph::{Part, Side};
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 use crate::store::session::SessionStatus;
 use crate::store::{
     Channel, ChannelSpec, Description, GraphStore, SamplerSpec, Select, Slice, StoreError, packed,
@@ -44,8 +46,10 @@ impl Default for RemoteOptions {
 /// Store whose graph a server has. Batches are those of a [`Local`](crate::store::Local) store of the same graph.
 #[derive(Debug)]
 pub struct Remote {
-    connection: Arc<Connection>,
-    patience: Duration,
+    pub(super) connection: Arc<Connection>,
+    pub(super) patience: Duration,
+    /// Graph of the first description. Candidates of another graph are refused.
+    described: OnceLock<Description>,
     /// Random name, under which the server keeps the channels.
     client: String,
 }
@@ -63,6 +67,7 @@ impl Remote {
         Ok(Remote {
             connection: Arc::new(connection),
             patience: options.patience,
+            described: OnceLock::new(),
             client: format!("{:032x}", u128::from_le_bytes(name)),
         })
     }
@@ -178,7 +183,9 @@ pub(super) fn read_labels(bytes: &[u8], anchors: usize) -> Result<Labels, StoreE
 
 impl GraphStore for Remote {
     fn describe(&self) -> Result<Description, StoreError> {
-        describe(&self.connection).map_err(Failure::error)
+        let found = describe(&self.connection).map_err(Failure::error)?;
+        self.described.get_or_init(|| found.clone());
+        Ok(found)
     }
 
     fn ids(&self, of: &Select, slice: Slice) -> Result<Vec<u32>, StoreError> {
@@ -221,6 +228,20 @@ impl GraphStore for Remote {
         Ok(sampled.batch)
     }
 
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        let graph = match self.described.get() {
+            Some(described) => described.clone(),
+            None => self.describe()?,
+        };
+        super::candidates::ask(self, &graph, questions, plan, [draw, pools])
+    }
+
     fn open(
         &self,
         sampler: &SamplerSpec,
@@ -251,6 +272,8 @@ pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Fail
         first_fact: part.first_fact,
         facts: [part.facts_by_head, part.facts_by_tail],
         digest: part.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
     });
     let whole = || Part {
         index: 0,
@@ -260,6 +283,8 @@ pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Fail
         first_fact: 0,
         facts: [of.facts; 2],
         digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
     };
     Ok(Description {
         part: part.unwrap_or_else(whole),
@@ -268,6 +293,8 @@ pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Fail
         relations: of.relations,
         facts: of.facts,
         digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
         weights: of.weights,
         times: of.times,
         names: of.names,

@@ -20,7 +20,7 @@ use crate::neighborhood::Seeds;
 use crate::store::{Channel, ChannelSpec, Epoch, Next, SamplerSpec, SeedSpec, StoreError, packed};
 
 /// Time before a lost server is tried again.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
 /// Settings that open a channel, again and again.
 #[derive(Debug)]

@@ -14,15 +14,13 @@ use super::message;
 use super::remote::{
     RemoteOptions, bytes, describe, draw_message, json, labels_request, numbers, read_labels,
 };
+use super::remote_channel::AGAIN;
 use super::row_bytes;
 use crate::dataset::Triple;
 use crate::neighborhood::{Anchor, Draw, DrawnRows, Labels, RowRequest, SampleError, Sampler};
 use crate::store::{
     Description, JoinedParts, PartSource, Parts, Pending, Pool, Select, Slice, StoreError,
 };
-
-/// Time before a lost server is tried again, and between two looks at whether the store has ended.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// Joins the parts of a graph that servers have, with threads that make batches. A server that dies is waited for until
 /// the `patience` of the options is over; if it comes back with the same part, batches go on with the same bytes.

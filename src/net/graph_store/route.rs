@@ -24,11 +24,12 @@ use super::{MOST_REQUEST, PROTOCOL};
 /// Path of the methods.
 const SERVICE: &str = "/shardloom.graph.v1.GraphStore/";
 /// Names of the methods.
-pub const METHODS: [&str; 14] = [
+pub const METHODS: [&str; 15] = [
     "Describe",
     "Ids",
     "Labels",
     "Sample",
+    "Candidates",
     "OpenSampler",
     "OpenChannel",
     "StartEpoch",
@@ -158,6 +159,7 @@ impl Route {
             "Ids" => many(request, |asked| calls.clone().ids(asked)).await,
             "Labels" => many(request, |asked| calls.clone().labels(asked)).await,
             "Sample" => many(request, |asked| calls.clone().sample(asked)).await,
+            "Candidates" => many(request, |asked| calls.clone().candidates(asked)).await,
             "OpenSampler" => one(request, |asked| calls.clone().open_sampler(asked)).await,
             "OpenChannel" => one(request, |asked| calls.clone().open_channel(asked)).await,
             "StartEpoch" => one(request, |asked| calls.clone().start_epoch(asked)).await,

@@ -1,9 +1,12 @@
+mod large;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Builder, Graph, GraphError, Memory, Names, Side};
+use super::{Builder, Graph, GraphError, Memory, Names, SectionName, Side};
 use crate::dataset::Triple;
 
 fn facts(nodes: u32, relations: u32) -> impl Strategy<Value = Vec<Triple>> {
@@ -67,26 +70,33 @@ proptest! {
     }
 }
 
+/// Writes a file with every section.
 fn family(path: &Path) -> super::Description {
-    let names = ["Ada", "Ben", "Cleo"];
-    let node = |id: u32| names[id as usize];
-    let relation = |_| "child of";
-    let fact = |head, tail| Triple {
+    let nodes = ["Ada", "Ben", "Cleo"];
+    let node = |id: u32| nodes[id as usize];
+    let relations = ["child of", "knows"];
+    let relation = |id: u32| relations[id as usize];
+    let fact = |head, relation, tail| Triple {
         head,
-        relation: 0,
+        relation,
         tail,
     };
-    let builder = Builder::new(3, 1).name("family").names(
-        Names {
-            count: 3,
-            name: &node,
-        },
-        Names {
-            count: 1,
-            name: &relation,
-        },
-    );
-    builder.write(&[fact(1, 0), fact(2, 0)], path).unwrap()
+    let builder = Builder::new(3, 2)
+        .name("family")
+        .weights(&[1.0, 0.5, 2.0])
+        .times(&[1980, 1982, 1990])
+        .names(
+            Names {
+                count: 3,
+                name: &node,
+            },
+            Names {
+                count: 2,
+                name: &relation,
+            },
+        );
+    let facts = [fact(1, 0, 0), fact(2, 0, 0), fact(1, 1, 2)];
+    builder.write(&facts, path).unwrap()
 }
 
 #[test]
@@ -97,11 +107,11 @@ fn files_are_read_as_they_were_written() {
     let graph = Graph::open(&path).unwrap();
     graph.check(&path).unwrap();
     assert_eq!(*graph.description(), written);
-    assert_eq!((graph.nodes(), graph.relations(), graph.facts()), (3, 1, 2));
+    assert_eq!((graph.nodes(), graph.relations(), graph.facts()), (3, 2, 3));
     assert_eq!(graph.row(Side::In, 0).unwrap().neighbors, [1, 2]);
     assert_eq!(graph.node_name(2), Some("Cleo"));
     assert_eq!(graph.node_name(3), None);
-    assert_eq!(graph.relation_name(0), Some("child of"));
+    assert_eq!(graph.relation_name(1), Some("knows"));
     assert_eq!(graph.find_node("Ben"), Some(1));
     assert_eq!(graph.find_node("Eve"), None);
     let copy = Graph::open_in(&path, Memory::Huge).unwrap();
@@ -114,13 +124,33 @@ fn files_are_read_as_they_were_written() {
     assert_eq!(fs::read(&again).unwrap(), fs::read(&path).unwrap());
 }
 
-/// Every byte that counts is covered by a digest, which names the section.
+/// Every byte of every section, and of the header, is covered by a digest, and the error names the section.
 #[test]
 fn a_changed_byte_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("family.graph");
     let written = family(&path);
     let bytes = fs::read(&path).unwrap();
+    let names = [
+        SectionName::InFacts,
+        SectionName::NodeNameEnds,
+        SectionName::NodeNames,
+        SectionName::RelationNameEnds,
+        SectionName::RelationNames,
+    ];
+    let of_sides = [
+        SectionName::bounds,
+        SectionName::neighbors,
+        SectionName::relations,
+        SectionName::weights,
+        SectionName::times,
+        SectionName::node_bounds,
+        SectionName::nodes,
+    ];
+    let of_sides = of_sides.iter().flat_map(|of| Side::ALL.map(of));
+    let all: BTreeSet<SectionName> = names.into_iter().chain(of_sides).collect();
+    let found: BTreeSet<SectionName> = written.sections().map(|(name, _)| name).collect();
+    assert_eq!(found, all);
     for section in &written.sections {
         for at in section.offset..section.offset + section.bytes {
             let mut changed = bytes.clone();
