@@ -23,6 +23,9 @@ use super::outcome::{CommandResult, tell};
 /// Exit status of a server that ended before all epochs that ran.
 pub const CUT_OFF: u8 = 3;
 
+/// Longest lease, and longest time for epochs that run: a year, in seconds.
+const LONGEST: u64 = 365 * 24 * 60 * 60;
+
 /// Serve the neighbourhoods of a graph to trainers
 ///
 /// The graph is in memory once, for any number of trainers; the same request has the same bits, whatever the threads,
@@ -57,10 +60,10 @@ pub struct GraphStoreArgs {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// Seconds after which the channels of a silent client are closed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     lease: u64,
     /// Seconds for epochs that run when the server is asked to end.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=LONGEST))]
     drain: u64,
     #[command(flatten)]
     protection: Protection,

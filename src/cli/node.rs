@@ -60,7 +60,7 @@ pub fn run(mut args: NodeArgs) -> CommandResult {
     args.train.together.listens();
     let start = Instant::now();
     while !stop.is_set() {
-        let progress = Progress::new(stop.clone(), args.train.is_quiet());
+        let progress = args.train.progress(stop.clone());
         if args.run.join("result.json").is_file() {
             progress.say(&format!("the run in {} is over", shown(&args.run)));
             return Ok(());

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
+use serde_json::json;
 use shardloom::cluster::leader::FirstRows;
 use shardloom::config::{Config, ConfigError, Layers, RECIPES, find_recipe};
 use shardloom::dataset::{
@@ -145,6 +146,9 @@ pub struct TrainArgs {
     /// Show no progress, only results.
     #[arg(long, short)]
     quiet: bool,
+    /// Print progress as events for programs instead of tables: JSON objects, one a line (docs/runs.md).
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
     #[command(flatten)]
     pub together: TogetherArgs,
     #[command(flatten)]
@@ -154,7 +158,7 @@ pub struct TrainArgs {
 /// Runs the command.
 pub fn run(args: TrainArgs) -> CommandResult {
     let stop = StopFlag::listen();
-    let progress = Progress::new(stop, args.quiet);
+    let progress = args.progress(stop);
     let mut together = args.together.listen(args.resume.as_deref())?;
     let taken = match args.together.standby() {
         None => None,
@@ -346,6 +350,14 @@ fn gone(error: &DatasetError) -> bool {
 }
 
 impl TrainArgs {
+    /// Progress in the form that is asked for.
+    pub fn progress(&self, stop: StopFlag) -> Progress {
+        match self.json {
+            true => Progress::events(stop),
+            false => Progress::new(stop, self.quiet),
+        }
+    }
+
     /// The configuration: file, then recipe, then flags.
     fn config(&self, progress: &Progress) -> Result<Config, Box<dyn std::error::Error>> {
         let mut layers = Layers::new();
@@ -385,12 +397,6 @@ impl TrainArgs {
     #[cfg(feature = "net")]
     pub fn device(&self) -> Option<DeviceChoice> {
         self.device
-    }
-
-    /// Whether progress is not shown.
-    #[cfg(feature = "net")]
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
     }
 
     /// Sets the directory of the run: one that goes on, or one to be made.
@@ -539,6 +545,8 @@ fn train(
     device: String,
     leading: Option<Leading>,
 ) -> CommandResult {
+    let opened = json!({ "path": shown(&run.path).to_string(), "device": device });
+    progress.event("run", opened);
     let mut recorder = Recorder::new(&run, &trainer.state, &mut progress)?;
     let interrupted = || {
         let resume = Some(format!("train --resume {}", shown(&run.path)));
@@ -578,6 +586,10 @@ fn train(
     match &result.test {
         Some(test) => progress.end(&format!("finished: test MRR {:.4}", test.both.mrr)),
         None => progress.end("finished"),
+    }
+    if progress.has_events() {
+        progress.event("done", json!({}));
+        return Ok(());
     }
     let mut out = std::io::stdout().lock();
     if let Some(stopped) = &result.stopped {

@@ -72,6 +72,14 @@ pub enum SampleError {
         "draws by times need seeds with times, and a tree for each seed: a node that two seeds reach has two times"
     )]
     NeedsTrees,
+    /// A fact without negative ones.
+    #[error("fact {at}: every fact of relation {relation} that could be its negative is known")]
+    NoNegative {
+        /// Position among the facts, from 0.
+        at: usize,
+        /// Relation of the fact.
+        relation: u32,
+    },
     /// The graph is one of several parts.
     #[error(
         "the graph is {0}: only hops, labels and lists of seeds are drawn from parts, by a client of all of them"

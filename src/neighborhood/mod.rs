@@ -19,6 +19,7 @@ mod excluded;
 mod labels;
 mod limits;
 mod near;
+mod negative_facts;
 #[cfg(test)]
 mod oracle;
 mod parts;
@@ -37,6 +38,7 @@ pub use error::SampleError;
 pub use labels::{Anchor, Labels, labels};
 pub use limits::Counts;
 pub use near::{Around, Candidates, NearPlan, NearSampler, Pool, Question};
+pub use negative_facts::{NegativeFacts, NegativeMode};
 pub use parts::{DrawnRows, Owners, PartsBatch, PartsSampler, RowRequest};
 pub use plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 pub use ppr::{PprPlan, PprRanker, Ranked, Sinks};

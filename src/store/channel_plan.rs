@@ -55,6 +55,10 @@ impl ChannelPlan {
             let what = "seeds are nodes; labels answer the questions that facts ask";
             return Err(StoreError::setting("labels", what));
         }
+        if sampler.negative_facts.is_some() && !seeds.are_facts() {
+            let what = "seeds are nodes; negative facts are drawn for facts";
+            return Err(StoreError::setting("negative_facts", what));
+        }
         let SamplerSpec {
             seed,
             batch_size,
@@ -172,7 +176,8 @@ impl ChannelPlan {
         let batch = graph.sample(scratch, &seeds.seeds(), &self.sampler.plan, draw)?;
         let labels = match (&self.sampler.labels, &seeds) {
             (Some(plan), Gathered::Facts(facts)) => {
-                let anchors = anchors(facts, plan.ask);
+                let positive = self.places(draw.index).len();
+                let anchors = anchors(&facts[..positive], plan.ask);
                 Some(graph.labels(&anchors, plan.most, draw)?)
             }
             _ => None,
@@ -236,15 +241,21 @@ impl ChannelPlan {
         (self.sampler.order == Order::Shuffled).then(shuffled)
     }
 
-    /// Seeds of the batch with an index.
+    /// Seeds of the batch with an index; of facts, also the negative ones, behind them.
     fn gather(&self, graph: &impl Source, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
         let places = self.places(index);
-        match self.order(epoch) {
+        let mut seeds = match self.order(epoch) {
             None => self.seeds.gather(graph, places),
             Some(order) => self
                 .seeds
                 .gather(graph, places.map(|place| order.at(place))),
+        }?;
+        if let (Some(plan), Gathered::Facts(facts)) = (self.sampler.negative_facts, &mut seeds) {
+            let seed = self.sampler.seed;
+            let draw = Draw { seed, epoch, index };
+            facts.extend(graph.negative_facts(&plan, facts, draw)?);
         }
+        Ok(seeds)
     }
 }
 

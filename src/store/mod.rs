@@ -44,6 +44,7 @@ mod local;
 pub mod packed;
 mod parts;
 mod pool;
+mod queue;
 mod seeds;
 pub mod session;
 mod slice;
@@ -56,6 +57,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// Locks of the modules that tests run under all orders of threads.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
 
 pub use candidates::StoreCandidates;
 pub use channel_plan::{ChannelPlan, Epoch, Origins};

@@ -11,8 +11,8 @@ use super::{Description, PooledStore, Scratch, Select, Slice, StoreError, World}
 use crate::dataset::Triple;
 use crate::graph::{Graph, Part, Side};
 use crate::neighborhood::{
-    Anchor, Batch, Counts, Draw, DrawnRows, Labels, Owners, PartsBatch, RowRequest, SampleError,
-    SamplePlan, Sampler, Seeds, labels,
+    Anchor, Batch, Counts, Draw, DrawnRows, Labels, NegativeFacts, Owners, PartsBatch, RowRequest,
+    SampleError, SamplePlan, Sampler, Seeds, labels,
 };
 use crate::sampler::GraphCandidates;
 
@@ -411,6 +411,16 @@ impl Source for JoinedParts {
             |fact: &Triple| fact.head < nodes && fact.tail < nodes && fact.relation < relations;
         let facts = facts.filter(|facts| facts.iter().all(fits));
         facts.ok_or_else(|| SampleError::Rows("facts that the graph does not have".into()).into())
+    }
+
+    fn negative_facts(
+        &self,
+        _: &NegativeFacts,
+        _: &[Triple],
+        _: Draw,
+    ) -> Result<Vec<Triple>, StoreError> {
+        let what = "the graph is in parts; negative facts are drawn from a graph in one piece";
+        Err(StoreError::setting("negative_facts", what))
     }
 
     fn candidates(self: &Arc<Self>) -> Option<GraphCandidates> {

@@ -8,7 +8,8 @@ use super::{Description, Scratch, StoreError};
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
 use crate::neighborhood::{
-    Anchor, Batch, Counts, Draw, Labels, SampleError, SamplePlan, Sampler, Seeds, labels,
+    Anchor, Batch, Counts, Draw, Labels, NegativeFacts, SampleError, SamplePlan, Sampler, Seeds,
+    labels,
 };
 use crate::sampler::GraphCandidates;
 
@@ -46,6 +47,17 @@ pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`nodes_of`](Source::nodes_of).
     fn facts_at(&self, numbers: &[u32]) -> Result<Vec<Triple>, StoreError>;
+
+    /// Negative facts of a batch.
+    ///
+    /// # Errors
+    /// As [`NegativeFacts::draw`]; if not all rows of the graph are in memory.
+    fn negative_facts(
+        &self,
+        plan: &NegativeFacts,
+        facts: &[Triple],
+        draw: Draw,
+    ) -> Result<Vec<Triple>, StoreError>;
 
     /// Candidates near facts of the graph, if all its rows are in memory.
     fn candidates(self: &Arc<Self>) -> Option<GraphCandidates>;
@@ -114,6 +126,15 @@ impl Source for Graph {
     fn facts_at(&self, numbers: &[u32]) -> Result<Vec<Triple>, StoreError> {
         let fact = |&number: &u32| fact(self, number);
         numbers.iter().map(fact).collect()
+    }
+
+    fn negative_facts(
+        &self,
+        plan: &NegativeFacts,
+        facts: &[Triple],
+        draw: Draw,
+    ) -> Result<Vec<Triple>, StoreError> {
+        Ok(plan.draw(self, facts, draw)?)
     }
 
     fn candidates(self: &Arc<Self>) -> Option<GraphCandidates> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Slice, Source, StoreError, World};
 use crate::dataset::Triple;
-use crate::neighborhood::{Pick, SamplePlan, Sampler, Seeds};
+use crate::neighborhood::{NegativeFacts, Pick, SamplePlan, Sampler, Seeds};
 
 /// Longest key of a sampler, in bytes.
 const LONGEST_KEY: usize = 256;
@@ -52,6 +52,9 @@ pub struct SamplerSpec {
     /// Known answers that are added to batches; seeds are facts.
     #[serde(default)]
     pub labels: Option<LabelPlan>,
+    /// Negative facts, which are seeds of the batch too, behind its facts; seeds are facts.
+    #[serde(default)]
+    pub negative_facts: Option<NegativeFacts>,
 }
 
 impl SamplerSpec {
@@ -66,6 +69,7 @@ impl SamplerSpec {
             drop_last: false,
             even: Even::default(),
             labels: None,
+            negative_facts: None,
         }
     }
 
@@ -82,6 +86,15 @@ impl SamplerSpec {
         if self.batch_size.get() > MOST_SEEDS {
             let what = format!("{}; at most {MOST_SEEDS}", self.batch_size);
             return Err(StoreError::setting("batch_size", what));
+        }
+        if let Some(negatives) = self.negative_facts {
+            negatives.check()?;
+            let size = self.batch_size.get() as usize;
+            let all = size + negatives.count(size);
+            if all > MOST_SEEDS as usize {
+                let what = format!("{all} facts with the negative ones; at most {MOST_SEEDS}");
+                return Err(StoreError::setting("batch_size", what));
+            }
         }
         let none = match self.plan.pick {
             Pick::Before { .. } => Seeds::Timed(&[], &[]),
@@ -101,6 +114,10 @@ impl SamplerSpec {
             ("drop_last", self.drop_last != other.drop_last),
             ("even", self.even != other.even),
             ("labels", self.labels != other.labels),
+            (
+                "negative_facts",
+                self.negative_facts != other.negative_facts,
+            ),
         ];
         fields
             .into_iter()

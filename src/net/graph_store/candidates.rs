@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::calls::{Calls, Chunks, chunks, draw, json, numbers};
+use super::calls::{Calls, chunks, counted, draw, json, numbers};
+use super::chunks::Chunks;
 use super::connection::Failure;
 use super::message::CandidatesRequest;
 use super::remote::{self, Remote, draw_message};
 use super::remote_channel::AGAIN;
+use super::status::status;
 use crate::dataset::Triple;
 use crate::graph::Side;
 use crate::neighborhood::{Candidates, Draw, NearPlan, Question, SampleError};
@@ -28,7 +30,7 @@ impl Calls {
         }
         let (found, expected) = (self.0.description.digest, request.graph);
         if expected != 0 && expected != found {
-            return Err(self.refuse(&StoreError::OtherGraph { found, expected }));
+            return Err(status(&StoreError::OtherGraph { found, expected }));
         }
         let (facts_read, most) = (plan.most_facts(asked), self.0.description.most_facts);
         if facts_read > most {
@@ -37,7 +39,7 @@ impl Calls {
                 facts: facts_read,
                 most,
             };
-            return Err(self.refuse(&error.into()));
+            return Err(status(&error.into()));
         }
         let pairs = facts.into_iter().zip(&request.sides);
         let questions: Vec<Question> = pairs
@@ -49,15 +51,17 @@ impl Calls {
         let (named, pools) = (draw(request.draw), draw(request.pools));
         let shell = std::sync::Arc::clone(&self.0);
         let work = move |scratch: &mut Scratch| {
-            let begun = Instant::now();
-            let near = &mut scratch.near;
-            let first = request.first;
-            let drawn = near.draw_part(&shell.graph, &questions, first, &plan, named, pools)?;
-            shell.metrics.drawn(begun.elapsed());
-            Ok(packed(&drawn))
+            counted(&shell, || {
+                let begun = Instant::now();
+                let near = &mut scratch.near;
+                let first = request.first;
+                let drawn = near.draw_part(&shell.graph, &questions, first, &plan, named, pools)?;
+                shell.metrics.drawn(begun.elapsed());
+                Ok(packed(&drawn))
+            })
         };
         let drawn = self.0.on_pool(work).await;
-        Ok(chunks(drawn.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(drawn.map_err(|error| status(&error))?))
     }
 }
 

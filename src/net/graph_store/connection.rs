@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use prost::Message;
 use tokio::runtime::Runtime;
-use tokio_stream::StreamExt;
+use tokio_stream::{Stream, StreamExt};
+use tonic::body::Body;
 use tonic::client::Grpc;
+use tonic::codec::{Codec as _, EncodeBody};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use tower_service::Service;
 
 use super::super::NetError;
 use super::super::transport::{Connector, Security, Settings, VERSION_KEY, runtime};
 use super::address::Address;
-use super::message::{Chunk, CloseReply, Credit};
+use super::chunks::Incoming;
+use super::message::CloseReply;
 use super::route::path;
 use super::{MOST_REQUEST, PROTOCOL, cause};
 use crate::store::StoreError;
@@ -163,6 +167,42 @@ impl Connection {
         Ok((grpc, ProstCodec::default()))
     }
 
+    /// Makes a call whose answer is chunks, which are not copied.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub async fn chunks<M: Message + 'static>(
+        &self,
+        method: &str,
+        messages: impl Stream<Item = M> + Send + 'static,
+    ) -> Result<Incoming, Status> {
+        let lost = |e: &tonic::transport::Error| Status::unavailable(cause(e));
+        let mut channel = self.channel.clone();
+        let ready = std::future::poll_fn(|context| channel.poll_ready(context)).await;
+        ready.map_err(|e| lost(&e))?;
+        let encoder = ProstCodec::<M, ()>::default().encoder();
+        let body = EncodeBody::new_client(encoder, messages.map(Ok), None, None);
+        let (metadata, _, body) = self.request(Body::new(body)).into_parts();
+        let mut request = http::Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = path(method).into();
+        let headers = request.headers_mut();
+        *headers = metadata.into_headers();
+        let text = http::HeaderValue::from_static;
+        headers.insert(http::header::TE, text("trailers"));
+        headers.insert(http::header::CONTENT_TYPE, text("application/grpc"));
+        let response = channel.call(request).await.map_err(|e| lost(&e))?;
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ if response.status() != http::StatusCode::OK => Err(Status::unavailable(format!(
+                "another program answers there, with HTTP status {}",
+                response.status()
+            ))),
+            _ => Ok(Incoming::new(response.into_body())),
+        }
+    }
+
     /// Runs a task on the connection's threads.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
@@ -238,13 +278,13 @@ impl Connection {
         method: &str,
         message: M,
     ) -> Result<BytesMut, Failure> {
-        self.wait(Arc::clone(self).joined(path(method), message))
+        self.wait(Arc::clone(self).joined(method.to_owned(), message))
     }
 
     /// Begins a call with chunks for an answer.
     pub fn begin_many<M: Message + 'static>(self: &Arc<Self>, method: &str, message: M) -> Begun {
         Begun {
-            answers: self.begin(Arc::clone(self).joined(path(method), message)),
+            answers: self.begin(Arc::clone(self).joined(method.to_owned(), message)),
             connection: Arc::clone(self),
             deadline: Instant::now() + 2 * self.limit,
         }
@@ -253,35 +293,19 @@ impl Connection {
     /// Makes a call with chunks for an answer, and joins them.
     async fn joined<M: Message + 'static>(
         self: Arc<Self>,
-        path: http::uri::PathAndQuery,
+        method: String,
         message: M,
     ) -> Result<BytesMut, Status> {
-        let (mut grpc, codec) = self.ready().await?;
-        let answer = grpc.server_streaming(self.request(message), path, codec);
-        let mut chunks: Streaming<Chunk> = answer.await?.into_inner();
+        let message = tokio_stream::once(message);
+        let mut chunks = self.chunks(&method, message).await?;
         let mut bytes = BytesMut::new();
-        while let Some(chunk) = chunks.next().await.transpose()? {
+        while let Some(chunk) = chunks.next().await? {
             bytes.extend_from_slice(&chunk.data);
             if chunk.last {
                 return Ok(bytes);
             }
         }
         Err(Status::unavailable("the answer was cut off"))
-    }
-
-    /// Begins a fetch, whose credits come from a stream.
-    ///
-    /// # Errors
-    /// If the server is away or refuses.
-    pub async fn fetch(
-        &self,
-        credits: impl tokio_stream::Stream<Item = Credit> + Send + 'static,
-    ) -> Result<Streaming<Chunk>, Status> {
-        let (mut grpc, codec) = self.ready().await?;
-        let answer = grpc
-            .streaming(self.request(credits), path("Fetch"), codec)
-            .await?;
-        Ok(answer.into_inner())
     }
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::calls::{Calls, Chunks, chunks, json, numbers};
+use super::calls::{Calls, chunks, counted, json, numbers};
+use super::chunks::Chunks;
 use super::message::{FactsRequest, Part, RowsRequest};
 use super::remote::bytes;
 use super::row_bytes;
+use super::status::status;
 use crate::graph;
 use crate::neighborhood::RowRequest;
 use crate::store::{Scratch, Source, StoreError};
@@ -32,7 +34,7 @@ impl Calls {
         let (found, expected) = (self.0.description.digest, digest);
         match expected == 0 || found == expected {
             true => Ok(()),
-            false => Err(self.refuse(&StoreError::OtherGraph { found, expected })),
+            false => Err(status(&StoreError::OtherGraph { found, expected })),
         }
     }
 
@@ -45,22 +47,25 @@ impl Calls {
         asked.facts = numbers("facts", &request.facts)?;
         let shell = Arc::clone(&self.0);
         let draw = move |scratch: &mut Scratch| {
-            let begun = std::time::Instant::now();
-            let rows = scratch.sampler.rows(&shell.graph, &asked)?;
-            let bytes = row_bytes::encode(&rows);
-            shell.metrics.drawn(begun.elapsed());
-            Ok(bytes)
+            counted(&shell, || {
+                let begun = std::time::Instant::now();
+                let rows = scratch.sampler.rows(&shell.graph, &asked)?;
+                let bytes = row_bytes::encode(&rows);
+                shell.metrics.drawn(begun.elapsed());
+                Ok(bytes)
+            })
         };
         let drawn = self.0.on_pool(draw).await;
-        Ok(chunks(drawn.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(drawn.map_err(|error| status(&error))?))
     }
 
     pub async fn facts(self, request: FactsRequest) -> Result<Chunks, Status> {
         self.meant(request.digest)?;
         let asked: Vec<u32> = numbers("numbers", &request.numbers)?;
-        let graph = Arc::clone(&self.0.graph);
-        let find = move |_: &mut Scratch| Ok(bytes(&graph.facts_at(&asked)?));
+        let shell = Arc::clone(&self.0);
+        let find =
+            move |_: &mut Scratch| counted(&shell, || Ok(bytes(&shell.graph.facts_at(&asked)?)));
         let found = self.0.on_pool(find).await;
-        Ok(chunks(found.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(found.map_err(|error| status(&error))?))
     }
 }
