@@ -220,6 +220,7 @@ impl<'a> Builder<'a> {
             facts: facts.len() as u32,
             held_out: self.held_out,
             sections: Vec::new(),
+            part: None,
         })
     }
 

@@ -75,6 +75,10 @@ fn whole(path: &Path) -> Result<(Graph, Dataset), DatasetError> {
     };
     let graph = Graph::open(path).map_err(named)?;
     graph.check(path).map_err(named)?;
+    if graph.part().of > 1 {
+        let part = graph.part();
+        return Err(refused(path, format!("it is {part}: name the whole graph")));
+    }
     let facts = facts(&graph).map_err(|error| refused(path, error.to_string()))?;
     if facts.is_empty() {
         let file = path.display().to_string();

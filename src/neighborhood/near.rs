@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::draw::{Draw, Draws, Use};
 use super::plan::{Direction, SamplePlan, Seeds};
 use super::ppr::{PprPlan, PprRanker};
-use super::{SampleError, Sampler};
+use super::{Counts, SampleError, Sampler, limits};
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
 
@@ -181,6 +181,7 @@ impl NearSampler {
         draw: Draw,
         pools: Draw,
     ) -> Result<Candidates, SampleError> {
+        limits::whole(graph)?;
         check(graph, questions, plan)?;
         self.keep_for(graph, plan, pools);
         let key = draw.key_of(Use::Near);
@@ -363,7 +364,12 @@ fn check(graph: &Graph, questions: &[Question], plan: &NearPlan) -> Result<(), S
     match &plan.pool {
         Pool::Hops(fanouts) => {
             let seed = questions.first().map(Question::known);
-            super::limits::check(graph, &Seeds::Nodes(seed.as_slice()), &hops(fanouts), most)
+            limits::check(
+                &Counts::of(graph),
+                &Seeds::Nodes(seed.as_slice()),
+                &hops(fanouts),
+                most,
+            )
         }
         Pool::Ppr(plan) => plan.check(),
         Pool::Relation => Ok(()),

@@ -80,7 +80,8 @@ impl NegativeFacts {
         draw: Draw,
     ) -> Result<Vec<Triple>, SampleError> {
         self.check()?;
-        limits::seeds(graph, &Seeds::Facts(facts))?;
+        limits::whole(graph)?;
+        limits::seeds(graph.nodes(), &Seeds::Facts(facts))?;
         let relations = graph.relations();
         if let Some(at) = facts.iter().position(|fact| fact.relation >= relations) {
             let id = facts[at].relation;

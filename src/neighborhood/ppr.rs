@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::SampleError;
 use super::plan::Direction;
 use super::relabel::{Relabel, prefetch};
+use super::{SampleError, limits};
 use crate::graph::{Graph, RowError, Rows};
 
 /// Settings of a personalised PageRank.
@@ -116,6 +116,7 @@ impl PprRanker {
         seed: u32,
         plan: &PprPlan,
     ) -> Result<Ranked, SampleError> {
+        limits::whole(graph)?;
         if seed >= graph.nodes() {
             return Err(SampleError::Seed {
                 at: 0,

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::StoreError;
 use super::queue::Queue;
-use crate::neighborhood::{NearSampler, Sampler};
+use crate::neighborhood::{NearSampler, PartsSampler, Sampler};
 
 /// Memory that a thread uses for batch after batch.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Scratch {
     pub sampler: Sampler,
     /// Sampler of candidates, with the pools that it keeps.
     pub near: NearSampler,
+    /// Sampler of graphs in parts.
+    pub parts: PartsSampler,
 }
 
 impl Scratch {
@@ -25,6 +28,7 @@ impl Scratch {
         Scratch {
             sampler: Sampler::with_most_facts(most_facts),
             near: NearSampler::default(),
+            parts: PartsSampler::default(),
         }
     }
 }
@@ -37,6 +41,7 @@ pub struct Pool {
     queue: Arc<Queue<Job>>,
     threads: Vec<JoinHandle<()>>,
     most_facts: u64,
+    ended: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -56,6 +61,7 @@ impl Pool {
             queue: Arc::new(Queue::new()),
             threads: Vec::new(),
             most_facts,
+            ended: Arc::default(),
         };
         for number in 0..threads.get() {
             let queue = Arc::clone(&pool.queue);
@@ -76,6 +82,11 @@ impl Pool {
     /// Most facts of a batch.
     pub fn most_facts(&self) -> u64 {
         self.most_facts
+    }
+
+    /// Mark that is set when the pool is dropped. Work that waits for others looks at it, and gives up.
+    pub fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
     }
 
     /// Number of jobs that wait for a thread.
@@ -104,6 +115,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
         self.queue.close();
         for thread in self.threads.drain(..) {
             // A job may have been the last to hold the pool.

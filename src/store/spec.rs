@@ -4,9 +4,8 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Slice, StoreError, World};
+use super::{Slice, Source, StoreError, World};
 use crate::dataset::Triple;
-use crate::graph::Graph;
 use crate::neighborhood::{NegativeFacts, Pick, SamplePlan, Sampler, Seeds};
 
 /// Longest key of a sampler, in bytes.
@@ -78,7 +77,7 @@ impl SamplerSpec {
     ///
     /// # Errors
     /// If a setting makes no sense or does not fit the graph.
-    pub fn check(&self, graph: &Graph, most_facts: u64) -> Result<(), StoreError> {
+    pub fn check(&self, graph: &impl Source, most_facts: u64) -> Result<(), StoreError> {
         let bytes = self.key.len();
         if !(1..=LONGEST_KEY).contains(&bytes) {
             let what = format!("{bytes} bytes; at least 1, and at most {LONGEST_KEY}");
@@ -102,7 +101,7 @@ impl SamplerSpec {
             _ => Seeds::Nodes(&[]),
         };
         let sampler = Sampler::with_most_facts(most_facts);
-        Ok(sampler.check(graph, &none, &self.plan)?)
+        Ok(graph.check(&sampler, &none, &self.plan)?)
     }
 
     /// First field in which another specification of the same key differs.

@@ -7,6 +7,7 @@ mod contracts;
 mod equal;
 mod faults;
 mod fixture;
+mod parts;
 mod processes;
 mod proto;
 mod raw;

@@ -121,6 +121,7 @@ fn write(path: &Path, nodes: u32, facts: u32) {
         relations: 1,
         facts,
         held_out: 0,
+        part: None,
         sections: Vec::new(),
     };
     sink.finish(description).unwrap();

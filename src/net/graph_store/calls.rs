@@ -18,6 +18,7 @@ use super::message::{
     RenewRequest, SampleRequest, SamplerInfo, SamplerRequest, Seeds, StartRequest, StatusReply,
     StatusRequest,
 };
+use super::part_calls::part_message;
 use super::shell::{Held, Shell};
 use super::status::status;
 use crate::dataset::Triple;
@@ -139,10 +140,12 @@ impl Calls {
             times: of.times,
             names: of.names,
             most_facts: of.most_facts,
+            part: Some(part_message(&of.part)),
         })
     }
 
     pub async fn ids(self, request: IdsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let select: Select = match request.select.is_empty() {
             true => Select::All,
             false => json("select", &request.select)?,
@@ -152,13 +155,14 @@ impl Calls {
             false => json("slice", &request.slice)?,
         };
         let graph = Arc::clone(&self.0.graph);
+        let own = graph.own_nodes();
         let relation = match select {
             Select::All => None,
             Select::Heads(relation) => Some((Side::Out, relation)),
             Select::Tails(relation) => Some((Side::In, relation)),
         };
         let rows = match relation {
-            None => slice.rows(graph.nodes()),
+            None => slice.rows(own.len() as u32),
             Some((_, id)) if id >= graph.relations() => {
                 let relations = graph.relations();
                 Err(StoreError::Relation { id, relations })
@@ -179,7 +183,7 @@ impl Calls {
             let start = next?;
             let part = start..end.min(start.saturating_add(each));
             let nodes: Vec<u32> = match relation {
-                None => part.clone().collect(),
+                None => part.clone().map(|row| own.start + row).collect(),
                 Some((side, relation)) => {
                     let nodes = graph.nodes_of(side, relation).unwrap_or_default();
                     let part = nodes.get(part.start as usize..part.end as usize);
@@ -198,6 +202,7 @@ impl Calls {
     }
 
     pub async fn labels(self, request: LabelsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let nodes: Vec<u32> = numbers("nodes", &request.nodes)?;
         let relations: Vec<u32> = numbers("relations", &request.relations)?;
         let (anchors, sides) = (nodes.len(), request.sides.len());
@@ -253,7 +258,7 @@ impl Calls {
 
     pub async fn open_sampler(self, request: SamplerRequest) -> Result<SamplerInfo, Status> {
         let spec: SamplerSpec = json("spec", &request.spec)?;
-        let checked = spec.check(&self.0.graph, self.0.description.most_facts);
+        let checked = spec.check(&*self.0.graph, self.0.description.most_facts);
         let open = |()| self.0.call(|session, now| session.open_sampler(now, &spec));
         let sampler = checked.and_then(open).map_err(|error| status(&error))?;
         Ok(SamplerInfo {
@@ -292,7 +297,7 @@ impl Calls {
         let sampler = sampler.map_err(unknown)?;
         let (graph, most) = (Arc::clone(&self.0.graph), self.0.description.most_facts);
         let window = spec.window;
-        let make = move |_: &mut Scratch| ChannelPlan::new(&graph, &sampler, &spec, most);
+        let make = move |_: &mut Scratch| ChannelPlan::new(&*graph, &sampler, &spec, most);
         let plan = self.0.on_pool(make).await;
         let plan = plan.map_err(|error| status(&error))?;
         let (client, name) = (&request.client, &request.name);

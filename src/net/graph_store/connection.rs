@@ -1,8 +1,9 @@
 //! A client's connection to a server. A connection that is lost is made anew by the next call.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use prost::Message;
@@ -214,6 +215,17 @@ impl Connection {
         &self,
         answer: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Failure> {
+        match self.begin(answer).recv_timeout(2 * self.limit) {
+            Ok(answer) => answer.map_err(|status| self.failure(&status)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(self.stopped()),
+        }
+    }
+
+    /// Begins a call, whose answer comes within the limit.
+    fn begin<T: Send + 'static>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Receiver<Result<T, Status>> {
         let (sender, answers) = sync_channel(1);
         let limit = self.limit;
         self.spawn(async move {
@@ -222,13 +234,13 @@ impl Connection {
             // A caller that has left wants no answer.
             let _ = sender.send(answer.unwrap_or_else(|_| Err(late())));
         });
-        match answers.recv_timeout(2 * limit) {
-            Ok(answer) => answer.map_err(|status| self.failure(&status)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let status = Status::unavailable("the network of this process has stopped");
-                Err(self.failure(&status))
-            }
-        }
+        answers
+    }
+
+    fn stopped(&self) -> Failure {
+        self.failure(&Status::unavailable(
+            "the network of this process has stopped",
+        ))
     }
 
     /// Makes a call with one answer.
@@ -266,19 +278,60 @@ impl Connection {
         method: &str,
         message: M,
     ) -> Result<BytesMut, Failure> {
-        let (connection, method) = (Arc::clone(self), method.to_owned());
-        self.wait(async move {
-            let message = tokio_stream::once(message);
-            let mut chunks = connection.chunks(&method, message).await?;
-            let mut bytes = BytesMut::new();
-            while let Some(chunk) = chunks.next().await? {
-                bytes.extend_from_slice(&chunk.data);
-                if chunk.last {
-                    return Ok(bytes);
-                }
+        self.wait(Arc::clone(self).joined(method.to_owned(), message))
+    }
+
+    /// Begins a call with chunks for an answer.
+    pub fn begin_many<M: Message + 'static>(self: &Arc<Self>, method: &str, message: M) -> Begun {
+        Begun {
+            answers: self.begin(Arc::clone(self).joined(method.to_owned(), message)),
+            connection: Arc::clone(self),
+            deadline: Instant::now() + 2 * self.limit,
+        }
+    }
+
+    /// Makes a call with chunks for an answer, and joins them.
+    async fn joined<M: Message + 'static>(
+        self: Arc<Self>,
+        method: String,
+        message: M,
+    ) -> Result<BytesMut, Status> {
+        let message = tokio_stream::once(message);
+        let mut chunks = self.chunks(&method, message).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = chunks.next().await? {
+            bytes.extend_from_slice(&chunk.data);
+            if chunk.last {
+                return Ok(bytes);
             }
-            Err(Status::unavailable("the answer was cut off"))
-        })
+        }
+        Err(Status::unavailable("the answer was cut off"))
+    }
+}
+
+/// Call that has begun.
+pub(super) struct Begun {
+    connection: Arc<Connection>,
+    answers: Receiver<Result<BytesMut, Status>>,
+    deadline: Instant,
+}
+
+impl Begun {
+    /// Waits for the answer, and looks at a mark from time to time that ends the wait.
+    ///
+    /// # Errors
+    /// If the server is away or refuses, or the mark is set.
+    pub fn wait(self, look: Duration, ended: &AtomicBool) -> Result<BytesMut, Failure> {
+        loop {
+            match self.answers.recv_timeout(look) {
+                Ok(answer) => {
+                    return answer.map_err(|status| self.connection.failure(&status));
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if Instant::now() < self.deadline && !ended.load(Ordering::Relaxed) => {}
+                Err(_) => return Err(self.connection.stopped()),
+            }
+        }
     }
 }
 

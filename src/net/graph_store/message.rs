@@ -43,6 +43,38 @@ pub struct Description {
     /// Digest of the names; 0 if there are none.
     #[prost(fixed64, tag = "11")]
     pub names_digest: u64,
+    /// Place of the rows that are served in the whole graph.
+    #[prost(message, optional, tag = "12")]
+    pub part: Option<Part>,
+}
+
+/// Place of a part in its graph. A graph in one piece is part 0 of 1.
+#[derive(Clone, PartialEq, Message)]
+pub struct Part {
+    /// Number of the part, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Number of parts.
+    #[prost(uint32, tag = "2")]
+    pub of: u32,
+    /// First node whose rows the part has.
+    #[prost(uint32, tag = "3")]
+    pub start: u32,
+    /// Node behind the last whose rows the part has.
+    #[prost(uint32, tag = "4")]
+    pub end: u32,
+    /// Number of the first fact by head.
+    #[prost(uint32, tag = "5")]
+    pub first_fact: u32,
+    /// Number of facts by head.
+    #[prost(uint32, tag = "6")]
+    pub facts_by_head: u32,
+    /// Number of facts by tail.
+    #[prost(uint32, tag = "7")]
+    pub facts_by_tail: u32,
+    /// Digest of the whole graph.
+    #[prost(fixed64, tag = "8")]
+    pub digest: u64,
 }
 
 /// Nodes of a selection.
@@ -54,6 +86,9 @@ pub struct IdsRequest {
     /// Part of the selection, in JSON; empty for all of it.
     #[prost(string, tag = "2")]
     pub slice: String,
+    /// Digest of the graph or part that is meant; 0 for any.
+    #[prost(fixed64, tag = "3")]
+    pub digest: u64,
 }
 
 /// Part of an array or of a batch.
@@ -119,6 +154,9 @@ pub struct LabelsRequest {
     /// Name of the random choice.
     #[prost(message, optional, tag = "5")]
     pub draw: Option<Draw>,
+    /// Digest of the graph or part that is meant; 0 for any.
+    #[prost(fixed64, tag = "6")]
+    pub digest: u64,
 }
 
 /// Seeds of a client: nodes, nodes with times, or facts.
@@ -323,4 +361,38 @@ pub struct DrainReply {
     /// Channels that go on until their epochs have ended.
     #[prost(uint64, tag = "1")]
     pub channels: u64,
+}
+
+/// Rows of one hop that a part draws.
+#[derive(Clone, PartialEq, Message)]
+pub struct RowsRequest {
+    /// Plan, draw, hop, and number of leading nodes whose rows may have facts that are left out, in JSON.
+    #[prost(string, tag = "1")]
+    pub request: String,
+    /// Nodes whose rows are drawn.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub nodes: Bytes,
+    /// Place of each node among the nodes of the batch, of 4 bytes, in trees.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub places: Bytes,
+    /// Time of each node's seed, if seeds have times.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub times: Bytes,
+    /// Facts that the batch starts from and that have an end in the part, if facts are left out.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub facts: Bytes,
+    /// Digest of the part that is meant; 0 for any.
+    #[prost(fixed64, tag = "6")]
+    pub digest: u64,
+}
+
+/// Facts by their numbers.
+#[derive(Clone, PartialEq, Message)]
+pub struct FactsRequest {
+    /// Numbers of facts in the whole graph, of 4 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub numbers: Bytes,
+    /// Digest of the part that is meant; 0 for any.
+    #[prost(fixed64, tag = "2")]
+    pub digest: u64,
 }

@@ -13,7 +13,7 @@ use super::connection::{Connection, Failure};
 use super::message;
 use super::remote_channel::{Opening, RemoteChannel};
 use crate::dataset::Triple;
-use crate::graph::Side;
+use crate::graph::{Part, Side};
 use crate::neighborhood::{
     Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
 };
@@ -145,6 +145,42 @@ pub(super) fn seeds_message(seeds: &Seeds<'_>) -> message::Seeds {
     message
 }
 
+/// Request for labels, without a draw.
+pub(super) fn labels_request(
+    anchors: &[Anchor],
+    most: Option<NonZeroU32>,
+) -> message::LabelsRequest {
+    let nodes: Vec<u32> = anchors.iter().map(|anchor| anchor.node).collect();
+    let relations: Vec<u32> = anchors.iter().map(|anchor| anchor.relation).collect();
+    let sides = anchors
+        .iter()
+        .map(|anchor| u8::from(anchor.side == Side::In));
+    message::LabelsRequest {
+        nodes: bytes(&nodes),
+        relations: bytes(&relations),
+        sides: sides.collect::<Vec<u8>>().into(),
+        most: most.map_or(0, NonZeroU32::get),
+        draw: None,
+        digest: 0,
+    }
+}
+
+/// Labels of some anchors, as a server sends them.
+///
+/// # Errors
+/// If the numbers do not fit.
+pub(super) fn read_labels(bytes: &[u8], anchors: usize) -> Result<Labels, StoreError> {
+    let mut bounds = numbers(bytes);
+    let answers = bounds.len().checked_sub(anchors + 1);
+    if answers.is_none_or(|answers| bounds[anchors] as usize != answers) {
+        let count = bounds.len();
+        let what = format!("{count} numbers for the labels of {anchors} anchors");
+        return Err(StoreError::Failed(what));
+    }
+    let nodes = bounds.split_off(anchors + 1);
+    Ok(Labels { bounds, nodes })
+}
+
 impl GraphStore for Remote {
     fn describe(&self) -> Result<Description, StoreError> {
         let found = describe(&self.connection).map_err(Failure::error)?;
@@ -156,6 +192,7 @@ impl GraphStore for Remote {
         let request = message::IdsRequest {
             select: json(of)?,
             slice: json(&slice)?,
+            digest: 0,
         };
         let nodes = self.connection.many("Ids", request);
         Ok(numbers(&nodes.map_err(Failure::error)?))
@@ -167,31 +204,12 @@ impl GraphStore for Remote {
         most: Option<NonZeroU32>,
         draw: Draw,
     ) -> Result<Labels, StoreError> {
-        let nodes: Vec<u32> = anchors.iter().map(|anchor| anchor.node).collect();
-        let relations: Vec<u32> = anchors.iter().map(|anchor| anchor.relation).collect();
-        let sides = anchors
-            .iter()
-            .map(|anchor| u8::from(anchor.side == Side::In));
         let request = message::LabelsRequest {
-            nodes: bytes(&nodes),
-            relations: bytes(&relations),
-            sides: sides.collect::<Vec<u8>>().into(),
-            most: most.map_or(0, NonZeroU32::get),
             draw: Some(draw_message(draw)),
+            ..labels_request(anchors, most)
         };
         let found = self.connection.many("Labels", request);
-        let mut bounds = numbers(&found.map_err(Failure::error)?);
-        let answers = bounds.len().checked_sub(anchors.len() + 1);
-        if answers.is_none_or(|answers| bounds[anchors.len()] as usize != answers) {
-            let what = format!(
-                "{} numbers for the labels of {} anchors",
-                bounds.len(),
-                anchors.len()
-            );
-            return Err(StoreError::Failed(what));
-        }
-        let nodes = bounds.split_off(anchors.len() + 1);
-        Ok(Labels { bounds, nodes })
+        read_labels(&found.map_err(Failure::error)?, anchors.len())
     }
 
     fn sample(
@@ -246,7 +264,30 @@ impl GraphStore for Remote {
 /// If the server is away or refuses.
 pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Failure> {
     let of: message::Description = connection.one("Describe", message::DescribeRequest {})?;
+    let part = of.part.map(|part| Part {
+        index: part.index,
+        of: part.of,
+        start: part.start,
+        end: part.end,
+        first_fact: part.first_fact,
+        facts: [part.facts_by_head, part.facts_by_tail],
+        digest: part.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
+    });
+    let whole = || Part {
+        index: 0,
+        of: 1,
+        start: 0,
+        end: of.nodes,
+        first_fact: 0,
+        facts: [of.facts; 2],
+        digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
+    };
     Ok(Description {
+        part: part.unwrap_or_else(whole),
         name: of.name,
         nodes: of.nodes,
         relations: of.relations,

@@ -27,7 +27,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Path of the methods.
 const SERVICE: &str = "/shardloom.graph.v1.GraphStore/";
 /// Names of the methods.
-pub const METHODS: [&str; 13] = [
+pub const METHODS: [&str; 15] = [
     "Describe",
     "Ids",
     "Labels",
@@ -41,6 +41,8 @@ pub const METHODS: [&str; 13] = [
     "Renew",
     "Status",
     "Drain",
+    "Rows",
+    "Facts",
 ];
 
 /// Path of a method.
@@ -204,6 +206,8 @@ impl Route {
             "Renew" => one(request, |asked| calls.clone().renew(asked)).await,
             "Status" => one(request, |asked| calls.clone().status(asked)).await,
             "Drain" => one(request, |asked| calls.clone().drain(asked)).await,
+            "Rows" => many(request, |asked| calls.clone().rows(asked)).await,
+            "Facts" => many(request, |asked| calls.clone().facts(asked)).await,
             _ => Status::unimplemented(format!("there is no method {path}")).into_http(),
         }
     }

@@ -154,8 +154,8 @@ impl Shell {
         let (shell, done) = (Arc::clone(self), Arc::clone(self));
         let work = move |scratch: &mut Scratch| {
             let begun = Instant::now();
-            let sampled = plan.sample(&shell.graph, scratch, epoch, position)?;
-            let origins = plan.origins(&shell.graph, epoch, position)?;
+            let sampled = plan.sample(&*shell.graph, scratch, epoch, position)?;
+            let origins = plan.origins(&*shell.graph, epoch, position)?;
             let batch = packed::encode_pieces(&sampled, CHUNK_BYTES);
             let facts = sampled.batch.facts() as u64;
             shell.metrics.drawn(begun.elapsed());

@@ -1,6 +1,7 @@
 //! Tests of the store of one process.
 
 mod packed;
+mod parts;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -209,7 +210,7 @@ fn g31_g32_batches_are_counted_by_ranks() {
             world: World { rank, size: of },
             ..ChannelSpec::default()
         };
-        ChannelPlan::new(&graph, &sampler, &channel, 1 << 20).unwrap()
+        ChannelPlan::new(&*graph, &sampler, &channel, 1 << 20).unwrap()
     };
     assert_eq!(plan(7, Even::Short, false, 0, 1).batches(), 8);
     assert_eq!(plan(7, Even::Short, true, 0, 1).batches(), 7);
@@ -436,9 +437,9 @@ fn negative_facts_are_seeds_behind_the_facts() {
     };
     let one = batches(1);
     assert_eq!(one, batches(3));
-    let plan = ChannelPlan::new(&graph, &sampler, &channel, Sampler::MOST_FACTS).unwrap();
+    let plan = ChannelPlan::new(&*graph, &sampler, &channel, Sampler::MOST_FACTS).unwrap();
     for (position, sampled) in one.iter().enumerate() {
-        let relations = plan.origins(&graph, 2, position as u64).unwrap().relations;
+        let relations = plan.origins(&*graph, 2, position as u64).unwrap().relations;
         let ends: Vec<[u32; 2]> = sampled
             .batch
             .seeds
@@ -543,7 +544,7 @@ proptest! {
         let graph = CIRCLE.clone();
         let channel = |at| ChannelSpec { seeds: SeedSpec::Listed((0..nodes).collect()), ..rank(at, ranks) };
         let plans: Vec<ChannelPlan> = (0..ranks)
-            .map(|at| ChannelPlan::new(&graph, &sampler, &channel(at), 1 << 20).unwrap())
+            .map(|at| ChannelPlan::new(&*graph, &sampler, &channel(at), 1 << 20).unwrap())
             .collect();
         let all = plans[0].all_batches();
         let whole = if drop_last { nodes / batch } else { nodes.div_ceil(batch) };

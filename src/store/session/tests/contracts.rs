@@ -30,7 +30,7 @@ fn g14_a_sampler_that_fails_leaves_nothing_and_may_be_tried_again() {
         key: String::new(),
         ..spec("a")
     };
-    let error = bad.check(&GRAPH, 1 << 20).unwrap_err();
+    let error = bad.check(&**GRAPH, 1 << 20).unwrap_err();
     assert!(error.to_string().contains("key: 0 bytes"), "{error}");
     let mut shell = Shell::new(SessionConfig {
         most_samplers: 1,
