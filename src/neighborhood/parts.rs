@@ -205,6 +205,9 @@ pub struct PartsBatch<'a> {
     pub most: u64,
 }
 
+/// Draws the rows of a hop: of each request to a part, with the number of the part.
+pub type DrawRows<'a, E> = dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E> + 'a;
+
 impl PartsSampler {
     /// Draws a batch. `rows` draws the rows of a hop: it takes the requests to parts, with the number of each part,
     /// and returns their rows in the same order.
@@ -214,7 +217,7 @@ impl PartsSampler {
     pub fn sample<E: From<SampleError>>(
         &mut self,
         of: &PartsBatch<'_>,
-        rows: &mut dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E>,
+        rows: &mut DrawRows<'_, E>,
     ) -> Result<Batch, E> {
         limits::check(of.counts, &of.seeds, of.plan, of.most)?;
         let kept = self.relabel.take();
@@ -234,7 +237,7 @@ impl PartsSampler {
         of: &PartsBatch<'_>,
         relabel: &mut Relabel,
         batch: &mut Batch,
-        rows: &mut dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E>,
+        rows: &mut DrawRows<'_, E>,
     ) -> Result<(), E> {
         let tree = of.plan.expand == Expand::Tree;
         let given: Vec<u32> = (0..of.seeds.len()).map(|at| of.seeds.node(at)).collect();
