@@ -43,7 +43,7 @@ pub struct TogetherArgs {
     #[cfg(feature = "net")]
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "split_seed", "recipe", "model", "dim", "epochs", "batch_size", "lr",
-        "negatives", "objective", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers",
+        "negatives", "objective", "graph_store", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers",
         "update_mode", "staleness", "staleness_policy", "resume", "replicas",
     ], conflicts_with_all = ReadArgs::ALL)]
     standby: Option<PathBuf>,

@@ -50,8 +50,6 @@ pub struct WorkerView {
     pub address: Option<String>,
     /// Devices, by name.
     pub devices: Vec<String>,
-    /// Number of steps committed with the worker's part.
-    pub committed: u64,
     /// Failure in words, if it failed.
     pub failure: Option<String>,
 }
@@ -265,7 +263,6 @@ fn worker_view(worker: &WorkerStatus) -> WorkerView {
             .iter()
             .map(|device| device.name.clone())
             .collect(),
-        committed: worker.committed,
         failure: worker.failure.clone(),
     }
 }
