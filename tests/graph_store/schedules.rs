@@ -150,7 +150,7 @@ impl Shell {
             seeds: SeedSpec::Listed((0..18).collect()),
             ..ChannelSpec::default()
         };
-        let plan = ChannelPlan::new(&GRAPH, &spec, &channel, 1 << 20).unwrap();
+        let plan = ChannelPlan::new(&*GRAPH, &spec, &channel, 1 << 20).unwrap();
         self.call(|state| {
             let session = &mut state.session;
             let sampler = session.open_sampler(Duration::ZERO, &spec).unwrap();
