@@ -21,7 +21,6 @@ mod ranked;
 mod reading;
 mod recipes;
 mod search;
-mod together;
 mod train;
 #[cfg(feature = "net")]
 mod worker;

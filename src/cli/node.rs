@@ -13,8 +13,7 @@ use shardloom::train::TrainError;
 use super::common::{parse_size, shown};
 use super::interrupt::{StopFlag, on_request_to_end};
 use super::progress::Progress;
-use super::together::Contended;
-use super::train::{self, TrainArgs};
+use super::train::{self, Contended, TrainArgs};
 use super::{CommandResult, tell};
 
 /// Longest wait for another process that is about to lead the run.

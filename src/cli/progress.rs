@@ -38,7 +38,7 @@ enum Form {
     Lines,
     /// JSON objects on stdout, one a line.
     Events,
-    /// Nothing.
+    /// No output.
     Nothing,
 }
 

@@ -96,7 +96,7 @@ pub enum ToNode {
     Stop {
         /// Reason, for people.
         reason: String,
-        /// What the node may do then.
+        /// Way of the node then.
         then: AfterStop,
     },
 }

@@ -19,7 +19,7 @@ use super::{DashboardError, Shared, metrics};
 const PAGE: &str = include_str!("page.html");
 /// Least time between two events of a stream.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
-/// Nothing of another origin may be loaded by the page.
+/// Policy of the page: it loads nothing of another origin.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
 

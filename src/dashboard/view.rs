@@ -18,7 +18,7 @@ const MOST_EVENTS: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Nothing has been trained yet.
+    /// Before the first step.
     Starting,
     /// Steps run.
     Training,

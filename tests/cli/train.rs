@@ -105,7 +105,7 @@ fn events_are_objects_and_alone_on_stdout() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let named = |name: &str| events.iter().filter(move |event| event["event"] == name);
+    let named = |name: &'static str| events.iter().filter(move |event| event["event"] == name);
     assert_eq!(events.last(), named("done").next());
     let run = named("run").next().unwrap();
     assert_eq!(run["path"], "run");
@@ -121,9 +121,9 @@ fn events_are_objects_and_alone_on_stdout() {
     for begun in named("epoch-begun") {
         let steps = &begun["steps"];
         let last = named("step").filter(|step| step["epoch"] == begun["epoch"]);
-        assert_eq!(last.last().map(|step| &step["step"]), Some(steps));
+        assert_eq!(last.next_back().map(|step| &step["step"]), Some(steps));
     }
-    let ranked = named("ranking").last().unwrap();
+    let ranked = named("ranking").next_back().unwrap();
     assert_eq!(ranked["done"], ranked["total"]);
     assert!(named("note").any(|note| note["text"].as_str().unwrap().contains("training on")));
 }

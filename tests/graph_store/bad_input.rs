@@ -256,7 +256,7 @@ fn other_versions_methods_and_compressed_messages_are_refused() {
         let answer: Result<Description, Status> = raw.one(method, DescribeRequest {});
         answer.unwrap_err()
     };
-    let told = describe(&raw, "Descrybe");
+    let told = describe(&raw, "DescribeAll");
     assert_eq!(told.code(), Code::Unimplemented);
     assert!(told.message().contains("no method"), "{told}");
     raw.version = "2".to_owned();
@@ -453,7 +453,7 @@ fn numbers_at_their_ends_are_errors_or_work() {
     });
     let request = SampleRequest {
         seeds: Some(SeedsMessage {
-            nodes: (&[0u8; 4]).as_slice().into(),
+            nodes: [0u8; 4].as_slice().into(),
             ..SeedsMessage::default()
         }),
         plan: serde_json::to_string(&SamplePlan::uniform(&[u32::MAX])).unwrap(),

@@ -219,8 +219,11 @@ impl Shell {
     }
 }
 
+/// A client's part.
+type Client = Box<dyn FnOnce(&Shell) + Send>;
+
 /// Runs clients beside two sampling threads. All of them end, or the scheduler says who waits for whom.
-fn beside_samplers(shell: &Arc<Shell>, clients: Vec<Box<dyn FnOnce(&Shell) + Send>>) {
+fn beside_samplers(shell: &Arc<Shell>, clients: Vec<Client>) {
     let spawn = |work: Box<dyn FnOnce(&Shell) + Send>| {
         let shell = Arc::clone(shell);
         thread::spawn(move || work(&shell))

@@ -16,14 +16,14 @@ use shardloom::train::Trainer;
 #[cfg(feature = "net")]
 use shardloom::train::run_digest;
 
-use super::CommandResult;
+use super::super::CommandResult;
 #[cfg(feature = "net")]
-use super::common::shown;
+use super::super::common::shown;
 #[cfg(feature = "net")]
-use super::interrupt::Interrupted;
-use super::progress::Progress;
+use super::super::interrupt::Interrupted;
+use super::super::progress::Progress;
 #[cfg(feature = "net")]
-use super::reading::ReadArgs;
+use super::super::reading::ReadArgs;
 
 /// Flags for training with other processes.
 #[derive(Clone, Debug, clap::Args)]
@@ -124,9 +124,9 @@ pub struct TakenOver {
 #[cfg(feature = "net")]
 #[derive(Debug)]
 pub enum Contended {
-    /// This process leads.
+    /// Leadership of this process.
     Leads(Box<TakenOver>),
-    /// Another process leads.
+    /// Leadership of another process.
     Follows,
     /// The run is over, for a reason.
     Over(String),
