@@ -205,6 +205,10 @@ pub struct PartsBatch<'a> {
     pub most: u64,
 }
 
+/// Function that asks parts for the rows of a hop: it takes a request and the number of the part for each, and returns
+/// their rows in the same order.
+pub type AskParts<'a, E> = dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E> + 'a;
+
 impl PartsSampler {
     /// Draws a batch. `rows` draws the rows of a hop: it takes the requests to parts, with the number of each part,
     /// and returns their rows in the same order.
@@ -214,7 +218,7 @@ impl PartsSampler {
     pub fn sample<E: From<SampleError>>(
         &mut self,
         of: &PartsBatch<'_>,
-        rows: &mut dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E>,
+        rows: &mut AskParts<'_, E>,
     ) -> Result<Batch, E> {
         limits::check(of.counts, &of.seeds, of.plan, of.most)?;
         let kept = self.relabel.take();
@@ -234,7 +238,7 @@ impl PartsSampler {
         of: &PartsBatch<'_>,
         relabel: &mut Relabel,
         batch: &mut Batch,
-        rows: &mut dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E>,
+        rows: &mut AskParts<'_, E>,
     ) -> Result<(), E> {
         let tree = of.plan.expand == Expand::Tree;
         let given: Vec<u32> = (0..of.seeds.len()).map(|at| of.seeds.node(at)).collect();

@@ -191,7 +191,7 @@ fn parts_that_are_missing_or_of_another_graph_are_refused() {
     assert!(error.contains("are not parts of one cut"), "{error}");
     assert!(error.contains(&whole.address.to_string()), "{error}");
     // A graph in one piece is its own only part.
-    let alone = join(&[whole.address.clone()]);
+    let alone = join(std::slice::from_ref(&whole.address));
     assert_eq!(alone.describe().unwrap(), local().describe().unwrap());
     // A server that is away is named.
     let away: Address = "127.0.0.1:1".parse().unwrap();
