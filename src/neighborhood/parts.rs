@@ -205,9 +205,8 @@ pub struct PartsBatch<'a> {
     pub most: u64,
 }
 
-/// Function that asks parts for the rows of a hop: it takes a request and the number of the part for each, and returns
-/// their rows in the same order.
-pub type AskParts<'a, E> = dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E> + 'a;
+/// Draws the rows of a hop: of each request to a part, with the number of the part.
+pub type DrawRows<'a, E> = dyn FnMut(&[(usize, RowRequest)]) -> Result<Vec<DrawnRows>, E> + 'a;
 
 impl PartsSampler {
     /// Draws a batch. `rows` draws the rows of a hop: it takes the requests to parts, with the number of each part,
@@ -218,7 +217,7 @@ impl PartsSampler {
     pub fn sample<E: From<SampleError>>(
         &mut self,
         of: &PartsBatch<'_>,
-        rows: &mut AskParts<'_, E>,
+        rows: &mut DrawRows<'_, E>,
     ) -> Result<Batch, E> {
         limits::check(of.counts, &of.seeds, of.plan, of.most)?;
         let kept = self.relabel.take();
@@ -238,7 +237,7 @@ impl PartsSampler {
         of: &PartsBatch<'_>,
         relabel: &mut Relabel,
         batch: &mut Batch,
-        rows: &mut AskParts<'_, E>,
+        rows: &mut DrawRows<'_, E>,
     ) -> Result<(), E> {
         let tree = of.plan.expand == Expand::Tree;
         let given: Vec<u32> = (0..of.seeds.len()).map(|at| of.seeds.node(at)).collect();

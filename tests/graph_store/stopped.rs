@@ -62,7 +62,8 @@ fn clients_that_stop_reading_leave_others_their_rate_and_the_server_its_memory()
                 rank,
                 world: STOPPED,
                 from: 0,
-                pause: 5,
+                // Ten batches each: all four are started before the first has ended.
+                pause: 1_000,
             };
             trainer.start(&shared.addresses[0])
         })

@@ -81,6 +81,6 @@ impl<T> Outbox<T> {
 pub(super) enum Used {
     /// More is left.
     InPart,
-    /// Nothing is left.
+    /// No part is left.
     Up,
 }
