@@ -19,6 +19,7 @@
 //! ```
 
 mod builder;
+mod cut;
 mod dataset;
 mod error;
 mod file;

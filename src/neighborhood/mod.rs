@@ -39,7 +39,7 @@ pub use labels::{Anchor, Labels, labels};
 pub use limits::Counts;
 pub use near::{Around, Candidates, NearPlan, NearSampler, Pool, Question};
 pub use negative_facts::{NegativeFacts, NegativeMode};
-pub use parts::{DrawnRows, Owners, PartsBatch, PartsSampler, RowRequest};
+pub use parts::{DrawRows, DrawnRows, Owners, PartsBatch, PartsSampler, RowRequest};
 pub use plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 pub use ppr::{PprPlan, PprRanker, Ranked, Sinks};
 pub use sampler::Sampler;

@@ -18,7 +18,6 @@ use super::message::{
     RenewRequest, SampleRequest, SamplerInfo, SamplerRequest, Seeds, StartRequest, StatusReply,
     StatusRequest,
 };
-use super::part_calls::part_message;
 use super::shell::{Held, Shell};
 use super::status::status;
 use crate::dataset::Triple;
@@ -140,7 +139,7 @@ impl Calls {
             times: of.times,
             names: of.names,
             most_facts: of.most_facts,
-            part: Some(part_message(&of.part)),
+            part: Some((&of.part).into()),
         })
     }
 

@@ -77,6 +77,21 @@ pub struct Part {
     pub digest: u64,
 }
 
+impl From<&crate::graph::Part> for Part {
+    fn from(part: &crate::graph::Part) -> Part {
+        Part {
+            index: part.index,
+            of: part.of,
+            start: part.start,
+            end: part.end,
+            first_fact: part.first_fact,
+            facts_by_head: part.facts[0],
+            facts_by_tail: part.facts[1],
+            digest: part.digest,
+        }
+    }
+}
+
 /// Nodes of a selection.
 #[derive(Clone, PartialEq, Message)]
 pub struct IdsRequest {

@@ -2,31 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tonic::Status;
 
 use super::calls::{Calls, chunks, counted, json, numbers};
 use super::chunks::Chunks;
-use super::message::{FactsRequest, Part, RowsRequest};
-use super::remote::bytes;
+use super::message::{FactsRequest, RowsRequest};
 use super::row_bytes;
 use super::status::status;
-use crate::graph;
 use crate::neighborhood::RowRequest;
 use crate::store::{Scratch, Source, StoreError};
-
-/// Place of a part as a message.
-pub(super) fn part_message(part: &graph::Part) -> Part {
-    Part {
-        index: part.index,
-        of: part.of,
-        start: part.start,
-        end: part.end,
-        first_fact: part.first_fact,
-        facts_by_head: part.facts[0],
-        facts_by_tail: part.facts[1],
-        digest: part.digest,
-    }
-}
 
 impl Calls {
     /// Refuses requests for another graph; 0 is any.
@@ -63,8 +48,12 @@ impl Calls {
         self.meant(request.digest)?;
         let asked: Vec<u32> = numbers("numbers", &request.numbers)?;
         let shell = Arc::clone(&self.0);
-        let find =
-            move |_: &mut Scratch| counted(&shell, || Ok(bytes(&shell.graph.facts_at(&asked)?)));
+        let find = move |_: &mut Scratch| {
+            counted(&shell, || {
+                let facts = shell.graph.facts_at(&asked)?;
+                Ok(Bytes::copy_from_slice(bytemuck::cast_slice(&facts)))
+            })
+        };
         let found = self.0.on_pool(find).await;
         Ok(chunks(found.map_err(|error| status(&error))?))
     }

@@ -3,7 +3,6 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::remote::numbers;
 use crate::neighborhood::{DrawnRows, SampleError};
 
 const RELATIONS: u32 = 1;
@@ -23,6 +22,14 @@ pub(super) fn encode(rows: &DrawnRows) -> Bytes {
         bytes.put_slice(bytemuck::cast_slice(array));
     }
     bytes.freeze()
+}
+
+/// Numbers of 4 bytes each.
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let words = bytes.chunks_exact(4);
+    words
+        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .collect()
 }
 
 /// Reads rows.
