@@ -120,7 +120,7 @@ fn events_are_objects_and_alone_on_stdout() {
     assert_eq!(epochs, home.metrics("run"));
     for begun in named("epoch-begun") {
         let steps = &begun["steps"];
-        let last = named("step").filter(|step| step["epoch"] == begun["epoch"]);
+        let mut last = named("step").filter(|step| step["epoch"] == begun["epoch"]);
         assert_eq!(last.next_back().map(|step| &step["step"]), Some(steps));
     }
     let ranked = named("ranking").next_back().unwrap();
