@@ -46,6 +46,8 @@ pub mod cluster;
 pub mod collective;
 pub mod config;
 pub mod coordinator;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod dataset;
 pub mod device;
 pub mod eval;

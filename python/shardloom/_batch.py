@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from dataclasses import dataclass, field
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
+
+from . import _blocks
 
 _MAGIC = b"SLGB"
 _VERSION = 1
@@ -55,10 +57,22 @@ class Batch:
     draw: tuple
     #: Place of each seed in the loader's input: of nodes, or of facts.
     input_id: Optional[np.ndarray] = None
-    #: Heads and tails, within the batch, of the facts that are seeds.
+    #: Nodes that each hop expanded: the first, and the end.
+    expanded: List[Tuple[int, int]] = field(default_factory=list)
+    #: Heads and tails, within the batch, of the facts that are seeds; with ``neg_sampling="binary"``, then those of the
+    #: negative facts; with ``"triplet"`` there is none.
     edge_label_index: Optional[np.ndarray] = None
-    #: Relations of the facts that are seeds.
+    #: Relations of the facts that are seeds; with ``neg_sampling="binary"``, then those of the negative facts.
     edge_label_type: Optional[np.ndarray] = None
+    #: 1 for each fact that is a seed, 0 for each negative one, with ``neg_sampling="binary"``.
+    edge_label: Optional[np.ndarray] = None
+    #: Heads, within the batch, of the facts that are seeds, with ``neg_sampling="triplet"``.
+    src_index: Optional[np.ndarray] = None
+    #: Tails, within the batch, of the facts that are seeds, with ``neg_sampling="triplet"``.
+    dst_pos_index: Optional[np.ndarray] = None
+    #: Negative tails of each fact that is a seed, within the batch, with ``neg_sampling="triplet"``: a row for each fact
+    #: where there are several.
+    dst_neg_index: Optional[np.ndarray] = None
     #: Known answers, if the loader asks for them.
     labels: Optional[Labels] = None
     #: Nodes that are no answers, if the server draws them.
@@ -92,6 +106,10 @@ class Batch:
             "input_id",
             "edge_label_index",
             "edge_label_type",
+            "edge_label",
+            "src_index",
+            "dst_pos_index",
+            "dst_neg_index",
         ):
             array = getattr(self, name)
             if array is not None:
@@ -100,6 +118,15 @@ class Batch:
         data.num_sampled_nodes = self.num_sampled_nodes
         data.num_sampled_edges = self.num_sampled_edges
         return data
+
+    def to_blocks(self) -> List[_blocks.Block]:
+        """Message-flow blocks, one for each hop, that of the network's first layer first, as DGL's samplers give them.
+
+        The targets of the last block are the distinct seeds. The targets of every other one are the sources of the
+        next. With ``expand="all"``, each layer has facts drawn for it alone, as in DGL; else all layers share the facts
+        that were drawn of a node.
+        """
+        return _blocks.blocks(self)
 
 
 class _Reader:
@@ -152,7 +179,7 @@ def decode(data: bytes, hops: int = 0, inverse: bool = False) -> Batch:
     n_id = reader.array("nodes", nodes).astype(np.int64)
     seed_index = reader.array("seeds", seeds).astype(np.int64)
     sources, targets, types, inverses, facts = [], [], [], [], []
-    reached, expanded = [], []
+    expanded, counted = [], []
     for _ in range(found):
         start, end, count, count_bytes = reader.words("hop", 4)
         if not start <= end <= nodes:
@@ -172,8 +199,8 @@ def decode(data: bytes, hops: int = 0, inverse: bool = False) -> Batch:
             inverses.append(np.full(count, inverse))
         if flags & _FACTS:
             facts.append(reader.array("facts", count))
-        reached.append(end)
-        expanded.append(count)
+        expanded.append((start, end))
+        counted.append(count)
     empty = [np.zeros(0, np.int64)]
     edge_index = np.stack(
         [np.concatenate(sources or empty).astype(np.int64), np.concatenate(targets or empty)]
@@ -192,7 +219,7 @@ def decode(data: bytes, hops: int = 0, inverse: bool = False) -> Batch:
         raise PackedError(f"{len(view) - reader.at} bytes after the batch")
     distinct = int(seed_index.max()) + 1 if seeds else 0
     # Nodes that a hop met are expanded by the next one, up to the same end.
-    ends = [distinct] + reached[1:] + [nodes] if found else [distinct]
+    ends = [distinct] + [end for _, end in expanded[1:]] + [nodes] if found else [distinct]
     new = [end - first for first, end in zip(ends, ends[1:])]
     missing = max(hops - found, 0)
     return Batch(
@@ -204,7 +231,8 @@ def decode(data: bytes, hops: int = 0, inverse: bool = False) -> Batch:
         batch_size=distinct,
         seed_index=seed_index,
         num_sampled_nodes=[distinct] + new + [0] * missing,
-        num_sampled_edges=expanded + [0] * missing,
+        num_sampled_edges=counted + [0] * missing,
+        expanded=expanded,
         draw=(seed, epoch, index),
         labels=labels,
         negatives=negatives,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
@@ -33,6 +34,7 @@ class _Loader:
         seeds: Optional[Dict[str, Any]],
         listed: Dict[str, Any],
         labels: Optional[Dict[str, Any]] = None,
+        negative_facts: Optional[Dict[str, Any]] = None,
     ) -> None:
         if even not in _EVEN:
             raise ValueError(f"even: {even!r}; one of {', '.join(_EVEN)}")
@@ -48,6 +50,8 @@ class _Loader:
             "even": even,
             "labels": labels,
         }
+        if negative_facts is not None:
+            spec["negative_facts"] = negative_facts
         channel: Dict[str, Any] = {
             "world": {"rank": rank, "size": world_size},
             "window": {"batches": prefetch, "bytes": 64 << 20},
@@ -107,6 +111,30 @@ class _Loader:
     def _finish(self, batch: _batch.Batch, last: Dict[str, Any]) -> _batch.Batch:
         batch.input_id = np.frombuffer(last["places"], "<u4").astype(np.int64)
         return batch
+
+
+def negative_facts(neg_sampling: Any) -> Optional[Dict[str, Any]]:
+    """Negative facts as the server reads them, of PyTorch Geometric's forms: a word, a tuple, a dictionary, its class."""
+    if neg_sampling is None:
+        return None
+    if isinstance(neg_sampling, str):
+        given = {"mode": neg_sampling}
+    elif isinstance(neg_sampling, tuple):
+        given = dict(zip(("mode", "amount", "src_weight", "dst_weight"), neg_sampling))
+    elif isinstance(neg_sampling, dict):
+        given = neg_sampling
+    else:
+        given = vars(neg_sampling)
+    for name, value in given.items():
+        if name not in ("mode", "amount") and value is not None:
+            raise ValueError(f"neg_sampling: {name}; negative facts have a mode and an amount, and are drawn uniformly")
+    mode = getattr(given.get("mode"), "value", given.get("mode"))
+    if mode not in ("binary", "triplet"):
+        raise ValueError(f"neg_sampling: {mode!r}; binary or triplet")
+    amount = float(given.get("amount", 1))
+    if not 0 < amount < math.inf or (mode == "triplet" and amount != int(amount)):
+        raise ValueError(f"neg_sampling: amount {amount:g}; above 0, and a whole number with triplet")
+    return {"mode": mode, "amount": amount}
 
 
 class NeighborLoader(_Loader):
@@ -206,6 +234,10 @@ class LinkNeighborLoader(_Loader):
     :param inverses: pairs of relations of which one reverses the other.
     :param labels: ``"tails"``, ``"heads"`` or ``"both"``: adds the known answers of the questions that facts ask.
     :param most_labels: most answers of a question: of more, a random choice.
+    :param neg_sampling: ``"binary"``: as many negative facts, of which both ends are drawn; ``"triplet"``: a negative tail
+        for each fact. ``("triplet", 5)`` or ``{"mode": "triplet", "amount": 5}`` gives their number for each fact. They are
+        never facts of the graph or of the batch, and their ends are seeds too: their neighbourhoods are drawn, without the
+        inverses of the negative facts if ``exclude`` says so, so that a neighbourhood does not tell which facts are negative.
 
     Other arguments are those of :class:`NeighborLoader`.
     """
@@ -223,6 +255,7 @@ class LinkNeighborLoader(_Loader):
         inverses: Sequence[Tuple[int, int]] = (),
         labels: Optional[str] = None,
         most_labels: Optional[int] = None,
+        neg_sampling: Any = None,
         replace: bool = False,
         weighted: bool = False,
         direction: str = "in",
@@ -250,6 +283,7 @@ class LinkNeighborLoader(_Loader):
             "exclude": excludes[exclude],
             "inverses": inverses,
         }
+        self._negative = negative_facts(neg_sampling)
         start, end, of = part
         super().__init__(
             store,
@@ -267,10 +301,24 @@ class LinkNeighborLoader(_Loader):
             None if facts is None else fact_seeds(facts),
             {"facts": {"slice": {"start": start, "end": end, "of": of}}},
             None if labels is None else {"ask": labels, "most": most_labels},
+            self._negative,
         )
 
     def _finish(self, batch: _batch.Batch, last: Dict[str, Any]) -> _batch.Batch:
         batch = super()._finish(batch, last)
-        batch.edge_label_index = batch.seed_index.reshape(-1, 2).T.copy()
+        ends = batch.seed_index.reshape(-1, 2).T.copy()
         batch.edge_label_type = np.frombuffer(last["relations"], "<u4").astype(np.int64)
+        facts = len(batch.edge_label_type)
+        if self._negative is not None and self._negative["mode"] == "triplet":
+            batch.src_index, batch.dst_pos_index = ends[:, :facts]
+            negatives = ends[1, facts:]
+            amount = int(self._negative["amount"])
+            batch.dst_neg_index = negatives if amount == 1 else negatives.reshape(facts, amount)
+            return batch
+        batch.edge_label_index = ends
+        if self._negative is not None:
+            negatives = ends.shape[1] - facts
+            batch.edge_label = np.repeat(np.array([1, 0], np.float32), [facts, negatives])
+            # A negative fact has the relation of a fact, in turn.
+            batch.edge_label_type = np.resize(batch.edge_label_type, facts + negatives)
         return batch

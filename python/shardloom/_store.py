@@ -65,6 +65,12 @@ class Description:
     names: bool
     #: Most facts that a batch may have.
     most_facts: int
+    #: Digest of the facts by number, without weights, times and names.
+    facts_digest: int = 0
+    #: Digest of the names; 0 if there are none.
+    names_digest: int = 0
+    #: Place of the rows that the server has in the whole graph: number of the part, number of parts, range of nodes.
+    part: Optional[Dict[str, Any]] = None
 
 
 def _bytes(numbers: Any, kind: Any, what: str) -> bytes:

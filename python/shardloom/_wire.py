@@ -20,8 +20,21 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
         "times": (7, "bool"),
         "names": (8, "bool"),
         "most_facts": (9, "uint64"),
+        "facts_digest": (10, "fixed64"),
+        "names_digest": (11, "fixed64"),
+        "part": (12, "Part"),
     },
-    "IdsRequest": {"select": (1, "string"), "slice": (2, "string")},
+    "Part": {
+        "index": (1, "uint32"),
+        "of": (2, "uint32"),
+        "start": (3, "uint32"),
+        "end": (4, "uint32"),
+        "first_fact": (5, "uint32"),
+        "facts_by_head": (6, "uint32"),
+        "facts_by_tail": (7, "uint32"),
+        "digest": (8, "fixed64"),
+    },
+    "IdsRequest": {"select": (1, "string"), "slice": (2, "string"), "digest": (3, "fixed64")},
     "Chunk": {
         "data": (1, "bytes"),
         "last": (2, "bool"),
@@ -37,9 +50,19 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
         "sides": (3, "bytes"),
         "most": (4, "uint32"),
         "draw": (5, "Draw"),
+        "digest": (6, "fixed64"),
     },
     "Seeds": {"nodes": (1, "bytes"), "times": (2, "bytes"), "facts": (3, "bytes")},
     "SampleRequest": {"seeds": (1, "Seeds"), "plan": (2, "string"), "draw": (3, "Draw")},
+    "CandidatesRequest": {
+        "facts": (1, "bytes"),
+        "sides": (2, "bytes"),
+        "plan": (3, "string"),
+        "draw": (4, "Draw"),
+        "pools": (5, "Draw"),
+        "first": (6, "uint32"),
+        "graph": (7, "fixed64"),
+    },
     "SamplerRequest": {"spec": (1, "string")},
     "SamplerInfo": {"sampler": (1, "uint64")},
     "ChannelRequest": {
@@ -72,6 +95,15 @@ MESSAGES: Dict[str, Dict[str, Tuple[int, str]]] = {
     "StatusReply": {"metrics": (1, "string"), "session": (2, "string")},
     "DrainRequest": {},
     "DrainReply": {"channels": (1, "uint64")},
+    "RowsRequest": {
+        "request": (1, "string"),
+        "nodes": (2, "bytes"),
+        "places": (3, "bytes"),
+        "times": (4, "bytes"),
+        "facts": (5, "bytes"),
+        "digest": (6, "fixed64"),
+    },
+    "FactsRequest": {"numbers": (1, "bytes"), "digest": (2, "fixed64")},
 }
 
 _DEFAULTS: Dict[str, Value] = {"string": "", "bytes": b"", "bool": False}

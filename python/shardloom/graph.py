@@ -15,11 +15,13 @@ server's threads, and whichever side has crashed in between.
 """
 
 from ._batch import Batch, Labels, PackedError
+from ._blocks import Block
 from ._loader import LinkNeighborLoader, NeighborLoader
 from ._store import Description, GraphStore, GraphStoreError
 
 __all__ = [
     "Batch",
+    "Block",
     "Description",
     "GraphStore",
     "GraphStoreError",

@@ -14,7 +14,7 @@ import pytest
 from shardloom.graph import GraphStore
 
 ROOT = Path(__file__).parents[2]
-BINARY = Path(os.environ.get("SHARDLOOM_BINARY", ROOT / "target/debug/shardloom"))
+BINARY = Path(os.environ.setdefault("SHARDLOOM_BINARY", str(ROOT / "target/debug/shardloom")))
 NODES, RELATIONS = 2000, 5
 
 

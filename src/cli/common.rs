@@ -153,3 +153,10 @@ pub fn announce(dataset: &Dataset, progress: &Progress) {
         progress.say(&format!("note: {warning}"));
     }
 }
+
+/// Parses a number of bytes, for an argument.
+#[cfg(feature = "net")]
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    shardloom::config::parse_bytes(text.trim())
+        .ok_or_else(|| format!("{text:?} is no size: expected one such as 6GiB"))
+}

@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use shardloom::config::parse_bytes;
 use shardloom::graph::Graph;
+use shardloom::net::NetError;
 use shardloom::net::graph_store::{Address, Remote, RemoteOptions, Server, ServerOptions};
-use shardloom::net::transport::{Security, Tls, Token};
+use shardloom::net::transport::Security;
 use shardloom::store::GraphStore;
 use shardloom::store::session::{self, SessionStatus};
 
@@ -21,6 +22,9 @@ use super::outcome::{CommandResult, tell};
 
 /// Exit status of a server that ended before all epochs that ran.
 pub const CUT_OFF: u8 = 3;
+
+/// Longest lease, and longest time for epochs that run: a year, in seconds.
+const LONGEST: u64 = 365 * 24 * 60 * 60;
 
 /// Serve the neighbourhoods of a graph to trainers
 ///
@@ -56,10 +60,10 @@ pub struct GraphStoreArgs {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// Seconds after which the channels of a silent client are closed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     lease: u64,
     /// Seconds for epochs that run when the server is asked to end.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=LONGEST))]
     drain: u64,
     #[command(flatten)]
     protection: Protection,
@@ -94,18 +98,8 @@ struct Protection {
 }
 
 impl Protection {
-    fn read(&self) -> Result<Security, Box<dyn std::error::Error>> {
-        let token = match &self.token_file {
-            None => Token::from_environment()?,
-            Some(file) => {
-                let text = fs::read_to_string(file);
-                let text = text.map_err(|e| format!("{}: {e}", file.display()))?;
-                let token = text.parse();
-                Some(token.map_err(|e| format!("{}: {e}", file.display()))?)
-            }
-        };
-        let tls = self.tls.as_deref().map(Tls::read).transpose()?;
-        Ok(Security { token, tls })
+    fn read(&self) -> Result<Security, NetError> {
+        Security::read(self.token_file.as_deref(), self.tls.as_deref())
     }
 }
 

@@ -51,6 +51,18 @@ impl StopFlag {
         flag
     }
 
+    /// A flag that [`StopFlag::set`] sets.
+    #[cfg(feature = "net")]
+    pub fn unset() -> StopFlag {
+        StopFlag(Arc::default())
+    }
+
+    /// Asks the work to stop.
+    #[cfg(feature = "net")]
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether to stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)

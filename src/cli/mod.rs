@@ -12,6 +12,8 @@ mod graph;
 #[cfg(feature = "net")]
 mod graph_store;
 mod interrupt;
+#[cfg(feature = "net")]
+mod node;
 mod outcome;
 mod predict;
 mod progress;
@@ -19,7 +21,6 @@ mod ranked;
 mod reading;
 mod recipes;
 mod search;
-mod together;
 mod train;
 #[cfg(feature = "net")]
 mod worker;
@@ -51,6 +52,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     #[cfg(feature = "net")]
     Worker(worker::WorkerArgs),
+    #[cfg(feature = "net")]
+    Node(Box<node::NodeArgs>),
     Search(search::SearchArgs),
     Eval(Box<eval::EvalArgs>),
     Predict(Box<predict::PredictArgs>),
@@ -88,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(*args),
         #[cfg(feature = "net")]
         Command::Worker(args) => worker::run(args),
+        #[cfg(feature = "net")]
+        Command::Node(args) => node::run(*args),
         Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),

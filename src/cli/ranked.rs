@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use shardloom::dataset::{Dataset, FilterIndex, LoadedFacts, Split, Triple, Unknown};
+use shardloom::graph::load_facts;
 use shardloom::run::{HELD_OUT, Run};
 
 /// Facts to rank.
@@ -83,7 +84,7 @@ impl Ranked {
                 dataset,
                 weights: Vec::new(),
             },
-            None => Dataset::load_facts(spec, &run.config.load_options())?,
+            None => load_facts(spec, &run.config.load_options())?,
         };
         let (other, split) = match found {
             LoadedFacts::Splits(other) => (other, Some(split.unwrap_or(Split::Test))),
@@ -162,7 +163,7 @@ pub fn known_facts(run: &Run, other: Option<&str>) -> Result<FilterIndex, Box<dy
     let Some(spec) = other else {
         return Ok(dataset.filter_index());
     };
-    let other = match Dataset::load_facts(spec, &run.config.load_options())? {
+    let other = match load_facts(spec, &run.config.load_options())? {
         LoadedFacts::Splits(other) | LoadedFacts::List { dataset: other, .. } => other,
     };
     let (other, _) = other.onto(&run.entities, &run.relations);

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use shardloom::config::parse_bytes;
 use shardloom::device::DeviceChoice;
-use shardloom::run::processes::{Leave, WorkerOptions, WorkerPlace, work};
+use shardloom::run::processes::{Leave, NEW_LEADER, WorkEnd, WorkerOptions, WorkerPlace, work};
 
+use super::common::parse_size;
 use super::interrupt::on_request_to_end;
 use super::{CommandResult, tell};
 
@@ -36,7 +36,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
     /// Most memory of the shards that this process holds, such as 6GiB [default: what is free].
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
     /// Directory with cert.pem, key.pem and ca.pem, the same as the leader's or by the same authority.
     #[arg(long, value_name = "DIR")]
@@ -63,20 +63,16 @@ pub fn run(args: WorkerArgs) -> CommandResult {
         memory: args.memory,
         tls: args.tls,
         leave: leave_on_signals(),
+        new_leader: NEW_LEADER,
     };
     let say = |line: &str| {
         if !args.quiet {
             tell(line);
         }
     };
-    let ended = work(&options, &say)?;
+    let (WorkEnd::Over(ended) | WorkEnd::NoLeader(ended)) = work(&options, &say)?;
     say(&format!("the leader let this process go: {ended}"));
     Ok(())
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    parse_bytes(text.trim())
-        .ok_or_else(|| format!("{text:?} is no size: expected one such as 6GiB"))
 }
 
 /// Leaves the run in order on the first Ctrl-C or SIGTERM.

@@ -96,9 +96,21 @@ pub enum ToNode {
     Stop {
         /// Reason, for people.
         reason: String,
-        /// Whether the node may join again after a while.
-        again: bool,
+        /// Way of the node then.
+        then: AfterStop,
     },
+}
+
+/// Ways of a node after the end of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterStop {
+    /// The run is over, or goes on without the node.
+    End,
+    /// The node may join again after a while.
+    JoinAgain,
+    /// The leader leaves a run that is not over: another process may lead it.
+    OtherLeader,
 }
 
 /// Message of a node to the leader.

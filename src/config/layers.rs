@@ -359,6 +359,8 @@ mod tests {
         let near = "objective = \"negatives\"\nnear_negatives = \"khop:2\"\n";
         assert!(error(&format!("{near}near_share = 1.5")).contains("near_share"));
         assert!(error(&format!("{near}near_share = 0.001")).contains("none"));
+        assert!(error("graph_store = \"127.0.0.1:7400\"").contains("set near_negatives"));
+        assert!(error(&format!("{near}graph_store_tls = \"tls\"")).contains("set graph_store"));
         let many = format!("{near}batch_size = 1000000\nnegatives = 100");
         assert!(error(&many).contains("near negatives a step are too many"));
         let drawn = "objective = \"negatives\"\nhead_negatives = 3\n";

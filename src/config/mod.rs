@@ -158,6 +158,13 @@ config! {
     near_negatives: Option<NearPool> = None,
     /// Share of the negatives that are near ones, if `near_negatives` is set.
     near_share: f64 = 0.5,
+    /// Address of a `shardloom graph-store` with the graph of the training facts, which draws near negatives: HOST:PORT
+    /// or unix:PATH. Unset: this process does. Negatives are the same.
+    graph_store: Option<String> = None,
+    /// File with the token of the graph store; unset: the token of SHARDLOOM_TOKEN, if it is set.
+    graph_store_token_file: Option<PathBuf> = None,
+    /// Directory with cert.pem, key.pem and ca.pem for a graph store on another machine.
+    graph_store_tls: Option<PathBuf> = None,
     /// Sides of a fact to ask for: both, tail, head, alternate or bernoulli.
     query_sides: Sides = Sides::Both,
     /// Leave out negatives that are training facts.
@@ -359,8 +366,22 @@ impl Config {
         {
             self.dataset = absolute.display().to_string();
         }
-        if let Some(Ok(absolute)) = self.init_from.as_ref().map(|path| path.canonicalize()) {
-            self.init_from = Some(absolute);
+        for path in [
+            &mut self.init_from,
+            &mut self.graph_store_token_file,
+            &mut self.graph_store_tls,
+        ] {
+            if let Some(Ok(absolute)) = path.as_ref().map(|path| path.canonicalize()) {
+                *path = Some(absolute);
+            }
+        }
+        if let Some(socket) = self
+            .graph_store
+            .as_ref()
+            .and_then(|at| at.strip_prefix("unix:"))
+            && let Ok(absolute) = Path::new(socket).canonicalize()
+        {
+            self.graph_store = Some(format!("unix:{}", absolute.display()));
         }
     }
 }

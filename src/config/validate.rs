@@ -158,6 +158,7 @@ impl Config {
         }
         self.validate_head_negatives()?;
         self.validate_near_negatives()?;
+        self.validate_graph_store()?;
         self.validate_relation_weight(model)?;
         self.validate_workers()?;
         self.validate_sides()
@@ -209,6 +210,25 @@ impl Config {
             return Err(ConfigError::invalid("near_negatives", reason));
         }
         Ok(())
+    }
+
+    /// Checks that a graph store has something to do.
+    fn validate_graph_store(&self) -> Result<(), ConfigError> {
+        let invalid = |key, reason: &str| Err(ConfigError::invalid(key, reason.to_owned()));
+        if self.graph_store.is_some() && self.near_negatives.is_none() {
+            let reason = "it draws near negatives: set near_negatives, or leave the key away";
+            return invalid("graph_store", reason);
+        }
+        let alone = [
+            ("graph_store_token_file", &self.graph_store_token_file),
+            ("graph_store_tls", &self.graph_store_tls),
+        ];
+        match alone.iter().find(|of| of.1.is_some()) {
+            Some((key, _)) if self.graph_store.is_none() => {
+                invalid(key, "it is for a graph store: set graph_store")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the width of relations, which only a core leaves open.

@@ -24,6 +24,14 @@ pub enum DatasetError {
         /// Name of the file to train on.
         file: String,
     },
+    /// A graph file that cannot be read, or not be trained on.
+    #[error("{file}: {reason}")]
+    GraphFile {
+        /// Path of the file.
+        file: String,
+        /// Reason, and what is right.
+        reason: String,
+    },
     /// A requested split has no triples.
     #[error("{dataset}: the {split} split has no triples{}", cause.of(*split))]
     EmptySplit {

@@ -36,6 +36,7 @@ mod vocabulary;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use candidates::{Candidates, RelationSides};
 pub(crate) use digest::NameHashes;
@@ -333,12 +334,46 @@ impl Dataset {
     ) -> Result<Self, DatasetError> {
         let mut parts = Parts::default();
         let (facts, weights) = parts.read(file, None, None, &options.reading)?;
-        let Parts {
+        if facts.is_empty() {
+            return Err(DatasetError::NoFacts {
+                file: file.label.clone(),
+            });
+        }
+        let mut whole = Self {
+            name,
+            entities: parts.entities,
+            relations: parts.relations,
+            train: facts.into(),
+            weights,
+            valid: Vec::new(),
+            test: Vec::new(),
+            sharing: None,
+            reading: parts.reading,
+        };
+        whole.note_order();
+        whole.shared_out(fractions, options, earlier)
+    }
+
+    /// Shares the training facts out to train, valid and test, as those of a single file: see
+    /// [`load_after`](Self::load_after). `fractions` take the place of those in the options.
+    ///
+    /// # Errors
+    /// The errors of [`load`](Self::load) about splitting.
+    pub(crate) fn shared_out(
+        self,
+        fractions: [f64; 3],
+        options: &LoadOptions,
+        earlier: Option<&EarlierRun>,
+    ) -> Result<Self, DatasetError> {
+        let Self {
+            name,
             entities,
             relations,
+            train,
+            weights,
             reading,
             ..
-        } = parts;
+        } = self;
         let earlier = earlier.map(|earlier| Earlier::new(earlier, &entities, &relations));
         let shares = Shares {
             fractions,
@@ -346,14 +381,10 @@ impl Dataset {
             cover: options.split_cover,
             earlier: earlier.as_ref(),
         };
-        if facts.is_empty() {
-            return Err(DatasetError::NoFacts {
-                file: file.label.clone(),
-            });
-        }
+        let facts = Arc::unwrap_or_clone(train);
         let out = share::share_out(facts, weights, &entities, &relations, &shares);
         let (free, missing) = (out.free, out.report.missing);
-        let mut dataset = Self {
+        let dataset = Self {
             name,
             entities,
             relations,
@@ -364,7 +395,6 @@ impl Dataset {
             sharing: Some(out.report),
             reading,
         };
-        dataset.note_order();
         let asked = fractions.map(|fraction| fraction > 0.0);
         dataset.checked(asked, |split| {
             let fraction = fractions[split as usize];

@@ -25,6 +25,7 @@ pub struct Builder<'a> {
     times: Option<&'a [i64]>,
     node_names: Option<Names<'a>>,
     relation_names: Option<Names<'a>>,
+    held_out: u32,
 }
 
 /// Names, by number.
@@ -62,7 +63,13 @@ impl<'a> Builder<'a> {
             times: None,
             node_names: None,
             relation_names: None,
+            held_out: 0,
         }
+    }
+
+    /// Notes how many of the facts their dataset holds out.
+    pub fn held_out(self, held_out: u32) -> Builder<'a> {
+        Builder { held_out, ..self }
     }
 
     /// Gives the graph a name.
@@ -211,7 +218,9 @@ impl<'a> Builder<'a> {
             nodes: self.nodes,
             relations: self.relations,
             facts: facts.len() as u32,
+            held_out: self.held_out,
             sections: Vec::new(),
+            part: None,
         })
     }
 

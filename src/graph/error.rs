@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::SectionName;
+use super::{Part, RowError, SectionName};
 
 /// A graph that cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -98,10 +98,19 @@ pub enum GraphError {
         /// "facts", "nodes" or "relations".
         of: &'static str,
     },
-    /// More facts or nodes than numbers of 32 bits count.
+    /// A part cannot be cut again.
+    #[error("the graph is {part}: cut the whole graph")]
+    PartOfPart {
+        /// The part.
+        part: Part,
+    },
+    /// A row that cannot be read.
+    #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
+    Row(#[from] RowError),
+    /// More facts, nodes or parts than there can be.
     #[error("{found} {what}; a graph holds at most {most}")]
     TooMany {
-        /// "facts" or "nodes".
+        /// "facts", "nodes" or "parts".
         what: &'static str,
         /// Number given.
         found: usize,

@@ -180,9 +180,9 @@ impl Graph {
             description,
             sections,
         };
-        let facts = graph.facts();
         for side in Side::ALL {
             let bounds = graph.rows(side).bounds;
+            let facts = graph.description.facts_of(side);
             if (bounds.first(), bounds.last()) != (Some(&0), Some(&facts)) {
                 let what = format!(
                     "section {} does not span all facts",

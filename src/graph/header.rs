@@ -17,7 +17,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{GraphError, Side};
+use super::{GraphError, Part, Side};
 
 /// First bytes of a graph file.
 pub(super) const MAGIC: [u8; 8] = *b"SHLGRAPH";
@@ -36,10 +36,17 @@ pub struct Description {
     pub nodes: u32,
     /// Number of relations.
     pub relations: u32,
-    /// Number of facts, repeated ones included.
+    /// Number of facts, repeated ones included; of a part, those of the whole graph.
     pub facts: u32,
+    /// Number of facts that the dataset holds out and that are among these nevertheless: nobody who trains on them can be
+    /// judged by the dataset's test facts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_out: u32,
     /// Sections in the order of the file.
     pub(super) sections: Vec<Section>,
+    /// Place of the rows in the whole graph, if these are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<Part>,
 }
 
 /// A section of a graph file.
@@ -58,7 +65,7 @@ pub(super) struct Section {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SectionName {
-    /// Place of the first fact of each head, and the number of all facts: u32.
+    /// Place of the first fact of each head, and the number of all facts: u32. Rows that a part does not have are empty.
     OutBounds,
     /// Tails: u32.
     OutNeighbors,
@@ -88,7 +95,7 @@ pub enum SectionName {
     TailBounds,
     /// Distinct tails of each relation: u32.
     Tails,
-    /// End of each node's name: u64.
+    /// End of each node's name: u64; of a part, of its own nodes.
     NodeNameEnds,
     /// Names of nodes, one after the other: UTF-8.
     NodeNames,
@@ -155,10 +162,77 @@ impl SectionName {
     }
 }
 
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Description {
-    /// Digest of the whole graph: of the description, which has the digests of all sections.
+    /// Digest of the file: of the description, which has the digests of all sections.
     pub fn digest(&self) -> u64 {
         xxh3_64(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Place of the rows in the whole graph.
+    pub fn part(&self) -> Part {
+        self.part.unwrap_or_else(|| Part {
+            index: 0,
+            of: 1,
+            start: 0,
+            end: self.nodes,
+            first_fact: 0,
+            facts: [self.facts; 2],
+            digest: self.digest(),
+            facts_digest: self.facts_digest(),
+            names_digest: self.names_digest(),
+        })
+    }
+
+    /// Number of facts of a side whose rows the file has.
+    pub(super) fn facts_of(&self, side: Side) -> u32 {
+        self.part
+            .map_or(self.facts, |part| part.facts[side as usize])
+    }
+
+    /// Nodes whose rows the file has.
+    pub(super) fn own_nodes(&self) -> std::ops::Range<u32> {
+        self.part.map_or(0..self.nodes, |part| part.nodes())
+    }
+
+    /// Digest of the facts by number, without weights, times and names: the same in a file and in memory, and whatever
+    /// the order in which facts were given. A part has that of the whole graph.
+    pub fn facts_digest(&self) -> u64 {
+        if let Some(part) = self.part {
+            return part.facts_digest;
+        }
+        let counts = [self.nodes, self.relations, self.facts].map(u64::from);
+        let rows = [
+            SectionName::OutBounds,
+            SectionName::OutNeighbors,
+            SectionName::OutRelations,
+        ];
+        // Rows by tail, and heads and tails of relations, follow from rows by head.
+        let digests = rows.map(|name| self.section(name).map_or(0, |section| section.digest));
+        xxh3_64(bytemuck::cast_slice(&[counts, digests].concat()))
+    }
+
+    /// Digest of the names of nodes and relations; 0 if the graph has none. A part has that of the whole graph.
+    pub fn names_digest(&self) -> u64 {
+        if let Some(part) = self.part {
+            return part.names_digest;
+        }
+        let names = [
+            SectionName::NodeNameEnds,
+            SectionName::NodeNames,
+            SectionName::RelationNameEnds,
+            SectionName::RelationNames,
+        ];
+        let digests = names.map(|name| self.section(name).map(|section| section.digest));
+        match digests.iter().all(Option::is_none) {
+            true => 0,
+            false => xxh3_64(bytemuck::cast_slice(
+                &digests.map(Option::unwrap_or_default),
+            )),
+        }
     }
 
     /// Bytes of the sections, by content, in the order of the file.

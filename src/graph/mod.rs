@@ -19,10 +19,13 @@
 //! ```
 
 mod builder;
+mod cut;
+mod dataset;
 mod error;
 mod file;
 mod header;
 pub mod order;
+mod part;
 mod profile;
 mod rows;
 mod sections;
@@ -31,14 +34,19 @@ mod storage;
 mod tests;
 
 pub use builder::{Builder, Names};
+pub use dataset::{load_dataset, load_facts};
 pub use error::GraphError;
 pub use header::{Description, SectionName};
+pub use part::Part;
 pub use profile::{Degrees, Profile};
 pub(crate) use rows::partition;
 pub use rows::{Relations, Row, RowError, Rows};
 use sections::Sections;
 pub use storage::Memory;
 use storage::Storage;
+
+use std::io::Read;
+use std::path::Path;
 
 /// Side of a fact that rows are made by.
 #[derive(
@@ -84,9 +92,14 @@ impl Graph {
         self.description.relations
     }
 
-    /// Number of facts, repeated ones included.
+    /// Number of facts, repeated ones included; of a part, those of the whole graph.
     pub fn facts(&self) -> u32 {
         self.description.facts
+    }
+
+    /// Nodes whose rows are here: all, but for a part.
+    pub fn own_nodes(&self) -> std::ops::Range<u32> {
+        self.description.own_nodes()
     }
 
     /// Description of the file.
@@ -96,9 +109,22 @@ impl Graph {
 }
 
 impl Graph {
-    /// Name of a node, if the graph has names.
+    /// Returns whether a path is that of a graph file, by its first bytes.
+    pub fn is_file(path: &Path) -> bool {
+        let mut first = [0; header::MAGIC.len()];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first));
+        read.is_ok() && first == header::MAGIC
+    }
+
+    /// Returns whether nodes have names.
+    pub fn has_names(&self) -> bool {
+        self.sections.node_names().is_some()
+    }
+
+    /// Name of a node, if the graph has names. A part has the names of its own nodes.
     pub fn node_name(&self, node: u32) -> Option<&str> {
-        self.sections.node_names()?.get(&self.storage, node)
+        let own = node.checked_sub(self.own_nodes().start)?;
+        self.sections.node_names()?.get(&self.storage, own)
     }
 
     /// Name of a relation, if the graph has names.
@@ -108,6 +134,7 @@ impl Graph {
 
     /// Number of the node with a name, if there is one. Reads all names.
     pub fn find_node(&self, name: &str) -> Option<u32> {
-        (0..self.nodes()).find(|&node| self.node_name(node) == Some(name))
+        self.own_nodes()
+            .find(|&node| self.node_name(node) == Some(name))
     }
 }

@@ -38,7 +38,8 @@ impl Graph {
     /// If the file is damaged.
     pub fn profile(&self) -> Result<Profile, RowError> {
         let degrees = |side| {
-            let mut degrees: Vec<u32> = (0..self.nodes())
+            let mut degrees: Vec<u32> = self
+                .own_nodes()
                 .map(|node| Ok(self.degree(side, node)? as u32))
                 .collect::<Result<_, RowError>>()?;
             let mut at = |share: f64| {
@@ -56,7 +57,7 @@ impl Graph {
             })
         };
         let (mut isolated, mut repeated, mut loops) = (0, 0, 0);
-        for node in 0..self.nodes() {
+        for node in self.own_nodes() {
             let row = self.row(Side::Out, node)?;
             if row.neighbors.is_empty() && self.degree(Side::In, node)? == 0 {
                 isolated += 1;

@@ -115,7 +115,9 @@ pub struct Rows<'a> {
     pub neighbors: &'a [u32],
     /// Relation of each fact.
     pub relations: Relations<'a>,
-    /// Number of each fact, on the side [`In`](Side::In); on the side [`Out`](Side::Out) it is the fact's place.
+    /// Number of the first fact on the side [`Out`](Side::Out), where the facts' numbers are in turn; 0 but for parts.
+    pub first: u32,
+    /// Number of each fact, on the side [`In`](Side::In).
     pub facts: Option<&'a [u32]>,
     /// Weight of each fact, if the graph has weights.
     pub weights: Option<&'a [f32]>,
@@ -169,7 +171,8 @@ impl<'a> Rows<'a> {
     /// If there are not that many facts.
     #[inline]
     pub fn fact(&self, place: usize) -> u32 {
-        self.facts.map_or(place as u32, |facts| facts[place])
+        self.facts
+            .map_or(self.first + place as u32, |facts| facts[place])
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct SideSections {
     weights: Option<Range<usize>>,
     times: Option<Range<usize>>,
     count: usize,
+    /// Number of the first fact by head.
+    first: u32,
 }
 
 /// Places of the distinct nodes of each relation.
@@ -118,7 +120,8 @@ impl Reader<'_> {
     }
 
     fn side(&self, side: Side) -> Result<SideSections, GraphError> {
-        let (nodes, facts) = (self.description.nodes, self.description.facts as usize);
+        let nodes = self.description.nodes;
+        let facts = self.description.facts_of(side) as usize;
         let bytes = relation_bytes(self.description.relations);
         let relations = match bytes {
             0 => None,
@@ -138,6 +141,7 @@ impl Reader<'_> {
             weights: self.optional_of(SectionName::weights(side), facts, 4)?,
             times: self.optional_of(SectionName::times(side), facts, 8)?,
             count: facts,
+            first: self.description.part.map_or(0, |part| part.first_fact),
         })
     }
 
@@ -182,6 +186,13 @@ impl Sections {
             bytes,
             path,
         };
+        let counts = (description.nodes, description.facts);
+        if let Some(fault) = description
+            .part
+            .and_then(|part| part.fault(counts.0, counts.1))
+        {
+            return Err(reader.damaged(fault));
+        }
         for section in &description.sections {
             let name = section.name;
             if description.section(name) != Some(section) {
@@ -195,7 +206,7 @@ impl Sections {
             node_names: reader.names(
                 SectionName::NodeNameEnds,
                 SectionName::NodeNames,
-                description.nodes,
+                description.own_nodes().len() as u32,
             )?,
             relation_names: reader.names(
                 SectionName::RelationNameEnds,
@@ -238,6 +249,7 @@ impl SideSections {
                 Some((2, place)) => Relations::U16(storage.numbers(place)),
                 Some((_, place)) => Relations::U32(storage.numbers(place)),
             },
+            first: self.first,
             facts: self.facts.as_ref().map(|place| storage.numbers(place)),
             weights: self.weights.as_ref().map(|place| storage.numbers(place)),
             times: self.times.as_ref().map(|place| storage.numbers(place)),

@@ -25,6 +25,8 @@ pub(super) enum Use {
     Walks = 1,
     /// Candidates near a fact.
     Near = 2,
+    /// Negative facts.
+    NegativeFacts = 3,
 }
 
 impl Draw {

@@ -1,6 +1,6 @@
 //! Errors of samplers.
 
-use crate::graph::RowError;
+use crate::graph::{Part, RowError};
 
 /// A batch that cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -72,6 +72,30 @@ pub enum SampleError {
         "draws by times need seeds with times, and a tree for each seed: a node that two seeds reach has two times"
     )]
     NeedsTrees,
+    /// A fact without negative ones.
+    #[error("fact {at}: every fact of relation {relation} that could be its negative is known")]
+    NoNegative {
+        /// Position among the facts, from 0.
+        at: usize,
+        /// Relation of the fact.
+        relation: u32,
+    },
+    /// The graph is one of several parts.
+    #[error(
+        "the graph is {0}: only hops, labels and lists of seeds are drawn from parts, by a client of all of them"
+    )]
+    Part(Part),
+    /// A node whose row is in another part.
+    #[error("node {node} is not here: this is {part}")]
+    Elsewhere {
+        /// The node.
+        node: u32,
+        /// Part that was asked.
+        part: Part,
+    },
+    /// Rows of a part that do not fit the request, or a request that does not fit itself.
+    #[error("rows of a part: {0}")]
+    Rows(String),
     /// The graph's file is damaged.
     #[error("the graph is damaged: {0}; `shardloom graph check` names the section")]
     Damaged(String),

@@ -1,7 +1,7 @@
 //! Known answers of questions: the tails of a head and a relation, or the heads of a relation and a tail.
 
 use super::draw::Draw;
-use super::{SampleError, Sampler, pick};
+use super::{SampleError, Sampler, limits, pick};
 use crate::graph::{Graph, Side};
 
 /// Question whose answers are labels.
@@ -28,7 +28,7 @@ pub struct Labels {
 /// Finds the distinct known answers of anchors; of more than `most`, a random choice, the same for the same draw.
 ///
 /// # Errors
-/// Before any answer is copied, if the graph does not have a node or relation of an anchor, or the answers could be more than
+/// Before any answer is copied, if the graph does not have a node or relation of an anchor, a part does not have its row, or the answers could be more than
 /// [`Sampler::MOST_FACTS`]; [`SampleError::Damaged`] if the graph's file is.
 pub fn labels(
     graph: &Graph,
@@ -84,6 +84,7 @@ fn check(
             let id = anchor.relation;
             return Err(SampleError::Relation { at, id, relations });
         }
+        limits::own(graph, std::iter::once(anchor.node))?;
         let rows = graph.rows(anchor.side);
         let answers = rows.of_relation(anchor.node, anchor.relation)?.len() as u64;
         facts += answers.min(most.map_or(u64::MAX, |most| most.get().into()));

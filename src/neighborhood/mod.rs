@@ -9,6 +9,7 @@
 //! | facts of a row, uniformly, without replacement | Floyd's algorithm (Bentley and Floyd 1987), in the order of the row |
 //! | numbers below a bound | by multiplication, without bias (Lemire 2019) |
 //! | weighted, without replacement | exponential keys (Efraimidis and Spirakis 2006) |
+//! | graphs in parts | each part draws the rows of its own nodes, with the same keys |
 //! | facts that are left out | before drawing, so that as many are drawn as the fanout says |
 
 mod batch;
@@ -18,8 +19,10 @@ mod excluded;
 mod labels;
 mod limits;
 mod near;
+mod negative_facts;
 #[cfg(test)]
 mod oracle;
+mod parts;
 mod pick;
 mod plan;
 mod ppr;
@@ -33,7 +36,10 @@ pub use batch::{Batch, Hop};
 pub use draw::Draw;
 pub use error::SampleError;
 pub use labels::{Anchor, Labels, labels};
+pub use limits::Counts;
 pub use near::{Around, Candidates, NearPlan, NearSampler, Pool, Question};
+pub use negative_facts::{NegativeFacts, NegativeMode};
+pub use parts::{DrawRows, DrawnRows, Owners, PartsBatch, PartsSampler, RowRequest};
 pub use plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 pub use ppr::{PprPlan, PprRanker, Ranked, Sinks};
 pub use sampler::Sampler;

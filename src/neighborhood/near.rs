@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::draw::{Draw, Draws, Use};
 use super::plan::{Direction, SamplePlan, Seeds};
 use super::ppr::{PprPlan, PprRanker};
-use super::{SampleError, Sampler};
+use super::{Counts, SampleError, Sampler, limits};
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
 
@@ -42,7 +44,8 @@ impl Question {
 }
 
 /// Nodes that candidates are drawn from, uniformly.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// Nodes that hops over facts of both sides meet, with a fanout for each hop. The hops are those of a [`Sampler`] with the
     /// pools' draw, so that a node has one pool for each draw.
@@ -54,7 +57,8 @@ pub enum Pool {
 }
 
 /// End of a fact that a pool lies around.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Around {
     /// The known node.
     Known,
@@ -65,7 +69,8 @@ pub enum Around {
 }
 
 /// Settings of candidates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NearPlan {
     /// Nodes to draw from.
     pub pool: Pool,
@@ -73,6 +78,33 @@ pub struct NearPlan {
     pub around: Around,
     /// Candidates of each question.
     pub count: u32,
+}
+
+impl NearPlan {
+    /// Number of facts that pools of so many questions read, and of candidates, at most. Pools that are kept are read
+    /// once only.
+    pub fn most_facts(&self, questions: usize) -> u64 {
+        let of_pool = match &self.pool {
+            Pool::Hops(fanouts) => {
+                let hop = |(all, frontier): (u64, u64), &fanout: &u32| {
+                    let drawn = frontier.saturating_mul(u64::from(fanout));
+                    (all.saturating_add(drawn), drawn)
+                };
+                fanouts.iter().fold((0, 1), hop).0
+            }
+            // A push adds alpha · epsilon or more to the scores for each fact that it reads, and scores add up to 1.
+            Pool::Ppr(plan) => (1.0 / (plan.alpha * plan.epsilon)).ceil() as u64,
+            Pool::Relation => 0,
+        };
+        let ends = match self.around {
+            Around::Known | Around::Answer => 1,
+            Around::Both => 2,
+        };
+        let each = of_pool
+            .saturating_mul(ends)
+            .saturating_add(u64::from(self.count));
+        each.saturating_mul(questions as u64)
+    }
 }
 
 /// Candidates of questions.
@@ -132,6 +164,24 @@ impl NearSampler {
         draw: Draw,
         pools: Draw,
     ) -> Result<Candidates, SampleError> {
+        self.draw_part(graph, questions, 0, plan, draw, pools)
+    }
+
+    /// Draws candidates for some questions of a draw, of which the first has the place `first` among all of them: the
+    /// same as [`draw_from`](NearSampler::draw_from) draws for all.
+    ///
+    /// # Errors
+    /// As [`draw`](NearSampler::draw).
+    pub fn draw_part(
+        &mut self,
+        graph: &Graph,
+        questions: &[Question],
+        first: u32,
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, SampleError> {
+        limits::whole(graph)?;
         check(graph, questions, plan)?;
         self.keep_for(graph, plan, pools);
         let key = draw.key_of(Use::Near);
@@ -140,7 +190,7 @@ impl NearSampler {
             nodes: Vec::with_capacity(questions.len() * plan.count as usize),
         };
         for (at, question) in questions.iter().enumerate() {
-            let mut draws = key.row(question.side as usize, at as u32);
+            let mut draws = key.row(question.side as usize, first.wrapping_add(at as u32));
             self.of_question(graph, question, plan, pools, &mut draws, &mut all.nodes)?;
             all.bounds.push(all.nodes.len() as u32);
         }
@@ -314,7 +364,12 @@ fn check(graph: &Graph, questions: &[Question], plan: &NearPlan) -> Result<(), S
     match &plan.pool {
         Pool::Hops(fanouts) => {
             let seed = questions.first().map(Question::known);
-            super::limits::check(graph, &Seeds::Nodes(seed.as_slice()), &hops(fanouts), most)
+            limits::check(
+                &Counts::of(graph),
+                &Seeds::Nodes(seed.as_slice()),
+                &hops(fanouts),
+                most,
+            )
         }
         Pool::Ppr(plan) => plan.check(),
         Pool::Relation => Ok(()),

@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 
-use super::SampleError;
+use serde::{Deserialize, Serialize};
+
 use super::plan::Direction;
 use super::relabel::{Relabel, prefetch};
+use super::{SampleError, limits};
 use crate::graph::{Graph, RowError, Rows};
 
 /// Settings of a personalised PageRank.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PprPlan {
     /// Probability that a walk goes back to its seed, between 0 and 1.
     pub alpha: f64,
@@ -53,7 +56,8 @@ impl Default for PprPlan {
 }
 
 /// Treatment of nodes without facts to go on by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sinks {
     /// A walk that arrives ends: what does not go back to the seed is lost.
     Lost,
@@ -112,6 +116,7 @@ impl PprRanker {
         seed: u32,
         plan: &PprPlan,
     ) -> Result<Ranked, SampleError> {
+        limits::whole(graph)?;
         if seed >= graph.nodes() {
             return Err(SampleError::Seed {
                 at: 0,

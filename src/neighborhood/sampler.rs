@@ -8,8 +8,10 @@ use super::excluded::Excluded;
 use super::pick;
 use super::plan::{Direction, Exclude, Expand, Fanout, Pick, SamplePlan, Seeds};
 use super::relabel::{Relabel, prefetch};
-use super::{SampleError, limits};
+use super::{Counts, SampleError, limits};
 use crate::graph::{Graph, Relations, Rows, Side};
+
+mod rows;
 
 /// Nodes whose rows are read together, so that the processor fetches many at once.
 const BLOCK: u32 = 32;
@@ -76,7 +78,8 @@ impl Sampler {
         seeds: &Seeds<'_>,
         plan: &SamplePlan,
     ) -> Result<(), SampleError> {
-        limits::check(graph, seeds, plan, self.most)
+        limits::whole(graph)?;
+        limits::check(&Counts::of(graph), seeds, plan, self.most)
     }
 
     /// Draws a batch. The same arguments give the same batch, on every machine.
@@ -108,7 +111,7 @@ impl Sampler {
         draw: Draw,
         batch: &mut Batch,
     ) -> Result<(), SampleError> {
-        limits::check(graph, seeds, plan, self.most)?;
+        self.check(graph, seeds, plan)?;
         self.excluded.find(graph, plan, seeds)?;
         let relabel = match self.relabel.take() {
             Some(relabel) if relabel.fits(graph.nodes()) => relabel,
@@ -123,6 +126,11 @@ impl Sampler {
         }
         self.relabel = Some(relabel);
         sampled
+    }
+
+    /// Most facts of a batch.
+    pub fn most_facts(&self) -> u64 {
+        self.most
     }
 
     fn hops(
@@ -215,7 +223,8 @@ impl Sampler {
             for local in start..end {
                 let node = batch.nodes[local as usize];
                 let before = self.block.places.len();
-                self.choose(expansion, local, node)?;
+                let time = self.times.get(local as usize).copied();
+                self.choose(expansion, local, node, time)?;
                 hop.counts.push((self.block.places.len() - before) as u32);
             }
             expansion.gather(&mut self.block, hop)?;
@@ -242,13 +251,14 @@ impl Sampler {
         Ok(())
     }
 
-    /// Chooses facts of the row of a node: appends their places to the block.
+    /// Chooses facts of the row of a node, whose seed may have a time: appends their places to the block.
     #[inline]
     fn choose(
         &mut self,
         expansion: &Expansion<'_>,
         local: u32,
         node: u32,
+        time: Option<i64>,
     ) -> Result<(), SampleError> {
         let row = expansion.row(node)?;
         let mut draws = expansion.key.row(expansion.number, node);
@@ -275,7 +285,6 @@ impl Sampler {
                 pick::with_replacement(count, most, &mut draws, &mut block.chosen);
             }
             _ => {
-                let time = self.times.get(local as usize).copied();
                 expansion.choose_parts(&row, left_out, &draws, time, block);
             }
         }
@@ -309,7 +318,7 @@ impl Sampler {
 }
 
 /// Number of nodes that the seeds are.
-fn given_nodes(batch: &Batch) -> u32 {
+pub(super) fn given_nodes(batch: &Batch) -> u32 {
     batch.seeds.iter().map(|&seed| seed + 1).max().unwrap_or(0)
 }
 
@@ -590,7 +599,11 @@ impl Expansion<'_> {
         }
         match (self.plan.facts, both, self.sides[0].facts) {
             (false, ..) => {}
-            (true, false, None) => hop.facts.extend(places.iter().map(|&place| place as u32)),
+            (true, false, None) => {
+                let first = self.sides[0].first;
+                hop.facts
+                    .extend(places.iter().map(|&place| first + place as u32));
+            }
             (true, false, Some(numbers)) => {
                 let numbers = places.iter().map(|&place| numbers[place as usize]);
                 hop.facts.extend(numbers);

@@ -66,7 +66,8 @@ pub fn walks(
     plan: &WalkPlan,
     draw: Draw,
 ) -> Result<Walks, SampleError> {
-    limits::seeds(graph, &Seeds::Nodes(seeds))?;
+    limits::whole(graph)?;
+    limits::seeds(graph.nodes(), &Seeds::Nodes(seeds))?;
     if !(0.0..=1.0).contains(&plan.restart) {
         let (name, value, range) = ("restart", plan.restart, "between 0 and 1");
         return Err(SampleError::Setting { name, value, range });

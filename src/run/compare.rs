@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Run, RunError};
 use crate::dataset::{Dataset, GraphDigest, LoadedFacts, NameHashes, Split, Vocabulary};
+use crate::graph::load_facts;
 
 /// Differences of a graph from the one that a run was trained on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Run {
     /// [`RunError::GraphChanged`] if it is another graph; and that it does not load.
     pub fn check_graph(&self, own: &Dataset, spec: &str) -> Result<(), RunError> {
         let own = Parts::new(own.clone());
-        let found = match Dataset::load_facts(spec, &self.config.load_options())? {
+        let found = match load_facts(spec, &self.config.load_options())? {
             LoadedFacts::Splits(dataset) => Parts::new(dataset),
             LoadedFacts::List { dataset, weights } => Parts::new(parted(&own, dataset, &weights)),
         };

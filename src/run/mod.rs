@@ -16,6 +16,7 @@
 mod compare;
 mod conclude;
 mod cuts;
+mod directory;
 mod facts;
 mod lock;
 mod memory;
@@ -46,11 +47,14 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use directory::{free_directory, is_resumable, vacate};
+
 use crate::checkpoint::atomic_file::{self, AtomicFile};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, TableShape};
 use crate::config::{Config, ConfigError, Layers};
 use crate::dataset::{Dataset, DatasetError, Vocabulary, VocabularyError};
 use crate::executor::Executor;
+use crate::graph::load_dataset;
 use crate::kernel::{Backend, Column, KernelError};
 use crate::net::cut::{CutError, SavedCut};
 use crate::sampler::QueryRule;
@@ -241,6 +245,14 @@ impl Run {
         }
         run.write_facts(dataset, &learned)?;
         Ok(run)
+    }
+
+    /// Returns whether the run has a checkpoint or cuts to go on from.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_resumable(&self) -> Result<bool, RunError> {
+        is_resumable(&self.path)
     }
 
     /// Locks the directory until the run is dropped. Needed for writing to it, not for reading.
@@ -540,74 +552,8 @@ pub fn load_graph(config: &Config) -> Result<Dataset, RunError> {
     let from = from.filter(|from| from.join(CONFIG).is_file());
     let earlier = from.map(|from| Run::open(from)?.earlier()).transpose()?;
     let options = config.load_options();
-    let dataset = Dataset::load_after(&config.dataset, &options, earlier.as_ref());
+    let dataset = load_dataset(&config.dataset, &options, earlier.as_ref());
     Ok(dataset?)
-}
-
-/// Removes what a run without a checkpoint left in a directory, if that is all there is.
-fn vacate(path: &Path) -> Result<(), RunError> {
-    let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
-    let entries = entries.map_err(RunError::io("read", path))?;
-    let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
-    let others = || names.iter().filter(|name| *name != lock::LOCK);
-    let is_run = others().any(|name| name == CONFIG);
-    let resumable = is_run && (!checkpoint::list(path)?.is_empty() || path.join("cuts").is_dir());
-    let known = [
-        CONFIG,
-        ENTITIES,
-        RELATIONS,
-        facts::GRAPH,
-        facts::TRAIN,
-        facts::WEIGHTS,
-        facts::LEARNED,
-        recorder::FILE,
-        CHECKPOINTS,
-    ];
-    let known = |name: &&std::ffi::OsString| {
-        let held_out = facts::HELD_OUT.iter().any(|(_, file)| *name == *file);
-        // What a process that was killed was just writing.
-        let text = name.to_string_lossy();
-        let unfinished =
-            text.starts_with(atomic_file::PREFIX) && text.ends_with(atomic_file::SUFFIX);
-        held_out || unfinished || known.iter().any(|file| *name == *file)
-    };
-    if others().next().is_none() {
-        return Ok(());
-    }
-    if !is_run || resumable || !others().all(|name| known(&name)) {
-        return Err(RunError::Occupied {
-            path: path.to_owned(),
-            resumable,
-        });
-    }
-    // The configuration goes last: until then, this is a run's directory.
-    let (config, rest): (Vec<_>, Vec<_>) = others().partition(|name| *name == CONFIG);
-    for name in rest.into_iter().chain(config) {
-        let file = path.join(name);
-        let removed = match file.is_dir() {
-            true => fs::remove_dir_all(&file),
-            false => fs::remove_file(&file),
-        };
-        removed.map_err(RunError::io("remove", &file))?;
-    }
-    Ok(())
-}
-
-/// `runs/<dataset>-<model>-<seed>`, numbered on if that is taken.
-fn free_directory(config: &Config) -> PathBuf {
-    let stem = Path::new(&config.dataset)
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or("graph");
-    let stem = stem.split('.').next().unwrap_or(stem);
-    let base = format!("{stem}-{}-{}", config.model, config.seed);
-    let mut path = Path::new("runs").join(&base);
-    let mut number = 2;
-    while path.exists() {
-        path.set_file_name(format!("{base}-{number}"));
-        number += 1;
-    }
-    path
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use super::plan::{Candidates, Pair, Place, Plan, Query, RowsBuilder};
 use super::slice::unit;
 use super::source::LastOrder;
 use super::{
-    DirectedRelation, Negatives, Objective, PartialPlan, PlanId, QueryRule, Sides, StepSize,
+    DirectedRelation, Negatives, Objective, PartialPlan, PlanError, PlanId, QueryRule, Sides,
+    StepSize,
 };
 use crate::dataset::{FilterIndex, RelationCounts, Triple};
-use crate::neighborhood::NearSampler;
 use crate::rng::{Purpose, key, stream};
 
 /// Makes the plans of a training run.
@@ -64,7 +64,6 @@ pub struct Sampler {
 pub struct Scratch {
     entities: RowsBuilder,
     relations: RowsBuilder,
-    near: NearSampler,
 }
 
 impl Sampler {
@@ -131,7 +130,6 @@ impl Sampler {
         Scratch {
             entities: RowsBuilder::new(self.entities as usize),
             relations: RowsBuilder::new(self.rule.relation_rows() + self.core_rows),
-            near: NearSampler::default(),
         }
     }
 
@@ -153,18 +151,27 @@ impl Sampler {
     }
 
     /// Makes the plan of a step, counted from 0, of an epoch.
+    ///
+    /// # Panics
+    /// If the source of near negatives fails; a [planner](super::PlanSource::planner) returns that as an error.
     pub fn plan(&self, order: &EpochOrder, step: u32, scratch: &mut Scratch) -> Plan {
-        self.plan_within(order, step, 0..usize::MAX, scratch).plan
+        match self.plan_within(order, step, 0..usize::MAX, scratch) {
+            Ok(partial) => partial.plan,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Makes the plan of a step for slices of these queries alone.
+    ///
+    /// # Errors
+    /// [`PlanError::Source`] if the source of near negatives fails.
     pub(super) fn plan_within(
         &self,
         order: &EpochOrder,
         step: u32,
         queries: Range<usize>,
         scratch: &mut Scratch,
-    ) -> PartialPlan {
+    ) -> Result<PartialPlan, PlanError> {
         let batch = order.step(step, self.batch_size);
         let name = [u64::from(order.epoch), u64::from(step)];
         let mut rng = stream(self.seed, Purpose::Negatives, name);
@@ -172,6 +179,21 @@ impl Sampler {
         // Steps are counted over epochs, so that epochs of one step alternate too.
         let turn = u64::from(order.epoch) * u64::from(self.steps()) + u64::from(step);
         let (asked, targets, relative) = self.queries(&batch, turn, &mut rng);
+        let near = match &self.near {
+            None => None,
+            Some(near) => {
+                let id = PlanId {
+                    epoch: order.epoch,
+                    step,
+                };
+                let most = self.negatives.count.max(self.head_negatives.unwrap_or(0));
+                let negatives = Negatives {
+                    count: most,
+                    ..self.negatives
+                };
+                Some(near.draw(self.seed, id, &asked, &targets, negatives)?)
+            }
+        };
         let mut entities = std::mem::take(&mut scratch.entities);
         let mut relations = std::mem::take(&mut scratch.relations);
         entities.begin();
@@ -209,25 +231,6 @@ impl Sampler {
                 }
             }
         }
-        let near = self.near.as_ref().map(|near| {
-            let id = PlanId {
-                epoch: order.epoch,
-                step,
-            };
-            let most = self.negatives.count.max(self.head_negatives.unwrap_or(0));
-            let negatives = Negatives {
-                count: most,
-                ..self.negatives
-            };
-            near.draw(
-                &mut scratch.near,
-                self.seed,
-                id,
-                &asked,
-                &targets,
-                negatives,
-            )
-        });
         let mut drawn = match self.objective {
             Objective::Negatives => self.negatives.draw(
                 self.head_negatives,
@@ -281,7 +284,7 @@ impl Sampler {
         let mut others = drawn.slots;
         others.drain(listed);
         others.retain(|&row| row != NONE);
-        PartialPlan { plan, others }
+        Ok(PartialPlan { plan, others })
     }
 
     /// Sizes of a step, counted from 0, of an epoch.

@@ -4,6 +4,7 @@
 //! other threads, again after a crash, or by many workers.
 
 mod batches;
+mod candidate_source;
 mod near;
 mod negatives;
 mod order;
@@ -16,6 +17,7 @@ mod source;
 mod weights;
 
 pub use batches::{Sampler, Scratch};
+pub use candidate_source::{CandidateSource, GraphCandidates};
 pub use near::{NearNegatives, NearPool};
 pub use negatives::Negatives;
 pub use order::EpochOrder;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::negatives::Asked;
-use super::{Negatives, PlanId};
+use super::{CandidateSource, Negatives, PlanError, PlanId};
 use crate::dataset::Triple;
-use crate::graph::{Graph, Side};
-use crate::neighborhood::{Around, Draw, NearPlan, NearSampler, Pool, PprPlan, Question};
+use crate::graph::Side;
+use crate::neighborhood::{Around, Draw, NearPlan, Pool, PprPlan, Question};
 
 /// Facts that a hop takes of each node's row.
 const FANOUT: u32 = 10;
@@ -88,13 +88,13 @@ impl From<NearPool> for String {
     }
 }
 
-/// Source of negatives near the facts of a step, which take some of the slots that are otherwise drawn uniformly.
+/// Negatives near the facts of a step, which take some of the slots that are otherwise drawn uniformly.
 #[derive(Clone, Debug)]
 pub struct NearNegatives {
     pool: Pool,
     share: f64,
-    /// Graph of the training facts.
-    graph: Arc<Graph>,
+    /// Source of the candidates, with the graph of the training facts.
+    source: Arc<dyn CandidateSource>,
 }
 
 /// Near negatives of a step.
@@ -107,13 +107,13 @@ pub(super) struct NearDrawn {
 }
 
 impl NearNegatives {
-    /// Makes a source that draws a share of the negatives, above 0 and at most 1, from a pool around the ends of training
-    /// facts. The graph has the training facts.
-    pub fn new(pool: NearPool, share: f64, graph: Arc<Graph>) -> NearNegatives {
+    /// Takes a share of the negatives, above 0 and at most 1, from a pool around the ends of training facts. The graph of
+    /// the source has the training facts.
+    pub fn new(pool: NearPool, share: f64, source: Arc<dyn CandidateSource>) -> NearNegatives {
         NearNegatives {
             pool: pool.pool(),
             share,
-            graph,
+            source,
         }
     }
 
@@ -124,18 +124,16 @@ impl NearNegatives {
 
     /// Draws the near negatives of a step.
     ///
-    /// # Panics
-    /// If the graph does not have the facts, or there are more than
-    /// [`MOST_FACTS`](crate::neighborhood::Sampler::MOST_FACTS), which configurations do not allow.
+    /// # Errors
+    /// [`PlanError::Source`] if the source fails.
     pub(super) fn draw(
         &self,
-        near: &mut NearSampler,
         seed: u64,
         id: PlanId,
         queries: &[Asked],
         targets: &[u32],
         negatives: Negatives,
-    ) -> NearDrawn {
+    ) -> Result<NearDrawn, PlanError> {
         // Slots of a chunk go to its queries in turn.
         let slots = NearNegatives::of(self.share, negatives.count);
         let questions = slots.min(negatives.chunk).max(1);
@@ -170,12 +168,11 @@ impl NearNegatives {
         };
         // Entities have one pool in an epoch, whatever the steps that a thread makes.
         let pools = Draw { index: 0, ..draw };
-        let candidates = near.draw_from(&self.graph, &asked, &plan, draw, pools);
-        NearDrawn {
+        Ok(NearDrawn {
             share: self.share,
             questions,
-            candidates: candidates.expect("the graph of the training facts has those of a step"),
-        }
+            candidates: self.source.candidates(&asked, &plan, draw, pools)?,
+        })
     }
 }
 
@@ -204,10 +201,14 @@ impl NearDrawn {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Candidates, Objective, PlanSource, QueryRule, Sampler};
+    use super::super::{Candidates, GraphCandidates, Objective, PlanSource, QueryRule, Sampler};
     use super::*;
-    use crate::graph::Builder;
+    use crate::graph::{Builder, Graph};
     use crate::neighborhood::Question;
+
+    fn near(pool: NearPool, share: f64, graph: Graph) -> NearNegatives {
+        NearNegatives::new(pool, share, Arc::new(GraphCandidates::new(Arc::new(graph))))
+    }
 
     const ENTITIES: u32 = 200;
     const RELATIONS: u32 = 3;
@@ -232,7 +233,7 @@ mod tests {
         };
         let mut sampler = Sampler::new(facts, ENTITIES, rule, Objective::Negatives, 50);
         sampler.negatives = negatives;
-        sampler.near = Some(NearNegatives::new(pool, share, Arc::new(graph)));
+        sampler.near = Some(near(pool, share, graph));
         sampler
     }
 
@@ -394,7 +395,7 @@ mod tests {
         sampler.sides = super::super::Sides::Tail;
         sampler.negatives = alone(30);
         let pool = NearPool::Relation;
-        sampler.near = Some(NearNegatives::new(pool, 1.0, Arc::new(graph)));
+        sampler.near = Some(near(pool, 1.0, graph));
         for (_, slots) in drawn(&sampler, 0) {
             for (entity, masked) in slots {
                 assert_eq!(masked, (1..5).contains(&entity));

@@ -180,7 +180,7 @@ impl Planner for SamplerPlanner<'_> {
         let scratch = &mut self.scratch;
         let plan = (self.sampler).plan_within(&order, id.step, queries, scratch);
         self.order = Some(order);
-        Ok(plan)
+        plan
     }
 }
 

@@ -5,10 +5,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pool::Scratch;
 use super::seeds::{Gathered, SeedList};
-use super::{Ask, ChannelSpec, Even, Order, SampledBatch, SamplerSpec, StoreError, World};
+use super::{Ask, ChannelSpec, Even, Order, SampledBatch, SamplerSpec, Source, StoreError, World};
 use crate::dataset::Triple;
-use crate::graph::{Graph, Side};
-use crate::neighborhood::{Anchor, Draw, Sampler, labels};
+use crate::graph::Side;
+use crate::neighborhood::{Anchor, Draw, Sampler};
 use crate::rng::{Purpose, stream};
 use crate::sampler::Permutation;
 
@@ -43,7 +43,7 @@ impl ChannelPlan {
     /// # Errors
     /// If a specification makes no sense or does not fit the graph.
     pub fn new(
-        graph: &Graph,
+        graph: &impl Source,
         sampler: &SamplerSpec,
         channel: &ChannelSpec,
         most_facts: u64,
@@ -55,6 +55,10 @@ impl ChannelPlan {
             let what = "seeds are nodes; labels answer the questions that facts ask";
             return Err(StoreError::setting("labels", what));
         }
+        if sampler.negative_facts.is_some() && !seeds.are_facts() {
+            let what = "seeds are nodes; negative facts are drawn for facts";
+            return Err(StoreError::setting("negative_facts", what));
+        }
         let SamplerSpec {
             seed,
             batch_size,
@@ -65,7 +69,7 @@ impl ChannelPlan {
         } = sampler;
         let ordered = format!(
             "{} {} {seed} {batch_size} {order:?} {drop_last} {even:?} {}",
-            graph.description().digest(),
+            graph.digest(),
             seeds.digest(),
             channel.world.size,
         );
@@ -78,7 +82,7 @@ impl ChannelPlan {
         // All batches have as many seeds as the first, or fewer.
         let first = plan.gather(graph, 0, 0)?;
         let limited = Sampler::with_most_facts(most_facts);
-        limited.check(graph, &first.seeds(), &plan.sampler.plan)?;
+        graph.check(&limited, &first.seeds(), &plan.sampler.plan)?;
         Ok(plan)
     }
 
@@ -158,7 +162,7 @@ impl ChannelPlan {
     /// If the rank has no such batch, or the graph is damaged.
     pub fn sample(
         &self,
-        graph: &Graph,
+        graph: &impl Source,
         scratch: &mut Scratch,
         epoch: u64,
         position: u64,
@@ -169,13 +173,12 @@ impl ChannelPlan {
         }
         let draw = self.draw(epoch, position);
         let seeds = self.gather(graph, epoch, draw.index)?;
-        let batch = scratch
-            .sampler
-            .sample(graph, &seeds.seeds(), &self.sampler.plan, draw)?;
+        let batch = graph.sample(scratch, &seeds.seeds(), &self.sampler.plan, draw)?;
         let labels = match (&self.sampler.labels, &seeds) {
             (Some(plan), Gathered::Facts(facts)) => {
-                let anchors = anchors(facts, plan.ask);
-                Some(labels(graph, &anchors, plan.most, draw)?)
+                let positive = self.places(draw.index).len();
+                let anchors = anchors(&facts[..positive], plan.ask);
+                Some(graph.labels(&anchors, plan.most, draw)?)
             }
             _ => None,
         };
@@ -191,7 +194,12 @@ impl ChannelPlan {
     ///
     /// # Errors
     /// If the rank has no such batch, or the graph is damaged.
-    pub fn origins(&self, graph: &Graph, epoch: u64, position: u64) -> Result<Origins, StoreError> {
+    pub fn origins(
+        &self,
+        graph: &impl Source,
+        epoch: u64,
+        position: u64,
+    ) -> Result<Origins, StoreError> {
         let batches = self.batches();
         if position >= batches {
             return Err(StoreError::Position { position, batches });
@@ -210,7 +218,7 @@ impl ChannelPlan {
     }
 
     /// Relations of the facts at places of the list of seeds.
-    fn relations(&self, graph: &Graph, places: &[u32]) -> Result<Vec<u32>, StoreError> {
+    fn relations(&self, graph: &impl Source, places: &[u32]) -> Result<Vec<u32>, StoreError> {
         Ok(match self.seeds.gather(graph, places.iter().copied())? {
             Gathered::Facts(facts) => facts.iter().map(|fact| fact.relation).collect(),
             Gathered::Nodes(_) | Gathered::Timed(..) => Vec::new(),
@@ -233,15 +241,21 @@ impl ChannelPlan {
         (self.sampler.order == Order::Shuffled).then(shuffled)
     }
 
-    /// Seeds of the batch with an index.
-    fn gather(&self, graph: &Graph, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
+    /// Seeds of the batch with an index; of facts, also the negative ones, behind them.
+    fn gather(&self, graph: &impl Source, epoch: u64, index: u64) -> Result<Gathered, StoreError> {
         let places = self.places(index);
-        match self.order(epoch) {
+        let mut seeds = match self.order(epoch) {
             None => self.seeds.gather(graph, places),
             Some(order) => self
                 .seeds
                 .gather(graph, places.map(|place| order.at(place))),
+        }?;
+        if let (Some(plan), Gathered::Facts(facts)) = (self.sampler.negative_facts, &mut seeds) {
+            let seed = self.sampler.seed;
+            let draw = Draw { seed, epoch, index };
+            facts.extend(graph.negative_facts(&plan, facts, draw)?);
         }
+        Ok(seeds)
     }
 }
 

@@ -95,6 +95,21 @@ pub enum StoreError {
         /// Digest of the graph that was served before.
         expected: u64,
     },
+    /// Parts that are not those of one graph.
+    #[error("parts of a graph: {0}")]
+    Parts(String),
+    /// A part that does not answer, or refuses.
+    #[error("part {part} of {of}, at {at}: {cause}")]
+    Part {
+        /// Number of the part, from 0.
+        part: u32,
+        /// Number of parts.
+        of: u32,
+        /// Name of the part, such as its address.
+        at: String,
+        /// Fault.
+        cause: Box<StoreError>,
+    },
     /// The store cannot be reached.
     #[error("{address}: {what}")]
     Unreachable {

@@ -1,4 +1,4 @@
-//! The store of one process.
+//! The store whose batches this process makes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -11,46 +11,62 @@ use super::pool::{Pool, Scratch};
 use super::seeds::Selected;
 use super::{
     Channel, ChannelPlan, ChannelSpec, Description, Epoch, GraphStore, Next, SampledBatch,
-    SamplerSpec, Select, Slice, StoreError, Window,
+    SamplerSpec, Select, Slice, Source, StoreError, Window,
 };
 use crate::graph::Graph;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Sampler, Seeds, labels};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Sampler, Seeds,
+};
+use crate::sampler::GraphCandidates;
 
-/// Store of one process: a graph, and threads that sample for all its channels. Batches are the same for any number
-/// of threads.
+/// Store whose batches this process makes: a source of graphs, and threads that sample for all channels. Batches are the
+/// same for any number of threads.
 #[derive(Debug)]
-pub struct Local {
-    graph: Arc<Graph>,
+pub struct PooledStore<S> {
+    source: Arc<S>,
     pool: Arc<Pool>,
     /// Memory for batches that are drawn on the caller's thread.
     scratch: Mutex<Vec<Scratch>>,
+    /// Draws candidates on the caller's thread, if the source can give them.
+    candidates: Option<GraphCandidates>,
     /// Samplers of open channels.
     samplers: Mutex<HashMap<String, Weak<SamplerSpec>>>,
 }
 
+/// Store of one process, with its graph in memory.
+pub type Local = PooledStore<Graph>;
+
 impl Local {
-    /// Starts sampling threads for a graph. Batches have at most [`Sampler::MOST_FACTS`] facts.
+    /// Graph of the store.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.source
+    }
+}
+
+impl<S: Source> PooledStore<S> {
+    /// Starts sampling threads. Batches have at most [`Sampler::MOST_FACTS`] facts.
     ///
     /// # Errors
     /// If the system starts no more threads.
-    pub fn new(graph: Arc<Graph>, threads: NonZeroU32) -> Result<Local, StoreError> {
+    pub fn new(source: Arc<S>, threads: NonZeroU32) -> Result<PooledStore<S>, StoreError> {
         let pool = Arc::new(Pool::new(threads, Sampler::MOST_FACTS)?);
-        Ok(Local::with_pool(graph, pool))
+        Ok(PooledStore::with_pool(source, pool))
     }
 
     /// Uses sampling threads that are there.
-    pub fn with_pool(graph: Arc<Graph>, pool: Arc<Pool>) -> Local {
-        Local {
-            graph,
+    pub fn with_pool(source: Arc<S>, pool: Arc<Pool>) -> PooledStore<S> {
+        PooledStore {
+            candidates: source.candidates(),
+            source,
             pool,
             scratch: Mutex::default(),
             samplers: Mutex::default(),
         }
     }
 
-    /// Graph of the store.
-    pub fn graph(&self) -> &Arc<Graph> {
-        &self.graph
+    /// Source of the batches.
+    pub fn source(&self) -> &Arc<S> {
+        &self.source
     }
 
     /// Settings of a key, shared by its channels.
@@ -72,13 +88,13 @@ impl Local {
     }
 }
 
-impl GraphStore for Local {
+impl<S: Source> GraphStore for PooledStore<S> {
     fn describe(&self) -> Result<Description, StoreError> {
-        Ok(Description::of(&self.graph, self.pool.most_facts()))
+        Ok(self.source.describe(self.pool.most_facts()))
     }
 
     fn ids(&self, of: &Select, slice: Slice) -> Result<Vec<u32>, StoreError> {
-        Selected::find(&self.graph, *of, slice)?.nodes(&self.graph)
+        Selected::find(&*self.source, *of, slice)?.nodes(&*self.source)
     }
 
     fn labels(
@@ -87,7 +103,7 @@ impl GraphStore for Local {
         most: Option<NonZeroU32>,
         draw: Draw,
     ) -> Result<Labels, StoreError> {
-        Ok(labels(&self.graph, anchors, most, draw)?)
+        self.source.labels(anchors, most, draw)
     }
 
     fn sample(
@@ -99,9 +115,23 @@ impl GraphStore for Local {
         let lock = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = lock().pop();
         let mut scratch = kept.unwrap_or_else(|| Scratch::new(self.pool.most_facts()));
-        let sampled = scratch.sampler.sample(&self.graph, seeds, plan, draw);
+        let sampled = self.source.sample(&mut scratch, seeds, plan, draw);
         lock().push(scratch);
-        Ok(sampled?)
+        sampled
+    }
+
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        let Some(candidates) = &self.candidates else {
+            let what = "the graph is in parts; candidates are drawn from a graph in one piece";
+            return Err(StoreError::setting("candidates", what));
+        };
+        Ok(candidates.draw(questions, plan, draw, pools)?)
     }
 
     fn open(
@@ -109,10 +139,10 @@ impl GraphStore for Local {
         sampler: &SamplerSpec,
         channel: &ChannelSpec,
     ) -> Result<Box<dyn Channel>, StoreError> {
-        let plan = ChannelPlan::new(&self.graph, sampler, channel, self.pool.most_facts())?;
-        Ok(Box::new(LocalChannel {
+        let plan = ChannelPlan::new(&*self.source, sampler, channel, self.pool.most_facts())?;
+        Ok(Box::new(PooledChannel {
             _sampler: self.sampler(sampler)?,
-            graph: Arc::clone(&self.graph),
+            source: Arc::clone(&self.source),
             pool: Arc::clone(&self.pool),
             plan: Arc::new(plan),
             window: channel.window,
@@ -122,12 +152,12 @@ impl GraphStore for Local {
     }
 }
 
-/// Channel of a local store. At most a window of batches is under way or waits to be taken, so that no thread ever
+/// Channel of a store. At most a window of batches is under way or waits to be taken, so that no thread ever
 /// waits for a trainer.
-struct LocalChannel {
+struct PooledChannel<S> {
     /// Keeps the key taken.
     _sampler: Arc<SamplerSpec>,
-    graph: Arc<Graph>,
+    source: Arc<S>,
     pool: Arc<Pool>,
     plan: Arc<ChannelPlan>,
     window: Window,
@@ -194,7 +224,7 @@ impl Drop for Arrivals {
     }
 }
 
-impl LocalChannel {
+impl<S: Source> PooledChannel<S> {
     /// Asks for batches while the window has room.
     fn fill(&mut self, epoch: Epoch) {
         let arrivals = &mut self.arrivals;
@@ -210,12 +240,12 @@ impl LocalChannel {
             let generation = arrivals.generation.load(Ordering::Relaxed);
             let current = Arc::clone(&arrivals.generation);
             let sender = arrivals.sender.clone();
-            let (graph, plan) = (Arc::clone(&self.graph), Arc::clone(&self.plan));
+            let (source, plan) = (Arc::clone(&self.source), Arc::clone(&self.plan));
             let work = move |scratch: &mut Scratch| {
                 if current.load(Ordering::Relaxed) != generation {
                     return Err(StoreError::Closed);
                 }
-                plan.sample(&graph, scratch, epoch.epoch, position)
+                plan.sample(&*source, scratch, epoch.epoch, position)
             };
             let done = move |result| {
                 // A channel that is gone wants no batch.
@@ -230,7 +260,7 @@ impl LocalChannel {
     }
 }
 
-impl Channel for LocalChannel {
+impl<S: Source> Channel for PooledChannel<S> {
     fn start(&mut self, epoch: u64) -> Result<Epoch, StoreError> {
         match self.epoch {
             Some(current) if epoch <= current.epoch => Ok(current),

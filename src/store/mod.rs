@@ -8,6 +8,8 @@
 //! | what | where |
 //! |---|---|
 //! | the store of one process, with sampling threads | [`Local`] |
+//! | candidates near facts, for trainers | [`StoreCandidates`] |
+//! | a graph whose parts are in several processes | [`Parts`] |
 //! | batches, order and draws of a channel | [`ChannelPlan`] |
 //! | batches as bytes | [`packed`] |
 //! | samplers and channels of a server, as a pure state machine | [`session`] |
@@ -35,14 +37,18 @@
 //! # }
 //! ```
 
+mod candidates;
 mod channel_plan;
 mod error;
 mod local;
 pub mod packed;
+mod parts;
 mod pool;
+mod queue;
 mod seeds;
 pub mod session;
 mod slice;
+mod source;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -52,15 +58,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Locks of the modules that tests run under all orders of threads.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+
+pub use candidates::StoreCandidates;
 pub use channel_plan::{ChannelPlan, Epoch, Origins};
 pub use error::StoreError;
-pub use local::Local;
+pub use local::{Local, PooledStore};
+pub use parts::{JoinedParts, LocalPart, PartSource, Parts, Pending};
 pub use pool::{Pool, Scratch};
 pub use slice::{Slice, World};
+pub use source::Source;
 pub use spec::{Ask, ChannelSpec, Even, LabelPlan, Order, SamplerSpec, SeedSpec, Select, Window};
 
-use crate::graph::Graph;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::graph::{Graph, Part};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 
 /// Neighbourhoods of one graph.
 pub trait GraphStore: Send + Sync {
@@ -93,6 +109,19 @@ pub trait GraphStore: Send + Sync {
     /// If the batch cannot be drawn.
     fn sample(&self, seeds: &Seeds<'_>, plan: &SamplePlan, draw: Draw)
     -> Result<Batch, StoreError>;
+
+    /// Draws candidates near facts, now: as [`NearSampler::draw_from`](crate::neighborhood::NearSampler::draw_from), with
+    /// the name of the draw and of the pools.
+    ///
+    /// # Errors
+    /// If the candidates cannot be drawn.
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError>;
 
     /// Opens a channel.
     ///
@@ -165,10 +194,14 @@ pub struct Description {
     pub nodes: u32,
     /// Number of relations.
     pub relations: u32,
-    /// Number of facts, repeated ones included.
+    /// Number of facts, repeated ones included; of a part, those of the whole graph.
     pub facts: u32,
-    /// Digest of the graph: equal graphs have equal digests.
+    /// Digest of the graph, or of the part: equal ones have equal digests.
     pub digest: u64,
+    /// Digest of the facts by number, without weights, times and names.
+    pub facts_digest: u64,
+    /// Digest of the names; 0 if there are none.
+    pub names_digest: u64,
     /// Whether facts have weights.
     pub weights: bool,
     /// Whether facts have times.
@@ -177,6 +210,8 @@ pub struct Description {
     pub names: bool,
     /// Most facts that a batch may have.
     pub most_facts: u64,
+    /// Place of the rows that are served in the whole graph.
+    pub part: Part,
 }
 
 impl Description {
@@ -190,10 +225,13 @@ impl Description {
             relations: described.relations,
             facts: described.facts,
             digest: described.digest(),
+            facts_digest: described.facts_digest(),
+            names_digest: described.names_digest(),
             weights: rows.weights.is_some(),
             times: rows.times.is_some(),
-            names: graph.nodes() > 0 && graph.node_name(0).is_some(),
+            names: graph.nodes() > 0 && graph.has_names(),
             most_facts,
+            part: described.part(),
         }
     }
 }

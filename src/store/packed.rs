@@ -1,7 +1,9 @@
 //! Batches as bytes. `docs/graph-store.md` describes the layout, for clients in other languages.
 
+use std::hash::Hasher as _;
+
 use bytemuck::{Pod, cast_slice};
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use super::SampledBatch;
 use crate::neighborhood::{Batch, Draw, Hop, Labels};
@@ -92,6 +94,13 @@ fn width(most: u32) -> u32 {
 
 /// Packs a batch. Equal batches have equal bytes.
 pub fn encode(sampled: &SampledBatch) -> Vec<u8> {
+    let mut pieces = encode_pieces(sampled, usize::MAX);
+    pieces.pop().unwrap_or_default()
+}
+
+/// Packs a batch into pieces of `size` bytes, but for the last, which may have fewer. `size` is a multiple of 4 and at
+/// least [`HEADER_BYTES`].
+pub fn encode_pieces(sampled: &SampledBatch, size: usize) -> Vec<Vec<u8>> {
     let batch = &sampled.batch;
     let marked = batch.hops.iter().flat_map(|hop| &hop.relations);
     // Relations without their mark, which takes the highest bit of the narrow number.
@@ -113,12 +122,12 @@ pub fn encode(sampled: &SampledBatch) -> Vec<u8> {
         .into_iter()
         .fold(0, |all, (set, flag)| if set { all | flag } else { all });
 
-    let mut out = Vec::with_capacity(HEADER_BYTES + sampled.bytes() as usize + 64);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&u16::to_le_bytes(flags));
+    let mut out = Writer::new(HEADER_BYTES + sampled.bytes() as usize + 64, size);
+    out.put(&MAGIC);
+    out.put(&VERSION.to_le_bytes());
+    out.put(&u16::to_le_bytes(flags));
     for number in [sampled.draw.seed, sampled.draw.epoch, sampled.draw.index] {
-        out.extend_from_slice(&number.to_le_bytes());
+        out.put(&number.to_le_bytes());
     }
     let counts = [
         batch.nodes.len() as u32,
@@ -126,67 +135,131 @@ pub fn encode(sampled: &SampledBatch) -> Vec<u8> {
         batch.hops.len() as u32,
         relation_bytes,
     ];
-    write(&mut out, &counts);
-    out.resize(HEADER_BYTES, 0);
+    out.numbers(&counts);
+    out.put(&[0; HEADER_BYTES - 48]);
 
-    write(&mut out, &batch.nodes);
-    write(&mut out, &batch.seeds);
+    out.numbers(&batch.nodes);
+    out.numbers(&batch.seeds);
     for hop in &batch.hops {
         let most = hop.counts.iter().fold(0, |all, count| all | count);
         let count_bytes = width(most);
         let facts = hop.sources.len() as u32;
         let range = &hop.expanded;
-        write(&mut out, &[range.start, range.end, facts, count_bytes]);
-        narrow(&mut out, &hop.counts, count_bytes, 0);
-        write(&mut out, &hop.sources);
-        narrow(&mut out, &hop.relations, relation_bytes, Hop::REVERSED);
-        write(&mut out, &hop.facts);
+        out.numbers(&[range.start, range.end, facts, count_bytes]);
+        out.narrow(&hop.counts, count_bytes, 0);
+        out.numbers(&hop.sources);
+        out.narrow(&hop.relations, relation_bytes, Hop::REVERSED);
+        out.numbers(&hop.facts);
     }
     if let Some(labels) = &sampled.labels {
         let anchors = labels.bounds.len().saturating_sub(1) as u32;
-        write(&mut out, &[anchors, labels.nodes.len() as u32]);
-        write(&mut out, &labels.bounds);
-        write(&mut out, &labels.nodes);
+        out.numbers(&[anchors, labels.nodes.len() as u32]);
+        out.numbers(&labels.bounds);
+        out.numbers(&labels.nodes);
     }
     if let Some(negatives) = &sampled.negatives {
-        write(&mut out, &[negatives.len() as u32]);
-        write(&mut out, negatives);
+        out.numbers(&[negatives.len() as u32]);
+        out.numbers(negatives);
     }
-    let payload = (out.len() - HEADER_BYTES) as u64;
-    out[48..DIGESTED].copy_from_slice(&payload.to_le_bytes());
-    let digest = digest(&out);
-    out[DIGESTED..HEADER_BYTES].copy_from_slice(&digest.to_le_bytes());
-    out
+    let mut pieces = out.pieces;
+    let bytes: usize = pieces.iter().map(Vec::len).sum();
+    let payload = (bytes - HEADER_BYTES) as u64;
+    pieces[0][48..DIGESTED].copy_from_slice(&payload.to_le_bytes());
+    let digest = digest(&pieces);
+    pieces[0][DIGESTED..HEADER_BYTES].copy_from_slice(&digest.to_le_bytes());
+    pieces
 }
 
-/// Digest of a header without its digest, and of the payload.
-pub(super) fn digest(bytes: &[u8]) -> u64 {
-    let mut digest = Xxh3::new();
-    digest.update(&bytes[..DIGESTED]);
-    digest.update(&bytes[HEADER_BYTES..]);
-    digest.digest()
-}
-
-fn write<T: Pod>(out: &mut Vec<u8>, numbers: &[T]) {
-    out.extend_from_slice(cast_slice(numbers));
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-/// Writes numbers in fewer bytes. Numbers with the bit `mark` have the highest bit of the narrow number.
-fn narrow(out: &mut Vec<u8>, numbers: &[u32], bytes: u32, mark: u32) {
-    match bytes {
-        1 => {
-            let narrow = |number: &u32| *number as u8 | ((number & mark) >> 24) as u8;
-            out.extend(numbers.iter().map(narrow));
-        }
-        2 => {
-            let narrow =
-                |number: &u32| (*number as u16 | ((number & mark) >> 16) as u16).to_le_bytes();
-            out.extend(numbers.iter().flat_map(narrow));
-        }
-        _ => out.extend_from_slice(cast_slice(numbers)),
+/// Digest of a header without its digest, and of the payload; the bytes are in several pieces.
+pub(super) fn digest<B: AsRef<[u8]>>(pieces: &[B]) -> u64 {
+    let mut digest = XxHash3_64::new();
+    let mut at = 0;
+    for piece in pieces {
+        let piece = piece.as_ref();
+        // Bytes of the piece before and after the digest, which lies between.
+        let before = DIGESTED.saturating_sub(at).min(piece.len());
+        let after = HEADER_BYTES.saturating_sub(at).min(piece.len());
+        digest.write(&piece[..before]);
+        digest.write(&piece[after..]);
+        at += piece.len();
     }
-    out.resize(out.len().next_multiple_of(4), 0);
+    digest.finish()
+}
+
+/// Bytes in pieces, to which more are added.
+struct Writer {
+    /// Pieces, of which only the last has room.
+    pieces: Vec<Vec<u8>>,
+    /// Bytes of a piece.
+    size: usize,
+    /// Bytes that are expected to follow the full pieces.
+    expected: usize,
+}
+
+impl Writer {
+    fn new(expected: usize, size: usize) -> Writer {
+        let first = Vec::with_capacity(expected.min(size));
+        Writer {
+            pieces: vec![first],
+            size,
+            expected,
+        }
+    }
+
+    /// The last piece, and its room, which is at least 1.
+    fn piece(&mut self) -> (&mut Vec<u8>, usize) {
+        let full = self
+            .pieces
+            .last()
+            .is_none_or(|piece| piece.len() == self.size);
+        if full {
+            self.expected = self.expected.saturating_sub(self.size).max(64);
+            self.pieces
+                .push(Vec::with_capacity(self.expected.min(self.size)));
+        }
+        let at = self.pieces.len() - 1;
+        let piece = &mut self.pieces[at];
+        let room = self.size - piece.len();
+        (piece, room)
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (piece, room) = self.piece();
+            let (part, rest) = bytes.split_at(room.min(bytes.len()));
+            piece.extend_from_slice(part);
+            bytes = rest;
+        }
+    }
+
+    fn numbers(&mut self, numbers: &[u32]) {
+        self.put(cast_slice(numbers));
+    }
+
+    /// Writes numbers in fewer bytes, and zeros up to a multiple of 4. Numbers with the bit `mark` have the highest bit of
+    /// the narrow number.
+    fn narrow(&mut self, mut numbers: &[u32], bytes: u32, mark: u32) {
+        if bytes != 1 && bytes != 2 {
+            return self.numbers(numbers);
+        }
+        let padding =
+            (numbers.len() * bytes as usize).next_multiple_of(4) - numbers.len() * bytes as usize;
+        while !numbers.is_empty() {
+            // Arrays begin at multiples of 4, as pieces end, so that no number is cut.
+            let (piece, room) = self.piece();
+            let (part, rest) = numbers.split_at((room / bytes as usize).min(numbers.len()));
+            if bytes == 1 {
+                let narrow = |number: &u32| *number as u8 | ((number & mark) >> 24) as u8;
+                piece.extend(part.iter().map(narrow));
+            } else {
+                let narrow =
+                    |number: &u32| (*number as u16 | ((number & mark) >> 16) as u16).to_le_bytes();
+                piece.extend(part.iter().flat_map(narrow));
+            }
+            numbers = rest;
+        }
+        self.put(&[0; 3][..padding]);
+    }
 }
 
 /// Unpacks a batch. Memory grows by no more than a multiple of the bytes given.
@@ -194,19 +267,28 @@ fn narrow(out: &mut Vec<u8>, numbers: &[u32], bytes: u32, mark: u32) {
 /// # Errors
 /// If the bytes are no batch, or their numbers contradict each other.
 pub fn decode(bytes: &[u8]) -> Result<SampledBatch, PackedError> {
-    if !bytes.starts_with(&MAGIC) {
-        let first = bytes[..bytes.len().min(4)].to_vec();
+    decode_pieces(&[bytes])
+}
+
+/// Unpacks a batch whose bytes are in several pieces, as they came over a network.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_pieces<B: AsRef<[u8]>>(pieces: &[B]) -> Result<SampledBatch, PackedError> {
+    let mut reader = Reader::new(pieces);
+    let bytes = reader.left;
+    let first: Vec<u8> = reader.read("first bytes", bytes.min(MAGIC.len()) as u64)?;
+    if first != MAGIC {
         return Err(PackedError::Foreign(first));
     }
-    let mut reader = Reader { bytes, at: 4 };
-    let head = reader.take("header", HEADER_BYTES as u64 - 4)?;
+    let head: Vec<u8> = reader.read("header", (HEADER_BYTES - MAGIC.len()) as u64)?;
     let short = |at: usize| u16::from_le_bytes([head[at - 4], head[at - 3]]);
-    let word = |at: usize| read::<u32>(&head[at - 4..at])[0];
-    let long = |at: usize| read::<u64>(&head[at - 4..at + 4])[0];
+    let word = |at: usize| bytemuck::pod_read_unaligned::<u32>(&head[at - 4..at]);
+    let long = |at: usize| bytemuck::pod_read_unaligned::<u64>(&head[at - 4..at + 4]);
     if short(4) != VERSION {
         return Err(PackedError::Version(short(4)));
     }
-    let left = bytes.len() - HEADER_BYTES;
+    let left = reader.left;
     if long(48) != left as u64 {
         return Err(PackedError::Length {
             what: "payload",
@@ -215,7 +297,7 @@ pub fn decode(bytes: &[u8]) -> Result<SampledBatch, PackedError> {
             left,
         });
     }
-    let (found, expected) = (digest(bytes), long(DIGESTED));
+    let (found, expected) = (digest(pieces), long(DIGESTED));
     if found != expected {
         return Err(PackedError::Digest { found, expected });
     }
@@ -245,11 +327,7 @@ pub fn decode(bytes: &[u8]) -> Result<SampledBatch, PackedError> {
             Some(reader.numbers("negatives", count)?)
         }
     };
-    most(
-        "bytes after the batch",
-        (bytes.len() - reader.at) as u64,
-        0u64,
-    )?;
+    most("bytes after the batch", reader.left as u64, 0u64)?;
     Ok(SampledBatch {
         draw: Draw {
             seed: long(8),
@@ -260,12 +338,6 @@ pub fn decode(bytes: &[u8]) -> Result<SampledBatch, PackedError> {
         labels,
         negatives,
     })
-}
-
-/// Numbers of bytes, which need not be aligned.
-fn read<T: Pod>(bytes: &[u8]) -> Vec<T> {
-    let numbers = bytes.chunks_exact(size_of::<T>());
-    numbers.map(bytemuck::pod_read_unaligned).collect()
 }
 
 fn most<T: Into<u64>>(what: &'static str, found: T, most: T) -> Result<(), PackedError> {
@@ -302,34 +374,82 @@ fn one_of_widths(what: &'static str, bytes: u32) -> Result<u32, PackedError> {
     }
 }
 
-/// Bytes that are read from the front.
-struct Reader<'a> {
-    bytes: &'a [u8],
+/// Bytes in pieces, which are read from the front.
+struct Reader<'a, B> {
+    pieces: std::slice::Iter<'a, B>,
+    /// Bytes of the current piece.
+    piece: &'a [u8],
+    /// Bytes that were read.
     at: usize,
+    /// Bytes that are left.
+    left: usize,
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, what: &'static str, needed: u64) -> Result<&'a [u8], PackedError> {
-        let left = self.bytes.len() - self.at;
-        if needed > left as u64 {
+impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
+    fn new(pieces: &'a [B]) -> Reader<'a, B> {
+        Reader {
+            pieces: pieces.iter(),
+            piece: &[],
+            at: 0,
+            left: pieces.iter().map(|piece| piece.as_ref().len()).sum(),
+        }
+    }
+
+    /// At most `most` bytes of a piece; none only at the end of all.
+    fn part(&mut self, most: usize) -> &'a [u8] {
+        while self.piece.is_empty() {
+            match self.pieces.next() {
+                Some(piece) => self.piece = piece.as_ref(),
+                None => break,
+            }
+        }
+        let (part, rest) = self.piece.split_at(most.min(self.piece.len()));
+        self.piece = rest;
+        self.at += part.len();
+        self.left -= part.len();
+        part
+    }
+
+    /// Reads `count` numbers. Pieces may end within a number.
+    fn read<T: Pod>(&mut self, what: &'static str, count: u64) -> Result<Vec<T>, PackedError> {
+        let size = size_of::<T>();
+        let needed = count.saturating_mul(size as u64);
+        if needed > self.left as u64 {
             return Err(PackedError::Length {
                 what,
                 at: self.at,
                 needed,
-                left,
+                left: self.left,
             });
         }
-        let first = self.at;
-        self.at += needed as usize;
-        Ok(&self.bytes[first..self.at])
+        let count = count as usize;
+        let mut numbers: Vec<T> = Vec::with_capacity(count);
+        while numbers.len() < count {
+            let whole = size * (count - numbers.len()).min(self.piece.len() / size);
+            if whole > 0 {
+                let part = self.part(whole).chunks_exact(size);
+                numbers.extend(part.map(bytemuck::pod_read_unaligned::<T>));
+                continue;
+            }
+            let mut number = T::zeroed();
+            let bytes = bytemuck::bytes_of_mut(&mut number);
+            let mut filled = 0;
+            while filled < size {
+                let part = self.part(size - filled);
+                bytes[filled..filled + part.len()].copy_from_slice(part);
+                filled += part.len();
+            }
+            numbers.push(number);
+        }
+        Ok(numbers)
     }
 
     fn word(&mut self, what: &'static str) -> Result<u32, PackedError> {
-        Ok(read(self.take(what, 4)?)[0])
+        Ok(self.read(what, 1)?[0])
     }
 
     fn numbers(&mut self, what: &'static str, count: u32) -> Result<Vec<u32>, PackedError> {
-        Ok(read(self.take(what, 4 * u64::from(count))?))
+        self.read(what, u64::from(count))
     }
 
     /// Numbers of fewer bytes, and the padding after them.
@@ -340,26 +460,24 @@ impl<'a> Reader<'a> {
         bytes: u32,
         mark: u32,
     ) -> Result<Vec<u32>, PackedError> {
-        let needed = (u64::from(count) * u64::from(bytes)).next_multiple_of(4);
-        let taken = self.take(what, needed)?;
-        let numbers = &taken[..count as usize * bytes as usize];
-        Ok(match bytes {
-            0 => Vec::new(),
+        match bytes {
+            0 => Ok(Vec::new()),
             1 => {
+                let mut narrow: Vec<u8> = self.read(what, u64::from(count).next_multiple_of(4))?;
+                narrow.truncate(count as usize);
                 let mark = (mark >> 24) as u8;
-                let widen = |&n: &u8| u32::from(n & !mark) | u32::from(n & mark) << 24;
-                numbers.iter().map(widen).collect()
+                let widen = |n: u8| u32::from(n & !mark) | u32::from(n & mark) << 24;
+                Ok(narrow.into_iter().map(widen).collect())
             }
             2 => {
+                let mut narrow: Vec<u16> = self.read(what, u64::from(count).next_multiple_of(2))?;
+                narrow.truncate(count as usize);
                 let mark = (mark >> 16) as u16;
-                let widen = |two: &[u8]| {
-                    let number = u16::from_le_bytes([two[0], two[1]]);
-                    u32::from(number & !mark) | u32::from(number & mark) << 16
-                };
-                numbers.chunks_exact(2).map(widen).collect()
+                let widen = |n: u16| u32::from(n & !mark) | u32::from(n & mark) << 16;
+                Ok(narrow.into_iter().map(widen).collect())
             }
-            _ => read(numbers),
-        })
+            _ => self.numbers(what, count),
+        }
     }
 
     fn hop(
@@ -398,7 +516,7 @@ impl<'a> Reader<'a> {
     fn labels(&mut self) -> Result<Labels, PackedError> {
         let anchors = self.word("number of anchors")?;
         let answers = self.word("number of answers")?;
-        let bounds: Vec<u32> = read(self.take("bounds of labels", 4 * (u64::from(anchors) + 1))?);
+        let bounds: Vec<u32> = self.read("bounds of labels", u64::from(anchors) + 1)?;
         let mut before = 0;
         for &bound in &bounds {
             most("bound of labels before the next", before, bound)?;

@@ -1,20 +1,25 @@
 //! Threads that sample.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::StoreError;
-use crate::neighborhood::Sampler;
+use super::queue::Queue;
+use crate::neighborhood::{NearSampler, PartsSampler, Sampler};
 
 /// Memory that a thread uses for batch after batch.
 #[derive(Debug)]
 pub struct Scratch {
     /// Sampler of the thread.
     pub sampler: Sampler,
+    /// Sampler of candidates, with the pools that it keeps.
+    pub near: NearSampler,
+    /// Sampler of graphs in parts.
+    pub parts: PartsSampler,
 }
 
 impl Scratch {
@@ -22,6 +27,8 @@ impl Scratch {
     pub fn new(most_facts: u64) -> Scratch {
         Scratch {
             sampler: Sampler::with_most_facts(most_facts),
+            near: NearSampler::default(),
+            parts: PartsSampler::default(),
         }
     }
 }
@@ -30,50 +37,17 @@ type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
 
 /// Threads that sample, and the jobs that wait for one. Dropping the pool drops the jobs that have not begun and waits
 /// for those that have.
-#[derive(Debug)]
 pub struct Pool {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Job>>,
     threads: Vec<JoinHandle<()>>,
     most_facts: u64,
+    ended: Arc<AtomicBool>,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: Mutex<Jobs>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Jobs {
-    waiting: VecDeque<Job>,
-    closed: bool,
-}
-
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} jobs", self.lock().waiting.len())
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Jobs> {
-        // Jobs run without the lock, so that a panic leaves the queue whole.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Next job; none when the pool is closed.
-    fn take(&self) -> Option<Job> {
-        let mut jobs = self.lock();
-        loop {
-            if jobs.closed {
-                return None;
-            }
-            if let Some(job) = jobs.waiting.pop_front() {
-                return Some(job);
-            }
-            let woken = self.changed.wait(jobs);
-            jobs = woken.unwrap_or_else(PoisonError::into_inner);
-        }
+        let (threads, jobs) = (self.threads.len(), self.waiting());
+        write!(f, "{threads} threads, {jobs} jobs")
     }
 }
 
@@ -84,9 +58,10 @@ impl Pool {
     /// If the system starts no more threads.
     pub fn new(threads: NonZeroU32, most_facts: u64) -> Result<Pool, StoreError> {
         let mut pool = Pool {
-            queue: Arc::default(),
+            queue: Arc::new(Queue::new()),
             threads: Vec::new(),
             most_facts,
+            ended: Arc::default(),
         };
         for number in 0..threads.get() {
             let queue = Arc::clone(&pool.queue);
@@ -109,9 +84,14 @@ impl Pool {
         self.most_facts
     }
 
+    /// Mark that is set when the pool is dropped. Work that waits for others looks at it, and gives up.
+    pub fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
+    }
+
     /// Number of jobs that wait for a thread.
     pub fn waiting(&self) -> usize {
-        self.queue.lock().waiting.len()
+        self.queue.waiting()
     }
 
     /// Hands over work, and the call that takes its result on the sampling thread. Work that panics gives
@@ -129,19 +109,14 @@ impl Pool {
                 Err(StoreError::Failed(message(&*panic)))
             }));
         });
-        self.queue.lock().waiting.push_back(job);
-        self.queue.changed.notify_one();
+        self.queue.push(job);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut jobs = self.queue.lock();
-        jobs.closed = true;
-        let dropped = std::mem::take(&mut jobs.waiting);
-        drop(jobs);
-        drop(dropped);
-        self.queue.changed.notify_all();
+        self.ended.store(true, Ordering::Relaxed);
+        self.queue.close();
         for thread in self.threads.drain(..) {
             // A job may have been the last to hold the pool.
             if thread.thread().id() != std::thread::current().id() {

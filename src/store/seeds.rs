@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{SeedSpec, Select, Slice, StoreError};
+use super::{SeedSpec, Select, Slice, Source, StoreError};
 use crate::dataset::Triple;
-use crate::graph::{Graph, Side};
+use crate::graph::Side;
 use crate::neighborhood::{SampleError, Seeds};
 
 /// Nodes of a selection: a range of all, or of a relation's.
@@ -25,17 +25,22 @@ impl Selected {
     ///
     /// # Errors
     /// If the graph does not have the relation, or the slice is not one.
-    pub fn find(graph: &Graph, of: Select, slice: Slice) -> Result<Selected, StoreError> {
+    pub fn find(graph: &impl Source, of: Select, slice: Slice) -> Result<Selected, StoreError> {
         let (side, relation) = match of {
-            Select::All => return slice.rows(graph.nodes()).map(Selected::All),
+            Select::All => {
+                let own = graph.own_nodes();
+                let rows = slice.rows(own.len() as u32)?;
+                return Ok(Selected::All(own.start + rows.start..own.start + rows.end));
+            }
             Select::Heads(relation) => (Side::Out, relation),
             Select::Tails(relation) => (Side::In, relation),
         };
-        if relation >= graph.relations() {
-            let (id, relations) = (relation, graph.relations());
+        let relations = graph.counts().relations;
+        if relation >= relations {
+            let id = relation;
             return Err(StoreError::Relation { id, relations });
         }
-        let rows = slice.rows(graph.nodes_of(side, relation)?.len() as u32)?;
+        let rows = slice.rows(graph.nodes_of(side, relation)?)?;
         Ok(Selected::OfRelation {
             side,
             relation,
@@ -52,7 +57,7 @@ impl Selected {
     /// Nodes at rows of the selection.
     fn gather(
         &self,
-        graph: &Graph,
+        graph: &impl Source,
         rows: impl Iterator<Item = u32>,
     ) -> Result<Vec<u32>, StoreError> {
         Ok(match self {
@@ -62,9 +67,8 @@ impl Selected {
                 relation,
                 rows: ref of,
             } => {
-                let nodes = graph.nodes_of(side, relation)?;
-                let node = |row: u32| nodes[(of.start + row) as usize];
-                rows.map(node).collect()
+                let places: Vec<u32> = rows.map(|row| of.start + row).collect();
+                graph.nodes_at(side, relation, &places)?
             }
         })
     }
@@ -73,7 +77,7 @@ impl Selected {
     ///
     /// # Errors
     /// If the graph's file is damaged.
-    pub fn nodes(&self, graph: &Graph) -> Result<Vec<u32>, StoreError> {
+    pub fn nodes(&self, graph: &impl Source) -> Result<Vec<u32>, StoreError> {
         self.gather(graph, 0..self.rows().len() as u32)
     }
 }
@@ -112,7 +116,7 @@ impl SeedList {
     ///
     /// # Errors
     /// If the graph does not have a node, a relation or a fact, or the specification makes no sense.
-    pub fn find(graph: &Graph, spec: &SeedSpec) -> Result<SeedList, StoreError> {
+    pub fn find(graph: &impl Source, spec: &SeedSpec) -> Result<SeedList, StoreError> {
         let list = match spec {
             &SeedSpec::Nodes { of, slice } => SeedList::Selected(Selected::find(graph, of, slice)?),
             SeedSpec::Listed(nodes) => SeedList::Listed(nodes.clone()),
@@ -123,7 +127,7 @@ impl SeedList {
                 }
                 SeedList::Timed(nodes.clone(), times.clone())
             }
-            SeedSpec::Facts { slice } => SeedList::Facts(slice.rows(graph.facts())?),
+            SeedSpec::Facts { slice } => SeedList::Facts(slice.rows(graph.counts().facts)?),
             SeedSpec::ListedFacts(facts) => SeedList::ListedFacts(facts.clone()),
         };
         list.check(graph)?;
@@ -131,8 +135,8 @@ impl SeedList {
     }
 
     /// Checks that the graph has the nodes that were given.
-    fn check(&self, graph: &Graph) -> Result<(), StoreError> {
-        let (nodes, relations) = (graph.nodes(), graph.relations());
+    fn check(&self, graph: &impl Source) -> Result<(), StoreError> {
+        let (nodes, relations) = (graph.counts().nodes, graph.counts().relations);
         let found = match self {
             SeedList::Listed(of) | SeedList::Timed(of, _) => {
                 let at = of.iter().position(|&node| node >= nodes);
@@ -219,7 +223,7 @@ impl SeedList {
     /// If there are not that many.
     pub fn gather(
         &self,
-        graph: &Graph,
+        graph: &impl Source,
         places: impl Iterator<Item = u32>,
     ) -> Result<Gathered, StoreError> {
         Ok(match self {
@@ -233,28 +237,12 @@ impl SeedList {
                 Gathered::Timed(nodes, times)
             }
             SeedList::Facts(facts) => {
-                let found = places.map(|at| fact(graph, facts.start + at));
-                Gathered::Facts(found.collect::<Result<Vec<Triple>, StoreError>>()?)
+                let numbers: Vec<u32> = places.map(|at| facts.start + at).collect();
+                Gathered::Facts(graph.facts_at(&numbers)?)
             }
             SeedList::ListedFacts(facts) => {
                 Gathered::Facts(places.map(|at| facts[at as usize]).collect())
             }
         })
-    }
-}
-
-/// Fact with a number.
-fn fact(graph: &Graph, number: u32) -> Result<Triple, StoreError> {
-    let rows = graph.rows(Side::Out);
-    // The last row that begins at or before the fact.
-    let after = rows.bounds.partition_point(|&bound| bound <= number);
-    let place = number as usize;
-    match after.checked_sub(1) {
-        Some(head) if head < graph.nodes() as usize => Ok(Triple {
-            head: head as u32,
-            relation: rows.relations.get(place),
-            tail: rows.neighbors[place],
-        }),
-        _ => Err(SampleError::Damaged(format!("no row has fact {number}")).into()),
     }
 }

@@ -4,10 +4,9 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Slice, StoreError, World};
+use super::{Slice, Source, StoreError, World};
 use crate::dataset::Triple;
-use crate::graph::Graph;
-use crate::neighborhood::{Pick, SamplePlan, Sampler, Seeds};
+use crate::neighborhood::{NegativeFacts, Pick, SamplePlan, Sampler, Seeds};
 
 /// Longest key of a sampler, in bytes.
 const LONGEST_KEY: usize = 256;
@@ -53,6 +52,9 @@ pub struct SamplerSpec {
     /// Known answers that are added to batches; seeds are facts.
     #[serde(default)]
     pub labels: Option<LabelPlan>,
+    /// Negative facts, which are seeds of the batch too, behind its facts; seeds are facts.
+    #[serde(default)]
+    pub negative_facts: Option<NegativeFacts>,
 }
 
 impl SamplerSpec {
@@ -67,6 +69,7 @@ impl SamplerSpec {
             drop_last: false,
             even: Even::default(),
             labels: None,
+            negative_facts: None,
         }
     }
 
@@ -74,7 +77,7 @@ impl SamplerSpec {
     ///
     /// # Errors
     /// If a setting makes no sense or does not fit the graph.
-    pub fn check(&self, graph: &Graph, most_facts: u64) -> Result<(), StoreError> {
+    pub fn check(&self, graph: &impl Source, most_facts: u64) -> Result<(), StoreError> {
         let bytes = self.key.len();
         if !(1..=LONGEST_KEY).contains(&bytes) {
             let what = format!("{bytes} bytes; at least 1, and at most {LONGEST_KEY}");
@@ -84,12 +87,21 @@ impl SamplerSpec {
             let what = format!("{}; at most {MOST_SEEDS}", self.batch_size);
             return Err(StoreError::setting("batch_size", what));
         }
+        if let Some(negatives) = self.negative_facts {
+            negatives.check()?;
+            let size = self.batch_size.get() as usize;
+            let all = size + negatives.count(size);
+            if all > MOST_SEEDS as usize {
+                let what = format!("{all} facts with the negative ones; at most {MOST_SEEDS}");
+                return Err(StoreError::setting("batch_size", what));
+            }
+        }
         let none = match self.plan.pick {
             Pick::Before { .. } => Seeds::Timed(&[], &[]),
             _ => Seeds::Nodes(&[]),
         };
         let sampler = Sampler::with_most_facts(most_facts);
-        Ok(sampler.check(graph, &none, &self.plan)?)
+        Ok(graph.check(&sampler, &none, &self.plan)?)
     }
 
     /// First field in which another specification of the same key differs.
@@ -102,6 +114,10 @@ impl SamplerSpec {
             ("drop_last", self.drop_last != other.drop_last),
             ("even", self.even != other.even),
             ("labels", self.labels != other.labels),
+            (
+                "negative_facts",
+                self.negative_facts != other.negative_facts,
+            ),
         ];
         fields
             .into_iter()

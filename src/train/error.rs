@@ -23,6 +23,9 @@ pub enum TrainError {
     /// Workers failed.
     #[error("{0}")]
     Workers(String),
+    /// Another process leads the run by now, as a sentence.
+    #[error("{0}")]
+    OtherLeader(String),
     /// The loss left the finite numbers.
     #[error("the loss is {loss} in epoch {epoch}: training diverged; lower lr or init_scale")]
     Diverged {

@@ -1,6 +1,7 @@
 //! Training: epochs of plans through the parameter server, validation, early stopping,
 //! checkpoints.
 
+mod candidates;
 mod error;
 #[cfg(test)]
 mod fixtures;
@@ -105,14 +106,15 @@ impl Trainer {
     /// A trainer at the start of its run, on an executor that is open already.
     ///
     /// # Errors
-    /// If the configuration makes no sense, or waits for validations and there are no valid facts.
+    /// If the configuration makes no sense, or waits for validations and there are no valid facts; if the graph store that
+    /// it names cannot be reached, or has another graph.
     pub fn new(
         config: Config,
         dataset: &Dataset,
         executor: Executor,
     ) -> Result<Trainer, TrainError> {
         check_held_out(&config, dataset)?;
-        let prepared = prepare(&config, dataset);
+        let prepared = prepare(&config, dataset)?;
         let valid = setup::validation_facts(&config, dataset);
         Ok(Trainer {
             config,

@@ -110,6 +110,9 @@ pub fn run_digest(config: &Config, dataset: &Dataset) -> String {
         dataset: String::new(),
         init_from: None,
         output: None,
+        graph_store: None,
+        graph_store_token_file: None,
+        graph_store_tls: None,
         ..config.clone()
     };
     let text = format!("{common:?}\n{:?}", dataset.digest());

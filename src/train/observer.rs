@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TrainError, TrainState};
 use crate::coordinator::Status;
+use crate::ids::WorkerId;
 use crate::net::cut::SavedCut;
 use crate::server::ParameterServer;
 
@@ -55,6 +56,13 @@ pub enum TrainEvent<'a> {
     Waiting,
     /// Workers have joined, left or failed.
     Workers(&'a Status),
+    /// Several processes: the holders of all shards have changed.
+    Shards {
+        /// Workers that hold each shard, by its number; the first one serves it.
+        holders: &'a [Vec<WorkerId>],
+        /// Bytes of each shard, optimizer state included.
+        bytes: &'a [u64],
+    },
     /// A sentence for the user.
     Note(&'a str),
     /// A sentence about something that failed, while training goes on.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
+use super::candidates::candidate_source;
 use crate::config::{Config, ConfigError, Init};
 use crate::dataset::{Dataset, FilterIndex, Triple};
 use crate::eval::Breakdown;
-use crate::graph::Builder;
 use crate::kernel::StepSpec;
 use crate::optim::ScheduleKind;
 use crate::rng::{Purpose, stream};
@@ -26,7 +26,10 @@ pub struct Prepared {
 }
 
 /// Builds the sampler, the filter over all splits and the breakdown.
-pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
+///
+/// # Errors
+/// [`ConfigError::Invalid`] if the graph store that the configuration names cannot be reached, or has another graph.
+pub fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepared, ConfigError> {
     let rule = rule(config, dataset);
     let filter = Arc::new(filter(dataset));
     let mut sampler = Sampler::with_filter(
@@ -45,12 +48,10 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
         filtered: config.filtered_negatives,
     };
     sampler.head_negatives = config.head_negatives;
-    sampler.near = config.near_negatives.map(|pool| {
-        let graph =
-            Builder::new(dataset.entities.len() as u32, rule.relations).build(&dataset.train);
-        let graph = graph.expect("facts name entities and relations of their dataset");
-        NearNegatives::new(pool, config.near_share, Arc::new(graph))
-    });
+    if let Some(pool) = config.near_negatives {
+        let source = candidate_source(config, dataset)?;
+        sampler.near = Some(NearNegatives::new(pool, config.near_share, source));
+    }
     sampler.weighted_penalty = config.regularizer_weighted;
     sampler.frequency_weights = config.frequency_weights;
     if config.kvsall_weight_by_answers {
@@ -59,11 +60,11 @@ pub fn prepare(config: &Config, dataset: &Dataset) -> Prepared {
     sampler.predict_relations = config.relation_weight > 0.0;
     sampler.core_rows = config.model.core_rows(config.dim);
     sampler.seed = config.seed;
-    Prepared {
+    Ok(Prepared {
         sampler: Arc::new(sampler),
         breakdown: breakdown(dataset, &filter),
         filter,
-    }
+    })
 }
 
 /// Checks that there are validation facts where something waits for validations.
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn facts_and_filter_are_in_memory_once() {
         let dataset = PowerLaw::sized(50).generate().unwrap();
-        let prepared = prepare(&Config::default(), &dataset);
+        let prepared = prepare(&Config::default(), &dataset).unwrap();
         assert_eq!(Arc::strong_count(&dataset.train), 2);
         assert_eq!(Arc::strong_count(&prepared.filter), 2);
     }

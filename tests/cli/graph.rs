@@ -81,6 +81,39 @@ fn a_graph_file_has_the_counts_of_published_datasets() {
 }
 
 #[test]
+fn a_graph_file_is_trained_on_like_its_source() {
+    let home = Home::with_ring();
+    let facts = home.read("ring/train.tsv");
+    home.write("facts.tsv", &facts);
+    home.ok(&words("graph build facts.tsv --output facts.graph"));
+    let split = "--split 0.8,0.1,0.1 --split-seed 5";
+    let info = |file: &str| json(&home, &format!("dataset info {file} {split} --json"));
+    let (source, graph) = (info("facts.tsv"), info("facts.graph"));
+    assert_eq!(graph["splits"], source["splits"]);
+    assert_eq!(graph["reading"]["files"][0]["format"], "graph file");
+    let train = format!(
+        "train --dataset facts.graph {split} --epochs 2 --dim 8 --device cpu --output run --quiet"
+    );
+    home.ok(&words(&train));
+    home.ok(&words("train --resume run --epochs 3 --device cpu --quiet"));
+    assert!(home.ok(&words("eval run")).contains("both sides"));
+    home.ok(&words("eval run --dataset facts.graph"));
+    let told = refused(&home, "train --dataset facts.graph");
+    assert!(told.contains("--split"), "{told}");
+    home.ok(&words("graph build ring --facts all --output all.graph"));
+    let told = refused(&home, "train --dataset all.graph --split 1,0,0");
+    assert!(
+        told.contains("12 of its 180 facts are those that its dataset holds out"),
+        "{told}"
+    );
+    let shown = home.ok(&words("graph info all.graph"));
+    assert!(
+        shown.contains("12 of the facts are held out by the dataset"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_single_file_is_taken_whole() {
     let home = Home::new();
     home.write("facts.tsv", "a\tr\tb\nb\tr\tc\n");

@@ -98,6 +98,37 @@ fn runs_without_output_get_directories_of_their_own() {
 }
 
 #[test]
+fn events_are_objects_and_alone_on_stdout() {
+    let home = Home::with_ring();
+    let shown = home.ok(&words(&format!("{QUICK} --output run --json")));
+    let events: Vec<Value> = shown
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let named = |name: &'static str| events.iter().filter(move |event| event["event"] == name);
+    assert_eq!(events.last(), named("done").next());
+    let run = named("run").next().unwrap();
+    assert_eq!(run["path"], "run");
+    assert!(run["device"].is_string());
+    // An epoch is its line of the metrics.
+    let mut epochs: Vec<Value> = named("epoch").cloned().collect();
+    for epoch in &mut epochs {
+        let fields = epoch.as_object_mut().unwrap();
+        fields.remove("event");
+        assert_eq!(fields.remove("epochs"), Some(2.into()));
+    }
+    assert_eq!(epochs, home.metrics("run"));
+    for begun in named("epoch-begun") {
+        let steps = &begun["steps"];
+        let mut last = named("step").filter(|step| step["epoch"] == begun["epoch"]);
+        assert_eq!(last.next_back().map(|step| &step["step"]), Some(steps));
+    }
+    let ranked = named("ranking").next_back().unwrap();
+    assert_eq!(ranked["done"], ranked["total"]);
+    assert!(named("note").any(|note| note["text"].as_str().unwrap().contains("training on")));
+}
+
+#[test]
 fn the_config_of_a_run_trains_it_again_to_the_bit() {
     let home = Home::with_ring();
     // Every key away from its default, where a default could stand in for a key that was lost.

@@ -8,6 +8,7 @@ mod bytes;
 mod counting;
 mod cuts;
 mod links;
+mod near;
 mod ranking;
 mod refusals;
 mod together;
@@ -119,7 +120,7 @@ impl Cluster {
             .build()
             .unwrap();
         Arc::new(Cluster {
-            prepared: prepare(&config, &dataset),
+            prepared: prepare(&config, &dataset).unwrap(),
             leader: Leader::new(epoch, run_digest(&config, &dataset)),
             config,
             dataset,

@@ -111,7 +111,7 @@ fn to_nodes() -> Vec<ToNode> {
         ToNode::Beat,
         ToNode::Stop {
             reason: "finished".to_owned(),
-            again: false,
+            then: AfterStop::OtherLeader,
         },
     ]
 }

@@ -8,11 +8,19 @@ use std::time::{Duration, Instant};
 use shardloom::dataset::Triple;
 use shardloom::graph::Side;
 use shardloom::neighborhood::{Anchor, Draw, Fanout, Pick, SamplePlan, Seeds};
+use shardloom::net::graph_store::message::{
+    ChannelInfo, ChannelRequest, Chunk, Credit, DescribeRequest, Description, EpochInfo,
+    SampleRequest, SamplerInfo, SamplerRequest, Seeds as SeedsMessage, StartRequest,
+};
 use shardloom::net::graph_store::{Address, Remote, RemoteOptions, ServerOptions};
 use shardloom::net::transport::{Security, Token};
 use shardloom::store::{ChannelSpec, GraphStore, LabelPlan, SeedSpec, Select, Slice};
 
+use tokio_stream::StreamExt;
+use tonic::{Code, Status};
+
 use crate::fixture::{Served, epoch, graph, rank, sampler};
+use crate::raw::Raw;
 
 const DRAW: Draw = Draw {
     seed: 0,
@@ -151,7 +159,10 @@ fn more_channels_and_seeds_than_allowed_are_refused() {
     };
     let told = sentence(store.open(&spec, &listed(3_000)));
     assert!(
-        told.contains("bytes of listed seeds of all channels: 12000, and the store allows 8192"),
+        told.contains(
+            "bytes of listed seeds of all channels, and of answers that wait to be sent: 12000, \
+             and the store allows 8192"
+        ),
         "{told}"
     );
     let kept = [
@@ -223,40 +234,6 @@ fn metrics_are_there_over_http() {
     );
 }
 
-/// Random bytes, the same in every run.
-fn noise(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
-
-#[test]
-fn random_bytes_and_cut_connections_leave_the_server_as_it_was() {
-    let served = Served::new(graph());
-    let client = served.client();
-    let mut channel = client.open(&sampler("loader"), &rank(0, 1)).unwrap();
-    let expected = epoch(&mut *channel, 1);
-    // The first bytes of a client that speaks the protocol, cut at every byte.
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
-    let mut state = 5;
-    for round in 0..400usize {
-        let Ok(mut stream) = TcpStream::connect(served.address.to_string()) else {
-            continue;
-        };
-        let bytes: Vec<u8> = match round % 2 {
-            0 => preface[..round / 2 % preface.len()].to_vec(),
-            _ => (0..noise(&mut state) % 600)
-                .map(|_| noise(&mut state) as u8)
-                .collect(),
-        };
-        // The server may have closed the connection already.
-        let _ = stream.write_all(&bytes);
-    }
-    assert_eq!(epoch(&mut *channel, 2).len(), expected.len());
-    assert_eq!(served.count("channels"), 1);
-}
-
 #[test]
 fn a_batch_of_nothing_is_a_batch() {
     let served = Served::new(graph());
@@ -269,4 +246,275 @@ fn a_batch_of_nothing_is_a_batch() {
     spec.plan = SamplePlan::uniform(&[1]);
     let mut channel = served.client().open(&spec, &rank(0, 1)).unwrap();
     assert_eq!(epoch(&mut *channel, 1).len(), 1);
+}
+
+#[test]
+fn other_versions_methods_and_compressed_messages_are_refused() {
+    let served = Served::new(graph());
+    let mut raw = Raw::new(&served.address);
+    let describe = |raw: &Raw, method: &str| -> Status {
+        let answer: Result<Description, Status> = raw.one(method, DescribeRequest {});
+        answer.unwrap_err()
+    };
+    let told = describe(&raw, "DescribeAll");
+    assert_eq!(told.code(), Code::Unimplemented);
+    assert!(told.message().contains("no method"), "{told}");
+    raw.version = "2".to_owned();
+    let told = describe(&raw, "Describe");
+    assert_eq!(told.code(), Code::FailedPrecondition);
+    assert_eq!(
+        told.message(),
+        "the protocol of the caller is 2, the one here 1: use the same release everywhere"
+    );
+    let mut raw = Raw::new(&served.address);
+    raw.encoding = Some("gzip");
+    for method in ["Describe", "Ids"] {
+        assert_eq!(describe(&raw, method).code(), Code::Unimplemented);
+    }
+    raw.encoding = Some("identity");
+    let described: Description = raw.one("Describe", DescribeRequest {}).unwrap();
+    assert_eq!(described.nodes, 5_000);
+}
+
+#[test]
+fn settings_that_are_no_settings_are_refused_by_field() {
+    let served = Served::new(graph());
+    let raw = Raw::new(&served.address);
+    let sampler = |spec: &str| -> Result<SamplerInfo, Status> {
+        let spec = spec.to_owned();
+        raw.one("OpenSampler", SamplerRequest { spec })
+    };
+    let long = format!("\"{}\"", "a".repeat(1 << 20));
+    for (spec, expected) in [
+        ("", "spec: EOF"),
+        ("null", "spec: invalid type: null"),
+        ("{\"key\": \"a\"", "spec: EOF"),
+        ("{}", "spec: missing field `key`"),
+        (r#"{"key": "a", "batch_size": 0}"#, "spec: invalid value"),
+        (
+            r#"{"key": "a", "batch_size": 4294967296}"#,
+            "spec: invalid value",
+        ),
+        (
+            r#"{"key": "a", "batch_size": 1e400}"#,
+            "spec: number out of range",
+        ),
+        (r#"{"key": "a", "batch_size": NaN}"#, "spec: expected value"),
+        (
+            r#"{"key": "a", "batch_size": 1, "seed": -1}"#,
+            "spec: invalid value",
+        ),
+        (
+            r#"{"key": "a", "batch_size": 1, "seed": 18446744073709551616}"#,
+            "spec: invalid type",
+        ),
+        (
+            r#"{"key": "a", "batch_size": 1, "sead": 1}"#,
+            "spec: unknown field `sead`",
+        ),
+        (
+            r#"{"key": "a", "batch_size": 1, "plan": {"fanouts": [{"most": -1}]}}"#,
+            "spec: ",
+        ),
+        (&"[".repeat(100_000), "spec: invalid type: sequence"),
+        (&long, "spec: 1048578 bytes of JSON; at most 1048576"),
+    ] {
+        let told = sampler(spec).unwrap_err();
+        assert_eq!(told.code(), Code::InvalidArgument, "{told}");
+        let shown = &spec[..spec.len().min(80)];
+        assert!(told.message().starts_with(expected), "{shown}: {told}");
+    }
+    let told = sampler(r#"{"key": "", "batch_size": 1}"#).unwrap_err();
+    assert!(told.message().contains("key: 0 bytes"), "{told}");
+    let number = sampler(r#"{"key": "a", "batch_size": 16}"#)
+        .unwrap()
+        .sampler;
+    let open = |client: &str, name: &str, spec: &str, seeds: Option<SeedsMessage>| -> Status {
+        let request = ChannelRequest {
+            sampler: number,
+            client: client.to_owned(),
+            name: name.to_owned(),
+            spec: spec.to_owned(),
+            seeds,
+        };
+        let opened: Result<ChannelInfo, Status> = raw.one("OpenChannel", request);
+        opened.unwrap_err()
+    };
+    let listed = |nodes: &'static [u8], facts: &'static [u8]| {
+        Some(SeedsMessage {
+            nodes: nodes.into(),
+            times: Default::default(),
+            facts: facts.into(),
+        })
+    };
+    for (told, expected) in [
+        (
+            open("", "b", "", None),
+            "client: 0 bytes; a name has 1 to 256",
+        ),
+        (open("a", &"b".repeat(257), "", None), "name: 257 bytes"),
+        (
+            open("\u{1b}[2J", "b", "", None),
+            "client: the character '\\u{1b}'",
+        ),
+        (open("a", "b", "{", None), "spec: EOF"),
+        (
+            open("a", "b", r#"{"window": {"batches": 0}}"#, None),
+            "spec: invalid value",
+        ),
+        (
+            open("a", "b", r#"{"world": {"rank": 0, "size": 0}}"#, None),
+            "world: rank 0 of 0",
+        ),
+        (
+            open("a", "b", "", listed(&[0; 7], &[])),
+            "seeds.nodes: 7 bytes; each has 4",
+        ),
+        (
+            open("a", "b", "", listed(&[], &[0; 13])),
+            "seeds.facts: 13 bytes; each has 12",
+        ),
+        (
+            open("a", "b", "", listed(&[0; 4], &[0; 12])),
+            "seeds: nodes and facts",
+        ),
+        (
+            open("a", "b", "", listed(&[0xff; 4], &[])),
+            "seed 0: node 4294967295",
+        ),
+    ] {
+        assert_eq!(told.code(), Code::InvalidArgument, "{told}");
+        assert!(told.message().starts_with(expected), "{told}");
+    }
+    let session = served.client().session().unwrap();
+    assert_eq!((session.channels.len(), session.samplers), (0, 1));
+    assert_eq!(served.count("refused_total"), 14 + 1 + 10);
+}
+
+#[test]
+fn numbers_at_their_ends_are_errors_or_work() {
+    let served = Served::new(graph());
+    let raw = Raw::new(&served.address);
+    let most = u64::MAX;
+    let unknown = format!("unknown channel {most}");
+    let request = StartRequest {
+        channel: most,
+        epoch: most,
+    };
+    let told: Status = raw.one::<_, EpochInfo>("StartEpoch", request).unwrap_err();
+    assert_eq!((told.code(), told.message()), (Code::NotFound, &*unknown));
+    let fetch = |credit: Credit| -> Result<Chunk, Status> {
+        let credits = tokio_stream::iter([credit]).chain(tokio_stream::pending());
+        let mut chunks = raw.both("Fetch", credits)?;
+        raw.next(&mut chunks).expect("an answer")
+    };
+    let credit = |channel, epoch, from| Credit {
+        channel,
+        epoch,
+        from,
+        batches: u32::MAX,
+    };
+    let told = fetch(credit(most, 0, 0)).unwrap_err();
+    assert_eq!((told.code(), told.message()), (Code::NotFound, &*unknown));
+    let spec = serde_json::to_string(&sampler("loader")).unwrap();
+    let SamplerInfo { sampler } = raw.one("OpenSampler", SamplerRequest { spec }).unwrap();
+    let request = ChannelRequest {
+        sampler,
+        client: "client".to_owned(),
+        name: "name".to_owned(),
+        spec: r#"{"window": {"batches": 4294967295, "bytes": 18446744073709551615}}"#.to_owned(),
+        seeds: None,
+    };
+    let ChannelInfo { channel, .. } = raw.one("OpenChannel", request).unwrap();
+    let told = fetch(credit(channel, 0, 0)).unwrap_err();
+    assert_eq!(told.code(), Code::FailedPrecondition);
+    let request = StartRequest {
+        channel,
+        epoch: most,
+    };
+    let begun: EpochInfo = raw.one("StartEpoch", request).unwrap();
+    assert_eq!(begun.epoch, most);
+    let told = fetch(credit(channel, most, most)).unwrap_err();
+    assert_eq!(told.code(), Code::InvalidArgument);
+    assert!(
+        told.message().contains(&format!("position {most}")),
+        "{told}"
+    );
+    assert!(
+        fetch(credit(channel, most, 0))
+            .unwrap()
+            .data
+            .starts_with(b"SLGB")
+    );
+    let draw = Some(shardloom::net::graph_store::message::Draw {
+        seed: most,
+        epoch: most,
+        index: most,
+    });
+    let request = SampleRequest {
+        seeds: Some(SeedsMessage {
+            nodes: [0u8; 4].as_slice().into(),
+            ..SeedsMessage::default()
+        }),
+        plan: serde_json::to_string(&SamplePlan::uniform(&[u32::MAX])).unwrap(),
+        draw,
+    };
+    let mut chunks = raw.begin::<_, Chunk>("Sample", request).unwrap();
+    let first = raw.next(&mut chunks).unwrap().unwrap();
+    assert!(first.data.starts_with(b"SLGB"));
+    // A fetch without a credit is refused, and one that never sends it does not hold up others.
+    let mut none = raw.both::<Credit, Chunk>("Fetch", tokio_stream::empty());
+    let told = match &mut none {
+        Ok(chunks) => raw.next(chunks).unwrap().unwrap_err(),
+        Err(told) => told.clone(),
+    };
+    assert_eq!(told.code(), Code::InvalidArgument);
+    assert!(told.message().contains("no credit"), "{told}");
+}
+
+#[test]
+fn answers_that_nobody_reads_keep_to_the_limit() {
+    let limit = 4 << 20;
+    let options = ServerOptions {
+        memory_limit: limit,
+        ..ServerOptions::default()
+    };
+    let served = Served::with(graph(), &options);
+    let raw = Raw::new(&served.address);
+    let seeds: Vec<u32> = (0..5_000).collect();
+    let request = SampleRequest {
+        seeds: Some(SeedsMessage {
+            nodes: bytemuck::cast_slice(&seeds).to_vec().into(),
+            ..SeedsMessage::default()
+        }),
+        plan: serde_json::to_string(&SamplePlan::uniform(&[10, 10])).unwrap(),
+        draw: None,
+    };
+    let mut waiting = Vec::new();
+    let told = loop {
+        match raw.begin::<_, Chunk>("Sample", request.clone()) {
+            Ok(answer) => waiting.push(answer),
+            Err(told) => break told,
+        }
+        assert!(waiting.len() < 1_000, "all answers are held");
+    };
+    assert_eq!(told.code(), Code::ResourceExhausted);
+    assert!(
+        told.message()
+            .contains("bytes of answers that wait to be sent"),
+        "{told}"
+    );
+    assert!(!waiting.is_empty());
+    let held = served.count("memory_bytes");
+    assert!((1..=limit).contains(&held), "{held}");
+    // Channels go on, and so do calls as soon as the answers are taken.
+    let mut channel = served.channel();
+    assert_eq!(epoch(&mut *channel, 1).len(), 40);
+    drop(waiting);
+    drop(channel);
+    crate::fixture::wait_until("free memory", || {
+        raw.wait(Duration::from_millis(1));
+        served.count("memory_bytes") == 0
+    });
+    raw.begin::<_, Chunk>("Sample", request).unwrap();
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shardloom::dataset::Triple;
@@ -168,6 +169,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Process {
     pub child: Child,
     pub addresses: Vec<Address>,
+    told: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Process {
@@ -190,11 +192,12 @@ impl Process {
         error.read_line(&mut first).unwrap();
         assert!(first.starts_with("serving "), "{first}");
         // Later lines are read, so that the process never waits for their reader.
-        std::thread::spawn(move || error.lines().count());
+        let told = std::thread::spawn(move || error.lines().map_while(Result::ok).collect());
         wait_until("the ready file", || ready.exists());
         let text = std::fs::read_to_string(&ready).unwrap();
         Process {
             child,
+            told: Some(told),
             addresses: text.lines().map(|line| line.parse().unwrap()).collect(),
         }
     }
@@ -207,6 +210,11 @@ impl Process {
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         signal_process(self.child.id(), signal);
+    }
+
+    /// Lines that the process has told after the first, once it has ended.
+    pub fn told(&mut self) -> Vec<String> {
+        self.told.take().unwrap().join().unwrap()
     }
 
     /// Waits for the end.
@@ -236,4 +244,24 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor time of a process, in nanoseconds. Time of threads that have ended does not count.
+#[cfg(target_os = "linux")]
+pub fn processor_nanos(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let of = |thread: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    threads.filter_map(|thread| of(thread.ok()?)).sum()
+}
+
+/// Bytes of memory that a process has of its own.
+#[cfg(target_os = "linux")]
+pub fn anonymous_memory(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() << 10
 }

@@ -37,12 +37,12 @@ fn trainer() {
 }
 
 /// Settings of a trainer's process.
-struct Trainer {
-    rank: u32,
-    world: u32,
-    from: u64,
+pub struct Trainer {
+    pub rank: u32,
+    pub world: u32,
+    pub from: u64,
     /// Milliseconds after each batch.
-    pause: u64,
+    pub pause: u64,
 }
 
 impl Trainer {
@@ -59,7 +59,7 @@ impl Trainer {
         })
     }
 
-    fn start(&self, address: &Address) -> std::process::Child {
+    pub fn start(&self, address: &Address) -> std::process::Child {
         let Trainer {
             rank,
             world,
@@ -76,7 +76,7 @@ impl Trainer {
 }
 
 /// Batches that a trainer has printed, and whether it came to the end.
-fn printed(child: std::process::Child) -> (Vec<(u64, String)>, bool) {
+pub fn printed(child: std::process::Child) -> (Vec<(u64, String)>, bool) {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let batch = |line: &str| {
@@ -243,23 +243,44 @@ fn a_server_that_is_asked_to_end_finishes_four_epochs() {
 }
 
 #[test]
-fn a_server_says_by_its_status_that_epochs_were_cut_off() {
+fn a_server_cuts_off_epochs_at_the_deadline_and_names_their_clients() {
     let directory = tempfile::tempdir().unwrap();
     let file = graph_file(directory.path());
     let mut server = Process::start(&file, &["--listen", "127.0.0.1:0", "--drain", "1"]);
-    let mut channel = server
-        .client()
-        .open(&sampler("loader"), &rank(0, 1))
-        .unwrap();
-    channel.start(1).unwrap();
-    let begun = Instant::now();
-    server.signal(15);
-    assert_eq!(server.wait().code(), Some(3));
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
+    // Two clients come to the end of their epochs, and two read too slowly.
+    let (begun, after) = std::thread::scope(|scope| {
+        for number in 0..4u64 {
+            let client = server.client();
+            scope.spawn(move || {
+                let spec = sampler(&format!("loader {number}"));
+                let mut channel = client.open(&spec, &rank(0, 1)).unwrap();
+                channel.start(1).unwrap();
+                let pause = Duration::from_millis(if number < 2 { 5 } else { 200 });
+                while let Ok(shardloom::store::Next::Batch(_)) =
+                    channel.next(Duration::from_millis(500))
+                {
+                    std::thread::sleep(pause);
+                }
+            });
+        }
+        let client = server.client();
+        wait_until("four epochs", || {
+            crate::fixture::count(&client, "running_epochs") == 4
+        });
+        let begun = Instant::now();
+        server.signal(15);
+        let status = server.wait();
+        assert_eq!(status.code(), Some(3));
+        (begun, begun.elapsed())
+    });
+    assert!(begun.elapsed() >= after);
+    let deadline = Duration::from_secs(1);
+    assert!(after >= deadline, "{after:?}: before the deadline");
+    assert!(after <= deadline + Duration::from_secs(1), "{after:?}");
+    let told = server.told();
+    let cut_off = told.iter().filter(|line| line.contains("batches left: "));
+    // The fast ones, too, where the machine is slow.
+    assert!((2..=4).contains(&cut_off.count()), "{told:?}");
 }
 
 #[test]
@@ -299,4 +320,107 @@ fn status_shows_the_graph_and_the_counts() {
     );
     let line = |line: &str| line.trim_start() == "1  channels";
     assert!(text.lines().any(line), "{text}");
+}
+
+#[test]
+fn a_graph_that_is_replaced_while_it_is_served_stays_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = graph_file(directory.path());
+    let expected = expected(&file, 0, 1);
+    let server = Process::start(&file, &["--listen", "127.0.0.1:0"]);
+    let digest = server.client().describe().unwrap().digest;
+    // As `graph build` does: another file takes the name.
+    let facts = crate::fixture::facts(3_000, 50_000, 3);
+    shardloom::graph::Builder::new(3_000, 3)
+        .write(&facts, &file)
+        .unwrap();
+    let of_new = std::sync::Arc::new(Graph::open(&file).unwrap());
+    let of_new = Local::new(of_new, std::num::NonZeroU32::MIN).unwrap();
+    assert_ne!(of_new.describe().unwrap().digest, digest);
+    let mut channel = server
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
+    let batches = epoch(&mut *channel, 1).into_iter();
+    let found = batches.map(|(index, bytes)| (index, format!("{:016x}", xxh3_64(&bytes))));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!(server.client().describe().unwrap().digest, digest);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_belongs_to_one_server_and_passes_to_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = graph_file(directory.path());
+    let socket = directory.path().join("store.sock");
+    let listen = format!("unix:{}", socket.display());
+    let refused = |listen: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_shardloom"))
+            .arg("graph-store")
+            .arg(&file)
+            .args(["--listen", listen])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let mut first = Process::start(&file, &["--listen", &listen, "--drain", "0"]);
+    let told = refused(&listen);
+    assert!(told.contains("another process listens there"), "{told}");
+    first.client().describe().unwrap();
+    // The first ends while the second begins: the file is the second's.
+    first.signal(15);
+    let second = loop {
+        let probe = std::os::unix::net::UnixStream::connect(&socket);
+        if probe.is_err() {
+            break Process::start(&file, &["--listen", &listen]);
+        }
+    };
+    assert_eq!(first.wait().code(), Some(0));
+    second.client().describe().unwrap();
+    second.signal(9);
+    drop(second);
+    assert!(socket.exists(), "a server that is killed leaves its file");
+    Process::start(&file, &["--listen", &listen])
+        .client()
+        .describe()
+        .unwrap();
+    let long = format!("unix:{}/{}", directory.path().display(), "a".repeat(200));
+    let told = refused(&long);
+    assert!(
+        told.contains("a path of ") && told.contains("bytes"),
+        "{told}"
+    );
+    let missing = format!("unix:{}/none/store.sock", directory.path().display());
+    let told = refused(&missing);
+    assert!(told.contains("No such file or directory"), "{told}");
+}
+
+#[test]
+fn arguments_at_their_ends_are_refused_or_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = graph_file(directory.path());
+    let most = u64::MAX.to_string();
+    for name in ["--lease", "--drain"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_shardloom"))
+            .arg("graph-store")
+            .arg(&file)
+            .args([name, &most])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(name) && told.contains(&most), "{told}");
+    }
+    let limits = ["--memory-limit", "0B", "--most-facts", &most];
+    let listen = ["--listen", "127.0.0.1:0", "--drain", "0"];
+    let mut server = Process::start(&file, &[limits.as_slice(), &listen].concat());
+    let mut channel = server
+        .client()
+        .open(&sampler("loader"), &rank(0, 1))
+        .unwrap();
+    assert_eq!(epoch(&mut *channel, 1).len(), 40);
+    drop(channel);
+    server.signal(15);
+    assert_eq!(server.wait().code(), Some(0));
 }

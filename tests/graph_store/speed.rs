@@ -147,18 +147,7 @@ fn idle_channels_take_little() {
         "600",
     ];
     let server = Process::start(&file, &arguments);
-    let memory = || {
-        let path = format!("/proc/{}/status", server.child.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib: u64 = line
-            .unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap();
-        kib << 10
-    };
+    let memory = || crate::fixture::anonymous_memory(server.child.id());
     let client = server.client();
     let mut channel = client.open(&sampler("first"), &rank(0, 1)).unwrap();
     crate::fixture::epoch(&mut *channel, 1);
@@ -189,4 +178,96 @@ fn a_large_graph_opens_at_once() {
     let took = begun.elapsed();
     println!("{} takes calls after {took:?}", server.addresses[0]);
     assert!(took < Duration::from_secs(1));
+}
+
+/// Median of times.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+#[ignore = "measures: on an idle machine"]
+fn the_first_batch_of_an_epoch_comes_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = large_graph(directory.path());
+    let arguments = ["--threads", "1", "--listen", "127.0.0.1:0"];
+    let server = Process::start(&file, &arguments);
+    let local = Local::new(Arc::new(Graph::open(&file).unwrap()), NonZeroU32::MIN).unwrap();
+    let mut here = local.open(&loader(), &ChannelSpec::default()).unwrap();
+    let client = server.client();
+    let mut there = client.open(&loader(), &ChannelSpec::default()).unwrap();
+    let (mut first, mut one) = (Vec::new(), Vec::new());
+    for epoch in 1..=40 {
+        // One batch alone: drawn in this process, with no other under way.
+        here.start(epoch).unwrap();
+        let begun = Instant::now();
+        here.seek(20).unwrap();
+        next(&mut *here).unwrap();
+        one.push(begun.elapsed());
+        for _ in 0..4 {
+            next(&mut *here).unwrap();
+        }
+        let begun = Instant::now();
+        there.start(epoch).unwrap();
+        next(&mut *there).unwrap();
+        first.push(begun.elapsed());
+        // What was made ahead is not on the way of the next epoch.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (first, one) = (median(first), median(one));
+    println!("first batch {first:?} after the start of an epoch; one batch takes {one:?}");
+    assert!(first <= 2 * one);
+}
+
+#[test]
+#[ignore = "measures: on an idle machine"]
+fn no_fetch_of_many_waits_for_long() {
+    const CLIENTS: u32 = 32;
+    const CHANNELS: u32 = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let file = large_graph(directory.path());
+    let arguments = ["--threads", "1", "--listen", "127.0.0.1:0"];
+    let server = Process::start(&file, &arguments);
+    let all_at_once = std::sync::Barrier::new((CLIENTS * CHANNELS) as usize);
+    let waits = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for client in 0..CLIENTS {
+            let store = Arc::new(server.client());
+            for number in 0..CHANNELS {
+                let (store, all_at_once) = (Arc::clone(&store), &all_at_once);
+                threads.push(scope.spawn(move || {
+                    let mut spec = loader();
+                    spec.key = format!("loader {client} {number}");
+                    spec.plan = SamplePlan::uniform(&[10, 10]);
+                    let mut channel = ChannelSpec::default();
+                    // One batch is asked for at a time.
+                    channel.window.batches = NonZeroU32::MIN;
+                    let mut channel = store.open(&spec, &channel).unwrap();
+                    channel.start(1).unwrap();
+                    next(&mut *channel).unwrap();
+                    all_at_once.wait();
+                    let wait = |_| {
+                        let begun = Instant::now();
+                        next(&mut *channel).unwrap();
+                        begun.elapsed()
+                    };
+                    // The first of them was made ahead.
+                    let waits: Vec<Duration> = (0..6).map(wait).collect();
+                    waits[2..].to_vec()
+                }));
+            }
+        }
+        let waits = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap());
+        waits.collect::<Vec<Duration>>()
+    });
+    let mean = waits.iter().sum::<Duration>() / waits.len() as u32;
+    let longest = waits.iter().max().unwrap();
+    println!(
+        "{} fetches of {CLIENTS} clients: a batch comes after {mean:?} on average, {longest:?} at most",
+        CLIENTS * CHANNELS
+    );
+    assert!(*longest <= 2 * mean);
 }

@@ -2,11 +2,13 @@
 
 mod against_all;
 mod bounds;
+mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
 mod faults;
 mod leaders;
 mod lines;
+mod nodes;
 #[cfg(target_os = "linux")]
 mod partition;
 mod refusals;

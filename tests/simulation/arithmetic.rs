@@ -9,7 +9,7 @@ use shardloom::cluster::node::{Computing, RouteError, Router, Work};
 use shardloom::coordinator::{Failure, Vote};
 use shardloom::ids::{Generation, Step, WorkerId};
 use shardloom::server::ServerError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::model::compute;
@@ -29,6 +29,7 @@ impl Computing for Arithmetic {
         &self,
         worker: WorkerId,
         mut work: mpsc::UnboundedReceiver<Work>,
+        mut announced: watch::Receiver<Generation>,
         out: mpsc::Sender<ToLeader>,
     ) {
         let (world, host) = (Arc::clone(&self.world), self.host);
@@ -70,7 +71,12 @@ impl Computing for Arithmetic {
                 last = Step(task.first);
                 let message = match &router {
                     Some((generation, router)) if *generation == task.generation => {
-                        part(&world, worker, &task, router).await
+                        let over = |latest: &Generation| *latest > task.generation;
+                        tokio::select! {
+                            biased;
+                            message = part(&world, worker, &task, router) => message,
+                            Ok(_) = announced.wait_for(over) => None,
+                        }
                     }
                     _ => None,
                 };

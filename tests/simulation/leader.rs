@@ -108,7 +108,7 @@ pub async fn lead(process: &Process) {
         Ended::Deposed => world.count(|figures| figures.deposed += 1),
         Ended::Stopped(reason) => world.violation(format!("epoch {epoch} stops: {reason}")),
     }
-    supervisor.nodes.dismiss_all("the run is over");
+    supervisor.nodes.dismiss_all(&StopReason::Finished);
     world.network.crash(host);
 }
 

@@ -190,7 +190,7 @@ impl Process {
                                 world.say(format!("host {host} is let go for now: {reason}"));
                                 sleep(Duration::from_secs(1)).await;
                             }
-                            Ok(NodeEnding::Stopped(reason)) => {
+                            Ok(NodeEnding::Stopped(reason) | NodeEnding::LeaderLeft(reason)) => {
                                 world.say(format!("host {host} is let go: {reason}"));
                             }
                             Err(error) => world.say(format!("host {host}: {error}")),

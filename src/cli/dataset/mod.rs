@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use shardloom::dataset::{
-    Dataset, Genealogy, LoadOptions, PUBLIC_DATASETS, PowerLaw, Split, parse_fractions,
+    Genealogy, LoadOptions, PUBLIC_DATASETS, PowerLaw, Split, parse_fractions,
 };
+use shardloom::graph::load_dataset;
 
 use self::info::Info;
 use super::reading::ReadArgs;
@@ -111,7 +112,7 @@ pub fn run(command: DatasetCommand) -> Result<(), Box<dyn Error>> {
                 split_cover: args.split_cover,
                 reading: args.reading.options(),
             };
-            let info = Info::new(&Dataset::load(&args.dataset, &options)?);
+            let info = Info::new(&load_dataset(&args.dataset, &options, None)?);
             if args.json {
                 format!("{:#}\n", info.to_json()?)
             } else {

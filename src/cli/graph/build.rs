@@ -97,6 +97,7 @@ pub fn run(args: BuildArgs) -> CommandResult {
         }
     }
     let nodes = entities.len() as u32;
+    let held_out = (facts.len() - dataset.train.len()) as u32;
     let mut numbers = None;
     if args.order == Order::Degree {
         let by_degree = order::by_degree(nodes, &facts);
@@ -111,6 +112,7 @@ pub fn run(args: BuildArgs) -> CommandResult {
     let (node, relation) = (|node| entities.name(entity(node)), |id| relations.name(id));
     let mut builder = Builder::new(nodes, relations.len() as u32)
         .name(&dataset.name)
+        .held_out(held_out)
         .names(names(entities, &node), names(relations, &relation));
     if !weights.is_empty() {
         builder = builder.weights(&weights);

@@ -31,14 +31,26 @@ pub struct CheckArgs {
 pub(super) fn to_json(description: &Description) -> Value {
     let sections = description.sections();
     let sections = sections.map(|(name, bytes)| (name.to_string(), bytes.into()));
-    json!({
+    let part = description.part();
+    let mut all = json!({
         "name": description.name,
         "nodes": description.nodes,
         "relations": description.relations,
         "facts": description.facts,
+        "held_out": description.held_out,
         "digest": format!("{:016x}", description.digest()),
         "sections": sections.collect::<serde_json::Map<_, _>>(),
-    })
+    });
+    if part.of > 1 {
+        all["part"] = json!({
+            "index": part.index,
+            "of": part.of,
+            "start": part.start,
+            "end": part.end,
+            "graph": format!("{:016x}", part.digest),
+        });
+    }
+    all
 }
 
 /// Runs `graph info`.
@@ -66,6 +78,14 @@ pub fn run(args: InfoArgs) -> CommandResult {
             description.facts,
             description.digest()
         );
+        let part = description.part();
+        if part.of > 1 {
+            writeln!(text, "{part}; counts below are of its rows")?;
+        }
+        if description.held_out > 0 {
+            let held_out = description.held_out;
+            writeln!(text, "{held_out} of the facts are held out by the dataset")?;
+        }
         writeln!(text, "facts by head: {}", degrees(&profile.out))?;
         writeln!(text, "facts by tail: {}", degrees(&profile.into))?;
         writeln!(

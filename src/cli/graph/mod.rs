@@ -5,6 +5,7 @@ mod build;
 mod info;
 mod reads;
 mod sample;
+mod split;
 mod times;
 
 use clap::Subcommand;
@@ -23,6 +24,8 @@ pub enum GraphCommand {
     Info(info::InfoArgs),
     /// Compare every section of a graph file with its digest.
     Check(info::CheckArgs),
+    /// Cut a graph file into parts by ranges of nodes, one for each of several servers.
+    Split(split::SplitArgs),
     /// Sample the neighbourhood of nodes.
     Sample(sample::SampleArgs),
     /// Measure how fast neighbourhoods are sampled, and how fast this machine could read them.
@@ -38,6 +41,7 @@ pub fn run(command: GraphCommand) -> CommandResult {
         GraphCommand::Build(args) => build::run(args),
         GraphCommand::Info(args) => info::run(args),
         GraphCommand::Check(args) => info::check(args),
+        GraphCommand::Split(args) => split::run(args),
         GraphCommand::Sample(args) => sample::run(args),
         GraphCommand::Bench(args) => bench::run(args),
     }

@@ -21,7 +21,7 @@ pub use save::CutFailure;
 
 use super::columns::{LIMIT, refuse_column};
 use super::messages::{
-    BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
+    AfterStop, BEAT, ColumnRequest, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::ids::Generation;
 use crate::net::cut::{Cuts, SavedCut};
@@ -87,7 +87,7 @@ struct Inner {
     /// Files for nodes that have none: names and places.
     files: Mutex<Vec<(String, PathBuf)>>,
     /// Reason of the end of the run, for those who watch.
-    ended: watch::Sender<Option<String>>,
+    ended: watch::Sender<Option<(String, AfterStop)>>,
 }
 
 /// Receiver of events.
@@ -189,8 +189,10 @@ impl Leader {
     }
 
     /// Tells those who watch that the run is over.
-    pub fn end(&self, reason: &str) {
-        self.inner.ended.send_replace(Some(reason.to_owned()));
+    pub fn end(&self, reason: &str, then: AfterStop) {
+        self.inner
+            .ended
+            .send_replace(Some((reason.to_owned(), then)));
     }
 
     /// Returns whether the run is over.
@@ -348,10 +350,10 @@ impl Leader {
         loop {
             let message = tokio::select! {
                 biased;
-                Ok(reason) = ended.wait_for(Option::is_some) => ToNode::Stop {
-                    reason: reason.clone().unwrap_or_default(),
-                    again: false,
-                },
+                Ok(ended) = ended.wait_for(Option::is_some) => {
+                    let (reason, then) = ended.clone().unwrap_or((String::new(), AfterStop::End));
+                    ToNode::Stop { reason, then }
+                }
                 _ = beats.tick() => ToNode::Beat,
             };
             let sent = send(&sender, &message, SILENCE).await;

@@ -9,9 +9,11 @@ use tokio::runtime::Handle;
 
 use super::reports::{Report, Reports};
 use super::{Cut, Leader, Leads, NodeHandle, SessionId};
-use crate::cluster::messages::{Configuration, Hello, Node, RankTask, Source, Task, ToNode};
+use crate::cluster::messages::{
+    AfterStop, Configuration, Hello, Node, RankTask, Source, Task, ToNode,
+};
 use crate::cluster::placement::place;
-use crate::coordinator::{Cause, Failure};
+use crate::coordinator::{Cause, Failure, StopReason};
 use crate::ids::{Generation, Incarnation, LayoutVersion, ShardId, Step, WorkerId};
 use crate::kernel::TableSpec;
 use crate::net::cut::{Cuts, SavedCut, TableError};
@@ -238,7 +240,10 @@ impl Nodes {
         }
         joined.handle.send(ToNode::Stop {
             reason: cause.to_string(),
-            again: matches!(cause, Cause::Failed(Failure::Unreachable { .. })),
+            then: match cause {
+                Cause::Failed(Failure::Unreachable { .. }) => AfterStop::JoinAgain,
+                _ => AfterStop::End,
+            },
         });
     }
 
@@ -250,7 +255,7 @@ impl Nodes {
             if !needed {
                 joined.handle.send(ToNode::Stop {
                     reason: Cause::Left.to_string(),
-                    again: false,
+                    then: AfterStop::End,
                 });
             }
             needed
@@ -309,16 +314,21 @@ impl Nodes {
     }
 
     /// Lets all nodes go.
-    pub fn dismiss_all(&mut self, reason: &str) {
+    pub fn dismiss_all(&mut self, reason: &StopReason) {
+        let then = match reason {
+            StopReason::Interrupted | StopReason::Failed { .. } => AfterStop::OtherLeader,
+            _ => AfterStop::End,
+        };
+        let reason = reason.to_string();
         let joined = std::mem::take(&mut self.joined).into_values();
         let leaving = std::mem::take(&mut self.leaving).into_values();
         for joined in joined.chain(leaving) {
             joined.handle.send(ToNode::Stop {
-                reason: reason.to_owned(),
-                again: false,
+                reason: reason.clone(),
+                then,
             });
         }
-        self.options.leader.end(reason);
+        self.options.leader.end(&reason, then);
     }
 
     /// Starts a generation of workers with `lanes` parts of a step: chooses the holders of all shards, and tells all
@@ -379,6 +389,11 @@ impl Nodes {
             self.send(*worker, ToNode::Configure(Box::new(configuration.clone())));
         }
         Ok(())
+    }
+
+    /// Workers that hold each shard in this generation, the one that serves it first, and bytes of each shard.
+    pub fn holders(&self) -> (&[Vec<WorkerId>], &[u64]) {
+        (&self.holders, &self.bytes)
     }
 
     fn send(&self, worker: WorkerId, message: ToNode) {

@@ -45,11 +45,13 @@ pub enum Work {
 
 /// Computes the parts of steps of a node's sessions.
 pub trait Computing: fmt::Debug + Send + Sync {
-    /// Starts to compute for a worker, and returns at once. The work ends when `work` does; results go to `out`.
+    /// Starts to compute for a worker, and returns at once. The work ends when `work` does; results go to `out`. A step
+    /// of a generation before the one that is `announced` is not wanted any more.
     fn start(
         &self,
         worker: WorkerId,
         work: mpsc::UnboundedReceiver<Work>,
+        announced: watch::Receiver<Generation>,
         out: mpsc::Sender<ToLeader>,
     );
 }

@@ -12,7 +12,7 @@ use super::compute::{Computed, Work, compute};
 use super::group::{Forming, Rank};
 use super::{Node, NodeShards, Router};
 use crate::cluster::messages::{
-    BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
+    AfterStop, BEAT, Configuration, Hello, Opening, SILENCE, ToLeader, ToNode, receive, send,
 };
 use crate::coordinator::Failure;
 use crate::device::size;
@@ -82,6 +82,8 @@ pub enum NodeEnding {
     Stopped(String),
     /// The leader let the node go, with a sentence: the node may join again after a while.
     LetGo(String),
+    /// The leader left a run that is not over, with a sentence: another process may lead it.
+    LeaderLeft(String),
 }
 
 /// Forgets the leader and all shards when dropped.
@@ -153,7 +155,7 @@ impl Node {
         let (tasks, work) = mpsc::unbounded_channel();
         let (announced, latest) = watch::channel(Generation::default());
         match &self.computing {
-            Some(computing) => computing.start(me, work, out.clone()),
+            Some(computing) => computing.start(me, work, latest, out.clone()),
             None => compute(self, me, work, latest, Computed::new(out.clone()))?,
         }
         let _ = out.send(ToLeader::Synced).await;
@@ -249,10 +251,11 @@ impl Node {
                     }
                 },
                 ToNode::Discard { generation } => self.shards.discard(generation),
-                ToNode::Stop { reason, again } => {
-                    break Ok(match again {
-                        true => NodeEnding::LetGo(reason),
-                        false => NodeEnding::Stopped(reason),
+                ToNode::Stop { reason, then } => {
+                    break Ok(match then {
+                        AfterStop::JoinAgain => NodeEnding::LetGo(reason),
+                        AfterStop::End => NodeEnding::Stopped(reason),
+                        AfterStop::OtherLeader => NodeEnding::LeaderLeft(reason),
                     });
                 }
                 ToNode::Beat | ToNode::Welcome { .. } | ToNode::Refused { .. } => {}

@@ -120,6 +120,8 @@ fn write(path: &Path, nodes: u32, facts: u32) {
         nodes,
         relations: 1,
         facts,
+        held_out: 0,
+        part: None,
         sections: Vec::new(),
     };
     sink.finish(description).unwrap();

@@ -143,6 +143,16 @@ proptest! {
             sampler.draw(&graph, &questions, &plan, next).unwrap(),
             plain(&graph, &facts, &questions, &plan, next)
         );
+        // Part by part, and as text, as a server draws them.
+        let plan: NearPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+        let mut joined = Candidates { bounds: vec![0], nodes: Vec::new() };
+        for (at, part) in questions.chunks(5).enumerate() {
+            let found = sampler.draw_part(&graph, part, 5 * at as u32, &plan, draw, draw).unwrap();
+            let before = joined.nodes.len() as u32;
+            joined.bounds.extend(found.bounds[1..].iter().map(|bound| before + bound));
+            joined.nodes.extend(found.nodes);
+        }
+        prop_assert_eq!(&joined, &found);
         for (bounds, question) in found.bounds.windows(2).zip(&questions) {
             for &node in &found.nodes[bounds[0] as usize..bounds[1] as usize] {
                 prop_assert_ne!(node, question.answer());

@@ -66,10 +66,14 @@ impl Address {
     /// Addresses of the host; none of a Unix socket. Refuses other machines without a token and TLS.
     ///
     /// # Errors
-    /// [`NetError::Options`] if the host is unknown, or the protection is missing.
+    /// [`NetError::Options`] if the host is unknown, the protection is missing, or the path cannot be that of a socket.
     pub(super) fn resolve(&self, security: &Security) -> Result<Vec<SocketAddr>, NetError> {
-        let Address::Tcp(address) = self else {
-            return Ok(Vec::new());
+        let address = match self {
+            Address::Tcp(address) => address,
+            Address::Unix(path) => {
+                check_path(path)?;
+                return Ok(Vec::new());
+            }
         };
         let resolved = address
             .to_socket_addrs()
@@ -80,12 +84,71 @@ impl Address {
     }
 }
 
+/// Checks that a socket can have the path: systems have a limit for its length.
+#[cfg(unix)]
+fn check_path(path: &Path) -> Result<(), NetError> {
+    match std::os::unix::net::SocketAddr::from_pathname(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            use std::os::unix::ffi::OsStrExt;
+            let bytes = path.as_os_str().as_bytes().len();
+            Err(NetError::Options(format!(
+                "unix:{}: a path of {bytes} bytes: {error}",
+                path.display()
+            )))
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn check_path(_: &Path) -> Result<(), NetError> {
+    Ok(())
+}
+
 /// A socket that listens.
 #[derive(Debug)]
 pub(super) enum Listening {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+/// File of a Unix socket. Dropping it removes the file, unless another process has put its own there.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device, number, and time of the file: systems give numbers of files again.
+    file: Option<(u64, u64, std::time::SystemTime)>,
+}
+
+#[cfg(not(unix))]
+pub(super) type SocketFile = std::convert::Infallible;
+
+#[cfg(unix)]
+impl SocketFile {
+    fn new(path: &Path) -> SocketFile {
+        SocketFile {
+            path: path.to_owned(),
+            file: SocketFile::at(path),
+        }
+    }
+
+    fn at(path: &Path) -> Option<(u64, u64, std::time::SystemTime)> {
+        use std::os::unix::fs::MetadataExt;
+        let file = std::fs::symlink_metadata(path).ok()?;
+        Some((file.dev(), file.ino(), file.modified().ok()?))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.file.is_some() && SocketFile::at(&self.path) == self.file {
+            // Another process may have removed it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Listens at an address. A socket file that no process listens at is replaced.
@@ -115,6 +178,7 @@ pub(super) fn listen(
             Ok((Address::Tcp(local.to_string()), Listening::Tcp(socket)))
         }
         Address::Unix(path) => {
+            check_path(path)?;
             let socket = listen_unix(path).map_err(|e| fault(&e))?;
             Ok((address.clone(), socket))
         }
@@ -139,10 +203,11 @@ fn listen_unix(path: &Path) -> io::Result<Listening> {
         }
         other => other?,
     };
+    let file = SocketFile::new(path);
     // For processes of this user.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     socket.set_nonblocking(true)?;
-    Ok(Listening::Unix(socket))
+    Ok(Listening::Unix(socket, file))
 }
 
 #[cfg(not(unix))]
@@ -203,6 +268,19 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn paths_that_no_socket_can_have_are_refused_at_both_ends() {
+        let long: Address = format!("unix:/tmp/{}", "a".repeat(200)).parse().unwrap();
+        for error in [
+            listen(&long, &Security::default()).unwrap_err(),
+            long.resolve(&Security::default()).unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("a path of 205 bytes: "), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn an_abandoned_socket_is_replaced_and_one_in_use_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("socket"));
@@ -211,8 +289,19 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("another process listens there"), "{error}");
-        drop(first);
-        listen(&address, &Security::default()).unwrap();
+        // A process that was killed leaves its file.
+        let Listening::Unix(socket, file) = first else {
+            panic!("{first:?}")
+        };
+        drop(socket);
+        // Longer than a step of the clock by which files are made.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let (_, second) = listen(&address, &Security::default()).unwrap();
+        let exists = || directory.path().join("socket").exists();
+        drop(file);
+        assert!(exists(), "the file of the second is left alone");
+        drop(second);
+        assert!(!exists());
         let file = Address::Unix(directory.path().join("file"));
         std::fs::write(directory.path().join("file"), "a file").unwrap();
         listen(&file, &Security::default()).unwrap_err();

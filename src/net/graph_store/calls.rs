@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Status, Streaming};
+use tokio_stream::StreamExt;
+use tonic::{Status, Streaming};
 
 use super::CHUNK_BYTES;
+use super::chunks::Chunks;
 use super::fetch::{Fetch, end};
 use super::message::{
     ChannelInfo, ChannelRequest, Chunk, CloseReply, CloseRequest, Credit, DescribeRequest,
@@ -17,8 +18,7 @@ use super::message::{
     RenewRequest, SampleRequest, SamplerInfo, SamplerRequest, Seeds, StartRequest, StatusReply,
     StatusRequest,
 };
-use super::metrics::add;
-use super::shell::Shell;
+use super::shell::{Held, Shell};
 use super::status::status;
 use crate::dataset::Triple;
 use crate::graph::{Graph, Side};
@@ -33,21 +33,26 @@ use crate::store::{
 const FIRST_CREDIT: Duration = Duration::from_secs(10);
 /// Longest name of a client or a channel, in bytes.
 const LONGEST_NAME: usize = 256;
+/// Longest settings, in bytes: longer ones would take the time of other calls.
+const LONGEST_SETTINGS: usize = 1 << 20;
 
 /// The service, and the time for epochs that run when it is asked to end.
 #[derive(Clone, Debug)]
 pub(super) struct Calls(pub Arc<Shell>, pub Duration);
 
-/// Chunks of an answer.
-pub(super) type Chunks = std::pin::Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
-
 /// Reads settings of a request.
-fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+pub(super) fn json<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Status> {
+    if text.len() > LONGEST_SETTINGS {
+        return Err(Status::invalid_argument(format!(
+            "{field}: {} bytes of JSON; at most {LONGEST_SETTINGS}, and lists of seeds go into their own field",
+            text.len()
+        )));
+    }
     serde_json::from_str(text).map_err(|e| Status::invalid_argument(format!("{field}: {e}")))
 }
 
 /// Reads an array of numbers.
-fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
+pub(super) fn numbers<T: bytemuck::Pod>(field: &str, bytes: &[u8]) -> Result<Vec<T>, Status> {
     let size = size_of::<T>();
     if !bytes.len().is_multiple_of(size) {
         return Err(Status::invalid_argument(format!(
@@ -83,7 +88,7 @@ fn listed(seeds: &Seeds) -> Result<Listed, Status> {
 }
 
 /// Reads the name of a batch.
-fn draw(draw: Option<super::message::Draw>) -> Draw {
+pub(super) fn draw(draw: Option<super::message::Draw>) -> Draw {
     let draw = draw.unwrap_or_default();
     Draw {
         seed: draw.seed,
@@ -93,9 +98,11 @@ fn draw(draw: Option<super::message::Draw>) -> Draw {
 }
 
 /// Cuts bytes into chunks.
-fn chunks(bytes: Bytes) -> Chunks {
+pub(super) fn chunks((bytes, held): (Bytes, Held)) -> Chunks {
     let mut left = Some(bytes);
     let chunk = move || {
+        // Until the stream has ended.
+        let _ = &held;
         let mut bytes = left.take()?;
         let data = bytes.split_to(bytes.len().min(CHUNK_BYTES));
         let last = bytes.is_empty();
@@ -109,13 +116,15 @@ fn chunks(bytes: Bytes) -> Chunks {
     Box::pin(tokio_stream::iter(std::iter::from_fn(chunk)))
 }
 
-impl Calls {
-    /// Status of an error, which is counted.
-    fn refuse(&self, error: &StoreError) -> Status {
-        add(&self.0.metrics.refused, 1);
-        status(error)
-    }
+/// Status of an error, with the number of the channel that the client knows.
+fn named(error: StoreError, channel: u64) -> Status {
+    status(&match error {
+        StoreError::UnknownChannel(_) => StoreError::UnknownChannel(channel),
+        other => other,
+    })
+}
 
+impl Calls {
     pub async fn describe(self, _: DescribeRequest) -> Result<Description, Status> {
         let of = &self.0.description;
         Ok(Description {
@@ -124,14 +133,18 @@ impl Calls {
             relations: of.relations,
             facts: of.facts,
             digest: of.digest,
+            facts_digest: of.facts_digest,
+            names_digest: of.names_digest,
             weights: of.weights,
             times: of.times,
             names: of.names,
             most_facts: of.most_facts,
+            part: Some((&of.part).into()),
         })
     }
 
     pub async fn ids(self, request: IdsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let select: Select = match request.select.is_empty() {
             true => Select::All,
             false => json("select", &request.select)?,
@@ -141,13 +154,14 @@ impl Calls {
             false => json("slice", &request.slice)?,
         };
         let graph = Arc::clone(&self.0.graph);
+        let own = graph.own_nodes();
         let relation = match select {
             Select::All => None,
             Select::Heads(relation) => Some((Side::Out, relation)),
             Select::Tails(relation) => Some((Side::In, relation)),
         };
         let rows = match relation {
-            None => slice.rows(graph.nodes()),
+            None => slice.rows(own.len() as u32),
             Some((_, id)) if id >= graph.relations() => {
                 let relations = graph.relations();
                 Err(StoreError::Relation { id, relations })
@@ -159,7 +173,7 @@ impl Calls {
                     .and_then(|nodes| slice.rows(nodes.len() as u32))
             }
         };
-        let rows = rows.map_err(|error| self.refuse(&error))?;
+        let rows = rows.map_err(|error| status(&error))?;
         // The nodes are read as they are sent.
         let each = (CHUNK_BYTES / 4) as u32;
         let end = rows.end;
@@ -168,7 +182,7 @@ impl Calls {
             let start = next?;
             let part = start..end.min(start.saturating_add(each));
             let nodes: Vec<u32> = match relation {
-                None => part.clone().collect(),
+                None => part.clone().map(|row| own.start + row).collect(),
                 Some((side, relation)) => {
                     let nodes = graph.nodes_of(side, relation).unwrap_or_default();
                     let part = nodes.get(part.start as usize..part.end as usize);
@@ -187,6 +201,7 @@ impl Calls {
     }
 
     pub async fn labels(self, request: LabelsRequest) -> Result<Chunks, Status> {
+        self.meant(request.digest)?;
         let nodes: Vec<u32> = numbers("nodes", &request.nodes)?;
         let relations: Vec<u32> = numbers("relations", &request.relations)?;
         let (anchors, sides) = (nodes.len(), request.sides.len());
@@ -204,17 +219,19 @@ impl Calls {
         });
         let anchors: Vec<Anchor> = anchors.collect();
         let (most, draw) = (NonZeroU32::new(request.most), draw(request.draw));
-        let graph = Arc::clone(&self.0.graph);
-        let find = move |_: &mut Scratch| find_labels(&graph, &anchors, most, draw);
+        let shell = Arc::clone(&self.0);
+        let find = move |_: &mut Scratch| {
+            counted(&shell, || find_labels(&shell.graph, &anchors, most, draw))
+        };
         let found = self.0.on_pool(find).await;
-        Ok(chunks(found.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(found.map_err(|error| status(&error))?))
     }
 
     pub async fn sample(self, request: SampleRequest) -> Result<Chunks, Status> {
         let seeds = listed(&request.seeds.unwrap_or_default())?;
         let plan: SamplePlan = json("plan", &request.plan)?;
         let draw = draw(request.draw);
-        let (graph, shell) = (Arc::clone(&self.0.graph), Arc::clone(&self.0));
+        let shell = Arc::clone(&self.0);
         let sample = move |scratch: &mut Scratch| {
             let begun = std::time::Instant::now();
             let seeds = match &seeds {
@@ -222,27 +239,27 @@ impl Calls {
                 Listed::Timed(nodes, times) => neighborhood::Seeds::Timed(nodes, times),
                 Listed::Facts(facts) => neighborhood::Seeds::Facts(facts),
             };
-            let batch = scratch.sampler.sample(&graph, &seeds, &plan, draw)?;
-            let bytes = packed::encode(&SampledBatch {
-                draw,
-                batch,
-                labels: None,
-                negatives: None,
-            });
-            shell.metrics.drawn(begun.elapsed());
-            Ok(Bytes::from(bytes))
+            counted(&shell, || {
+                let sampled = scratch.sampler.sample(&shell.graph, &seeds, &plan, draw);
+                let bytes = packed::encode(&SampledBatch {
+                    draw,
+                    batch: sampled?,
+                    labels: None,
+                    negatives: None,
+                });
+                shell.metrics.drawn(begun.elapsed());
+                Ok(Bytes::from(bytes))
+            })
         };
         let packed = self.0.on_pool(sample).await;
-        Ok(chunks(packed.map_err(|error| self.refuse(&error))?))
+        Ok(chunks(packed.map_err(|error| status(&error))?))
     }
 
     pub async fn open_sampler(self, request: SamplerRequest) -> Result<SamplerInfo, Status> {
         let spec: SamplerSpec = json("spec", &request.spec)?;
-        let checked = spec.check(&self.0.graph, self.0.description.most_facts);
+        let checked = spec.check(&*self.0.graph, self.0.description.most_facts);
         let open = |()| self.0.call(|session, now| session.open_sampler(now, &spec));
-        let sampler = checked
-            .and_then(open)
-            .map_err(|error| self.refuse(&error))?;
+        let sampler = checked.and_then(open).map_err(|error| status(&error))?;
         Ok(SamplerInfo {
             sampler: self.0.told(sampler),
         })
@@ -254,6 +271,11 @@ impl Calls {
             if bytes == 0 || bytes > LONGEST_NAME {
                 return Err(Status::invalid_argument(format!(
                     "{field}: {bytes} bytes; a name has 1 to {LONGEST_NAME}"
+                )));
+            }
+            if let Some(control) = name.chars().find(|of| of.is_control()) {
+                return Err(Status::invalid_argument(format!(
+                    "{field}: the character {control:?}; a name has none that controls a terminal"
                 )));
             }
         }
@@ -270,20 +292,20 @@ impl Calls {
         }
         let number = self.0.known(request.sampler);
         let sampler = self.0.call(|session, _| session.sampler(number).cloned());
-        let unknown = |_: StoreError| self.refuse(&StoreError::UnknownSampler(request.sampler));
+        let unknown = |_: StoreError| status(&StoreError::UnknownSampler(request.sampler));
         let sampler = sampler.map_err(unknown)?;
         let (graph, most) = (Arc::clone(&self.0.graph), self.0.description.most_facts);
         let window = spec.window;
-        let make = move |_: &mut Scratch| ChannelPlan::new(&graph, &sampler, &spec, most);
+        let make = move |_: &mut Scratch| ChannelPlan::new(&*graph, &sampler, &spec, most);
         let plan = self.0.on_pool(make).await;
-        let plan = plan.map_err(|error| self.refuse(&error))?;
+        let plan = plan.map_err(|error| status(&error))?;
         let (client, name) = (&request.client, &request.name);
         let opened = self
             .0
             .call(|session, now| session.open_channel(now, client, name, number, plan, window));
         let channel = opened.map_err(|error| match error {
             StoreError::UnknownSampler(_) => unknown(error),
-            other => self.refuse(&other),
+            other => status(&other),
         })?;
         Ok(ChannelInfo {
             channel: self.0.told(channel),
@@ -291,19 +313,11 @@ impl Calls {
         })
     }
 
-    /// The error with the number that the client knows.
-    fn named(&self, error: StoreError, channel: u64) -> Status {
-        self.refuse(&match error {
-            StoreError::UnknownChannel(_) => StoreError::UnknownChannel(channel),
-            other => other,
-        })
-    }
-
     pub async fn start_epoch(self, request: StartRequest) -> Result<EpochInfo, Status> {
         let channel = self.0.known(request.channel);
         let start = |session: &mut Session<_>, now| session.start(now, channel, request.epoch);
         let started = self.0.call(start);
-        let started = started.map_err(|error| self.named(error, request.channel))?;
+        let started = started.map_err(|error| named(error, request.channel))?;
         let (epoch, closed) = match started {
             Start::Running(epoch) => (epoch, false),
             Start::Closed => (Epoch::default(), true),
@@ -317,8 +331,7 @@ impl Calls {
         })
     }
 
-    pub async fn fetch(self, request: Request<Streaming<Credit>>) -> Result<Chunks, Status> {
-        let mut credits = request.into_inner();
+    pub async fn fetch(self, mut credits: Streaming<Credit>) -> Result<Chunks, Status> {
         let first = tokio::time::timeout(FIRST_CREDIT, credits.next()).await;
         let Some(first) = first.ok().flatten().transpose()? else {
             return Err(Status::invalid_argument(
@@ -326,7 +339,7 @@ impl Calls {
             ));
         };
         let fetch = Fetch::begin(Arc::clone(&self.0), &first, credits);
-        let fetch = fetch.map_err(|error| self.named(error, first.channel))?;
+        let fetch = fetch.map_err(|error| named(error, first.channel))?;
         Ok(match fetch {
             Some(fetch) => Box::pin(fetch),
             None => Box::pin(tokio_stream::iter([Ok(end(0, true))])),
@@ -360,6 +373,20 @@ impl Calls {
         let channels = self.0.drain(self.1);
         Ok(DrainReply { channels })
     }
+}
+
+/// Makes an answer whose bytes count towards the limit of memory.
+///
+/// # Errors
+/// Those of `make`; [`StoreError::Limit`] if too many answers wait to be sent, before any work if they do already.
+pub(super) fn counted(
+    shell: &Arc<Shell>,
+    make: impl FnOnce() -> Result<Bytes, StoreError>,
+) -> Result<(Bytes, Held), StoreError> {
+    drop(shell.hold_answer(0)?);
+    let bytes = make()?;
+    let held = shell.hold_answer(bytes.len() as u64)?;
+    Ok((bytes, held))
 }
 
 /// Labels as bytes: bounds, then nodes.

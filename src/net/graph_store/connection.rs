@@ -1,23 +1,28 @@
 //! A client's connection to a server. A connection that is lost is made anew by the next call.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use prost::Message;
 use tokio::runtime::Runtime;
-use tokio_stream::StreamExt;
+use tokio_stream::{Stream, StreamExt};
+use tonic::body::Body;
 use tonic::client::Grpc;
+use tonic::codec::{Codec as _, EncodeBody};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use tower_service::Service;
 
 use super::super::NetError;
 use super::super::transport::{Connector, Security, Settings, VERSION_KEY, runtime};
 use super::address::Address;
-use super::message::{Chunk, CloseReply, Credit};
+use super::chunks::Incoming;
+use super::message::CloseReply;
 use super::route::path;
 use super::{MOST_REQUEST, PROTOCOL, cause};
 use crate::store::StoreError;
@@ -162,6 +167,42 @@ impl Connection {
         Ok((grpc, ProstCodec::default()))
     }
 
+    /// Makes a call whose answer is chunks, which are not copied.
+    ///
+    /// # Errors
+    /// If the server is away or refuses.
+    pub async fn chunks<M: Message + 'static>(
+        &self,
+        method: &str,
+        messages: impl Stream<Item = M> + Send + 'static,
+    ) -> Result<Incoming, Status> {
+        let lost = |e: &tonic::transport::Error| Status::unavailable(cause(e));
+        let mut channel = self.channel.clone();
+        let ready = std::future::poll_fn(|context| channel.poll_ready(context)).await;
+        ready.map_err(|e| lost(&e))?;
+        let encoder = ProstCodec::<M, ()>::default().encoder();
+        let body = EncodeBody::new_client(encoder, messages.map(Ok), None, None);
+        let (metadata, _, body) = self.request(Body::new(body)).into_parts();
+        let mut request = http::Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = path(method).into();
+        let headers = request.headers_mut();
+        *headers = metadata.into_headers();
+        let text = http::HeaderValue::from_static;
+        headers.insert(http::header::TE, text("trailers"));
+        headers.insert(http::header::CONTENT_TYPE, text("application/grpc"));
+        let response = channel.call(request).await.map_err(|e| lost(&e))?;
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ if response.status() != http::StatusCode::OK => Err(Status::unavailable(format!(
+                "another program answers there, with HTTP status {}",
+                response.status()
+            ))),
+            _ => Ok(Incoming::new(response.into_body())),
+        }
+    }
+
     /// Runs a task on the connection's threads.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
@@ -174,6 +215,17 @@ impl Connection {
         &self,
         answer: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Failure> {
+        match self.begin(answer).recv_timeout(2 * self.limit) {
+            Ok(answer) => answer.map_err(|status| self.failure(&status)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(self.stopped()),
+        }
+    }
+
+    /// Begins a call, whose answer comes within the limit.
+    fn begin<T: Send + 'static>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Receiver<Result<T, Status>> {
         let (sender, answers) = sync_channel(1);
         let limit = self.limit;
         self.spawn(async move {
@@ -182,13 +234,13 @@ impl Connection {
             // A caller that has left wants no answer.
             let _ = sender.send(answer.unwrap_or_else(|_| Err(late())));
         });
-        match answers.recv_timeout(2 * limit) {
-            Ok(answer) => answer.map_err(|status| self.failure(&status)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let status = Status::unavailable("the network of this process has stopped");
-                Err(self.failure(&status))
-            }
-        }
+        answers
+    }
+
+    fn stopped(&self) -> Failure {
+        self.failure(&Status::unavailable(
+            "the network of this process has stopped",
+        ))
     }
 
     /// Makes a call with one answer.
@@ -226,36 +278,60 @@ impl Connection {
         method: &str,
         message: M,
     ) -> Result<BytesMut, Failure> {
-        let (connection, path) = (Arc::clone(self), path(method));
-        self.wait(async move {
-            let (mut grpc, codec) = connection.ready().await?;
-            let request = connection.request(message);
-            let answer = grpc.server_streaming(request, path, codec).await?;
-            let mut chunks: Streaming<Chunk> = answer.into_inner();
-            let mut bytes = BytesMut::new();
-            while let Some(chunk) = chunks.next().await.transpose()? {
-                bytes.extend_from_slice(&chunk.data);
-                if chunk.last {
-                    return Ok(bytes);
-                }
-            }
-            Err(Status::unavailable("the answer was cut off"))
-        })
+        self.wait(Arc::clone(self).joined(method.to_owned(), message))
     }
 
-    /// Begins a fetch, whose credits come from a stream.
+    /// Begins a call with chunks for an answer.
+    pub fn begin_many<M: Message + 'static>(self: &Arc<Self>, method: &str, message: M) -> Begun {
+        Begun {
+            answers: self.begin(Arc::clone(self).joined(method.to_owned(), message)),
+            connection: Arc::clone(self),
+            deadline: Instant::now() + 2 * self.limit,
+        }
+    }
+
+    /// Makes a call with chunks for an answer, and joins them.
+    async fn joined<M: Message + 'static>(
+        self: Arc<Self>,
+        method: String,
+        message: M,
+    ) -> Result<BytesMut, Status> {
+        let message = tokio_stream::once(message);
+        let mut chunks = self.chunks(&method, message).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = chunks.next().await? {
+            bytes.extend_from_slice(&chunk.data);
+            if chunk.last {
+                return Ok(bytes);
+            }
+        }
+        Err(Status::unavailable("the answer was cut off"))
+    }
+}
+
+/// Call that has begun.
+pub(super) struct Begun {
+    connection: Arc<Connection>,
+    answers: Receiver<Result<BytesMut, Status>>,
+    deadline: Instant,
+}
+
+impl Begun {
+    /// Waits for the answer, and looks at a mark from time to time that ends the wait.
     ///
     /// # Errors
-    /// If the server is away or refuses.
-    pub async fn fetch(
-        &self,
-        credits: impl tokio_stream::Stream<Item = Credit> + Send + 'static,
-    ) -> Result<Streaming<Chunk>, Status> {
-        let (mut grpc, codec) = self.ready().await?;
-        let answer = grpc
-            .streaming(self.request(credits), path("Fetch"), codec)
-            .await?;
-        Ok(answer.into_inner())
+    /// If the server is away or refuses, or the mark is set.
+    pub fn wait(self, look: Duration, ended: &AtomicBool) -> Result<BytesMut, Failure> {
+        loop {
+            match self.answers.recv_timeout(look) {
+                Ok(answer) => {
+                    return answer.map_err(|status| self.connection.failure(&status));
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if Instant::now() < self.deadline && !ended.load(Ordering::Relaxed) => {}
+                Err(_) => return Err(self.connection.stopped()),
+            }
+        }
     }
 }
 

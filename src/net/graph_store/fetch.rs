@@ -4,17 +4,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::CHUNK_BYTES;
 use super::message::{self, Chunk, Done};
 use super::metrics::add;
-use super::shell::{Order, Payload, Shell};
+use super::outbox::{Outbox, Used};
+use super::shell::{Order, Shell};
 use super::status::status;
 use crate::store::StoreError;
-use crate::store::session::{Credit, EndReason, Fetch as Fetched};
+use crate::store::session::{Credit, EndReason, Fetch as Fetched, Session};
+
+/// Credits that are taken before the next chunk.
+const MOST_CREDITS: usize = 64;
 
 /// Answers of a fetch.
 pub(super) struct Fetch {
@@ -22,17 +24,17 @@ pub(super) struct Fetch {
     /// Number of the channel in the session.
     channel: u64,
     stream: u64,
-    orders: UnboundedReceiver<Order>,
+    orders: Arc<Outbox<Order>>,
     /// Credits of the client; `None` after their end.
     credits: Option<Streaming<message::Credit>>,
-    sending: Option<Sending>,
     ended: bool,
 }
 
-/// A batch that is sent.
-struct Sending {
-    position: u64,
-    payload: Payload,
+/// Answer to an order, or to a part of it.
+enum Answer {
+    /// A chunk of a batch; the position, if the chunk is its last.
+    Chunk(Chunk, Option<u64>),
+    Last(Result<Chunk, Status>),
 }
 
 /// A credit of a client, which counts batches alone.
@@ -68,7 +70,6 @@ impl Fetch {
             stream,
             orders,
             credits: Some(rest),
-            sending: None,
             ended: false,
             shell: Arc::clone(&shell),
         };
@@ -83,7 +84,10 @@ impl Fetch {
 
     /// Takes the credits that have come.
     fn take_credits(&mut self, context: &mut Context<'_>) {
-        while let Some(credits) = &mut self.credits {
+        for _ in 0..MOST_CREDITS {
+            let Some(credits) = &mut self.credits else {
+                return;
+            };
             match Pin::new(credits).poll_next(context) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(more))) => {
@@ -95,46 +99,42 @@ impl Fetch {
                 Poll::Ready(_) => self.credits = None,
             }
         }
+        // Other streams come first, then the credits that are left.
+        context.waker().wake_by_ref();
     }
+}
 
-    /// Next chunk of the batch that is sent.
-    fn chunk(&mut self, mut sending: Sending) -> Chunk {
-        let Payload {
-            batch,
-            places,
-            relations,
-        } = &mut sending.payload;
-        let data = batch.split_to(batch.len().min(CHUNK_BYTES));
-        add(&self.shell.metrics.sent_bytes, data.len() as u64);
-        if !batch.is_empty() {
-            self.sending = Some(sending);
-            return Chunk {
-                data,
-                ..Chunk::default()
-            };
+/// Takes a chunk of a batch, or another order.
+fn take(order: &mut Order) -> (Answer, Used) {
+    let (position, payload) = match order {
+        Order::Send { position, payload } => (*position, payload),
+        Order::Done(epoch) => {
+            return (Answer::Last(Ok(end(epoch.batches, false))), Used::Up);
         }
-        let (places, relations) = (std::mem::take(places), std::mem::take(relations));
-        let (channel, stream, position) = (self.channel, self.stream, sending.position);
-        self.shell
-            .call(|session, now| session.taken(now, channel, stream, position));
-        Chunk {
-            data,
-            last: true,
-            done: None,
-            places,
-            relations,
-        }
+        Order::End(reason) => return (Answer::Last(last(reason)), Used::Up),
+    };
+    let data = payload.batch.pop_front().unwrap_or_default();
+    let mut chunk = Chunk {
+        data,
+        ..Chunk::default()
+    };
+    if !payload.batch.is_empty() {
+        return (Answer::Chunk(chunk, None), Used::InPart);
     }
+    chunk.last = true;
+    chunk.places = std::mem::take(&mut payload.places);
+    chunk.relations = std::mem::take(&mut payload.relations);
+    (Answer::Chunk(chunk, Some(position)), Used::Up)
+}
 
-    /// Last answer, by the reason for the end.
-    fn last(&self, reason: EndReason) -> Result<Chunk, Status> {
-        match reason {
-            EndReason::Closed | EndReason::Lapsed => Ok(end(0, true)),
-            EndReason::Failed(error) => Err(status(&error)),
-            EndReason::Replaced => Err(Status::aborted("another fetch of the channel has begun")),
-            EndReason::NewEpoch => Err(Status::aborted("a later epoch of the channel has begun")),
-            EndReason::CutOff => Err(Status::unavailable("the server ends")),
-        }
+/// Last answer, by the reason for the end.
+fn last(reason: &EndReason) -> Result<Chunk, Status> {
+    match reason {
+        EndReason::Closed | EndReason::Lapsed => Ok(end(0, true)),
+        EndReason::Failed(error) => Err(status(error)),
+        EndReason::Replaced => Err(Status::aborted("another fetch of the channel has begun")),
+        EndReason::NewEpoch => Err(Status::aborted("a later epoch of the channel has begun")),
+        EndReason::CutOff => Err(Status::unavailable("the server ends")),
     }
 }
 
@@ -147,20 +147,23 @@ impl Stream for Fetch {
             return Poll::Ready(None);
         }
         this.take_credits(context);
-        if let Some(sending) = this.sending.take() {
-            return Poll::Ready(Some(Ok(this.chunk(sending))));
-        }
-        let chunk = match ready!(this.orders.poll_recv(context)) {
-            Some(Order::Send { position, payload }) => {
-                let sending = Sending { position, payload };
-                return Poll::Ready(Some(Ok(this.chunk(sending))));
+        match ready!(this.orders.poll(context, take)) {
+            Answer::Chunk(chunk, position) => {
+                add(&this.shell.metrics.sent_bytes, chunk.data.len() as u64);
+                if let Some(position) = position {
+                    let (channel, stream) = (this.channel, this.stream);
+                    let taken = |session: &mut Session<_>, now| {
+                        session.taken(now, channel, stream, position);
+                    };
+                    this.shell.call(taken);
+                }
+                Poll::Ready(Some(Ok(chunk)))
             }
-            Some(Order::Done(epoch)) => Ok(end(epoch.batches, false)),
-            Some(Order::End(reason)) => this.last(reason),
-            None => Err(Status::unavailable("the server ends")),
-        };
-        this.ended = true;
-        Poll::Ready(Some(chunk))
+            Answer::Last(answer) => {
+                this.ended = true;
+                Poll::Ready(Some(answer))
+            }
+        }
     }
 }
 

@@ -37,6 +37,59 @@ pub struct Description {
     /// Most facts that a batch may have.
     #[prost(uint64, tag = "9")]
     pub most_facts: u64,
+    /// Digest of the facts by number, without weights, times and names.
+    #[prost(fixed64, tag = "10")]
+    pub facts_digest: u64,
+    /// Digest of the names; 0 if there are none.
+    #[prost(fixed64, tag = "11")]
+    pub names_digest: u64,
+    /// Place of the rows that are served in the whole graph.
+    #[prost(message, optional, tag = "12")]
+    pub part: Option<Part>,
+}
+
+/// Place of a part in its graph. A graph in one piece is part 0 of 1.
+#[derive(Clone, PartialEq, Message)]
+pub struct Part {
+    /// Number of the part, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Number of parts.
+    #[prost(uint32, tag = "2")]
+    pub of: u32,
+    /// First node whose rows the part has.
+    #[prost(uint32, tag = "3")]
+    pub start: u32,
+    /// Node behind the last whose rows the part has.
+    #[prost(uint32, tag = "4")]
+    pub end: u32,
+    /// Number of the first fact by head.
+    #[prost(uint32, tag = "5")]
+    pub first_fact: u32,
+    /// Number of facts by head.
+    #[prost(uint32, tag = "6")]
+    pub facts_by_head: u32,
+    /// Number of facts by tail.
+    #[prost(uint32, tag = "7")]
+    pub facts_by_tail: u32,
+    /// Digest of the whole graph.
+    #[prost(fixed64, tag = "8")]
+    pub digest: u64,
+}
+
+impl From<&crate::graph::Part> for Part {
+    fn from(part: &crate::graph::Part) -> Part {
+        Part {
+            index: part.index,
+            of: part.of,
+            start: part.start,
+            end: part.end,
+            first_fact: part.first_fact,
+            facts_by_head: part.facts[0],
+            facts_by_tail: part.facts[1],
+            digest: part.digest,
+        }
+    }
 }
 
 /// Nodes of a selection.
@@ -48,6 +101,9 @@ pub struct IdsRequest {
     /// Part of the selection, in JSON; empty for all of it.
     #[prost(string, tag = "2")]
     pub slice: String,
+    /// Digest of the graph or part that is meant; 0 for any.
+    #[prost(fixed64, tag = "3")]
+    pub digest: u64,
 }
 
 /// Part of an array or of a batch.
@@ -113,6 +169,9 @@ pub struct LabelsRequest {
     /// Name of the random choice.
     #[prost(message, optional, tag = "5")]
     pub draw: Option<Draw>,
+    /// Digest of the graph or part that is meant; 0 for any.
+    #[prost(fixed64, tag = "6")]
+    pub digest: u64,
 }
 
 /// Seeds of a client: nodes, nodes with times, or facts.
@@ -141,6 +200,32 @@ pub struct SampleRequest {
     /// Name of the batch.
     #[prost(message, optional, tag = "3")]
     pub draw: Option<Draw>,
+}
+
+/// Request for candidates near facts.
+#[derive(Clone, PartialEq, Message)]
+pub struct CandidatesRequest {
+    /// Facts with the right answers.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub facts: Bytes,
+    /// Sides of the known nodes, of one byte: 0 asks for tails, 1 for heads.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sides: Bytes,
+    /// Settings, in JSON.
+    #[prost(string, tag = "3")]
+    pub plan: String,
+    /// Name of the draw.
+    #[prost(message, optional, tag = "4")]
+    pub draw: Option<Draw>,
+    /// Name of the draw of the pools.
+    #[prost(message, optional, tag = "5")]
+    pub pools: Option<Draw>,
+    /// Place of the first question among all of the draw.
+    #[prost(uint32, tag = "6")]
+    pub first: u32,
+    /// Digest that the graph must have; 0 for any graph.
+    #[prost(fixed64, tag = "7")]
+    pub graph: u64,
 }
 
 /// Settings that channels share.
@@ -291,4 +376,38 @@ pub struct DrainReply {
     /// Channels that go on until their epochs have ended.
     #[prost(uint64, tag = "1")]
     pub channels: u64,
+}
+
+/// Rows of one hop that a part draws.
+#[derive(Clone, PartialEq, Message)]
+pub struct RowsRequest {
+    /// Plan, draw, hop, and number of leading nodes whose rows may have facts that are left out, in JSON.
+    #[prost(string, tag = "1")]
+    pub request: String,
+    /// Nodes whose rows are drawn.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub nodes: Bytes,
+    /// Place of each node among the nodes of the batch, of 4 bytes, in trees.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub places: Bytes,
+    /// Time of each node's seed, if seeds have times.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub times: Bytes,
+    /// Facts that the batch starts from and that have an end in the part, if facts are left out.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub facts: Bytes,
+    /// Digest of the part that is meant; 0 for any.
+    #[prost(fixed64, tag = "6")]
+    pub digest: u64,
+}
+
+/// Facts by their numbers.
+#[derive(Clone, PartialEq, Message)]
+pub struct FactsRequest {
+    /// Numbers of facts in the whole graph, of 4 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub numbers: Bytes,
+    /// Digest of the part that is meant; 0 for any.
+    #[prost(fixed64, tag = "2")]
+    pub digest: u64,
 }

@@ -1,7 +1,7 @@
 //! The store of a client.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +13,10 @@ use super::connection::{Connection, Failure};
 use super::message;
 use super::remote_channel::{Opening, RemoteChannel};
 use crate::dataset::Triple;
-use crate::graph::Side;
-use crate::neighborhood::{Anchor, Batch, Draw, Labels, SamplePlan, Seeds};
+use crate::graph::{Part, Side};
+use crate::neighborhood::{
+    Anchor, Batch, Candidates, Draw, Labels, NearPlan, Question, SamplePlan, Seeds,
+};
 use crate::store::session::SessionStatus;
 use crate::store::{
     Channel, ChannelSpec, Description, GraphStore, SamplerSpec, Select, Slice, StoreError, packed,
@@ -44,8 +46,10 @@ impl Default for RemoteOptions {
 /// Store whose graph a server has. Batches are those of a [`Local`](crate::store::Local) store of the same graph.
 #[derive(Debug)]
 pub struct Remote {
-    connection: Arc<Connection>,
-    patience: Duration,
+    pub(super) connection: Arc<Connection>,
+    pub(super) patience: Duration,
+    /// Graph of the first description. Candidates of another graph are refused.
+    described: OnceLock<Description>,
     /// Random name, under which the server keeps the channels.
     client: String,
 }
@@ -63,6 +67,7 @@ impl Remote {
         Ok(Remote {
             connection: Arc::new(connection),
             patience: options.patience,
+            described: OnceLock::new(),
             client: format!("{:032x}", u128::from_le_bytes(name)),
         })
     }
@@ -107,7 +112,7 @@ pub(super) fn bytes<T: bytemuck::Pod>(numbers: &[T]) -> Bytes {
 }
 
 /// Numbers of bytes, which need not be aligned.
-fn numbers(bytes: &[u8]) -> Vec<u32> {
+pub(super) fn numbers(bytes: &[u8]) -> Vec<u32> {
     let mut numbers = vec![0u32; bytes.len() / 4];
     bytemuck::cast_slice_mut(&mut numbers).copy_from_slice(&bytes[..4 * (bytes.len() / 4)]);
     numbers
@@ -118,7 +123,7 @@ pub(super) fn json<T: serde::Serialize>(settings: &T) -> Result<String, StoreErr
     serde_json::to_string(settings).map_err(|e| StoreError::Failed(e.to_string()))
 }
 
-fn draw_message(draw: Draw) -> message::Draw {
+pub(super) fn draw_message(draw: Draw) -> message::Draw {
     message::Draw {
         seed: draw.seed,
         epoch: draw.epoch,
@@ -140,15 +145,54 @@ pub(super) fn seeds_message(seeds: &Seeds<'_>) -> message::Seeds {
     message
 }
 
+/// Request for labels, without a draw.
+pub(super) fn labels_request(
+    anchors: &[Anchor],
+    most: Option<NonZeroU32>,
+) -> message::LabelsRequest {
+    let nodes: Vec<u32> = anchors.iter().map(|anchor| anchor.node).collect();
+    let relations: Vec<u32> = anchors.iter().map(|anchor| anchor.relation).collect();
+    let sides = anchors
+        .iter()
+        .map(|anchor| u8::from(anchor.side == Side::In));
+    message::LabelsRequest {
+        nodes: bytes(&nodes),
+        relations: bytes(&relations),
+        sides: sides.collect::<Vec<u8>>().into(),
+        most: most.map_or(0, NonZeroU32::get),
+        draw: None,
+        digest: 0,
+    }
+}
+
+/// Labels of some anchors, as a server sends them.
+///
+/// # Errors
+/// If the numbers do not fit.
+pub(super) fn read_labels(bytes: &[u8], anchors: usize) -> Result<Labels, StoreError> {
+    let mut bounds = numbers(bytes);
+    let answers = bounds.len().checked_sub(anchors + 1);
+    if answers.is_none_or(|answers| bounds[anchors] as usize != answers) {
+        let count = bounds.len();
+        let what = format!("{count} numbers for the labels of {anchors} anchors");
+        return Err(StoreError::Failed(what));
+    }
+    let nodes = bounds.split_off(anchors + 1);
+    Ok(Labels { bounds, nodes })
+}
+
 impl GraphStore for Remote {
     fn describe(&self) -> Result<Description, StoreError> {
-        describe(&self.connection).map_err(Failure::error)
+        let found = describe(&self.connection).map_err(Failure::error)?;
+        self.described.get_or_init(|| found.clone());
+        Ok(found)
     }
 
     fn ids(&self, of: &Select, slice: Slice) -> Result<Vec<u32>, StoreError> {
         let request = message::IdsRequest {
             select: json(of)?,
             slice: json(&slice)?,
+            digest: 0,
         };
         let nodes = self.connection.many("Ids", request);
         Ok(numbers(&nodes.map_err(Failure::error)?))
@@ -160,31 +204,12 @@ impl GraphStore for Remote {
         most: Option<NonZeroU32>,
         draw: Draw,
     ) -> Result<Labels, StoreError> {
-        let nodes: Vec<u32> = anchors.iter().map(|anchor| anchor.node).collect();
-        let relations: Vec<u32> = anchors.iter().map(|anchor| anchor.relation).collect();
-        let sides = anchors
-            .iter()
-            .map(|anchor| u8::from(anchor.side == Side::In));
         let request = message::LabelsRequest {
-            nodes: bytes(&nodes),
-            relations: bytes(&relations),
-            sides: sides.collect::<Vec<u8>>().into(),
-            most: most.map_or(0, NonZeroU32::get),
             draw: Some(draw_message(draw)),
+            ..labels_request(anchors, most)
         };
         let found = self.connection.many("Labels", request);
-        let mut bounds = numbers(&found.map_err(Failure::error)?);
-        let answers = bounds.len().checked_sub(anchors.len() + 1);
-        if answers.is_none_or(|answers| bounds[anchors.len()] as usize != answers) {
-            let what = format!(
-                "{} numbers for the labels of {} anchors",
-                bounds.len(),
-                anchors.len()
-            );
-            return Err(StoreError::Failed(what));
-        }
-        let nodes = bounds.split_off(anchors.len() + 1);
-        Ok(Labels { bounds, nodes })
+        read_labels(&found.map_err(Failure::error)?, anchors.len())
     }
 
     fn sample(
@@ -201,6 +226,20 @@ impl GraphStore for Remote {
         let packed = self.connection.many("Sample", request);
         let sampled = packed::decode(&packed.map_err(Failure::error)?)?;
         Ok(sampled.batch)
+    }
+
+    fn candidates(
+        &self,
+        questions: &[Question],
+        plan: &NearPlan,
+        draw: Draw,
+        pools: Draw,
+    ) -> Result<Candidates, StoreError> {
+        let graph = match self.described.get() {
+            Some(described) => described.clone(),
+            None => self.describe()?,
+        };
+        super::candidates::ask(self, &graph, questions, plan, [draw, pools])
     }
 
     fn open(
@@ -225,12 +264,37 @@ impl GraphStore for Remote {
 /// If the server is away or refuses.
 pub(super) fn describe(connection: &Arc<Connection>) -> Result<Description, Failure> {
     let of: message::Description = connection.one("Describe", message::DescribeRequest {})?;
+    let part = of.part.map(|part| Part {
+        index: part.index,
+        of: part.of,
+        start: part.start,
+        end: part.end,
+        first_fact: part.first_fact,
+        facts: [part.facts_by_head, part.facts_by_tail],
+        digest: part.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
+    });
+    let whole = || Part {
+        index: 0,
+        of: 1,
+        start: 0,
+        end: of.nodes,
+        first_fact: 0,
+        facts: [of.facts; 2],
+        digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
+    };
     Ok(Description {
+        part: part.unwrap_or_else(whole),
         name: of.name,
         nodes: of.nodes,
         relations: of.relations,
         facts: of.facts,
         digest: of.digest,
+        facts_digest: of.facts_digest,
+        names_digest: of.names_digest,
         weights: of.weights,
         times: of.times,
         names: of.names,

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 
+use super::chunks::Incoming;
 use super::connection::{Connection, Failure};
 use super::message::{
-    ChannelInfo, ChannelRequest, Chunk, CloseReply, CloseRequest, Credit, EpochInfo, SamplerInfo,
+    ChannelInfo, ChannelRequest, CloseReply, CloseRequest, Credit, EpochInfo, SamplerInfo,
     SamplerRequest, StartRequest,
 };
 use super::remote::{describe, json, seeds_message};
@@ -20,7 +20,7 @@ use crate::neighborhood::Seeds;
 use crate::store::{Channel, ChannelSpec, Epoch, Next, SamplerSpec, SeedSpec, StoreError, packed};
 
 /// Time before a lost server is tried again.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
 /// Settings that open a channel, again and again.
 #[derive(Debug)]
@@ -59,8 +59,11 @@ struct Fetching {
 /// Part of the answers to a fetch.
 #[derive(Debug)]
 enum Part {
-    Batch(Vec<u8>),
-    Done { closed: bool },
+    /// Bytes of a batch, in several pieces.
+    Batch(Vec<Bytes>),
+    Done {
+        closed: bool,
+    },
 }
 
 /// Name of a channel that no other of the process has.
@@ -199,7 +202,7 @@ impl RemoteChannel {
         let connection = Arc::clone(&self.opening.connection);
         let task = async move {
             let later = UnboundedReceiverStream::new(later);
-            let ended = match connection.fetch(later).await {
+            let ended = match connection.chunks("Fetch", later).await {
                 Ok(chunks) => read(chunks, &sender).await,
                 Err(status) => Err(status),
             };
@@ -216,8 +219,8 @@ impl RemoteChannel {
     /// Takes one part of the fetch.
     fn part(&mut self, epoch: Epoch, part: Part) -> Result<Option<Next>, StoreError> {
         match part {
-            Part::Batch(bytes) => {
-                let sampled = packed::decode(&bytes)?;
+            Part::Batch(pieces) => {
+                let sampled = packed::decode_pieces(&pieces)?;
                 self.next += 1;
                 self.lost = None;
                 if let Some(fetch) = &self.fetch {
@@ -243,24 +246,23 @@ impl RemoteChannel {
     }
 }
 
-/// Joins chunks to batches.
+/// Collects the chunks of batches.
 async fn read(
-    mut chunks: Streaming<Chunk>,
+    mut chunks: Incoming,
     parts: &Sender<Result<Part, Failure>>,
 ) -> Result<(), tonic::Status> {
-    let mut batch: Vec<u8> = Vec::new();
-    while let Some(chunk) = chunks.next().await.transpose()? {
+    let mut pieces = Vec::new();
+    while let Some(chunk) = chunks.next().await? {
         let part = if let Some(done) = chunk.done {
             Part::Done {
                 closed: done.closed,
             }
         } else {
-            batch.extend_from_slice(&chunk.data);
+            pieces.push(chunk.data);
             if !chunk.last {
                 continue;
             }
-            let expected = batch.len();
-            Part::Batch(std::mem::replace(&mut batch, Vec::with_capacity(expected)))
+            Part::Batch(std::mem::take(&mut pieces))
         };
         let done = matches!(part, Part::Done { .. });
         if parts.send(Ok(part)).is_err() || done {

@@ -9,26 +9,30 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode, header};
 use prost::Message;
 use tonic::body::Body;
+use tonic::codec::Codec as _;
 use tonic::server::Grpc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
 use super::super::transport::{Token, VERSION_KEY};
-use super::calls::{Calls, Chunks};
+use super::calls::Calls;
+use super::chunks::{Chunks, Outgoing};
 use super::health::{self, HealthCheckRequest, HealthCheckResponse};
-use super::message::{Chunk, Credit};
 use super::shell::Shell;
 use super::{MOST_REQUEST, PROTOCOL};
 
+/// Longest time of a call: to receive the request, and until the answer begins.
+const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Path of the methods.
 const SERVICE: &str = "/shardloom.graph.v1.GraphStore/";
 /// Names of the methods.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 15] = [
     "Describe",
     "Ids",
     "Labels",
     "Sample",
+    "Candidates",
     "OpenSampler",
     "OpenChannel",
     "StartEpoch",
@@ -37,6 +41,8 @@ pub const METHODS: [&str; 12] = [
     "Renew",
     "Status",
     "Drain",
+    "Rows",
+    "Facts",
 ];
 
 /// Path of a method.
@@ -97,14 +103,47 @@ where
     grpc::<R, M>().unary(handler, request).await
 }
 
+/// Messages of a request.
+///
+/// # Errors
+/// If they are compressed.
+fn messages<M: Message + Default + 'static>(
+    request: Request<Body>,
+) -> Result<Streaming<M>, Status> {
+    let encoding = request.headers().get("grpc-encoding");
+    if let Some(encoding) = encoding.filter(|encoding| *encoding != "identity") {
+        return Err(Status::unimplemented(format!(
+            "messages in {encoding:?}: send them without compression"
+        )));
+    }
+    let decoder = ProstCodec::<(), M>::default().decoder();
+    let (body, most) = (request.into_body(), Some(MOST_REQUEST));
+    Ok(Streaming::new_request(decoder, body, None, most))
+}
+
 /// Answers a call of one request and chunks.
-async fn many<M, A>(request: Request<Body>, mut call: impl FnMut(M) -> A) -> Response<Body>
+async fn many<M, A>(request: Request<Body>, call: impl FnOnce(M) -> A) -> Response<Body>
 where
     M: Message + Default + 'static,
-    A: Future<Output = Result<Chunks, Status>> + Send + 'static,
+    A: Future<Output = Result<Chunks, Status>>,
 {
-    let handler = Handler(move |request: tonic::Request<M>| call(request.into_inner()));
-    grpc::<Chunk, M>().server_streaming(handler, request).await
+    let answer = async {
+        let message = messages(request)?.message().await?;
+        call(message.ok_or_else(|| Status::invalid_argument("a request without a message"))?).await
+    };
+    chunks(answer.await)
+}
+
+/// Answer with chunks.
+fn chunks(answer: Result<Chunks, Status>) -> Response<Body> {
+    let chunks = match answer {
+        Ok(chunks) => chunks,
+        Err(refusal) => return refusal.into_http(),
+    };
+    let mut response = Response::new(Body::new(Outgoing::new(chunks)));
+    let kind = header::HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 impl Route {
@@ -140,13 +179,12 @@ impl Route {
             return self.metrics(&request);
         }
         if let Err(refusal) = self.check(&request) {
-            super::metrics::add(&self.shell.metrics.refused, 1);
             return refusal.into_http();
         }
         let calls = Calls(Arc::clone(&self.shell), self.drain);
         let path = request.uri().path().to_owned();
         if path == health::CHECK {
-            let draining = self.shell.status().draining;
+            let draining = self.shell.is_draining();
             let check =
                 |_: HealthCheckRequest| async move { Ok(HealthCheckResponse::of(draining)) };
             return one(request, check).await;
@@ -156,19 +194,20 @@ impl Route {
             "Ids" => many(request, |asked| calls.clone().ids(asked)).await,
             "Labels" => many(request, |asked| calls.clone().labels(asked)).await,
             "Sample" => many(request, |asked| calls.clone().sample(asked)).await,
+            "Candidates" => many(request, |asked| calls.clone().candidates(asked)).await,
             "OpenSampler" => one(request, |asked| calls.clone().open_sampler(asked)).await,
             "OpenChannel" => one(request, |asked| calls.clone().open_channel(asked)).await,
             "StartEpoch" => one(request, |asked| calls.clone().start_epoch(asked)).await,
             "Fetch" => {
-                let fetch = Handler(move |request: tonic::Request<Streaming<Credit>>| {
-                    calls.clone().fetch(request)
-                });
-                grpc::<Chunk, Credit>().streaming(fetch, request).await
+                let fetch = async { calls.fetch(messages(request)?).await };
+                chunks(fetch.await)
             }
             "CloseChannel" => one(request, |asked| calls.clone().close_channel(asked)).await,
             "Renew" => one(request, |asked| calls.clone().renew(asked)).await,
             "Status" => one(request, |asked| calls.clone().status(asked)).await,
             "Drain" => one(request, |asked| calls.clone().drain(asked)).await,
+            "Rows" => many(request, |asked| calls.clone().rows(asked)).await,
+            "Facts" => many(request, |asked| calls.clone().facts(asked)).await,
             _ => Status::unimplemented(format!("there is no method {path}")).into_http(),
         }
     }
@@ -199,7 +238,16 @@ impl Service<Request<Body>> for Route {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let route = self.clone();
         Box::pin(async move {
-            let mut response = route.answer(request).await;
+            let shell = Arc::clone(&route.shell);
+            let answer = tokio::time::timeout(LONGEST_CALL, route.answer(request)).await;
+            let mut response = answer.unwrap_or_else(|_| {
+                let sentence = format!("the call has taken longer than {LONGEST_CALL:?}");
+                Status::deadline_exceeded(sentence).into_http()
+            });
+            let status = Status::from_header_map(response.headers());
+            if status.is_some_and(|status| status.code() != Code::Ok) {
+                super::metrics::add(&shell.metrics.refused, 1);
+            }
             response.headers_mut().insert(VERSION_KEY, PROTOCOL.into());
             Ok(response)
         })

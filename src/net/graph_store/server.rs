@@ -10,7 +10,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::super::NetError;
 use super::super::transport::{Security, Settings, runtime};
-use super::address::{Address, Listening, listen};
+use super::address::{Address, Listening, SocketFile, listen};
 use super::cause;
 use super::route::Route;
 use super::shell::Shell;
@@ -67,6 +67,8 @@ impl Default for ServerOptions {
 pub struct Server {
     shell: Arc<Shell>,
     addresses: Vec<Address>,
+    /// Files of Unix sockets.
+    files: Vec<SocketFile>,
     drain: Duration,
     /// Tasks of the sockets, and the signal that ends them.
     sockets: JoinSet<()>,
@@ -99,6 +101,7 @@ impl Server {
         let mut server = Server {
             shell: Arc::new(Shell::new(graph, pool, config, offset)),
             addresses: Vec::new(),
+            files: Vec::new(),
             drain: options.drain,
             sockets: JoinSet::new(),
             close: tokio::sync::watch::Sender::new(false),
@@ -176,7 +179,8 @@ impl Server {
                 self.sockets.spawn(serve);
             }
             #[cfg(unix)]
-            Listening::Unix(socket) => {
+            Listening::Unix(socket, file) => {
+                self.files.push(file);
                 let socket = tokio::net::UnixListener::from_std(socket).map_err(fault)?;
                 let sockets = tokio_stream::wrappers::UnixListenerStream::new(socket);
                 let serve = async move {
@@ -213,22 +217,19 @@ impl Server {
     pub fn wait(mut self) -> Vec<CutOff> {
         let mut stopped = self.shell.stopped();
         let (close, sockets) = (self.close.clone(), &mut self.sockets);
+        let files = &mut self.files;
         let cut_off = self.runtime.block_on(async move {
             // The sender lives as long as the server.
             let stopped = stopped.wait_for(Option::is_some).await;
             let cut_off = stopped.ok().and_then(|cut_off| cut_off.clone());
+            // Before the sockets end: another server may then take their place.
+            files.clear();
             close.send_replace(true);
             let all = async { while sockets.join_next().await.is_some() {} };
             // Connections that do not end by themselves are cut.
             let _ = tokio::time::timeout(CLOSING, all).await;
             cut_off.unwrap_or_default()
         });
-        for address in &self.addresses {
-            if let Address::Unix(path) = address {
-                // Another process may have removed it.
-                let _ = std::fs::remove_file(path);
-            }
-        }
         self.runtime.shutdown_background();
         cut_off
     }

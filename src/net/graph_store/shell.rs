@@ -1,14 +1,15 @@
 //! The shell of a session: carries out its actions on sampling threads and streams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
+use super::CHUNK_BYTES;
 use super::metrics::{Metrics, Now};
+use super::outbox::Outbox;
 use crate::graph::Graph;
 use crate::store::session::{
     Action, CutOff, EndReason, Made, Session, SessionConfig, SessionStatus,
@@ -18,7 +19,8 @@ use crate::store::{ChannelPlan, Description, Epoch, Pool, Scratch, StoreError, p
 /// A batch as it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
-    pub batch: Bytes,
+    /// Bytes of the batch, of a chunk each: memory is free chunk by chunk, as they are sent.
+    pub batch: VecDeque<Bytes>,
     /// Places of the seeds.
     pub places: Bytes,
     /// Relations of seeds that are facts.
@@ -53,7 +55,7 @@ pub(super) struct Shell {
 #[derive(Debug)]
 struct State {
     session: Session<Payload>,
-    streams: HashMap<u64, UnboundedSender<Order>>,
+    streams: HashMap<u64, Arc<Outbox<Order>>>,
     next_stream: u64,
 }
 
@@ -132,9 +134,18 @@ impl Shell {
                 Action::Done { stream, epoch } => (stream, Order::Done(epoch)),
                 Action::End { stream, reason } => (stream, Order::End(reason)),
             };
-            if let Some(sender) = state.streams.get(&stream) {
-                // A stream that has just ended tells the session so.
-                let _ = sender.send(order);
+            let Some(outbox) = state.streams.get(&stream) else {
+                continue;
+            };
+            match order {
+                // The session no longer counts what was not sent, and the client may never take it.
+                Order::End(
+                    EndReason::Lapsed
+                    | EndReason::Closed
+                    | EndReason::Replaced
+                    | EndReason::NewEpoch,
+                ) => outbox.replace(order),
+                order => outbox.push(order),
             }
         }
     }
@@ -143,17 +154,17 @@ impl Shell {
         let (shell, done) = (Arc::clone(self), Arc::clone(self));
         let work = move |scratch: &mut Scratch| {
             let begun = Instant::now();
-            let sampled = plan.sample(&shell.graph, scratch, epoch, position)?;
-            let origins = plan.origins(&shell.graph, epoch, position)?;
-            let batch = Bytes::from(packed::encode(&sampled));
+            let sampled = plan.sample(&*shell.graph, scratch, epoch, position)?;
+            let origins = plan.origins(&*shell.graph, epoch, position)?;
+            let batch = packed::encode_pieces(&sampled, CHUNK_BYTES);
             let facts = sampled.batch.facts() as u64;
             shell.metrics.drawn(begun.elapsed());
             let numbers = |of: &[u32]| Bytes::copy_from_slice(bytemuck::cast_slice(of));
             Ok(Made {
-                bytes: batch.len() as u64,
+                bytes: batch.iter().map(|piece| piece.len() as u64).sum(),
                 facts,
                 payload: Payload {
-                    batch,
+                    batch: batch.into_iter().map(Bytes::from).collect(),
                     places: numbers(&origins.places),
                     relations: numbers(&origins.relations),
                 },
@@ -165,12 +176,12 @@ impl Shell {
     }
 
     /// Opens a way for orders to a stream.
-    pub fn open_stream(&self) -> (u64, UnboundedReceiver<Order>) {
-        let (sender, orders) = unbounded_channel();
+    pub fn open_stream(&self) -> (u64, Arc<Outbox<Order>>) {
+        let orders = Arc::new(Outbox::new());
         let mut state = self.lock();
         let number = state.next_stream;
         state.next_stream += 1;
-        state.streams.insert(number, sender);
+        state.streams.insert(number, Arc::clone(&orders));
         (number, orders)
     }
 
@@ -186,14 +197,28 @@ impl Shell {
     /// Refuses new work from now on, and ends after `limit`. Returns the number of channels.
     pub fn drain(self: &Arc<Self>, limit: Duration) -> u64 {
         self.call(|session, now| {
-            session.drain(now, now + limit);
+            session.drain(now, now.saturating_add(limit));
             session.status().channels.len() as u64
         })
+    }
+
+    /// Counts the bytes of an answer as long as the result lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] if too many answers wait to be sent.
+    pub fn hold_answer(self: &Arc<Self>, bytes: u64) -> Result<Held, StoreError> {
+        self.lock().session.hold_answer(bytes)?;
+        Ok(Held(Arc::clone(self), bytes))
     }
 
     /// Tells when the session has ended.
     pub fn stopped(&self) -> watch::Receiver<Option<Vec<CutOff>>> {
         self.stopped.subscribe()
+    }
+
+    /// Returns whether the server takes no new work.
+    pub fn is_draining(&self) -> bool {
+        self.lock().session.is_draining()
     }
 
     /// State of the session.
@@ -228,5 +253,16 @@ impl Shell {
         self.pool
             .submit(work, move |drawn| drop(sender.send(drawn)));
         result.await.unwrap_or(Err(StoreError::Draining))
+    }
+}
+
+/// Bytes of an answer, which count towards the limit of memory.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Shell>, u64);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0
+            .call(|session, now| session.release_answer(now, self.1));
     }
 }

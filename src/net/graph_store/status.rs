@@ -10,7 +10,9 @@ fn code(error: &StoreError) -> Code {
     match error {
         StoreError::Sample(error) => match error {
             SampleError::TooLarge { .. } => Code::ResourceExhausted,
-            SampleError::NoWeights | SampleError::NoTimes => Code::FailedPrecondition,
+            SampleError::NoWeights | SampleError::NoTimes | SampleError::Part(_) => {
+                Code::FailedPrecondition
+            }
             SampleError::Damaged(_) => Code::DataLoss,
             _ => Code::InvalidArgument,
         },

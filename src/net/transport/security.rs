@@ -169,6 +169,25 @@ pub struct Security {
 }
 
 impl Security {
+    /// Reads the token of a file, or else of the environment variable `SHARDLOOM_TOKEN`, and the certificates of a
+    /// directory.
+    ///
+    /// # Errors
+    /// [`NetError::Options`] if a file cannot be read, or has no token or certificate.
+    pub fn read(token_file: Option<&Path>, tls: Option<&Path>) -> Result<Security, NetError> {
+        let token = match token_file {
+            None => Token::from_environment()?,
+            Some(file) => {
+                let fault =
+                    |e: &dyn fmt::Display| NetError::Options(format!("{}: {e}", file.display()));
+                let text = fs::read_to_string(file).map_err(|e| fault(&e))?;
+                Some(text.parse().map_err(|e: NetError| fault(&e))?)
+            }
+        };
+        let tls = tls.map(Tls::read).transpose()?;
+        Ok(Security { token, tls })
+    }
+
     /// Refuses addresses of other machines without a token and TLS.
     pub(in crate::net) fn check(
         &self,

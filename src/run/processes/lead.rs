@@ -138,11 +138,10 @@ impl Listening {
         })?;
         match (claim, self.won.take()) {
             (Claim::Won(_), Some(won)) => Ok(won),
-            (Claim::Won(record) | Claim::Lost(record), _) => Err(ProcessError::Other(format!(
-                "{} leads this run since a moment ago: join it with shardloom worker {}",
-                record.address,
-                path.display()
-            ))),
+            (Claim::Won(record) | Claim::Lost(record), _) => Err(ProcessError::OtherLeader {
+                address: record.address,
+                path: path.to_owned(),
+            }),
         }
     }
 }

@@ -3,14 +3,17 @@
 mod children;
 mod files;
 mod lead;
+mod leader;
 mod standby;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use lead::{LeadOptions, Leading, Listening};
+pub use leader::leader_of;
 pub use standby::StandbyEnd;
-pub use worker::{Leave, WorkerOptions, WorkerPlace, work};
+pub use worker::{Leave, NEW_LEADER, WorkEnd, WorkerOptions, WorkerPlace, work};
 
 use super::RunError;
 use crate::cluster::node::{NodeAccept, NodeError};
@@ -36,6 +39,14 @@ pub enum ProcessError {
     /// The device fails.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Another process has won the epoch of leadership.
+    #[error("{address} leads this run since a moment ago: join it with shardloom worker {path}", path = .path.display())]
+    OtherLeader {
+        /// Address of that process.
+        address: String,
+        /// Directory of the run.
+        path: PathBuf,
+    },
     /// The process cannot take part, for a reason.
     #[error("{0}")]
     Other(String),

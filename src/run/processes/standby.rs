@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::ProcessError;
 use super::lead::{Listening, run_name};
 use super::worker::nobody_leads;
-use crate::cluster::messages::{Opening, SILENCE, ToNode, receive, send};
+use crate::cluster::messages::{AfterStop, Opening, SILENCE, ToNode, receive, send};
 use crate::ids::Incarnation;
 use crate::net::registry::{
     Claim, Decision, LeaderRecord, Registry, Standby, StandbyConfig, StoreRegistry,
@@ -34,6 +34,8 @@ pub enum StandbyEnd {
         /// Loss of the leader before.
         reason: String,
     },
+    /// Another process leads the run: the answer to [`Listening::contend`] only.
+    Follows,
     /// The run is over, for a reason.
     Over(String),
     /// The wait was stopped.
@@ -54,7 +56,22 @@ impl Listening {
         stops: &dyn Fn() -> bool,
     ) -> Result<StandbyEnd, ProcessError> {
         let handle = self.network.handle().clone();
-        handle.block_on(self.wait(path, digest, stops))
+        handle.block_on(self.wait(path, digest, stops, false))
+    }
+
+    /// Takes the next epoch of leadership of the run in `path`, unless its leader lives or another process is faster.
+    /// The leader counts as lost as for [`Listening::stand_by`]; nobody has to have heard of it before.
+    ///
+    /// # Errors
+    /// As [`Listening::stand_by`].
+    pub fn contend(
+        &mut self,
+        path: &Path,
+        digest: &str,
+        stops: &dyn Fn() -> bool,
+    ) -> Result<StandbyEnd, ProcessError> {
+        let handle = self.network.handle().clone();
+        handle.block_on(self.wait(path, digest, stops, true))
     }
 
     async fn wait(
@@ -62,6 +79,7 @@ impl Listening {
         path: &Path,
         digest: &str,
         stops: &dyn Fn() -> bool,
+        contends: bool,
     ) -> Result<StandbyEnd, ProcessError> {
         let registry = StoreRegistry::open(path, run_name(path))?;
         let record = registry.current().await?;
@@ -73,6 +91,7 @@ impl Listening {
             start,
             record,
             stream: None,
+            contends,
             was_heard: false,
             reason: None,
         };
@@ -82,7 +101,7 @@ impl Listening {
             }
             let now = start.elapsed();
             match watch.standby.decide(now) {
-                Decision::Acquire { .. } if !watch.was_heard => {
+                Decision::Acquire { .. } if !watch.was_heard && !contends => {
                     if now > FIRST_WORD {
                         return Err(nobody_leads(path));
                     }
@@ -99,6 +118,7 @@ impl Listening {
                                     .unwrap_or_else(|| format!("silent for {SILENCE:?}")),
                             });
                         }
+                        Ok(Claim::Lost(_)) if contends => return Ok(StandbyEnd::Follows),
                         Ok(Claim::Lost(record)) => watch.follow(record),
                         Err(error) => {
                             tracing::warn!(%error, "leadership not taken");
@@ -110,6 +130,9 @@ impl Listening {
                     let wait = until.saturating_sub(now).clamp(AGAIN, POLL);
                     if let Some(reason) = watch.step(self, &registry, wait).await? {
                         return Ok(StandbyEnd::Over(reason));
+                    }
+                    if contends && watch.was_heard {
+                        return Ok(StandbyEnd::Follows);
                     }
                 }
             }
@@ -123,6 +146,8 @@ struct LeaderWatch {
     start: Instant,
     record: LeaderRecord,
     stream: Option<FrameStream>,
+    /// Whether the process leads where the leader leaves.
+    contends: bool,
     /// True if any leader was heard.
     was_heard: bool,
     /// First sign of the leader's loss, since the leader's last word.
@@ -156,7 +181,12 @@ impl LeaderWatch {
             return Ok(None);
         };
         match receive::<ToNode>(&mut stream.receiver, wait).await {
-            Ok(Some(ToNode::Stop { reason, .. })) => return Ok(Some(reason)),
+            Ok(Some(ToNode::Stop { reason, then })) => {
+                if !self.contends || then != AfterStop::OtherLeader {
+                    return Ok(Some(reason));
+                }
+                self.lost(format!("it has left: {reason}"));
+            }
             Ok(Some(_)) => {
                 self.was_heard = true;
                 self.reason = None;

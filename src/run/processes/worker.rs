@@ -18,11 +18,11 @@ use crate::kernel::Backend;
 use crate::net::registry::{LeaderRecord, Registry, StoreRegistry};
 use crate::net::transport::{Dialer, Listener, Security, Settings, Tls, Token, runtime};
 use crate::net::{Accept, Channel, NetError};
-use crate::run::Run;
+use crate::run::{Run, RunError};
 use crate::train::{NodePlace, node, prepare};
 
-/// Longest wait for another leader when the leader is lost.
-const NEW_LEADER: Duration = Duration::from_secs(15);
+/// Longest wait of [`work`] for another leader when the leader is lost, unless asked otherwise.
+pub const NEW_LEADER: Duration = Duration::from_secs(15);
 /// First wait of a process that others could not reach, before it joins again; doubles each time.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Longest wait before it joins again.
@@ -59,6 +59,17 @@ pub struct WorkerOptions {
     pub tls: Option<PathBuf>,
     /// Tells the process to leave the run.
     pub leave: Leave,
+    /// Longest wait for another leader when the leader is lost. Zero stands for none: then [`work`] ends at once.
+    pub new_leader: Duration,
+}
+
+/// End of a process's work in order, with the leader's last sentence or the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkEnd {
+    /// The run is over, or goes on without this process.
+    Over(String),
+    /// The run is not over, and its leader has left or is lost: another process may lead it.
+    NoLeader(String),
 }
 
 /// Tells a process to leave its run in order: after the step that runs, and when others have its shards. Clones are the
@@ -81,13 +92,12 @@ impl Leave {
     }
 }
 
-/// Joins a run and works until the run is over. `say` receives sentences for the user. Returns the leader's last
-/// sentence.
+/// Joins a run and works until the run is over. `say` receives sentences for the user.
 ///
 /// # Errors
 /// [`ProcessError`] with a sentence: nobody leads the run, the leader refuses, or the leader is lost and nobody takes
-/// over.
-pub fn work(options: &WorkerOptions, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
+/// over in time.
+pub fn work(options: &WorkerOptions, say: &dyn Fn(&str)) -> Result<WorkEnd, ProcessError> {
     let network = runtime()
         .map_err(|error| ProcessError::Other(format!("no threads for the network: {error}")))?;
     let worked = Worker::open(options, &network, say).and_then(|worker| worker.run(say));
@@ -99,6 +109,7 @@ struct Worker<'a> {
     network: &'a Runtime,
     node: Arc<Node>,
     leave: Leave,
+    new_leader: Duration,
     dialer: Arc<Dialer>,
     registry: Option<StoreRegistry>,
     leader: LeaderPlace,
@@ -158,7 +169,7 @@ impl Worker<'_> {
         );
         let dialer = Arc::new(dialer);
         let dataset = run.dataset()?;
-        let prepared = prepare(&run.config, &dataset);
+        let prepared = prepare(&run.config, &dataset).map_err(RunError::from)?;
         if let Some(device) = options.device {
             run.config.device = device;
         }
@@ -196,6 +207,7 @@ impl Worker<'_> {
             network,
             node,
             leave: options.leave.clone(),
+            new_leader: options.new_leader,
             dialer,
             registry,
             leader,
@@ -206,7 +218,7 @@ impl Worker<'_> {
         })
     }
 
-    fn run(mut self, say: &dyn Fn(&str)) -> Result<String, ProcessError> {
+    fn run(mut self, say: &dyn Fn(&str)) -> Result<WorkEnd, ProcessError> {
         let mut joined = false;
         let mut back_off = BACK_OFF / 2;
         loop {
@@ -220,8 +232,11 @@ impl Worker<'_> {
                 self.node.join(stream).await
             });
             match ended {
-                Ok(NodeEnding::Stopped(reason)) => return Ok(reason),
-                Ok(NodeEnding::LetGo(reason)) if self.leave.is_told() => return Ok(reason),
+                Ok(NodeEnding::Stopped(reason)) => return Ok(WorkEnd::Over(reason)),
+                Ok(NodeEnding::LeaderLeft(reason)) => return Ok(WorkEnd::NoLeader(reason)),
+                Ok(NodeEnding::LetGo(reason)) if self.leave.is_told() => {
+                    return Ok(WorkEnd::Over(reason));
+                }
                 Ok(NodeEnding::LetGo(reason)) => {
                     say(&format!("the leader let this process go for now: {reason}"));
                     back_off = match began.elapsed() > MOST_BACK_OFF {
@@ -235,6 +250,9 @@ impl Worker<'_> {
                 )) => {
                     return Err(error.into());
                 }
+                Err(NodeError::LeaderLost(error)) if self.new_leader.is_zero() => {
+                    return Ok(WorkEnd::NoLeader(error.to_string()));
+                }
                 Err(NodeError::LeaderLost(error)) if !joined => {
                     return Err(match &self.registry {
                         Some(_) => nobody_leads(&self.path),
@@ -242,7 +260,7 @@ impl Worker<'_> {
                     });
                 }
                 Err(NodeError::LeaderLost(error)) if self.leave.is_told() => {
-                    return Ok(error.to_string());
+                    return Ok(WorkEnd::Over(error.to_string()));
                 }
                 Err(NodeError::LeaderLost(error)) => {
                     say(&format!("{error}"));
@@ -255,10 +273,11 @@ impl Worker<'_> {
 
     /// Waits for the leader to be back, or for another one.
     fn next_leader(&self, error: &NetError) -> Result<LeaderPlace, ProcessError> {
-        let deadline = std::time::Instant::now() + NEW_LEADER;
+        let limit = self.new_leader;
+        let deadline = std::time::Instant::now() + limit;
         let gone = || {
             ProcessError::Other(format!(
-                "{error}, and nobody has taken over within {NEW_LEADER:?}: go on with shardloom train --resume {} \
+                "{error}, and nobody has taken over within {limit:?}: go on with shardloom train --resume {} \
                  --listen 127.0.0.1:0, then start this again",
                 self.path.display()
             ))

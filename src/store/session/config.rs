@@ -9,7 +9,8 @@ pub struct SessionConfig {
     pub lease: Duration,
     /// Batches that are sampled at once, of all channels: a few more than there are sampling threads.
     pub jobs: usize,
-    /// Bytes of all batches that are under way, made, or being sent, and of the seeds that clients have listed.
+    /// Bytes of all batches that are under way, made, or being sent, of answers to single calls that wait to be sent, and of
+    /// the seeds that clients have listed.
     pub memory: u64,
     /// Channels that are open, at most.
     pub most_channels: usize,

@@ -37,6 +37,8 @@ pub struct Session<T> {
     pub(super) sending: u64,
     /// Bytes of the seeds that clients have listed.
     pub(super) listed: u64,
+    /// Bytes of answers to single calls that wait to be sent.
+    pub(super) answers: u64,
     now: Duration,
     drain: Drain,
     next_sampler: u64,
@@ -81,6 +83,7 @@ impl<T> Session<T> {
             held: 0,
             sending: 0,
             listed: 0,
+            answers: 0,
             now: Duration::ZERO,
             drain: Drain::No,
             next_sampler: 1,
@@ -135,7 +138,7 @@ impl<T> Session<T> {
     /// [`StoreError::Limit`].
     pub fn open_sampler(&mut self, now: Duration, spec: &SamplerSpec) -> Result<u64, StoreError> {
         self.arrive(now);
-        let lease = self.now + self.config.lease;
+        let lease = self.now.saturating_add(self.config.lease);
         let found = self.keys.get(&spec.key).copied();
         if let Some((number, open)) =
             found.and_then(|number| Some((number, self.samplers.get_mut(&number)?)))
@@ -210,10 +213,9 @@ impl<T> Session<T> {
             self.config.most_channels,
         )?;
         let listed = self.listed + plan.bytes();
-        let most = self.config.memory / 2;
-        if listed > most {
-            let what = "bytes of listed seeds of all channels";
-            let found = listed;
+        let (found, most) = (listed + self.answers, self.config.memory / 2);
+        if plan.bytes() > 0 && found > most {
+            let what = "bytes of listed seeds of all channels, and of answers that wait to be sent";
             return Err(StoreError::Limit { what, found, most });
         }
         let window = Window {
@@ -384,6 +386,29 @@ impl<T> Session<T> {
         self.go_on();
     }
 
+    /// Counts the bytes of an answer to a single call, until [`release_answer`](Session::release_answer). One answer is
+    /// taken whatever it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] if answers and listed seeds would take more than half of the memory.
+    pub fn hold_answer(&mut self, bytes: u64) -> Result<(), StoreError> {
+        let found = self.answers + self.listed + bytes;
+        let most = self.config.memory / 2;
+        if self.answers > 0 && found > most {
+            let what = "bytes of answers that wait to be sent, and of listed seeds";
+            return Err(StoreError::Limit { what, found, most });
+        }
+        self.answers += bytes;
+        Ok(())
+    }
+
+    /// The answer of a single call was sent, or its client has gone.
+    pub fn release_answer(&mut self, now: Duration, bytes: u64) {
+        self.arrive(now);
+        self.answers -= bytes;
+        self.go_on();
+    }
+
     /// Renews the leases of a client's channels, and returns their number.
     pub fn renew(&mut self, now: Duration, client: &str) -> usize {
         self.arrive(now);
@@ -548,7 +573,7 @@ impl<T> Session<T> {
         }
         self.listed -= state.plan.bytes();
         self.tokens.remove(&(state.client, state.token));
-        let lease = self.now + self.config.lease;
+        let lease = self.now.saturating_add(self.config.lease);
         if let Some(sampler) = self.samplers.get_mut(&state.sampler) {
             sampler.channels -= 1;
             sampler.lease = lease;
@@ -589,7 +614,7 @@ impl<T> Session<T> {
 
     /// Renews the lease of a channel, and puts it where it belongs.
     pub(super) fn renew_channel(&mut self, channel: u64) {
-        let lease = self.now + self.config.lease;
+        let lease = self.now.saturating_add(self.config.lease);
         if let Some(state) = self.channels.get_mut(&channel) {
             state.lease = lease;
         }

@@ -144,7 +144,7 @@ impl<T> Session<T> {
             true => self.config.memory,
             false => self.config.memory / 2,
         };
-        self.held == 0 || self.held + self.listed + state.bytes <= most
+        self.held == 0 || self.held + self.listed + self.answers + state.bytes <= most
     }
 
     /// Returns whether there is memory for the next batch of a channel. If its client waits, batches that were made for

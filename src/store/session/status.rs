@@ -78,7 +78,7 @@ impl<T> Session<T> {
             draining: self.is_draining(),
             samplers: self.samplers.len(),
             jobs: self.jobs.len(),
-            memory: self.held + self.listed,
+            memory: self.held + self.listed + self.answers,
             parked: self.channels.values().filter(parked).count(),
             batches: self.sent.batches,
             facts: self.sent.facts,

@@ -1,6 +1,7 @@
 //! Tests of the store of one process.
 
 mod packed;
+mod parts;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -12,7 +13,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataset::Triple;
 use crate::graph::Builder;
-use crate::neighborhood::{Direction, Exclude, Fanout, SampleError, Sampler};
+use crate::neighborhood::{
+    Direction, Exclude, Fanout, NegativeFacts, NegativeMode, SampleError, Sampler,
+};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -207,7 +210,7 @@ fn g31_g32_batches_are_counted_by_ranks() {
             world: World { rank, size: of },
             ..ChannelSpec::default()
         };
-        ChannelPlan::new(&graph, &sampler, &channel, 1 << 20).unwrap()
+        ChannelPlan::new(&*graph, &sampler, &channel, 1 << 20).unwrap()
     };
     assert_eq!(plan(7, Even::Short, false, 0, 1).batches(), 8);
     assert_eq!(plan(7, Even::Short, true, 0, 1).batches(), 7);
@@ -406,6 +409,93 @@ fn facts_as_seeds_bring_their_answers() {
 }
 
 #[test]
+fn negative_facts_are_seeds_behind_the_facts() {
+    let graph = circle(60);
+    let known: BTreeSet<Triple> = graph_facts(&graph);
+    let sampler = SamplerSpec {
+        labels: Some(LabelPlan {
+            ask: Ask::Tails,
+            most: None,
+        }),
+        negative_facts: Some(NegativeFacts {
+            mode: NegativeMode::Triplet,
+            amount: 2.0,
+        }),
+        ..shuffled(7)
+    };
+    let channel = ChannelSpec {
+        seeds: SeedSpec::Facts {
+            slice: Slice::WHOLE,
+        },
+        ..ChannelSpec::default()
+    };
+    let batches = |threads| {
+        let store = store(60, threads);
+        let mut open = store.open(&sampler, &channel).unwrap();
+        open.start(2).unwrap();
+        rest(&mut *open)
+    };
+    let one = batches(1);
+    assert_eq!(one, batches(3));
+    let plan = ChannelPlan::new(&*graph, &sampler, &channel, Sampler::MOST_FACTS).unwrap();
+    for (position, sampled) in one.iter().enumerate() {
+        let relations = plan.origins(&*graph, 2, position as u64).unwrap().relations;
+        let ends: Vec<[u32; 2]> = sampled
+            .batch
+            .seeds
+            .chunks(2)
+            .map(|two| [two[0], two[1]].map(|seed| sampled.batch.nodes[seed as usize]))
+            .collect();
+        let facts = relations.len();
+        assert_eq!(ends.len(), 3 * facts);
+        let labels = sampled.labels.as_ref().unwrap();
+        assert_eq!(labels.bounds.len(), facts + 1);
+        for (at, &[head, tail]) in ends.iter().enumerate() {
+            let of = if at < facts { at } else { (at - facts) / 2 };
+            let fact = Triple {
+                head,
+                relation: relations[of],
+                tail,
+            };
+            assert_eq!(known.contains(&fact), at < facts, "{fact:?}");
+            assert_eq!(head, ends[of][0]);
+        }
+    }
+    let store = store(60, 1);
+    let error = store.open(&sampler, &ChannelSpec::default()).err().unwrap();
+    assert!(error.to_string().starts_with("labels: seeds are nodes"));
+    let nodes = SamplerSpec {
+        labels: None,
+        ..sampler
+    };
+    let error = store.open(&nodes, &ChannelSpec::default()).err().unwrap();
+    assert!(error.to_string().starts_with("negative_facts: seeds are"));
+    let many = SamplerSpec {
+        batch_size: size(1 << 23),
+        ..nodes
+    };
+    let error = store.open(&many, &channel).err().unwrap().to_string();
+    assert!(
+        error.contains("25165824 facts with the negative ones"),
+        "{error}"
+    );
+}
+
+/// Facts of a graph.
+fn graph_facts(graph: &Graph) -> BTreeSet<Triple> {
+    let rows = graph.rows(crate::graph::Side::Out);
+    let of_head = |head: u32| {
+        let places = rows.places(head).unwrap();
+        places.map(move |place| Triple {
+            head,
+            relation: rows.relations.get(place),
+            tail: rows.neighbors[place],
+        })
+    };
+    (0..graph.nodes()).flat_map(of_head).collect()
+}
+
+#[test]
 fn specifications_are_the_same_after_json() {
     let sampler = SamplerSpec {
         plan: SamplePlan {
@@ -454,7 +544,7 @@ proptest! {
         let graph = CIRCLE.clone();
         let channel = |at| ChannelSpec { seeds: SeedSpec::Listed((0..nodes).collect()), ..rank(at, ranks) };
         let plans: Vec<ChannelPlan> = (0..ranks)
-            .map(|at| ChannelPlan::new(&graph, &sampler, &channel(at), 1 << 20).unwrap())
+            .map(|at| ChannelPlan::new(&*graph, &sampler, &channel(at), 1 << 20).unwrap())
             .collect();
         let all = plans[0].all_batches();
         let whole = if drop_last { nodes / batch } else { nodes.div_ceil(batch) };

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::packed::{HEADER_BYTES, PackedError, decode, digest, encode};
+use super::super::packed::{
+    HEADER_BYTES, PackedError, decode, decode_pieces, digest, encode, encode_pieces,
+};
 use super::*;
 use crate::neighborhood::Hop;
 
@@ -115,8 +117,35 @@ fn seal(bytes: &mut [u8]) {
     }
     let payload = (bytes.len() - HEADER_BYTES) as u64;
     bytes[48..56].copy_from_slice(&payload.to_le_bytes());
-    let digest = digest(bytes);
+    let digest = digest(&[&*bytes]);
     bytes[56..64].copy_from_slice(&digest.to_le_bytes());
+}
+
+#[test]
+fn pieces_of_any_size_are_one_batch() {
+    let mut narrow = full_batch(4);
+    for hop in &mut narrow.batch.hops {
+        for (at, relation) in hop.relations.iter_mut().enumerate() {
+            *relation = [300, 7][at % 2] | if at % 3 == 0 { Hop::REVERSED } else { 0 };
+        }
+    }
+    for full in [full_batch(3), narrow] {
+        let bytes = encode(&full);
+        for size in (HEADER_BYTES..bytes.len() + 8).step_by(4) {
+            let pieces = encode_pieces(&full, size);
+            let (last, whole) = pieces.split_last().unwrap();
+            assert!(whole.iter().all(|piece| piece.len() == size) && last.len() <= size);
+            assert_eq!(pieces.concat(), bytes);
+        }
+        for size in 1..=bytes.len() {
+            let mut pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            pieces.insert(size % pieces.len(), &[]);
+            assert_eq!(decode_pieces(&pieces).unwrap(), full);
+            let (_, cut) = pieces.split_last().unwrap();
+            assert!(size >= bytes.len() || decode_pieces(cut).is_err());
+        }
+    }
+    assert_eq!(decode_pieces::<&[u8]>(&[]), decode(&[]));
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use super::plans::{Part, PlanCache};
 use super::worker::{Message, Task, WorkerContext, WorkerHandle};
 use crate::cluster::leader::{LostShards, Nodes};
 use crate::cluster::messages::{self, LanePart};
-use crate::coordinator::Cause;
+use crate::coordinator::{Cause, StopReason};
 use crate::ids::{Generation, Step};
 use crate::kernel::StepSpec;
 use crate::sampler::PlanId;
@@ -108,6 +108,14 @@ impl Hosts {
         }
     }
 
+    /// Workers that hold each shard, and bytes of each shard; `None` where this process holds all of them.
+    pub fn holders(&self) -> Option<(&[Vec<WorkerId>], &[u64])> {
+        match self {
+            Hosts::Threads(_) => None,
+            Hosts::Nodes(nodes) => Some(nodes.holders()),
+        }
+    }
+
     /// Sets the learning rate of the next pushes; nodes are told with each commit.
     pub fn set_rate(&self, rate: f64) {
         if let Hosts::Threads(threads) = self {
@@ -179,7 +187,7 @@ impl Hosts {
     }
 
     /// Lets all workers go.
-    pub fn dismiss_all(&mut self, reason: &str) {
+    pub fn dismiss_all(&mut self, reason: &StopReason) {
         match self {
             Hosts::Threads(threads) => threads.handles.clear(),
             Hosts::Nodes(nodes) => nodes.dismiss_all(reason),

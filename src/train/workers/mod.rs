@@ -273,7 +273,7 @@ impl Workers {
                 Ok(message) => self.on_message(message, &mut round)?,
                 Err(RecvTimeoutError::Timeout) => {
                     // A process that was stopped for a while may have no nodes any more, and another leads.
-                    self.hosts.leads().map_err(TrainError::Workers)?;
+                    self.hosts.leads().map_err(TrainError::OtherLeader)?;
                     let now = self.now();
                     self.coordinator.tick(now);
                 }
@@ -296,10 +296,9 @@ impl Workers {
     /// Ends all workers.
     pub fn end(&mut self, reason: StopReason) {
         let now = self.now();
-        let sentence = reason.to_string();
         // Refused only if the run is over already.
-        let _ = self.coordinator.stop(now, reason);
-        self.hosts.dismiss_all(&sentence);
+        let _ = self.coordinator.stop(now, reason.clone());
+        self.hosts.dismiss_all(&reason);
     }
 
     /// Carries out an action of the coordinator.
@@ -321,12 +320,15 @@ impl Workers {
                     UpdateMode::Async { .. } => workers.clone(),
                 };
                 // A process that was stopped for a while may not lead any more.
-                self.hosts.leads().map_err(TrainError::Workers)?;
+                self.hosts.leads().map_err(TrainError::OtherLeader)?;
                 let configured = self
                     .hosts
                     .configure(self.mode, generation, &workers, &lanes);
                 if let Err(lost) = configured {
                     return self.go_back(&lost, observer);
+                }
+                if let Some((holders, bytes)) = self.hosts.holders() {
+                    observer.tell(TrainEvent::Shards { holders, bytes });
                 }
             }
             Action::Start {
@@ -366,7 +368,7 @@ impl Workers {
             )),
             Action::Resumed { active } => observer.note(&format!("resumed with {active} workers")),
             Action::Stop { reason } => {
-                self.hosts.dismiss_all(&reason.to_string());
+                self.hosts.dismiss_all(&reason);
                 return Err(TrainError::Workers(reason.to_string()));
             }
         }

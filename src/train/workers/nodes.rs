@@ -262,7 +262,7 @@ impl Workers {
         let Hosts::Nodes(nodes) = &mut self.hosts else {
             return Ok(CutEnd::Made);
         };
-        nodes.leads().map_err(TrainError::Workers)?;
+        nodes.leads().map_err(TrainError::OtherLeader)?;
         let made = nodes.cut(&to_json(state)?);
         match made {
             Ok(()) => Ok(CutEnd::Made),
@@ -319,7 +319,7 @@ impl Workers {
     /// # Errors
     /// A sentence if another does.
     pub fn leads(&self) -> Result<(), TrainError> {
-        self.hosts.leads().map_err(TrainError::Workers)
+        self.hosts.leads().map_err(TrainError::OtherLeader)
     }
 
     /// The last cut, if it has files and is of the last committed step.

@@ -30,7 +30,7 @@ fn g14_a_sampler_that_fails_leaves_nothing_and_may_be_tried_again() {
         key: String::new(),
         ..spec("a")
     };
-    let error = bad.check(&GRAPH, 1 << 20).unwrap_err();
+    let error = bad.check(&**GRAPH, 1 << 20).unwrap_err();
     assert!(error.to_string().contains("key: 0 bytes"), "{error}");
     let mut shell = Shell::new(SessionConfig {
         most_samplers: 1,
@@ -221,6 +221,22 @@ fn g24_a_batch_that_cannot_be_drawn_is_raised_at_its_reader() {
 }
 
 #[test]
+fn g26_batches_are_sent_in_order_whatever_order_they_are_made_in() {
+    let mut shell = shell();
+    let channel = shell.open("a", "client", 30, 4);
+    shell.start(channel, 1).unwrap();
+    let stream = shell.fetch(channel, 1, 0, 100).unwrap();
+    let mut seen = Vec::new();
+    while !shell.jobs.is_empty() {
+        // The last that was ordered is the first to be made.
+        shell.finish(shell.jobs.len() - 1, 100);
+        seen.extend(std::iter::from_fn(|| shell.take(stream)));
+    }
+    assert!(seen.iter().copied().eq(0..10));
+    assert!(shell.streams[&stream].done);
+}
+
+#[test]
 fn g27_a_channel_with_many_seeds_does_not_starve_one_with_few() {
     let mut shell = Shell::new(SessionConfig {
         jobs: 1,
@@ -329,24 +345,95 @@ fn g30_parked_channels_do_nothing() {
     assert_eq!(shell.session.status().parked, 100);
 }
 
-#[test]
-fn g34_closing_is_idempotent_and_g35_ends_in_order() {
-    let mut shell = shell();
+/// A channel that is fetched, with batches under way, and its stream.
+fn fetched(shell: &mut Shell) -> (u64, u64) {
     let channel = shell.open("a", "client", 30, 4);
     shell.start(channel, 1).unwrap();
     let stream = shell.fetch(channel, 1, 0, 100).unwrap();
     shell.finish(0, 100);
-    shell.close(channel);
-    assert_eq!(shell.streams[&stream].end, Some(EndReason::Closed));
-    let status = shell.session.status();
-    assert_eq!((status.channels.len(), status.memory), (0, 0));
-    shell.close(channel);
-    // G37: batches under way are dropped as they arrive, and the sampler is forgotten after its lease.
-    assert_eq!(shell.finish_all(), 4);
-    assert_eq!(shell.session.status().jobs, 0);
+    (channel, stream)
+}
+
+#[test]
+fn g34_closing_is_idempotent() {
+    let mut shell = shell();
+    let (channel, stream) = fetched(&mut shell);
+    for _ in 0..2 {
+        shell.close(channel);
+        assert_eq!(shell.streams[&stream].end, Some(EndReason::Closed));
+        let status = shell.session.status();
+        assert_eq!((status.channels.len(), status.memory), (0, 0));
+    }
+    // Numbers that were never given are left alone.
+    for never in [0, channel + 1, u64::MAX] {
+        shell.close(never);
+    }
+    assert_eq!(shell.open("a", "client", 30, 4), channel + 1);
+}
+
+#[test]
+fn g35_a_sampler_outlives_its_channels() {
+    let mut shell = shell();
+    let (channel, _) = fetched(&mut shell);
+    let other = shell.open("a", "client", 30, 4);
+    for (closed, left) in [(channel, 1), (other, 0)] {
+        shell.close(closed);
+        shell.finish_all();
+        let status = shell.session.status();
+        assert_eq!((status.samplers, status.channels.len()), (1, left));
+    }
+    // After its last channel it is kept for its lease, then forgotten.
+    shell.at(seconds(9));
+    assert_eq!(shell.session.status().samplers, 1);
     shell.at(seconds(10));
     assert_eq!(shell.session.status().samplers, 0);
     assert_eq!(shell.session.next_deadline(), None);
+}
+
+#[test]
+fn g37_closing_returns_at_once_and_batches_under_way_are_dropped_as_they_arrive() {
+    let mut shell = shell();
+    let (channel, stream) = fetched(&mut shell);
+    let under_way = shell.jobs.len();
+    assert!(under_way > 0);
+    shell.close(channel);
+    assert_eq!(shell.session.status().jobs, under_way);
+    let seen = shell.streams[&stream].next;
+    assert_eq!(shell.finish_all(), under_way);
+    let status = shell.session.status();
+    assert_eq!((status.jobs, status.memory), (0, 0));
+    assert_eq!(shell.streams[&stream].next, seen);
+}
+
+#[test]
+fn answers_to_single_calls_count_as_memory() {
+    let mut shell = Shell::new(SessionConfig {
+        memory: 1000,
+        ..SessionConfig::default()
+    });
+    // One answer is taken whatever it has, and no second one beside it.
+    shell.session.hold_answer(900).unwrap();
+    let error = shell.session.hold_answer(1).unwrap_err().to_string();
+    assert!(error.contains("901, and the store allows 500"), "{error}");
+    assert_eq!(shell.session.status().memory, 900);
+    shell.session.release_answer(shell.now, 900);
+    shell.session.hold_answer(300).unwrap();
+    shell.session.hold_answer(200).unwrap();
+    shell.session.hold_answer(1).unwrap_err();
+    // Seeds that clients list share the half with them.
+    let sampler = shell.session.open_sampler(shell.now, &spec("a")).unwrap();
+    let plan = channel_plan(&spec("a"), 3);
+    let open = |shell: &mut Shell, plan| {
+        let now = shell.now;
+        let session = &mut shell.session;
+        session.open_channel(now, "client", "t", sampler, plan, window(1))
+    };
+    let error = open(&mut shell, plan).unwrap_err().to_string();
+    assert!(error.contains("512, and the store allows 500"), "{error}");
+    shell.session.release_answer(shell.now, 300);
+    let plan = channel_plan(&spec("a"), 3);
+    open(&mut shell, plan).unwrap();
+    assert_eq!(shell.session.status().memory, 212);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn channel_plan(spec: &SamplerSpec, seeds: u32) -> ChannelPlan {
         world: World::default(),
         window: Window::default(),
     };
-    ChannelPlan::new(&GRAPH, spec, &channel, 1 << 20).unwrap()
+    ChannelPlan::new(&**GRAPH, spec, &channel, 1 << 20).unwrap()
 }
 
 fn window(batches: u32) -> Window {

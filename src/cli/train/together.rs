@@ -16,17 +16,17 @@ use shardloom::train::Trainer;
 #[cfg(feature = "net")]
 use shardloom::train::run_digest;
 
-use super::CommandResult;
+use super::super::CommandResult;
 #[cfg(feature = "net")]
-use super::common::shown;
+use super::super::common::shown;
 #[cfg(feature = "net")]
-use super::interrupt::Interrupted;
-use super::progress::Progress;
+use super::super::interrupt::Interrupted;
+use super::super::progress::Progress;
 #[cfg(feature = "net")]
-use super::reading::ReadArgs;
+use super::super::reading::ReadArgs;
 
 /// Flags for training with other processes.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct TogetherArgs {
     /// Processes that train together on this machine: starts so many, this one included. Each holds
     /// some of the shards.
@@ -43,7 +43,7 @@ pub struct TogetherArgs {
     #[cfg(feature = "net")]
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "config", "dataset", "split", "split_seed", "recipe", "model", "dim", "epochs", "batch_size", "lr",
-        "negatives", "objective", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers",
+        "negatives", "objective", "graph_store", "shards", "shard_devices", "init_from", "seed", "output", "set", "workers",
         "update_mode", "staleness", "staleness_policy", "resume", "replicas",
     ], conflicts_with_all = ReadArgs::ALL)]
     standby: Option<PathBuf>,
@@ -120,7 +120,33 @@ pub struct TakenOver {
     pub dataset: Dataset,
 }
 
+/// End of [`Together::contend`].
+#[cfg(feature = "net")]
+#[derive(Debug)]
+pub enum Contended {
+    /// Leadership of this process.
+    Leads(Box<TakenOver>),
+    /// Leadership of another process.
+    Follows,
+    /// The run is over, for a reason.
+    Over(String),
+}
+
 impl TogetherArgs {
+    /// Listens on this machine, unless an address was given.
+    #[cfg(feature = "net")]
+    pub fn listens(&mut self) {
+        self.listen.get_or_insert_with(|| "127.0.0.1:0".to_owned());
+    }
+
+    /// Address to listen at, directory with certificates, and number of threads.
+    #[cfg(feature = "net")]
+    pub fn place(&self) -> (String, Option<PathBuf>, Option<usize>) {
+        let listen = self.listen.clone();
+        let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        (listen, self.tls.clone(), self.threads)
+    }
+
     /// Directory of the run to stand by for.
     pub fn standby(&self) -> Option<&Path> {
         #[cfg(feature = "net")]
@@ -157,10 +183,38 @@ impl Together {
                 run.take_over()?;
                 Ok(Some(TakenOver { run, dataset }))
             }
+            // Standbys wait on for the next leader's loss.
+            StandbyEnd::Follows => Ok(None),
             StandbyEnd::Over(reason) => {
                 progress.say(&format!("the run is over: {reason}"));
                 Ok(None)
             }
+            StandbyEnd::Stopped => Err(Box::new(Interrupted { resume: None })),
+        }
+    }
+
+    /// Takes the next epoch of leadership of a run whose leader is lost, unless another process leads it.
+    #[cfg(feature = "net")]
+    pub fn contend(
+        &mut self,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<Contended, Box<dyn std::error::Error>> {
+        let listening = self.listening.as_mut();
+        let listening = listening.ok_or("a process that may lead listens for others")?;
+        let mut run = Run::open(path)?;
+        let dataset = run.dataset()?;
+        let digest = run_digest(&run.config, &dataset);
+        match listening.contend(path, &digest, &|| progress.is_stopped())? {
+            StandbyEnd::Leads { epoch, reason, .. } => {
+                progress.say(&format!(
+                    "the leader is lost ({reason}): this process leads, in epoch {epoch}"
+                ));
+                run.take_over()?;
+                Ok(Contended::Leads(Box::new(TakenOver { run, dataset })))
+            }
+            StandbyEnd::Follows => Ok(Contended::Follows),
+            StandbyEnd::Over(reason) => Ok(Contended::Over(reason)),
             StandbyEnd::Stopped => Err(Box::new(Interrupted { resume: None })),
         }
     }
