@@ -1,6 +1,6 @@
 //! Pages that show a run while it trains: loss, MRR, throughput, workers, shards, events, and counts for Prometheus.
 //!
-//! A [`Dashboard`] is an [`Observer`](crate::train::Observer) and a server of HTTP on a thread of its own. It lives as long
+//! A [`Dashboard`] is an [`Observer`] and a server of HTTP on a thread of its own. It lives as long
 //! as the process, so that it still tells what happened when the run has failed.
 //!
 //! | path | answer |
