@@ -180,9 +180,9 @@ impl RunView {
                 if self.history.len() > MOST_EPOCHS {
                     let mut number = 0;
                     // The validations stay, and the last one.
-                    self.history.retain(|record| {
+                    self.history.retain(|kept| {
                         number += 1;
-                        number % 2 == 0 || record.valid_mrr.is_some()
+                        number % 2 == 0 || kept.valid_mrr.is_some() || kept.epoch == record.epoch
                     });
                 }
             }

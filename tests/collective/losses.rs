@@ -40,7 +40,8 @@ async fn carry(mut from: FrameReceiver, to: FrameSender, way: [usize; 2], rule: 
         };
         for frame in frames {
             if to.send(frame, LONG).await.is_err() {
-                return;
+                // A process that has left takes nothing. What it has sent before still arrives.
+                return std::future::pending().await;
             }
         }
         if cut {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use super::group::{Group, Over};
+use super::group::{ANSWER, Group, Over};
 use super::values::{Source, most_values};
 use crate::net::{Frame, FrameReceiver, FrameSender, Header, NetError};
 
@@ -150,6 +151,11 @@ pub(super) async fn write(
             }
         };
         if let Err(error) = sink.send(frame).await {
+            // What a process that is gone has sent before still counts: the reader finds its end.
+            if !matches!(error, NetError::Deadline { .. }) {
+                let read = over.wait_for(|over| over.lost[link].is_some());
+                let _ = timeout(ANSWER, read).await;
+            }
             if let Some(group) = group.upgrade() {
                 group.lose(link, &error.to_string());
             }
