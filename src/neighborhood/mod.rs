@@ -29,7 +29,7 @@ mod ppr;
 mod relabel;
 mod sampler;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub use batch::{Batch, Hop};

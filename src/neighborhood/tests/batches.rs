@@ -20,7 +20,8 @@ fn fanout() -> impl Strategy<Value = Fanout> {
     ]
 }
 
-fn plan() -> impl Strategy<Value = SamplePlan> {
+/// Settings of any kind that suit each other, of graphs with three relations.
+pub(crate) fn plan() -> impl Strategy<Value = SamplePlan> {
     let pick = prop_oneof![
         4 => Just(Pick::Uniform),
         1 => Just(Pick::Replace),

@@ -1,6 +1,6 @@
 //! Samplers against plain ones with the same keys, against known values, and on damaged files.
 
-mod batches;
+pub(crate) mod batches;
 mod contracts;
 mod damage;
 mod near;

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::{Builder, Side};
-use crate::neighborhood::{Expand, Pick};
+use crate::neighborhood::Pick;
+use crate::neighborhood::tests::batches;
 use crate::store::{JoinedParts, LocalPart, PartSource, Parts};
 
 /// Parts of a graph, in this process.
@@ -22,64 +23,6 @@ fn joined(graph: &Graph, of: u32) -> Parts {
     parts.reverse();
     let joined = JoinedParts::new(parts).unwrap();
     Parts::new(Arc::new(joined), size(2)).unwrap()
-}
-
-fn fanout() -> impl Strategy<Value = Fanout> {
-    prop_oneof![
-        1 => Just(Fanout::All),
-        6 => (0..9u32).prop_map(Fanout::Most),
-        1 => (0..4u32).prop_map(Fanout::EachRelation),
-        1 => prop::collection::btree_map(0..3u32, 0..4u32, 0..3)
-            .prop_map(|listed| Fanout::Relations(listed.into_iter().collect())),
-    ]
-}
-
-fn any_plan() -> impl Strategy<Value = SamplePlan> {
-    let pick = prop_oneof![
-        4 => Just(Pick::Uniform),
-        1 => Just(Pick::Replace),
-        1 => Just(Pick::Weighted),
-        1 => Just(Pick::WeightedReplace),
-        1 => (any::<bool>(), prop::option::of(0..15i64), any::<bool>())
-            .prop_map(|(inclusive, window, latest)| Pick::Before { inclusive, window, latest }),
-    ];
-    let expand = prop_oneof![Just(Expand::New), Just(Expand::All), Just(Expand::Tree)];
-    let exclude = prop_oneof![
-        Just(Exclude::Nothing),
-        Just(Exclude::Seeds),
-        Just(Exclude::SeedsAndInverse),
-        Just(Exclude::Pairs),
-    ];
-    let direction = prop_oneof![
-        Just(Direction::Out),
-        Just(Direction::In),
-        Just(Direction::Both)
-    ];
-    let fanouts = prop::collection::vec(fanout(), 0..4);
-    let inverses = prop::collection::vec((0..3u32, 0..3u32), 0..2);
-    let all = (
-        fanouts,
-        pick,
-        direction,
-        expand,
-        exclude,
-        inverses,
-        any::<bool>(),
-    );
-    all.prop_map(
-        |(fanouts, pick, direction, expand, exclude, inverses, facts)| SamplePlan {
-            fanouts,
-            pick,
-            direction,
-            expand: match pick {
-                Pick::Before { .. } => Expand::Tree,
-                _ => expand,
-            },
-            exclude,
-            inverses,
-            facts,
-        },
-    )
 }
 
 /// Facts of a graph of `nodes` nodes with hubs, loops and repeated facts, with weights and times.
@@ -119,7 +62,7 @@ proptest! {
             rows(7, 1).prop_map(|rows| (7, 1, rows)),
         ],
         of in 1u32..6,
-        plan in any_plan(),
+        plan in batches::plan(),
         at in prop::collection::vec((any::<prop::sample::Index>(), 0..20i64), 0..12),
         of_facts in any::<bool>(),
         seed in 0..4u64,
